@@ -1,0 +1,181 @@
+// What the parts report about themselves: the types that http, console and metrics read. Plain data, made anew at
+// each call; LSNs stay LSNs here and become text at the edge. Names follow pg_stat_replication and pg_stat_wal_receiver.
+import type { Lsn } from '../pg/lsn.ts';
+import type { TimelineId } from '../pg/timeline.ts';
+
+/** State of the whole relay, as `GET /api/v1/status` names it. */
+export const RELAY_STATES = [
+  'starting',
+  'connecting',
+  'catchup',
+  'streaming',
+  'waiting',
+  'paused',
+  'full',
+  'gap',
+  'diverged',
+  'corrupt',
+  'draining',
+  'failed',
+] as const;
+export type RelayState = (typeof RELAY_STATES)[number];
+
+/** Why an upstream stream ended; log field, metric label and API value alike. */
+export const UPSTREAM_DISCONNECT_REASONS = [
+  'eof',
+  'timeout',
+  'error',
+  'reload',
+  'shutdown',
+  'timeline_end',
+] as const;
+export type UpstreamDisconnectReason = (typeof UPSTREAM_DISCONNECT_REASONS)[number];
+
+/** Why a standby's session ended; log field, metric label and API value alike. */
+export const STANDBY_DISCONNECT_REASONS = [
+  'client',
+  'timeout',
+  'error',
+  'wal_removed',
+  'drain',
+  'admin',
+  'timeline',
+] as const;
+export type StandbyDisconnectReason = (typeof STANDBY_DISCONNECT_REASONS)[number];
+
+/** States of a walsender, letter for letter those of pg_stat_replication. */
+export const WALSENDER_STATES = ['startup', 'backup', 'catchup', 'streaming', 'stopping'] as const;
+export type WalSenderState = (typeof WALSENDER_STATES)[number];
+
+/** Positions as last reported upstream; INVALID_LSN = not offered. */
+export interface ReportedPositions {
+  readonly writeLsn: Lsn;
+  readonly flushLsn: Lsn;
+  readonly applyLsn: Lsn;
+}
+
+/** The upstream session. `host` is the host of the list in use, a directory for a Unix socket. */
+export interface UpstreamStatus {
+  readonly host: string | null;
+  readonly port: number | null;
+  readonly slot: string | null;
+  readonly state: 'disconnected' | 'connecting' | 'catchup' | 'streaming' | 'waiting_for_wal';
+  /** One of the relay states when the session stands for a reason (`waiting`, `gap`, `diverged`, `corrupt`, `full`, `failed`), else null. */
+  readonly heldState: RelayState | null;
+  /** One sentence for people: why it is not streaming, and what to do; null when all is well. */
+  readonly detail: string | null;
+  readonly systemIdentifier: string | null;
+  readonly serverVersion: string | null;
+  readonly timeline: TimelineId | null;
+  /** End of WAL the server last reported; INVALID_LSN when never heard. */
+  readonly serverLsn: Lsn;
+  readonly reported: ReportedPositions;
+  /** Milliseconds since the Unix epoch of the last message; null before the first. */
+  readonly lastMessageAtMs: number | null;
+  readonly connectsSucceeded: number;
+  readonly connectsFailed: number;
+  readonly disconnects: Readonly<Record<UpstreamDisconnectReason, number>>;
+  readonly receivedBytes: number;
+  readonly walMessages: number;
+  readonly keepaliveMessages: number;
+}
+
+/** A histogram kept as plain numbers in the hot path: counts per bucket (not cumulative; the last is +Inf). */
+export interface DurationHistogram {
+  readonly boundsSeconds: readonly number[];
+  readonly counts: readonly number[];
+  readonly sumSeconds: number;
+}
+
+/** The WAL store. INVALID_LSN stands for "nothing stored". */
+export interface StoreStatus {
+  readonly timeline: TimelineId | null;
+  readonly oldestLsn: Lsn;
+  readonly receivedLsn: Lsn;
+  readonly writtenLsn: Lsn;
+  readonly flushedLsn: Lsn;
+  readonly sizeBytes: number;
+  readonly segments: number;
+  readonly segmentsRemoved: number;
+  readonly tailBytes: number;
+  readonly tailBytesMax: number;
+  readonly readFromMemoryBytes: number;
+  readonly readFromDiskBytes: number;
+  readonly rejectedFromUpstream: number;
+  readonly rejectedFromDisk: number;
+  readonly errors: Readonly<Record<'open' | 'write' | 'fsync' | 'read' | 'remove', number>>;
+  readonly flushDuration: DurationHistogram;
+  readonly writeDuration: DurationHistogram;
+}
+
+/** One downstream session. Positions are INVALID_LSN when unknown; lags are seconds or null. */
+export interface StandbyStatus {
+  readonly pid: number;
+  readonly applicationName: string;
+  readonly user: string;
+  /** Null for a Unix socket. */
+  readonly clientAddr: string | null;
+  readonly clientPort: number | null;
+  readonly state: WalSenderState;
+  readonly slotName: string | null;
+  readonly timeline: TimelineId | null;
+  readonly sentLsn: Lsn;
+  readonly writeLsn: Lsn;
+  readonly flushLsn: Lsn;
+  readonly applyLsn: Lsn;
+  readonly writeLagSeconds: number | null;
+  readonly flushLagSeconds: number | null;
+  readonly applyLagSeconds: number | null;
+  /** The client's own clock in its last reply, milliseconds since the Unix epoch. */
+  readonly replyTimeMs: number | null;
+  /** When we received the last reply, milliseconds since the Unix epoch. */
+  readonly lastReplyAtMs: number | null;
+  readonly connectedAtMs: number;
+  readonly sentBytes: number;
+  readonly sendQueueBytes: number;
+  readonly sendBlockedSeconds: number;
+  readonly clampedReplies: number;
+}
+
+/** Counters of all downstream sessions since the start. */
+export interface StandbyTotals {
+  readonly connectionsMax: number;
+  readonly disconnects: Readonly<Record<StandbyDisconnectReason, number>>;
+  readonly rejected: Readonly<Record<'hba' | 'auth' | 'limit' | 'draining' | 'protocol' | 'tls', number>>;
+  /** START_REPLICATION accepted, per application_name. */
+  readonly connects: ReadonlyMap<string, number>;
+  readonly commands: ReadonlyMap<string, number>;
+}
+
+/** A replication slot kept by walcast. */
+export interface SlotStatus {
+  readonly name: string;
+  readonly temporary: boolean;
+  readonly activePid: number | null;
+  /** INVALID_LSN when it reserves no WAL yet. */
+  readonly restartLsn: Lsn;
+  readonly walStatus: 'reserved' | 'extended' | 'unreserved' | 'lost' | null;
+}
+
+/** Everything, taken at one instant. */
+export interface RelayStatus {
+  readonly version: string;
+  readonly state: RelayState;
+  readonly detail: string | null;
+  readonly startedAtMs: number;
+  readonly isReady: boolean;
+  readonly isDraining: boolean;
+  readonly systemIdentifier: string | null;
+  readonly serverVersion: string | null;
+  readonly timeline: TimelineId | null;
+  readonly upstream: UpstreamStatus;
+  readonly store: StoreStatus;
+  readonly standbys: readonly StandbyStatus[];
+  readonly standbyTotals: StandbyTotals;
+  readonly slots: readonly SlotStatus[];
+}
+
+/** Where http, console and metrics read from. */
+export interface StatusSource {
+  status(): RelayStatus;
+}

@@ -1,0 +1,70 @@
+// What the walreceiver needs from the rest of walcast. The composition root (relay) hands these in, so that this room
+// imports neither the store nor the walsenders.
+import type { Lsn } from '../pg/lsn.ts';
+import type { SegmentSize } from '../pg/segment.ts';
+import type { VersionFacts } from '../pg/server-version.ts';
+import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
+import type { RelayState, ReportedPositions } from '../status/status.ts';
+
+/** Why the store would not take bytes: what failed, and where. Nothing of the rejected message was kept. */
+export interface WalRejection {
+  readonly lsn: Lsn;
+  readonly reason: string;
+}
+
+/** Where received WAL goes. Owned by the store; the caller keeps the buffer. */
+export interface WalSink {
+  /** The byte the store wants next; a START_REPLICATION begins here. Falls back to the last good record after a rejection. */
+  nextLsn(): Lsn;
+  /**
+   * Checks and keeps `data`, the WAL from `startLsn` on (message boundary at its end). Copies what it keeps, so the
+   * buffer may be reused when it returns. Returns null, or why the message was rejected as a whole.
+   */
+  append(startLsn: Lsn, data: Uint8Array): WalRejection | null;
+  /** True while too much is waiting for the disk: the caller stops reading its socket until `onRoom` fires. */
+  isFull(): boolean;
+  /** Registers the one listener that is told when a full sink has room again. */
+  onRoom(listener: () => void): void;
+}
+
+/** What an upstream says about itself before any WAL flows. */
+export interface UpstreamIdentity {
+  /** Decimal text of the unsigned 64-bit system identifier. */
+  readonly systemIdentifier: string;
+  readonly timeline: TimelineId;
+  readonly xlogPos: Lsn;
+  readonly serverVersion: string;
+  readonly facts: VersionFacts;
+  readonly isInRecovery: boolean;
+  readonly segmentSize: SegmentSize;
+  /** ParameterStatus values of the session, by lower-case name. */
+  readonly parameters: ReadonlyMap<string, string>;
+  /** Answers to SHOW for the settings clients ask a walsender for, by lower-case name. */
+  readonly settings: ReadonlyMap<string, string>;
+  /** History of `timeline`; without ancestors for timeline 1. */
+  readonly history: TimelineHistory;
+  /** The history file's bytes, null for timeline 1. */
+  readonly historyFile: Uint8Array | null;
+  /** restart_lsn of our slot there; INVALID_LSN when there is no slot, it reserves nothing, or the server cannot say. */
+  readonly slotRestartLsn: Lsn;
+}
+
+/** What to do with an identified upstream. `hold`: stand in `state`, tell people `detail`, ask again after `retryMs`. */
+export type StartDecision =
+  | { readonly kind: 'start'; readonly timeline: TimelineId; readonly startLsn: Lsn }
+  | {
+      readonly kind: 'hold';
+      readonly state: Extract<RelayState, 'waiting' | 'gap' | 'diverged' | 'corrupt' | 'full' | 'failed'>;
+      readonly detail: string;
+      readonly retryMs: number;
+    };
+
+/** Decides, by history and never by being in recovery, whether and where to stream from an upstream. Prepares the store. */
+export interface UpstreamGate {
+  decide(identity: UpstreamIdentity): Promise<StartDecision>;
+}
+
+/** What may be reported upstream right now, computed by the acknowledgement rules. */
+export interface PositionSource {
+  positions(): ReportedPositions;
+}

@@ -1,0 +1,106 @@
+// What a walsender needs from the rest of walcast. The composition root (relay) hands these in, so that this room
+// imports neither the store, nor the slots, nor the walreceiver.
+import type { Lsn } from '../pg/lsn.ts';
+import type { SegmentSize } from '../pg/segment.ts';
+import type { VersionFacts } from '../pg/server-version.ts';
+import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
+
+/** Who we stand for, as learned from the upstream (and remembered over a restart). */
+export interface ServerIdentity {
+  readonly systemIdentifier: string;
+  readonly serverVersion: string;
+  readonly facts: VersionFacts;
+  readonly segmentSize: SegmentSize;
+  /** ParameterStatus values to repeat to clients, by the name as the server spells it. */
+  readonly parameters: ReadonlyMap<string, string>;
+  /** Answers for SHOW, by lower-case name. */
+  readonly settings: ReadonlyMap<string, string>;
+}
+
+/** Why stored WAL could not be read. `removed`: older than the store. `damaged`: it failed its check, or the disk did. */
+export type WalReadFailure =
+  | { readonly kind: 'removed'; readonly walFileName: string }
+  | { readonly kind: 'damaged'; readonly walFileName: string; readonly lsn: Lsn; readonly reason: string };
+
+/** The WAL a walsender pulls from. Views handed out are immutable and may be shared by any number of sockets. */
+export interface WalFeed {
+  /** The timeline being received. */
+  timeline(): TimelineId;
+  /** Its ancestry. */
+  history(): TimelineHistory;
+  /** End (exclusive) of what may be sent on the current timeline: R, or F with `forward: flushed`. A message end of the upstream. */
+  sendableLsn(): Lsn;
+  /** First byte that is stored. */
+  oldestLsn(): Lsn;
+  /** The bytes [startLsn, endLsn) of the current timeline as views of the tail, or null when they are not all in memory. */
+  fromMemory(startLsn: Lsn, endLsn: Lsn): readonly Uint8Array[] | null;
+  /**
+   * The bytes [startLsn, endLsn) as stored for `timeline`, read from segment files and checked page by page. The buffer
+   * is the caller's own. Never rejects for missing or damaged WAL: those come back as {@link WalReadFailure}.
+   */
+  fromFiles(timeline: TimelineId, startLsn: Lsn, endLsn: Lsn): Promise<Uint8Array | WalReadFailure>;
+  /** The file of `timeline`, byte for byte; null when there is none (always for timeline 1). */
+  historyFile(timeline: TimelineId): Promise<Uint8Array | null>;
+  /** Calls `listener` at most once per turn of the event loop after the sendable end moved. Returns the way to stop it. */
+  onAdvance(listener: () => void): () => void;
+  /** True while the upstream is being followed, so that a start ahead of us may be worth waiting for. */
+  isUpstreamMoving(): boolean;
+}
+
+/** What READ_REPLICATION_SLOT answers. */
+export interface SlotPosition {
+  /** INVALID_LSN when the slot reserves no WAL. */
+  readonly restartLsn: Lsn;
+  readonly restartTimeline: TimelineId | null;
+}
+
+/** A refused slot command: becomes an ERROR with exactly these fields. */
+export interface SlotRefusal {
+  readonly sqlstate: string;
+  readonly message: string;
+  readonly detail?: string;
+  readonly hint?: string;
+}
+
+/** Physical replication slots. All commands are durable before they resolve, except for temporary slots. Null = done. */
+export interface SlotRegistry {
+  create(options: {
+    name: string;
+    temporary: boolean;
+    reserveWal: boolean;
+    pid: number;
+  }): Promise<SlotRefusal | null>;
+  drop(name: string, options: { wait: boolean; pid: number }): Promise<SlotRefusal | null>;
+  read(name: string): SlotPosition | null;
+  /** Marks the slot active for `pid`. */
+  acquire(name: string, pid: number): SlotRefusal | null;
+  release(name: string, pid: number): void;
+  /** Moves restart_lsn to a (clamped, non-zero) flush position. May go backwards, as PostgreSQL's does. In memory; persisted lazily. */
+  advance(name: string, restartLsn: Lsn): void;
+  /** Drops every temporary slot of the session: at its end and at any ERROR. (walsender.c:WalSndErrorCleanup) */
+  dropTemporary(pid: number): void;
+}
+
+/** A raw replication connection to the upstream, past its authentication, used 1:1 for one client. */
+export interface TunnelConnection {
+  /** Sends whole frontend messages. Bytes are copied or frozen by the caller. */
+  write(chunk: Uint8Array): void;
+  /** Bytes accepted by write and not yet by the kernel. */
+  pendingBytes(): number;
+  pause(): void;
+  resume(): void;
+  close(): void;
+}
+
+/** Events of a tunnel. Chunks are raw backend messages, cut anywhere; valid until the callback returns. */
+export interface TunnelEvents {
+  onBytes(chunk: Uint8Array): void;
+  onDrain(): void;
+  /** The connection is gone; `reason` is null after an orderly close. */
+  onClose(reason: string | null): void;
+}
+
+/** Opens tunnels. Rejects with OperationalError when the upstream cannot be reached. */
+export interface TunnelOpener {
+  open(applicationName: string, events: TunnelEvents): Promise<TunnelConnection>;
+}
