@@ -1,0 +1,117 @@
+// A byte connection as sessions see it, and the one place that turns a Node.js socket into it.
+import type { Socket } from 'node:net';
+import { systemErrorCode } from '../base/errors.ts';
+
+/** The other end, for logs and access rules. */
+export interface PeerAddress {
+  /** Numeric address; null for a Unix socket. An IPv4 address mapped into IPv6 is given as IPv4. */
+  readonly address: string | null;
+  readonly port: number | null;
+}
+
+/** What a session hears. All callbacks run on the event loop, never inside a call the session made. */
+export interface ConnectionEvents {
+  /** `chunk` is a view valid until the call returns; who keeps it copies it. */
+  onBytes(chunk: Uint8Array): void;
+  /** Everything written so far has been taken by the kernel. */
+  onDrain(): void;
+  /** The peer will send no more. */
+  onEnd(): void;
+  /** The connection is gone, whoever closed it; called exactly once, last. `errorCode` as ECONNRESET, or null. */
+  onClose(errorCode: string | null): void;
+}
+
+/** An open connection. Buffers handed to `write` belong to the connection and must not change until they are drained. */
+export interface ByteConnection {
+  readonly peer: PeerAddress;
+  /** True when the session runs inside TLS. */
+  readonly isEncrypted: boolean;
+  /** Bytes accepted by `write` that the kernel has not taken yet. */
+  pendingBytes(): number;
+  /** Hands the chunks over in one system call where the kernel takes them. */
+  write(chunks: readonly Uint8Array[]): void;
+  pauseReading(): void;
+  resumeReading(): void;
+  /** Sends what is pending, then FIN; destroys after `graceMs` when the peer does not follow. */
+  end(graceMs: number): void;
+  /** Closes at once; pending bytes are dropped. */
+  destroy(): void;
+}
+
+/** Wraps a connected socket. The events are attached before this returns, so nothing is lost. */
+export function openConnection(socket: Socket, events: ConnectionEvents): ByteConnection {
+  const connection = new SocketConnection(socket);
+  connection.attach(events);
+  return connection;
+}
+
+/** `::ffff:10.0.0.1` is the IPv4 address it carries, as PostgreSQL treats it. */
+export function normalizeAddress(address: string | undefined): string | null {
+  if (address === undefined || address === '') return null;
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address;
+}
+
+class SocketConnection implements ByteConnection {
+  readonly peer: PeerAddress;
+  readonly isEncrypted: boolean;
+  readonly #socket: Socket;
+  #errorCode: string | null = null;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    this.isEncrypted = 'encrypted' in socket;
+    this.peer = {
+      address: normalizeAddress(socket.remoteAddress),
+      port: socket.remotePort ?? null,
+    };
+    if (this.peer.address !== null) socket.setNoDelay(true);
+  }
+
+  attach(events: ConnectionEvents): void {
+    const socket = this.#socket;
+    socket.on('error', (error) => {
+      this.#errorCode = systemErrorCode(error) ?? 'EIO';
+    });
+    socket.on('data', (chunk: Buffer) => events.onBytes(chunk));
+    socket.on('drain', () => events.onDrain());
+    socket.on('end', () => events.onEnd());
+    socket.on('close', () => events.onClose(this.#errorCode));
+  }
+
+  pendingBytes(): number {
+    return this.#socket.writableLength;
+  }
+
+  write(chunks: readonly Uint8Array[]): void {
+    const socket = this.#socket;
+    if (socket.destroyed || socket.writableEnded) return;
+    const [only] = chunks;
+    if (chunks.length === 1 && only !== undefined) {
+      socket.write(only);
+      return;
+    }
+    socket.cork();
+    for (const chunk of chunks) socket.write(chunk);
+    socket.uncork();
+  }
+
+  pauseReading(): void {
+    this.#socket.pause();
+  }
+
+  resumeReading(): void {
+    this.#socket.resume();
+  }
+
+  end(graceMs: number): void {
+    const socket = this.#socket;
+    if (socket.destroyed) return;
+    socket.end();
+    const timer = setTimeout(() => socket.destroy(), graceMs);
+    socket.once('close', () => clearTimeout(timer));
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+}
