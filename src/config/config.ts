@@ -1,0 +1,81 @@
+// What the rest of the program is told by its configuration: every value resolved, in one unit a kind
+// (bytes, milliseconds), with where it came from. How it is read and checked: load.ts; the keys: settings.ts.
+import type { LogFormat, LogLevel } from '../base/log.ts';
+
+/** A TCP address. `host` is a name, an address without brackets, or `*` for every interface; port 0 = any free one. */
+export interface TcpAddress {
+  readonly kind: 'tcp';
+  readonly host: string;
+  readonly port: number;
+}
+
+/** A Unix-domain socket, named as PostgreSQL names it: `path` is `directory/.s.PGSQL.port`. */
+export interface UnixAddress {
+  readonly kind: 'unix';
+  readonly directory: string;
+  readonly port: number;
+  readonly path: string;
+}
+
+/** Where standbys connect. */
+export type ListenAddress = TcpAddress | UnixAddress;
+
+/** Where a value came from, highest precedence first. */
+export const ORIGINS = ['flag', 'environment', 'file', 'default'] as const;
+export type Origin = (typeof ORIGINS)[number];
+
+/** Access rules as text, not parsed: `source` names them in messages (a path, or `auth.hba`). */
+export interface HbaText {
+  readonly source: string;
+  readonly text: string;
+}
+
+/** `storage.verify`: which checks WAL passes before it is kept or sent. */
+export const VERIFY_MODES = ['page', 'record', 'off'] as const;
+export type VerifyMode = (typeof VERIFY_MODES)[number];
+
+/** `storage.forward`: from when on WAL may be sent: received and checked, or flushed to our own disk. */
+export const FORWARD_MODES = ['received', 'flushed'] as const;
+export type ForwardMode = (typeof FORWARD_MODES)[number];
+
+/** The session to the upstream server. */
+export interface UpstreamConfig {
+  /** libpq connection string, keyword or URI form, already found to parse; may hold a password: never log it. */
+  readonly conninfo: string;
+  /** Physical slot there; null for none. */
+  readonly slot: string | null;
+  readonly applicationName: string;
+  /** 0 = never. */
+  readonly walReceiverTimeoutMs: number;
+  /** 0 = only when a position moved or the server asked. */
+  readonly walReceiverStatusIntervalMs: number;
+}
+
+/** The WAL store and what it serves. */
+export interface StorageConfig {
+  /** Absolute path. */
+  readonly directory: string;
+  readonly walKeepSizeBytes: number;
+  readonly maxWalSenders: number;
+  readonly maxReplicationSlots: number;
+  readonly verify: VerifyMode;
+  readonly forward: ForwardMode;
+}
+
+/** A configuration that passed every check. Immutable; a reload makes a new one. */
+export interface Config {
+  readonly upstream: UpstreamConfig;
+  readonly listen: readonly ListenAddress[];
+  /** Null when no rules were given: then no TCP port is opened. The rules are known to parse. */
+  readonly hba: HbaText | null;
+  readonly storage: StorageConfig;
+  /** 0 = never. */
+  readonly walSenderTimeoutMs: number;
+  readonly drainTimeoutMs: number;
+  readonly http: { readonly listen: TcpAddress | null };
+  readonly log: { readonly level: LogLevel; readonly format: LogFormat };
+  /** Origin of each key, by its path (`storage.directory`). */
+  readonly origins: ReadonlyMap<string, Origin>;
+  /** What is allowed but should be looked at; logged at start. */
+  readonly warnings: readonly string[];
+}
