@@ -1,0 +1,16 @@
+// A source of values before they are checked: what the flags, the environment or the file say, key by key.
+import type { ConfigError, Place } from './problem.ts';
+
+/** A value as written. A list only for keys that take one. */
+export interface RawValue {
+  readonly text: string | readonly string[];
+  readonly place: Place;
+  /** File line of the first line of a block of text; null when the text is not such a block. */
+  readonly blockLine: number | null;
+}
+
+/** Everything one source says. */
+export interface Layer {
+  readonly values: ReadonlyMap<string, RawValue>;
+  readonly errors: readonly ConfigError[];
+}

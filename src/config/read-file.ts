@@ -1,0 +1,58 @@
+// Reads a small text file: bounded, valid UTF-8, without a byte order mark.
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { errorText, systemErrorCode } from '../base/errors.ts';
+
+/** The text and who may read the file, or why there is none. */
+export type FileText =
+  | { readonly text: string; readonly isReadableByOthers: boolean }
+  | { readonly problem: string };
+
+const CHUNK_BYTES = 64 * 1024;
+
+/** Reads the file at `path` whole; more than `bytesMax` bytes is a problem, not a truncation. Never throws. */
+export function readTextFile(path: string, bytesMax: number): FileText {
+  let descriptor: number | null = null;
+  try {
+    descriptor = openSync(path, 'r');
+    const stat = fstatSync(descriptor);
+    if (stat.isDirectory()) return { problem: 'is a directory' };
+    const bytes = readUpTo(descriptor, bytesMax + 1);
+    if (bytes.byteLength > bytesMax) return { problem: `is larger than ${bytesMax} bytes` };
+    const text = decode(bytes);
+    if (text === null) return { problem: 'is not UTF-8 text' };
+    return { text, isReadableByOthers: (stat.mode & 0o004) !== 0 };
+  } catch (error) {
+    return { problem: `cannot be read: ${reasonOf(error)}` };
+  } finally {
+    if (descriptor !== null) closeSync(descriptor);
+  }
+}
+
+function readUpTo(descriptor: number, bytesMax: number): Uint8Array {
+  const chunks: Uint8Array[] = [];
+  let total = 0;
+  while (total < bytesMax) {
+    const chunk = new Uint8Array(Math.min(CHUNK_BYTES, bytesMax - total));
+    const count = readSync(descriptor, chunk, 0, chunk.byteLength, null);
+    if (count === 0) break;
+    chunks.push(chunk.subarray(0, count));
+    total += count;
+  }
+  return Buffer.concat(chunks);
+}
+
+function decode(bytes: Uint8Array): string | null {
+  if (bytes.includes(0)) return null;
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    return null;
+  }
+}
+
+function reasonOf(error: unknown): string {
+  const code = systemErrorCode(error);
+  if (code === 'ENOENT') return 'no such file';
+  if (code === 'EACCES') return 'permission denied';
+  return code ?? errorText(error);
+}

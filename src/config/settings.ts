@@ -1,0 +1,248 @@
+// The one table of configuration keys: name, type, unit, default, whether a reload can change it, what it is for.
+// The file's schema, the environment names, the flags and docs/configuration.md are all made from it.
+import { Type } from 'typebox';
+import type { TSchema } from 'typebox';
+import { LOG_FORMATS, LOG_LEVELS } from '../base/log.ts';
+import { FORWARD_MODES, VERIFY_MODES } from './config.ts';
+import { LISTEN_ADDRESSES_MAX } from './limits.ts';
+import type { BaseUnit } from './units.ts';
+
+/** How a value is read. `rules` is text of several lines; `addresses` is a list of `{address: …}`. */
+export type SettingKind =
+  | 'text'
+  | 'path'
+  | 'rules'
+  | 'size'
+  | 'duration'
+  | 'integer'
+  | 'choice'
+  | 'address'
+  | 'addresses';
+
+/** One key. */
+export interface Setting {
+  /** Dotted path in the file. */
+  readonly path: string;
+  readonly kind: SettingKind;
+  /** What the file may hold there. */
+  readonly schema: TSchema;
+  /** What a bare number counts; null for what has no unit. */
+  readonly unit: BaseUnit | null;
+  /** Bounds, inclusive, in `unit`. */
+  readonly minimum: number;
+  readonly maximum: number;
+  readonly choices: readonly string[];
+  /** As it would be written; null when there is none. */
+  readonly defaultText: string | null;
+  readonly isReloadable: boolean;
+  /** Never printed. */
+  readonly isSecret: boolean;
+  /** Command-line name without dashes, and what stands for its value in help; null: only through `--set`. */
+  readonly flag: { readonly name: string; readonly placeholder: string } | null;
+  readonly description: string;
+}
+
+type Parts = Pick<Setting, 'description'> & Partial<Omit<Setting, 'path' | 'kind' | 'schema'>>;
+
+const INT_MAX = 2 ** 31 - 1;
+
+/** MAX_BACKENDS: what PostgreSQL bounds max_wal_senders and max_replication_slots by. */
+const BACKENDS_MAX = 0x3ffff;
+
+const SCHEMAS: Readonly<Record<SettingKind, TSchema>> = {
+  text: Type.String(),
+  path: Type.String({ minLength: 1 }),
+  rules: Type.String(),
+  size: Type.Union([Type.Number(), Type.String({ minLength: 1 })]),
+  duration: Type.Union([Type.Number(), Type.String({ minLength: 1 })]),
+  integer: Type.Union([Type.Number(), Type.String({ minLength: 1 })]),
+  choice: Type.String(),
+  address: Type.String(),
+  addresses: Type.Array(
+    Type.Object({ address: Type.String({ minLength: 1 }) }, { additionalProperties: false }),
+    { minItems: 1, maxItems: LISTEN_ADDRESSES_MAX },
+  ),
+};
+
+function setting(path: string, kind: SettingKind, parts: Parts): Setting {
+  return {
+    path,
+    kind,
+    schema:
+      kind === 'choice'
+        ? Type.Union((parts.choices ?? []).map((word) => Type.Literal(word)))
+        : SCHEMAS[kind],
+    unit: null,
+    minimum: 0,
+    maximum: INT_MAX,
+    choices: [],
+    defaultText: null,
+    isReloadable: false,
+    isSecret: false,
+    flag: null,
+    ...parts,
+  };
+}
+
+function flag(name: string, placeholder: string): Setting['flag'] {
+  return { name, placeholder };
+}
+
+/** Every key that is honoured, in the order of the documentation. */
+export const SETTINGS: readonly Setting[] = [
+  setting('upstream.conninfo', 'text', {
+    isSecret: true,
+    flag: flag('upstream', 'CONNINFO'),
+    description:
+      'The server to receive WAL from: a libpq connection string in keyword or URI form. Needs a user with the REPLICATION attribute. Several hosts are tried in turn.',
+  }),
+  setting('upstream.conninfo_file', 'path', {
+    description: 'A file that holds the connection string, for one with a password in it.',
+  }),
+  setting('upstream.slot', 'text', {
+    defaultText: 'walcast',
+    flag: flag('slot', 'NAME'),
+    description:
+      'Physical replication slot on the upstream, created when missing; "" for none. Without one the upstream may remove WAL that has not been fetched yet.',
+  }),
+  setting('upstream.application_name', 'text', {
+    defaultText: 'walcast',
+    description:
+      "Our name in the upstream's pg_stat_replication and in its synchronous_standby_names. One written in the connection string counts when this key is not set.",
+  }),
+  setting('upstream.wal_receiver_timeout', 'duration', {
+    unit: 'ms',
+    defaultText: '60s',
+    description:
+      'A connection on which the upstream has sent nothing for this long is given up and made again; 0 for never.',
+  }),
+  setting('upstream.wal_receiver_status_interval', 'duration', {
+    unit: 's',
+    maximum: Math.floor(INT_MAX / 1000),
+    defaultText: '10s',
+    description:
+      'Longest time between two reports of our positions to the upstream; 0 for reports only when a position moved or the upstream asks.',
+  }),
+  setting('listen', 'addresses', {
+    defaultText: '0.0.0.0:5432',
+    flag: flag('listen', 'HOST:PORT'),
+    description:
+      'Where standbys connect: a list of `{address: HOST:PORT}`; `*` is every interface, `/directory` is a Unix-domain socket there. TCP ports are opened only when there are access rules.',
+  }),
+  setting('auth.hba_file', 'path', {
+    flag: flag('hba-file', 'FILE'),
+    description:
+      'Access rules, in the syntax of pg_hba.conf. The first line that matches decides; no match is a refusal.',
+  }),
+  setting('auth.hba', 'rules', {
+    description:
+      'The same rules as a block of lines in this file; only one of the two may be given.',
+  }),
+  setting('storage.directory', 'path', {
+    defaultText: '/var/lib/walcast',
+    flag: flag('data', 'DIR'),
+    description:
+      'Where WAL and state are kept. Created when missing; belongs to one walcast at a time.',
+  }),
+  setting('storage.wal_keep_size', 'size', {
+    unit: 'MB',
+    defaultText: '1GB',
+    description: 'WAL that is kept for standbys without a slot, counted back from the newest.',
+  }),
+  setting('storage.max_wal_senders', 'integer', {
+    maximum: BACKENDS_MAX,
+    defaultText: '1000',
+    description: 'Connected standbys at most.',
+  }),
+  setting('storage.max_replication_slots', 'integer', {
+    maximum: BACKENDS_MAX,
+    defaultText: '1000',
+    description: 'Replication slots at most that standbys may create here.',
+  }),
+  setting('storage.verify', 'choice', {
+    choices: VERIFY_MODES,
+    defaultText: 'page',
+    description:
+      'What WAL is checked for before it is kept or sent: `page` its page headers and the chain of record headers, `record` also the CRC of every record, `off` only that it is contiguous.',
+  }),
+  setting('storage.forward', 'choice', {
+    choices: FORWARD_MODES,
+    defaultText: 'received',
+    description:
+      'When WAL is sent on: as soon as it is `received` and checked, or once it is `flushed` to our own disk. What is acknowledged to the upstream as flushed is on our own disk either way.',
+  }),
+  setting('wal_sender_timeout', 'duration', {
+    unit: 'ms',
+    defaultText: '60s',
+    description: 'A standby that has sent nothing for this long is disconnected; 0 for never.',
+  }),
+  setting('drain_timeout', 'duration', {
+    unit: 's',
+    maximum: Math.floor(INT_MAX / 1000),
+    defaultText: '30s',
+    description:
+      'Longest time after SIGTERM that standbys are given to confirm what was sent to them.',
+  }),
+  setting('http.listen', 'address', {
+    defaultText: '127.0.0.1:9188',
+    flag: flag('http', 'HOST:PORT'),
+    description: 'Where probes, metrics and the JSON API are served; "" for nowhere.',
+  }),
+  setting('log.level', 'choice', {
+    choices: LOG_LEVELS,
+    defaultText: 'info',
+    flag: flag('log-level', 'LEVEL'),
+    description: 'Lines below this level are left out.',
+  }),
+  setting('log.format', 'choice', {
+    choices: LOG_FORMATS,
+    defaultText: 'json',
+    flag: flag('log-format', 'FORMAT'),
+    description: 'One JSON object a line, or text for people. Goes to standard error.',
+  }),
+];
+
+/** Keys that are planned and refused for now, so that nobody believes in a protection that is not there. */
+export const UNSUPPORTED_KEYS: readonly string[] = [
+  'upstream.discovery',
+  'upstream.hot_standby_feedback',
+  'listen.tls',
+  'auth.users_file',
+  'auth.users',
+  'auth.admin_users',
+  'storage.max_slot_wal_keep_size',
+  'synchronous_standby_names',
+  'max_feedback_xmin_age',
+  'idle_replication_slot_timeout',
+  'slots',
+  'auto_create_slots',
+  'tunnel',
+  'http.token_file',
+];
+
+/** The setting of that path, or null. */
+export function settingOf(path: string): Setting | null {
+  return SETTINGS.find((entry) => entry.path === path) ?? null;
+}
+
+/** `WALCAST_` and the path: the environment variable that sets it. */
+export function environmentName(path: string): string {
+  return `WALCAST_${path.toUpperCase().replaceAll('.', '_')}`;
+}
+
+/** JSON Schema of the whole file, for editors. */
+export function configFileSchema(): TSchema {
+  const sections = new Map<string, Record<string, TSchema>>();
+  const top: Record<string, TSchema> = {};
+  for (const { path, schema, description } of SETTINGS) {
+    const described = { ...schema, description };
+    const [section, name] = path.split('.');
+    if (section === undefined) continue;
+    if (name === undefined) top[section] = described;
+    else sections.set(section, { ...sections.get(section), [name]: described });
+  }
+  for (const [section, properties] of sections) {
+    top[section] = Type.Partial(Type.Object(properties, { additionalProperties: false }));
+  }
+  return Type.Partial(Type.Object(top, { additionalProperties: false }));
+}

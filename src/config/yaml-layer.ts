@@ -1,0 +1,230 @@
+// What a configuration file says: YAML with the position of every key and value, every mistake of form at once.
+import { LineCounter, isAlias, isMap, isScalar, isSeq, parseDocument } from 'yaml';
+import type { Document, Node, Pair, YAMLMap } from 'yaml';
+import { Value } from 'typebox/value';
+import { CONFIG_YAML_ALIASES_MAX } from './limits.ts';
+import type { Layer, RawValue } from './layer.ts';
+import { configError } from './problem.ts';
+import type { ConfigError, Place } from './problem.ts';
+import { SETTINGS, UNSUPPORTED_KEYS, settingOf } from './settings.ts';
+import type { Setting, SettingKind } from './settings.ts';
+import { suggest } from './suggest.ts';
+
+/** Reads the text of a file called `source` in messages. Nothing below an unknown key is looked at. */
+export function readYamlLayer(text: string, source: string): Layer {
+  return new YamlReader(text, source).read();
+}
+
+class YamlReader {
+  readonly #source: string;
+  readonly #lines = new LineCounter();
+  readonly #document: Document.Parsed;
+  readonly #values = new Map<string, RawValue>();
+  readonly #errors: ConfigError[] = [];
+  #aliases = 0;
+
+  constructor(text: string, source: string) {
+    this.#source = source;
+    this.#document = parseDocument(text, {
+      lineCounter: this.#lines,
+      prettyErrors: false,
+      uniqueKeys: true,
+    });
+  }
+
+  read(): Layer {
+    for (const { pos, code, message } of [...this.#document.errors, ...this.#document.warnings]) {
+      const what = code === 'DUPLICATE_KEY' ? 'this key was already given above' : message;
+      this.#errors.push(configError(this.#placeAt(pos[0]), what));
+    }
+    const root = this.#document.contents;
+    if (root === null || (isScalar(root) && root.value === null)) {
+      this.#report(0, 'the file holds no settings', 'It needs at least upstream.conninfo.');
+    } else if (isMap(root)) {
+      this.#readSection(root, '');
+    } else {
+      this.#report(root.range[0], 'the file must be a map of keys and values');
+    }
+    return { values: this.#values, errors: this.#errors };
+  }
+
+  #readSection(map: YAMLMap, prefix: string): void {
+    for (const pair of map.items) this.#readPair(pair, prefix);
+  }
+
+  #readPair(pair: Pair, prefix: string): void {
+    const key = this.#resolve(pair.key);
+    const position = startOf(pair.key);
+    if (!isScalar(key) || typeof key.value !== 'string') {
+      this.#report(position, 'a key must be text');
+      return;
+    }
+    const path = prefix + key.value;
+    const value = this.#resolve(pair.value);
+    const setting = settingOf(path);
+    if (setting !== null) this.#readValue(setting, value, position);
+    else if (UNSUPPORTED_KEYS.includes(path)) this.#reportUnsupported(position, path);
+    else if (isSection(path)) this.#readNested(path, value, position);
+    else this.#reportUnknown(position, prefix, key.value);
+  }
+
+  #readNested(path: string, value: Node | null, position: number): void {
+    if (isMap(value)) this.#readSection(value, `${path}.`);
+    else if (isScalar(value) && value.value === null) return;
+    else if (value !== null) this.#report(position, `\`${path}\` must be a map of keys and values`);
+  }
+
+  #readValue(setting: Setting, value: Node | null, keyPosition: number): void {
+    if (value === null || (isScalar(value) && value.value === null)) {
+      this.#report(keyPosition, `\`${setting.path}\` has no value`, 'Write "" for none.');
+      return;
+    }
+    const position = startOf(value);
+    if (setting.kind === 'addresses') this.#readAddresses(setting, value, position);
+    else this.#readScalar(setting, value, position);
+  }
+
+  #readScalar(setting: Setting, value: Node, position: number): void {
+    if (!isScalar(value) || !Value.Check(setting.schema, value.value)) {
+      this.#report(position, wrongType(setting));
+      return;
+    }
+    const isBlock = value.type === 'BLOCK_LITERAL' || value.type === 'BLOCK_FOLDED';
+    const text =
+      typeof value.value === 'string' ? value.value : (value.source ?? String(value.value));
+    const place = this.#placeAt(position);
+    this.#values.set(setting.path, {
+      text,
+      place,
+      blockLine: isBlock && place.line !== null ? place.line + 1 : null,
+    });
+  }
+
+  #readAddresses(setting: Setting, value: Node, position: number): void {
+    if (!isSeq(value)) {
+      this.#report(position, wrongType(setting));
+      return;
+    }
+    const before = this.#errors.length;
+    const addresses = value.items.map((item) => this.#readAddress(this.#resolve(item), position));
+    if (this.#errors.length > before) return;
+    const found = addresses.filter((address) => address !== null);
+    if (
+      !Value.Check(
+        setting.schema,
+        found.map((address) => ({ address })),
+      )
+    ) {
+      this.#report(position, wrongType(setting));
+      return;
+    }
+    this.#values.set(setting.path, {
+      text: found,
+      place: this.#placeAt(position),
+      blockLine: null,
+    });
+  }
+
+  #readAddress(item: Node | null, listPosition: number): string | null {
+    const position = item === null ? listPosition : startOf(item);
+    if (!isMap(item)) {
+      this.#report(position, 'an item of `listen` is written { address: HOST:PORT }');
+      return null;
+    }
+    let address: string | null = null;
+    for (const pair of item.items) {
+      const key = this.#resolve(pair.key);
+      const name = isScalar(key) ? String(key.value) : '';
+      const value = this.#resolve(pair.value);
+      if (UNSUPPORTED_KEYS.includes(`listen.${name}`)) {
+        this.#reportUnsupported(startOf(pair.key), `listen[].${name}`);
+      } else if (name !== 'address') {
+        this.#reportUnknown(startOf(pair.key), 'listen[].', name);
+      } else if (isScalar(value) && typeof value.value === 'string') {
+        address = value.value;
+      } else {
+        this.#report(startOf(pair.key), '`address` must be text such as 127.0.0.1:5432');
+      }
+    }
+    if (address === null) this.#report(position, 'this item of `listen` has no `address`');
+    return address;
+  }
+
+  /** The node itself, or what an alias stands for. Aliases are counted: only an expansion bomb has many. */
+  #resolve(node: unknown): Node | null {
+    if (isAlias(node)) {
+      this.#aliases++;
+      if (this.#aliases === CONFIG_YAML_ALIASES_MAX + 1) {
+        this.#report(startOf(node), `more than ${CONFIG_YAML_ALIASES_MAX} aliases`);
+      }
+      if (this.#aliases > CONFIG_YAML_ALIASES_MAX) return null;
+      return node.resolve(this.#document) ?? null;
+    }
+    return isScalar(node) || isMap(node) || isSeq(node) ? node : null;
+  }
+
+  #reportUnsupported(position: number, path: string): void {
+    this.#report(position, unsupportedMessage(path));
+  }
+
+  #reportUnknown(position: number, prefix: string, name: string): void {
+    this.#report(position, ...unknownKey(prefix, name));
+  }
+
+  #report(position: number, message: string, hint?: string | null): void {
+    this.#errors.push(configError(this.#placeAt(position), message, hint));
+  }
+
+  #placeAt(position: number): Place {
+    const { line, col } = this.#lines.linePos(position);
+    return { source: this.#source, line: Math.max(1, line), column: Math.max(1, col) };
+  }
+}
+
+/** The words for a key of the contract that is not built yet. */
+export function unsupportedMessage(path: string): string {
+  return `\`${path}\` is not supported by this version yet`;
+}
+
+/** Message and hint for a key that does not exist: a neighbour that looks like it, or the same name elsewhere. */
+export function unknownKey(prefix: string, name: string): [string, string | null] {
+  const siblings = prefix === 'listen[].' ? ['address'] : namesBelow(prefix);
+  const known = [...SETTINGS.map(({ path }) => path), ...UNSUPPORTED_KEYS];
+  const near = suggest(name, siblings);
+  const elsewhere = known.find((path) => path.split('.').at(-1) === name);
+  const meant = near === null ? (elsewhere ?? suggest(prefix + name, known)) : prefix + near;
+  return [
+    `unknown key \`${prefix}${name.slice(0, 100)}\``,
+    meant === null || meant === undefined ? null : `Did you mean \`${meant}\`?`,
+  ];
+}
+
+function namesBelow(prefix: string): string[] {
+  const below = [...SETTINGS.map(({ path }) => path), ...UNSUPPORTED_KEYS]
+    .filter((path) => path.startsWith(prefix))
+    .map((path) => path.slice(prefix.length).split('.')[0] ?? '');
+  return [...new Set(below)];
+}
+
+function isSection(path: string): boolean {
+  return SETTINGS.some((setting) => setting.path.startsWith(`${path}.`));
+}
+
+function wrongType(setting: Setting): string {
+  const wanted: Readonly<Record<SettingKind, string>> = {
+    text: 'text; put a number or a word such as true in quotes',
+    path: 'the name of a file or directory',
+    rules: 'a block of lines in the syntax of pg_hba.conf, after `|`',
+    size: 'a size such as 16MB',
+    duration: 'a time such as 10s',
+    integer: 'a whole number',
+    choice: `one of ${setting.choices.join(', ')}`,
+    address: 'an address such as 127.0.0.1:9188',
+    addresses: 'a list such as [ { address: 127.0.0.1:5432 } ]',
+  };
+  return `\`${setting.path}\` must be ${wanted[setting.kind]}`;
+}
+
+function startOf(node: unknown): number {
+  return isScalar(node) || isMap(node) || isSeq(node) || isAlias(node) ? (node.range?.[0] ?? 0) : 0;
+}
