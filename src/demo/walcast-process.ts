@@ -58,7 +58,8 @@ export class WalcastProcess {
       });
     });
     for (const stream of [child.stderr, child.stdout]) {
-      if (stream !== null) createInterface({ input: stream }).on('line', (line) => this.#take(line));
+      if (stream !== null)
+        createInterface({ input: stream }).on('line', (line) => this.#take(line));
     }
   }
 
@@ -96,7 +97,8 @@ export class WalcastProcess {
     for (;;) {
       const found = this.#lines.slice(from).find((line) => pattern.test(line));
       if (found !== undefined) return found;
-      if (this.#end !== null) throw this.#failure(`walcast ended (exit code ${this.#end.exitCode})`);
+      if (this.#end !== null)
+        throw this.#failure(`walcast ended (exit code ${this.#end.exitCode})`);
       const leftMs = deadline - systemClock.nowMs();
       if (leftMs <= 0) throw this.#failure(`no line ${String(pattern)} in ${timeoutMs} ms`);
       await this.#change(leftMs);
@@ -126,7 +128,10 @@ export class WalcastProcess {
   }
 
   #failure(what: string): OperationalError {
-    return new OperationalError('WALCAST_PROCESS', `${what}; its last lines:\n${this.#lines.slice(-15).join('\n')}`);
+    return new OperationalError(
+      'WALCAST_PROCESS',
+      `${what}; its last lines:\n${this.#lines.slice(-15).join('\n')}`,
+    );
   }
 }
 
@@ -159,9 +164,7 @@ export async function spawnWalcast(
 }
 
 /** The port standbys connect to, and the URL of the HTTP port, as the log names them. */
-export async function listeningAt(
-  walcast: WalcastProcess,
-): Promise<{ port: number; url: string }> {
+export async function listeningAt(walcast: WalcastProcess): Promise<{ port: number; url: string }> {
   const url = /"url":"([^"]+)"/.exec(await walcast.waitForLog(/"msg":"HTTP port is open"/))?.[1];
   const port = /"port":(\d+)/.exec(await walcast.waitForLog(/"msg":"listening for standbys"/))?.[1];
   if (url === undefined || port === undefined) {
