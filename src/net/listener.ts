@@ -1,0 +1,179 @@
+// Where do clients come in? One listening socket, TCP or Unix, with a cap on how many it lets in.
+// (src/backend/libpq/pqcomm.c:StreamServerPort)
+import { unlink } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import type { ListenOptions, Server, Socket } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { OperationalError, errorText, systemErrorCode } from '../base/errors.ts';
+import { openConnection } from './connection.ts';
+import type { ByteConnection, ConnectionEvents } from './connection.ts';
+import { unixSocketPath } from './dial.ts';
+
+/** TCP on an address (`0.0.0.0`, `::`, a name of this machine), or a Unix socket `.s.PGSQL.<port>` in a directory. */
+export type ListenTarget =
+  | { readonly kind: 'tcp'; readonly address: string; readonly port: number }
+  | { readonly kind: 'unix'; readonly directory: string; readonly port: number };
+
+/** Turns an accepted socket into a connection. Called at most once, before `onConnection` returns; else the socket is closed. */
+export type ConnectionOpener = (events: ConnectionEvents) => ByteConnection;
+
+/** How a listener is opened. */
+export interface ListenerOptions {
+  readonly target: ListenTarget;
+  /** Connections open at one time; what comes beyond is closed at once and counted. */
+  readonly connectionsMax: number;
+  readonly onConnection: (open: ConnectionOpener) => void;
+}
+
+/** Connections that the kernel holds ready before we take them. (libpq/pqcomm.c uses MaxConnections * 2) */
+const BACKLOG = 1024;
+
+/** Milliseconds of silence after which the kernel probes a peer; the walsender's own timeout is the real guard. */
+const KEEPALIVE_DELAY_MS = 60_000;
+
+/** Longest path that fits into sockaddr_un.sun_path with its NUL. */
+export const UNIX_PATH_BYTES_MAX = 107;
+
+/** An open listening socket. */
+export class Listener {
+  readonly #server: Server;
+  readonly #target: ListenTarget;
+  #dropped = 0;
+
+  private constructor(server: Server, target: ListenTarget) {
+    this.#server = server;
+    this.#target = target;
+  }
+
+  /** Binds and listens. Throws {@link OperationalError} that names the address and says what to do. */
+  static async open(options: ListenerOptions): Promise<Listener> {
+    const { target } = options;
+    const server = createServer({
+      noDelay: target.kind === 'tcp',
+      keepAlive: target.kind === 'tcp',
+      keepAliveInitialDelay: KEEPALIVE_DELAY_MS,
+    });
+    server.maxConnections = options.connectionsMax;
+    const listener = new Listener(server, target);
+    server.on('connection', (socket) => acceptSocket(socket, options.onConnection));
+    server.on('drop', () => {
+      listener.#dropped += 1;
+    });
+    if (target.kind === 'unix')
+      await removeStaleSocket(unixSocketPath(target.directory, target.port));
+    await listen(server, target);
+    // An accept that fails (EMFILE …) is the client's loss, not ours; it tries again.
+    server.on('error', () => {
+      listener.#dropped += 1;
+    });
+    return listener;
+  }
+
+  /** The port bound, also where 0 was asked for. */
+  get port(): number {
+    const address = this.#server.address();
+    return address !== null && typeof address === 'object' ? address.port : this.#target.port;
+  }
+
+  /** Connections refused since the start because too many were open, or because accepting failed. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  /** Lets another number of connections in from now on. */
+  setConnectionsMax(connectionsMax: number): void {
+    this.#server.maxConnections = connectionsMax;
+  }
+
+  /** Takes no more connections; those open stay open. The socket file is removed. */
+  close(): void {
+    this.#server.close();
+  }
+}
+
+/** For people: `0.0.0.0:5432`, `[::]:5432`, or the path. */
+export function formatListenTarget(target: ListenTarget): string {
+  if (target.kind === 'unix') return unixSocketPath(target.directory, target.port);
+  return target.address.includes(':')
+    ? `[${target.address}]:${target.port}`
+    : `${target.address}:${target.port}`;
+}
+
+/** Addresses of this machine with their netmasks, asked anew at each call. (pg_foreach_ifaddr) */
+export function localInterfaceAddresses(): { address: string; netmask: string }[] {
+  return Object.values(networkInterfaces())
+    .flatMap((entries) => entries ?? [])
+    .map(({ address, netmask }) => ({ address, netmask }));
+}
+
+function acceptSocket(socket: Socket, onConnection: (open: ConnectionOpener) => void): void {
+  // From here on a reset is an event with a listener, whatever happens next.
+  socket.on('error', () => {});
+  let isTaken = false;
+  onConnection((events) => {
+    isTaken = true;
+    return openConnection(socket, events);
+  });
+  if (!isTaken) socket.destroy();
+}
+
+function listen(server: Server, target: ListenTarget): Promise<void> {
+  const where: ListenOptions =
+    target.kind === 'tcp'
+      ? { host: target.address, port: target.port }
+      : {
+          path: unixSocketPath(target.directory, target.port),
+          readableAll: true,
+          writableAll: true,
+        };
+  return new Promise((resolve, reject) => {
+    const onError = (error: Error): void => reject(listenError(error, target));
+    server.once('error', onError);
+    server.listen({ ...where, backlog: BACKLOG }, () => {
+      server.off('error', onError);
+      resolve();
+    });
+  });
+}
+
+function listenError(error: Error, target: ListenTarget): OperationalError {
+  const where = formatListenTarget(target);
+  const code = systemErrorCode(error) ?? 'EIO';
+  return new OperationalError(code, `could not listen on ${where}: ${errorText(error)}`, {
+    hint: LISTEN_HINTS[code] ?? 'Check the address in the configuration key "listen".',
+    cause: error,
+  });
+}
+
+const LISTEN_HINTS: Readonly<Record<string, string>> = {
+  EADDRINUSE:
+    'Another process listens there. Stop it, or choose another port in the configuration key "listen".',
+  EACCES:
+    'Ports below 1024 and foreign directories need privileges. Choose a higher port or another directory.',
+  EADDRNOTAVAIL: 'No interface of this machine has that address. Use one it has, or 0.0.0.0.',
+  ENOENT: 'The directory for the Unix socket does not exist. Create it first.',
+};
+
+/** A socket file that nobody listens on is left over from a process that was killed. */
+async function removeStaleSocket(path: string): Promise<void> {
+  if (Buffer.byteLength(path) > UNIX_PATH_BYTES_MAX) {
+    throw new OperationalError(
+      'ENAMETOOLONG',
+      `Unix socket path "${path}" is too long (maximum ${UNIX_PATH_BYTES_MAX} bytes)`,
+      { hint: 'Choose a directory with a shorter path.' },
+    );
+  }
+  if ((await probeSocket(path)) === 'ECONNREFUSED') await unlink(path);
+}
+
+/** The error code that connecting to `path` gives, or null when somebody answers. */
+function probeSocket(path: string): Promise<string | null> {
+  return new Promise((resolve) => {
+    const socket = connect({ path });
+    socket.once('error', (error) => resolve(systemErrorCode(error) ?? 'EIO'));
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(null);
+    });
+  });
+}
