@@ -1,5 +1,23 @@
 // The only door to prom-client: opens the registry that GET /metrics renders.
-import type { StatusSource } from '../status/status.ts';
+import { statfs } from 'node:fs/promises';
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { Clock } from '../base/clock.ts';
+import { readBuildInfo } from '../config/build-info.ts';
+import { METRICS_FORGET_STANDBY_MS, METRICS_STANDBYS_MAX } from '../config/limits.ts';
+import type { RelayStatus, StatusSource } from '../status/status.ts';
+import { CATALOGUE, DURATION_BUCKETS_SECONDS } from './catalogue.ts';
+import type { FamilyName } from './catalogue.ts';
+import {
+  addClientSamples,
+  addProcessSamples,
+  addSlotSamples,
+  addStoreSamples,
+  addUpstreamSamples,
+  UPSTREAM_LABEL,
+} from './relay-samples.ts';
+import { Samples } from './samples.ts';
+import { SnapshotHistogram } from './snapshot-histogram.ts';
+import { StandbySampler } from './standby-samples.ts';
 
 /** A rendered exposition. `contentType` goes out exactly as it is: Prometheus 3 refuses a scrape without a valid one. */
 export interface Exposition {
@@ -7,18 +25,154 @@ export interface Exposition {
   readonly body: string;
 }
 
-/** What HTTP serves at /metrics. */
-export interface Metrics {
-  /** Reads the status once and renders every family. */
-  render(): Promise<Exposition>;
+/** An answered HTTP request. `route` is the template, `none` for what has no route: never the URL. */
+export interface AnsweredRequest {
+  readonly method: string;
+  readonly route: string;
+  readonly statusCode: number;
+  readonly seconds: number;
 }
 
-/** Opens the metrics of one process. Everything is filled at scrape time from `source`; nothing runs in between. */
-export function openMetrics(options: {
+/** What HTTP serves at /metrics, and what it tells about itself. */
+export interface Metrics {
+  /** Reads the status once and renders every family. Scrapes that overlap share one rendering. */
+  render(): Promise<Exposition>;
+  observeRequest(request: AnsweredRequest): void;
+}
+
+/** What the metrics are made from. */
+export interface MetricsOptions {
   readonly source: StatusSource;
-  /** Milliseconds since the Unix epoch when the running configuration was loaded. */
-  readonly configLoadedAtMs: number;
-}): Metrics {
-  void options;
-  return { render: async () => ({ contentType: 'text/plain', body: '' }) };
+  readonly clock: Clock;
+  /** Whose file system is measured; null for none. */
+  readonly storageDirectory: string | null;
+}
+
+/** Opens the metrics of one process. Everything is filled at scrape time from the source; nothing runs in between. */
+export function openMetrics(options: MetricsOptions): Metrics {
+  return new RelayMetrics(options);
+}
+
+const PREFIX = 'walcast_';
+
+/** Methods that get a label of their own. */
+const HTTP_METHODS: readonly string[] = [
+  'GET',
+  'HEAD',
+  'POST',
+  'PUT',
+  'DELETE',
+  'OPTIONS',
+  'PATCH',
+];
+
+class RelayMetrics implements Metrics {
+  readonly #options: MetricsOptions;
+  readonly #registry = new Registry();
+  readonly #gauges = new Map<FamilyName, Gauge>();
+  readonly #counters = new Map<FamilyName, Counter>();
+  readonly #flushDuration: SnapshotHistogram;
+  readonly #writeDuration: SnapshotHistogram;
+  readonly #requestDuration: Histogram;
+  readonly #standbys = new StandbySampler({
+    cap: METRICS_STANDBYS_MAX,
+    forgetMs: METRICS_FORGET_STANDBY_MS,
+  });
+  readonly #build: {
+    version: string;
+    revision: string | null;
+    nodeVersion: string;
+    loadedAtMs: number;
+  };
+  #rendering: Promise<Exposition> | null = null;
+
+  constructor(options: MetricsOptions) {
+    this.#options = options;
+    this.#build = { ...readBuildInfo(), loadedAtMs: options.clock.wallMs() };
+    for (const { name, type, labels, help } of CATALOGUE) {
+      const settings = {
+        name: PREFIX + name,
+        help,
+        labelNames: [...labels],
+        registers: [this.#registry],
+      };
+      if (type === 'gauge') this.#gauges.set(name, new Gauge(settings));
+      if (type === 'counter') this.#counters.set(name, new Counter(settings));
+    }
+    this.#flushDuration = new SnapshotHistogram(this.#histogram('store_flush_duration_seconds'));
+    this.#writeDuration = new SnapshotHistogram(this.#histogram('store_write_duration_seconds'));
+    this.#requestDuration = new Histogram(this.#histogram('http_request_duration_seconds'));
+    collectDefaultMetrics({ register: this.#registry });
+  }
+
+  render(): Promise<Exposition> {
+    this.#rendering ??= this.#renderNow().finally(() => {
+      this.#rendering = null;
+    });
+    return this.#rendering;
+  }
+
+  observeRequest({ method, route, statusCode, seconds }: AnsweredRequest): void {
+    this.#requestDuration.observe(
+      {
+        method: HTTP_METHODS.includes(method) ? method : 'other',
+        route,
+        status_class: `${Math.floor(statusCode / 100)}xx`,
+      },
+      seconds,
+    );
+  }
+
+  async #renderNow(): Promise<Exposition> {
+    const filesystem = await this.#filesystem();
+    this.#fill(this.#options.source.status(), filesystem);
+    return { contentType: this.#registry.contentType, body: await this.#registry.metrics() };
+  }
+
+  #fill(status: RelayStatus, filesystem: { freeBytes: number; sizeBytes: number } | null): void {
+    const samples = new Samples();
+    addProcessSamples(samples, status, this.#build);
+    addUpstreamSamples(samples, status);
+    addStoreSamples(samples, status, filesystem);
+    this.#standbys.add(samples, status, this.#options.clock.nowMs());
+    addSlotSamples(samples, status);
+    addClientSamples(samples, status);
+    for (const [name, gauge] of this.#gauges) {
+      const rows = samples.of(name);
+      gauge.reset();
+      // A reset gauge without labels stands at 0; what is not known is not shown instead.
+      if (rows.length === 0) gauge.remove();
+      for (const { labels, value } of rows) gauge.set(labels, value);
+    }
+    for (const [name, counter] of this.#counters) {
+      counter.reset();
+      for (const { labels, value } of samples.of(name)) counter.inc(labels, value);
+    }
+    const upstream = { upstream: UPSTREAM_LABEL };
+    this.#flushDuration.set(upstream, status.store.flushDuration);
+    this.#writeDuration.set(upstream, status.store.writeDuration);
+  }
+
+  async #filesystem(): Promise<{ freeBytes: number; sizeBytes: number } | null> {
+    const { storageDirectory } = this.#options;
+    if (storageDirectory === null) return null;
+    try {
+      const { bavail, blocks, bsize } = await statfs(storageDirectory);
+      return { freeBytes: bavail * bsize, sizeBytes: blocks * bsize };
+    } catch {
+      // The directory is made by the store; a scrape may come earlier. Unknown is left out, not 0.
+      return null;
+    }
+  }
+
+  #histogram(name: FamilyName): ConstructorParameters<typeof Histogram>[0] {
+    const family = CATALOGUE.find((entry) => entry.name === name);
+    return {
+      name: PREFIX + name,
+      help: family?.help ?? '',
+      labelNames: [...(family?.labels ?? [])],
+      buckets: [...DURATION_BUCKETS_SECONDS],
+      registers: [this.#registry],
+    };
+  }
 }

@@ -1,0 +1,180 @@
+// The samples of the process, the upstream session, the store and the slots.
+import { INVALID_LSN, lsnDistance, maxLsn } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import type { RelayStatus, SlotStatus, UpstreamStatus } from '../status/status.ts';
+import type { Samples } from './samples.ts';
+
+/** The one upstream of this version, as the label `upstream` names it. */
+export const UPSTREAM_LABEL: string = 'default';
+
+const UPSTREAM = { upstream: UPSTREAM_LABEL };
+const UPSTREAM_STATES: readonly UpstreamStatus['state'][] = [
+  'disconnected',
+  'connecting',
+  'catchup',
+  'streaming',
+  'waiting_for_wal',
+];
+const SLOT_WAL_STATES: readonly SlotStatus['walStatus'][] = [
+  'reserved',
+  'extended',
+  'unreserved',
+  'lost',
+];
+
+/** Commands that get a label of their own; what else a client may have sent is `other`. */
+const COMMANDS: readonly string[] = [
+  'IDENTIFY_SYSTEM',
+  'SHOW',
+  'TIMELINE_HISTORY',
+  'READ_REPLICATION_SLOT',
+  'CREATE_REPLICATION_SLOT',
+  'ALTER_REPLICATION_SLOT',
+  'DROP_REPLICATION_SLOT',
+  'START_REPLICATION',
+  'BASE_BACKUP',
+  'UPLOAD_MANIFEST',
+];
+
+/** End of the WAL that is known to exist: what the upstream said last, or what we have when that is more. */
+export function knownEnd(status: RelayStatus): Lsn {
+  return maxLsn(status.upstream.serverLsn, status.store.receivedLsn);
+}
+
+/** What the process says about itself. `loadedAtMs`: when the running configuration was loaded, milliseconds since the epoch. */
+export function addProcessSamples(
+  samples: Samples,
+  status: RelayStatus,
+  build: { version: string; revision: string | null; nodeVersion: string; loadedAtMs: number },
+): void {
+  samples.add(
+    'build_info',
+    { version: build.version, revision: build.revision ?? '', node_version: build.nodeVersion },
+    1,
+  );
+  samples.add('ready', {}, status.isReady ? 1 : 0);
+  samples.add('draining', {}, status.isDraining ? 1 : 0);
+  samples.add('config_last_reload_successful', {}, 1);
+  samples.add('config_last_reload_success_timestamp_seconds', {}, build.loadedAtMs / 1000);
+}
+
+/** The upstream session. */
+export function addUpstreamSamples(samples: Samples, status: RelayStatus): void {
+  const { upstream, store } = status;
+  samples.add(
+    'upstream_info',
+    {
+      ...UPSTREAM,
+      host: upstream.host ?? '',
+      system_identifier: upstream.systemIdentifier ?? '',
+      server_version: upstream.serverVersion ?? '',
+      slot: upstream.slot ?? '',
+    },
+    1,
+  );
+  samples.addStates('upstream_state', UPSTREAM, {
+    label: 'state',
+    words: UPSTREAM_STATES,
+    current: upstream.state,
+  });
+  samples.addIfKnown('upstream_timeline', UPSTREAM, upstream.timeline);
+  addOutcomes(samples, upstream);
+  samples.addIfKnown(
+    'upstream_last_message_timestamp_seconds',
+    UPSTREAM,
+    upstream.lastMessageAtMs === null ? null : upstream.lastMessageAtMs / 1000,
+  );
+  samples.addLsn('upstream_server_lsn_bytes', UPSTREAM, upstream.serverLsn);
+  samples.addLsn('upstream_received_lsn_bytes', UPSTREAM, store.receivedLsn);
+  samples.addLsn('upstream_flushed_lsn_bytes', UPSTREAM, store.flushedLsn);
+  const { writeLsn, flushLsn, applyLsn } = upstream.reported;
+  samples.addLsn('upstream_acknowledged_lsn_bytes', { ...UPSTREAM, stage: 'write' }, writeLsn);
+  samples.addLsn('upstream_acknowledged_lsn_bytes', { ...UPSTREAM, stage: 'flush' }, flushLsn);
+  samples.addLsn('upstream_acknowledged_lsn_bytes', { ...UPSTREAM, stage: 'replay' }, applyLsn);
+  if (upstream.serverLsn !== INVALID_LSN && store.flushedLsn !== INVALID_LSN) {
+    const lag = Math.max(0, lsnDistance(store.flushedLsn, upstream.serverLsn));
+    samples.add('upstream_lag_bytes', UPSTREAM, lag);
+  }
+}
+
+function addOutcomes(samples: Samples, upstream: UpstreamStatus): void {
+  samples.add(
+    'upstream_connects_total',
+    { ...UPSTREAM, outcome: 'success' },
+    upstream.connectsSucceeded,
+  );
+  samples.add(
+    'upstream_connects_total',
+    { ...UPSTREAM, outcome: 'failure' },
+    upstream.connectsFailed,
+  );
+  for (const [reason, count] of Object.entries(upstream.disconnects)) {
+    samples.add('upstream_disconnects_total', { ...UPSTREAM, reason }, count);
+  }
+  samples.add('upstream_received_bytes_total', UPSTREAM, upstream.receivedBytes);
+  samples.add('upstream_messages_total', { ...UPSTREAM, type: 'wal' }, upstream.walMessages);
+  samples.add(
+    'upstream_messages_total',
+    { ...UPSTREAM, type: 'keepalive' },
+    upstream.keepaliveMessages,
+  );
+}
+
+/** The store; its histograms are rendered from the status itself. */
+export function addStoreSamples(
+  samples: Samples,
+  status: RelayStatus,
+  filesystem: { freeBytes: number; sizeBytes: number } | null,
+): void {
+  const { store } = status;
+  samples.add('store_size_bytes', UPSTREAM, store.sizeBytes);
+  samples.add('store_limit_bytes', UPSTREAM, 0);
+  samples.add('store_segments', UPSTREAM, store.segments);
+  samples.addLsn('store_oldest_lsn_bytes', UPSTREAM, store.oldestLsn);
+  samples.addIfKnown('store_filesystem_free_bytes', {}, filesystem?.freeBytes ?? null);
+  samples.addIfKnown('store_filesystem_size_bytes', {}, filesystem?.sizeBytes ?? null);
+  samples.add('store_read_bytes_total', { source: 'memory' }, store.readFromMemoryBytes);
+  samples.add('store_read_bytes_total', { source: 'disk' }, store.readFromDiskBytes);
+  samples.add(
+    'store_segments_removed_total',
+    { ...UPSTREAM, reason: 'retention' },
+    store.segmentsRemoved,
+  );
+  for (const [operation, count] of Object.entries(store.errors)) {
+    samples.add('store_errors_total', { operation }, count);
+  }
+  samples.add('store_crc_failures_total', { source: 'upstream' }, store.rejectedFromUpstream);
+  samples.add('store_crc_failures_total', { source: 'disk' }, store.rejectedFromDisk);
+  samples.add('buffer_size_bytes', UPSTREAM, store.tailBytes);
+  samples.add('buffer_limit_bytes', UPSTREAM, store.tailBytesMax);
+}
+
+/** The slots that standbys created here. */
+export function addSlotSamples(samples: Samples, status: RelayStatus): void {
+  for (const { name, activePid, restartLsn, walStatus } of status.slots) {
+    const labels = { slot: name };
+    samples.add('slot_active', labels, activePid === null ? 0 : 1);
+    samples.addLsn('slot_restart_lsn_bytes', labels, restartLsn);
+    if (restartLsn !== INVALID_LSN && status.store.receivedLsn !== INVALID_LSN) {
+      const retained = Math.max(0, lsnDistance(restartLsn, status.store.receivedLsn));
+      samples.add('slot_retained_bytes', labels, retained);
+    }
+    if (walStatus === null) continue;
+    const words = SLOT_WAL_STATES.filter((word) => word !== null);
+    samples.addStates('slot_wal_status', labels, { label: 'status', words, current: walStatus });
+  }
+}
+
+/** What clients asked for and were refused. */
+export function addClientSamples(samples: Samples, status: RelayStatus): void {
+  const { rejected, commands } = status.standbyTotals;
+  for (const [reason, count] of Object.entries(rejected)) {
+    samples.add('client_connections_rejected_total', { reason }, count);
+  }
+  const counts = new Map([...COMMANDS, 'other'].map((command) => [command, 0]));
+  for (const [command, count] of commands) {
+    const label = COMMANDS.includes(command) ? command : 'other';
+    counts.set(label, (counts.get(label) ?? 0) + count);
+  }
+  for (const [command, count] of counts) samples.add('client_commands_total', { command }, count);
+}
