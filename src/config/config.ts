@@ -1,6 +1,7 @@
 // What the rest of the program is told by its configuration: every value resolved, in one unit a kind
 // (bytes, milliseconds), with where it came from. How it is read and checked: load.ts; the keys: settings.ts.
 import type { LogFormat, LogLevel } from '../base/log.ts';
+import type { HbaRules } from '../pg/hba.ts';
 
 /** A TCP address. `host` is a name, an address without brackets, or `*` for every interface; port 0 = any free one. */
 export interface TcpAddress {
@@ -24,10 +25,11 @@ export type ListenAddress = TcpAddress | UnixAddress;
 export const ORIGINS = ['flag', 'environment', 'file', 'default'] as const;
 export type Origin = (typeof ORIGINS)[number];
 
-/** Access rules as text, not parsed: `source` names them in messages (a path, or `auth.hba`). */
-export interface HbaText {
+/** Access rules: at least one. `source` names them in messages (a path, or `auth.hba`). */
+export interface HbaConfig {
   readonly source: string;
   readonly text: string;
+  readonly rules: HbaRules;
 }
 
 /** `storage.verify`: which checks WAL passes before it is kept or sent. */
@@ -66,8 +68,8 @@ export interface StorageConfig {
 export interface Config {
   readonly upstream: UpstreamConfig;
   readonly listen: readonly ListenAddress[];
-  /** Null when no rules were given: then no TCP port is opened. The rules are known to parse. */
-  readonly hba: HbaText | null;
+  /** Null when no rules were given: then no TCP port is opened. */
+  readonly hba: HbaConfig | null;
   readonly storage: StorageConfig;
   /** 0 = never. */
   readonly walSenderTimeoutMs: number;

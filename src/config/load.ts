@@ -6,7 +6,7 @@ import { parseListenAddress, parseTcpAddress } from './address.ts';
 import { FORWARD_MODES, VERIFY_MODES } from './config.ts';
 import type {
   Config,
-  HbaText,
+  HbaConfig,
   ListenAddress,
   Origin,
   TcpAddress,
@@ -251,18 +251,21 @@ class Resolver {
     return null;
   }
 
-  #hba(): HbaText | null {
-    const rules = this.#hbaText();
-    if (rules === null) return null;
-    const check = checkHba(rules.text, rules.source);
-    for (const { line, message } of check.problems) {
-      this.#report(this.#hbaPlace(rules.source, line), message);
+  #hba(): HbaConfig | null {
+    const given = this.#hbaText();
+    if (given === null) return null;
+    const check = checkHba(given.text, given.source);
+    if ('errors' in check) {
+      for (const { line, message, text } of check.errors) {
+        this.#report(this.#hbaPlace(given.source, line), `${message}: ${text.slice(0, 200)}`);
+      }
+      return null;
     }
     this.#warnings.push(...check.warnings);
-    return check.ruleCount === 0 && check.problems.length === 0 ? null : rules;
+    return check.rules.rules.length === 0 ? null : { ...given, rules: check.rules };
   }
 
-  #hbaText(): HbaText | null {
+  #hbaText(): { source: string; text: string } | null {
     const inline = this.#chosen.get('auth.hba');
     if (inline !== undefined) return { source: 'auth.hba', text: textOf(inline) };
     const file = this.#chosen.get('auth.hba_file');

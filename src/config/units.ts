@@ -2,7 +2,7 @@
 // (src/backend/utils/misc/guc.c: parse_int, convert_to_base_unit)
 
 /** The unit a bare number of a setting counts in. */
-export type BaseUnit = 'kB' | 'MB' | 'ms' | 's' | 'min';
+export type BaseUnit = 'B' | 'kB' | 'MB' | 'ms' | 's' | 'min';
 
 /** A number as written, in the setting's base unit; or why it cannot be one. */
 export type ParsedNumber =
@@ -64,6 +64,7 @@ export function fromBaseUnit(value: number, unit: BaseUnit): number {
 /** The unit spelled out, for documentation. */
 export function unitName(unit: BaseUnit): string {
   const names = {
+    B: 'bytes',
     kB: 'kilobytes',
     MB: 'megabytes',
     ms: 'milliseconds',

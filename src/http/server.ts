@@ -1,13 +1,32 @@
 // Opens the HTTP port: probes, metrics, the JSON API. The only room that knows fastify.
+import { fastify } from 'fastify';
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Clock } from '../base/clock.ts';
+import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { formatTcpAddress } from '../config/address.ts';
+import { readBuildInfo } from '../config/build-info.ts';
 import type { TcpAddress } from '../config/config.ts';
+import {
+  HTTP_BODY_BYTES_MAX,
+  HTTP_CLOSE_GRACE_MS,
+  HTTP_CONNECTIONS_MAX,
+  HTTP_HEADER_BYTES_MAX,
+  HTTP_HEADERS_TIMEOUT_MS,
+  HTTP_KEEP_ALIVE_MS,
+  HTTP_REQUEST_TIMEOUT_MS,
+  HTTP_TIMEOUT_CHECK_MS,
+} from '../config/limits.ts';
 import type { Metrics } from '../metrics/registry.ts';
 import type { StatusSource } from '../status/status.ts';
+import { isLoopbackHeader, isLoopbackHost } from './host-check.ts';
+import { addRoutes } from './routes.ts';
 
 /** How to open the port. */
 export interface HttpOptions {
   readonly listen: TcpAddress;
   readonly log: Log;
+  readonly clock: Clock;
 }
 
 /** An open port. */
@@ -19,14 +38,118 @@ export interface HttpServer {
   close(): Promise<void>;
 }
 
-/** Resolves once the port accepts connections. Rejects with OperationalError when it cannot be had. */
-export function openHttp(
+/**
+ * Resolves once the port accepts connections. Rejects with {@link OperationalError} when it cannot be had. `source` is
+ * asked at each request, from the first one on.
+ */
+export async function openHttp(
   options: HttpOptions,
   source: StatusSource,
   metrics: Metrics,
 ): Promise<HttpServer> {
-  void options;
-  void source;
-  void metrics;
-  return Promise.reject(new Error('not built yet'));
+  const { listen, log, clock } = options;
+  const server = createServer();
+  server.server.maxConnections = HTTP_CONNECTIONS_MAX;
+  if (isLoopbackHost(listen.host)) server.addHook('onRequest', refuseForeignHost);
+  addMeasuring(server, metrics);
+  addRoutes(server, { source, metrics, build: readBuildInfo() });
+  addErrorAnswers(server, log);
+  const port = await listenOn(server, listen);
+  const host = listen.host === '*' ? '0.0.0.0' : listen.host;
+  return {
+    url: `http://${formatTcpAddress(host, port)}`,
+    port,
+    close: () => closeServer(server, clock),
+  };
+}
+
+function createServer(): FastifyInstance {
+  return fastify({
+    logger: false,
+    bodyLimit: HTTP_BODY_BYTES_MAX,
+    requestTimeout: HTTP_REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: HTTP_KEEP_ALIVE_MS,
+    forceCloseConnections: 'idle',
+    return503OnClosing: true,
+    http: {
+      headersTimeout: HTTP_HEADERS_TIMEOUT_MS,
+      connectionsCheckingInterval: HTTP_TIMEOUT_CHECK_MS,
+      maxHeaderSize: HTTP_HEADER_BYTES_MAX,
+    },
+  });
+}
+
+async function refuseForeignHost(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  if (isLoopbackHeader(request.headers.host)) return;
+  await reply.code(421).send({ error: 'this port answers requests to localhost only' });
+}
+
+function addMeasuring(server: FastifyInstance, metrics: Metrics): void {
+  server.addHook('onSend', async (_request, reply) => {
+    void reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
+  });
+  server.addHook('onResponse', async (request, reply) => {
+    metrics.observeRequest({
+      method: request.method,
+      route: request.is404 ? 'none' : (request.routeOptions.url ?? 'none'),
+      statusCode: reply.statusCode,
+      seconds: reply.elapsedTime / 1000,
+    });
+  });
+}
+
+function addErrorAnswers(server: FastifyInstance, log: Log): void {
+  server.setNotFoundHandler(async (request, reply) => {
+    const path = request.url.split('?')[0] ?? '';
+    const isKnown = server.hasRoute({ method: 'GET', url: path });
+    if (isKnown) void reply.header('allow', 'GET, HEAD');
+    await reply
+      .code(isKnown ? 405 : 404)
+      .send({ error: isKnown ? 'method not allowed' : 'not found' });
+  });
+  server.setErrorHandler(async (error: FastifyError, request, reply) => {
+    const statusCode = error.statusCode ?? 500;
+    if (statusCode >= 500) {
+      log.error('an HTTP request failed', {
+        route: request.routeOptions.url,
+        error: errorText(error),
+      });
+    }
+    await reply
+      .code(statusCode)
+      .send({ error: statusCode >= 500 ? 'internal error' : error.message });
+  });
+}
+
+async function listenOn(server: FastifyInstance, listen: TcpAddress): Promise<number> {
+  const host = listen.host === '*' ? '::' : listen.host;
+  try {
+    await server.listen({ host, port: listen.port });
+  } catch (error) {
+    throw cannotListen(listen, error);
+  }
+  const address = server.addresses()[0];
+  return typeof address === 'object' ? address.port : listen.port;
+}
+
+function cannotListen(listen: TcpAddress, error: unknown): OperationalError {
+  const address = formatTcpAddress(listen.host, listen.port);
+  const code = systemErrorCode(error) ?? 'EIO';
+  const reasons: Readonly<Record<string, string>> = {
+    EADDRINUSE: 'the port is in use',
+    EACCES: 'ports below 1024 need a privilege',
+    EADDRNOTAVAIL: 'this machine has no such address',
+    ENOTFOUND: 'the host name is not known',
+  };
+  const reason = reasons[code] ?? errorText(error);
+  return new OperationalError(code, `cannot listen on ${address} for HTTP: ${reason}`, {
+    hint: 'Set http.listen (--http HOST:PORT) to a free address, or to "" for no HTTP port.',
+    cause: error,
+  });
+}
+
+async function closeServer(server: FastifyInstance, clock: Clock): Promise<void> {
+  const timer = clock.setTimer(HTTP_CLOSE_GRACE_MS, () => server.server.closeAllConnections());
+  await server.close();
+  timer.cancel();
 }

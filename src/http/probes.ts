@@ -1,0 +1,44 @@
+// Is it alive, has it started, can it serve? One pure answer a probe.
+import { formatLsn } from '../pg/lsn.ts';
+import type { RelayStatus } from '../status/status.ts';
+import type { ProbeJson } from './api-types.ts';
+import { upstreamLagBytes } from './status-json.ts';
+
+/** Alive as long as it answers: never asks about the upstream, the standbys or the disk. */
+export function liveness(status: RelayStatus): ProbeJson {
+  return { status: 'ok', state: status.state, reason: null };
+}
+
+/** Started once the store is open, whatever became of it since. */
+export function startup(status: RelayStatus): ProbeJson {
+  if (status.state !== 'starting') return { status: 'ok', state: status.state, reason: null };
+  return unavailable(status, status.detail ?? 'the store is being opened');
+}
+
+/**
+ * Ready when a standby that connects now is served: the server is known, the store is open, and nothing is being shut
+ * down. An upstream that is away does not matter, because what is stored can be served. With `lagBytesMax` it must also
+ * have caught up that far.
+ */
+export function readiness(status: RelayStatus, lagBytesMax: number | null): ProbeJson {
+  if (!status.isReady) return unavailable(status, unreadyReason(status));
+  if (lagBytesMax === null) return { status: 'ok', state: status.state, reason: null };
+  const lag = upstreamLagBytes(status);
+  if (lag === null) return unavailable(status, 'the lag behind the upstream is not known yet');
+  if (lag <= lagBytesMax) return { status: 'ok', state: status.state, reason: null };
+  return unavailable(
+    status,
+    `${lag} bytes behind the upstream, which is at ${formatLsn(status.upstream.serverLsn)}; ${lagBytesMax} are allowed`,
+  );
+}
+
+function unreadyReason(status: RelayStatus): string {
+  if (status.isDraining) return 'draining: no new sessions are taken';
+  if (status.detail !== null) return status.detail;
+  if (status.systemIdentifier === null) return 'the upstream has not been identified yet';
+  return `state ${status.state}`;
+}
+
+function unavailable(status: RelayStatus, reason: string): ProbeJson {
+  return { status: 'unavailable', state: status.state, reason };
+}
