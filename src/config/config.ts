@@ -1,6 +1,7 @@
 // What the rest of the program is told by its configuration: every value resolved, in one unit a kind
 // (bytes, milliseconds), with where it came from. How it is read and checked: load.ts; the keys: settings.ts.
 import type { LogFormat, LogLevel } from '../base/log.ts';
+import type { Conninfo } from '../pg/conninfo.ts';
 import type { HbaRules } from '../pg/hba.ts';
 
 /** A TCP address. `host` is a name, an address without brackets, or `*` for every interface; port 0 = any free one. */
@@ -42,8 +43,10 @@ export type ForwardMode = (typeof FORWARD_MODES)[number];
 
 /** The session to the upstream server. */
 export interface UpstreamConfig {
-  /** libpq connection string, keyword or URI form, already found to parse; may hold a password: never log it. */
+  /** libpq connection string, keyword or URI form; may hold a password: never log it. */
   readonly conninfo: string;
+  /** The same, understood. Nothing was taken from the environment (PGUSER …). */
+  readonly server: Conninfo;
   /** Physical slot there; null for none. */
   readonly slot: string | null;
   readonly applicationName: string;

@@ -1,5 +1,6 @@
 // From flags, environment and file to one checked configuration: precedence, units, and every mistake at once.
 import { dirname, resolve } from 'node:path';
+import type { Conninfo } from '../pg/conninfo.ts';
 import { LOG_FORMATS, LOG_LEVELS } from '../base/log.ts';
 import { invariant } from '../base/errors.ts';
 import { parseListenAddress, parseTcpAddress } from './address.ts';
@@ -145,11 +146,11 @@ class Resolver {
       walReceiverTimeoutMs: this.#number('upstream.wal_receiver_timeout'),
       walReceiverStatusIntervalMs: this.#number('upstream.wal_receiver_status_interval'),
     };
-    const applicationName = this.#applicationName(conninfo?.applicationName ?? null);
-    return conninfo === null ? null : { conninfo: conninfo.text, applicationName, ...parts };
+    const applicationName = this.#applicationName(conninfo?.server.applicationName ?? null);
+    return conninfo === null ? null : { ...conninfo, applicationName, ...parts };
   }
 
-  #conninfo(): { text: string; applicationName: string | null } | null {
+  #conninfo(): { conninfo: string; server: Conninfo } | null {
     const inline = this.#chosen.get('upstream.conninfo');
     const byFile = this.#chosen.get('upstream.conninfo_file');
     const given = inline ?? byFile;
@@ -163,14 +164,13 @@ class Resolver {
     }
     const text = inline === undefined ? this.#secretFile('upstream.conninfo_file') : textOf(inline);
     if (text === null) return null;
-    const check = checkConninfo(text, this.#sources.env);
+    const check = checkConninfo(text);
     if ('problem' in check) {
       const path = inline === undefined ? 'upstream.conninfo_file' : 'upstream.conninfo';
-      this.#report(given.place, `\`${path}\` ${check.problem}`, check.hint);
+      this.#report(given.place, `\`${path}\` ${check.problem}`);
       return null;
     }
-    this.#warnings.push(...check.warnings);
-    return { text, applicationName: check.applicationName };
+    return { conninfo: text, server: check.server };
   }
 
   /** Content of a file that holds a secret, without its last line end. */

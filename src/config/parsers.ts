@@ -1,24 +1,19 @@
 // The thin call into the parsers of connection strings and access rules: what they say, in configuration's words.
+import { parseConninfo } from '../pg/conninfo.ts';
+import type { Conninfo } from '../pg/conninfo.ts';
 import { parseHba } from '../pg/hba.ts';
 import type { HbaError, HbaRules } from '../pg/hba.ts';
-
-/** What a connection string says that configuration cares about, or why it cannot be read. */
-export type ConninfoCheck =
-  | { readonly applicationName: string | null; readonly warnings: readonly string[] }
-  | { readonly problem: string; readonly hint?: string };
 
 /** Access rules and what is allowed in them but dangerous; or what is wrong, by line counted from 1 within the rules. */
 export type HbaCheck =
   | { readonly rules: HbaRules; readonly warnings: readonly string[] }
   | { readonly errors: readonly HbaError[] };
 
-/** Tries to read a libpq connection string. */
-export function checkConninfo(
-  text: string,
-  env: Readonly<Record<string, string | undefined>>,
-): ConninfoCheck {
-  void env;
-  return text.trim() === '' ? { problem: 'is empty' } : { applicationName: null, warnings: [] };
+/** Reads a libpq connection string; the message is libpq's own. */
+export function checkConninfo(text: string): { server: Conninfo } | { problem: string } {
+  if (text.trim() === '') return { problem: 'is empty' };
+  const parsed = parseConninfo(text);
+  return 'error' in parsed ? { problem: `cannot be read: ${parsed.error}` } : { server: parsed };
 }
 
 /** Reads access rules; `source` names them in warnings. */
