@@ -1,0 +1,72 @@
+// What a command of the command line is, and what it is handed when it runs.
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+
+/** One `--name`. A flag without a placeholder takes no value. */
+export interface CommandOption {
+  /** Without dashes. */
+  readonly name: string;
+  /** One letter, without the dash. */
+  readonly short?: string;
+  /** What stands for the value in help (`FILE`); absent for a switch. */
+  readonly placeholder?: string;
+  /** May be given more than once. */
+  readonly isRepeatable?: boolean;
+  readonly description: string;
+}
+
+/** What was typed after the command's name. */
+export interface CommandInput {
+  /** Values of each option given, in order; a switch that was given has one empty text. */
+  readonly options: ReadonlyMap<string, readonly string[]>;
+  readonly positionals: readonly string[];
+}
+
+/** Signals that ask something of the process. */
+export const HANDLED_SIGNALS = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
+export type HandledSignal = (typeof HANDLED_SIGNALS)[number];
+
+/** The world of a running command. */
+export interface CommandContext {
+  readonly input: CommandInput;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly workingDirectory: string;
+  readonly clock: Clock;
+  /** Standard output: what was asked for. */
+  print(text: string): void;
+  /** Standard error: messages. */
+  printError(text: string): void;
+  /** True when standard output is a terminal. */
+  readonly isTerminal: boolean;
+  /** Until the returned function is called, signals go to `listener` and no longer end the process. */
+  onSignal(listener: (signal: HandledSignal) => void): () => void;
+  /** From now on a crash is reported through `log`. */
+  useLog(log: Log): void;
+}
+
+/** One command, one file. */
+export interface Command {
+  readonly name: string;
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** What stands behind the options in the usage line (`[COMMAND]`); absent when it takes no further words. */
+  readonly operands?: string;
+  readonly options: readonly CommandOption[];
+  /** Text below the options: what it does in more words, and examples. */
+  readonly help: string;
+  /** Resolves to the exit code: 0 ok, 1 failure, 2 usage, 78 bad configuration. Rejections end in 1 with their message. */
+  run(context: CommandContext): Promise<number>;
+}
+
+/** Exit codes. */
+export const EXIT = { ok: 0, failure: 1, usage: 2, configuration: 78 } as const;
+
+/** The last value of `name`, or null when it was not given. */
+export function optionValue(input: CommandInput, name: string): string | null {
+  return input.options.get(name)?.at(-1) ?? null;
+}
+
+/** True when the switch `name` was given. */
+export function isSet(input: CommandInput, name: string): boolean {
+  return input.options.has(name);
+}
