@@ -8,6 +8,25 @@ import { bodyOf, i32, i64, message, raw } from '../support/naive-writer.ts';
 const anyLsn = fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }).map(toLsn);
 const anyTime = fc.bigInt({ min: -(1n << 63n), max: (1n << 63n) - 1n }).map(toPgTimestamp);
 const anyXid = fc.nat(0xffffffff);
+const anyKeepalive = fc.record({
+  walEnd: anyLsn,
+  sendTime: anyTime,
+  replyRequested: fc.boolean(),
+});
+const anyUpdate = fc.record({
+  writeLsn: anyLsn,
+  flushLsn: anyLsn,
+  applyLsn: anyLsn,
+  sendTime: anyTime,
+  replyRequested: fc.boolean(),
+});
+const anyFeedback = fc.record({
+  sendTime: anyTime,
+  xmin: anyXid,
+  xminEpoch: anyXid,
+  catalogXmin: anyXid,
+  catalogXminEpoch: anyXid,
+});
 const HIGH = toLsn(0xffffffff_fffffff0n);
 const BEFORE_2000 = toPgTimestamp(-5n);
 
@@ -41,55 +60,38 @@ describe('payloads inside CopyData', () => {
 
   it('are written as the naive writer writes them', () => {
     fc.assert(
-      fc.property(anyLsn, anyLsn, anyLsn, anyTime, fc.boolean(), (a, b, c, time, asks) => {
-        const flag = asks ? 1 : 0;
-        expect(
-          codec.encodePrimaryKeepalive({ walEnd: a, sendTime: time, replyRequested: asks }),
-        ).toEqual(message('d', 'k', i64(a), i64(time), flag));
-        const update = { writeLsn: a, flushLsn: b, applyLsn: c, sendTime: time };
-        expect(codec.encodeStandbyStatusUpdate({ ...update, replyRequested: asks })).toEqual(
-          message('d', 'r', i64(a), i64(b), i64(c), i64(time), flag),
+      fc.property(anyKeepalive, anyUpdate, anyFeedback, (k, r, h) => {
+        expect(codec.encodePrimaryKeepalive(k)).toEqual(
+          message('d', 'k', i64(k.walEnd), i64(k.sendTime), k.replyRequested ? 1 : 0),
         );
-      }),
-      { numRuns: 50 },
-    );
-    fc.assert(
-      fc.property(anyTime, anyXid, anyXid, anyXid, anyXid, (time, x, xe, c, ce) => {
-        const feedback = { xmin: x, xminEpoch: xe, catalogXmin: c, catalogXminEpoch: ce };
-        expect(codec.encodeHotStandbyFeedback({ ...feedback, sendTime: time })).toEqual(
-          message('d', 'h', i64(time), i32(x), i32(xe), i32(c), i32(ce)),
+        const lsns = raw(i64(r.writeLsn), i64(r.flushLsn), i64(r.applyLsn));
+        expect(codec.encodeStandbyStatusUpdate(r)).toEqual(
+          message('d', 'r', lsns, i64(r.sendTime), r.replyRequested ? 1 : 0),
         );
+        const xids = raw(
+          i32(h.xmin),
+          i32(h.xminEpoch),
+          i32(h.catalogXmin),
+          i32(h.catalogXminEpoch),
+        );
+        expect(codec.encodeHotStandbyFeedback(h)).toEqual(message('d', 'h', i64(h.sendTime), xids));
       }),
-      { numRuns: 50 },
     );
   });
 
   it('read back as they were written', () => {
     fc.assert(
-      fc.property(anyLsn, anyLsn, anyTime, fc.boolean(), anyXid, (a, b, time, asks, xid) => {
-        const keepalive = { walEnd: a, sendTime: time, replyRequested: asks };
-        const keepaliveBytes = bodyOf(codec.encodePrimaryKeepalive(keepalive));
-        expect(codec.decodePrimaryKeepalive(keepaliveBytes)).toEqual(keepalive);
-        const update = {
-          writeLsn: a,
-          flushLsn: b,
-          applyLsn: a,
-          sendTime: time,
-          replyRequested: asks,
-        };
-        const updateBytes = bodyOf(codec.encodeStandbyStatusUpdate(update));
-        expect(codec.decodeStandbyStatusUpdate(updateBytes)).toEqual(update);
-        const feedback = {
-          sendTime: time,
-          xmin: xid,
-          xminEpoch: 1,
-          catalogXmin: 0,
-          catalogXminEpoch: xid,
-        };
-        const feedbackBytes = bodyOf(codec.encodeHotStandbyFeedback(feedback));
-        expect(codec.decodeHotStandbyFeedback(feedbackBytes)).toEqual(feedback);
+      fc.property(anyKeepalive, anyUpdate, anyFeedback, (keepalive, update, feedback) => {
+        expect(
+          codec.decodePrimaryKeepalive(bodyOf(codec.encodePrimaryKeepalive(keepalive))),
+        ).toEqual(keepalive);
+        expect(
+          codec.decodeStandbyStatusUpdate(bodyOf(codec.encodeStandbyStatusUpdate(update))),
+        ).toEqual(update);
+        expect(
+          codec.decodeHotStandbyFeedback(bodyOf(codec.encodeHotStandbyFeedback(feedback))),
+        ).toEqual(feedback);
       }),
-      { numRuns: 50 },
     );
   });
 
