@@ -48,3 +48,108 @@ export const HTTP_TIMEOUT_CHECK_MS: number = 1_000;
 
 /** How long running requests are waited for when the port closes. */
 export const HTTP_CLOSE_GRACE_MS: number = 1_000;
+
+// --- walreceiver
+
+/** The one buffer all reads of the WAL stream go into: what the kernel holds of a busy connection fits in one read. */
+export const UPSTREAM_READ_BUFFER_BYTES: number = 1024 * 1024;
+
+/** The read buffer of a tunnel: there may be many, and they carry less. */
+export const TUNNEL_READ_BUFFER_BYTES: number = 64 * 1024;
+
+/** Tunnels to the upstream that may be open at once; each is a walsender there. */
+export const TUNNELS_MAX: number = 100;
+
+/** Commands that may be on their way to the upstream at once on one session. */
+export const UPSTREAM_COMMANDS_MAX: number = 100;
+
+/** Rows and bytes of one answer of the upstream; a history file is the largest thing that replication commands answer. */
+export const UPSTREAM_ANSWER_ROWS_MAX: number = 1_000;
+export const UPSTREAM_ANSWER_BYTES_MAX: number = 4 * 1024 * 1024;
+
+/** Result sets of one answer. */
+export const UPSTREAM_RESULT_SETS_MAX: number = 100;
+
+/** Parameters a server may report, and characters of one. PostgreSQL 18 reports 15. */
+export const UPSTREAM_PARAMETERS_MAX: number = 200;
+export const UPSTREAM_PARAMETER_CHARACTERS_MAX: number = 8_192;
+
+/** Notices of one session that are logged; a server may send as many as it likes. */
+export const UPSTREAM_NOTICES_LOGGED_MAX: number = 20;
+
+/** Characters of a server's text that are repeated in a message of ours. */
+export const UPSTREAM_TEXT_CHARACTERS_MAX: number = 500;
+
+/** Unsent status updates at which further ones wait: the next one says the same and more. */
+export const UPSTREAM_UNSENT_STATUS_BYTES_MAX: number = 64 * 1024;
+
+/** Connecting and logging in, where connect_timeout sets no limit. */
+export const UPSTREAM_CONNECT_MS_MAX: number = 30_000;
+
+/** Closing the stream in order at the end of a drain. */
+export const UPSTREAM_FINISH_MS_MAX: number = 5_000;
+
+/** How long a server may take to follow an orderly close. */
+export const UPSTREAM_CLOSE_MS_MAX: number = 1_000;
+
+// --- walsender
+
+/** From connecting to the end of authentication, whatever arrives in between. (authentication_timeout) */
+export const STARTUP_TIMEOUT_MS: number = 60_000;
+
+/** Bytes written to a client and not taken yet, above which no more of its commands are read. */
+export const COMMAND_OUTPUT_BYTES_MAX: number = 64 * 1024;
+
+/** Shortest time between two answers to replies that ask for one. */
+export const KEEPALIVE_ANSWER_INTERVAL_MS: number = 100;
+
+/** How long a standby whose timeout passed gets to be heard, in case it was us who did not listen. */
+export const TIMEOUT_SECOND_LOOK_MS: number = 50;
+
+/** How often a standby that waits for WAL from beyond our end hears from us. */
+export const HOLD_KEEPALIVE_MS: number = 5_000;
+
+/** How often it is looked at whether waiting for WAL from beyond our end still makes sense. */
+export const HOLD_CHECK_MS: number = 500;
+
+/** How often a draining standby that has not confirmed everything is asked again. */
+export const DRAIN_PING_MS: number = 1_000;
+
+/** Reads of segment files on the way at one time, for all standbys together. */
+export const FILE_READS_MAX: number = 4;
+
+/** Bytes of WAL read from files and not sent yet, for all standbys together; each gets its share, see below. */
+export const FILE_READ_BUDGET_BYTES: number = 64 * 1024 * 1024;
+
+/** Smallest and largest read for one standby. It may hold two of them: one in its socket, one read ahead. */
+export const FILE_READ_BYTES_MIN: number = 64 * 1024;
+export const FILE_READ_BYTES_MAX: number = 1024 * 1024;
+
+/** How long a closing connection may take to send what is pending. */
+export const CLOSE_GRACE_MS: number = 1_000;
+
+/** Bytes waiting on one side of a tunnel, above which the other side is not read. */
+export const TUNNEL_PENDING_BYTES_MAX: number = 1024 * 1024;
+
+/** Longest message of a client that is passed on through a tunnel. (pg_basebackup sends manifests in 64 KiB pieces) */
+export const TUNNEL_MESSAGE_BYTES_MAX: number = 1024 * 1024;
+
+/** Application names that connections are counted for; further ones are counted together. */
+export const APPLICATION_NAMES_MAX: number = 1_000;
+
+/** Name that counts the connections beyond {@link APPLICATION_NAMES_MAX}. */
+export const APPLICATION_NAMES_OTHER: string = '_other';
+
+/** Shortest time between two log lines about connections that were no PostgreSQL clients. */
+export const BAD_STARTUP_LOG_INTERVAL_MS: number = 10_000;
+
+// --- cli
+
+/** How long `walcast status` waits for an answer. */
+export const HTTP_CLIENT_TIMEOUT_MS: number = 5_000;
+
+/** Bytes of an answer that are read: a thousand standbys take about half a megabyte. */
+export const HTTP_ANSWER_BYTES_MAX: number = 64 * 1024 * 1024;
+
+/** Time between two pictures of `walcast status --watch`. */
+export const STATUS_WATCH_MS: number = 2_000;

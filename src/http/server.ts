@@ -56,8 +56,10 @@ export async function openHttp(
   addErrorAnswers(server, log);
   const port = await listenOn(server, listen);
   const host = listen.host === '*' ? '0.0.0.0' : listen.host;
+  const url = `http://${formatTcpAddress(host, port)}`;
+  log.info('HTTP port is open', { url });
   return {
-    url: `http://${formatTcpAddress(host, port)}`,
+    url,
     port,
     close: () => closeServer(server, clock),
   };

@@ -1,0 +1,272 @@
+// walcast run: the relay itself, from its configuration to its exit code.
+import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import type { Clock } from '../base/clock.ts';
+import { errorText, OperationalError, WalcastError } from '../base/errors.ts';
+import { openLog } from '../base/log.ts';
+import type { Log } from '../base/log.ts';
+import { readBuildInfo } from '../config/build-info.ts';
+import type { Config } from '../config/config.ts';
+import { loadConfig } from '../config/load.ts';
+import type { ConfigSources, LoadedConfig } from '../config/load.ts';
+import { CONFIG_FILE_VARIABLE } from '../config/named-layers.ts';
+import type { FlagValue } from '../config/named-layers.ts';
+import { formatConfigError } from '../config/problem.ts';
+import { SETTINGS } from '../config/settings.ts';
+import { EXIT, optionValue } from './command.ts';
+import type {
+  Command,
+  CommandContext,
+  CommandInput,
+  CommandOption,
+  HandledSignal,
+} from './command.ts';
+
+/** A running relay, as far as this command knows it. */
+export interface RunningRelay {
+  /** Resolves when the relay can no longer keep a promise and must end. */
+  readonly failed: Promise<Error>;
+  /** Serves everybody to the end, then closes in order. */
+  drain(): Promise<void>;
+  /** Closes at once. */
+  stop(): Promise<void>;
+}
+
+/** Starts a relay; rejects with OperationalError when it cannot be started. */
+export type StartRelay = (
+  config: Config,
+  parts: { readonly clock: Clock; readonly log: Log },
+) => Promise<RunningRelay>;
+
+/** A rule that lets in what runs on this machine and nobody else. */
+const EXAMPLE_RULE = 'host replication all 127.0.0.1/32 trust';
+
+/** The command, over the way to start a relay. */
+export function runCommand(startRelay: StartRelay): Command {
+  return {
+    name: 'run',
+    summary: 'Receive WAL from an upstream server, keep it, and serve it to standbys.',
+    options: [CONFIG_OPTION, ...SETTINGS.flatMap(flagOption), SET_OPTION],
+    help: HELP,
+    async run(context): Promise<number> {
+      const sources = sourcesOf(context);
+      const loaded = loadConfig(sources);
+      if ('errors' in loaded) return refuse(context, loaded);
+      const log = openLog(loaded.config.log);
+      context.useLog(log);
+      logConfiguration(log, loaded.config, sources.file);
+      return serve(context, { config: loaded.config, log, sources, startRelay });
+    },
+  };
+}
+
+const CONFIG_OPTION: CommandOption = {
+  name: 'config',
+  short: 'c',
+  placeholder: 'FILE',
+  description: `Read this configuration file (also ${CONFIG_FILE_VARIABLE}). Without one, flags and environment count alone.`,
+};
+
+const SET_OPTION: CommandOption = {
+  name: 'set',
+  placeholder: 'KEY=VALUE',
+  isRepeatable: true,
+  description: 'Set any key of the configuration, such as storage.wal_keep_size=4GB.',
+};
+
+const HELP = `
+Flags count before environment variables (WALCAST_UPSTREAM_CONNINFO …), these before the file, the file before the
+defaults. docs/configuration.md lists every key.
+
+SIGTERM sends standbys everything and waits for their confirmation, at most drain_timeout; a second SIGTERM, or SIGINT,
+stops at once. SIGHUP checks the configuration again and says what a restart would change.
+
+Exit codes: 0 ok, 1 failure, 2 usage, 78 bad configuration.
+
+Examples:
+  walcast run -c walcast.yaml
+  walcast run --upstream 'host=pg-a port=5432 user=replicator' --data /var/lib/walcast \\
+              --listen 0.0.0.0:5432 --hba-file pg_hba.conf
+`;
+
+function flagOption({ flag, kind, description }: (typeof SETTINGS)[number]): CommandOption[] {
+  if (flag === null) return [];
+  return [{ ...flag, description, isRepeatable: kind === 'addresses' }];
+}
+
+function sourcesOf({ input, env, workingDirectory }: CommandContext): ConfigSources {
+  const flags: FlagValue[] = [];
+  for (const { path, flag } of SETTINGS) {
+    if (flag === null) continue;
+    const values = input.options.get(flag.name) ?? [];
+    flags.push(...values.map((text) => ({ path, text, flag: `--${flag.name}` })));
+  }
+  flags.push(...setFlags(input));
+  const file = optionValue(input, CONFIG_OPTION.name) ?? env[CONFIG_FILE_VARIABLE] ?? null;
+  return { flags, env, file, workingDirectory };
+}
+
+function setFlags(input: CommandInput): FlagValue[] {
+  const given = input.options.get(SET_OPTION.name) ?? [];
+  return given.map((entry) => {
+    const end = entry.indexOf('=');
+    const path = end < 0 ? entry : entry.slice(0, end);
+    return { path, text: end < 0 ? '' : entry.slice(end + 1), flag: '--set' };
+  });
+}
+
+function refuse(
+  context: CommandContext,
+  loaded: Extract<LoadedConfig, { errors: unknown }>,
+): number {
+  for (const error of loaded.errors) context.printError(`walcast: ${formatConfigError(error)}\n`);
+  const isNamed = optionValue(context.input, CONFIG_OPTION.name) !== null;
+  if (!isNamed && existsSync(join(context.workingDirectory, 'walcast.yaml'))) {
+    context.printError('walcast: there is a walcast.yaml here; it is read with -c walcast.yaml\n');
+  }
+  return EXIT.configuration;
+}
+
+function logConfiguration(log: Log, config: Config, file: string | null): void {
+  const { version, revision } = readBuildInfo();
+  log.info('walcast starts', {
+    version,
+    revision,
+    node: process.versions.node,
+    pid: process.pid,
+    config_file: file,
+    data: config.storage.directory,
+  });
+  for (const warning of config.warnings) log.warn(warning);
+  if (config.hba !== null) return;
+  log.warn(
+    'there are no access rules, so no TCP port is opened for standbys; ' +
+      `give auth.hba or auth.hba_file, starting from a line such as: ${EXAMPLE_RULE}`,
+  );
+}
+
+/** What serving needs besides the context. */
+interface Service {
+  readonly config: Config;
+  readonly log: Log;
+  readonly sources: ConfigSources;
+  readonly startRelay: StartRelay;
+}
+
+/** Runs until a signal or a failure ends it. */
+async function serve(context: CommandContext, service: Service): Promise<number> {
+  const { config, log, startRelay } = service;
+  const signals = new SignalInbox(() => logReload(service));
+  const release = context.onSignal((signal) => signals.take(signal));
+  try {
+    const starting = startRelay(config, { clock: context.clock, log });
+    const relay = await Promise.race([starting, signals.immediate.then(() => null)]);
+    if (relay === null) return EXIT.ok;
+    return await endOf(relay, signals, log);
+  } catch (error) {
+    if (!(error instanceof WalcastError)) throw error;
+    logFailure(log, error);
+    return EXIT.failure;
+  } finally {
+    release();
+  }
+}
+
+async function endOf(relay: RunningRelay, signals: SignalInbox, log: Log): Promise<number> {
+  const failed = relay.failed.then((error) => ({ error }));
+  const first = await Promise.race([failed, signals.drain, signals.immediate]);
+  if (first === 'drain') {
+    log.info('draining: standbys are served to the end, no new sessions are taken');
+    const drained = relay.drain().then(() => 'drained' as const);
+    const next = await Promise.race([drained, failed, signals.immediate]);
+    if (next === 'drained') {
+      log.info('walcast stops after draining');
+      return EXIT.ok;
+    }
+    if (next !== 'immediate') return fail(log, next.error);
+  } else if (first !== 'immediate') {
+    return fail(log, first.error);
+  }
+  log.info('walcast stops at once');
+  const stopped = relay.stop().then(() => null);
+  const failure = await Promise.race([stopped, failed]);
+  return failure === null ? EXIT.ok : fail(log, failure.error);
+}
+
+function fail(log: Log, error: Error): number {
+  logFailure(log, error);
+  return EXIT.failure;
+}
+
+function logFailure(log: Log, error: Error): void {
+  const hint = error instanceof OperationalError ? error.hint : undefined;
+  const code = error instanceof WalcastError ? error.code : undefined;
+  log.error(`walcast ends: ${errorText(error)}`, { code, hint });
+}
+
+/** Keys take effect at a restart; what a reload can do is to say whether the new configuration would be accepted. */
+function logReload({ config, log, sources }: Service): void {
+  const loaded = loadConfig(sources);
+  if ('errors' in loaded) {
+    for (const error of loaded.errors) log.error(`configuration: ${formatConfigError(error)}`);
+    log.error('the configuration on disk would be refused; the running one is kept');
+    return;
+  }
+  const isSame = comparable(loaded.config) === comparable(config);
+  log.info(
+    isSame
+      ? 'the configuration on disk is the running one'
+      : 'the configuration on disk is valid and differs from the running one; restart walcast to apply it',
+  );
+}
+
+function comparable({
+  upstream,
+  warnings: _warnings,
+  origins: _origins,
+  hba,
+  ...rest
+}: Config): string {
+  const { conninfo, slot, applicationName, walReceiverTimeoutMs, walReceiverStatusIntervalMs } =
+    upstream;
+  return JSON.stringify([
+    rest,
+    hba?.text,
+    conninfo,
+    slot,
+    applicationName,
+    walReceiverTimeoutMs,
+    walReceiverStatusIntervalMs,
+  ]);
+}
+
+/** Turns signals into two promises: SIGTERM asks for a drain, a second one or SIGINT for the end. */
+class SignalInbox {
+  readonly drain: Promise<'drain'>;
+  readonly immediate: Promise<'immediate'>;
+  readonly #onReload: () => void;
+  #resolveDrain: () => void = () => {};
+  #resolveImmediate: () => void = () => {};
+  #isDraining = false;
+
+  constructor(onReload: () => void) {
+    this.#onReload = onReload;
+    this.drain = new Promise((resolve) => {
+      this.#resolveDrain = () => resolve('drain');
+    });
+    this.immediate = new Promise((resolve) => {
+      this.#resolveImmediate = () => resolve('immediate');
+    });
+  }
+
+  take(signal: HandledSignal): void {
+    if (signal === 'SIGHUP') {
+      this.#onReload();
+    } else if (signal === 'SIGTERM' && !this.#isDraining) {
+      this.#isDraining = true;
+      this.#resolveDrain();
+    } else {
+      this.#resolveImmediate();
+    }
+  }
+}

@@ -1,0 +1,67 @@
+// What `walcast status` shows of a status: the upstream, the store, one row a standby.
+import type { StandbyJson, StatusJson } from '../http/api-types.ts';
+import { secondsText, sizeText, textTable } from './text-table.ts';
+
+/** The whole picture, lines ending in a newline. */
+export function statusView(status: StatusJson): string {
+  const { upstream, store } = status;
+  const server = upstream.host === null ? 'none yet' : `${upstream.host}:${known(upstream.port)}`;
+  const lines = [
+    `walcast ${status.version}: ${status.state}${status.detail === null ? '' : ` (${status.detail})`}`,
+    `system ${known(status.system_identifier)}, PostgreSQL ${known(status.server_version)}, timeline ${known(status.timeline)}`,
+    '',
+    `upstream  ${server}, slot ${known(upstream.slot)}: ${upstream.state}`,
+    `          server ${known(upstream.server_lsn)}  received ${known(upstream.received_lsn)}  ` +
+      `flushed ${known(upstream.flushed_lsn)}  acknowledged ${known(upstream.reported.flush)}  lag ${sizeText(upstream.lag_bytes)}`,
+    `store     ${known(store.oldest_lsn)} to ${known(store.flushed_lsn)}, ${store.segments} segments, ${sizeText(store.size_bytes)}`,
+    '',
+    standbyTable(status.standbys),
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+const HEADER = [
+  'pid',
+  'application_name',
+  'client',
+  'state',
+  'sync',
+  'sent_lsn',
+  'flush_lsn',
+  'replay_lsn',
+  'lag',
+  'write_lag',
+  'flush_lag',
+  'replay_lag',
+  'slot_name',
+];
+const NUMBERS = new Set(['pid', 'lag', 'write_lag', 'flush_lag', 'replay_lag']);
+
+function standbyTable(standbys: readonly StandbyJson[]): string {
+  if (standbys.length === 0) return 'no standbys are connected';
+  const rows = standbys.map((standby) => [
+    String(standby.pid),
+    printable(standby.application_name),
+    standby.client_addr ?? 'local',
+    standby.state,
+    standby.sync_state,
+    known(standby.sent_lsn),
+    known(standby.flush_lsn),
+    known(standby.replay_lsn),
+    sizeText(standby.lag_bytes),
+    secondsText(standby.write_lag),
+    secondsText(standby.flush_lag),
+    secondsText(standby.replay_lag),
+    known(standby.slot_name),
+  ]);
+  return textTable(HEADER, rows, NUMBERS);
+}
+
+/** Clients choose their name; a terminal must not obey it. */
+function printable(text: string): string {
+  return text.replaceAll(/[^\x20-\x7e]/g, '?');
+}
+
+function known(value: string | number | null): string {
+  return value === null ? '-' : printable(String(value));
+}
