@@ -105,7 +105,7 @@ export class ReplicationScanner {
     this.#match(this.#facts.hasVerticalTabAsSpace ? SPACE_WITH_VERTICAL_TAB : SPACE);
     const char = this.#sql.charAt(this.#offset);
     if (char === '') return { kind: 'end' };
-    if (char === "'") return { kind: 'string', text: this.#quoted("'", true) };
+    if (char === "'") return { kind: 'string', text: this.#quotedString() };
     if (char === '"') return this.#quotedIdentifier();
     // Longest match wins: `1/2` is no number and `A/1` no identifier.
     const lsn = this.#match(LSN);
@@ -123,25 +123,25 @@ export class ReplicationScanner {
     return { kind: 'identifier', text: this.#truncate(foldAscii(word)) };
   }
 
+  /** Between double quotes nothing stands for a quote: `"a""b"` is two identifiers, on every version. */
   #quotedIdentifier(): Token {
-    const text = this.#quoted('"', this.#facts.hasQuoteEscapeInIdentifiers);
-    return { kind: 'identifier', text: this.#truncate(text) };
+    return { kind: 'identifier', text: this.#truncate(this.#upTo('"')) };
   }
 
-  #quoted(quote: string, hasEscape: boolean): string {
-    let text = '';
-    let start = this.#offset + 1;
-    for (;;) {
-      const end = this.#sql.indexOf(quote, start);
-      if (end < 0) throw syntaxError('unterminated quoted string');
-      text += this.#sql.slice(start, end);
-      if (!hasEscape || this.#sql.charAt(end + 1) !== quote) {
-        this.#offset = end + 1;
-        return text;
-      }
-      text += quote;
-      start = end + 2;
-    }
+  /** Between single quotes two of them stand for one. */
+  #quotedString(): string {
+    let text = this.#upTo("'");
+    while (this.#sql.charAt(this.#offset) === "'") text += `'${this.#upTo("'")}`;
+    return text;
+  }
+
+  /** What lies between the quote at the current place and the next one. */
+  #upTo(quote: string): string {
+    const start = this.#offset + 1;
+    const end = this.#sql.indexOf(quote, start);
+    if (end < 0) throw syntaxError('unterminated quoted string');
+    this.#offset = end + 1;
+    return this.#sql.slice(start, end);
   }
 
   /** truncate_identifier: names are at most 63 bytes, and the client is told. */

@@ -1,0 +1,230 @@
+// Do our readers of startup packets, messages and commands say what real servers say to the same bytes?
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ProtocolViolation } from '../../src/base/errors.ts';
+import { createPrimary } from '../../src/demo/postgres-cluster.ts';
+import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
+import { serverUser } from '../../src/demo/postgres-user.ts';
+import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
+import type { Workspace } from '../../src/demo/postgres-workspace.ts';
+import { sanitizeApplicationName } from '../../src/pg/application-name.ts';
+import { versionFacts } from '../../src/pg/server-version.ts';
+import { decodeFrontendMessage } from '../../src/wire/frontend-messages.ts';
+import { parseReplicationCommand } from '../../src/wire/replication-command.ts';
+import { decodeStandbyStatusUpdate } from '../../src/wire/replication-messages.ts';
+import {
+  parseReplicationParameter,
+  parseStartupOptions,
+} from '../../src/wire/startup-parameters.ts';
+import { decodeInitialMessage } from '../../src/wire/startup.ts';
+import { COMMAND_SAMPLES } from '../support/command-samples.ts';
+import { cstr, i32, message, packet, raw } from '../support/naive-writer.ts';
+import { openRawSession, rawFields, startupPacket } from '../support/raw-session.ts';
+import type { RawMessage, RawSession } from '../support/raw-session.ts';
+import { TEST_MAJORS } from '../support/requirements.ts';
+
+/** What reading can refuse; whatever else a server answers comes from doing what was read. */
+const READING_ERRORS = /^(42601|0A000 cannot execute SQL|XX000 unrecognized option|22023 unrec)/;
+
+function said(messages: readonly RawMessage[], type: 'E' | 'N'): string[] {
+  return messages
+    .filter((each) => each.type === type)
+    .map((each) => rawFields(each.body))
+    .map((fields) => `${fields['C']} ${fields['M']}`);
+}
+
+function ownRefusal(run: () => unknown): string | null {
+  try {
+    run();
+    return null;
+  } catch (error) {
+    if (error instanceof ProtocolViolation) return `${error.code} ${error.message}`;
+    throw error;
+  }
+}
+
+describe.each(TEST_MAJORS)('PostgreSQL %i', (major) => {
+  const facts = versionFacts(major);
+  let workspace: Workspace;
+  let primary: PostgresCluster;
+  let session: RawSession;
+
+  beforeAll(async () => {
+    workspace = await openWorkspace(await serverUser());
+    primary = await createPrimary(workspace, { major, name: 'primary' });
+    await primary.start();
+    session = await login({ replication: 'true' });
+  });
+
+  afterAll(async () => {
+    session.close();
+    await workspace.close();
+  });
+
+  async function login(parameters: Record<string, string>): Promise<RawSession> {
+    const opened = await openRawSession(primary.target());
+    opened.send(
+      startupPacket({ user: primary.target().user, database: 'postgres', ...parameters }),
+    );
+    expect((await opened.until('ZE')).at(-1)?.type).toBe('Z');
+    return opened;
+  }
+
+  /** The server's refusal of a first packet, null when it goes on. */
+  async function startupRefusal(bytes: Uint8Array): Promise<string | null> {
+    const opened = await openRawSession(primary.target());
+    opened.send(bytes);
+    const answer = await opened.until('ZE');
+    opened.close();
+    return said(answer, 'E')[0] ?? null;
+  }
+
+  async function serverAnswer(sql: string): Promise<RawMessage[]> {
+    session.send(message('Q', cstr(sql)));
+    return session.until('Z');
+  }
+
+  async function compare(sql: string): Promise<void> {
+    const own = parseReplicationCommand(sql, facts);
+    const answer = await serverAnswer(sql);
+    const [theirs = ''] = said(answer, 'E');
+    const ours = 'error' in own ? `${own.error.sqlstate} ${own.error.message}` : null;
+    const theirRefusal = READING_ERRORS.test(theirs) ? theirs : null;
+    expect({ sql, refusal: ours }).toEqual({ sql, refusal: theirRefusal });
+    const notices = own.notices.map((notice) => `${notice.sqlstate} ${notice.message}`);
+    expect({ sql, notices }).toEqual({ sql, notices: said(answer, 'N') });
+  }
+
+  it('refuses the same commands with the same words', async () => {
+    for (const sql of COMMAND_SAMPLES) await compare(sql);
+  });
+
+  it('refuses the same random sequences of words', async () => {
+    const word = fc.constantFrom(
+      ...`TIMELINE_HISTORY SHOW CREATE_REPLICATION_SLOT DROP_REPLICATION_SLOT READ_REPLICATION_SLOT
+      ALTER_REPLICATION_SLOT SLOT PHYSICAL LOGICAL TEMPORARY RESERVE_WAL TIMELINE WAIT TWO_PHASE
+      ( ) , ; . x "Q" 's' 0 1 7 0/0 - FAILOVER snapshot 'use' 'open "open`.split(/\s+/),
+    );
+    const words = fc.array(word, { minLength: 1, maxLength: 8 }).map((list) => list.join(' '));
+    await fc.assert(fc.asyncProperty(words, compare), { numRuns: 400 });
+  });
+
+  it('reads a query without NUL, or with one inside, as the same error', async () => {
+    for (const body of [raw('SHOW x'), raw(), raw('a', 0, 'b', 0)]) {
+      session.send(message('Q', body));
+      const theirs = said(await session.until('Z'), 'E');
+      expect(theirs).toEqual([ownRefusal(() => decodeFrontendMessage(0x51, body))]);
+    }
+  });
+
+  it('ends the session with the same words for an unknown message type', async () => {
+    for (const type of [0, 63, 255]) {
+      const opened = await login({ replication: 'true' });
+      opened.send(type, i32(4));
+      const answer = await opened.until('Z');
+      expect(said(answer, 'E')).toEqual([ownRefusal(() => decodeFrontendMessage(type, raw()))]);
+      opened.close();
+    }
+  });
+
+  it('complains alike about a standby status update that is cut', async () => {
+    const update = raw('r', new Uint8Array(33));
+    const [start] = (await primary.value('SELECT pg_current_wal_lsn()')).split('\n');
+    for (const length of [1, 8, 20, 32, 33]) {
+      const body = update.slice(0, length);
+      session.send(message('Q', cstr(`START_REPLICATION ${start}`)), message('d', body));
+      const theirs = said(await session.until('Z'), 'E');
+      expect(theirs).toEqual([ownRefusal(() => decodeStandbyStatusUpdate(body))]);
+    }
+  });
+
+  it('refuses the same startup packets with the same words', async () => {
+    const user = raw(cstr('user'), cstr(primary.target().user));
+    const packets: [code: number, body: Uint8Array][] = [
+      [0x30000, raw()],
+      [0x30000, user],
+      [0x30000, raw(user, cstr('x'))],
+      [0x30000, raw(user, cstr('x'), 'y')],
+      [0x30000, raw(user, 0, 0)],
+      [0x30000, raw(user, 0, 'x', 0)],
+      [0x40000, raw(user, 0)],
+      [0x70008, raw()],
+    ];
+    for (const [code, body] of packets) {
+      const ours = ownRefusal(() => decodeInitialMessage({ code, body }, facts.protocolMinorMax));
+      const theirs = await startupRefusal(packet(code, body));
+      // 13 still speaks protocol 2 and says so.
+      expect(theirs).toBe(
+        major === 13 ? (ours?.replace('supports 3.0', 'supports 2.0') ?? null) : ours,
+      );
+    }
+  });
+
+  it('reads the same meaning into replication=', async () => {
+    const { user } = primary.target();
+    const values = `true false t f TRUE yes y no n on of off o 1 0 10 database Database data maybe
+      truee`.split(/\s+/);
+    for (const replication of ['', ...values]) {
+      const theirs = await startupRefusal(
+        startupPacket({ user, database: 'postgres', replication }),
+      );
+      expect(ownRefusal(() => parseReplicationParameter(replication))).toBe(theirs);
+    }
+  });
+
+  it('reads the same settings out of options=', async () => {
+    const samples = [
+      '-c application_name=a',
+      '-capplication_name=a',
+      '--application-name=a',
+      '-c  application_name=x\\ y\\\\z\t--application_name=b',
+      '-c application_name=',
+      '-c application_name=b=c',
+      '-c application_name=b\\',
+      '-c application_name',
+      '--application_name',
+      'application_name=a',
+    ];
+    for (const options of samples) {
+      const opened = await openRawSession(primary.target());
+      opened.send(startupPacket({ user: primary.target().user, database: 'postgres', options }));
+      const answer = await opened.until('ZE');
+      opened.close();
+      const [theirs = null] = said(answer, 'E');
+      expect({ options, refusal: ownRefusal(() => parseStartupOptions(options)) }).toEqual({
+        options,
+        refusal: theirs,
+      });
+      if (theirs !== null) continue;
+      const own = new Map(parseStartupOptions(options)).get('application_name');
+      const status = answer.find((each) => each.body.toString().startsWith('application_name\0'));
+      expect({ options, name: own }).toEqual({
+        options,
+        name: status?.body.toString().split('\0')[1],
+      });
+    }
+  });
+
+  it('cleans the application names of walsenders alike', async () => {
+    const names = [
+      'plain',
+      'tab\tand\nmore',
+      'ümläut',
+      'x'.repeat(70),
+      `${'x'.repeat(62)}ü`,
+      '\x7f',
+    ];
+    for (const name of [...names, 'ü'.repeat(40)]) {
+      const opened = await openRawSession(primary.target());
+      const { user } = primary.target();
+      opened.send(startupPacket({ user, replication: 'true', application_name: name }));
+      const answer = await opened.until('Z');
+      const pid = answer.find((each) => each.type === 'K')?.body.readInt32BE(0);
+      const shown = await primary.value(
+        `SELECT application_name FROM pg_stat_activity WHERE pid = ${pid}`,
+      );
+      expect(sanitizeApplicationName(name, facts)).toBe(shown);
+      opened.close();
+    }
+  });
+});
