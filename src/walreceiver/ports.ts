@@ -1,10 +1,11 @@
 // What the walreceiver needs from the rest of walcast. The composition root (relay) hands these in, so that this room
 // imports neither the store nor the walsenders.
+import type { OperationalError } from '../base/errors.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { SegmentSize } from '../pg/segment.ts';
 import type { VersionFacts } from '../pg/server-version.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
-import type { RelayState, ReportedPositions } from '../status/status.ts';
+import type { RelayState, ReportedPositions, UpstreamStatus } from '../status/status.ts';
 
 /** Why the store would not take bytes: what failed, and where. Nothing of the rejected message was kept. */
 export interface WalRejection {
@@ -37,7 +38,7 @@ export interface UpstreamIdentity {
   readonly facts: VersionFacts;
   readonly isInRecovery: boolean;
   readonly segmentSize: SegmentSize;
-  /** ParameterStatus values of the session, by lower-case name. */
+  /** ParameterStatus values of the session, by the name as the server spells it. */
   readonly parameters: ReadonlyMap<string, string>;
   /** Answers to SHOW for the settings clients ask a walsender for, by lower-case name. */
   readonly settings: ReadonlyMap<string, string>;
@@ -54,7 +55,10 @@ export type StartDecision =
   | { readonly kind: 'start'; readonly timeline: TimelineId; readonly startLsn: Lsn }
   | {
       readonly kind: 'hold';
-      readonly state: Extract<RelayState, 'waiting' | 'gap' | 'diverged' | 'corrupt' | 'full' | 'failed'>;
+      readonly state: Extract<
+        RelayState,
+        'waiting' | 'gap' | 'diverged' | 'corrupt' | 'full' | 'failed'
+      >;
       readonly detail: string;
       readonly retryMs: number;
     };
@@ -67,4 +71,31 @@ export interface UpstreamGate {
 /** What may be reported upstream right now, computed by the acknowledgement rules. */
 export interface PositionSource {
   positions(): ReportedPositions;
+}
+
+/** A change of the upstream session's state, as it is logged. */
+export interface UpstreamStateChange {
+  readonly status: UpstreamStatus;
+  /** One sentence: what happened and why, with the LSN where there is one. */
+  readonly reason: string;
+  /** What walcast does next, and when. */
+  readonly nextStep: string;
+}
+
+/** The server has no more WAL on the timeline that was streamed. Checked: the next timeline is a later one. */
+export interface TimelineEnd {
+  readonly timeline: TimelineId;
+  readonly nextTimeline: TimelineId;
+  /** First byte that belongs to `nextTimeline`; at most the end of what was received. */
+  readonly switchLsn: Lsn;
+}
+
+/** Who wants to know what the walreceiver meets. Calls come from the event loop and must not throw. */
+export interface UpstreamObserver {
+  onState(change: UpstreamStateChange): void;
+  /** Before the gate is asked. */
+  onIdentified(identity: UpstreamIdentity): void;
+  /** Something that trying again cannot mend, met before any upstream was ever identified: unsupported version, bad setting. */
+  onFatal(error: OperationalError): void;
+  onTimelineEnd(end: TimelineEnd): void;
 }

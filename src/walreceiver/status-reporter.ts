@@ -1,0 +1,86 @@
+// How positions get upstream: standby status updates, one a turn of the event loop however often a position moved.
+import type { Clock } from '../base/clock.ts';
+import { UPSTREAM_UNSENT_STATUS_BYTES_MAX } from '../config/limits.ts';
+import { INVALID_LSN } from '../pg/lsn.ts';
+import { pgTimestampFromUnixMs } from '../pg/timestamp.ts';
+import type { ReportedPositions } from '../status/status.ts';
+import { encodeStandbyStatusUpdate } from '../wire/replication-messages.ts';
+import type { PositionSource } from './ports.ts';
+
+/** Where updates go while a stream runs. */
+export interface StatusChannel {
+  write(chunks: readonly Uint8Array[]): void;
+  pendingBytes(): number;
+  /** An update was handed over. */
+  onSent(): void;
+}
+
+/** Nothing reported yet. */
+export const NOTHING_REPORTED: ReportedPositions = {
+  writeLsn: INVALID_LSN,
+  flushLsn: INVALID_LSN,
+  applyLsn: INVALID_LSN,
+};
+
+/** Reports of one walreceiver, over all its streams. */
+export class StatusReporter {
+  readonly #source: PositionSource;
+  readonly #clock: Clock;
+  #channel: StatusChannel | null = null;
+  #reported: ReportedPositions = NOTHING_REPORTED;
+  #isScheduled = false;
+
+  constructor(source: PositionSource, clock: Clock) {
+    this.#source = source;
+    this.#clock = clock;
+  }
+
+  /** As last reported on any stream. */
+  get reported(): ReportedPositions {
+    return this.#reported;
+  }
+
+  /** A stream began: the first update goes out at once. */
+  attach(channel: StatusChannel): void {
+    this.#channel = channel;
+    this.send(false);
+  }
+
+  /** The stream ended; moves are no longer reported. */
+  detach(): void {
+    this.#channel = null;
+  }
+
+  /** A position may have moved. Reported once this turn of the event loop is over, if it has. */
+  positionsMoved(): void {
+    if (this.#isScheduled || this.#channel === null) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#sendIfMoved();
+    });
+  }
+
+  /** Reports now. Skipped while a server that does not read holds too much of what was sent before. */
+  send(replyRequested: boolean): void {
+    const channel = this.#channel;
+    if (channel === null) return;
+    if (channel.pendingBytes() > UPSTREAM_UNSENT_STATUS_BYTES_MAX) return;
+    const positions = this.#source.positions();
+    const sendTime = pgTimestampFromUnixMs(this.#clock.wallMs());
+    channel.write([encodeStandbyStatusUpdate({ ...positions, sendTime, replyRequested })]);
+    this.#reported = positions;
+    channel.onSent();
+  }
+
+  #sendIfMoved(): void {
+    if (this.#channel === null) return;
+    const now = this.#source.positions();
+    const last = this.#reported;
+    const isSame =
+      now.writeLsn === last.writeLsn &&
+      now.flushLsn === last.flushLsn &&
+      now.applyLsn === last.applyLsn;
+    if (!isSame) this.send(false);
+  }
+}

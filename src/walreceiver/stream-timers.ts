@@ -1,0 +1,95 @@
+// When is a status update due while WAL is streamed, and when is the upstream taken for dead? A pure clockwork: events
+// and ticks with their time in, what to do out. (walreceiver.c:WalRcvComputeNextWakeup, WalReceiverMain)
+
+/** While reading is paused the server is told this often that we live, or its wal_sender_timeout would end the session. */
+export const PAUSED_STATUS_MS = 1_000;
+
+/** Reading has been paused this long without any byte reaching the disk: the connection is given up until there is room. */
+export const PAUSED_MS_MAX = 60_000;
+
+/** What is due now. `ping` is a status update that asks for an answer. */
+export type StreamDue = 'status' | 'ping' | 'timeout' | 'full' | null;
+
+/** How long things may take; 0 switches the rule off. */
+export interface StreamTimeouts {
+  readonly receiverTimeoutMs: number;
+  readonly statusIntervalMs: number;
+}
+
+/** The clockwork of one stream. Times are milliseconds of the monotonic clock. */
+export class StreamTimers {
+  readonly #timeouts: StreamTimeouts;
+  #receivedAtMs: number;
+  #statusSentAtMs: number;
+  #isPinged = false;
+  #pausedSinceMs: number | null = null;
+
+  constructor(timeouts: StreamTimeouts, nowMs: number) {
+    this.#timeouts = timeouts;
+    this.#receivedAtMs = nowMs;
+    this.#statusSentAtMs = nowMs;
+  }
+
+  /** Bytes arrived. */
+  received(nowMs: number): void {
+    this.#receivedAtMs = nowMs;
+    this.#isPinged = false;
+  }
+
+  /** A status update went out. */
+  statusSent(nowMs: number): void {
+    this.#statusSentAtMs = nowMs;
+  }
+
+  /** Reading was paused because the store is full; silence proves nothing now. */
+  paused(nowMs: number): void {
+    this.#pausedSinceMs ??= nowMs;
+  }
+
+  /** The store made progress although it is still full. */
+  progressed(nowMs: number): void {
+    if (this.#pausedSinceMs !== null) this.#pausedSinceMs = nowMs;
+  }
+
+  /** Reading goes on; the server gets the full time again. */
+  resumed(nowMs: number): void {
+    this.#pausedSinceMs = null;
+    this.received(nowMs);
+  }
+
+  /** True while reading is paused. */
+  get isPaused(): boolean {
+    return this.#pausedSinceMs !== null;
+  }
+
+  /** What is due at `nowMs`, the weightiest first; to be asked again until it says null. */
+  due(nowMs: number): StreamDue {
+    if (this.#pausedSinceMs !== null) {
+      if (nowMs - this.#pausedSinceMs >= PAUSED_MS_MAX) return 'full';
+      return nowMs - this.#statusSentAtMs >= PAUSED_STATUS_MS ? 'status' : null;
+    }
+    const { receiverTimeoutMs, statusIntervalMs } = this.#timeouts;
+    const silenceMs = nowMs - this.#receivedAtMs;
+    if (receiverTimeoutMs > 0 && silenceMs >= receiverTimeoutMs) return 'timeout';
+    if (receiverTimeoutMs > 0 && silenceMs >= receiverTimeoutMs / 2 && !this.#isPinged) {
+      this.#isPinged = true;
+      return 'ping';
+    }
+    const isStatusDue = statusIntervalMs > 0 && nowMs - this.#statusSentAtMs >= statusIntervalMs;
+    return isStatusDue ? 'status' : null;
+  }
+
+  /** When something can be due next; null when nothing ever is. */
+  nextDueAtMs(): number | null {
+    if (this.#pausedSinceMs !== null) {
+      return Math.min(this.#statusSentAtMs + PAUSED_STATUS_MS, this.#pausedSinceMs + PAUSED_MS_MAX);
+    }
+    const { receiverTimeoutMs, statusIntervalMs } = this.#timeouts;
+    const times: number[] = [];
+    if (receiverTimeoutMs > 0) {
+      times.push(this.#receivedAtMs + (this.#isPinged ? receiverTimeoutMs : receiverTimeoutMs / 2));
+    }
+    if (statusIntervalMs > 0) times.push(this.#statusSentAtMs + statusIntervalMs);
+    return times.length === 0 ? null : Math.min(...times);
+  }
+}

@@ -1,0 +1,461 @@
+// One session at the upstream server: dialled, logged in, then commands, the stream of a START_REPLICATION, or raw bytes.
+import type { Clock, Timer } from '../base/clock.ts';
+import { OperationalError, ProtocolViolation, WalcastError, invariant } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import {
+  UPSTREAM_CLOSE_MS_MAX,
+  UPSTREAM_COMMANDS_MAX,
+  UPSTREAM_NOTICES_LOGGED_MAX,
+} from '../config/limits.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import type { ByteConnection, ConnectionEvents } from '../net/connection.ts';
+import { formatTarget } from '../net/dial.ts';
+import type { Dial } from '../net/dial.ts';
+import { FrameDecoder } from '../wire/frame-decoder.ts';
+import { encodeCopyDone, encodeQuery, encodeTerminate } from '../wire/frontend-messages.ts';
+import { decodeUpstreamMessage, upstreamLengthMax } from '../wire/upstream-messages.ts';
+import type { ReceivedError, UpstreamMessage } from '../wire/upstream-messages.ts';
+import { allowedAuthMethods } from './auth-methods.ts';
+import { LoginRun } from './login-run.ts';
+import { ParameterSet } from './parameter-set.ts';
+import { printable, upstreamError } from './upstream-errors.ts';
+import type { LoggedIn, LoginOptions } from './upstream-login.ts';
+import { REPLICATION_QUERY_LIMITS, ResultCollector } from './upstream-query.ts';
+import type { QueryLimits, QueryOutcome } from './upstream-query.ts';
+import type { UpstreamHost, UpstreamTarget } from './upstream-target.ts';
+
+const COPY_DATA = 0x64;
+
+/** What opening a session needs. */
+export interface UpstreamConnectionOptions {
+  readonly target: UpstreamTarget;
+  /** The entry of `target.hosts` to connect to. */
+  readonly host: UpstreamHost;
+  readonly database: string;
+  readonly applicationName: string;
+  /** Adds `replication=true`: a session for replication commands instead of SQL. */
+  readonly isReplication: boolean;
+  /** For connecting and logging in together. */
+  readonly timeoutMs: number;
+  readonly readBufferBytes: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly dial: Dial;
+  readonly signal?: AbortSignal;
+  /** The transport is open and the login begins. */
+  readonly onDialed?: () => void;
+  /** Bytes arrived; called once per read, before they are looked at. */
+  readonly onReceived?: () => void;
+  /** The session ended and it was not us who closed it. Called at most once, after the promise of `open` resolved. */
+  readonly onClosed?: (error: WalcastError) => void;
+}
+
+/** What a START_REPLICATION calls back. Views are valid until the call returns. */
+export interface CopyHandler {
+  /** CopyBothResponse: the stream begins. */
+  onCopyBoth(): void;
+  /** The payload of one CopyData message. */
+  onCopyData(body: Uint8Array): void;
+  /** The server has no more on this timeline; answer with {@link UpstreamConnection.endCopy}. */
+  onCopyDone(): void;
+  /** CommandComplete without CopyDone: the server shuts down and closes next (walsender.c:WalSndDone). */
+  onServerShutdown(): void;
+}
+
+/** What a session in raw mode calls back. Chunks are cut anywhere and valid until the call returns. */
+export interface RawEvents {
+  onBytes(chunk: Uint8Array): void;
+  onDrain(): void;
+  /** Called exactly once, last; null after an orderly close by the server. */
+  onClose(reason: string | null): void;
+}
+
+interface PendingCommand {
+  readonly collector: ResultCollector;
+  readonly copy: CopyHandler | null;
+  readonly timer: Timer | null;
+  readonly resolve: (outcome: QueryOutcome) => void;
+  readonly reject: (error: WalcastError) => void;
+}
+
+type Mode = 'login' | 'commands' | 'copy' | 'raw' | 'closed';
+
+/** An open session. Errors while it lives close it; the pending commands reject and `onClosed` is called. */
+export class UpstreamConnection {
+  readonly #options: UpstreamConnectionOptions;
+  readonly #decoder: FrameDecoder = new FrameDecoder(upstreamLengthMax);
+  readonly #onFrame: (type: number, body: Uint8Array) => void;
+  readonly #pending: PendingCommand[] = [];
+  #bytes: ByteConnection | null = null;
+  #mode: Mode = 'login';
+  #login: LoginRun | null = null;
+  #parameters: ParameterSet = new ParameterSet();
+  #backendPid = 0;
+  #raw: RawEvents | null = null;
+  #lastError: ReceivedError | null = null;
+  #isCopyEnded = false;
+  #noticesLogged = 0;
+
+  private constructor(options: UpstreamConnectionOptions) {
+    this.#options = options;
+    this.#onFrame = (type, body) => this.#takeFrame(type, body);
+  }
+
+  /**
+   * Connects and logs in. Rejects with {@link OperationalError} (network, timeout, refused login: the code is the
+   * SQLSTATE) or {@link ProtocolViolation}; the connection is closed then.
+   */
+  static async open(options: UpstreamConnectionOptions): Promise<UpstreamConnection> {
+    const connection = new UpstreamConnection(options);
+    try {
+      await connection.#open();
+    } catch (error) {
+      connection.destroy();
+      throw error;
+    }
+    return connection;
+  }
+
+  /** ParameterStatus values so far. */
+  get parameters(): ParameterSet {
+    return this.#parameters;
+  }
+
+  /** Process id of the server's end; 0 when it did not say. */
+  get backendPid(): number {
+    return this.#backendPid;
+  }
+
+  get isClosed(): boolean {
+    return this.#mode === 'closed';
+  }
+
+  /**
+   * Runs one command and collects its answer. Several may be under way: they are sent at once and answered in order.
+   * An ERROR of the server is part of the outcome; rejects only when the session ends first or after `timeoutMs`
+   * (0 = no limit), which ends the session.
+   */
+  query(sql: string, options: { timeoutMs: number; limits?: QueryLimits }): Promise<QueryOutcome> {
+    return this.#command(sql, {
+      copy: null,
+      timeoutMs: options.timeoutMs,
+      limits: options.limits ?? REPLICATION_QUERY_LIMITS,
+    });
+  }
+
+  /**
+   * Sends a START_REPLICATION. `handler` is called while the stream runs; the promise resolves with what the server
+   * said after it (or instead of it), and rejects when the session ends.
+   */
+  startReplication(sql: string, handler: CopyHandler): Promise<QueryOutcome> {
+    this.#isCopyEnded = false;
+    return this.#command(sql, { copy: handler, timeoutMs: 0, limits: REPLICATION_QUERY_LIMITS });
+  }
+
+  /** Sends CopyDone, once. */
+  endCopy(): void {
+    if (this.#isCopyEnded || this.#mode !== 'copy') return;
+    this.#isCopyEnded = true;
+    this.write([encodeCopyDone()]);
+  }
+
+  /** From now on bytes go through untouched, in both directions. No command may be under way. */
+  toRaw(events: RawEvents): void {
+    invariant(this.#mode === 'commands' && this.#pending.length === 0, 'raw mode inside a command');
+    this.#raw = events;
+    this.#mode = 'raw';
+    const rest = this.#decoder.takeRest();
+    if (rest.byteLength > 0) events.onBytes(rest);
+  }
+
+  /** Sends whole messages. The chunks must not change until they are drained. */
+  write(chunks: readonly Uint8Array[]): void {
+    if (this.#mode !== 'closed') this.#bytes?.write(chunks);
+  }
+
+  /** Bytes accepted by `write` that the kernel has not taken yet. */
+  pendingBytes(): number {
+    return this.#bytes?.pendingBytes() ?? 0;
+  }
+
+  pauseReading(): void {
+    this.#bytes?.pauseReading();
+  }
+
+  resumeReading(): void {
+    if (this.#mode !== 'closed') this.#bytes?.resumeReading();
+  }
+
+  /** Says goodbye (Terminate), sends what is pending and closes. Pending commands reject. */
+  close(): void {
+    if (this.#mode === 'closed') return;
+    if (this.#mode !== 'raw') this.write([encodeTerminate()]);
+    // A connection that is not read any more is reset when it still holds input, so keep reading into the void.
+    this.#bytes?.resumeReading();
+    this.#bytes?.end(UPSTREAM_CLOSE_MS_MAX);
+    this.#leave(closedByUs());
+  }
+
+  /** Closes at once. Pending commands reject. */
+  destroy(): void {
+    if (this.#mode === 'closed') return;
+    this.#bytes?.destroy();
+    this.#leave(closedByUs());
+  }
+
+  async #open(): Promise<void> {
+    const { clock, timeoutMs } = this.#options;
+    const startedAtMs = clock.nowMs();
+    const { address, port } = this.#options.host;
+    const { sslmode } = this.#options.target;
+    const events: ConnectionEvents = {
+      onBytes: (chunk) => this.#takeBytes(chunk),
+      onDrain: () => this.#raw?.onDrain(),
+      onEnd: () => this.#takeClose(null),
+      onClose: (errorCode) => this.#takeClose(errorCode),
+    };
+    const dialOptions = {
+      clock,
+      timeoutMs,
+      sslmode,
+      readBufferBytes: this.#options.readBufferBytes,
+      ...(this.#options.signal === undefined ? {} : { signal: this.#options.signal }),
+    };
+    // Checked before anything leaves this machine.
+    const login = this.#loginOptions();
+    this.#bytes = await this.#options.dial({ host: address, port }, dialOptions, events);
+    this.#options.onDialed?.();
+    const leftMs = timeoutMs === 0 ? 0 : Math.max(1, timeoutMs - (clock.nowMs() - startedAtMs));
+    await this.#runLogin(login, leftMs);
+  }
+
+  #loginOptions(): Omit<LoginOptions, 'nonce'> {
+    const { target, host, database, applicationName, isReplication } = this.#options;
+    const parameters = new Map([
+      ['user', target.user],
+      ['database', database],
+    ]);
+    if (isReplication) parameters.set('replication', 'true');
+    for (const [name, value] of target.parameters) parameters.set(name, value);
+    parameters.set('application_name', applicationName);
+    const allowedMethods = allowedAuthMethods(target.requireAuth);
+    return { user: target.user, password: host.password, allowedMethods, parameters };
+  }
+
+  #runLogin(login: Omit<LoginOptions, 'nonce'>, timeoutMs: number): Promise<void> {
+    const { clock, signal } = this.#options;
+    return new Promise((resolve, reject) => {
+      if (this.#mode === 'closed') {
+        reject(closedByUs());
+        return;
+      }
+      const onAbort = (): void => this.#fail(closedByUs());
+      const run = new LoginRun({
+        login,
+        clock,
+        timeoutMs,
+        write: (bytes) => this.write([bytes]),
+        onEnd: (result) => {
+          signal?.removeEventListener('abort', onAbort);
+          this.#login = null;
+          if (result instanceof WalcastError) {
+            this.#fail(result);
+            reject(result);
+          } else {
+            this.#loggedIn(result);
+            resolve();
+          }
+        },
+      });
+      this.#login = run;
+      signal?.addEventListener('abort', onAbort, { once: true });
+      run.start();
+    });
+  }
+
+  #loggedIn(session: LoggedIn): void {
+    this.#mode = 'commands';
+    this.#parameters = session.parameters;
+    this.#backendPid = session.backendPid;
+  }
+
+  #command(
+    sql: string,
+    options: { copy: CopyHandler | null; timeoutMs: number; limits: QueryLimits },
+  ): Promise<QueryOutcome> {
+    return new Promise((resolve, reject) => {
+      if (this.#mode !== 'commands') {
+        reject(new OperationalError('UPSTREAM_CLOSED', 'the session to the upstream is closed'));
+        return;
+      }
+      invariant(this.#pending.length < UPSTREAM_COMMANDS_MAX, 'too many commands under way');
+      const timer =
+        options.timeoutMs > 0
+          ? this.#options.clock.setTimer(options.timeoutMs, () => {
+              this.#fail(commandTimeout(sql, options.timeoutMs));
+            })
+          : null;
+      const collector = new ResultCollector(options.limits);
+      this.#pending.push({ collector, copy: options.copy, timer, resolve, reject });
+      this.write([encodeQuery(sql)]);
+    });
+  }
+
+  #takeBytes(chunk: Uint8Array): void {
+    if (this.#mode === 'closed') return;
+    this.#options.onReceived?.();
+    if (this.#raw !== null) {
+      this.#raw.onBytes(chunk);
+      return;
+    }
+    try {
+      this.#decoder.push(chunk, this.#onFrame);
+    } catch (error) {
+      // What goes wrong below a login concerns the login only; anything else that is no bad message is ours to crash on.
+      const isPeers =
+        error instanceof ProtocolViolation ||
+        (error instanceof OperationalError && this.#login !== null);
+      if (!isPeers) throw error;
+      this.#fail(error);
+      return;
+    }
+    const failure = this.#decoder.failure;
+    if (failure !== null) {
+      const letter = printable(String.fromCharCode(failure.type));
+      this.#fail(
+        violation(`the upstream sent message type "${letter}" with length ${failure.length}`),
+      );
+    }
+  }
+
+  /** The hot path: one call per message, WAL first. */
+  #takeFrame(type: number, body: Uint8Array): void {
+    if (type === COPY_DATA && this.#mode === 'copy') {
+      this.#pending[0]?.copy?.onCopyData(body);
+      return;
+    }
+    const message = decodeUpstreamMessage(type, body);
+    if (this.#login !== null) this.#login.receive(message);
+    else this.#takeMessage(message);
+  }
+
+  #takeMessage(message: UpstreamMessage): void {
+    switch (message.type) {
+      case 'ParameterStatus':
+        this.#parameters.set(message.name, message.value);
+        return;
+      case 'NoticeResponse':
+        this.#logNotice(message.fields);
+        return;
+      case 'NotificationResponse':
+        return;
+      case 'ErrorResponse':
+        // An ERROR ends its command only; what ends the session is FATAL, or comes unasked.
+        if (message.fields.severity !== 'ERROR' || this.#pending.length === 0) {
+          this.#lastError = message.fields;
+        }
+        break;
+      default:
+        break;
+    }
+    const command = this.#pending[0];
+    if (command === undefined) {
+      // A server that shuts down says so to an idle session (57P01), then closes.
+      if (message.type === 'ErrorResponse') return;
+      throw violation(`the upstream sent ${message.type} outside the answer to a command`);
+    }
+    if (this.#mode === 'copy') this.#takeInCopy(message, command);
+    else this.#takeInCommand(message, command);
+  }
+
+  #takeInCommand(message: UpstreamMessage, command: PendingCommand): void {
+    if (message.type === 'CopyBothResponse' && command.copy !== null && !this.#isCopyEnded) {
+      this.#mode = 'copy';
+      command.copy.onCopyBoth();
+      return;
+    }
+    const outcome = command.collector.receive(message);
+    if (outcome === null) return;
+    this.#pending.shift();
+    command.timer?.cancel();
+    command.resolve(outcome);
+  }
+
+  /** Inside CopyBoth every message but CopyData leads out of it. (fe-protocol3.c:getCopyDataMessage) */
+  #takeInCopy(message: UpstreamMessage, command: PendingCommand): void {
+    if (message.type === 'CopyDone') {
+      if (!this.#isCopyEnded) command.copy?.onCopyDone();
+      return;
+    }
+    const isShutdown = message.type === 'CommandComplete' && !this.#isCopyEnded;
+    this.#mode = 'commands';
+    this.#isCopyEnded = true;
+    this.#takeInCommand(message, command);
+    if (isShutdown) command.copy?.onServerShutdown();
+  }
+
+  #logNotice(fields: ReceivedError): void {
+    this.#noticesLogged += 1;
+    if (this.#noticesLogged > UPSTREAM_NOTICES_LOGGED_MAX) return;
+    this.#options.log.debug('notice from the upstream', {
+      severity: printable(fields.severity),
+      sqlstate: printable(fields.sqlstate),
+      notice: printable(fields.message),
+    });
+  }
+
+  #takeClose(errorCode: string | null): void {
+    if (this.#mode === 'closed') return;
+    const how = errorCode === null ? '' : ` (${errorCode})`;
+    const error =
+      this.#lastError !== null
+        ? upstreamError('the upstream ended the session', this.#lastError)
+        : new OperationalError(
+            'UPSTREAM_CLOSED',
+            `${formatTarget(this.#options.host)} closed the connection${how}`,
+            { isRetryable: true },
+          );
+    const raw = this.#raw;
+    this.#fail(error);
+    raw?.onClose(errorCode === null ? null : error.message);
+  }
+
+  /** The session is over for a reason that is not ours. */
+  #fail(error: WalcastError): void {
+    if (this.#mode === 'closed') return;
+    const wasLogin = this.#mode === 'login';
+    this.#bytes?.destroy();
+    this.#leave(error);
+    if (!wasLogin) this.#options.onClosed?.(error);
+  }
+
+  #leave(error: WalcastError): void {
+    this.#mode = 'closed';
+    this.#raw = null;
+    this.#decoder.stop();
+    this.#login?.end(error);
+    for (const command of this.#pending.splice(0)) {
+      command.timer?.cancel();
+      command.reject(error);
+    }
+  }
+}
+
+function violation(message: string): ProtocolViolation {
+  return new ProtocolViolation(SQLSTATE.protocolViolation, message);
+}
+
+function closedByUs(): OperationalError {
+  return new OperationalError('UPSTREAM_CLOSED', 'the session to the upstream was closed by us', {
+    isRetryable: true,
+  });
+}
+
+function commandTimeout(sql: string, timeoutMs: number): OperationalError {
+  const command = printable(sql).split(' ')[0] ?? '';
+  return new OperationalError(
+    'UPSTREAM_TIMEOUT',
+    `the upstream did not answer ${command} within ${timeoutMs} ms`,
+    { isRetryable: true },
+  );
+}

@@ -1,0 +1,53 @@
+// How an ErrorResponse of the upstream becomes an error for people: its own text and SQLSTATE, and what to do next.
+import { OperationalError } from '../base/errors.ts';
+import { UPSTREAM_TEXT_CHARACTERS_MAX } from '../config/limits.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import type { ReceivedError } from '../wire/upstream-messages.ts';
+
+const HINTS: ReadonlyMap<string, string> = new Map([
+  [
+    SQLSTATE.invalidPassword,
+    'Check user and password of upstream.conninfo; walcast tries again by itself.',
+  ],
+  [
+    SQLSTATE.invalidAuthorizationSpecification,
+    "Add a line to the upstream's pg_hba.conf, such as: host replication <user> <this host>/32 scram-sha-256",
+  ],
+  [
+    SQLSTATE.insufficientPrivilege,
+    'Give the role the REPLICATION attribute: ALTER ROLE <user> REPLICATION.',
+  ],
+  [SQLSTATE.tooManyConnections, 'Raise max_wal_senders (or max_connections) on the upstream.'],
+  [
+    SQLSTATE.configurationLimitExceeded,
+    'Raise max_replication_slots on the upstream, drop a slot nobody uses, or set upstream.slot to "".',
+  ],
+  [
+    SQLSTATE.objectInUse,
+    'Another session holds the slot: a second walcast with the same slot name, or our own last session until its wal_sender_timeout ends.',
+  ],
+  [
+    SQLSTATE.cannotConnectNow,
+    'The server is starting, stopping or recovering; walcast tries again.',
+  ],
+]);
+
+/**
+ * An {@link OperationalError} whose code is the server's SQLSTATE. Always retryable: what a server refuses now, somebody
+ * may allow there later. `what` is the beginning of the sentence.
+ */
+export function upstreamError(what: string, fields: ReceivedError): OperationalError {
+  const detail = fields.detail === null ? '' : ` (${printable(fields.detail)})`;
+  const hint =
+    HINTS.get(fields.sqlstate) ?? (fields.hint === null ? undefined : printable(fields.hint));
+  return new OperationalError(
+    fields.sqlstate,
+    `${what}: ${printable(fields.message)}${detail} [SQLSTATE ${printable(fields.sqlstate)}]`,
+    { isRetryable: true, ...(hint === undefined ? {} : { hint }) },
+  );
+}
+
+/** A peer's text for our own messages: one line, bounded, without control characters. */
+export function printable(text: string): string {
+  return text.slice(0, UPSTREAM_TEXT_CHARACTERS_MAX).replaceAll(/\p{Cc}+/gu, ' ');
+}

@@ -1,0 +1,174 @@
+// Who is the upstream? Asks, on one session, for everything that must be known and checked before any WAL flows.
+// (walreceiver.c:WalReceiverMain, streamutil.c:RunIdentifySystem, RetrieveWalSegSize)
+import { OperationalError } from '../base/errors.ts';
+import { parseLsn, INVALID_LSN, PAGE_SIZE } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import { majorOfServerVersion, versionFacts } from '../pg/server-version.ts';
+import type { VersionFacts } from '../pg/server-version.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import {
+  HISTORY_FILE_BYTES_MAX,
+  historyFileName,
+  parseTimelineHistory,
+  rootHistory,
+  toTimelineId,
+} from '../pg/timeline.ts';
+import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
+import type { UpstreamIdentity } from './ports.ts';
+import { answerOf, invalidAnswer } from './upstream-command.ts';
+import type { CommandRunner } from './upstream-command.ts';
+import { printable, upstreamError } from './upstream-errors.ts';
+import { valueText } from './upstream-query.ts';
+import type { ResultSet } from './upstream-query.ts';
+import { isInRecovery, parseSegmentSize, REMEMBERED_SETTINGS } from './upstream-settings.ts';
+import { prepareSlot } from './upstream-slot.ts';
+import type { SlotPlan } from './upstream-slot.ts';
+
+const SYSTEM_IDENTIFIER_MAX = (1n << 64n) - 1n;
+const TIMELINE_MAX = 2 ** 31 - 1;
+
+/** The identity, and what became of our slot there. */
+export interface Identification {
+  readonly identity: UpstreamIdentity;
+  /** The slot was created by this call. */
+  readonly isSlotCreated: boolean;
+  /** There is no slot of our name, because the plan was not to create one. */
+  readonly isSlotMissing: boolean;
+}
+
+/**
+ * Identifies the server. Rejects with {@link OperationalError}: not retryable when no later try can succeed
+ * (`UNSUPPORTED_SERVER_VERSION`, `UNSUPPORTED_WAL_BLOCK_SIZE`), retryable for everything else.
+ */
+export async function identifyUpstream(
+  runner: CommandRunner,
+  slot: SlotPlan | null,
+): Promise<Identification> {
+  const serverVersion = runner.parameters.get('server_version') ?? '';
+  const facts = factsOf(serverVersion);
+  const settings = await askSettings(runner);
+  requireBlockSize(settings.get('wal_block_size'));
+  const segmentSize = parseSegmentSize(settings.get('wal_segment_size') ?? '');
+  const system = readIdentifySystem(await answerOf(runner, 'IDENTIFY_SYSTEM'));
+  const { history, historyFile } = await askHistory(runner, system.timeline);
+  const prepared =
+    slot === null
+      ? { restartLsn: INVALID_LSN, isCreated: false, isMissing: false }
+      : await prepareSlot(runner, facts, slot);
+  return {
+    identity: {
+      ...system,
+      serverVersion,
+      facts,
+      isInRecovery: isInRecovery(settings),
+      segmentSize,
+      parameters: runner.parameters.toMap(),
+      settings,
+      history,
+      historyFile,
+      slotRestartLsn: prepared.restartLsn,
+    },
+    isSlotCreated: prepared.isCreated,
+    isSlotMissing: prepared.isMissing,
+  };
+}
+
+function factsOf(serverVersion: string): VersionFacts {
+  const major = majorOfServerVersion(serverVersion);
+  if (major === null) throw invalidAnswer('the login', `server_version "${serverVersion}"`);
+  return versionFacts(major);
+}
+
+/** All SHOWs are sent at once: one round trip, however far away the server is. */
+async function askSettings(runner: CommandRunner): Promise<ReadonlyMap<string, string>> {
+  const outcomes = await Promise.all(REMEMBERED_SETTINGS.map((name) => runner.run(`SHOW ${name}`)));
+  const settings = new Map<string, string>();
+  for (const [index, outcome] of outcomes.entries()) {
+    const name = REMEMBERED_SETTINGS[index] ?? '';
+    if (outcome.error !== null && outcome.error.sqlstate !== SQLSTATE.undefinedObject) {
+      throw upstreamError(`the upstream refused SHOW ${name}`, outcome.error);
+    }
+    const value = valueText(outcome.results[0]?.rows[0]?.[0]);
+    if (outcome.error === null && value !== null) settings.set(name, value);
+  }
+  return settings;
+}
+
+function requireBlockSize(value: string | undefined): void {
+  if (value === String(PAGE_SIZE)) return;
+  throw new OperationalError(
+    'UNSUPPORTED_WAL_BLOCK_SIZE',
+    `the upstream's wal_block_size is ${printable(value ?? 'unknown')}; walcast reads WAL pages of ${PAGE_SIZE} bytes only`,
+    { hint: 'A server built with another --with-wal-blocksize cannot be relayed.' },
+  );
+}
+
+function readIdentifySystem(
+  answer: ResultSet | null,
+): Pick<UpstreamIdentity, 'systemIdentifier' | 'timeline' | 'xlogPos'> {
+  const row = answer?.rows[0];
+  if (answer?.rows.length !== 1 || row === undefined || row.length < 3) {
+    throw invalidAnswer(
+      'IDENTIFY_SYSTEM',
+      `${answer?.rows.length ?? 0} rows of ${row?.length ?? 0} columns, expected 1 row of 3 or more`,
+    );
+  }
+  const [systemIdentifier, timeline, xlogPos] = row.slice(0, 3).map((value) => valueText(value));
+  return {
+    systemIdentifier: readSystemIdentifier(systemIdentifier ?? null),
+    timeline: readTimeline(timeline ?? null),
+    xlogPos: readPosition(xlogPos ?? null),
+  };
+}
+
+function readSystemIdentifier(text: string | null): string {
+  if (text !== null && /^\d{1,20}$/.test(text) && BigInt(text) <= SYSTEM_IDENTIFIER_MAX) {
+    return BigInt(text).toString();
+  }
+  throw invalidAnswer('IDENTIFY_SYSTEM', `systemid ${text ?? 'NULL'}`);
+}
+
+function readTimeline(text: string | null): TimelineId {
+  const value = text !== null && /^\d{1,10}$/.test(text) ? Number(text) : 0;
+  if (value >= 1 && value <= TIMELINE_MAX) return toTimelineId(value);
+  throw invalidAnswer('IDENTIFY_SYSTEM', `timeline ${text ?? 'NULL'}`);
+}
+
+function readPosition(text: string | null): Lsn {
+  const lsn = text === null ? null : parseLsn(text);
+  if (lsn !== null && lsn !== INVALID_LSN) return lsn;
+  throw invalidAnswer('IDENTIFY_SYSTEM', `xlogpos ${text ?? 'NULL'}`);
+}
+
+async function askHistory(
+  runner: CommandRunner,
+  timeline: TimelineId,
+): Promise<{ history: TimelineHistory; historyFile: Uint8Array | null }> {
+  if (timeline === 1) return { history: rootHistory(timeline), historyFile: null };
+  const command = `TIMELINE_HISTORY ${timeline}`;
+  const answer = await answerOf(runner, command);
+  const row = answer?.rows[0];
+  const content = row?.[1] ?? null;
+  if (answer?.rows.length !== 1 || row?.length !== 2 || content === null) {
+    throw invalidAnswer(command, 'expected 1 row of 2 columns');
+  }
+  const name = valueText(row[0]) ?? 'NULL';
+  if (name !== historyFileName(timeline)) {
+    throw invalidAnswer(command, `unexpected file name for timeline history file: ${name}`);
+  }
+  return { history: readHistory(command, timeline, content), historyFile: content };
+}
+
+function readHistory(command: string, timeline: TimelineId, content: Uint8Array): TimelineHistory {
+  if (content.byteLength > HISTORY_FILE_BYTES_MAX) {
+    throw invalidAnswer(command, `the history file has ${content.byteLength} bytes`);
+  }
+  const text = Buffer.from(content).toString('latin1');
+  if (text.includes('\r')) throw invalidAnswer(command, 'the history file has carriage returns');
+  const history = parseTimelineHistory(timeline, text);
+  if (typeof history === 'string') throw invalidAnswer(command, history);
+  if (history.ancestors.length === 0) {
+    throw invalidAnswer(command, `the history file of timeline ${timeline} names no ancestor`);
+  }
+  return history;
+}

@@ -1,0 +1,107 @@
+// How changes of the upstream session reach the log: one line per change that says something new, also when the same
+// attempt fails every five seconds for a day.
+import type { Log, LogFields } from '../base/log.ts';
+import { formatLsn } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import type { UpstreamView } from './upstream-machine.ts';
+
+/** The same trouble is repeated in the log this often at most. */
+const REPEAT_MS = 60_000;
+
+/** What a line says besides the view. */
+export interface JournalFacts {
+  readonly host: string;
+  readonly nowMs: number;
+  /** End of what was received. */
+  readonly receivedLsn: Lsn;
+}
+
+/** What happened and what comes next, for the log and the observer. */
+export interface JournalEntry {
+  readonly reason: string;
+  readonly nextStep: string;
+}
+
+/** Writes the log of one upstream session. */
+export class UpstreamJournal {
+  readonly #log: Log;
+  #last = '';
+  #troubleText = '';
+  #troubleAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /** Logs the view when it differs from the last one; returns what was said, or null. */
+  record(view: UpstreamView, facts: JournalFacts): JournalEntry | null {
+    const identity = `${view.phase} ${view.heldState} ${view.hostIndex} ${view.detail}`;
+    if (identity === this.#last) return null;
+    this.#last = identity;
+    const entry = { reason: reasonOf(view), nextStep: nextStepOf(view, facts.nowMs) };
+    this.#write(view, facts, entry);
+    return entry;
+  }
+
+  #write(view: UpstreamView, facts: JournalFacts, entry: JournalEntry): void {
+    const fields: LogFields = {
+      upstream: facts.host,
+      state: view.phase,
+      ...(view.heldState === null ? {} : { held: view.heldState }),
+      received_lsn: formatLsn(facts.receivedLsn),
+      next: entry.nextStep,
+    };
+    const isTrouble = view.phase === 'held' || view.phase === 'backoff';
+    if (!isTrouble) {
+      const isWorthTelling = view.phase === 'streaming' || view.phase === 'ending';
+      if (view.phase === 'streaming') this.#troubleText = '';
+      if (isWorthTelling) this.#log.info(`upstream: ${entry.reason}`, fields);
+      else this.#log.debug(`upstream: ${entry.reason}`, fields);
+      return;
+    }
+    if (this.#isRepetition(entry.reason, facts.nowMs)) {
+      this.#log.debug(`upstream: ${entry.reason}`, fields);
+    } else if (needsPerson(view)) {
+      this.#log.error(`upstream: ${entry.reason}`, fields);
+    } else {
+      this.#log.warn(`upstream: ${entry.reason}`, fields);
+    }
+  }
+
+  #isRepetition(text: string, nowMs: number): boolean {
+    if (text === this.#troubleText && nowMs - this.#troubleAtMs < REPEAT_MS) return true;
+    this.#troubleText = text;
+    this.#troubleAtMs = nowMs;
+    return false;
+  }
+}
+
+function needsPerson(view: UpstreamView): boolean {
+  const state = view.heldState;
+  return state === 'gap' || state === 'diverged' || state === 'corrupt' || state === 'failed';
+}
+
+function reasonOf(view: UpstreamView): string {
+  if (view.phase === 'held' || view.phase === 'backoff') return view.detail ?? 'no stream';
+  const words: Readonly<Record<Exclude<UpstreamView['phase'], 'held' | 'backoff'>, string>> = {
+    disconnected: 'disconnected',
+    connecting: 'connecting',
+    login: 'logging in',
+    identifying: 'identifying the server',
+    deciding: 'deciding whether this server may be followed',
+    starting: 'asking for WAL',
+    streaming: 'streaming',
+    ending: 'ending the stream',
+  };
+  return words[view.phase];
+}
+
+function nextStepOf(view: UpstreamView, nowMs: number): string {
+  if (view.nextAttemptAtMs !== null) {
+    const ms = Math.max(0, view.nextAttemptAtMs - nowMs);
+    return ms < 1_000
+      ? `try again in ${Math.round(ms)} ms`
+      : `try again in ${(ms / 1_000).toFixed(1)} s`;
+  }
+  return view.phase === 'disconnected' ? 'nothing' : 'go on';
+}

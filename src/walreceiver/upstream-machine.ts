@@ -1,0 +1,411 @@
+// What happens next in the session to the upstream? The life of the connection as a pure machine: events with their time
+// in, actions out. Sockets, timers and WAL belong to the shell around it (wal-receiver.ts).
+import { invariant, OperationalError } from '../base/errors.ts';
+import type { WalcastError } from '../base/errors.ts';
+import { formatLsn } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import type { TimelineId } from '../pg/timeline.ts';
+import { formatPosition } from '../pg/timeline.ts';
+import type { RelayState, UpstreamDisconnectReason } from '../status/status.ts';
+import { backoffMs } from './backoff.ts';
+import type { StartDecision, TimelineEnd, WalRejection } from './ports.ts';
+
+/** Where the session stands. */
+export type UpstreamPhase =
+  | 'disconnected'
+  | 'connecting'
+  | 'login'
+  | 'identifying'
+  | 'deciding'
+  | 'starting'
+  | 'streaming'
+  | 'ending'
+  | 'held'
+  | 'backoff';
+
+/** Why a session stands still although it could go on; shown as state of the relay. */
+export type HeldState = Extract<
+  RelayState,
+  'waiting' | 'gap' | 'diverged' | 'corrupt' | 'full' | 'failed'
+>;
+
+/** A stream that lasted this long had worked: the next attempt is made at once. */
+const GOOD_STREAM_MS = 5_000;
+/** Rejections at one place of the WAL before it is called corrupt. */
+const REJECTIONS_MAX = 3;
+/** How often a corrupt upstream is tried again. */
+const CORRUPT_RETRY_MS = 60_000;
+/** How often an upstream that lacks the WAL we need is tried again: somebody may bring it back. */
+const GAP_RETRY_MS = 10_000;
+/** How often an upstream whose timeline ended, or one that cannot work as it is set up, is tried again. */
+const HOLD_RETRY_MS = 5_000;
+const FATAL_RETRY_MS = 60_000;
+
+/** What the shell tells the machine. */
+export type UpstreamEvent =
+  | { readonly type: 'start' }
+  | { readonly type: 'dialed' }
+  | { readonly type: 'logged-in' }
+  | { readonly type: 'identified' }
+  | { readonly type: 'decided'; readonly decision: StartDecision }
+  | { readonly type: 'copy-started' }
+  /** Anything that ended the attempt before WAL flowed; `lsn` is where WAL was asked for. */
+  | { readonly type: 'failed'; readonly error: WalcastError }
+  | {
+      readonly type: 'lost';
+      readonly reason: UpstreamDisconnectReason;
+      readonly error: WalcastError;
+    }
+  | { readonly type: 'rejected'; readonly rejection: WalRejection }
+  /** WAL behind the last rejection was accepted. */
+  | { readonly type: 'progress' }
+  /** The store took nothing for too long. */
+  | { readonly type: 'full' }
+  | { readonly type: 'room' }
+  /** The server has no more on this timeline. */
+  | { readonly type: 'copy-done' }
+  | { readonly type: 'timeline-ended'; readonly end: TimelineEnd }
+  | { readonly type: 'reconnect' }
+  | { readonly type: 'finish' }
+  | { readonly type: 'stop' }
+  | { readonly type: 'tick' };
+
+/** What the shell does. `disconnect` says how the session is closed when there is one. */
+export type UpstreamAction =
+  | { readonly type: 'connect'; readonly hostIndex: number }
+  | { readonly type: 'identify' }
+  | { readonly type: 'decide' }
+  | {
+      readonly type: 'start-replication';
+      readonly timeline: TimelineId;
+      readonly startLsn: Lsn;
+    }
+  | { readonly type: 'end-copy' }
+  | {
+      readonly type: 'disconnect';
+      readonly isOrderly: boolean;
+      /** A slot that was created on this session is dropped first: it must not pin anything while a person decides. */
+      readonly dropsCreatedSlot: boolean;
+    }
+  | { readonly type: 'finish-stream' }
+  | { readonly type: 'fatal'; readonly error: OperationalError };
+
+/** What people are told about the present phase. */
+export interface UpstreamView {
+  readonly phase: UpstreamPhase;
+  readonly heldState: HeldState | null;
+  /** What happened and why; null when all is well. */
+  readonly detail: string | null;
+  /** Monotonic time of the next attempt; null unless one is planned. */
+  readonly nextAttemptAtMs: number | null;
+  readonly hostIndex: number;
+}
+
+/** What a machine is told at its birth. */
+export interface UpstreamMachineOptions {
+  readonly hostCount: number;
+  /** 0 ≤ random() < 1. */
+  readonly random: () => number;
+}
+
+interface Hold {
+  readonly state: HeldState;
+  readonly detail: string;
+  readonly retryMs: number;
+}
+
+/** Phases in which an attempt to stream is under way. */
+const ATTEMPT_PHASES: ReadonlySet<UpstreamPhase> = new Set([
+  'connecting',
+  'login',
+  'identifying',
+  'deciding',
+  'starting',
+] as const);
+
+const ORDERLY: UpstreamAction = { type: 'disconnect', isOrderly: true, dropsCreatedSlot: false };
+const ABRUPT: UpstreamAction = { type: 'disconnect', isOrderly: false, dropsCreatedSlot: false };
+
+/** Decides by phase and event; the same events at the same times give the same actions. */
+export class UpstreamMachine {
+  readonly #options: UpstreamMachineOptions;
+  #phase: UpstreamPhase = 'disconnected';
+  #hostIndex = 0;
+  #detail: string | null = null;
+  #hold: Hold | null = null;
+  #nextAttemptAtMs: number | null = null;
+  #failures = 0;
+  #streamingSinceMs = 0;
+  #wasIdentified = false;
+  #isFinished = false;
+  #asked: { timeline: TimelineId; startLsn: Lsn } | null = null;
+  #rejectedLsn: Lsn | null = null;
+  #rejections = 0;
+
+  constructor(options: UpstreamMachineOptions) {
+    invariant(options.hostCount > 0, 'an upstream without hosts');
+    this.#options = options;
+  }
+
+  /** The present phase and its reasons. */
+  view(): UpstreamView {
+    const isCorrupt = this.#rejections >= REJECTIONS_MAX;
+    return {
+      phase: this.#phase,
+      heldState: isCorrupt
+        ? 'corrupt'
+        : this.#phase === 'held'
+          ? (this.#hold?.state ?? null)
+          : null,
+      detail: this.#detail,
+      nextAttemptAtMs: this.#nextAttemptAtMs,
+      hostIndex: this.#hostIndex,
+    };
+  }
+
+  /** Where WAL was last rejected; null once WAL behind it was accepted. */
+  get rejectedLsn(): Lsn | null {
+    return this.#rejectedLsn;
+  }
+
+  /** Takes one event. Events that come too late for their phase change nothing. */
+  handle(event: UpstreamEvent, nowMs: number): readonly UpstreamAction[] {
+    if (this.#isFinished) return [];
+    switch (event.type) {
+      case 'start':
+        return this.#phase === 'disconnected' ? this.#connect(0) : [];
+      case 'dialed':
+        return this.#advance('connecting', 'login', []);
+      case 'logged-in':
+        return this.#advance('login', 'identifying', [{ type: 'identify' }]);
+      case 'identified':
+        this.#wasIdentified = true;
+        return this.#advance('identifying', 'deciding', [{ type: 'decide' }]);
+      case 'decided':
+        return this.#phase === 'deciding' ? this.#decided(event.decision, nowMs) : [];
+      case 'copy-started':
+        return this.#copyStarted(nowMs);
+      case 'failed':
+        return this.#failed(event.error, nowMs);
+      case 'lost':
+        return this.#lost(event.error, nowMs);
+      case 'rejected':
+        return this.#rejected(event.rejection, nowMs);
+      case 'progress':
+        this.#rejections = 0;
+        this.#rejectedLsn = null;
+        if (this.#phase === 'streaming') this.#detail = null;
+        return [];
+      case 'copy-done':
+        return this.#advance('streaming', 'ending', [{ type: 'end-copy' }]);
+      case 'timeline-ended':
+        return this.#timelineEnded(event.end, nowMs);
+      default:
+        return this.#handleOutside(event.type, nowMs);
+    }
+  }
+
+  /** Events that come from this side of the wire. */
+  #handleOutside(
+    type: 'full' | 'room' | 'reconnect' | 'finish' | 'stop' | 'tick',
+    nowMs: number,
+  ): readonly UpstreamAction[] {
+    switch (type) {
+      case 'full':
+        return this.#holdNow(fullHold(), nowMs, false);
+      case 'room':
+        return this.#phase === 'held' && this.#hold?.state === 'full' ? this.#connect(0) : [];
+      case 'reconnect':
+        if (this.#phase === 'disconnected') return [];
+        this.#failures = 0;
+        return [ORDERLY, ...this.#connect(0)];
+      case 'finish':
+        this.#isFinished = true;
+        return this.#finish();
+      case 'stop':
+        this.#isFinished = true;
+        this.#enter('disconnected', null);
+        return [ABRUPT];
+      case 'tick':
+        return this.#nextAttemptAtMs !== null && nowMs >= this.#nextAttemptAtMs
+          ? this.#connect(0)
+          : [];
+    }
+  }
+
+  #connect(hostIndex: number): readonly UpstreamAction[] {
+    this.#phase = 'connecting';
+    this.#hostIndex = hostIndex;
+    this.#nextAttemptAtMs = null;
+    // What held one host is kept while the others are tried in the same round.
+    if (hostIndex === 0) this.#hold = null;
+    return [{ type: 'connect', hostIndex }];
+  }
+
+  #advance(
+    from: UpstreamPhase,
+    to: UpstreamPhase,
+    actions: readonly UpstreamAction[],
+  ): readonly UpstreamAction[] {
+    if (this.#phase !== from) return [];
+    this.#phase = to;
+    return actions;
+  }
+
+  #decided(decision: StartDecision, nowMs: number): readonly UpstreamAction[] {
+    if (decision.kind === 'hold') return this.#holdNow(decision, nowMs, true);
+    const { timeline, startLsn } = decision;
+    this.#phase = 'starting';
+    this.#asked = { timeline, startLsn };
+    return [{ type: 'start-replication', timeline, startLsn }];
+  }
+
+  #copyStarted(nowMs: number): readonly UpstreamAction[] {
+    if (this.#phase !== 'starting') return [];
+    this.#streamingSinceMs = nowMs;
+    this.#hold = null;
+    this.#enter('streaming', this.#rejections >= REJECTIONS_MAX ? this.#detail : null);
+    return [];
+  }
+
+  #failed(error: WalcastError, nowMs: number): readonly UpstreamAction[] {
+    if (!ATTEMPT_PHASES.has(this.#phase)) return [];
+    if (this.#isWalRemoved(error)) return this.#holdNow(this.#gapHold(error), nowMs, true);
+    if (isFatal(error)) {
+      const hold: Hold = { state: 'failed', detail: sentence(error), retryMs: FATAL_RETRY_MS };
+      const actions = this.#holdNow(hold, nowMs, true);
+      return this.#wasIdentified ? actions : [...actions, { type: 'fatal', error }];
+    }
+    this.#detail = sentence(error);
+    return this.#nextHost(nowMs, null);
+  }
+
+  #lost(error: WalcastError, nowMs: number): readonly UpstreamAction[] {
+    if (this.#phase !== 'streaming' && this.#phase !== 'ending') return this.#failed(error, nowMs);
+    if (this.#isWalRemoved(error)) return this.#holdNow(this.#gapHold(error), nowMs, true);
+    this.#detail = sentence(error);
+    const wasGood = nowMs - this.#streamingSinceMs >= GOOD_STREAM_MS;
+    this.#failures = wasGood ? 0 : this.#failures + 1;
+    return [ABRUPT, ...this.#wait(nowMs)];
+  }
+
+  #rejected(rejection: WalRejection, nowMs: number): readonly UpstreamAction[] {
+    if (this.#phase !== 'streaming') return [];
+    const isFurther = this.#rejectedLsn === null || rejection.lsn > this.#rejectedLsn;
+    this.#rejections = isFurther && this.#rejections < REJECTIONS_MAX ? 1 : this.#rejections + 1;
+    this.#rejectedLsn = isFurther ? rejection.lsn : this.#rejectedLsn;
+    const what = `WAL at ${formatLsn(rejection.lsn)} from the upstream was rejected: ${rejection.reason}`;
+    if (this.#rejections >= REJECTIONS_MAX) {
+      return this.#holdNow(corruptHold(what), nowMs, false);
+    }
+    this.#detail = `${what}. It is fetched again (attempt ${this.#rejections + 1} of ${REJECTIONS_MAX}).`;
+    this.#failures = this.#rejections - 1;
+    return [ABRUPT, ...this.#wait(nowMs)];
+  }
+
+  #timelineEnded(end: TimelineEnd, nowMs: number): readonly UpstreamAction[] {
+    if (this.#phase !== 'ending' && this.#phase !== 'starting') return [];
+    const detail =
+      `the upstream ended timeline ${end.timeline} at ${formatLsn(end.switchLsn)} and goes on with timeline ${end.nextTimeline}. ` +
+      'Following a timeline switch is not part of this version yet; what is stored stays as it is and is served up to its end.';
+    return this.#holdNow({ state: 'waiting', detail, retryMs: HOLD_RETRY_MS }, nowMs, true);
+  }
+
+  #finish(): readonly UpstreamAction[] {
+    if (this.#phase === 'streaming') {
+      this.#enter('ending', null);
+      return [{ type: 'finish-stream' }];
+    }
+    this.#enter('disconnected', null);
+    return [ORDERLY];
+  }
+
+  /** This host is no good now: the next of the list at once, or, after the last, wait. */
+  #nextHost(nowMs: number, hold: Hold | null): readonly UpstreamAction[] {
+    const dropsCreatedSlot = hold?.state === 'gap' || hold?.state === 'diverged';
+    const disconnect: UpstreamAction = { type: 'disconnect', isOrderly: true, dropsCreatedSlot };
+    const next = this.#hostIndex + 1;
+    if (next < this.#options.hostCount) return [disconnect, ...this.#connect(next)];
+    if (hold === null) this.#failures += 1;
+    return [disconnect, ...this.#wait(nowMs)];
+  }
+
+  /** Ends a round: held when a host of it said why to wait, else by backoff. */
+  #wait(nowMs: number): readonly UpstreamAction[] {
+    if (this.#hold !== null) {
+      this.#enter('held', this.#hold.detail);
+      this.#nextAttemptAtMs = nowMs + this.#hold.retryMs;
+      return [];
+    }
+    const delayMs = backoffMs(this.#failures, this.#options.random());
+    this.#enter('backoff', this.#detail);
+    this.#nextAttemptAtMs = nowMs + delayMs;
+    return delayMs === 0 ? this.#connect(0) : [];
+  }
+
+  /** Stands still for `hold`, after the other hosts were tried when one of them may do better. */
+  #holdNow(hold: Hold, nowMs: number, mayTryOthers: boolean): readonly UpstreamAction[] {
+    if (mayTryOthers) {
+      this.#hold ??= { state: hold.state, detail: hold.detail, retryMs: hold.retryMs };
+      this.#detail = hold.detail;
+      return this.#nextHost(nowMs, hold);
+    }
+    this.#hold = hold;
+    return [ABRUPT, ...this.#wait(nowMs)];
+  }
+
+  #isWalRemoved(error: WalcastError): boolean {
+    const isAsking = this.#phase === 'starting' || this.#phase === 'streaming';
+    return isAsking && error.code === SQLSTATE.undefinedFile;
+  }
+
+  #gapHold(error: WalcastError): Hold {
+    const asked = this.#asked;
+    const where =
+      asked === null ? 'WAL' : `WAL from ${formatPosition(asked.timeline, asked.startLsn)}`;
+    return {
+      state: 'gap',
+      detail:
+        `the upstream no longer has ${where} on: ${error.message}. ` +
+        'Restore the missing segments into its pg_wal, point upstream.conninfo at a server that has them, or start anew with an empty storage.directory.',
+      retryMs: GAP_RETRY_MS,
+    };
+  }
+
+  #enter(phase: UpstreamPhase, detail: string | null): void {
+    this.#phase = phase;
+    this.#detail = detail;
+    this.#nextAttemptAtMs = null;
+  }
+}
+
+function isFatal(error: WalcastError): error is OperationalError {
+  return error instanceof OperationalError && !error.isRetryable;
+}
+
+function sentence(error: WalcastError): string {
+  const hint = 'hint' in error && typeof error.hint === 'string' ? ` ${error.hint}` : '';
+  return /[.!?]$/.test(error.message) || hint === ''
+    ? `${error.message}${hint}`
+    : `${error.message}.${hint}`;
+}
+
+function corruptHold(what: string): Hold {
+  return {
+    state: 'corrupt',
+    detail:
+      `${what}, ${REJECTIONS_MAX} times at the same place. Nothing of it is kept or forwarded; what was checked before is served. ` +
+      'Look for a damaged network path, a damaged upstream, or a version that walcast does not know; it is tried again every minute.',
+    retryMs: CORRUPT_RETRY_MS,
+  };
+}
+
+function fullHold(): Hold {
+  return {
+    state: 'full',
+    detail:
+      'no WAL reached the disk for a minute, so the connection to the upstream was closed. Free space in storage.directory; walcast goes on by itself.',
+    retryMs: HOLD_RETRY_MS,
+  };
+}

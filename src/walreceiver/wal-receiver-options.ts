@@ -1,0 +1,27 @@
+// What a walreceiver is built from.
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Dial } from '../net/dial.ts';
+import type { PositionSource, UpstreamGate, UpstreamObserver, WalSink } from './ports.ts';
+import type { UpstreamTarget } from './upstream-target.ts';
+
+/** Everything a walreceiver works with; nothing is looked up elsewhere. */
+export interface WalReceiverOptions {
+  readonly target: UpstreamTarget;
+  /** Physical slot on the upstream, created when missing; null for none. */
+  readonly slot: string | null;
+  readonly applicationName: string;
+  /** wal_receiver_timeout, 0 = never. */
+  readonly receiverTimeoutMs: number;
+  /** wal_receiver_status_interval, 0 = only when a position moved or the server asked. */
+  readonly statusIntervalMs: number;
+  readonly sink: WalSink;
+  readonly gate: UpstreamGate;
+  readonly positions: PositionSource;
+  readonly observer: UpstreamObserver;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly dial: Dial;
+  /** 0 ≤ random() < 1, for jitter. */
+  readonly random: () => number;
+}
