@@ -1,5 +1,5 @@
 // Which command is meant by the words of the command line, and what becomes of its failure.
-import { errorText, InvariantError, OperationalError } from '../base/errors.ts';
+import { OperationalError } from '../base/errors.ts';
 import { EXIT } from './command.ts';
 import type { Command, CommandContext } from './command.ts';
 import { unknownCommand } from './help.ts';
@@ -55,9 +55,9 @@ async function runCommand(
   try {
     return await command.run({ ...surroundings, input: parsed.input });
   } catch (error) {
-    if (error instanceof InvariantError || !(error instanceof OperationalError)) throw error;
+    if (!(error instanceof OperationalError)) throw error;
     const hint = error.hint === undefined ? '' : ` ${error.hint}`;
-    surroundings.printError(`walcast ${command.name}: ${errorText(error)}.${hint}\n`);
+    surroundings.printError(`walcast ${command.name}: ${error.message}.${hint}\n`);
     return EXIT.failure;
   }
 }

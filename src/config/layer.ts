@@ -13,4 +13,6 @@ export interface RawValue {
 export interface Layer {
   readonly values: ReadonlyMap<string, RawValue>;
   readonly errors: readonly ConfigError[];
+  /** False when the source is no configuration at all, so that nothing can be said about what it lacks. */
+  readonly isReadable: boolean;
 }

@@ -57,12 +57,13 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 }
 
 function readFileLayer(file: string | null): Layer {
-  if (file === null) return { values: new Map(), errors: [] };
+  if (file === null) return { values: new Map(), errors: [], isReadable: true };
   const content = readTextFile(file, CONFIG_FILE_BYTES_MAX);
   if ('text' in content) return readYamlLayer(content.text, file);
   return {
     values: new Map(),
     errors: [configError(namedPlace(file), `the configuration file ${content.problem}`)],
+    isReadable: false,
   };
 }
 
@@ -79,9 +80,11 @@ class Resolver {
   readonly #warnings: string[] = [];
   readonly #chosen = new Map<string, Chosen>();
   readonly #sources: ConfigSources;
+  readonly #layers: readonly (readonly [Origin, Layer])[];
 
   constructor(layers: readonly (readonly [Origin, Layer])[], sources: ConfigSources) {
     this.#sources = sources;
+    this.#layers = layers;
     for (const { path, defaultText } of SETTINGS) {
       const found = layers.find(([, layer]) => layer.values.has(path));
       const value = found?.[1].values.get(path);
@@ -155,9 +158,10 @@ class Resolver {
     const byFile = this.#chosen.get('upstream.conninfo_file');
     const given = inline ?? byFile;
     if (given === undefined) {
+      if (this.#isComplainedAbout('upstream')) return null;
       this.#report(
         namedPlace(this.#sources.file ?? '--upstream'),
-        '`upstream.conninfo` is required: which server shall WAL come from?',
+        '`upstream.conninfo` is required: the server that WAL comes from',
         `Give it in the file (-c FILE), as ${environmentName('upstream.conninfo')}, or as --upstream 'host=… user=…'.`,
       );
       return null;
@@ -171,6 +175,15 @@ class Resolver {
       return null;
     }
     return { conninfo: text, server: check.server };
+  }
+
+  /** True when a layer already says why a key of the section, or everything, is missing. */
+  #isComplainedAbout(section: string): boolean {
+    return this.#layers.some(
+      ([, { errors, isReadable }]) =>
+        !isReadable ||
+        errors.some(({ message, hint }) => `${message} ${hint ?? ''}`.includes(`\`${section}`)),
+    );
   }
 
   /** Content of a file that holds a secret, without its last line end. */
@@ -212,8 +225,8 @@ class Resolver {
   #applicationName(inConninfo: string | null): string {
     const chosen = this.#chosen.get('upstream.application_name');
     const isSet = chosen !== undefined && chosen.origin !== 'default';
-    if (!isSet && inConninfo !== null && inConninfo !== '') return inConninfo;
-    const name = this.#text('upstream.application_name');
+    const isInConninfo = !isSet && inConninfo !== null && inConninfo !== '';
+    const name = isInConninfo ? inConninfo : this.#text('upstream.application_name');
     if (!/^[\x20-\x7e]{1,63}$/.test(name)) {
       this.#reportValue(
         'upstream.application_name',

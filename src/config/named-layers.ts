@@ -48,7 +48,7 @@ export function readEnvironmentLayer(env: Readonly<Record<string, string | undef
       errors.push(configError(namedPlace(name), 'this variable sets no configuration key', hint));
     }
   }
-  return { values, errors };
+  return { values, errors, isReadable: true };
 }
 
 /** Reads the flags. A flag given twice counts as a list where a list is taken; elsewhere the last one wins. */
@@ -69,7 +69,7 @@ export function readFlagLayer(flags: readonly FlagValue[]): Layer {
     const isList = Array.isArray(before) && Array.isArray(now);
     values.set(path, { text: isList ? [...before, ...now] : now, place, blockLine: null });
   }
-  return { values, errors };
+  return { values, errors, isReadable: true };
 }
 
 function split(setting: Setting, text: string): string | readonly string[] {

@@ -49,29 +49,33 @@ const INT_MAX = 2 ** 31 - 1;
 /** MAX_BACKENDS: what PostgreSQL bounds max_wal_senders and max_replication_slots by. */
 const BACKENDS_MAX = 0x3ffff;
 
-const SCHEMAS: Readonly<Record<SettingKind, TSchema>> = {
-  text: Type.String(),
-  path: Type.String({ minLength: 1 }),
-  rules: Type.String(),
-  size: Type.Union([Type.Number(), Type.String({ minLength: 1 })]),
-  duration: Type.Union([Type.Number(), Type.String({ minLength: 1 })]),
-  integer: Type.Union([Type.Number(), Type.String({ minLength: 1 })]),
-  choice: Type.String(),
-  address: Type.String(),
-  addresses: Type.Array(
-    Type.Object({ address: Type.String({ minLength: 1 }) }, { additionalProperties: false }),
-    { minItems: 1, maxItems: LISTEN_ADDRESSES_MAX },
-  ),
-};
+function schemaOf(kind: SettingKind, choices: readonly string[], description: string): TSchema {
+  switch (kind) {
+    case 'text':
+    case 'rules':
+    case 'address':
+      return Type.String({ description });
+    case 'path':
+      return Type.String({ minLength: 1, description });
+    case 'size':
+    case 'duration':
+    case 'integer':
+      return Type.Union([Type.Number(), Type.String({ minLength: 1 })], { description });
+    case 'choice':
+      return Type.Enum([...choices], { description });
+    case 'addresses':
+      return Type.Array(
+        Type.Object({ address: Type.String({ minLength: 1 }) }, { additionalProperties: false }),
+        { minItems: 1, maxItems: LISTEN_ADDRESSES_MAX, description },
+      );
+  }
+}
 
 function setting(path: string, kind: SettingKind, parts: Parts): Setting {
   return {
     path,
     kind,
-    schema:
-      kind === 'choice'
-        ? Type.Union((parts.choices ?? []).map((word) => Type.Literal(word)))
-        : SCHEMAS[kind],
+    schema: schemaOf(kind, parts.choices ?? [], parts.description),
     unit: null,
     minimum: 0,
     maximum: INT_MAX,
@@ -230,19 +234,17 @@ export function environmentName(path: string): string {
   return `WALCAST_${path.toUpperCase().replaceAll('.', '_')}`;
 }
 
-/** JSON Schema of the whole file, for editors. */
+/** JSON Schema of the whole file, for editors. Every key is optional there: it may come from elsewhere. */
 export function configFileSchema(): TSchema {
-  const sections = new Map<string, Record<string, TSchema>>();
   const top: Record<string, TSchema> = {};
-  for (const { path, schema, description } of SETTINGS) {
-    const described = { ...schema, description };
-    const [section, name] = path.split('.');
-    if (section === undefined) continue;
-    if (name === undefined) top[section] = described;
-    else sections.set(section, { ...sections.get(section), [name]: described });
+  const sections = new Map<string, Record<string, TSchema>>();
+  for (const { path, schema } of SETTINGS) {
+    const [first = '', second] = path.split('.');
+    if (second === undefined) top[first] = Type.Optional(schema);
+    else sections.set(first, { ...sections.get(first), [second]: Type.Optional(schema) });
   }
   for (const [section, properties] of sections) {
-    top[section] = Type.Partial(Type.Object(properties, { additionalProperties: false }));
+    top[section] = Type.Optional(Type.Object(properties, { additionalProperties: false }));
   }
-  return Type.Partial(Type.Object(top, { additionalProperties: false }));
+  return Type.Object(top, { additionalProperties: false });
 }

@@ -2,7 +2,7 @@
 import { LineCounter, isAlias, isMap, isScalar, isSeq, parseDocument } from 'yaml';
 import type { Document, Node, Pair, YAMLMap } from 'yaml';
 import { Value } from 'typebox/value';
-import { CONFIG_YAML_ALIASES_MAX } from './limits.ts';
+import { CONFIG_ERRORS_MAX, CONFIG_YAML_ALIASES_MAX, LISTEN_ADDRESSES_MAX } from './limits.ts';
 import type { Layer, RawValue } from './layer.ts';
 import { configError } from './problem.ts';
 import type { ConfigError, Place } from './problem.ts';
@@ -22,50 +22,66 @@ class YamlReader {
   readonly #values = new Map<string, RawValue>();
   readonly #errors: ConfigError[] = [];
   #aliases = 0;
+  #isAbandoned = false;
 
   constructor(text: string, source: string) {
     this.#source = source;
     this.#document = parseDocument(text, {
       lineCounter: this.#lines,
       prettyErrors: false,
-      uniqueKeys: true,
+      // Found by ourselves: the parser compares every key with every other.
+      uniqueKeys: false,
     });
   }
 
   read(): Layer {
-    for (const { pos, code, message } of [...this.#document.errors, ...this.#document.warnings]) {
-      const what = code === 'DUPLICATE_KEY' ? 'this key was already given above' : message;
-      this.#errors.push(configError(this.#placeAt(pos[0]), what));
+    for (const { pos, message } of [...this.#document.errors, ...this.#document.warnings]) {
+      this.#report(pos[0], message);
     }
     const root = this.#document.contents;
+    if (this.#errors.length > 0) return this.#unreadable();
     if (root === null || (isScalar(root) && root.value === null)) {
       this.#report(0, 'the file holds no settings', 'It needs at least upstream.conninfo.');
-    } else if (isMap(root)) {
-      this.#readSection(root, '');
-    } else {
-      this.#report(root.range[0], 'the file must be a map of keys and values');
+      return this.#unreadable();
     }
-    return { values: this.#values, errors: this.#errors };
+    if (!isMap(root)) {
+      this.#report(root.range[0], 'the file must be a map of keys and values');
+      return this.#unreadable();
+    }
+    this.#readSection(root, '');
+    return { values: this.#values, errors: this.#errors, isReadable: true };
+  }
+
+  #unreadable(): Layer {
+    return { values: new Map(), errors: this.#errors, isReadable: false };
   }
 
   #readSection(map: YAMLMap, prefix: string): void {
-    for (const pair of map.items) this.#readPair(pair, prefix);
+    const seen = new Set<string>();
+    for (const pair of map.items) {
+      const name = this.#keyOf(pair);
+      if (name === null) this.#report(startOf(pair.key), 'a key must be text');
+      else if (seen.has(name)) this.#report(startOf(pair.key), 'this key was already given above');
+      else this.#readPair(pair, prefix, name);
+      if (name !== null) seen.add(name);
+      if (this.#isAbandoned) return;
+    }
   }
 
-  #readPair(pair: Pair, prefix: string): void {
+  #keyOf(pair: Pair): string | null {
     const key = this.#resolve(pair.key);
+    return isScalar(key) && typeof key.value === 'string' ? key.value : null;
+  }
+
+  #readPair(pair: Pair, prefix: string, name: string): void {
     const position = startOf(pair.key);
-    if (!isScalar(key) || typeof key.value !== 'string') {
-      this.#report(position, 'a key must be text');
-      return;
-    }
-    const path = prefix + key.value;
+    const path = prefix + name;
     const value = this.#resolve(pair.value);
     const setting = settingOf(path);
-    if (setting !== null) this.#readValue(setting, value, position);
+    if (setting !== null) this.#readValue(setting, value, startOf(pair.value) || position);
     else if (UNSUPPORTED_KEYS.includes(path)) this.#reportUnsupported(position, path);
     else if (isSection(path)) this.#readNested(path, value, position);
-    else this.#reportUnknown(position, prefix, key.value);
+    else this.#reportUnknown(position, prefix, name);
   }
 
   #readNested(path: string, value: Node | null, position: number): void {
@@ -74,14 +90,15 @@ class YamlReader {
     else if (value !== null) this.#report(position, `\`${path}\` must be a map of keys and values`);
   }
 
-  #readValue(setting: Setting, value: Node | null, keyPosition: number): void {
+  /** `position` is where the value is written: at an alias, not at what it stands for. */
+  #readValue(setting: Setting, value: Node | null, position: number): void {
     if (value === null || (isScalar(value) && value.value === null)) {
-      this.#report(keyPosition, `\`${setting.path}\` has no value`, 'Write "" for none.');
-      return;
+      this.#report(position, `\`${setting.path}\` has no value`, 'Write "" for none.');
+    } else if (setting.kind === 'addresses') {
+      this.#readAddresses(setting, value, position);
+    } else {
+      this.#readScalar(setting, value, position);
     }
-    const position = startOf(value);
-    if (setting.kind === 'addresses') this.#readAddresses(setting, value, position);
-    else this.#readScalar(setting, value, position);
   }
 
   #readScalar(setting: Setting, value: Node, position: number): void {
@@ -103,6 +120,10 @@ class YamlReader {
   #readAddresses(setting: Setting, value: Node, position: number): void {
     if (!isSeq(value)) {
       this.#report(position, wrongType(setting));
+      return;
+    }
+    if (value.items.length > LISTEN_ADDRESSES_MAX) {
+      this.#report(position, `\`${setting.path}\` takes at most ${LISTEN_ADDRESSES_MAX} addresses`);
       return;
     }
     const before = this.#errors.length;
@@ -153,12 +174,16 @@ class YamlReader {
   /** The node itself, or what an alias stands for. Aliases are counted: only an expansion bomb has many. */
   #resolve(node: unknown): Node | null {
     if (isAlias(node)) {
-      this.#aliases++;
-      if (this.#aliases === CONFIG_YAML_ALIASES_MAX + 1) {
+      if (this.#aliases === CONFIG_YAML_ALIASES_MAX) {
         this.#report(startOf(node), `more than ${CONFIG_YAML_ALIASES_MAX} aliases`);
+        this.#isAbandoned = true;
       }
-      if (this.#aliases > CONFIG_YAML_ALIASES_MAX) return null;
-      return node.resolve(this.#document) ?? null;
+      this.#aliases++;
+      if (this.#isAbandoned) return null;
+      const target = node.resolve(this.#document);
+      if (target === undefined)
+        this.#report(startOf(node), `the alias *${node.source} stands for nothing`);
+      return target ?? null;
     }
     return isScalar(node) || isMap(node) || isSeq(node) ? node : null;
   }
@@ -172,7 +197,9 @@ class YamlReader {
   }
 
   #report(position: number, message: string, hint?: string | null): void {
+    if (this.#isAbandoned) return;
     this.#errors.push(configError(this.#placeAt(position), message, hint));
+    if (this.#errors.length >= CONFIG_ERRORS_MAX) this.#isAbandoned = true;
   }
 
   #placeAt(position: number): Place {

@@ -1,0 +1,66 @@
+// Does docs/configuration.md say what the program does?
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Value } from 'typebox/value';
+import { expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { describeKeys, describeUnsupportedKeys } from '../../src/config/document.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import {
+  configFileSchema,
+  environmentName,
+  SETTINGS,
+  UNSUPPORTED_KEYS,
+} from '../../src/config/settings.ts';
+
+const PAGE = fileURLToPath(new URL('../../docs/configuration.md', import.meta.url));
+
+/** The page with its generated parts made anew. `WALCAST_TEST_UPDATE=1` writes it. */
+function pageWithKeys(page: string): string {
+  const fill = (text: string, name: string, content: string): string =>
+    text.replace(
+      new RegExp(`(<!-- ${name}: [^>]*-->)[\\s\\S]*(<!-- end of ${name} -->)`),
+      (_all, begin: string, end: string) => `${begin}\n\n${content}\n\n${end}`,
+    );
+  return fill(fill(page, 'keys', describeKeys()), 'later', describeUnsupportedKeys());
+}
+
+test('the page lists every key as the table of keys has it', () => {
+  const page = readFileSync(PAGE, 'utf8');
+  const wanted = pageWithKeys(page);
+  if (process.env['WALCAST_TEST_UPDATE'] === '1') writeFileSync(PAGE, wanted);
+  else expect(page).toBe(wanted);
+  for (const { path } of SETTINGS) expect(wanted).toContain(`### \`${path}\``);
+  for (const path of UNSUPPORTED_KEYS) expect(wanted).toContain(path.split('.').at(-1));
+});
+
+test('the example of the page is a valid configuration', () => {
+  const example = /```yaml\n([\s\S]*?)```/.exec(readFileSync(PAGE, 'utf8'))?.[1] ?? '';
+  expect(Value.Check(configFileSchema(), parse(example))).toBe(true);
+  const hba = parse(example).auth.hba;
+  const loaded = loadConfig({
+    flags: [
+      { path: 'upstream.conninfo', text: parse(example).upstream.conninfo, flag: '--upstream' },
+      { path: 'auth.hba', text: hba, flag: '--set' },
+    ],
+    env: {},
+    file: null,
+    workingDirectory: '/',
+  });
+  expect(loaded).toMatchObject({ config: { hba: { rules: { rules: [{ method: 'trust' }] } } } });
+});
+
+test('the schema of the file refuses what the loader refuses', () => {
+  const schema = configFileSchema();
+  expect(Value.Check(schema, { upstream: { conninfo: 'host=a' }, drain_timeout: 5 })).toBe(true);
+  expect(Value.Check(schema, { upstrem: {} })).toBe(false);
+  expect(Value.Check(schema, { upstream: { slto: 'x' } })).toBe(false);
+  expect(Value.Check(schema, { log: { level: 'loud' } })).toBe(false);
+});
+
+test('no two keys share an environment variable or a flag', () => {
+  const names = SETTINGS.map(({ path }) => environmentName(path));
+  expect(new Set(names).size).toBe(names.length);
+  const flags = SETTINGS.flatMap(({ flag }) => (flag === null ? [] : [flag.name]));
+  expect(new Set(flags).size).toBe(flags.length);
+});
