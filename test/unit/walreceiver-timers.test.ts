@@ -1,0 +1,86 @@
+// When a status update is due, and when a silent upstream is given up: with numbers instead of clocks.
+import { describe, expect, it } from 'vitest';
+import { StreamTimers } from '../../src/walreceiver/stream-timers.ts';
+
+const T = { receiverTimeoutMs: 60_000, statusIntervalMs: 10_000 };
+
+describe('wal_receiver_timeout', () => {
+  const quiet = { receiverTimeoutMs: 60_000, statusIntervalMs: 0 };
+
+  it('asks once at half the time, gives up at the full time', () => {
+    const timers = new StreamTimers(quiet, 0);
+    expect(timers.nextDueAtMs()).toBe(30_000);
+    expect(timers.due(29_999)).toBeNull();
+    expect(timers.due(30_000)).toBe('ping');
+    expect(timers.due(30_000)).toBeNull();
+    expect(timers.nextDueAtMs()).toBe(60_000);
+    expect(timers.due(59_999)).toBeNull();
+    expect(timers.due(60_000)).toBe('timeout');
+  });
+
+  it('counts from the receipt of data, and asks again in the next silence', () => {
+    const timers = new StreamTimers(quiet, 0);
+    expect(timers.due(30_000)).toBe('ping');
+    timers.received(31_000);
+    expect(timers.due(60_000)).toBeNull();
+    expect(timers.due(61_000)).toBe('ping');
+    expect(timers.due(91_000)).toBe('timeout');
+  });
+
+  it('0 means never', () => {
+    const timers = new StreamTimers({ receiverTimeoutMs: 0, statusIntervalMs: 0 }, 0);
+    expect(timers.nextDueAtMs()).toBeNull();
+    expect(timers.due(1e12)).toBeNull();
+  });
+});
+
+describe('wal_receiver_status_interval', () => {
+  it('is counted from the last update, whatever caused it', () => {
+    const timers = new StreamTimers(T, 0);
+    expect(timers.nextDueAtMs()).toBe(10_000);
+    timers.statusSent(4_000);
+    expect(timers.due(10_000)).toBeNull();
+    expect(timers.due(14_000)).toBe('status');
+  });
+});
+
+describe('a paused stream', () => {
+  it('tells the server every second that we live, and takes silence for no sign', () => {
+    const timers = new StreamTimers({ receiverTimeoutMs: 2_000, statusIntervalMs: 10_000 }, 0);
+    timers.paused(0);
+    expect(timers.nextDueAtMs()).toBe(1_000);
+    for (let now = 1_000; now <= 30_000; now += 1_000) {
+      expect(timers.due(now)).toBe('status');
+      timers.statusSent(now);
+      expect(timers.due(now)).toBeNull();
+    }
+  });
+
+  it('is given up after a minute without a byte on the disk', () => {
+    const timers = new StreamTimers(T, 0);
+    timers.paused(5_000);
+    timers.statusSent(64_500);
+    expect(timers.due(64_999)).toBeNull();
+    expect(timers.due(65_000)).toBe('full');
+  });
+
+  it('is not given up while bytes reach the disk', () => {
+    const timers = new StreamTimers(T, 0);
+    timers.paused(5_000);
+    timers.progressed(60_000);
+    timers.statusSent(119_500);
+    expect(timers.due(119_999)).toBeNull();
+    expect(timers.due(120_000)).toBe('full');
+  });
+
+  it('gives the server the full time again once it is read', () => {
+    const timers = new StreamTimers({ receiverTimeoutMs: 2_000, statusIntervalMs: 0 }, 0);
+    timers.paused(0);
+    expect(timers.isPaused).toBe(true);
+    timers.resumed(50_000);
+    expect(timers.isPaused).toBe(false);
+    expect(timers.due(50_999)).toBeNull();
+    expect(timers.due(51_000)).toBe('ping');
+    expect(timers.due(52_000)).toBe('timeout');
+  });
+});
