@@ -204,7 +204,8 @@ function parseQuery(query: string, options: Map<string, string>): void {
         `missing key/value separator "=" in URI query parameter: "${rawName}"`,
       );
     }
-    storeQueryParameter(options, decodePercent(rawName), decodePercent(rawValue));
+    const name = decodePercent(rawName);
+    storeQueryParameter(options, name, decodePercent(rawValue, SECRETS.has(name)));
   }
 }
 
@@ -216,22 +217,21 @@ function storeQueryParameter(options: Map<string, string>, name: string, value: 
 }
 
 function storeDecoded(options: Map<string, string>, name: string, raw: string): void {
-  if (raw.replaceAll(',', '') !== '' || (raw !== '' && name === 'host')) {
-    options.set(name, decodePercent(raw));
-  }
+  if (raw !== '') options.set(name, decodePercent(raw, SECRETS.has(name)));
 }
 
-function decodePercent(raw: string): string {
+function decodePercent(raw: string, isSecret = false): string {
   if (!raw.includes('%')) return raw;
+  const shown = isSecret ? MASK : raw;
   const parts = raw.split('%');
   const bytes: Buffer[] = [Buffer.from(parts[0] ?? '')];
   for (const part of parts.slice(1)) {
     const hex = /^[0-9A-Fa-f]{2}/.exec(part)?.[0];
     if (hex === undefined) {
-      throw new SyntaxFailure(`invalid percent-encoded token: "${raw}"`);
+      throw new SyntaxFailure(`invalid percent-encoded token: "${shown}"`);
     }
     if (hex === '00') {
-      throw new SyntaxFailure(`forbidden value %00 in percent-encoded value: "${raw}"`);
+      throw new SyntaxFailure(`forbidden value %00 in percent-encoded value: "${shown}"`);
     }
     bytes.push(Buffer.from(hex, 'hex'), Buffer.from(part.slice(2)));
   }
