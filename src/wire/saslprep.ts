@@ -42,7 +42,10 @@ const PROHIBITED: readonly CodeRange[] = [
   [0xe0020, 0xe007f],
 ];
 
-/** Control characters, private use, surrogates, and what Unicode has not assigned. */
+/**
+ * Control characters, private use, surrogates, and what Unicode has not assigned; the RFC means Unicode 3.2, this
+ * runtime knows a later one, so a compatibility character younger than 2002 is prepared here and left alone there.
+ */
 const UNUSABLE = /[\p{Cc}\p{Co}\p{Cs}\p{Cn}]/u;
 const RIGHT_TO_LEFT = /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}]/u;
 const LETTER = /\p{L}/u;

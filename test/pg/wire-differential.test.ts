@@ -1,4 +1,5 @@
 // Do our readers of startup packets, messages and commands say what real servers say to the same bytes?
+import { createHash, createHmac, pbkdf2Sync } from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ProtocolViolation } from '../../src/base/errors.ts';
@@ -12,6 +13,7 @@ import { versionFacts } from '../../src/pg/server-version.ts';
 import { decodeFrontendMessage } from '../../src/wire/frontend-messages.ts';
 import { parseReplicationCommand } from '../../src/wire/replication-command.ts';
 import { decodeStandbyStatusUpdate } from '../../src/wire/replication-messages.ts';
+import { saslprep } from '../../src/wire/saslprep.ts';
 import {
   parseReplicationParameter,
   parseStartupOptions,
@@ -225,6 +227,45 @@ describe.each(TEST_MAJORS)('PostgreSQL %i', (major) => {
       );
       expect(sanitizeApplicationName(name, facts)).toBe(shown);
       opened.close();
+    }
+  });
+
+  it('prepares passwords alike', async () => {
+    const passwords = [
+      'plain text',
+      'I\u00adX',
+      '\u2168\u00aa',
+      'a\u3000b\u00a0c\u200bd',
+      'u\u0308 \ufb01',
+      'ü\u0007',
+      '\u0627\u0628',
+      '\u06271',
+      'a\u0627\u0628',
+      '1\u05d0',
+      '\u05d0\u00aa\u05d0',
+      '\u00ad',
+      '\ue000\u00aa',
+      '\u{e0001}\u00aa',
+      '\u2028\u00aa',
+      '\u{1f600}',
+      '\u0378\u00aa',
+    ];
+    for (const password of passwords) {
+      await primary.query(
+        `SET password_encryption = 'scram-sha-256'; DROP ROLE IF EXISTS r; CREATE ROLE r PASSWORD '${password}'`,
+      );
+      const secret = await primary.value("SELECT rolpassword FROM pg_authid WHERE rolname = 'r'");
+      const [, iterations, salt = '', storedKey] = secret?.split(/[$:]/) ?? [];
+      const salted = pbkdf2Sync(
+        saslprep(password),
+        Buffer.from(salt, 'base64'),
+        Number(iterations),
+        32,
+        'sha256',
+      );
+      const clientKey = createHmac('sha256', salted).update('Client Key').digest();
+      const own = createHash('sha256').update(clientKey).digest('base64');
+      expect({ password, storedKey: own }).toEqual({ password, storedKey });
     }
   });
 });
