@@ -1,10 +1,12 @@
 // What does a client of a walsender ask for? The grammar of the replication commands, per version of the server we
-// stand for. (src/backend/replication/repl_gram.y, walsender.c:exec_replication_command, parseCreateReplSlotOptions)
+// stand for. (src/backend/replication/repl_gram.y, walsender.c:exec_replication_command)
 import type { Lsn } from '../pg/lsn.ts';
 import type { VersionFacts } from '../pg/server-version.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { toTimelineId } from '../pg/timeline.ts';
 import type { TimelineId } from '../pg/timeline.ts';
+import { checkAlterOptions, checkSlotOptions, NO_VALUE } from './replication-slot-options.ts';
+import type { SlotOption, SlotOptionValue } from './replication-slot-options.ts';
 import { CommandRefusal, ReplicationScanner, syntaxError } from './replication-scanner.ts';
 import type { CommandError, CommandNotice, Token } from './replication-scanner.ts';
 
@@ -66,21 +68,6 @@ export function parseReplicationCommand(sql: string, facts: VersionFacts): Parse
   }
 }
 
-type OptionValue = { readonly text: string | null; readonly number: number | null };
-type Option = { readonly name: string; readonly value: OptionValue };
-
-const NO_VALUE: OptionValue = { text: null, number: null };
-const SNAPSHOT_ACTIONS = ['export', 'nothing', 'use'];
-
-/** Options of CREATE_REPLICATION_SLOT in their old form, and what they stand for. */
-const OLD_SLOT_OPTIONS: ReadonlyMap<string, Option> = new Map([
-  ['EXPORT_SNAPSHOT', { name: 'snapshot', value: { text: 'export', number: null } }],
-  ['NOEXPORT_SNAPSHOT', { name: 'snapshot', value: { text: 'nothing', number: null } }],
-  ['USE_SNAPSHOT', { name: 'snapshot', value: { text: 'use', number: null } }],
-  ['RESERVE_WAL', { name: 'reserve_wal', value: NO_VALUE }],
-  ['TWO_PHASE', { name: 'two_phase', value: NO_VALUE }],
-]);
-
 /** Words of BASE_BACKUP before version 15, and the kind of word that follows. */
 const OLD_BACKUP_OPTIONS: ReadonlyMap<string, 'string' | 'number' | null> = new Map([
   ['LABEL', 'string'],
@@ -93,6 +80,15 @@ const OLD_BACKUP_OPTIONS: ReadonlyMap<string, 'string' | 'number' | null> = new 
   ['NOVERIFY_CHECKSUMS', null],
   ['MANIFEST', 'string'],
   ['MANIFEST_CHECKSUMS', 'string'],
+]);
+
+/** Options of CREATE_REPLICATION_SLOT in their old form, and what they stand for. */
+const OLD_SLOT_OPTIONS: ReadonlyMap<string, SlotOption> = new Map([
+  ['EXPORT_SNAPSHOT', { name: 'snapshot', value: { text: 'export', number: null } }],
+  ['NOEXPORT_SNAPSHOT', { name: 'snapshot', value: { text: 'nothing', number: null } }],
+  ['USE_SNAPSHOT', { name: 'snapshot', value: { text: 'use', number: null } }],
+  ['RESERVE_WAL', { name: 'reserve_wal', value: NO_VALUE }],
+  ['TWO_PHASE', { name: 'two_phase', value: NO_VALUE }],
 ]);
 
 /** One word of lookahead, taken only when it decides something: what follows may be an error of its own. */
@@ -175,9 +171,9 @@ class CommandParser {
     };
   }
 
-  #slotOptions(): readonly Option[] {
+  #slotOptions(): readonly SlotOption[] {
     if (this.#facts.hasParenthesizedOptions && this.#acceptSymbol('(')) return this.#optionList();
-    const options: Option[] = [];
+    const options: SlotOption[] = [];
     for (;;) {
       const token = this.#peek();
       const option = token.kind === 'keyword' ? OLD_SLOT_OPTIONS.get(token.keyword) : undefined;
@@ -241,8 +237,8 @@ class CommandParser {
   }
 
   /** What follows `(`: at least one `name`, `name word`, `name 'text'` or `name number`, up to `)`. */
-  #optionList(): readonly Option[] {
-    const options: Option[] = [];
+  #optionList(): readonly SlotOption[] {
+    const options: SlotOption[] = [];
     do {
       options.push({ name: this.#optionName(), value: this.#optionValue() });
     } while (this.#acceptSymbol(','));
@@ -257,7 +253,7 @@ class CommandParser {
     throw syntaxError();
   }
 
-  #optionValue(): OptionValue {
+  #optionValue(): SlotOptionValue {
     const token = this.#peek();
     if (token.kind === 'number') {
       this.#take();
@@ -319,68 +315,4 @@ class CommandParser {
     this.#lookahead = null;
     return token;
   }
-}
-
-/** parseCreateReplSlotOptions: returns whether WAL is to be reserved at once. */
-function checkSlotOptions(
-  options: readonly Option[],
-  kind: 'physical' | 'logical',
-  facts: VersionFacts,
-): boolean {
-  let reserveWal = false;
-  const seen = new Set<string>();
-  for (const { name, value } of options) {
-    const kindOfOption = slotOptionKind(name, facts);
-    if (seen.has(name) || kindOfOption !== kind)
-      throw syntaxError('conflicting or redundant options');
-    seen.add(name);
-    if (name === 'snapshot') checkSnapshotAction(value);
-    else if (name === 'reserve_wal') reserveWal = booleanOf(name, value);
-    else booleanOf(name, value);
-  }
-  return reserveWal;
-}
-
-function slotOptionKind(name: string, facts: VersionFacts): 'physical' | 'logical' {
-  if (name === 'reserve_wal') return 'physical';
-  if (name === 'snapshot' || name === 'two_phase') return 'logical';
-  if (name === 'failover' && facts.hasAlterReplicationSlot) return 'logical';
-  throw unrecognizedOption(name);
-}
-
-function checkSnapshotAction(value: OptionValue): void {
-  const action = value.number === null ? value.text : String(value.number);
-  if (action === null) throw syntaxError('snapshot requires a parameter');
-  if (SNAPSHOT_ACTIONS.includes(action)) return;
-  throw new CommandRefusal({
-    sqlstate: SQLSTATE.invalidParameterValue,
-    message: `unrecognized value for CREATE_REPLICATION_SLOT option "snapshot": "${action}"`,
-  });
-}
-
-function checkAlterOptions(options: readonly Option[]): void {
-  const seen = new Set<string>();
-  for (const { name, value } of options) {
-    if (name !== 'failover' && name !== 'two_phase') throw unrecognizedOption(name);
-    if (seen.has(name)) throw syntaxError('conflicting or redundant options');
-    seen.add(name);
-    booleanOf(name, value);
-  }
-}
-
-/** defGetBoolean: no value means true. */
-function booleanOf(name: string, value: OptionValue): boolean {
-  if (value === NO_VALUE) return true;
-  if (value.number === 0 || value.number === 1) return value.number === 1;
-  const text = value.text?.toLowerCase();
-  if (text === 'true' || text === 'on') return true;
-  if (text === 'false' || text === 'off') return false;
-  throw syntaxError(`${name} requires a Boolean value`);
-}
-
-function unrecognizedOption(name: string): CommandRefusal {
-  return new CommandRefusal({
-    sqlstate: SQLSTATE.internalError,
-    message: `unrecognized option: ${name}`,
-  });
 }
