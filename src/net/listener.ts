@@ -9,9 +9,9 @@ import { openConnection } from './connection.ts';
 import type { ByteConnection, ConnectionEvents } from './connection.ts';
 import { unixSocketPath } from './dial.ts';
 
-/** TCP on an address (`0.0.0.0`, `::`, a name of this machine), or a Unix socket `.s.PGSQL.<port>` in a directory. */
+/** TCP on an address or name of this machine (`*`: every interface), or a Unix socket `.s.PGSQL.<port>` in a directory. */
 export type ListenTarget =
-  | { readonly kind: 'tcp'; readonly address: string; readonly port: number }
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   | { readonly kind: 'unix'; readonly directory: string; readonly port: number };
 
 /** Turns an accepted socket into a connection. Called at most once, before `onConnection` returns; else the socket is closed. */
@@ -94,9 +94,9 @@ export class Listener {
 /** For people: `0.0.0.0:5432`, `[::]:5432`, or the path. */
 export function formatListenTarget(target: ListenTarget): string {
   if (target.kind === 'unix') return unixSocketPath(target.directory, target.port);
-  return target.address.includes(':')
-    ? `[${target.address}]:${target.port}`
-    : `${target.address}:${target.port}`;
+  return target.host.includes(':')
+    ? `[${target.host}]:${target.port}`
+    : `${target.host}:${target.port}`;
 }
 
 /** Addresses of this machine with their netmasks, asked anew at each call. (pg_foreach_ifaddr) */
@@ -117,15 +117,16 @@ function acceptSocket(socket: Socket, onConnection: (open: ConnectionOpener) => 
   if (!isTaken) socket.destroy();
 }
 
+function listenOptions(target: ListenTarget): ListenOptions {
+  if (target.kind === 'unix') {
+    const path = unixSocketPath(target.directory, target.port);
+    return { path, readableAll: true, writableAll: true };
+  }
+  return target.host === '*' ? { port: target.port } : { host: target.host, port: target.port };
+}
+
 function listen(server: Server, target: ListenTarget): Promise<void> {
-  const where: ListenOptions =
-    target.kind === 'tcp'
-      ? { host: target.address, port: target.port }
-      : {
-          path: unixSocketPath(target.directory, target.port),
-          readableAll: true,
-          writableAll: true,
-        };
+  const where = listenOptions(target);
   return new Promise((resolve, reject) => {
     const onError = (error: Error): void => reject(listenError(error, target));
     server.once('error', onError);

@@ -20,7 +20,12 @@ export interface ServerIdentity {
 /** Why stored WAL could not be read. `removed`: older than the store. `damaged`: it failed its check, or the disk did. */
 export type WalReadFailure =
   | { readonly kind: 'removed'; readonly walFileName: string }
-  | { readonly kind: 'damaged'; readonly walFileName: string; readonly lsn: Lsn; readonly reason: string };
+  | {
+      readonly kind: 'damaged';
+      readonly walFileName: string;
+      readonly lsn: Lsn;
+      readonly reason: string;
+    };
 
 /** The WAL a walsender pulls from. Views handed out are immutable and may be shared by any number of sockets. */
 export interface WalFeed {

@@ -10,7 +10,7 @@ import type { ByteConnection } from '../../src/net/connection.ts';
 import { formatListenTarget, Listener, localInterfaceAddresses } from '../../src/net/listener.ts';
 import type { ConnectionOpener, ListenTarget } from '../../src/net/listener.ts';
 
-const LOOPBACK: ListenTarget = { kind: 'tcp', address: '127.0.0.1', port: 0 };
+const LOOPBACK: ListenTarget = { kind: 'tcp', host: '127.0.0.1', port: 0 };
 
 let directory: string;
 let closers: (() => void)[];
@@ -88,14 +88,14 @@ describe('Listener', () => {
 
   it('refuses a port in use and says what to do', async () => {
     const listener = await open(LOOPBACK);
-    const error = await refusal({ kind: 'tcp', address: '127.0.0.1', port: listener.port });
+    const error = await refusal({ kind: 'tcp', host: '127.0.0.1', port: listener.port });
     expect(error.code).toBe('EADDRINUSE');
     expect(error.message).toContain(`could not listen on 127.0.0.1:${listener.port}`);
     expect(error.hint).toContain('Another process listens there');
   });
 
   it('refuses an address that is not ours', async () => {
-    const error = await refusal({ kind: 'tcp', address: '192.0.2.1', port: 0 });
+    const error = await refusal({ kind: 'tcp', host: '192.0.2.1', port: 0 });
     expect(error.code).toBe('EADDRNOTAVAIL');
   });
 
@@ -137,8 +137,8 @@ describe('Listener', () => {
   });
 
   it('prints addresses as people type them', () => {
-    expect(formatListenTarget({ kind: 'tcp', address: '::1', port: 5432 })).toBe('[::1]:5432');
-    expect(formatListenTarget({ kind: 'tcp', address: '0.0.0.0', port: 1 })).toBe('0.0.0.0:1');
+    expect(formatListenTarget({ kind: 'tcp', host: '::1', port: 5432 })).toBe('[::1]:5432');
+    expect(formatListenTarget({ kind: 'tcp', host: '0.0.0.0', port: 1 })).toBe('0.0.0.0:1');
   });
 
   it('knows the loopback address of this machine', () => {

@@ -1,0 +1,258 @@
+// May this client have a session, and what is it told first? All checks between the startup packet and the first
+// command, in PostgreSQL's order. Pure. (backend_startup.c:ProcessStartupPacket, proc.c:InitProcess,
+// auth.c:ClientAuthentication, postinit.c:InitPostgres)
+import { ProtocolViolation } from '../base/errors.ts';
+import { matchHba } from '../pg/hba.ts';
+import type { HbaRules, LocalAddress } from '../pg/hba.ts';
+import type { VersionFacts } from '../pg/server-version.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import type { StandbyTotals } from '../status/status.ts';
+import {
+  encodeAuthenticationOk,
+  encodeNegotiateProtocolVersion,
+  encodeParameterStatus,
+} from '../wire/backend-messages.ts';
+import type { ErrorFields } from '../wire/backend-messages.ts';
+import type { CommandError } from '../wire/replication-command.ts';
+import {
+  parseReplicationParameter,
+  parseStartupOptions,
+  REPLICATION_PARAMETER_HINT,
+} from '../wire/startup-parameters.ts';
+import type { StartupMessage } from '../wire/startup.ts';
+import type { ServerIdentity } from './ports.ts';
+import { readSessionSettings } from './session-settings.ts';
+import type { SessionSettings } from './session-settings.ts';
+
+/** What admission depends on besides the client's own words. */
+export interface AdmissionContext {
+  /** Null until the upstream has been identified once. */
+  readonly identity: ServerIdentity | null;
+  readonly isShuttingDown: boolean;
+  /** Sessions that count against the limit, this one not included. */
+  readonly sessions: number;
+  readonly maxWalSenders: number;
+  readonly hba: HbaRules;
+  readonly localAddresses: readonly LocalAddress[];
+  /** Null for a Unix socket. */
+  readonly address: string | null;
+  readonly isEncrypted: boolean;
+}
+
+/** A session that may begin. */
+export interface AdmittedSession {
+  readonly user: string;
+  readonly protocolMinor: number;
+  readonly settings: SessionSettings;
+  readonly identity: ServerIdentity;
+}
+
+/** Why a client was refused, as it is counted. */
+export type RejectReason = keyof StandbyTotals['rejected'];
+
+/** `frames` go to the client first in either case. */
+export type Admission =
+  | {
+      readonly kind: 'admitted';
+      readonly frames: readonly Uint8Array[];
+      readonly session: AdmittedSession;
+    }
+  | {
+      readonly kind: 'refused';
+      readonly frames: readonly Uint8Array[];
+      readonly error: ErrorFields;
+      readonly reason: RejectReason;
+    };
+
+/** NAMEDATALEN - 1 */
+const NAME_BYTES_MAX = 63;
+
+/** Decides about a StartupMessage. */
+export function admit(message: StartupMessage, context: AdmissionContext): Admission {
+  const frames: Uint8Array[] = [];
+  try {
+    return admitChecked(message, context, frames);
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    return { kind: 'refused', frames, error: error.fields, reason: error.reason };
+  }
+}
+
+/** Ends the checks; never leaves this file. */
+class Refusal extends Error {
+  readonly fields: ErrorFields;
+  readonly reason: RejectReason;
+
+  constructor(reason: RejectReason, error: CommandError) {
+    super(error.message);
+    this.reason = reason;
+    this.fields = { severity: 'FATAL', ...error };
+  }
+}
+
+function admitChecked(
+  message: StartupMessage,
+  context: AdmissionContext,
+  frames: Uint8Array[],
+): Admission {
+  const mode = checked(() => replicationMode(message));
+  const minorMax = context.identity?.facts.protocolMinorMax ?? 0;
+  const protocolMinor = Math.min(message.protocolMinor, minorMax);
+  if (message.protocolMinor > minorMax || message.protocolOptions.length > 0) {
+    frames.push(encodeNegotiateProtocolVersion(protocolMinor, message.protocolOptions));
+  }
+  const user = truncateName(message.parameters.get('user') ?? '');
+  if (user === '') {
+    throw new Refusal('protocol', {
+      sqlstate: SQLSTATE.invalidAuthorizationSpecification,
+      message: 'no PostgreSQL user name specified in startup packet',
+    });
+  }
+  const identity = checkState(context);
+  if (mode !== 'physical') throw new Refusal('protocol', physicalOnly(mode));
+  checkLimit(context, identity.facts);
+  checkRules(user, context, identity.facts);
+  frames.push(encodeAuthenticationOk());
+  const settings = checked(() => readSettings(message, identity.facts));
+  frames.push(...parameterFrames(identity, user, settings));
+  return {
+    kind: 'admitted',
+    frames,
+    session: { user, protocolMinor, settings, identity },
+  };
+}
+
+function replicationMode(message: StartupMessage): 'physical' | 'database' | 'off' | CommandError {
+  const value = message.parameters.get('replication');
+  if (value === undefined) return 'off';
+  try {
+    return parseReplicationParameter(value);
+  } catch (error) {
+    if (!(error instanceof ProtocolViolation)) throw error;
+    return { sqlstate: error.code, message: error.message, hint: REPLICATION_PARAMETER_HINT };
+  }
+}
+
+/** The relay has nothing to say before it knows whom it stands for. */
+function checkState(context: AdmissionContext): ServerIdentity {
+  if (context.isShuttingDown) {
+    throw new Refusal('draining', {
+      sqlstate: SQLSTATE.cannotConnectNow,
+      message: 'the database system is shutting down',
+    });
+  }
+  if (context.identity === null) {
+    throw new Refusal('draining', {
+      sqlstate: SQLSTATE.cannotConnectNow,
+      message: 'the database system is starting up',
+    });
+  }
+  return context.identity;
+}
+
+function physicalOnly(mode: 'database' | 'off'): CommandError {
+  const what = mode === 'database' ? 'replication=database' : 'an ordinary session';
+  return {
+    sqlstate: SQLSTATE.featureNotSupported,
+    message: 'walcast serves physical replication only',
+    detail: `The client asked for ${what}.`,
+    hint: 'Connect with replication=true, or connect to the upstream server itself.',
+  };
+}
+
+function checkLimit(context: AdmissionContext, facts: VersionFacts): void {
+  if (context.sessions < context.maxWalSenders) return;
+  const name = facts.quotesSettingNames ? '"max_wal_senders"' : 'max_wal_senders';
+  throw new Refusal('limit', {
+    sqlstate: SQLSTATE.tooManyConnections,
+    message: `number of requested standby connections exceeds ${name} (currently ${context.maxWalSenders})`,
+  });
+}
+
+function checkRules(user: string, context: AdmissionContext, facts: VersionFacts): void {
+  const { address, isEncrypted } = context;
+  const connection = {
+    isLocal: address === null,
+    isEncrypted,
+    address,
+    user,
+    database: '',
+    isReplication: true,
+  };
+  const rule = matchHba(context.hba, connection, context.localAddresses);
+  if (rule?.method === 'trust') return;
+  const host = `host "${address ?? '[local]'}", user "${user}", ${encryptionText(isEncrypted, facts)}`;
+  throw new Refusal('hba', {
+    sqlstate: SQLSTATE.invalidAuthorizationSpecification,
+    message:
+      rule === null
+        ? `no pg_hba.conf entry for replication connection from ${host}`
+        : `pg_hba.conf rejects replication connection for ${host}`,
+  });
+}
+
+function encryptionText(isEncrypted: boolean, facts: VersionFacts): string {
+  if (facts.saysEncryptionInHbaErrors) return isEncrypted ? 'SSL encryption' : 'no encryption';
+  return isEncrypted ? 'SSL on' : 'SSL off';
+}
+
+/** Parameters that are no settings. */
+const NOT_SETTINGS: readonly string[] = ['user', 'database', 'replication', 'options'];
+
+/** Those in `options` are applied before those of the packet itself. (process_startup_options) */
+function readSettings(
+  message: StartupMessage,
+  facts: VersionFacts,
+): SessionSettings | CommandError {
+  const options = message.parameters.get('options');
+  const settings: (readonly [string, string])[] = [];
+  try {
+    if (options !== undefined) settings.push(...parseStartupOptions(options));
+  } catch (error) {
+    if (!(error instanceof ProtocolViolation)) throw error;
+    return { sqlstate: error.code, message: error.message };
+  }
+  for (const [name, value] of message.parameters) {
+    if (!NOT_SETTINGS.includes(name)) settings.push([name, value]);
+  }
+  return readSessionSettings(settings, facts);
+}
+
+/** The upstream's parameters, with what belongs to this session put in their place. (BeginReportingGUCOptions) */
+function parameterFrames(
+  identity: ServerIdentity,
+  user: string,
+  settings: SessionSettings,
+): Uint8Array[] {
+  const own = new Map([
+    ['application_name', settings.applicationName],
+    ['client_encoding', 'SQL_ASCII'],
+    ['server_encoding', 'SQL_ASCII'],
+    ['is_superuser', 'off'],
+    ['session_authorization', user],
+  ]);
+  const frames: Uint8Array[] = [];
+  for (const [name, upstreamValue] of identity.parameters) {
+    const lowerName = name.toLowerCase();
+    const value = own.get(lowerName) ?? settings.values.get(lowerName) ?? upstreamValue;
+    own.delete(lowerName);
+    frames.push(encodeParameterStatus(name, value));
+  }
+  for (const [name, value] of own) frames.push(encodeParameterStatus(name, value));
+  return frames;
+}
+
+/** Cuts at 63 bytes, never inside a character. */
+function truncateName(name: string): string {
+  const bytes = Buffer.from(name, 'utf8');
+  if (bytes.length <= NAME_BYTES_MAX) return name;
+  let end = NAME_BYTES_MAX;
+  while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1;
+  return bytes.toString('utf8', 0, end);
+}
+
+function checked<T extends object | string>(read: () => T | CommandError): T {
+  const result = read();
+  if (typeof result === 'object' && 'sqlstate' in result) throw new Refusal('protocol', result);
+  return result;
+}

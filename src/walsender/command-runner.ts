@@ -1,0 +1,160 @@
+// The part of a session between COPYs: takes one message at a time, answers it, or hands over to a stream or a tunnel.
+// (src/backend/tcop/postgres.c:PostgresMain, walsender.c:exec_replication_command)
+import { OperationalError, ProtocolViolation } from '../base/errors.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import {
+  encodeErrorResponse,
+  encodeNoticeResponse,
+  encodeReadyForQuery,
+} from '../wire/backend-messages.ts';
+import { decodeFrontendMessage } from '../wire/frontend-messages.ts';
+import { parseReplicationCommand } from '../wire/replication-command.ts';
+import type { CommandError } from '../wire/replication-command.ts';
+import { CommandPhase } from './command-phase.ts';
+import type { CommandAction } from './command-phase.ts';
+import type { CommandContext, CommandOutcome } from './commands/command.ts';
+import { runCommand } from './commands/run-command.ts';
+import { wholeMessage } from './tunnel.ts';
+
+/** What begins with a START_REPLICATION that may be served. */
+export type StreamStart = Extract<CommandOutcome, { kind: 'stream' }>;
+
+/** What the runner needs from its session. */
+export interface CommandHost {
+  commandContext(): CommandContext;
+  write(chunks: readonly Uint8Array[]): void;
+  onCommand(name: string): void;
+  onStreamStart(start: StreamStart): void;
+  /** `message` is the whole Query message, a copy. */
+  onTunnelStart(message: Uint8Array): void;
+  /** FATAL: the error is sent and the session ends. */
+  onFatal(error: CommandError): void;
+  onTerminate(): void;
+  /** A command that had to wait is done; messages may be read again. */
+  onIdle(): void;
+}
+
+/** One session's commands. */
+export class CommandRunner {
+  readonly #host: CommandHost;
+  readonly #phase = new CommandPhase();
+  #isBusy = false;
+  #isClosed = false;
+
+  constructor(host: CommandHost) {
+    this.#host = host;
+  }
+
+  /** While true no message may be handed over: answers keep their order. */
+  get isBusy(): boolean {
+    return this.#isBusy;
+  }
+
+  /** A whole message; `body` is not kept. */
+  onMessage(type: number, body: Uint8Array): void {
+    const action = this.#read(type, body);
+    switch (action.kind) {
+      case 'none':
+        break;
+      case 'query':
+        this.#run(action.sql, type, body);
+        break;
+      case 'ready':
+        this.#host.write([encodeReadyForQuery()]);
+        break;
+      case 'error':
+        this.fail(action.error, { isReady: action.isReady });
+        break;
+      case 'fatal':
+        this.#host.onFatal(action.error);
+        break;
+      case 'terminate':
+        this.#host.onTerminate();
+        break;
+      default:
+        action satisfies never;
+    }
+  }
+
+  /** Sends an ERROR, which drops the session's temporary slots. (walsender.c:WalSndErrorCleanup) */
+  fail(
+    error: CommandError,
+    options: { isReady?: boolean; frames?: readonly Uint8Array[] } = {},
+  ): void {
+    const { slots, pid } = this.#host.commandContext();
+    slots.dropTemporary(pid);
+    const chunks = [
+      ...(options.frames ?? []),
+      encodeErrorResponse({ severity: 'ERROR', ...error }),
+    ];
+    if (options.isReady ?? true) chunks.push(encodeReadyForQuery());
+    this.#host.write(chunks);
+  }
+
+  /** The session is over. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  #read(type: number, body: Uint8Array): CommandAction {
+    try {
+      return this.#phase.onMessage(decodeFrontendMessage(type, body));
+    } catch (error) {
+      if (!(error instanceof ProtocolViolation)) throw error;
+      return this.#phase.onViolation(error);
+    }
+  }
+
+  #run(sql: string, type: number, body: Uint8Array): void {
+    const context = this.#host.commandContext();
+    const parsed = parseReplicationCommand(sql, context.identity.facts);
+    for (const notice of parsed.notices) this.#host.write([encodeNoticeResponse(notice)]);
+    if ('error' in parsed) {
+      this.fail(parsed.error);
+      return;
+    }
+    this.#host.onCommand(parsed.command.type);
+    const outcome = runCommand(parsed.command, context);
+    if (outcome instanceof Promise) {
+      this.#isBusy = true;
+      void this.#settle(outcome, context);
+    } else if (outcome.kind === 'tunnel') {
+      this.#host.onTunnelStart(wholeMessage(type, body));
+    } else {
+      this.#finish(outcome);
+    }
+  }
+
+  async #settle(outcome: Promise<CommandOutcome>, context: CommandContext): Promise<void> {
+    const settled = await outcome.catch(outcomeOfFailure);
+    this.#isBusy = false;
+    if (this.#isClosed) {
+      // What was made for a client that is gone by now must not outlive it.
+      context.slots.dropTemporary(context.pid);
+      return;
+    }
+    this.#finish(settled);
+    this.#host.onIdle();
+  }
+
+  #finish(outcome: CommandOutcome): void {
+    if (outcome.kind === 'done') {
+      this.#host.write([...outcome.frames, encodeReadyForQuery()]);
+    } else if (outcome.kind === 'error') {
+      this.fail(outcome.error, { frames: outcome.frames });
+    } else if (outcome.kind === 'stream') {
+      this.#host.onStreamStart(outcome);
+    }
+  }
+}
+
+/** The world failed: this client is told, the session goes on. Anything else is a bug of ours and is not caught. */
+function outcomeOfFailure(error: unknown): CommandOutcome {
+  if (!(error instanceof OperationalError)) throw error;
+  const { message, hint } = error;
+  return {
+    kind: 'error',
+    frames: [],
+    error: { sqlstate: SQLSTATE.ioError, message, ...(hint === undefined ? {} : { hint }) },
+  };
+}

@@ -1,0 +1,94 @@
+// The WAL of one stream as it comes from segment files: one read at a time, one ahead.
+import { lsnDistance } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import type { TimelineId } from '../pg/timeline.ts';
+import { pgTimestampFromUnixMs } from '../pg/timestamp.ts';
+import type { FileReads } from './file-reads.ts';
+import { limitedEnd } from './message-end.ts';
+import type { WalFeed, WalReadFailure } from './ports.ts';
+import { frameMessages } from './shared-frames.ts';
+import type { BatchRequest, FrameBatch } from './shared-frames.ts';
+
+interface ReadRange {
+  readonly startLsn: Lsn;
+  /** Exclusive. */
+  readonly endLsn: Lsn;
+}
+
+/** What a cursor works with. */
+export interface FileCursorOptions {
+  readonly reads: FileReads;
+  readonly feed: WalFeed;
+  readonly timeline: TimelineId;
+  /** A read that was asked for has come back. */
+  readonly onReady: () => void;
+}
+
+/** Holds at most one result, or has one read on the way. */
+export class FileCursor {
+  readonly #options: FileCursorOptions;
+  #reading: ReadRange | null = null;
+  #ready: (ReadRange & { readonly bytes: Uint8Array | WalReadFailure }) | null = null;
+  #isEntered = false;
+  #isClosed = false;
+
+  constructor(options: FileCursorOptions) {
+    this.#options = options;
+  }
+
+  /** The batch from `startLsn` on if it has been read; else null, and it is being read: `onReady` follows. */
+  take(request: BatchRequest): FrameBatch | WalReadFailure | null {
+    const ready = this.#ready;
+    this.#ready = null;
+    // What was read ahead is of no use when the stream has been cut since.
+    if (
+      ready === null ||
+      ready.startLsn !== request.startLsn ||
+      ready.endLsn > request.sendableLsn
+    ) {
+      this.readAhead(request.startLsn, request.sendableLsn);
+      return null;
+    }
+    if (!(ready.bytes instanceof Uint8Array)) return ready.bytes;
+    return frameMessages([ready.bytes], {
+      startLsn: ready.startLsn,
+      endLsn: ready.endLsn,
+      walEnd: request.sendableLsn,
+      sendTime: pgTimestampFromUnixMs(request.wallMs),
+    });
+  }
+
+  /** Begins to read what follows, unless a read is on the way already. */
+  readAhead(startLsn: Lsn, targetLsn: Lsn): void {
+    if (this.#reading !== null || this.#isClosed || lsnDistance(startLsn, targetLsn) <= 0) return;
+    if (!this.#isEntered) this.#options.reads.enter();
+    this.#isEntered = true;
+    const endLsn = limitedEnd(startLsn, targetLsn, this.#options.reads.readBytes());
+    this.#reading = { startLsn, endLsn };
+    void this.#read({ startLsn, endLsn });
+  }
+
+  /** The stream reads from memory again. */
+  leave(): void {
+    this.#ready = null;
+    if (this.#isEntered) this.#options.reads.leave();
+    this.#isEntered = false;
+  }
+
+  /** The stream is over; a read on the way comes to nothing. */
+  close(): void {
+    this.#isClosed = true;
+    this.leave();
+  }
+
+  async #read(range: ReadRange): Promise<void> {
+    const { feed, reads, timeline } = this.#options;
+    const bytes = await reads.run(async () =>
+      this.#isClosed ? new Uint8Array(0) : feed.fromFiles(timeline, range.startLsn, range.endLsn),
+    );
+    this.#reading = null;
+    if (this.#isClosed) return;
+    this.#ready = { ...range, bytes };
+    this.#options.onReady();
+  }
+}

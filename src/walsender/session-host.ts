@@ -1,0 +1,55 @@
+// What one session needs from all of them together.
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { HbaRules, LocalAddress } from '../pg/hba.ts';
+import type { StandbyDisconnectReason } from '../status/status.ts';
+import type { RejectReason } from './admission.ts';
+import type { FileReads } from './file-reads.ts';
+import type { ServerIdentity, SlotRegistry, TunnelOpener, WalFeed } from './ports.ts';
+import type { WalSenderSession } from './session.ts';
+import type { SharedFrames } from './shared-frames.ts';
+
+/** Settings that may be changed while sessions run; read anew where they are used. */
+export interface WalSenderSettings {
+  readonly maxWalSenders: number;
+  /** For sessions that did not set their own; 0 = never. */
+  readonly walSenderTimeoutMs: number;
+  /** How long a start beyond our end is waited for. */
+  readonly holdAheadMs: number;
+  /** How long a drain waits for confirmations. */
+  readonly drainTimeoutMs: number;
+  /** Of walcast, for `SHOW walcast_version`. */
+  readonly version: string;
+}
+
+/** Shared by all sessions. */
+export interface SessionHost {
+  readonly feed: WalFeed;
+  readonly slots: SlotRegistry;
+  readonly tunnels: TunnelOpener;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly frames: SharedFrames;
+  readonly reads: FileReads;
+  identity(): ServerIdentity | null;
+  hba(): HbaRules;
+  localAddresses(): readonly LocalAddress[];
+  settings(): WalSenderSettings;
+  isDraining(): boolean;
+  isPaused(): boolean;
+  /** Sessions that count against max_wal_senders. */
+  admittedSessions(): number;
+  /** The session counts from now on and can be cancelled by its key. */
+  onAdmitted(session: WalSenderSession): void;
+  onRejected(reason: RejectReason): void;
+  /** A connection that was no PostgreSQL client; logged now and then. */
+  onBadStartup(text: string, address: string | null): void;
+  onCancelRequest(pid: number, key: Uint8Array): void;
+  onCommand(name: string): void;
+  onStreamStart(session: WalSenderSession): void;
+  onStreamStop(session: WalSenderSession): void;
+  /** A position or the state of a streaming standby moved. */
+  onStandbyMoved(): void;
+  /** The connection is gone; `reason` is null for one that was never admitted. */
+  onClosed(session: WalSenderSession, reason: StandbyDisconnectReason | null): void;
+}

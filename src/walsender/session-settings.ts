@@ -1,0 +1,140 @@
+// Which settings may a client bring along in its startup packet, and what do they mean to us?
+// (src/backend/utils/init/postinit.c:process_startup_options, src/backend/utils/misc/guc.c:parse_int)
+import { sanitizeApplicationName } from '../pg/application-name.ts';
+import type { VersionFacts } from '../pg/server-version.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import type { CommandError } from '../wire/replication-command.ts';
+
+/** Settings of one session that mean something here. */
+export interface SessionSettings {
+  readonly applicationName: string;
+  /** Null: the configured one. 0: never. */
+  readonly walSenderTimeoutMs: number | null;
+  /** Everything the client set, by lower-case name, as given. */
+  readonly values: ReadonlyMap<string, string>;
+}
+
+/** Settings that clients send as a matter of course, and that change nothing for a walsender. */
+const ACCEPTED: ReadonlySet<string> = new Set([
+  'application_name',
+  'backend_flush_after',
+  'bytea_output',
+  'client_connection_check_interval',
+  'client_encoding',
+  'client_min_messages',
+  'commit_delay',
+  'datestyle',
+  'default_transaction_deferrable',
+  'default_transaction_isolation',
+  'default_transaction_read_only',
+  'effective_io_concurrency',
+  'extra_float_digits',
+  'geqo',
+  'idle_in_transaction_session_timeout',
+  'idle_session_timeout',
+  'intervalstyle',
+  'jit',
+  'lc_messages',
+  'lc_monetary',
+  'lc_numeric',
+  'lc_time',
+  'lock_timeout',
+  'log_disconnections',
+  'logical_decoding_work_mem',
+  'maintenance_work_mem',
+  'row_security',
+  'search_path',
+  'session_replication_role',
+  'standard_conforming_strings',
+  'statement_timeout',
+  'synchronous_commit',
+  'tcp_keepalives_count',
+  'tcp_keepalives_idle',
+  'tcp_keepalives_interval',
+  'tcp_user_timeout',
+  'temp_buffers',
+  'timezone',
+  'transaction_read_only',
+  'transaction_timeout',
+  'wal_sender_shutdown_timeout',
+  'wal_sender_timeout',
+  'work_mem',
+]);
+
+const TIME_UNITS_MS: ReadonlyMap<string, number> = new Map([
+  ['us', 0.001],
+  ['ms', 1],
+  ['s', 1000],
+  ['min', 60_000],
+  ['h', 3_600_000],
+  ['d', 86_400_000],
+]);
+
+const INT_MAX = 2 ** 31 - 1;
+
+/**
+ * Applies settings in the order given, later ones winning. Returns what to refuse the session with when one is unknown
+ * (42704) or has no sense (22023).
+ */
+export function readSessionSettings(
+  settings: Iterable<readonly [name: string, value: string]>,
+  facts: VersionFacts,
+): SessionSettings | CommandError {
+  const values = new Map<string, string>();
+  let walSenderTimeoutMs: number | null = null;
+  for (const [givenName, value] of settings) {
+    const name = givenName.toLowerCase();
+    if (!isKnown(name)) {
+      return {
+        sqlstate: SQLSTATE.undefinedObject,
+        message: `unrecognized configuration parameter "${givenName}"`,
+      };
+    }
+    if (name === 'wal_sender_timeout') {
+      const timeout = readMilliseconds(name, value);
+      if (typeof timeout !== 'number') return timeout;
+      walSenderTimeoutMs = timeout;
+    }
+    values.set(name, name === 'application_name' ? sanitizeApplicationName(value, facts) : value);
+  }
+  const applicationName = values.get('application_name') ?? '';
+  return { applicationName, walSenderTimeoutMs, values };
+}
+
+/** Reads a number of milliseconds with PostgreSQL's units. */
+export function readMilliseconds(name: string, value: string): number | CommandError {
+  const match = /^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*$/.exec(value);
+  const unit = match?.[2] === '' ? 1 : TIME_UNITS_MS.get(match?.[2] ?? '');
+  if (match === null || unit === undefined) {
+    const error = {
+      sqlstate: SQLSTATE.invalidParameterValue,
+      message: `invalid value for parameter "${name}": "${value}"`,
+    };
+    return match === null ? error : { ...error, hint: UNITS_HINT };
+  }
+  const milliseconds = Math.round(Number(match[1]) * unit);
+  if (milliseconds >= 0 && milliseconds <= INT_MAX) return milliseconds;
+  return {
+    sqlstate: SQLSTATE.invalidParameterValue,
+    message: `${milliseconds} ms is outside the valid range for parameter "${name}" (0 ms .. ${INT_MAX} ms)`,
+  };
+}
+
+const UNITS_HINT = 'Valid units for this parameter are "us", "ms", "s", "min", "h", and "d".';
+
+/** As SHOW prints a time: in the largest unit that divides it. (guc.c:convert_int_from_base_unit) */
+export function formatMilliseconds(milliseconds: number): string {
+  if (milliseconds === 0) return '0';
+  for (const unit of ['d', 'h', 'min', 's']) {
+    const size = TIME_UNITS_MS.get(unit) ?? 1;
+    if (milliseconds % size === 0) return `${milliseconds / size}${unit}`;
+  }
+  return `${milliseconds}ms`;
+}
+
+/** A name with a dot belongs to an extension and is taken on trust, as PostgreSQL does. */
+function isKnown(name: string): boolean {
+  return (
+    ACCEPTED.has(name) || /^[a-z_\u0080-\uffff][\w$]*(\.[a-z_\u0080-\uffff][\w$]*)+$/.test(name)
+  );
+}

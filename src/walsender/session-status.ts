@@ -1,0 +1,63 @@
+// What a session says about itself, as pg_stat_replication would. (walsender.c:pg_stat_get_wal_senders)
+import type { Log } from '../base/log.ts';
+import type { ByteConnection } from '../net/connection.ts';
+import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
+import type { StandbyStatus } from '../status/status.ts';
+import type { AdmittedSession } from './admission.ts';
+import type { StreamEnd, WalStream } from './wal-stream.ts';
+
+/** NAMEDATALEN - 1: as much of a name as the view shows. */
+const SHOWN_NAME_LENGTH_MAX = 63;
+
+/** Puts a session's status together. */
+export function sessionStatus(parts: {
+  readonly pid: number;
+  readonly admitted: AdmittedSession;
+  readonly connection: ByteConnection;
+  readonly connectedAtMs: number;
+  readonly slot: string | null;
+  readonly stream: WalStream | null;
+  readonly isBackup: boolean;
+}): StandbyStatus {
+  const { admitted, connection, stream } = parts;
+  const positions = stream?.positions;
+  return {
+    pid: parts.pid,
+    applicationName: admitted.settings.applicationName.slice(0, SHOWN_NAME_LENGTH_MAX),
+    user: admitted.user,
+    clientAddr: connection.peer.address,
+    clientPort: connection.peer.port,
+    state: stream?.state ?? (parts.isBackup ? 'backup' : 'startup'),
+    slotName: parts.slot,
+    timeline: stream?.timeline ?? null,
+    sentLsn: positions?.sentLsn ?? INVALID_LSN,
+    writeLsn: positions?.writeLsn ?? INVALID_LSN,
+    flushLsn: positions?.flushLsn ?? INVALID_LSN,
+    applyLsn: positions?.applyLsn ?? INVALID_LSN,
+    writeLagSeconds: positions?.lagSeconds('write') ?? null,
+    flushLagSeconds: positions?.lagSeconds('flush') ?? null,
+    applyLagSeconds: positions?.lagSeconds('apply') ?? null,
+    replyTimeMs: stream?.replyTimeMs ?? null,
+    lastReplyAtMs: stream?.lastReplyAtMs ?? null,
+    connectedAtMs: parts.connectedAtMs,
+    sentBytes: stream?.sentBytes ?? 0,
+    sendQueueBytes: connection.pendingBytes(),
+    sendBlockedSeconds: stream?.blockedSeconds() ?? 0,
+    clampedReplies: stream?.clampedReplies ?? 0,
+  };
+}
+
+/** One line for the end of a stream. */
+export function logStreamEnd(log: Log, end: StreamEnd, stream: WalStream | null): void {
+  const fields = {
+    sent_lsn: stream === null ? null : formatLsn(stream.positions.sentLsn),
+    flush_lsn: stream === null ? null : formatLsn(stream.positions.flushLsn),
+  };
+  if (end.kind === 'error') {
+    log.warn('streaming ended with an error', { ...fields, error: end.error.message });
+  } else if (end.kind === 'close') {
+    log.warn(end.text, fields);
+  } else {
+    log.info('standby stops streaming', { ...fields, how: end.kind });
+  }
+}

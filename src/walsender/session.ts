@@ -1,0 +1,499 @@
+// One connection from a client, from its first byte to its close: decides which part of the session each byte, message
+// and event belongs to. The parts: session-startup.ts, command-runner.ts, wal-stream.ts, tunnel.ts.
+import { randomBytes } from 'node:crypto';
+import { invariant, ProtocolViolation } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import {
+  CLOSE_GRACE_MS,
+  COMMAND_OUTPUT_BYTES_MAX,
+  TUNNEL_MESSAGE_BYTES_MAX,
+} from '../config/limits.ts';
+import type { ByteConnection, ConnectionEvents } from '../net/connection.ts';
+import { formatLsn } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import type { StandbyDisconnectReason, StandbyStatus } from '../status/status.ts';
+import {
+  encodeBackendKeyData,
+  encodeCommandComplete,
+  encodeCopyBothResponse,
+  encodeErrorResponse,
+  encodeReadyForQuery,
+} from '../wire/backend-messages.ts';
+import type { ErrorFields } from '../wire/backend-messages.ts';
+import { FrameDecoder } from '../wire/frame-decoder.ts';
+import type { FrameFailure } from '../wire/frame-decoder.ts';
+import { frontendLengthMax } from '../wire/frontend-messages.ts';
+import type { CommandError } from '../wire/replication-command.ts';
+import type { AdmittedSession } from './admission.ts';
+import { CommandRunner } from './command-runner.ts';
+import type { CommandHost, StreamStart } from './command-runner.ts';
+import type { CommandContext } from './commands/command.ts';
+import { streamEndFrames } from './commands/start-replication.ts';
+import type { SessionHost } from './session-host.ts';
+import { SessionStartup } from './session-startup.ts';
+import type { StartupDoor } from './session-startup.ts';
+import { logStreamEnd, sessionStatus } from './session-status.ts';
+import { Tunnel, wholeMessage } from './tunnel.ts';
+import type { TunnelHost } from './tunnel.ts';
+import { WalStream } from './wal-stream.ts';
+import type { StreamEnd, StreamHost } from './wal-stream.ts';
+
+/** Which part of the session incoming bytes belong to. */
+type Phase = 'startup' | 'command' | 'stream' | 'tunnel' | 'closed';
+
+const EMPTY = new Uint8Array(0);
+const LETTER_COPY_DATA = 0x64;
+const LETTER_COPY_DONE = 0x63;
+const LETTER_COPY_FAIL = 0x66;
+const LETTER_TERMINATE = 0x58;
+const KEY_BYTES = 4;
+const LONG_KEY_BYTES = 32;
+
+/** Messages a standby may send while it is streamed to. */
+const STREAMED: readonly number[] = [LETTER_COPY_DATA, LETTER_COPY_DONE, LETTER_TERMINATE];
+
+/** Messages that go through a tunnel while a command runs in it. */
+const TUNNELLED: readonly number[] = [LETTER_COPY_DATA, LETTER_COPY_DONE, LETTER_COPY_FAIL];
+
+/** One client. */
+export class WalSenderSession
+  implements ConnectionEvents, StartupDoor, CommandHost, StreamHost, TunnelHost
+{
+  /** Shown to the client, unique among live sessions. */
+  readonly pid: number;
+  readonly #host: SessionHost;
+  readonly #connectedAtMs: number;
+  readonly #commands: CommandRunner;
+  readonly #frames: FrameDecoder;
+  #log: Log;
+  #phase: Phase = 'startup';
+  #connection: ByteConnection | null = null;
+  #startup: SessionStartup | null = null;
+  #admitted: AdmittedSession | null = null;
+  #cancelKey: Uint8Array = EMPTY;
+  #stream: WalStream | null = null;
+  #slot: string | null = null;
+  #tunnel: Tunnel | null = null;
+  /** A message that came while a tunnel was in use and is not for it. */
+  #heldMessage: { type: number; body: Uint8Array } | null = null;
+  #isReadingPaused = false;
+  #reason: StandbyDisconnectReason = 'client';
+
+  constructor(host: SessionHost, pid: number) {
+    this.#host = host;
+    this.pid = pid;
+    this.#log = host.log.child({ pid });
+    this.#connectedAtMs = host.clock.wallMs();
+    this.#commands = new CommandRunner(this);
+    this.#frames = new FrameDecoder((type) => this.#lengthMax(type));
+  }
+
+  /** Hands over the connection whose events this session gets. Called once, before any event. */
+  attach(connection: ByteConnection): void {
+    this.#connection = connection;
+    const { address } = connection.peer;
+    const peer = { address, isEncrypted: connection.isEncrypted };
+    this.#startup = new SessionStartup(this.#host, this, peer);
+  }
+
+  /** Empty before the session was admitted. */
+  get cancelKey(): Uint8Array {
+    return this.#cancelKey;
+  }
+
+  get applicationName(): string {
+    return this.#admitted?.settings.applicationName ?? '';
+  }
+
+  // --- from the connection
+
+  onBytes(chunk: Uint8Array): void {
+    if (this.#phase === 'closed') return;
+    if (this.#phase === 'startup') this.#startup?.onBytes(chunk);
+    else this.#decode(chunk);
+  }
+
+  onDrain(): void {
+    this.#stream?.onDrain();
+    this.#tunnel?.onClientDrain();
+    this.#continueInput();
+  }
+
+  onEnd(): void {
+    if (this.#phase === 'startup') this.#startup?.onEnd();
+    else this.#end();
+  }
+
+  onClose(errorCode: string | null): void {
+    this.#leave();
+    if (this.#admitted !== null) {
+      if (errorCode !== null && this.#reason === 'client') this.#reason = 'error';
+      this.#host.slots.dropTemporary(this.pid);
+      this.#log.debug('session closed', { reason: this.#reason, error: errorCode });
+    }
+    this.#host.onClosed(this, this.#admitted === null ? null : this.#reason);
+  }
+
+  // --- from all sessions together
+
+  /** WAL has arrived. */
+  pump(): void {
+    this.#stream?.pump();
+  }
+
+  /** A CancelRequest with the right key. An idle session has nothing to cancel. */
+  cancel(): void {
+    const error: CommandError = {
+      sqlstate: SQLSTATE.queryCanceled,
+      message: 'canceling statement due to user request',
+    };
+    if (this.#phase === 'stream') this.#stream?.abort(error, 'client');
+    else if (this.#phase === 'tunnel') this.#abortTunnel(error);
+  }
+
+  /** Serves the standby up to `endLsn`, at most until `deadlineMs` (monotonic), and ends the session. */
+  drain(endLsn: Lsn, deadlineMs: number): void {
+    if (this.#stream !== null) this.#stream.drain(endLsn, deadlineMs);
+    else this.terminate('drain');
+  }
+
+  /** Ends the session with FATAL 57P01, where the client can be told. */
+  terminate(reason: StandbyDisconnectReason): void {
+    if (this.#phase === 'closed') return;
+    this.#reason = reason;
+    if (this.#phase === 'startup' || this.#tunnel?.isAtBoundary === false) {
+      this.close();
+      return;
+    }
+    this.refuse({
+      severity: 'FATAL',
+      sqlstate: SQLSTATE.adminShutdown,
+      message: 'terminating connection due to administrator command',
+    });
+  }
+
+  /** Null before the session was admitted and after it ended. */
+  status(): StandbyStatus | null {
+    const admitted = this.#admitted;
+    const connection = this.#connection;
+    if (admitted === null || connection === null || this.#phase === 'closed') return null;
+    return sessionStatus({
+      pid: this.pid,
+      admitted,
+      connection,
+      connectedAtMs: this.#connectedAtMs,
+      slot: this.#slot,
+      stream: this.#stream,
+      isBackup: this.#phase === 'tunnel',
+    });
+  }
+
+  // --- for every part
+
+  write(chunks: readonly Uint8Array[]): void {
+    this.#connection?.write(chunks);
+  }
+
+  pendingBytes(): number {
+    return this.#connection?.pendingBytes() ?? 0;
+  }
+
+  /** Sends the error and closes. */
+  refuse(error: ErrorFields): void {
+    this.write([encodeErrorResponse(error)]);
+    this.#end();
+  }
+
+  /** Closes at once; what is pending is dropped. */
+  close(): void {
+    if (this.#phase === 'closed') return;
+    this.#leave();
+    this.#connection?.destroy();
+  }
+
+  // --- for the startup
+
+  onAdmitted(session: AdmittedSession, rest: Uint8Array): void {
+    this.#startup = null;
+    this.#admitted = session;
+    this.#cancelKey = randomBytes(session.protocolMinor >= 2 ? LONG_KEY_BYTES : KEY_BYTES);
+    this.#log = this.#host.log.child({
+      pid: this.pid,
+      application_name: session.settings.applicationName,
+      user: session.user,
+      client_addr: this.#connection?.peer.address ?? null,
+    });
+    this.write([encodeBackendKeyData(this.pid, this.#cancelKey), encodeReadyForQuery()]);
+    this.#phase = 'command';
+    this.#host.onAdmitted(this);
+    this.#decode(rest);
+  }
+
+  // --- for commands
+
+  commandContext(): CommandContext {
+    const host = this.#host;
+    const session = this.#admitted;
+    invariant(session !== null, 'a command before the session was admitted');
+    const settings = host.settings();
+    return {
+      pid: this.pid,
+      user: session.user,
+      identity: host.identity() ?? session.identity,
+      settings: session.settings,
+      walSenderTimeoutMs: session.settings.walSenderTimeoutMs ?? settings.walSenderTimeoutMs,
+      maxWalSenders: settings.maxWalSenders,
+      version: settings.version,
+      isPaused: host.isPaused(),
+      feed: host.feed,
+      slots: host.slots,
+    };
+  }
+
+  onCommand(name: string): void {
+    this.#host.onCommand(name);
+  }
+
+  onStreamStart(start: StreamStart): void {
+    const host = this.#host;
+    const context = this.commandContext();
+    const { slot, timeline, startLsn, end } = start;
+    this.#slot = slot;
+    this.#reason = 'client';
+    this.#phase = 'stream';
+    this.#stream = new WalStream({
+      host: this,
+      feed: host.feed,
+      slots: host.slots,
+      frames: host.frames,
+      reads: host.reads,
+      clock: host.clock,
+      log: this.#log,
+      facts: context.identity.facts,
+      slot,
+      timeline,
+      startLsn,
+      end,
+      timeoutMs: context.walSenderTimeoutMs,
+      holdAheadMs: host.settings().holdAheadMs,
+    });
+    this.#log.info('standby starts streaming', { start_lsn: formatLsn(startLsn), timeline, slot });
+    this.write([encodeCopyBothResponse()]);
+    host.onStreamStart(this);
+    this.#stream.start();
+  }
+
+  onTunnelStart(message: Uint8Array): void {
+    if (this.#tunnel === null || this.#tunnel.isClosed) this.#tunnel = new Tunnel(this);
+    this.#phase = 'tunnel';
+    void this.#tunnel.run(message, {
+      opener: this.#host.tunnels,
+      applicationName: this.applicationName,
+    });
+  }
+
+  onFatal(error: CommandError): void {
+    this.#reason = 'error';
+    this.refuse({ severity: 'FATAL', ...error });
+  }
+
+  onTerminate(): void {
+    this.#end();
+  }
+
+  onIdle(): void {
+    this.#continueInput();
+  }
+
+  // --- for the stream
+
+  onStandbyMoved(): void {
+    this.#host.onStandbyMoved();
+  }
+
+  onStreamEnd(end: StreamEnd): void {
+    logStreamEnd(this.#log, end, this.#stream);
+    this.#dropStream();
+    this.#phase = 'command';
+    switch (end.kind) {
+      case 'copy-done': {
+        const { facts } = this.commandContext().identity;
+        this.write([...streamEndFrames(end.end, facts), encodeReadyForQuery()]);
+        break;
+      }
+      case 'error':
+        this.#reason = end.reason;
+        this.#commands.fail(end.error);
+        break;
+      case 'close':
+        this.#reason = end.reason;
+        this.close();
+        break;
+      case 'drained':
+        // No CopyDone: that would mean the end of the timeline. (walsender.c:WalSndDone)
+        this.#reason = 'drain';
+        this.write([encodeCommandComplete('COPY 0')]);
+        this.#end();
+        break;
+      default:
+        end satisfies never;
+    }
+    if (this.#host.isDraining() && this.#phase === 'command') this.terminate('drain');
+  }
+
+  // --- for the tunnel
+
+  resumeReading(): void {
+    this.#continueInput();
+  }
+
+  onTunnelReady(hasFailed: boolean): void {
+    if (hasFailed) this.#host.slots.dropTemporary(this.pid);
+    this.#phase = 'command';
+    this.#continueInput();
+  }
+
+  onTunnelLost(reason: string, isAtBoundary: boolean): void {
+    this.#log.warn('no upstream connection for a command of this client', { detail: reason });
+    this.#failTunnel(isAtBoundary, {
+      sqlstate: SQLSTATE.connectionFailure,
+      message: 'could not hand the command to the upstream server',
+      detail: reason,
+    });
+  }
+
+  // --- input
+
+  #lengthMax(type: number): number {
+    if (this.#phase === 'stream') return STREAMED.includes(type) ? frontendLengthMax(type) : 0;
+    if (this.#phase === 'tunnel' && type === LETTER_COPY_DATA) return TUNNEL_MESSAGE_BYTES_MAX;
+    return frontendLengthMax(type);
+  }
+
+  #decode(chunk: Uint8Array): void {
+    this.#frames.push(chunk, this.#onFrame);
+    const { failure } = this.#frames;
+    if (failure !== null) this.#onFrameFailure(failure);
+  }
+
+  #onFrameFailure(failure: FrameFailure): void {
+    if (this.#phase === 'closed') return;
+    this.#reason = 'error';
+    if (failure.kind === 'bad-length') {
+      this.#log.info('invalid message length', { length: failure.length });
+      this.close();
+      return;
+    }
+    // As in C, the text ends where a NUL stands for the letter.
+    const letter = failure.type === 0 ? '' : `${String.fromCharCode(failure.type)}"`;
+    const message = `invalid standby message type "${letter}`;
+    this.onFatal({ sqlstate: SQLSTATE.protocolViolation, message });
+  }
+
+  readonly #onFrame = (type: number, body: Uint8Array): void => {
+    if (this.#phase === 'stream') this.#onStreamMessage(type, body);
+    else if (this.#phase === 'tunnel') this.#onTunnelMessage(type, body);
+    else if (this.#phase === 'command') this.#commands.onMessage(type, body);
+    if (this.#isInputHeld()) {
+      this.#frames.stop();
+      this.#isReadingPaused = true;
+      this.#connection?.pauseReading();
+    }
+  };
+
+  #onStreamMessage(type: number, body: Uint8Array): void {
+    const stream = this.#stream;
+    if (stream === null) return;
+    if (type === LETTER_TERMINATE) {
+      this.#end();
+    } else if (type === LETTER_COPY_DONE) {
+      stream.onCopyDone();
+    } else {
+      feedStream(stream, body);
+    }
+  }
+
+  #onTunnelMessage(type: number, body: Uint8Array): void {
+    if (type === LETTER_TERMINATE) this.#end();
+    else if (TUNNELLED.includes(type)) this.#tunnel?.forward(wholeMessage(type, body));
+    else this.#heldMessage = { type, body: new Uint8Array(body) };
+  }
+
+  /** A command runs, or the client does not take our answers: it is not listened to for now. */
+  #isInputHeld(): boolean {
+    if (this.#commands.isBusy || this.#heldMessage !== null) return true;
+    if (this.#phase === 'tunnel') return this.#tunnel?.isInputHeld === true;
+    return this.#phase === 'command' && this.pendingBytes() > COMMAND_OUTPUT_BYTES_MAX;
+  }
+
+  /** Goes on with what was received before reading was stopped, then reads again. */
+  #continueInput(): void {
+    if (!this.#isReadingPaused || this.#admitted === null || this.#phase === 'closed') return;
+    const held = this.#heldMessage;
+    if (held !== null && this.#phase === 'command') {
+      this.#heldMessage = null;
+      this.#commands.onMessage(held.type, held.body);
+    }
+    if (this.#isInputHeld()) return;
+    this.#isReadingPaused = false;
+    this.#decode(EMPTY);
+    if (!this.#isInputHeld()) this.#connection?.resumeReading();
+  }
+
+  // --- ends
+
+  #abortTunnel(error: CommandError): void {
+    const isAtBoundary = this.#tunnel?.isAtBoundary ?? true;
+    this.#tunnel?.close();
+    this.#failTunnel(isAtBoundary, error);
+  }
+
+  /** In the middle of a message the client cannot be told anything. */
+  #failTunnel(isAtBoundary: boolean, error: CommandError): void {
+    if (!isAtBoundary) {
+      this.#reason = 'error';
+      this.close();
+      return;
+    }
+    this.#phase = 'command';
+    this.#commands.fail(error);
+    this.#continueInput();
+  }
+
+  #dropStream(): void {
+    const stream = this.#stream;
+    if (stream === null) return;
+    stream.stop();
+    this.#stream = null;
+    if (this.#slot !== null) this.#host.slots.release(this.#slot, this.pid);
+    this.#slot = null;
+    this.#host.onStreamStop(this);
+  }
+
+  /** Sends what is pending and closes. */
+  #end(): void {
+    if (this.#phase === 'closed') return;
+    this.#leave();
+    this.#connection?.end(CLOSE_GRACE_MS);
+  }
+
+  /** Whatever way a session ends, it goes through here, and gives back what it held. */
+  #leave(): void {
+    this.#phase = 'closed';
+    this.#startup?.stop();
+    this.#dropStream();
+    this.#tunnel?.close();
+    this.#commands.close();
+  }
+}
+
+/** A malformed reply is an ERROR that ends the stream, not the session. */
+function feedStream(stream: WalStream, data: Uint8Array): void {
+  try {
+    stream.onCopyData(data);
+  } catch (error) {
+    if (!(error instanceof ProtocolViolation)) throw error;
+    stream.abort({ sqlstate: error.code, message: error.message }, 'error');
+  }
+}

@@ -1,0 +1,83 @@
+// When is a silent standby asked, when given up, and when does a reply that asks get its answer? Pure: times in,
+// what to do out. (walsender.c:WalSndKeepaliveIfNecessary, WalSndCheckTimeOut, WalSndComputeSleeptime)
+import { KEEPALIVE_ANSWER_INTERVAL_MS, TIMEOUT_SECOND_LOOK_MS } from '../config/limits.ts';
+
+/** What a tick asks for. `ping`: a keepalive that asks for a reply; `answer`: one that does not. */
+export type ClockAction = 'none' | 'ping' | 'answer' | 'timeout';
+
+/** The timing of one stream. All times are milliseconds of the monotonic clock. */
+export class StandbyClock {
+  readonly #timeoutMs: number;
+  #lastMessageMs: number;
+  #isPinged = false;
+  #timedOutAtMs: number | null = null;
+  #answeredAtMs = Number.NEGATIVE_INFINITY;
+  #owesAnswer = false;
+
+  /** `timeoutMs` 0: never. Silence counts from now on. */
+  constructor(options: { timeoutMs: number; nowMs: number }) {
+    this.#timeoutMs = options.timeoutMs;
+    this.#lastMessageMs = options.nowMs;
+  }
+
+  /** Any CopyData or CopyDone has been processed. */
+  onMessage(nowMs: number): void {
+    this.#lastMessageMs = nowMs;
+    this.#isPinged = false;
+    this.#timedOutAtMs = null;
+  }
+
+  /** A reply asked for an answer. True: send it now; false: it is owed, a later tick says when. */
+  onReplyRequested(nowMs: number, canAnswer: boolean): boolean {
+    this.#owesAnswer = true;
+    return canAnswer && this.#takeAnswer(nowMs);
+  }
+
+  /** `canAnswer` is false while an earlier answer still waits in the socket. Call again until it says `none`. */
+  tick(nowMs: number, canAnswer: boolean): ClockAction {
+    if (this.#isTimedOut(nowMs)) return 'timeout';
+    if (canAnswer && this.#owesAnswer && this.#takeAnswer(nowMs)) return 'answer';
+    if (this.#timeoutMs > 0 && !this.#isPinged && nowMs >= this.#pingAtMs()) {
+      this.#isPinged = true;
+      return 'ping';
+    }
+    return 'none';
+  }
+
+  /** When to tick next; infinity when there is nothing to wait for. */
+  nextTickMs(): number {
+    const answerAt = this.#owesAnswer
+      ? this.#answeredAtMs + KEEPALIVE_ANSWER_INTERVAL_MS
+      : Number.POSITIVE_INFINITY;
+    if (this.#timeoutMs === 0) return answerAt;
+    if (this.#timedOutAtMs !== null) {
+      return Math.min(answerAt, this.#timedOutAtMs + TIMEOUT_SECOND_LOOK_MS);
+    }
+    return Math.min(answerAt, this.#isPinged ? this.#timeoutAtMs() : this.#pingAtMs());
+  }
+
+  #takeAnswer(nowMs: number): boolean {
+    if (nowMs < this.#answeredAtMs + KEEPALIVE_ANSWER_INTERVAL_MS) return false;
+    this.#answeredAtMs = nowMs;
+    this.#owesAnswer = false;
+    return true;
+  }
+
+  /**
+   * Time that passed while we did not run is not the standby's silence: when the timeout is first seen to have passed,
+   * what lies unread in the socket gets a moment to be processed.
+   */
+  #isTimedOut(nowMs: number): boolean {
+    if (this.#timeoutMs === 0 || nowMs < this.#timeoutAtMs()) return false;
+    this.#timedOutAtMs ??= nowMs;
+    return nowMs >= this.#timedOutAtMs + TIMEOUT_SECOND_LOOK_MS;
+  }
+
+  #pingAtMs(): number {
+    return this.#lastMessageMs + this.#timeoutMs / 2;
+  }
+
+  #timeoutAtMs(): number {
+    return this.#lastMessageMs + this.#timeoutMs;
+  }
+}

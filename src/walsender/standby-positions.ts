@@ -1,0 +1,103 @@
+// How far has a standby got, by its own word and never beyond what it was sent? Pure.
+// (walsender.c:ProcessStandbyReplyMessage)
+import { INVALID_LSN, minLsn } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import { LagTracker } from '../syncrep/lag-tracker.ts';
+import type { LagHead } from '../syncrep/lag-tracker.ts';
+import type { StandbyStatusUpdate } from '../wire/replication-messages.ts';
+
+/** What a reply changed. */
+export interface ReplyEffect {
+  /** A position moved, in either direction. */
+  readonly hasMoved: boolean;
+  /** A position was beyond what was sent and has been cut to it. Usual for a standby's first reply, else a lie. */
+  readonly isClamped: boolean;
+  /** Where the session's slot may move to: the flush position, non-zero and not cut; else null. */
+  readonly confirmedLsn: Lsn | null;
+}
+
+/** Positions of one stream on one timeline. All ends are exclusive; INVALID_LSN = not reported. */
+export class StandbyPositions {
+  readonly #lag = new LagTracker();
+  readonly #lagMs: Record<LagHead, number | null> = { write: null, flush: null, apply: null };
+  #sentLsn: Lsn;
+  #writeLsn: Lsn = INVALID_LSN;
+  #flushLsn: Lsn = INVALID_LSN;
+  #applyLsn: Lsn = INVALID_LSN;
+
+  /** `startLsn`: where the stream begins; everything before it counts as sent. */
+  constructor(startLsn: Lsn) {
+    this.#sentLsn = startLsn;
+  }
+
+  get sentLsn(): Lsn {
+    return this.#sentLsn;
+  }
+
+  get writeLsn(): Lsn {
+    return this.#writeLsn;
+  }
+
+  get flushLsn(): Lsn {
+    return this.#flushLsn;
+  }
+
+  get applyLsn(): Lsn {
+    return this.#applyLsn;
+  }
+
+  /** Seconds, or null when nothing is known or the standby has had everything for a while. */
+  lagSeconds(head: LagHead): number | null {
+    const milliseconds = this.#lagMs[head];
+    return milliseconds === null ? null : milliseconds / 1000;
+  }
+
+  /** WAL up to `endLsn` goes to the socket while `sendableLsn` is the end of all there is. */
+  onSend(endLsn: Lsn, sendableLsn: Lsn, nowMs: number): void {
+    this.#sentLsn = endLsn;
+    this.#lag.write(sendableLsn, nowMs);
+  }
+
+  /** Takes the standby's word, as far as it was sent what it claims (I8). */
+  onReply(update: StandbyStatusUpdate, nowMs: number): ReplyEffect {
+    const sent = this.#sentLsn;
+    const writeLsn = minLsn(update.writeLsn, sent);
+    const flushLsn = minLsn(update.flushLsn, sent);
+    const applyLsn = minLsn(update.applyLsn, sent);
+    const hasMoved =
+      writeLsn !== this.#writeLsn || flushLsn !== this.#flushLsn || applyLsn !== this.#applyLsn;
+    const isIdle = !hasMoved && flushLsn === sent && applyLsn === sent;
+    this.#updateLag('write', writeLsn, { nowMs, isIdle });
+    this.#updateLag('flush', flushLsn, { nowMs, isIdle });
+    this.#updateLag('apply', applyLsn, { nowMs, isIdle });
+    this.#writeLsn = writeLsn;
+    this.#flushLsn = flushLsn;
+    this.#applyLsn = applyLsn;
+    return {
+      hasMoved,
+      isClamped: update.writeLsn > sent || update.flushLsn > sent || update.applyLsn > sent,
+      confirmedLsn: update.flushLsn === INVALID_LSN || update.flushLsn > sent ? null : flushLsn,
+    };
+  }
+
+  /** The timeline ends at `endLsn`: nothing beyond it was ever sent or confirmed on it (I2). */
+  cut(endLsn: Lsn): void {
+    this.#sentLsn = minLsn(this.#sentLsn, endLsn);
+    this.#writeLsn = minLsn(this.#writeLsn, endLsn);
+    this.#flushLsn = minLsn(this.#flushLsn, endLsn);
+    this.#applyLsn = minLsn(this.#applyLsn, endLsn);
+  }
+
+  /** True when the standby has confirmed all it was sent: by flush, or by write where it reports no flush. */
+  isConfirmed(): boolean {
+    const confirmed = this.#flushLsn === INVALID_LSN ? this.#writeLsn : this.#flushLsn;
+    return confirmed === this.#sentLsn;
+  }
+
+  /** A standby that never reports a position has no lag there, where PostgreSQL shows one that grows for ever. */
+  #updateLag(head: LagHead, lsn: Lsn, at: { nowMs: number; isIdle: boolean }): void {
+    if (lsn === INVALID_LSN) return;
+    const lagMs = this.#lag.read(head, lsn, at.nowMs);
+    if (lagMs !== null || at.isIdle) this.#lagMs[head] = lagMs;
+  }
+}

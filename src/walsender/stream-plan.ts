@@ -1,0 +1,67 @@
+// May a START_REPLICATION be served, and up to where? The checks in PostgreSQL's order, after the slot was acquired.
+// Pure. (walsender.c:StartReplication)
+import { formatLsn } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import type { VersionFacts } from '../pg/server-version.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import { switchPoint } from '../pg/timeline.ts';
+import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
+import type { CommandError } from '../wire/replication-command.ts';
+
+/** Where a historic timeline ends, and which timeline goes on there. */
+export interface TimelineEnd {
+  /** First byte that is not on it any more. */
+  readonly endLsn: Lsn;
+  readonly nextTimeline: TimelineId;
+}
+
+/** What to do: stream; or answer at once that there is nothing more on that timeline; or refuse. */
+export type StreamPlan =
+  | { readonly kind: 'stream'; readonly timeline: TimelineId; readonly end: TimelineEnd | null }
+  | { readonly kind: 'nothing-left'; readonly end: TimelineEnd }
+  | { readonly kind: 'refused'; readonly error: CommandError };
+
+/** `requested` null: whatever timeline is current. Whether `startLsn` lies ahead of us is found out later, after CopyBothResponse. */
+export function planStream(
+  request: { readonly startLsn: Lsn; readonly timeline: TimelineId | null },
+  history: TimelineHistory,
+  facts: VersionFacts,
+): StreamPlan {
+  const timeline = request.timeline ?? history.timeline;
+  if (timeline === history.timeline) return { kind: 'stream', timeline, end: null };
+  const end = switchPoint(history, timeline);
+  if (end === null) return { kind: 'refused', error: notInHistory(timeline) };
+  if (request.startLsn > end.endLsn) {
+    const start = formatLsn(request.startLsn, facts.padsLsnText);
+    const fork = formatLsn(end.endLsn, facts.padsLsnText);
+    return {
+      kind: 'refused',
+      error: {
+        sqlstate: SQLSTATE.internalError,
+        message: `requested starting point ${start} on timeline ${timeline} is not in this server's history`,
+        detail: `This server's history forked from timeline ${timeline} at ${fork}.`,
+      },
+    };
+  }
+  return request.startLsn === end.endLsn
+    ? { kind: 'nothing-left', end }
+    : { kind: 'stream', timeline, end };
+}
+
+/** The refusal of a timeline that is no ancestor of ours. */
+export function notInHistory(timeline: TimelineId): CommandError {
+  return {
+    sqlstate: SQLSTATE.internalError,
+    message: `requested timeline ${timeline} is not in this server's history`,
+  };
+}
+
+/** The refusal of a start beyond our end. */
+export function startIsAhead(startLsn: Lsn, sendableLsn: Lsn, facts: VersionFacts): CommandError {
+  const start = formatLsn(startLsn, facts.padsLsnText);
+  const end = formatLsn(sendableLsn, facts.padsLsnText);
+  return {
+    sqlstate: SQLSTATE.internalError,
+    message: `requested starting point ${start} is ahead of the WAL flush position of this server ${end}`,
+  };
+}

@@ -1,0 +1,228 @@
+// All sessions of standbys: lets them in, wakes those that stream when WAL has arrived, counts, cancels, drains.
+import { timingSafeEqual } from 'node:crypto';
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import {
+  APPLICATION_NAMES_MAX,
+  APPLICATION_NAMES_OTHER,
+  BAD_STARTUP_LOG_INTERVAL_MS,
+  CLOSE_GRACE_MS,
+} from '../config/limits.ts';
+import type { ByteConnection, ConnectionEvents } from '../net/connection.ts';
+import { localInterfaceAddresses } from '../net/listener.ts';
+import type { HbaRules, LocalAddress } from '../pg/hba.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import { STANDBY_DISCONNECT_REASONS } from '../status/status.ts';
+import type { StandbyDisconnectReason, StandbyStatus, StandbyTotals } from '../status/status.ts';
+import type { RejectReason } from './admission.ts';
+import { FileReads } from './file-reads.ts';
+import type { ServerIdentity, SlotRegistry, TunnelOpener, WalFeed } from './ports.ts';
+import type { SessionHost, WalSenderSettings } from './session-host.ts';
+import { WalSenderSession } from './session.ts';
+import { SharedFrames } from './shared-frames.ts';
+
+export type { WalSenderSettings } from './session-host.ts';
+
+/** What the walsenders are built from. Functions are asked anew each time, so that a reload takes effect. */
+export interface WalSendersOptions {
+  readonly feed: WalFeed;
+  readonly slots: SlotRegistry;
+  readonly tunnels: TunnelOpener;
+  /** Null until the upstream has been identified once: clients get 57P03. */
+  readonly identity: () => ServerIdentity | null;
+  readonly hba: () => HbaRules;
+  readonly settings: () => WalSenderSettings;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** A position or the state of some streaming standby moved. Called per reply: coalesce. */
+  readonly onReply: () => void;
+  /** Addresses of this machine, for `samehost` and `samenet`. */
+  readonly localAddresses?: () => readonly LocalAddress[];
+}
+
+/** Backend pids end below this on Linux, so ours never look like one of the upstream's. (PID_MAX_LIMIT is 2^22) */
+const FIRST_PID = 10_000_000;
+const LAST_PID: number = 2 ** 31 - 1;
+
+/** Every standby's session. */
+export class WalSenders {
+  readonly #options: WalSendersOptions;
+  readonly #host: SessionHost;
+  readonly #frames = new SharedFrames();
+  /** All connections, those that are no sessions yet included. */
+  readonly #open = new Set<WalSenderSession>();
+  readonly #admitted = new Map<number, WalSenderSession>();
+  readonly #streaming = new Set<WalSenderSession>();
+  readonly #disconnects = countersOf(STANDBY_DISCONNECT_REASONS);
+  readonly #rejected = countersOf(['hba', 'auth', 'limit', 'draining', 'protocol', 'tls'] as const);
+  readonly #connects = new Map<string, number>();
+  readonly #commands = new Map<string, number>();
+  #lastPid = FIRST_PID;
+  #isPaused = false;
+  #drainTo: { endLsn: Lsn; deadlineMs: number } | null = null;
+  #stopListening: (() => void) | null = null;
+  #onEmpty: (() => void)[] = [];
+  #badStartups = 0;
+  #badStartupLoggedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: WalSendersOptions) {
+    this.#options = options;
+    this.#host = this.#makeHost();
+  }
+
+  /** Takes a new connection: `open` attaches the session to its socket. Matches `Listener`'s `onConnection`. */
+  accept(open: (events: ConnectionEvents) => ByteConnection): void {
+    const session = new WalSenderSession(this.#host, this.#nextPid());
+    this.#open.add(session);
+    session.attach(open(session));
+  }
+
+  /** One entry per session that was let in, streaming or not. */
+  statuses(): StandbyStatus[] {
+    const statuses: StandbyStatus[] = [];
+    for (const session of this.#admitted.values()) {
+      const status = session.status();
+      if (status !== null) statuses.push(status);
+    }
+    return statuses;
+  }
+
+  /** Counters since the start. */
+  totals(): StandbyTotals {
+    return {
+      connectionsMax: this.#options.settings().maxWalSenders,
+      disconnects: { ...this.#disconnects },
+      rejected: { ...this.#rejected },
+      connects: new Map(this.#connects),
+      commands: new Map(this.#commands),
+    };
+  }
+
+  /** While paused no new stream is begun; those that run go on, and so does everything they confirm. */
+  setPaused(isPaused: boolean): void {
+    this.#isPaused = isPaused;
+  }
+
+  /** Ends one session with FATAL 57P01. False when there is none of that pid. */
+  kill(pid: number): boolean {
+    const session = this.#admitted.get(pid);
+    session?.terminate('admin');
+    return session !== undefined;
+  }
+
+  /**
+   * New clients get 57P03 from now on; every streaming standby is served up to `endLsn` and asked to confirm it, at most
+   * `drainTimeoutMs` long, then its stream ends as that of a server shutting down; other sessions end at once. Resolves
+   * when all are gone.
+   */
+  async drain(endLsn: Lsn): Promise<void> {
+    const { clock, settings } = this.#options;
+    const deadlineMs = clock.nowMs() + settings().drainTimeoutMs;
+    this.#drainTo = { endLsn, deadlineMs };
+    for (const session of this.#open) session.drain(endLsn, deadlineMs);
+    if (this.#open.size === 0) return;
+    const grace = settings().drainTimeoutMs + 2 * CLOSE_GRACE_MS;
+    const timer = clock.setTimer(grace, () => this.terminate());
+    await new Promise<void>((resolve) => {
+      this.#onEmpty.push(resolve);
+    });
+    timer.cancel();
+  }
+
+  /** Closes every connection at once and without a word. */
+  terminate(): void {
+    for (const session of this.#open) session.close();
+  }
+
+  #makeHost(): SessionHost {
+    const { feed, slots, tunnels, clock, log, identity, hba, settings } = this.#options;
+    return {
+      feed,
+      slots,
+      tunnels,
+      clock,
+      log,
+      identity,
+      hba,
+      settings,
+      frames: this.#frames,
+      reads: new FileReads(),
+      localAddresses: this.#options.localAddresses ?? localInterfaceAddresses,
+      isDraining: () => this.#drainTo !== null,
+      isPaused: () => this.#isPaused,
+      admittedSessions: () => this.#admitted.size,
+      onAdmitted: (session) => this.#admitted.set(session.pid, session),
+      onRejected: (reason: RejectReason) => {
+        this.#rejected[reason] += 1;
+      },
+      onBadStartup: (text, address) => this.#onBadStartup(text, address),
+      onCancelRequest: (pid, key) => this.#onCancelRequest(pid, key),
+      onCommand: (name) => count(this.#commands, name),
+      onStreamStart: (session) => this.#onStreamStart(session),
+      onStreamStop: (session) => this.#onStreamStop(session),
+      onStandbyMoved: this.#options.onReply,
+      onClosed: (session, reason) => this.#onClosed(session, reason),
+    };
+  }
+
+  readonly #pump = (): void => {
+    for (const session of this.#streaming) session.pump();
+  };
+
+  #onStreamStart(session: WalSenderSession): void {
+    const name = session.applicationName;
+    const isKnown = this.#connects.has(name) || this.#connects.size < APPLICATION_NAMES_MAX;
+    count(this.#connects, isKnown ? name : APPLICATION_NAMES_OTHER);
+    this.#streaming.add(session);
+    this.#stopListening ??= this.#options.feed.onAdvance(this.#pump);
+  }
+
+  #onStreamStop(session: WalSenderSession): void {
+    this.#streaming.delete(session);
+    this.#options.onReply();
+    if (this.#streaming.size > 0) return;
+    this.#stopListening?.();
+    this.#stopListening = null;
+    this.#frames.clear();
+  }
+
+  #onClosed(session: WalSenderSession, reason: StandbyDisconnectReason | null): void {
+    this.#open.delete(session);
+    this.#admitted.delete(session.pid);
+    if (reason !== null) this.#disconnects[reason] += 1;
+    if (this.#open.size > 0) return;
+    for (const resolve of this.#onEmpty.splice(0)) resolve();
+  }
+
+  /** Never answered, whether it hits or not. */
+  #onCancelRequest(pid: number, key: Uint8Array): void {
+    const session = this.#admitted.get(pid);
+    if (session === undefined || session.cancelKey.length !== key.length) return;
+    if (timingSafeEqual(session.cancelKey, key)) session.cancel();
+  }
+
+  #onBadStartup(text: string, address: string | null): void {
+    const nowMs = this.#options.clock.nowMs();
+    this.#rejected.protocol += 1;
+    this.#badStartups += 1;
+    if (nowMs - this.#badStartupLoggedAtMs < BAD_STARTUP_LOG_INTERVAL_MS) return;
+    this.#badStartupLoggedAtMs = nowMs;
+    this.#options.log.info(text, { client_addr: address, connections: this.#badStartups });
+    this.#badStartups = 0;
+  }
+
+  #nextPid(): number {
+    do {
+      this.#lastPid = this.#lastPid === LAST_PID ? FIRST_PID + 1 : this.#lastPid + 1;
+    } while (this.#admitted.has(this.#lastPid));
+    return this.#lastPid;
+  }
+}
+
+function countersOf<T extends string>(names: readonly T[]): Record<T, number> {
+  return Object.fromEntries(names.map((name) => [name, 0])) as Record<T, number>;
+}
+
+function count(counters: Map<string, number>, name: string): void {
+  counters.set(name, (counters.get(name) ?? 0) + 1);
+}

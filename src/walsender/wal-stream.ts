@@ -1,0 +1,474 @@
+// One START_REPLICATION from CopyBothResponse to its end: pulls WAL for as long as the socket takes it, listens to the
+// standby, and says how it ended. (walsender.c:WalSndLoop, XLogSendPhysical, ProcessRepliesIfAny, WalSndDone)
+//
+// What one standby can hold on to: one batch in its socket (views of the tail, or one file read of at most
+// FILE_READ_BYTES_MAX), and one file read ahead. It never has a queue.
+import type { Clock } from '../base/clock.ts';
+import { ProtocolViolation } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { DRAIN_PING_MS, HOLD_CHECK_MS, HOLD_KEEPALIVE_MS } from '../config/limits.ts';
+import { formatLsn, minLsn } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import type { VersionFacts } from '../pg/server-version.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import { switchPoint } from '../pg/timeline.ts';
+import type { TimelineId } from '../pg/timeline.ts';
+import { pgTimestampFromUnixMs, unixMsFromPgTimestamp } from '../pg/timestamp.ts';
+import type { PgTimestamp } from '../pg/timestamp.ts';
+import type { StandbyDisconnectReason, WalSenderState } from '../status/status.ts';
+import type { CommandError } from '../wire/replication-command.ts';
+import { encodeCopyDone } from '../wire/backend-messages.ts';
+import {
+  COPY_DATA_KIND,
+  copyDataKind,
+  decodeHotStandbyFeedback,
+  decodeStandbyStatusUpdate,
+  encodePrimaryKeepalive,
+} from '../wire/replication-messages.ts';
+import type { HotStandbyFeedback } from '../wire/replication-messages.ts';
+import { FileCursor } from './file-cursor.ts';
+import type { FileReads } from './file-reads.ts';
+import type { SlotRegistry, WalFeed, WalReadFailure } from './ports.ts';
+import type { FrameBatch, SharedFrames } from './shared-frames.ts';
+import { StandbyClock } from './standby-clock.ts';
+import { StandbyPositions } from './standby-positions.ts';
+import { notInHistory, startIsAhead } from './stream-plan.ts';
+import type { TimelineEnd } from './stream-plan.ts';
+import { Wakeup } from './wakeup.ts';
+
+/** How a stream ended. The session says so to the standby. */
+export type StreamEnd =
+  /** Both sides sent CopyDone; `end` is set when the timeline is historic. */
+  | { readonly kind: 'copy-done'; readonly end: TimelineEnd | null }
+  /** An ERROR; the session goes on. */
+  | {
+      readonly kind: 'error';
+      readonly error: CommandError;
+      readonly reason: StandbyDisconnectReason;
+    }
+  /** The session is closed without a word. */
+  | { readonly kind: 'close'; readonly reason: StandbyDisconnectReason; readonly text: string }
+  /** We are going away and the standby has everything, or its time is up. */
+  | { readonly kind: 'drained'; readonly isConfirmed: boolean };
+
+/** What a stream needs from its session. */
+export interface StreamHost {
+  /** Buffers belong to the socket until they are drained. */
+  write(chunks: readonly Uint8Array[]): void;
+  pendingBytes(): number;
+  /** Called once; afterwards the stream does nothing any more. */
+  onStreamEnd(end: StreamEnd): void;
+  /** A position of the standby moved, or its state changed. */
+  onStandbyMoved(): void;
+}
+
+/** Everything a stream works with. */
+export interface StreamOptions {
+  readonly host: StreamHost;
+  readonly feed: WalFeed;
+  readonly slots: SlotRegistry;
+  readonly frames: SharedFrames;
+  readonly reads: FileReads;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly facts: VersionFacts;
+  /** Acquired by the session, which also releases it. */
+  readonly slot: string | null;
+  readonly timeline: TimelineId;
+  readonly startLsn: Lsn;
+  readonly end: TimelineEnd | null;
+  /** 0 = never. */
+  readonly timeoutMs: number;
+  /** How long a start beyond our end is waited for. */
+  readonly holdAheadMs: number;
+}
+
+/** WAL going out to one standby. */
+export class WalStream {
+  readonly #options: StreamOptions;
+  readonly #positions: StandbyPositions;
+  readonly #standbyClock: StandbyClock;
+  readonly #wakeup: Wakeup;
+  readonly #files: FileCursor;
+  readonly #loadFromMemory: (startLsn: Lsn, endLsn: Lsn) => readonly Uint8Array[] | null;
+  #state: Extract<WalSenderState, 'catchup' | 'streaming' | 'stopping'> = 'catchup';
+  #end: TimelineEnd | null;
+  #hold: { untilMs: number; keepaliveAtMs: number } | null = null;
+  #drain: { endLsn: Lsn; deadlineMs: number; pingAtMs: number } | null = null;
+  #isCopyDoneSent = false;
+  #isEnded = false;
+  #isAnswerPending = false;
+  #blockedSinceMs: number | null = null;
+  #blockedMs = 0;
+  #sentBytes = 0;
+  #replies = 0;
+  #clampedReplies = 0;
+  #slotLsn: Lsn | null = null;
+  #replyTimeMs: number | null = null;
+  #lastReplyAtMs: number | null = null;
+  #feedback: HotStandbyFeedback | null = null;
+
+  constructor(options: StreamOptions) {
+    this.#options = options;
+    this.#end = options.end;
+    this.#loadFromMemory = (startLsn, endLsn) => options.feed.fromMemory(startLsn, endLsn);
+    this.#positions = new StandbyPositions(options.startLsn);
+    const nowMs = options.clock.nowMs();
+    this.#standbyClock = new StandbyClock({ timeoutMs: options.timeoutMs, nowMs });
+    this.#wakeup = new Wakeup(options.clock, () => this.#onWake());
+    this.#files = new FileCursor({
+      reads: options.reads,
+      feed: options.feed,
+      timeline: options.timeline,
+      onReady: () => this.pump(),
+    });
+  }
+
+  get timeline(): TimelineId {
+    return this.#options.timeline;
+  }
+
+  get state(): 'catchup' | 'streaming' | 'stopping' {
+    return this.#state;
+  }
+
+  get positions(): StandbyPositions {
+    return this.#positions;
+  }
+
+  /** The standby's own clock in its last reply, Unix milliseconds. */
+  get replyTimeMs(): number | null {
+    return this.#replyTimeMs;
+  }
+
+  /** When the last reply came, Unix milliseconds. */
+  get lastReplyAtMs(): number | null {
+    return this.#lastReplyAtMs;
+  }
+
+  get clampedReplies(): number {
+    return this.#clampedReplies;
+  }
+
+  get sentBytes(): number {
+    return this.#sentBytes;
+  }
+
+  /** The last hot standby feedback; null when there was none. */
+  get feedback(): HotStandbyFeedback | null {
+    return this.#feedback;
+  }
+
+  /** Seconds during which the socket did not take what was written. */
+  blockedSeconds(): number {
+    const since = this.#blockedSinceMs;
+    const current = since === null ? 0 : this.#options.clock.nowMs() - since;
+    return (this.#blockedMs + current) / 1000;
+  }
+
+  /** Begins to send, once CopyBothResponse has been written. */
+  start(): void {
+    const { feed, startLsn, holdAheadMs, clock } = this.#options;
+    if (this.#end === null && startLsn > feed.sendableLsn()) {
+      const nowMs = clock.nowMs();
+      this.#hold = { untilMs: nowMs + holdAheadMs, keepaliveAtMs: nowMs + HOLD_KEEPALIVE_MS };
+      this.#checkHold(nowMs);
+    }
+    this.pump();
+    this.#arm();
+  }
+
+  /** Sends the next batch when the socket has nothing pending. Called when WAL arrived and when the socket drained. */
+  pump(): void {
+    if (this.#isEnded || this.#isCopyDoneSent) return;
+    if (this.#options.host.pendingBytes() > 0) return;
+    const targetLsn = this.#target();
+    if (targetLsn === null) return;
+    const sentLsn = this.#positions.sentLsn;
+    if (sentLsn < targetLsn) this.#sendFrom(sentLsn, targetLsn);
+    if (this.#isEnded || this.#positions.sentLsn < targetLsn) return;
+    if (this.#options.host.pendingBytes() === 0) this.#onCaughtUp();
+  }
+
+  /** The socket has taken everything. */
+  onDrain(): void {
+    this.#isAnswerPending = false;
+    if (this.#blockedSinceMs !== null) {
+      this.#blockedMs += this.#options.clock.nowMs() - this.#blockedSinceMs;
+      this.#blockedSinceMs = null;
+    }
+    this.pump();
+  }
+
+  /** A CopyData message from the standby. Throws ProtocolViolation when it is malformed: an ERROR ends the stream then. */
+  onCopyData(data: Uint8Array): void {
+    const nowMs = this.#options.clock.nowMs();
+    this.#standbyClock.onMessage(nowMs);
+    const kind = copyDataKind(data);
+    if (kind === COPY_DATA_KIND.standbyStatusUpdate) {
+      this.#onStatusUpdate(data, nowMs);
+    } else if (kind === COPY_DATA_KIND.hotStandbyFeedback) {
+      this.#feedback = decodeHotStandbyFeedback(data);
+      this.#noteReplyTime(this.#feedback.sendTime);
+    } else if (kind === -1) {
+      throw new ProtocolViolation(SQLSTATE.protocolViolation, 'no data left in message');
+    } else {
+      const text = `unexpected message type "${String.fromCharCode(kind)}"`;
+      this.#finish({ kind: 'close', reason: 'error', text });
+    }
+    this.#arm();
+  }
+
+  /** CopyDone from the standby: what was queued before still goes out, nothing more is added. */
+  onCopyDone(): void {
+    if (!this.#isCopyDoneSent) this.#options.host.write([encodeCopyDone()]);
+    this.#finish({ kind: 'copy-done', end: this.#end });
+  }
+
+  /** Sends up to `endLsn`, waits for the confirmation at most until `deadlineMs` (monotonic), then ends. */
+  drain(endLsn: Lsn, deadlineMs: number): void {
+    if (this.#isEnded) return;
+    this.#state = 'stopping';
+    this.#drain = { endLsn, deadlineMs, pingAtMs: 0 };
+    this.#options.host.onStandbyMoved();
+    this.pump();
+    this.#arm();
+  }
+
+  /** Ends the stream with an ERROR from outside: a cancel, or a message that made no sense. */
+  abort(error: CommandError, reason: StandbyDisconnectReason): void {
+    this.#fail(error, reason);
+  }
+
+  /** The session is over: no more timers, reads or writes. */
+  stop(): void {
+    this.#isEnded = true;
+    this.#wakeup.cancel();
+    this.#files.close();
+  }
+
+  /** Up to where to send now; null when the stream has ended, or waits for WAL from beyond our end. */
+  #target(): Lsn | null {
+    const { feed } = this.#options;
+    if (this.#end === null && feed.timeline() !== this.timeline && !this.#becomeHistoric()) {
+      return null;
+    }
+    const endLsn = this.#end === null ? feed.sendableLsn() : this.#end.endLsn;
+    if (this.#hold !== null && endLsn < this.#options.startLsn) {
+      if (this.#drain !== null) this.#finish({ kind: 'drained', isConfirmed: true });
+      return null;
+    }
+    this.#hold = null;
+    return this.#drain === null ? endLsn : minLsn(endLsn, this.#drain.endLsn);
+  }
+
+  /** The upstream went on to another timeline: ours now ends where it was left. */
+  #becomeHistoric(): boolean {
+    const end = switchPoint(this.#options.feed.history(), this.timeline);
+    if (end === null) {
+      this.#fail(notInHistory(this.timeline), 'timeline');
+      return false;
+    }
+    this.#end = end;
+    this.#positions.cut(end.endLsn);
+    this.#options.host.onStandbyMoved();
+    return true;
+  }
+
+  #sendFrom(startLsn: Lsn, targetLsn: Lsn): void {
+    const { frames, clock } = this.#options;
+    const nowMs = clock.nowMs();
+    const request = {
+      timeline: this.timeline,
+      startLsn,
+      sendableLsn: targetLsn,
+      nowMs,
+      wallMs: clock.wallMs(),
+    };
+    const shared = this.#end === null ? frames.batch(request, this.#loadFromMemory) : null;
+    if (shared !== null) {
+      this.#files.leave();
+      this.#send(shared, targetLsn, nowMs);
+      return;
+    }
+    const read = this.#files.take(request);
+    if (read === null) return;
+    if ('kind' in read) {
+      this.#failRead(read);
+      return;
+    }
+    this.#send(read, targetLsn, nowMs);
+    this.#files.readAhead(read.endLsn, targetLsn);
+  }
+
+  #send(batch: FrameBatch, targetLsn: Lsn, nowMs: number): void {
+    const { host } = this.#options;
+    host.write(batch.chunks);
+    this.#sentBytes += batch.byteCount;
+    this.#positions.onSend(batch.endLsn, targetLsn, nowMs);
+    if (host.pendingBytes() > 0) this.#blockedSinceMs ??= nowMs;
+  }
+
+  /** Everything there is has been sent and taken. */
+  #onCaughtUp(): void {
+    if (this.#drain !== null) {
+      this.#finishDrain(this.#positions.isConfirmed());
+    } else if (this.#end !== null) {
+      this.#isCopyDoneSent = true;
+      this.#options.host.write([encodeCopyDone()]);
+    } else if (this.#state === 'catchup') {
+      this.#state = 'streaming';
+      this.#options.host.onStandbyMoved();
+    }
+  }
+
+  #finishDrain(isConfirmed: boolean): void {
+    const drain = this.#drain;
+    if (drain === null) return;
+    const nowMs = this.#options.clock.nowMs();
+    if (isConfirmed || nowMs >= drain.deadlineMs) {
+      this.#finish({ kind: 'drained', isConfirmed });
+    } else if (nowMs >= drain.pingAtMs) {
+      drain.pingAtMs = nowMs + DRAIN_PING_MS;
+      this.#sendKeepalive(true);
+    }
+  }
+
+  #onStatusUpdate(data: Uint8Array, nowMs: number): void {
+    const update = decodeStandbyStatusUpdate(data);
+    const effect = this.#positions.onReply(update, nowMs);
+    this.#replies += 1;
+    this.#noteReplyTime(update.sendTime);
+    if (effect.isClamped) this.#noteClamped(formatLsn(update.flushLsn));
+    if (effect.confirmedLsn !== null) this.#advanceSlot(effect.confirmedLsn);
+    if (effect.hasMoved) this.#options.host.onStandbyMoved();
+    if (
+      update.replyRequested &&
+      this.#standbyClock.onReplyRequested(nowMs, !this.#isAnswerPending)
+    ) {
+      this.#sendAnswer();
+    }
+    if (this.#drain !== null) this.pump();
+  }
+
+  #advanceSlot(confirmedLsn: Lsn): void {
+    const { slot, slots } = this.#options;
+    if (slot === null || confirmedLsn === this.#slotLsn) return;
+    this.#slotLsn = confirmedLsn;
+    slots.advance(slot, confirmedLsn);
+  }
+
+  #noteReplyTime(sendTime: PgTimestamp): void {
+    this.#replyTimeMs = unixMsFromPgTimestamp(sendTime);
+    this.#lastReplyAtMs = this.#options.clock.wallMs();
+  }
+
+  /** A standby's first reply names what it has replayed, which is often beyond what this connection sent. */
+  #noteClamped(claimedFlush: string): void {
+    this.#clampedReplies += 1;
+    const isFirstReply = this.#replies === 1;
+    if (isFirstReply || this.#clampedReplies > 2) return;
+    this.#options.log.warn('standby claims WAL that was not sent to it; the claim is cut', {
+      claimed_flush_lsn: claimedFlush,
+      sent_lsn: formatLsn(this.#positions.sentLsn),
+    });
+  }
+
+  #onWake(): void {
+    if (this.#isEnded) return;
+    const nowMs = this.#options.clock.nowMs();
+    this.#tickClock(nowMs);
+    if (!this.#isEnded) this.#checkHold(nowMs);
+    if (!this.#isEnded) this.#checkDrain(nowMs);
+    this.#arm();
+  }
+
+  #tickClock(nowMs: number): void {
+    for (;;) {
+      const action = this.#standbyClock.tick(nowMs, !this.#isAnswerPending);
+      if (action === 'none') return;
+      if (action === 'ping') this.#sendKeepalive(true);
+      if (action === 'answer') this.#sendAnswer();
+      if (action === 'timeout') {
+        const text = 'terminating walsender process due to replication timeout';
+        this.#finish({ kind: 'close', reason: 'timeout', text });
+        return;
+      }
+    }
+  }
+
+  #checkHold(nowMs: number): void {
+    const hold = this.#hold;
+    if (hold === null) return;
+    const { feed, startLsn, facts } = this.#options;
+    if (nowMs >= hold.untilMs || !feed.isUpstreamMoving()) {
+      if (startLsn > feed.sendableLsn()) {
+        this.#fail(startIsAhead(startLsn, feed.sendableLsn(), facts), 'error');
+      }
+    } else if (nowMs >= hold.keepaliveAtMs) {
+      hold.keepaliveAtMs = nowMs + HOLD_KEEPALIVE_MS;
+      this.#sendKeepalive(false);
+    }
+  }
+
+  #checkDrain(nowMs: number): void {
+    if (this.#drain === null) return;
+    if (nowMs >= this.#drain.deadlineMs) {
+      this.#finish({ kind: 'drained', isConfirmed: false });
+    } else {
+      this.pump();
+    }
+  }
+
+  #sendAnswer(): void {
+    this.#sendKeepalive(false);
+    this.#isAnswerPending = this.#options.host.pendingBytes() > 0;
+  }
+
+  /** A standby that began beyond our end is told where we end, not where it wants to begin. */
+  #sendKeepalive(replyRequested: boolean): void {
+    const { host, feed, clock } = this.#options;
+    const sentLsn = this.#positions.sentLsn;
+    const walEnd = this.#hold === null ? sentLsn : minLsn(sentLsn, feed.sendableLsn());
+    const sendTime = pgTimestampFromUnixMs(clock.wallMs());
+    host.write([encodePrimaryKeepalive({ walEnd, sendTime, replyRequested })]);
+  }
+
+  #failRead(failure: WalReadFailure): void {
+    if (failure.kind === 'removed') {
+      const message = `requested WAL segment ${failure.walFileName} has already been removed`;
+      this.#fail({ sqlstate: SQLSTATE.undefinedFile, message }, 'wal_removed');
+      return;
+    }
+    const at = formatLsn(failure.lsn, this.#options.facts.padsLsnText);
+    this.#fail(
+      {
+        sqlstate: SQLSTATE.dataCorrupted,
+        message: `could not read WAL segment ${failure.walFileName} at ${at}: ${failure.reason}`,
+        hint: 'The stored segment is damaged. Other standbys are not affected.',
+      },
+      'error',
+    );
+  }
+
+  #fail(error: CommandError, reason: StandbyDisconnectReason): void {
+    this.#finish({ kind: 'error', error, reason });
+  }
+
+  #finish(end: StreamEnd): void {
+    if (this.#isEnded) return;
+    this.stop();
+    this.#options.host.onStreamEnd(end);
+  }
+
+  #arm(): void {
+    if (this.#isEnded) return;
+    this.#wakeup.ensure(this.#standbyClock.nextTickMs());
+    if (this.#hold !== null) this.#wakeup.ensure(this.#options.clock.nowMs() + HOLD_CHECK_MS);
+    const drain = this.#drain;
+    if (drain === null) return;
+    // A ping whose time has come and that was not sent waits for the socket, not for the clock.
+    const isPinged = drain.pingAtMs > this.#options.clock.nowMs();
+    this.#wakeup.ensure(isPinged ? Math.min(drain.deadlineMs, drain.pingAtMs) : drain.deadlineMs);
+  }
+}
