@@ -7,6 +7,7 @@ import { METRICS_FORGET_STANDBY_MS, METRICS_STANDBYS_MAX } from '../config/limit
 import type { RelayStatus, StatusSource } from '../status/status.ts';
 import { CATALOGUE, DURATION_BUCKETS_SECONDS } from './catalogue.ts';
 import type { FamilyName } from './catalogue.ts';
+import { histogramText } from './histogram-text.ts';
 import {
   addClientSamples,
   addProcessSamples,
@@ -16,7 +17,6 @@ import {
   UPSTREAM_LABEL,
 } from './relay-samples.ts';
 import { Samples } from './samples.ts';
-import { SnapshotHistogram } from './snapshot-histogram.ts';
 import { StandbySampler } from './standby-samples.ts';
 
 /** A rendered exposition. `contentType` goes out exactly as it is: Prometheus 3 refuses a scrape without a valid one. */
@@ -71,8 +71,6 @@ class RelayMetrics implements Metrics {
   readonly #registry = new Registry();
   readonly #gauges = new Map<FamilyName, Gauge>();
   readonly #counters = new Map<FamilyName, Counter>();
-  readonly #flushDuration: SnapshotHistogram;
-  readonly #writeDuration: SnapshotHistogram;
   readonly #requestDuration: Histogram;
   readonly #standbys = new StandbySampler({
     cap: METRICS_STANDBYS_MAX,
@@ -99,9 +97,14 @@ class RelayMetrics implements Metrics {
       if (type === 'gauge') this.#gauges.set(name, new Gauge(settings));
       if (type === 'counter') this.#counters.set(name, new Counter(settings));
     }
-    this.#flushDuration = new SnapshotHistogram(this.#histogram('store_flush_duration_seconds'));
-    this.#writeDuration = new SnapshotHistogram(this.#histogram('store_write_duration_seconds'));
-    this.#requestDuration = new Histogram(this.#histogram('http_request_duration_seconds'));
+    const { name, help, labels } = familyOf('http_request_duration_seconds');
+    this.#requestDuration = new Histogram({
+      name,
+      help,
+      labelNames: [...labels],
+      buckets: [...DURATION_BUCKETS_SECONDS],
+      registers: [this.#registry],
+    });
     collectDefaultMetrics({ register: this.#registry });
   }
 
@@ -125,8 +128,16 @@ class RelayMetrics implements Metrics {
 
   async #renderNow(): Promise<Exposition> {
     const filesystem = await this.#filesystem();
-    this.#fill(this.#options.source.status(), filesystem);
-    return { contentType: this.#registry.contentType, body: await this.#registry.metrics() };
+    const status = this.#options.source.status();
+    this.#fill(status, filesystem);
+    const { flushDuration, writeDuration } = status.store;
+    const upstream = { name: 'upstream', value: UPSTREAM_LABEL };
+    const blocks = [
+      await this.#registry.metrics(),
+      histogramText(familyOf('store_flush_duration_seconds'), upstream, flushDuration),
+      histogramText(familyOf('store_write_duration_seconds'), upstream, writeDuration),
+    ];
+    return { contentType: this.#registry.contentType, body: blocks.join('\n') };
   }
 
   #fill(status: RelayStatus, filesystem: { freeBytes: number; sizeBytes: number } | null): void {
@@ -141,16 +152,13 @@ class RelayMetrics implements Metrics {
       const rows = samples.of(name);
       gauge.reset();
       // A reset gauge without labels stands at 0; what is not known is not shown instead.
-      if (rows.length === 0) gauge.remove();
+      if (rows.length === 0 && familyOf(name).labels.length === 0) gauge.remove();
       for (const { labels, value } of rows) gauge.set(labels, value);
     }
     for (const [name, counter] of this.#counters) {
       counter.reset();
       for (const { labels, value } of samples.of(name)) counter.inc(labels, value);
     }
-    const upstream = { upstream: UPSTREAM_LABEL };
-    this.#flushDuration.set(upstream, status.store.flushDuration);
-    this.#writeDuration.set(upstream, status.store.writeDuration);
   }
 
   async #filesystem(): Promise<{ freeBytes: number; sizeBytes: number } | null> {
@@ -164,15 +172,9 @@ class RelayMetrics implements Metrics {
       return null;
     }
   }
+}
 
-  #histogram(name: FamilyName): ConstructorParameters<typeof Histogram>[0] {
-    const family = CATALOGUE.find((entry) => entry.name === name);
-    return {
-      name: PREFIX + name,
-      help: family?.help ?? '',
-      labelNames: [...(family?.labels ?? [])],
-      buckets: [...DURATION_BUCKETS_SECONDS],
-      registers: [this.#registry],
-    };
-  }
+function familyOf(name: FamilyName): { name: string; help: string; labels: readonly string[] } {
+  const family = CATALOGUE.find((entry) => entry.name === name);
+  return { name: PREFIX + name, help: family?.help ?? '', labels: family?.labels ?? [] };
 }

@@ -1,0 +1,169 @@
+// A relay status with made-up figures, for tests of what is shown of it.
+import { toLsn } from '../../src/pg/lsn.ts';
+import type { Lsn } from '../../src/pg/lsn.ts';
+import { toTimelineId } from '../../src/pg/timeline.ts';
+import type { DurationHistogram, RelayStatus, StandbyStatus } from '../../src/status/status.ts';
+
+/** Deep overrides are spelled out: a part given replaces the whole part. */
+export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus {
+  return {
+    version: '0.1.0',
+    state: 'streaming',
+    detail: null,
+    startedAtMs: 1_700_000_000_000,
+    isReady: true,
+    isDraining: false,
+    systemIdentifier: '7301234567890123456',
+    serverVersion: '15.18 (Debian 15.18-0+deb12u1)',
+    timeline: toTimelineId(1),
+    upstream: sampleUpstream(),
+    store: sampleStore(),
+    standbys: [sampleStandby()],
+    standbyTotals: {
+      connectionsMax: 1000,
+      disconnects: {
+        client: 2,
+        timeout: 0,
+        error: 0,
+        wal_removed: 0,
+        drain: 0,
+        admin: 0,
+        timeline: 0,
+      },
+      rejected: { hba: 3, auth: 0, limit: 0, draining: 0, protocol: 1, tls: 0 },
+      connects: new Map([['standby_a', 3]]),
+      commands: new Map([
+        ['IDENTIFY_SYSTEM', 4],
+        ['NONSENSE', 2],
+      ]),
+    },
+    slots: [
+      {
+        name: 'slot_a',
+        temporary: false,
+        activePid: 42,
+        restartLsn: lsn(0x1000000),
+        walStatus: 'reserved',
+      },
+    ],
+    ...overrides,
+  };
+}
+
+/** A status of which nothing is known yet. */
+export function unknownStatus(): RelayStatus {
+  const none = lsn(0);
+  const { upstream, store, standbyTotals } = sampleStatus();
+  return sampleStatus({
+    state: 'starting',
+    isReady: false,
+    systemIdentifier: null,
+    serverVersion: null,
+    timeline: null,
+    upstream: {
+      ...upstream,
+      host: null,
+      port: null,
+      state: 'disconnected',
+      systemIdentifier: null,
+      serverVersion: null,
+      timeline: null,
+      serverLsn: none,
+      reported: { writeLsn: none, flushLsn: none, applyLsn: none },
+      lastMessageAtMs: null,
+    },
+    store: {
+      ...store,
+      timeline: null,
+      oldestLsn: none,
+      receivedLsn: none,
+      writtenLsn: none,
+      flushedLsn: none,
+    },
+    standbys: [],
+    standbyTotals: { ...standbyTotals, connects: new Map(), commands: new Map() },
+    slots: [],
+  });
+}
+
+/** One standby that streams; every position is set. */
+export function sampleStandby(overrides: Partial<StandbyStatus> = {}): StandbyStatus {
+  return {
+    pid: 42,
+    applicationName: 'standby_a',
+    user: 'replicator',
+    clientAddr: '10.0.0.7',
+    clientPort: 40_000,
+    state: 'streaming',
+    slotName: 'slot_a',
+    timeline: toTimelineId(1),
+    sentLsn: lsn(0x3000060),
+    writeLsn: lsn(0x3000060),
+    flushLsn: lsn(0x3000000),
+    applyLsn: lsn(0x2fff000),
+    writeLagSeconds: 0.0004,
+    flushLagSeconds: 0.002,
+    applyLagSeconds: 1.5,
+    replyTimeMs: 1_700_000_100_000,
+    lastReplyAtMs: 1_700_000_100_001,
+    connectedAtMs: 1_700_000_050_000,
+    sentBytes: 5000,
+    sendQueueBytes: 100,
+    sendBlockedSeconds: 0.25,
+    clampedReplies: 0,
+    ...overrides,
+  };
+}
+
+function sampleUpstream(): RelayStatus['upstream'] {
+  return {
+    host: 'pg-a',
+    port: 5432,
+    slot: 'walcast',
+    state: 'streaming',
+    heldState: null,
+    detail: null,
+    systemIdentifier: '7301234567890123456',
+    serverVersion: '15.18 (Debian 15.18-0+deb12u1)',
+    timeline: toTimelineId(1),
+    serverLsn: lsn(0x3000100),
+    reported: { writeLsn: lsn(0x3000060), flushLsn: lsn(0x3000000), applyLsn: lsn(0) },
+    lastMessageAtMs: 1_700_000_100_000,
+    connectsSucceeded: 2,
+    connectsFailed: 1,
+    disconnects: { eof: 1, timeout: 0, error: 0, reload: 0, shutdown: 0, timeline_end: 0 },
+    receivedBytes: 123_456,
+    walMessages: 70,
+    keepaliveMessages: 7,
+  };
+}
+
+function sampleStore(): RelayStatus['store'] {
+  return {
+    timeline: toTimelineId(1),
+    oldestLsn: lsn(0x1000000),
+    receivedLsn: lsn(0x3000060),
+    writtenLsn: lsn(0x3000060),
+    flushedLsn: lsn(0x3000000),
+    sizeBytes: 48 * 1024 * 1024,
+    segments: 3,
+    segmentsRemoved: 1,
+    tailBytes: 4096,
+    tailBytesMax: 65_536,
+    readFromMemoryBytes: 900,
+    readFromDiskBytes: 100,
+    rejectedFromUpstream: 0,
+    rejectedFromDisk: 0,
+    errors: { open: 0, write: 0, fsync: 0, read: 0, remove: 0 },
+    flushDuration: histogram(),
+    writeDuration: histogram(),
+  };
+}
+
+function histogram(): DurationHistogram {
+  return { boundsSeconds: [0.001, 0.01], counts: [3, 2, 1], sumSeconds: 0.75 };
+}
+
+function lsn(value: number): Lsn {
+  return toLsn(BigInt(value));
+}

@@ -1,0 +1,187 @@
+// Does the JSON API say what the status says, in the contract's words and in no others?
+import { Value } from 'typebox/value';
+import { describe, expect, test } from 'vitest';
+import { isLoopbackHeader, isLoopbackHost } from '../../src/http/host-check.ts';
+import { liveness, readiness, startup } from '../../src/http/probes.ts';
+import { SCHEMAS } from '../../src/http/schemas.ts';
+import { standbysJson, statusJson } from '../../src/http/status-json.ts';
+import { INVALID_LSN } from '../../src/pg/lsn.ts';
+import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
+
+describe('status', () => {
+  test('every field has the name and form that scripts rely on', () => {
+    expect(statusJson(sampleStatus())).toEqual({
+      version: '0.1.0',
+      system_identifier: '7301234567890123456',
+      server_version: '15.18 (Debian 15.18-0+deb12u1)',
+      timeline: 1,
+      state: 'streaming',
+      detail: null,
+      started_at: '2023-11-14T22:13:20.000Z',
+      upstream: {
+        host: 'pg-a',
+        port: 5432,
+        slot: 'walcast',
+        state: 'streaming',
+        detail: null,
+        received_lsn: '0/3000060',
+        written_lsn: '0/3000060',
+        flushed_lsn: '0/3000000',
+        reported: { write: '0/3000060', flush: '0/3000000', apply: null },
+        server_lsn: '0/3000100',
+        lag_bytes: 256,
+        last_message_at: '2023-11-14T22:15:00.000Z',
+      },
+      store: {
+        oldest_lsn: '0/1000000',
+        flushed_lsn: '0/3000000',
+        size_bytes: 50_331_648,
+        segments: 3,
+      },
+      sync: { synchronous_standby_names: '', satisfied: true },
+      standbys: [
+        {
+          pid: 42,
+          application_name: 'standby_a',
+          user: 'replicator',
+          client_addr: '10.0.0.7',
+          client_port: 40_000,
+          state: 'streaming',
+          sync_state: 'async',
+          sync_priority: 0,
+          slot_name: 'slot_a',
+          timeline: 1,
+          sent_lsn: '0/3000060',
+          write_lsn: '0/3000060',
+          flush_lsn: '0/3000000',
+          replay_lsn: '0/2FFF000',
+          write_lag: 0.0004,
+          flush_lag: 0.002,
+          replay_lag: 1.5,
+          lag_bytes: 4352,
+          reply_time: '2023-11-14T22:15:00.000Z',
+          connected_at: '2023-11-14T22:14:10.000Z',
+          tls: false,
+        },
+      ],
+    });
+  });
+
+  test('what is not known is null, never zero', () => {
+    const status = statusJson(unknownStatus());
+    expect(status.upstream).toMatchObject({
+      received_lsn: null,
+      reported: { write: null, flush: null, apply: null },
+      server_lsn: null,
+      lag_bytes: null,
+      last_message_at: null,
+    });
+    expect(status.store).toMatchObject({ oldest_lsn: null, flushed_lsn: null });
+    expect(Value.Check(SCHEMAS.status, status)).toBe(true);
+  });
+
+  test('the schemas accept what is answered', () => {
+    expect(Value.Check(SCHEMAS.status, statusJson(sampleStatus()))).toBe(true);
+    expect(Value.Check(SCHEMAS.standbys, standbysJson(sampleStatus()))).toBe(true);
+    expect(Value.Check(SCHEMAS.status, { ...statusJson(sampleStatus()), extra: 1 })).toBe(false);
+  });
+
+  test('the lag of a receiver that does not replay is counted from what it flushed', () => {
+    const standbys = [sampleStandby({ applyLsn: INVALID_LSN })];
+    expect(standbysJson(sampleStatus({ standbys }))).toMatchObject([
+      { replay_lsn: null, lag_bytes: 256 },
+    ]);
+  });
+
+  test('a reply time that no calendar holds is shown as unknown', () => {
+    const standbys = [9e15, Number.NaN, null].map((replyTimeMs) => sampleStandby({ replyTimeMs }));
+    expect(standbysJson(sampleStatus({ standbys })).map(({ reply_time }) => reply_time)).toEqual([
+      null,
+      null,
+      null,
+    ]);
+  });
+});
+
+describe('probes', () => {
+  const away = sampleStatus({ state: 'connecting', isReady: true });
+
+  test('it is alive whatever the state', () => {
+    expect(liveness(sampleStatus({ state: 'failed', isReady: false }))).toMatchObject({
+      status: 'ok',
+    });
+  });
+
+  test('it has started once the store is open, with or without upstream', () => {
+    expect(startup(unknownStatus())).toMatchObject({
+      status: 'unavailable',
+      reason: expect.any(String),
+    });
+    expect(startup(away)).toMatchObject({ status: 'ok' });
+  });
+
+  test('it is ready while the upstream is away, because it serves what it has', () => {
+    expect(readiness(away, null)).toEqual({ status: 'ok', state: 'connecting', reason: null });
+  });
+
+  test('an unready relay says why', () => {
+    const reasons = [
+      sampleStatus({ isReady: false, isDraining: true }),
+      sampleStatus({ isReady: false, detail: 'the disk is full' }),
+      unknownStatus(),
+      sampleStatus({ isReady: false, state: 'corrupt' }),
+    ].map((status) => readiness(status, null).reason);
+    expect(reasons).toEqual([
+      'draining: no new sessions are taken',
+      'the disk is full',
+      'the upstream has not been identified yet',
+      'state corrupt',
+    ]);
+  });
+
+  test('a bound on the lag makes it ready only when it has caught up that far', () => {
+    expect(readiness(sampleStatus(), 256)).toMatchObject({ status: 'ok' });
+    expect(readiness(sampleStatus(), 255)).toMatchObject({
+      status: 'unavailable',
+      reason: '256 bytes behind the upstream, which is at 0/3000100; 255 are allowed',
+    });
+    expect(readiness({ ...unknownStatus(), isReady: true }, 1)).toMatchObject({
+      status: 'unavailable',
+      reason: 'the lag behind the upstream is not known yet',
+    });
+  });
+});
+
+describe('the Host header on loopback', () => {
+  test.each([
+    'localhost',
+    'localhost:9188',
+    '127.0.0.1',
+    '127.8.0.1:80',
+    '[::1]:9188',
+    'x.localhost:1',
+    'LOCALHOST',
+    undefined,
+  ])('%s is answered', (header) => {
+    expect(isLoopbackHeader(header)).toBe(true);
+  });
+
+  test.each([
+    'evil.example',
+    'evil.example:9188',
+    'localhost.evil.example',
+    '10.0.0.1',
+    '',
+    '::1',
+    '127.0.0.1.evil.example',
+    'notlocalhost',
+    '[::2]',
+  ])('%j is refused', (header) => {
+    expect(isLoopbackHeader(header)).toBe(false);
+  });
+
+  test('only a listen address of this machine alone is guarded', () => {
+    expect(['127.0.0.1', '::1', 'localhost'].every(isLoopbackHost)).toBe(true);
+    expect(['0.0.0.0', '::', '*', '10.0.0.1'].some(isLoopbackHost)).toBe(false);
+  });
+});

@@ -1,0 +1,281 @@
+// Does the HTTP port answer what it should, refuse what it should not, and give up on who wastes its time?
+import { connect } from 'node:net';
+import { afterEach, describe, expect, test } from 'vitest';
+import { systemClock } from '../../src/base/clock.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { openHttp } from '../../src/http/server.ts';
+import type { HttpServer } from '../../src/http/server.ts';
+import type { AnsweredRequest, Metrics } from '../../src/metrics/registry.ts';
+import type { RelayStatus } from '../../src/status/status.ts';
+import { sampleStatus, unknownStatus } from '../support/relay-status.ts';
+
+class RecordingMetrics implements Metrics {
+  readonly requests: AnsweredRequest[] = [];
+
+  async render(): Promise<{ contentType: string; body: string }> {
+    return { contentType: 'text/plain; version=0.0.4; charset=utf-8', body: 'walcast_ready 1\n' };
+  }
+
+  observeRequest(request: AnsweredRequest): void {
+    this.requests.push(request);
+  }
+}
+
+const servers: HttpServer[] = [];
+const metrics = new RecordingMetrics();
+
+async function open(
+  status: () => RelayStatus = sampleStatus,
+  listen = { kind: 'tcp' as const, host: '127.0.0.1', port: 0 },
+): Promise<HttpServer> {
+  const server = await openHttp(
+    { listen, log: silentLog, clock: systemClock },
+    { status },
+    metrics,
+  );
+  servers.push(server);
+  return server;
+}
+
+afterEach(async () => {
+  metrics.requests.length = 0;
+  await Promise.all(servers.splice(0).map((server) => server.close()));
+});
+
+/** Sends bytes as they are and resolves to everything that came back when the connection ends. */
+function exchange(port: number, request: string): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1', () => socket.write(request));
+    let answer = '';
+    socket.setEncoding('latin1');
+    socket.on('data', (text: string) => (answer += text));
+    // A reset after the answer is one of the ways to refuse; a missing answer fails the test.
+    socket.on('error', () => {});
+    socket.on('close', () => resolve(answer));
+  });
+}
+
+function get(port: number, path: string, headers = ''): Promise<string> {
+  return exchange(
+    port,
+    `GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${headers}\r\n`,
+  );
+}
+
+describe('answers', () => {
+  test('status, standbys and version are JSON and are not cached', async () => {
+    const { url } = await open();
+    const response = await fetch(`${url}/api/v1/status`);
+    expect(response.status).toBe(200);
+    expect(response.headers.get('content-type')).toBe('application/json; charset=utf-8');
+    expect(response.headers.get('cache-control')).toBe('no-store');
+    expect(await response.json()).toMatchObject({
+      state: 'streaming',
+      upstream: {
+        reported: { write: '0/3000060', flush: '0/3000000', apply: null },
+        lag_bytes: 256,
+      },
+      standbys: [{ pid: 42, replay_lag: 1.5, tls: false }],
+    });
+    const standbys = await fetch(`${url}/api/v1/standbys`);
+    expect(await standbys.json()).toMatchObject([
+      { application_name: 'standby_a', client_addr: '10.0.0.7' },
+    ]);
+    const version = await fetch(`${url}/api/v1/version`);
+    expect(await version.json()).toMatchObject({
+      version: '0.1.0',
+      postgresql_majors: expect.arrayContaining([13, 18]),
+    });
+  });
+
+  test('metrics go out with exactly the content type they were rendered for', async () => {
+    const { url } = await open();
+    const response = await fetch(`${url}/metrics`);
+    expect(response.headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8');
+    expect(await response.text()).toBe('walcast_ready 1\n');
+  });
+
+  test('probes answer 200 or 503 with the reason', async () => {
+    const { url } = await open(unknownStatus);
+    const answers = await Promise.all(
+      ['livez', 'startupz', 'readyz'].map((path) => fetch(`${url}/${path}`)),
+    );
+    expect(answers.map(({ status }) => status)).toEqual([200, 503, 503]);
+    expect(await answers[2]!.json()).toEqual({
+      status: 'unavailable',
+      state: 'starting',
+      reason: 'the upstream has not been identified yet',
+    });
+  });
+
+  test('readyz takes a bound on the lag in PostgreSQL units', async () => {
+    const { url } = await open();
+    const codes = await Promise.all(
+      ['1kB', '255', '64MB', '1 parsec', '-1'].map((lag) => fetch(`${url}/readyz?lag=${lag}`)),
+    );
+    expect(codes.map(({ status }) => status)).toEqual([200, 503, 200, 400, 400]);
+  });
+
+  test('HEAD is answered where GET is, without a body', async () => {
+    const { url } = await open();
+    const response = await fetch(`${url}/readyz`, { method: 'HEAD' });
+    expect([response.status, await response.text()]).toEqual([200, '']);
+  });
+
+  test('the status is asked anew at each request', async () => {
+    let isReady = false;
+    const { url } = await open(() => sampleStatus({ isReady }));
+    expect((await fetch(`${url}/readyz`)).status).toBe(503);
+    isReady = true;
+    expect((await fetch(`${url}/readyz`)).status).toBe(200);
+  });
+
+  test('each request is measured by its route, never by its URL', async () => {
+    const { url } = await open();
+    await fetch(`${url}/readyz?lag=1kB`);
+    await fetch(`${url}/no/such/path/4711`);
+    expect(
+      metrics.requests.map(({ method, route, statusCode }) => [method, route, statusCode]),
+    ).toEqual([
+      ['GET', '/readyz', 200],
+      ['GET', 'none', 404],
+    ]);
+    expect(metrics.requests.every(({ seconds }) => seconds >= 0 && seconds < 5)).toBe(true);
+  });
+});
+
+describe('refusals', () => {
+  test('unknown paths are 404, known paths with another method 405', async () => {
+    const { url } = await open();
+    const unknown = await fetch(`${url}/nothing`);
+    expect([unknown.status, await unknown.json()]).toEqual([404, { error: 'not found' }]);
+    const posted = await fetch(`${url}/api/v1/status`, { method: 'POST', body: '{}' });
+    expect([posted.status, posted.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
+    const deleted = await fetch(`${url}/metrics`, { method: 'DELETE' });
+    expect(deleted.status).toBe(405);
+  });
+
+  test('a request in the name of another site is refused on loopback', async () => {
+    const { port } = await open();
+    const answer = await exchange(
+      port,
+      'GET /api/v1/status HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n',
+    );
+    expect(answer).toMatch(/^HTTP\/1\.1 421 /);
+    expect(answer).not.toContain('system_identifier');
+  });
+
+  test('on an address others can reach the name does not matter', async () => {
+    const { port } = await open(sampleStatus, { kind: 'tcp', host: '0.0.0.0', port: 0 });
+    expect(
+      await exchange(
+        port,
+        'GET /livez HTTP/1.1\r\nHost: relay.example\r\nConnection: close\r\n\r\n',
+      ),
+    ).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
+  test.each([
+    ['no HTTP at all', 'IDENTIFY_SYSTEM\r\n\r\n', /^HTTP\/1\.1 400 /],
+    ['an unknown method', 'BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n', /^HTTP\/1\.1 400 /],
+    ['no Host', 'GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n', /^HTTP\/1\.1 400 /],
+    [
+      'headers without end',
+      `GET / HTTP/1.1\r\nHost: localhost\r\nA: ${'b'.repeat(20_000)}\r\n\r\n`,
+      /^HTTP\/1\.1 431 /,
+    ],
+    [
+      'a body over the bound',
+      `POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 70000\r\nConnection: close\r\n\r\n`,
+      /^HTTP\/1\.1 4(04|13) /,
+    ],
+    [
+      'two lengths',
+      'POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+      /^HTTP\/1\.1 400 /,
+    ],
+    [
+      'a path that climbs',
+      'GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
+      /^HTTP\/1\.1 404 /,
+    ],
+    [
+      'an encoded zero',
+      'GET /api/v1/%00 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
+      /^HTTP\/1\.1 404 /,
+    ],
+    [
+      'half an escape',
+      'GET /%E0%A4%A HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
+      /^HTTP\/1\.1 40[04] /,
+    ],
+    [
+      'a very long path',
+      `GET /${'x'.repeat(8000)} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
+      /^HTTP\/1\.1 4(04|14) /,
+    ],
+  ])('%s is refused and the port lives on', async (_what, request, answer) => {
+    const { port } = await open();
+    expect(await exchange(port, request)).toMatch(answer);
+    expect(await get(port, '/livez')).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
+  test('a failure inside shows nothing of the inside', async () => {
+    const { url } = await open(() => {
+      throw new Error('secret detail');
+    });
+    const response = await fetch(`${url}/api/v1/status`);
+    expect([response.status, await response.json()]).toEqual([500, { error: 'internal error' }]);
+  });
+});
+
+describe('lifetime', () => {
+  test('headers that do not arrive end the connection', { timeout: 15_000 }, async () => {
+    const { port } = await open();
+    expect(await exchange(port, 'GET /livez HTTP/1.1\r\nHost: local')).toMatch(/^HTTP\/1\.1 408 /);
+  });
+
+  test('a port that is taken is an error that says so', async () => {
+    const { port } = await open();
+    await expect(
+      open(sampleStatus, { kind: 'tcp', host: '127.0.0.1', port }),
+    ).rejects.toMatchObject({
+      name: 'OperationalError',
+      code: 'EADDRINUSE',
+      message: `cannot listen on 127.0.0.1:${port} for HTTP: the port is in use`,
+      hint: expect.stringContaining('http.listen'),
+    });
+  });
+
+  test('an address of another machine is an error that says so', async () => {
+    await expect(
+      open(sampleStatus, { kind: 'tcp', host: '203.0.113.1', port: 0 }),
+    ).rejects.toMatchObject({
+      message: 'cannot listen on 203.0.113.1:0 for HTTP: this machine has no such address',
+    });
+  });
+
+  test('closing does not wait for a connection that is kept alive', async () => {
+    const server = await open();
+    const { url } = server;
+    await (await fetch(`${url}/livez`)).text();
+    const started = systemClock.nowMs();
+    await server.close();
+    expect(systemClock.nowMs() - started).toBeLessThan(900);
+    await expect(fetch(`${url}/livez`)).rejects.toThrow();
+  });
+
+  test('closing gives up on a request that hangs', { timeout: 10_000 }, async () => {
+    const server = await open();
+    const { port } = server;
+    const hanging = exchange(
+      port,
+      'POST /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n123',
+    );
+    await get(port, '/livez');
+    const started = systemClock.nowMs();
+    await server.close();
+    await hanging;
+    expect(systemClock.nowMs() - started).toBeLessThan(5_000);
+  });
+});

@@ -1,0 +1,378 @@
+// Does /metrics say what the status says, under the names that dashboards and alerts use?
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import type { Clock } from '../../src/base/clock.ts';
+import { systemClock } from '../../src/base/clock.ts';
+import { CATALOGUE } from '../../src/metrics/catalogue.ts';
+import { openMetrics } from '../../src/metrics/registry.ts';
+import type { Metrics } from '../../src/metrics/registry.ts';
+import { toLsn } from '../../src/pg/lsn.ts';
+import type { RelayStatus } from '../../src/status/status.ts';
+import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
+import { requires } from '../support/requirements.ts';
+
+interface Family {
+  help: string;
+  type: string;
+  labels: Set<string>;
+  series: Map<string, number>;
+}
+
+function open(status: () => RelayStatus, clock: Clock = systemClock): Metrics {
+  return openMetrics({ source: { status }, clock, storageDirectory: null });
+}
+
+/** Families by name; series by their label text, as `name{…}` has it. */
+function parse(exposition: string): Map<string, Family> {
+  const families = new Map<string, Family>();
+  let family: Family | null = null;
+  for (const line of exposition.split('\n')) {
+    const [, kind, name = '', text = ''] = /^# (HELP|TYPE) (\S+) (.*)$/.exec(line) ?? [];
+    if (kind === 'HELP') {
+      family = { help: text, type: '', labels: new Set(), series: new Map() };
+      families.set(name, family);
+    } else if (kind === 'TYPE' && family !== null) {
+      family.type = text;
+    } else if (line !== '' && family !== null) {
+      const [, series = '', value = ''] = /^(.*) (\S+)$/.exec(line) ?? [];
+      family.series.set(series, Number(value));
+      for (const [, label = ''] of series.matchAll(/[{,]([a-z_]+)="/g)) family.labels.add(label);
+    }
+  }
+  return families;
+}
+
+async function scrape(metrics: Metrics): Promise<Map<string, Family>> {
+  return parse((await metrics.render()).body);
+}
+
+async function seriesOf(metrics: Metrics, family: string): Promise<Record<string, number>> {
+  return Object.fromEntries((await scrape(metrics)).get(`walcast_${family}`)?.series ?? []);
+}
+
+/** A clock moved by hand. */
+class HandClock implements Clock {
+  ms = 0;
+  nowMs = (): number => this.ms;
+  wallMs = (): number => 1_700_000_000_000 + this.ms;
+  setTimer = (): never => {
+    throw new Error('metrics start no timers');
+  };
+}
+
+describe('names', () => {
+  const published = parse(
+    readFileSync(new URL('../support/metrics-catalogue.prom', import.meta.url), 'utf8'),
+  );
+
+  test.each(CATALOGUE)(
+    '$name is the published family of that name',
+    ({ name, type, labels, help }) => {
+      const family = published.get(`walcast_${name}`);
+      expect(family?.type).toBe(type);
+      expect(family?.help).toBe(help);
+      const own = [...(family?.labels ?? [])].filter((label) => label !== 'le');
+      expect([...labels].toSorted()).toEqual(own.toSorted());
+    },
+  );
+
+  test('every family is rendered, with these labels and no others', async () => {
+    const metrics = open(() => sampleStatus());
+    metrics.observeRequest({ method: 'GET', route: '/metrics', statusCode: 200, seconds: 0.002 });
+    const families = await scrape(metrics);
+    const unknown = ['store_filesystem_free_bytes', 'store_filesystem_size_bytes'];
+    for (const { name, type, labels } of CATALOGUE) {
+      const family = families.get(`walcast_${name}`);
+      expect(family?.type, name).toBe(type);
+      if (unknown.includes(name)) continue;
+      const shown = [...(family?.labels ?? [])].filter((label) => label !== 'le');
+      expect(shown.toSorted(), name).toEqual([...labels].toSorted());
+    }
+    const ours = [...families.keys()].filter((name) => name.startsWith('walcast_'));
+    expect(ours).toHaveLength(CATALOGUE.length);
+  });
+
+  test('the process metrics that alerts use are there', async () => {
+    const families = await scrape(open(() => sampleStatus()));
+    for (const name of [
+      'nodejs_eventloop_lag_p99_seconds',
+      'process_resident_memory_bytes',
+      'process_open_fds',
+      'process_start_time_seconds',
+    ]) {
+      expect(families.has(name), name).toBe(true);
+    }
+  });
+
+  requires('promtool').it(
+    'promtool finds nothing to complain about in our own families',
+    async () => {
+      const { body } = await open(() => sampleStatus()).render();
+      const own = body
+        .split('\n\n')
+        .filter((block) => block.startsWith('# HELP walcast_'))
+        .join('\n');
+      const result = spawnSync('promtool', ['check', 'metrics'], {
+        input: `${own}\n`,
+        encoding: 'utf8',
+      });
+      expect([result.status, result.stdout, result.stderr]).toEqual([0, '', '']);
+    },
+  );
+});
+
+describe('values', () => {
+  test('the content type is the one Prometheus insists on', async () => {
+    const { contentType } = await open(() => sampleStatus()).render();
+    expect(contentType).toBe('text/plain; version=0.0.4; charset=utf-8');
+  });
+
+  test('positions, lags and states are those of the status', async () => {
+    const families = await scrape(open(() => sampleStatus()));
+    const value = (series: string): number | undefined =>
+      families.get(series.split('{')[0] ?? '')?.series.get(series);
+    expect(value('walcast_upstream_server_lsn_bytes{upstream="default"}')).toBe(0x3000100);
+    expect(value('walcast_upstream_lag_bytes{upstream="default"}')).toBe(256);
+    expect(value('walcast_upstream_state{upstream="default",state="streaming"}')).toBe(1);
+    expect(value('walcast_upstream_state{upstream="default",state="catchup"}')).toBe(0);
+    expect(value('walcast_standby_lag_bytes{standby="standby_a",stage="replay"}')).toBe(4352);
+    expect(value('walcast_standby_lag_seconds{standby="standby_a",stage="replay"}')).toBe(1.5);
+    expect(value('walcast_standby_state{standby="standby_a",state="streaming"}')).toBe(1);
+    expect(value('walcast_standby_last_reply_timestamp_seconds{standby="standby_a"}')).toBe(
+      1_700_000_100.001,
+    );
+    expect(value('walcast_slot_retained_bytes{slot="slot_a"}')).toBe(0x2000060);
+    expect(value('walcast_slot_wal_status{slot="slot_a",status="reserved"}')).toBe(1);
+    expect(value('walcast_client_commands_total{command="IDENTIFY_SYSTEM"}')).toBe(4);
+    expect(value('walcast_client_commands_total{command="other"}')).toBe(2);
+  });
+
+  test('a histogram counted elsewhere is rendered cumulatively', async () => {
+    expect(
+      await seriesOf(
+        open(() => sampleStatus()),
+        'store_flush_duration_seconds',
+      ),
+    ).toEqual({
+      'walcast_store_flush_duration_seconds_bucket{le="0.001",upstream="default"}': 3,
+      'walcast_store_flush_duration_seconds_bucket{le="0.01",upstream="default"}': 5,
+      'walcast_store_flush_duration_seconds_bucket{le="+Inf",upstream="default"}': 6,
+      'walcast_store_flush_duration_seconds_sum{upstream="default"}': 0.75,
+      'walcast_store_flush_duration_seconds_count{upstream="default"}': 6,
+    });
+  });
+
+  test('what is not known is left out', async () => {
+    const families = await scrape(open(unknownStatus));
+    for (const name of [
+      'upstream_timeline',
+      'upstream_last_message_timestamp_seconds',
+      'upstream_server_lsn_bytes',
+      'upstream_received_lsn_bytes',
+      'upstream_acknowledged_lsn_bytes',
+      'upstream_lag_bytes',
+      'store_oldest_lsn_bytes',
+      'store_filesystem_free_bytes',
+      'standby_lag_bytes',
+    ]) {
+      expect([...(families.get(`walcast_${name}`)?.series ?? [])], name).toEqual([]);
+    }
+  });
+
+  test('counters whose labels are known beforehand start at zero', async () => {
+    const families = await scrape(open(unknownStatus));
+    const rejected = families.get('walcast_client_connections_rejected_total');
+    expect(rejected?.series.get('walcast_client_connections_rejected_total{reason="limit"}')).toBe(
+      0,
+    );
+    const commands = families.get('walcast_client_commands_total');
+    expect(commands?.series.get('walcast_client_commands_total{command="START_REPLICATION"}')).toBe(
+      0,
+    );
+    const errors = families.get('walcast_store_errors_total');
+    expect(errors?.series.get('walcast_store_errors_total{operation="fsync"}')).toBe(0);
+  });
+
+  test('the file system of the store is measured, and left out while there is none', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'walcast-metrics-'));
+    const source = { status: () => sampleStatus() };
+    const here = openMetrics({ source, clock: systemClock, storageDirectory: directory });
+    const gone = openMetrics({
+      source,
+      clock: systemClock,
+      storageDirectory: join(directory, 'none'),
+    });
+    const { walcast_store_filesystem_size_bytes: size = 0, ...others } = await seriesOf(
+      here,
+      'store_filesystem_size_bytes',
+    );
+    expect(size).toBeGreaterThan(1024 * 1024);
+    expect(others).toEqual({});
+    expect(await seriesOf(gone, 'store_filesystem_size_bytes')).toEqual({});
+    rmSync(directory, { recursive: true });
+  });
+
+  test('requests are counted by template and class', async () => {
+    const metrics = open(() => sampleStatus());
+    metrics.observeRequest({ method: 'GET', route: '/metrics', statusCode: 204, seconds: 0.002 });
+    metrics.observeRequest({ method: 'PROPFIND', route: 'none', statusCode: 404, seconds: 0.002 });
+    const series = await seriesOf(metrics, 'http_request_duration_seconds');
+    expect(
+      series[
+        'walcast_http_request_duration_seconds_count{method="GET",route="/metrics",status_class="2xx"}'
+      ],
+    ).toBe(1);
+    expect(
+      series[
+        'walcast_http_request_duration_seconds_count{method="other",route="none",status_class="4xx"}'
+      ],
+    ).toBe(1);
+  });
+
+  test('scrapes that overlap ask for the status once', async () => {
+    let asked = 0;
+    const metrics = open(() => {
+      asked++;
+      return sampleStatus();
+    });
+    await Promise.all(Array.from({ length: 100 }, () => metrics.render()));
+    expect(asked).toBe(1);
+    await metrics.render();
+    expect(asked).toBe(2);
+  });
+
+  test('a failing scrape does not break the next one', async () => {
+    let isBroken = true;
+    const metrics = open(() => {
+      if (isBroken) throw new Error('broken');
+      return sampleStatus();
+    });
+    await expect(metrics.render()).rejects.toThrow('broken');
+    isBroken = false;
+    expect((await metrics.render()).body).toContain('walcast_ready 1');
+  });
+});
+
+describe('standbys', () => {
+  const crowd = (count: number, prefix = 's'): RelayStatus['standbys'] =>
+    Array.from({ length: count }, (_, index) =>
+      sampleStandby({ pid: index + 1, applicationName: `${prefix}${index}`, slotName: null }),
+    );
+
+  test('names beyond the cap are folded into one, and counted', async () => {
+    const metrics = open(() => sampleStatus({ standbys: crowd(250), slots: [] }));
+    const families = await scrape(metrics);
+    expect(families.get('walcast_standby_sent_lsn_bytes')?.series.size).toBe(201);
+    expect(families.get('walcast_standby_info')?.series.size).toBe(200);
+    expect(await seriesOf(metrics, 'standby_series_overflow')).toEqual({
+      walcast_standby_series_overflow: 50,
+    });
+    const sent = await seriesOf(metrics, 'standby_sent_bytes_total');
+    expect(sent['walcast_standby_sent_bytes_total{standby="_other"}']).toBe(50 * 5000);
+    expect(await seriesOf(metrics, 'standby_connections')).toMatchObject({
+      'walcast_standby_connections{state="streaming"}': 250,
+    });
+  });
+
+  test('a name that left gives its place back after a while', async () => {
+    const clock = new HandClock();
+    let standbys = crowd(200);
+    const metrics = open(() => sampleStatus({ standbys, slots: [] }), clock);
+    await metrics.render();
+    standbys = crowd(1, 'late');
+    expect(await seriesOf(metrics, 'standby_series_overflow')).toEqual({
+      walcast_standby_series_overflow: 1,
+    });
+    clock.ms += 16 * 60_000;
+    await metrics.render();
+    expect(await seriesOf(metrics, 'standby_series_overflow')).toEqual({
+      walcast_standby_series_overflow: 0,
+    });
+    const sent = await seriesOf(metrics, 'standby_sent_bytes_total');
+    expect(Object.keys(sent)).toEqual([
+      'walcast_standby_sent_bytes_total{standby="_other"}',
+      'walcast_standby_sent_bytes_total{standby="late0"}',
+    ]);
+  });
+
+  test('a name made to break the format is shown harmless', async () => {
+    const names = ['a"b\\c\nd', '\u0000\u{1F600}', 'x'.repeat(300), '', '_other'];
+    const standbys = names.map((applicationName, index) =>
+      sampleStandby({ pid: index + 1, applicationName, slotName: null }),
+    );
+    const { body } = await open(() => sampleStatus({ standbys, slots: [] })).render();
+    const lines = body
+      .split('\n')
+      .filter((line) => line.startsWith('walcast_standby_sent_lsn_bytes'));
+    expect(lines.map((line) => /standby="(.*)"/.exec(line)?.[1])).toEqual([
+      'a\\"b\\\\c?d',
+      '???',
+      'x'.repeat(63),
+      '_unnamed',
+      '_other_',
+    ]);
+  });
+
+  test('two sessions of one name are shown as the one that is further behind, once', async () => {
+    const ahead = sampleStandby({ pid: 1 });
+    const behind = sampleStandby({
+      pid: 2,
+      applyLsn: toLsn(0x2000000n),
+      applyLagSeconds: 9,
+      sentBytes: 1,
+    });
+    const metrics = open(() => sampleStatus({ standbys: [ahead, behind] }));
+    const { body } = await metrics.render();
+    expect(body).toContain(`walcast_standby_replay_lsn_bytes{standby="standby_a"} ${0x2000000}\n`);
+    expect(body).toContain('walcast_standby_lag_seconds{standby="standby_a",stage="replay"} 9\n');
+    expect(body).toContain('walcast_standby_sent_bytes_total{standby="standby_a"} 5001\n');
+  });
+
+  test('a counter never goes back when the session behind it ends or starts anew', async () => {
+    const total = 'walcast_standby_sent_bytes_total{standby="standby_a"}';
+    let standbys = [
+      sampleStandby({ pid: 1, sentBytes: 100 }),
+      sampleStandby({ pid: 2, sentBytes: 1000 }),
+    ];
+    const metrics = open(() => sampleStatus({ standbys }));
+    const read = async (): Promise<number | undefined> =>
+      (await seriesOf(metrics, 'standby_sent_bytes_total'))[total];
+    expect(await read()).toBe(1100);
+    standbys = [sampleStandby({ pid: 1, sentBytes: 150 })];
+    expect(await read()).toBe(1150);
+    standbys = [sampleStandby({ pid: 3, sentBytes: 7 })];
+    expect(await read()).toBe(1157);
+    standbys = [];
+    expect(await read()).toBe(1157);
+  });
+
+  test('a standby that owns a slot and is away is shown as disconnected, under its last name', async () => {
+    let isConnected = true;
+    const metrics = open(() => {
+      const { slots } = sampleStatus();
+      return sampleStatus({
+        standbys: isConnected ? [sampleStandby()] : [],
+        slots: slots.map((slot) => ({ ...slot, activePid: isConnected ? 42 : null })),
+      });
+    });
+    const state = 'walcast_standby_state{standby="standby_a",state="disconnected"}';
+    expect((await seriesOf(metrics, 'standby_state'))[state]).toBe(0);
+    isConnected = false;
+    const states = await seriesOf(metrics, 'standby_state');
+    expect(states[state]).toBe(1);
+    expect(Object.values(states).reduce((sum, value) => sum + value, 0)).toBe(1);
+  });
+
+  test('a slot that was never used since the start stands for a standby of its name', async () => {
+    const [slot] = sampleStatus().slots;
+    const metrics = open(() =>
+      sampleStatus({ standbys: [], slots: [{ ...slot!, name: 'lost', activePid: null }] }),
+    );
+    expect(await seriesOf(metrics, 'standby_state')).toMatchObject({
+      'walcast_standby_state{standby="lost",state="disconnected"}': 1,
+    });
+  });
+});
