@@ -1,0 +1,142 @@
+// How do bytes and names get onto the disk for good? Whole writes (a short write is no error to Node.js), fsync of the
+// file, rename, fsync of the directory: in that order, and none of it retried. An error of fsync is never retried,
+// because the kernel drops the dirty pages with it and the next call succeeds.
+import { closeSync, fsyncSync, openSync, writevSync } from 'node:fs';
+import { mkdir, open, rename, unlink } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { OperationalError, systemErrorCode } from './errors.ts';
+
+/** Mode of every file we make: the owner alone. */
+export const PRIVATE_FILE_MODE = 0o600;
+
+/** Mode of every directory we make. */
+export const PRIVATE_DIRECTORY_MODE = 0o700;
+
+/** Buffers per system call; the kernel takes 1024 (IOV_MAX). */
+const VECTOR_BUFFERS_MAX = 512;
+
+/** True for the errors that mean "no room now": they may go away by themselves, when they come from a write. */
+export function isOutOfSpace(error: unknown): boolean {
+  const code = systemErrorCode(error);
+  return code === 'ENOSPC' || code === 'EDQUOT';
+}
+
+/**
+ * Writes all of `chunks` one behind the other from byte `position` of the file on, however often the kernel takes less.
+ * Blocks. Throws the system's error; what was written before it stays written.
+ */
+export function writeFullySync(fd: number, chunks: readonly Uint8Array[], position: number): void {
+  let rest = chunks.filter((chunk) => chunk.length > 0);
+  let at = position;
+  while (rest.length > 0) {
+    const written = writevSync(fd, rest.slice(0, VECTOR_BUFFERS_MAX), at);
+    if (written <= 0) throw noProgress(at);
+    at += written;
+    rest = withoutFirst(rest, written);
+  }
+}
+
+/** The same through the thread pool, for one chunk. */
+export async function writeFully(
+  handle: FileHandle,
+  bytes: Uint8Array,
+  position: number,
+): Promise<void> {
+  let done = 0;
+  while (done < bytes.length) {
+    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
+    if (bytesWritten <= 0) throw noProgress(position + done);
+    done += bytesWritten;
+  }
+}
+
+/** Reads up to `bytes.length` bytes from `position` on into `bytes`; less only at the end of the file. Returns the count. */
+export async function readFully(
+  handle: FileHandle,
+  bytes: Uint8Array,
+  position: number,
+): Promise<number> {
+  let done = 0;
+  while (done < bytes.length) {
+    const { bytesRead } = await handle.read(bytes, done, bytes.length - done, position + done);
+    if (bytesRead === 0) break;
+    done += bytesRead;
+  }
+  return done;
+}
+
+/** Makes the names in `directory` durable: files created, renamed or removed there. Blocks. */
+export function syncDirectorySync(directory: string): void {
+  const fd = openSync(directory, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** The same through the thread pool. */
+export async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Makes `directory` unless it is there, with its name durable. Returns true when it was made. Its parent must exist.
+ */
+export async function createDirectory(directory: string): Promise<boolean> {
+  try {
+    await mkdir(directory, { mode: PRIVATE_DIRECTORY_MODE });
+  } catch (error) {
+    if (systemErrorCode(error) === 'EEXIST') return false;
+    throw error;
+  }
+  await syncDirectory(dirname(directory));
+  return true;
+}
+
+/**
+ * Puts `bytes` in the place of `path` in one step: after a crash the file is the old one or the new one, whole. Durable
+ * when it resolves. Uses `path.tmp`; two replacements of one path must not overlap.
+ */
+export async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.tmp`;
+  await writeNewFile(temporary, bytes);
+  await rename(temporary, path);
+  await syncDirectory(dirname(path));
+}
+
+/** Writes `path` anew and fsyncs it; its name is not durable yet. A half-written file is removed when that fails. */
+export async function writeNewFile(path: string, bytes: Uint8Array): Promise<void> {
+  const handle = await open(path, 'w', PRIVATE_FILE_MODE);
+  try {
+    await writeFully(handle, bytes, 0);
+    await handle.sync();
+  } catch (error) {
+    await unlink(path).catch(() => {});
+    throw error;
+  } finally {
+    await handle.close();
+  }
+}
+
+function withoutFirst(chunks: readonly Uint8Array[], byteCount: number): Uint8Array[] {
+  let skipped = 0;
+  let left = byteCount;
+  while (skipped < chunks.length && left >= (chunks[skipped]?.length ?? 0)) {
+    left -= chunks[skipped]?.length ?? 0;
+    skipped++;
+  }
+  const rest = chunks.slice(skipped);
+  if (left > 0 && rest[0] !== undefined) rest[0] = rest[0].subarray(left);
+  return rest;
+}
+
+function noProgress(position: number): OperationalError {
+  return new OperationalError('SHORT_WRITE', `the kernel took no byte at offset ${position}`);
+}
