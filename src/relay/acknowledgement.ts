@@ -1,0 +1,78 @@
+// What is reported upstream, from moment to moment: joins the store's own ends and the standbys' claims to the pure
+// rules of syncrep, and remembers when a withheld acknowledgement is due.
+import type { Clock, Timer } from '../base/clock.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import type { TimelineId } from '../pg/timeline.ts';
+import { positionsWithoutPolicy, ReportedPositions } from '../syncrep/reported-positions.ts';
+import type { ReportedPositions as StatusPositions } from '../status/status.ts';
+import type { PositionSource } from '../walreceiver/ports.ts';
+
+/** The store's part. */
+export interface OwnPositions {
+  positions(): { readonly writtenLsn: Lsn; readonly flushedLsn: Lsn };
+  /** True when the record that ends at F is a CHECKPOINT_SHUTDOWN. */
+  lastRecordIsShutdownCheckpoint(): boolean;
+  /** P: kept lazily, restored at the next start. */
+  noteReportedFlush(lsn: Lsn): void;
+}
+
+/** Where it all comes from. */
+export interface AcknowledgementParts {
+  readonly clock: Clock;
+  /** What each streaming standby has confirmed: its flush position, or its write position when it reports no flush. */
+  readonly confirmedLsns: () => readonly Lsn[];
+  /** Something may be reported now that may not have been before. */
+  readonly onMoved: () => void;
+}
+
+/** The positions of one relay. */
+export class Acknowledgement implements PositionSource {
+  readonly #parts: AcknowledgementParts;
+  readonly #rules: ReportedPositions = new ReportedPositions();
+  readonly #store: OwnPositions;
+  #due: Timer | null = null;
+
+  constructor(store: OwnPositions, parts: AcknowledgementParts) {
+    this.#store = store;
+    this.#parts = parts;
+  }
+
+  /** A START_REPLICATION on `timeline` is about to be sent; `promisedLsn` is P as it was stored. */
+  startStream(timeline: TimelineId, promisedLsn: Lsn): void {
+    this.#cancel();
+    this.#rules.startStream(timeline, promisedLsn);
+  }
+
+  positions(): StatusPositions {
+    const { clock, confirmedLsns } = this.#parts;
+    const own = this.#store.positions();
+    const nowMs = clock.nowMs();
+    const { positions, againAtMs } = this.#rules.next(
+      positionsWithoutPolicy(own),
+      {
+        flushedLsn: own.flushedLsn,
+        shutdownCheckpointEndLsn: this.#store.lastRecordIsShutdownCheckpoint()
+          ? own.flushedLsn
+          : null,
+        standbyLsns: confirmedLsns(),
+      },
+      nowMs,
+    );
+    this.#cancel();
+    if (againAtMs !== null) {
+      this.#due = clock.setTimer(againAtMs - nowMs, () => this.#parts.onMoved());
+    }
+    this.#store.noteReportedFlush(positions.flushLsn);
+    return positions;
+  }
+
+  /** No timer is left behind. */
+  close(): void {
+    this.#cancel();
+  }
+
+  #cancel(): void {
+    this.#due?.cancel();
+    this.#due = null;
+  }
+}
