@@ -32,8 +32,6 @@ export interface VersionFacts {
   readonly hasUploadManifest: boolean;
   /** CREATE_REPLICATION_SLOT and BASE_BACKUP take options in parentheses. */
   readonly hasParenthesizedOptions: boolean;
-  /** `""` inside a quoted identifier stands for one quote. */
-  readonly hasQuoteEscapeInIdentifiers: boolean;
   /** `\v` counts as white space in the replication grammar. */
   readonly hasVerticalTabAsSpace: boolean;
   /** Highest protocol minor the server speaks: 0 for 3.0, 2 for 3.2. */
@@ -64,7 +62,6 @@ const V13: VersionFacts = {
   hasAlterReplicationSlot: false,
   hasUploadManifest: false,
   hasParenthesizedOptions: false,
-  hasQuoteEscapeInIdentifiers: false,
   hasVerticalTabAsSpace: false,
   protocolMinorMax: 0,
   refusesInvalidatedPhysicalSlot: false,
@@ -78,7 +75,6 @@ const V14: VersionFacts = {
   major: 14,
   walPageMagic: 0xd10d,
   historyContentTypeOid: 25,
-  hasQuoteEscapeInIdentifiers: true,
   saysEncryptionInHbaErrors: true,
 };
 

@@ -28,7 +28,7 @@ export interface TimelineHistory {
 }
 
 /** A history file above this size is refused: PostgreSQL's are one short line per switch. */
-export const HISTORY_FILE_BYTES_MAX = 1 << 20;
+export const HISTORY_FILE_BYTES_MAX: number = 1 << 20;
 
 /** `%08X.history` (TLHistoryFileName). */
 export function historyFileName(timeline: TimelineId): string {
