@@ -4,8 +4,9 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import {
-  chown,
   chmod,
+  chown,
+  lstat,
   mkdir,
   mkdtemp,
   readFile,
@@ -33,7 +34,7 @@ trap '' INT TERM HUP
 dir="$1"
 if [ "$2" = watch ] && read -r line; then exit 0; fi
 works_inside() {
-  case "$(readlink "/proc/$1/cwd" 2>/dev/null)" in "$dir"/*) return 0;; esac
+  case "$(readlink "/proc/$1/cwd" 2>/dev/null)" in "$dir"|"$dir"/*) return 0;; esac
   [ ! -d /proc/self ] && ps -o command= -p "$1" 2>/dev/null | grep -q "$dir"
 }
 inside() {
@@ -49,6 +50,7 @@ inside() {
 for file in "$dir"/*/data/postmaster.pid; do
   [ -f "$file" ] && read -r pid < "$file" && works_inside "$pid" && kill -QUIT "$pid"
 done
+for pid in $(inside); do kill -TERM "$pid"; done
 for second in 1 2 3 4 5; do
   [ -z "$(inside)" ] && break
   sleep 1
@@ -70,7 +72,7 @@ export class Workspace implements AsyncDisposable {
   constructor(directory: string, user: ServerUser | null) {
     this.directory = directory;
     this.user = user;
-    this.#watcher = spawnReaper(directory, user);
+    this.#watcher = spawnReaper(directory);
   }
 
   /** Registers what has to end before the directory can go; called in reverse order, once. */
@@ -138,17 +140,26 @@ export async function openWorkspace(user: ServerUser | null): Promise<Workspace>
   return new Workspace(directory, user);
 }
 
-/**
- * Ends and removes the workspaces whose process is gone. It acts with the rights of `user` only, so it cannot touch
- * anybody else's.
- */
+/** Ends and removes the workspaces of ourselves and of `user` whose process is gone. */
 export async function removeStaleWorkspaces(base: string, user: ServerUser | null): Promise<void> {
   for (const name of await readdir(base)) {
     if (!name.startsWith(PREFIX)) continue;
     const directory = join(base, name);
-    if (!(await isOrphan(directory))) continue;
-    await runCommand('sh', ['-c', REAPER_SCRIPT, 'reaper', directory, 'now'], { user, cwd: '/' });
+    const isOurs = await belongsTo(directory, [process.getuid?.(), user?.uid]);
+    if (!isOurs || !(await isOrphan(directory))) continue;
+    await runCommand('sh', ['-c', REAPER_SCRIPT, 'reaper', directory, 'now'], {
+      user: null,
+      cwd: '/',
+    });
   }
+}
+
+async function belongsTo(
+  directory: string,
+  owners: readonly (number | undefined)[],
+): Promise<boolean> {
+  const entry = await lstat(directory).catch(() => null);
+  return entry !== null && entry.isDirectory() && owners.includes(entry.uid);
 }
 
 async function isOrphan(directory: string): Promise<boolean> {
@@ -168,9 +179,8 @@ export function isProcessAlive(pid: number): boolean {
   }
 }
 
-function spawnReaper(directory: string, user: ServerUser | null): ChildProcess {
+function spawnReaper(directory: string): ChildProcess {
   const watcher = spawn('sh', ['-c', REAPER_SCRIPT, 'reaper', directory, 'watch'], {
-    ...(user === null ? {} : { uid: user.uid, gid: user.gid }),
     cwd: '/',
     env: serverEnvironment('/'),
     stdio: ['pipe', 'ignore', 'ignore'],

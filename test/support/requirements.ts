@@ -1,0 +1,96 @@
+// What a test needs from the machine, and what happens when it is not there: the test is skipped and says why; with
+// WALCAST_TEST_REQUIRE=all it fails instead, so that a complete machine cannot quietly test less.
+import { accessSync, constants } from 'node:fs';
+import { createRequire } from 'node:module';
+import { delimiter, join } from 'node:path';
+import { describe, it } from 'vitest';
+
+/** Majors that the suites run against: WALCAST_TEST_MAJORS, comma separated; default oldest, middle and newest. */
+export const TEST_MAJORS: readonly number[] = parseMajors(
+  process.env['WALCAST_TEST_MAJORS'] ?? '13,15,18',
+);
+
+/** True when something absent is a failure. */
+export const MUST_HAVE_ALL: boolean = process.env['WALCAST_TEST_REQUIRE'] === 'all';
+
+/** Folders of Debian's clients, newest first; their wrappers in /usr/bin choose another version than we mean. */
+const CLIENT_DIRECTORIES = [18, 17, 16, 15, 14, 13].map(
+  (major) => `/usr/lib/postgresql/${major}/bin`,
+);
+
+/** Path of a program; null when it is absent. PostgreSQL's own clients are found where Debian puts them, too. */
+export function findProgram(name: string): string | null {
+  const fromPath = (process.env['PATH'] ?? '').split(delimiter).filter((path) => path !== '');
+  for (const directory of [...CLIENT_DIRECTORIES, ...fromPath]) {
+    const path = join(directory, name);
+    try {
+      accessSync(path, constants.X_OK);
+      return path;
+    } catch {
+      // Not here.
+    }
+  }
+  return null;
+}
+
+/** Why a need is not met: `null` when it is. A need is a program's name, or `postgres-<major>`. */
+export function missing(need: string): string | null {
+  const major = /^postgres-(\d+)$/.exec(need)?.[1];
+  if (major !== undefined) {
+    return hasServer(Number(major)) ? null : `PostgreSQL ${major} is not installed (run npm ci)`;
+  }
+  return findProgram(need) === null ? `${need} is not installed` : null;
+}
+
+/**
+ * `describe` and `it` for tests that need something: `requires('pg_basebackup').it('…', …)`. When a need is not met the
+ * reason is printed and the tests are skipped, or fail where everything must be there.
+ */
+export function requires(...needs: readonly string[]): {
+  readonly describe: typeof describe | typeof describe.skip;
+  readonly it: typeof it | typeof it.skip;
+} {
+  const reasons = needs.map(missing).filter((reason) => reason !== null);
+  if (reasons.length === 0) return { describe, it };
+  const reason = reasons.join('; ');
+  if (MUST_HAVE_ALL) throw new Error(`WALCAST_TEST_REQUIRE=all, but ${reason}`);
+  process.stderr.write(`skipped: ${reason}\n`);
+  return { describe: describe.skip, it: it.skip };
+}
+
+/** The majors of {@link TEST_MAJORS} whose server is installed; the others are reported like any unmet need. */
+export function installedMajors(): number[] {
+  return TEST_MAJORS.filter((major) => {
+    const reason = missing(`postgres-${major}`);
+    if (reason === null) return true;
+    if (MUST_HAVE_ALL) throw new Error(`WALCAST_TEST_REQUIRE=all, but ${reason}`);
+    process.stderr.write(`skipped for PostgreSQL ${major}: ${reason}\n`);
+    return false;
+  });
+}
+
+function hasServer(major: number): boolean {
+  try {
+    createRequire(import.meta.url).resolve(`pg${major}-${process.platform}-${process.arch}`);
+    return true;
+  } catch {
+    return findProgramIn(`/usr/lib/postgresql/${major}/bin`, 'postgres');
+  }
+}
+
+function findProgramIn(directory: string, name: string): boolean {
+  try {
+    accessSync(join(directory, name), constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function parseMajors(text: string): number[] {
+  const majors = text.split(',').map((part) => Number(part.trim()));
+  const wrong = majors.find((major) => !Number.isInteger(major) || major < 13);
+  if (wrong !== undefined)
+    throw new Error(`WALCAST_TEST_MAJORS=${text}: a list like 13,15,18 is expected`);
+  return majors;
+}
