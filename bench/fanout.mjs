@@ -1,0 +1,312 @@
+// What a gigabyte delivered costs: walcast and the primary's own walsenders side by side, in the same run, over the same
+// WAL. Each side has as many receivers; walcast's figure includes receiving, checking and storing the WAL.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
+import { HelperProcess } from './child.mjs';
+import {
+  cpuSeconds,
+  cpuSecondsByThread,
+  cpuSecondsOfAll,
+  ioOfThread,
+  peakRssBytes,
+} from './process-cpu.mjs';
+import { medianRow, round } from './report.mjs';
+import { parseLsn } from './wal-stream.mjs';
+import { BENCH_TABLE, flushAll, makeWal } from './workloads.mjs';
+
+const IDLE_SECONDS = 2;
+
+/** @typedef {'message' | 'insert' | 'catchup'} Workload */
+/** @typedef {import('../src/demo/postgres-server.ts').PostgresCluster} PostgresCluster */
+/** @typedef {import('../src/demo/postgres-workspace.ts').Workspace} Workspace */
+/** @typedef {import('../src/demo/walcast-process.ts').WalcastProcess} WalcastProcess */
+
+/**
+ * @typedef {object} FanoutOptions
+ * @property {readonly number[]} receivers
+ * @property {readonly Workload[]} workloads
+ * @property {number} gigabytes
+ * @property {number} megabytesPerSecond 0: as fast as the primary makes WAL
+ * @property {number} runs
+ * @property {number} postgres
+ * @property {string} nodeOptions
+ * @property {string} dist folder with the compiled walcast
+ * @property {(text: string) => void} progress
+ */
+
+/**
+ * @typedef {object} Bench
+ * @property {FanoutOptions} options
+ * @property {Workspace} workspace
+ * @property {PostgresCluster} primary
+ * @property {import('./workloads.mjs').Session} session
+ * @property {typeof import('../src/demo/walcast-process.ts')} harness
+ */
+
+/** @param {FanoutOptions} options */
+export async function benchFanout(options) {
+  const load = (/** @type {string} */ name) =>
+    import(pathToFileURL(`${options.dist}/demo/${name}.js`).href);
+  const { openWorkspace } = await load('postgres-workspace');
+  const { serverUser } = await load('postgres-user');
+  const { createPrimary } = await load('postgres-cluster');
+  const harness = await load('walcast-process');
+  /** @type {Workspace} */
+  const workspace = await openWorkspace(await serverUser());
+  const interrupted = whenInterrupted(workspace);
+  try {
+    /** @type {PostgresCluster} */
+    const primary = await createPrimary(workspace, {
+      name: 'primary',
+      major: options.postgres,
+      settings: primarySettings(options),
+    });
+    await primary.start();
+    const session = await primary.session();
+    await session.query(BENCH_TABLE);
+    const version = await session.value('SHOW server_version');
+    const rows = await measureAll({ options, workspace, primary, session, harness });
+    session.close();
+    return {
+      facts: { postgres: version },
+      sections: [{ title: TITLE, rows }],
+    };
+  } finally {
+    await workspace.close();
+    interrupted.cancel();
+  }
+}
+
+const TITLE =
+  'CPU seconds per GB delivered (walcast: whole process; walsenders: those of the direct receivers), same run, same WAL';
+
+/** @param {FanoutOptions} options */
+function primarySettings({ gigabytes, receivers }) {
+  return {
+    shared_buffers: '256MB',
+    wal_buffers: '16MB',
+    max_wal_size: '64GB',
+    checkpoint_timeout: '1h',
+    // Both sides read from the same place in a catch-up; nothing may be removed meanwhile.
+    wal_keep_size: `${Math.ceil(gigabytes * 1200) + 512}MB`,
+    max_wal_senders: String(Math.max(...receivers) + 10),
+    autovacuum: 'off',
+  };
+}
+
+/** @param {Bench} bench */
+async function measureAll(bench) {
+  const { options } = bench;
+  const rows = [];
+  for (const workload of options.workloads) {
+    for (const receivers of options.receivers) {
+      const results = [];
+      for (let run = 0; run < options.runs; run += 1) {
+        options.progress(`${workload}, ${receivers} receivers, run ${run + 1} of ${options.runs}`);
+        results.push(await measure(bench, workload, receivers));
+        await bench.session.query('TRUNCATE bench; CHECKPOINT');
+      }
+      rows.push(medianRow(results, 3));
+    }
+  }
+  return rows;
+}
+
+/** @param {Bench} bench @param {Workload} workload @param {number} receivers */
+async function measure(bench, workload, receivers) {
+  const { options, primary, session } = bench;
+  const relay = await startWalcast(bench);
+  const direct = new HelperProcess('./receiver.mjs');
+  const behind = new HelperProcess('./receiver.mjs');
+  const amount = {
+    bytes: options.gigabytes * 1e9,
+    bytesPerSecond: options.megabytesPerSecond * 1e6,
+  };
+  try {
+    const startLsn = await session.value('SELECT pg_current_wal_flush_lsn()');
+    if (workload === 'catchup') {
+      const endLsn = await makeWal(session, { kind: 'message', ...amount });
+      await relay.waitFor(endLsn);
+    }
+    const connect = async () => {
+      const common = { count: receivers, user: 'postgres', startLsn, timeline: 1 };
+      await Promise.all([
+        direct.ask('connect', { ...common, port: primary.port, name: 'bench_direct' }),
+        behind.ask('connect', { ...common, port: relay.port, name: 'bench_walcast' }),
+      ]);
+    };
+    const isLive = workload !== 'catchup';
+    if (isLive) await connect();
+    const idle = await idleCpu(relay.process.pid);
+    const before = await snapshot(bench, relay, isLive);
+    const startedMs = performance.now();
+    if (!isLive) await connect();
+    const endLsn = isLive
+      ? await makeWal(session, { kind: workload, ...amount })
+      : await flushAll(session);
+    const madeMs = performance.now();
+    const [walsenders, walcast] = await Promise.all([
+      direct.ask('waitFor', endLsn).then(async () => ({
+        ms: performance.now() - startedMs,
+        cpu: (await walsenderSeconds(session, 'bench_direct%')) - before.walsenders,
+        ...(await direct.ask('counts')),
+      })),
+      behind.ask('waitFor', endLsn).then(async () => ({
+        ms: performance.now() - startedMs,
+        ...(await walcastCosts(relay.process.pid, before)),
+        ...(await behind.ask('counts')),
+      })),
+    ]);
+    const upstream = (await walsenderSeconds(session, 'walcast')) - before.upstream;
+    const walBytes = endLsn - parseLsn(startLsn);
+    return describe({
+      workload,
+      receivers,
+      walBytes,
+      madeMs: madeMs - startedMs,
+      idle,
+      walsenders,
+      walcast,
+      upstream,
+    });
+  } finally {
+    await Promise.all([direct.close(), behind.close()]);
+    await relay.process.stop();
+  }
+}
+
+/** @param {any} result */
+function describe({ workload, receivers, walBytes, madeMs, idle, walsenders, walcast, upstream }) {
+  const gigabytes = (walBytes * receivers) / 1e9;
+  const walcastCpu = walcast.cpu - (idle * walcast.ms) / 1000;
+  return {
+    workload,
+    receivers,
+    wal_gb: round(walBytes / 1e9, 3),
+    walcast: round(walcastCpu / gigabytes, 3),
+    walsenders: round(walsenders.cpu / gigabytes, 3),
+    ratio: round(walcastCpu / walsenders.cpu, 2),
+    wc_main: round(walcast.main / gigabytes, 3),
+    wc_threads: round((walcast.cpu - walcast.main) / gigabytes, 3),
+    up_walsender: round(upstream / (walBytes / 1e9), 3),
+    make_mb_s: round(walBytes / 1e3 / madeMs, 0),
+    wc_mb_s: round(walBytes / 1e3 / walcast.ms, 0),
+    ws_mb_s: round(walBytes / 1e3 / walsenders.ms, 0),
+    wc_kib_msg: round(walcast.walBytes / walcast.messages / 1024, 1),
+    ws_kib_msg: round(walsenders.walBytes / walsenders.messages / 1024, 1),
+    wc_kib_call:
+      walcast.writeCalls === 0 ? null : round(walcast.written / walcast.writeCalls / 1024, 1),
+    wc_kib_read: walcast.readCalls === 0 ? null : round(walcast.read / walcast.readCalls / 1024, 1),
+    wc_rss_mib: round(walcast.rss / 2 ** 20, 0),
+  };
+}
+
+/** CPU seconds per second of a walcast that has nothing to do. @param {number} pid */
+async function idleCpu(pid) {
+  const before = cpuSeconds(pid).total;
+  await sleep(IDLE_SECONDS * 1000);
+  return (cpuSeconds(pid).total - before) / IDLE_SECONDS;
+}
+
+/** @param {Bench} bench @param {{ process: WalcastProcess }} relay @param {boolean} isLive */
+async function snapshot({ session }, relay, isLive) {
+  const { pid } = relay.process;
+  return {
+    walsenders: isLive ? await walsenderSeconds(session, 'bench_direct%') : 0,
+    upstream: await walsenderSeconds(session, 'walcast'),
+    cpu: cpuSeconds(pid).total,
+    main: cpuSecondsByThread(pid).get(pid)?.seconds ?? 0,
+    io: ioOfThread(pid, pid),
+  };
+}
+
+/** @param {number} pid @param {Awaited<ReturnType<typeof snapshot>>} before */
+async function walcastCosts(pid, before) {
+  const io = ioOfThread(pid, pid);
+  return {
+    cpu: cpuSeconds(pid).total - before.cpu,
+    main: (cpuSecondsByThread(pid).get(pid)?.seconds ?? 0) - before.main,
+    written: io.written - before.io.written,
+    writeCalls: io.writeCalls - before.io.writeCalls,
+    read: io.read - before.io.read,
+    readCalls: io.readCalls - before.io.readCalls,
+    rss: peakRssBytes(pid),
+  };
+}
+
+/** @param {import('./workloads.mjs').Session} session @param {string} namePattern */
+async function walsenderSeconds(session, namePattern) {
+  const sql = `SELECT pid FROM pg_stat_replication WHERE application_name LIKE '${namePattern}'`;
+  const rows = await session.query(sql);
+  return cpuSecondsOfAll(rows.map(([pid]) => Number(pid)));
+}
+
+/** @param {Bench} bench */
+async function startWalcast({ workspace, primary, harness, options }) {
+  const name = `walcast-${Date.now().toString(36)}`;
+  const process = await harness.spawnWalcast(workspace, {
+    name,
+    configuration: configuration(
+      primary.port,
+      `${workspace.directory}/${name}-store`,
+      options.gigabytes,
+    ),
+    nodeArguments: options.nodeOptions.split(' ').filter((word) => word !== ''),
+  });
+  const { port, url } = await harness.listeningAt(process);
+  await harness.waitUntilReady(process, url);
+  return {
+    process,
+    port,
+    url,
+    /** Waits until walcast has received that much. @param {number} lsn */
+    async waitFor(lsn) {
+      for (;;) {
+        const status = await (await fetch(`${url}/api/v1/status`)).json();
+        if (parseLsn(status.upstream.flushed_lsn ?? '0/0') >= lsn) return;
+        await sleep(50);
+      }
+    },
+  };
+}
+
+/** @param {number} primaryPort @param {string} directory @param {number} gigabytes */
+function configuration(primaryPort, directory, gigabytes) {
+  return [
+    'upstream:',
+    `  conninfo: host=127.0.0.1 port=${primaryPort} user=postgres sslmode=disable`,
+    '  slot: ""',
+    'listen:',
+    '  - address: 127.0.0.1:0',
+    'auth:',
+    '  hba: |',
+    '    host replication all 127.0.0.1/32 trust',
+    'storage:',
+    `  directory: ${directory}`,
+    `  wal_keep_size: ${Math.ceil(gigabytes * 1200) + 512}MB`,
+    'http:',
+    '  listen: 127.0.0.1:0',
+    'log:',
+    '  level: info',
+    '  format: json',
+    '',
+  ].join('\n');
+}
+
+/** Ctrl-C and SIGTERM take everything away that was made. @param {Workspace} workspace */
+function whenInterrupted(workspace) {
+  // Something has to keep the event loop alive while the last processes end.
+  const alive = setInterval(() => {}, 60_000);
+  const leave = () => {
+    void workspace.close().finally(() => process.exit(130));
+  };
+  process.once('SIGINT', leave);
+  process.once('SIGTERM', leave);
+  return {
+    cancel() {
+      clearInterval(alive);
+      process.off('SIGINT', leave);
+      process.off('SIGTERM', leave);
+    },
+  };
+}
