@@ -1,0 +1,217 @@
+// Does a signal drain, stop or reload, and does a failure end the process with its code?
+import { describe, expect, test } from 'vitest';
+import { systemClock } from '../../src/base/clock.ts';
+import { OperationalError } from '../../src/base/errors.ts';
+import type { HandledSignal } from '../../src/cli/command.ts';
+import { dispatch } from '../../src/cli/dispatch.ts';
+import { runCommand } from '../../src/cli/run.ts';
+import type { RunningRelay, StartRelay } from '../../src/cli/run.ts';
+import type { Config } from '../../src/config/config.ts';
+
+/** A promise settled from outside. */
+class Gate<T> {
+  readonly promise: Promise<T>;
+  open: (value: T) => void = () => {};
+  fail: (error: Error) => void = () => {};
+
+  constructor() {
+    this.promise = new Promise((resolve, reject) => {
+      this.open = resolve;
+      this.fail = reject;
+    });
+  }
+}
+
+/** A relay that does nothing until it is told to. */
+class FakeRelay implements RunningRelay {
+  readonly failure = new Gate<Error>();
+  readonly drained = new Gate<void>();
+  readonly stopped = new Gate<void>();
+  readonly calls: string[] = [];
+  readonly failed: Promise<Error> = this.failure.promise;
+
+  drain(): Promise<void> {
+    this.calls.push('drain');
+    return this.drained.promise;
+  }
+
+  stop(): Promise<void> {
+    this.calls.push('stop');
+    return this.stopped.promise;
+  }
+}
+
+interface Run {
+  readonly relay: FakeRelay;
+  readonly started: Promise<Config>;
+  readonly code: Promise<number>;
+  readonly signal: (signal: HandledSignal) => void;
+}
+
+/** Starts `walcast run`; without `start` the relay is up at once. */
+function run(start?: StartRelay): Run {
+  const relay = new FakeRelay();
+  const started = new Gate<Config>();
+  let listener: ((signal: HandledSignal) => void) | null = null;
+  const startRelay: StartRelay = (config, parts) => {
+    started.open(config);
+    return start === undefined ? Promise.resolve(relay) : start(config, parts);
+  };
+  const code = dispatch(
+    [
+      'run',
+      '--upstream',
+      'host=127.0.0.1',
+      '--data',
+      '/nowhere',
+      '--log-level',
+      'error',
+      '--log-format',
+      'text',
+    ],
+    [runCommand(startRelay)],
+    {
+      env: {},
+      workingDirectory: '/',
+      clock: systemClock,
+      print: () => {},
+      printError: () => {},
+      isTerminal: false,
+      onSignal: (given) => {
+        listener = given;
+        return () => {
+          listener = null;
+        };
+      },
+      useLog: () => {},
+    },
+  );
+  return {
+    relay,
+    started: started.promise,
+    code,
+    signal(signal) {
+      if (listener === null) throw new Error('nobody listens to signals');
+      listener(signal);
+    },
+  };
+}
+
+/** Lets everything that is ready happen. */
+function settle(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+describe('signals', () => {
+  test('SIGTERM drains and ends with 0 once everybody is served', async () => {
+    const { relay, code, signal, started } = run();
+    await started;
+    signal('SIGTERM');
+    await settle();
+    expect(relay.calls).toEqual(['drain']);
+    relay.drained.open();
+    expect(await code).toBe(0);
+    expect(relay.calls).toEqual(['drain']);
+  });
+
+  test.each(['SIGTERM', 'SIGINT'] as const)('%s during the drain stops at once', async (second) => {
+    const { relay, code, signal, started } = run();
+    await started;
+    signal('SIGTERM');
+    await settle();
+    signal(second);
+    await settle();
+    expect(relay.calls).toEqual(['drain', 'stop']);
+    relay.stopped.open();
+    expect(await code).toBe(0);
+  });
+
+  test('SIGINT stops at once', async () => {
+    const { relay, code, signal, started } = run();
+    await started;
+    await settle();
+    signal('SIGINT');
+    await settle();
+    expect(relay.calls).toEqual(['stop']);
+    relay.stopped.open();
+    expect(await code).toBe(0);
+  });
+
+  test('SIGTERM while it starts drains as soon as it has started', async () => {
+    const up = new Gate<RunningRelay>();
+    const { relay, code, signal, started } = run(() => up.promise);
+    await started;
+    signal('SIGTERM');
+    await settle();
+    expect(relay.calls).toEqual([]);
+    up.open(relay);
+    await settle();
+    expect(relay.calls).toEqual(['drain']);
+    relay.drained.open();
+    expect(await code).toBe(0);
+  });
+
+  test('SIGINT while it starts ends it', async () => {
+    const { code, signal, started } = run(() => new Promise(() => {}));
+    await started;
+    signal('SIGINT');
+    expect(await code).toBe(0);
+  });
+
+  test('SIGHUP neither drains nor stops', async () => {
+    const { relay, code, signal, started } = run();
+    await started;
+    signal('SIGHUP');
+    signal('SIGHUP');
+    await settle();
+    expect(relay.calls).toEqual([]);
+    signal('SIGINT');
+    await settle();
+    relay.stopped.open();
+    expect(await code).toBe(0);
+  });
+});
+
+describe('failures', () => {
+  test('a relay that fails ends with 1', async () => {
+    const { relay, code, started } = run();
+    await started;
+    relay.failure.open(new OperationalError('EIO', 'fsync failed'));
+    expect(await code).toBe(1);
+    expect(relay.calls).toEqual([]);
+  });
+
+  test.each([['SIGTERM'], ['SIGINT']] as const)(
+    'a relay that fails after %s ends with 1',
+    async (signalName) => {
+      const { relay, code, signal, started } = run();
+      await started;
+      signal(signalName);
+      await settle();
+      relay.failure.open(new OperationalError('EIO', 'fsync failed'));
+      expect(await code).toBe(1);
+    },
+  );
+
+  test('a relay that cannot be started ends with 1', async () => {
+    const { code } = run(() =>
+      Promise.reject(new OperationalError('EADDRINUSE', 'the port is in use')),
+    );
+    expect(await code).toBe(1);
+  });
+
+  test('a bug is not mistaken for a failure of the world', async () => {
+    const { code } = run(() => Promise.reject(new TypeError('bug')));
+    await expect(code).rejects.toThrow('bug');
+  });
+
+  test('the relay is given the configuration that the flags made', async () => {
+    const { started, code, signal } = run(() => new Promise(() => {}));
+    expect(await started).toMatchObject({
+      storage: { directory: '/nowhere' },
+      log: { level: 'error' },
+    });
+    signal('SIGINT');
+    await code;
+  });
+});
