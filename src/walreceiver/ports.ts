@@ -68,7 +68,10 @@ export interface UpstreamGate {
   decide(identity: UpstreamIdentity): Promise<StartDecision>;
 }
 
-/** What may be reported upstream right now, computed by the acknowledgement rules. */
+/**
+ * What may be reported upstream right now, computed by the acknowledgement rules. Asked only for what is then sent: an
+ * answer counts as said.
+ */
 export interface PositionSource {
   positions(): ReportedPositions;
 }

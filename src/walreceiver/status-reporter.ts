@@ -63,24 +63,30 @@ export class StatusReporter {
 
   /** Reports now. Skipped while a server that does not read holds too much of what was sent before. */
   send(replyRequested: boolean): void {
-    const channel = this.#channel;
-    if (channel === null) return;
-    if (channel.pendingBytes() > UPSTREAM_UNSENT_STATUS_BYTES_MAX) return;
-    const positions = this.#source.positions();
-    const sendTime = pgTimestampFromUnixMs(this.#clock.wallMs());
-    channel.write([encodeStandbyStatusUpdate({ ...positions, sendTime, replyRequested })]);
-    this.#reported = positions;
-    channel.onSent();
+    if (this.#canSend()) this.#write(this.#source.positions(), replyRequested);
   }
 
   #sendIfMoved(): void {
-    if (this.#channel === null) return;
+    // The source counts what it hands out as said, so it is asked only when there is somebody to say it to.
+    if (!this.#canSend()) return;
     const now = this.#source.positions();
     const last = this.#reported;
     const isSame =
       now.writeLsn === last.writeLsn &&
       now.flushLsn === last.flushLsn &&
       now.applyLsn === last.applyLsn;
-    if (!isSame) this.send(false);
+    if (!isSame) this.#write(now, false);
+  }
+
+  #canSend(): boolean {
+    const unsentBytes = this.#channel?.pendingBytes() ?? Number.POSITIVE_INFINITY;
+    return unsentBytes <= UPSTREAM_UNSENT_STATUS_BYTES_MAX;
+  }
+
+  #write(positions: ReportedPositions, replyRequested: boolean): void {
+    const sendTime = pgTimestampFromUnixMs(this.#clock.wallMs());
+    this.#channel?.write([encodeStandbyStatusUpdate({ ...positions, sendTime, replyRequested })]);
+    this.#reported = positions;
+    this.#channel?.onSent();
   }
 }

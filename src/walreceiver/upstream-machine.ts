@@ -171,7 +171,7 @@ export class UpstreamMachine {
 
   /** Takes one event. Events that come too late for their phase change nothing. */
   handle(event: UpstreamEvent, nowMs: number): readonly UpstreamAction[] {
-    if (this.#isFinished) return [];
+    if (this.#isFinished && event.type !== 'stop') return [];
     switch (event.type) {
       case 'start':
         return this.#phase === 'disconnected' ? this.#connect(0) : [];

@@ -277,7 +277,7 @@ export class WalReceiver {
     const streaming = this.#streaming;
     if (streaming === null || streaming.timers.isPaused) return;
     streaming.timers.paused(this.#options.clock.nowMs());
-    this.#pausedAtLsn = this.#options.positions.positions().writeLsn;
+    this.#pausedAtLsn = this.#reporter.reported.writeLsn;
     this.#session?.pauseReading();
     this.#armTimer();
   }
@@ -401,9 +401,9 @@ export class WalReceiver {
     if (timers === undefined || this.#onFinished !== null) return;
     switch (timers.due(nowMs)) {
       case 'status':
-        if (timers.isPaused) this.#noteProgress(timers, nowMs);
         this.#reporter.send(false);
         timers.statusSent(nowMs);
+        if (timers.isPaused) this.#noteProgress(timers, nowMs);
         return;
       case 'ping':
         this.#reporter.send(true);
@@ -422,7 +422,7 @@ export class WalReceiver {
 
   /** While the store is full: WAL that reaches the disk shows that it is slow, not stuck. */
   #noteProgress(timers: StreamTimers, nowMs: number): void {
-    const { writeLsn } = this.#options.positions.positions();
+    const { writeLsn } = this.#reporter.reported;
     if (writeLsn === this.#pausedAtLsn) return;
     this.#pausedAtLsn = writeLsn;
     timers.progressed(nowMs);

@@ -91,7 +91,15 @@ describe('what was said stays said', () => {
   it('never goes back and never exceeds F, whatever W and F do as long as they rise', () => {
     fc.assert(
       fc.property(
-        fc.array(fc.record({ w: fc.nat(1_000), f: fc.nat(1_000), shutdown: fc.boolean(), confirmed: fc.boolean(), ms: fc.nat(800) })),
+        fc.array(
+          fc.record({
+            w: fc.nat(1_000),
+            f: fc.nat(1_000),
+            shutdown: fc.boolean(),
+            confirmed: fc.boolean(),
+            ms: fc.nat(800),
+          }),
+        ),
         (steps) => {
           const positions = streaming();
           let [w, f, last, now] = [0, 0, 0, 0];
