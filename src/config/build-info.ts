@@ -16,10 +16,17 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const REVISION = /^[0-9a-f]{7,64}$/;
 const REVISION_LENGTH = 12;
 
-/** Reads what is known about the running program: package.json, and WALCAST_REVISION or the clone's HEAD. */
-export function readBuildInfo(
-  env: Readonly<Record<string, string | undefined>> = process.env,
-): BuildInfo {
+/** The answer for the process's own environment: a running program does not change. */
+let ownBuild: BuildInfo | null = null;
+
+/** What is known about the running program: package.json, and WALCAST_REVISION or the clone's HEAD. Read once. */
+export function readBuildInfo(env?: Readonly<Record<string, string | undefined>>): BuildInfo {
+  if (env !== undefined) return readFor(env);
+  ownBuild ??= readFor(process.env);
+  return ownBuild;
+}
+
+function readFor(env: Readonly<Record<string, string | undefined>>): BuildInfo {
   return {
     version: packageVersion(),
     revision: revisionOf(env['WALCAST_REVISION']) ?? revisionOfClone(),
