@@ -15,6 +15,8 @@ import {
 
 const PAGE = fileURLToPath(new URL('../../docs/configuration.md', import.meta.url));
 
+const SCHEMA = fileURLToPath(new URL('../../docs/walcast.schema.json', import.meta.url));
+
 /** The page with its generated parts made anew. `WALCAST_TEST_UPDATE=1` writes it. */
 function pageWithKeys(page: string): string {
   const fill = (text: string, name: string, content: string): string =>
@@ -56,6 +58,12 @@ test('the schema of the file refuses what the loader refuses', () => {
   expect(Value.Check(schema, { upstrem: {} })).toBe(false);
   expect(Value.Check(schema, { upstream: { slto: 'x' } })).toBe(false);
   expect(Value.Check(schema, { log: { level: 'loud' } })).toBe(false);
+});
+
+test('the published schema is the one of the program', () => {
+  const wanted = `${JSON.stringify(configFileSchema(), null, 2)}\n`;
+  if (process.env['WALCAST_TEST_UPDATE'] === '1') writeFileSync(SCHEMA, wanted);
+  expect(JSON.parse(readFileSync(SCHEMA, 'utf8'))).toEqual(JSON.parse(wanted));
 });
 
 test('no two keys share an environment variable or a flag', () => {
