@@ -1,0 +1,25 @@
+// A port that stays the same over restarts of whoever listens on it: taken from below the range that systems use for
+// outgoing connections, and apart from the one the servers draw from (20000 to 29999).
+import { randomInt } from 'node:crypto';
+import { createServer } from 'node:net';
+
+const PORT_MIN = 12_000;
+const PORT_MAX = 19_999;
+const ATTEMPTS_MAX = 50;
+
+/** A port on 127.0.0.1 that nobody listens on at this moment. */
+export async function freePort(): Promise<number> {
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+    const port = randomInt(PORT_MIN, PORT_MAX);
+    if (await isFree(port)) return port;
+  }
+  throw new Error(`no free port between ${PORT_MIN} and ${PORT_MAX} in ${ATTEMPTS_MAX} attempts`);
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+}
