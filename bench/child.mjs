@@ -2,7 +2,7 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const ANSWER_TIMEOUT_MS = 600_000;
+const ANSWER_TIMEOUT_MS = 300_000;
 
 /** The parent's end. One question at a time. */
 export class HelperProcess {
@@ -25,7 +25,7 @@ export class HelperProcess {
   }
 
   /**
-   * Asks and waits for the answer. Rejects with the helper's own error, when it ends, and after ten minutes.
+   * Asks and waits for the answer. Rejects with the helper's own error, when it ends, and after five minutes.
    * @param {string} question
    * @param {unknown} [details]
    * @returns {Promise<any>}

@@ -4,13 +4,24 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { answerQuestions } from './child.mjs';
 
-answerQuestions({ give, take, readFile });
+answerQuestions({ listen, give, take, readFile });
 
-/** Listens on `path` and sends `bytes` to who comes. @param {{ path: string, batchBytes: number, bytes: number }} options */
-function give({ path, batchBytes, bytes }) {
+/** @type {import('node:net').Server} */
+const server = createServer();
+
+/** Opens the socket. @param {{ path: string }} options */
+function listen({ path }) {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, () => resolve(null));
+  });
+}
+
+/** Sends `bytes` to who connects. @param {{ batchBytes: number, bytes: number }} options */
+function give({ batchBytes, bytes }) {
   const batch = Buffer.alloc(batchBytes, 0x77);
   return new Promise((resolve, reject) => {
-    const server = createServer((socket) => {
+    server.once('connection', (/** @type {import('node:net').Socket} */ socket) => {
       const cpuBefore = process.cpuUsage();
       let left = bytes;
       const next = () => {
@@ -20,14 +31,13 @@ function give({ path, batchBytes, bytes }) {
           return;
         }
         left -= batchBytes;
-        socket.write(batch);
+        // 'drain' follows only a write that the kernel did not take at once.
+        if (socket.write(batch)) setImmediate(next);
       };
       socket.on('drain', () => setImmediate(next));
       socket.on('error', reject);
       next();
     });
-    server.on('error', reject);
-    server.listen(path);
   });
 }
 

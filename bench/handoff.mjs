@@ -3,13 +3,11 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { HelperProcess } from './child.mjs';
 import { medianRow, round } from './report.mjs';
 
 const FILE_BYTES = 256 << 20;
 const BATCH_BYTES = [128 << 10, 512 << 10, 1 << 20];
-const LISTEN_MS = 100;
 
 /**
  * Rows: CPU seconds per GB in the process that gives and in the one that takes.
@@ -43,9 +41,8 @@ async function overSocket(shape) {
   const giver = new HelperProcess('./handoff-helper.mjs');
   const taker = new HelperProcess('./handoff-helper.mjs');
   try {
-    const given = giver.ask('give', shape);
-    await sleep(LISTEN_MS);
-    const [give, take] = await Promise.all([given, taker.ask('take', shape)]);
+    await giver.ask('listen', shape);
+    const [give, take] = await Promise.all([giver.ask('give', shape), taker.ask('take', shape)]);
     return row('unix socket', shape, { give, take });
   } finally {
     await Promise.all([giver.close(), taker.close()]);
