@@ -29,6 +29,6 @@ export function unknownCommand(name: string, commands: readonly Command[]): stri
     name,
     commands.map((command) => command.name),
   );
-  const advice = meant === null ? '' : `; did you mean "${meant}"?`;
+  const advice = meant === null ? '.' : `; did you mean "${meant}"?`;
   return `walcast: unknown command "${name.slice(0, 100)}"${advice} "walcast --help" lists the commands.`;
 }

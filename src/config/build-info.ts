@@ -1,7 +1,7 @@
 // Which walcast this is: version, git revision, Node.js, and the PostgreSQL majors it speaks.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { SUPPORTED_MAJORS } from '../pg/server-version.ts';
+import { SUPPORTED_MAJORS, versionFacts } from '../pg/server-version.ts';
 
 /** What `--version`, `/api/v1/version` and the metric `build_info` say. */
 export interface BuildInfo {
@@ -9,6 +9,7 @@ export interface BuildInfo {
   /** Abbreviated commit; null when it is not known (an installed package without WALCAST_REVISION). */
   readonly revision: string | null;
   readonly nodeVersion: string;
+  /** Majors that are run against, lowest first; newer ones are served as far as they are known. */
   readonly postgresqlMajors: readonly number[];
 }
 
@@ -31,7 +32,7 @@ function readFor(env: Readonly<Record<string, string | undefined>>): BuildInfo {
     version: packageVersion(),
     revision: revisionOf(env['WALCAST_REVISION']) ?? revisionOfClone(),
     nodeVersion: process.versions.node,
-    postgresqlMajors: SUPPORTED_MAJORS,
+    postgresqlMajors: SUPPORTED_MAJORS.filter((major) => versionFacts(major).isVerified),
   };
 }
 

@@ -156,7 +156,7 @@ describe('help and version', () => {
     });
     expect(code).toBe(0);
     expect(out).toMatch(
-      /^walcast \d+\.\d+\.\d+ \(0123456789ab\), Node\.js \d+\.\d+\.\d+, PostgreSQL 13 to \d+\n$/,
+      /^walcast \d+\.\d+\.\d+ \(0123456789ab\), Node\.js \d+\.\d+\.\d+, PostgreSQL 13 to 18\n$/,
     );
     expect(
       await type(['version'], { env: { WALCAST_REVISION: '0123456789abcdef0' } }),
