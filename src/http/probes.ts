@@ -9,9 +9,15 @@ export function liveness(status: RelayStatus): ProbeJson {
   return { status: 'ok', state: status.state, reason: null };
 }
 
-/** Started once the store is open, whatever became of it since. */
+/**
+ * Started once the store is open, whatever became of it since. The upstream is first called after that, so an attempt
+ * that failed shows it as well: a relay must not be killed at its start because the upstream is down.
+ */
 export function startup(status: RelayStatus): ProbeJson {
-  if (status.state !== 'starting') return { status: 'ok', state: status.state, reason: null };
+  const { connectsFailed, connectsSucceeded } = status.upstream;
+  const wasUpstreamCalled = connectsFailed + connectsSucceeded > 0;
+  if (status.state !== 'starting' || wasUpstreamCalled)
+    return { status: 'ok', state: status.state, reason: null };
   return unavailable(status, status.detail ?? 'the store is being opened');
 }
 

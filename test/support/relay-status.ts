@@ -71,6 +71,8 @@ export function unknownStatus(): RelayStatus {
       serverLsn: none,
       reported: { writeLsn: none, flushLsn: none, applyLsn: none },
       lastMessageAtMs: null,
+      connectsSucceeded: 0,
+      connectsFailed: 0,
     },
     store: {
       ...store,

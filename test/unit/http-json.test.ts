@@ -118,6 +118,9 @@ describe('probes', () => {
       reason: expect.any(String),
     });
     expect(startup(away)).toMatchObject({ status: 'ok' });
+    const { upstream } = unknownStatus();
+    const refused = { ...unknownStatus(), upstream: { ...upstream, connectsFailed: 1 } };
+    expect(startup(refused)).toMatchObject({ status: 'ok' });
   });
 
   test('it is ready while the upstream is away, because it serves what it has', () => {
