@@ -16,12 +16,23 @@ export interface PostgresBinaries {
   readonly origin: 'npm' | 'system';
 }
 
+// Asked once a workspace: servers made side by side must not copy the same files over each other.
+const found = new WeakMap<Workspace, Map<number, Promise<PostgresBinaries>>>();
+
 /**
  * Finds a server of `major` that the workspace's user can run; a copy is made inside the workspace when our own
  * installation lies where that user may not look (a clone under a home directory of mode 0700).
  * Throws OperationalError that says how to get one.
  */
-export async function findPostgres(major: number, workspace: Workspace): Promise<PostgresBinaries> {
+export function findPostgres(major: number, workspace: Workspace): Promise<PostgresBinaries> {
+  const known = found.get(workspace) ?? new Map<number, Promise<PostgresBinaries>>();
+  found.set(workspace, known);
+  const search = known.get(major) ?? searchPostgres(major, workspace);
+  known.set(major, search);
+  return search;
+}
+
+async function searchPostgres(major: number, workspace: Workspace): Promise<PostgresBinaries> {
   const packaged = await packagedDirectory(major);
   if (packaged !== null) {
     const native = await readableCopy(packaged, major, workspace);
