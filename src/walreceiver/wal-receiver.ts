@@ -5,7 +5,7 @@ import { OperationalError, invariant } from '../base/errors.ts';
 import type { WalcastError } from '../base/errors.ts';
 import { UPSTREAM_FINISH_MS_MAX } from '../config/limits.ts';
 import { formatTarget } from '../net/dial.ts';
-import { formatLsn } from '../pg/lsn.ts';
+import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import type { UpstreamDisconnectReason, UpstreamStatus } from '../status/status.ts';
@@ -231,6 +231,7 @@ export class WalReceiver {
     this.#deadline = null;
     this.#streaming = { stream, timers };
     this.#dispatch({ type: 'copy-started' }, session);
+    stream.begin(this.#tally.identity?.xlogPos ?? INVALID_LSN);
     this.#reporter.attach({
       write: (chunks) => session.write(chunks),
       pendingBytes: () => session.pendingBytes(),

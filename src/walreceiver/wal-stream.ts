@@ -52,6 +52,15 @@ export class WalStream {
     return this.#isCaughtUp;
   }
 
+  /**
+   * The stream is open. `serverLsn` is the end of WAL the server named when it was identified: a server that has no more
+   * than we do says nothing until it writes.
+   */
+  begin(serverLsn: Lsn): void {
+    this.serverLsn = serverLsn;
+    this.#noteCaughtUp(serverLsn);
+  }
+
   /** From now on everything is dropped. */
   close(): void {
     this.#isClosed = true;

@@ -116,6 +116,15 @@ describe('a good stream', () => {
     await rig.untilState('streaming');
   });
 
+  it('is shown as streaming at once when the server has no more than we do', async () => {
+    await using upstream = await ScriptedUpstream.listen();
+    await using rig = new ReceiverRig({ port: upstream.port, start: lsn('0/5000060') });
+    rig.receiver.start();
+    await (await upstream.accept()).stream();
+    await rig.untilState('streaming');
+    expect(rig.receiver.status().serverLsn).toBe(lsn('0/5000060'));
+  });
+
   it('says nothing when positions did not move', async () => {
     await using upstream = await ScriptedUpstream.listen();
     const { rig, session } = await streaming(upstream);
