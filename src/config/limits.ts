@@ -153,3 +153,23 @@ export const HTTP_ANSWER_BYTES_MAX: number = 64 * 1024 * 1024;
 
 /** Time between two pictures of `walcast status --watch`. */
 export const STATUS_WATCH_MS: number = 2_000;
+
+// --- wal
+
+/** WAL kept in memory for standbys that are nearly caught up, as far as nothing else needs it. */
+export const TAIL_BYTES_MAX: number = 32 * 1024 * 1024;
+
+/** WAL received and not yet on the disk, above which the upstream is not read any more. */
+export const UNFLUSHED_BYTES_MAX: number = 32 * 1024 * 1024;
+
+/** Reads of segment files under way at once; libuv has four threads for all of the process. */
+export const SEGMENT_READS_MAX: number = 4;
+
+/** Segment files that stay open for reading while nobody reads them. */
+export const SEGMENT_FILES_OPEN_MAX: number = 32;
+
+/** Longest time the durable mark stays behind: how much WAL a start after a crash has to walk through. */
+export const CONTROL_SAVE_INTERVAL_MS: number = 3_000;
+
+/** How often a write is tried again while the disk is full. */
+export const NO_SPACE_RETRY_MS: number = 1_000;

@@ -1,0 +1,135 @@
+// Who do we stand for, and up to where is the WAL surely on the disk? What must survive a restart besides the WAL itself,
+// in one small checksummed text file that is replaced as a whole.
+import { OperationalError } from '../base/errors.ts';
+import { loadStateFile, saveStateFile } from '../base/state-file.ts';
+import type { StateFileKind } from '../base/state-file.ts';
+import { formatLsn, parseLsn } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import { toSegmentSize } from '../pg/segment.ts';
+import type { SegmentSize } from '../pg/segment.ts';
+import { toTimelineId } from '../pg/timeline.ts';
+import type { TimelineId } from '../pg/timeline.ts';
+import { controlFile } from './data-directory.ts';
+import type { ChainPosition } from './records/record-chain.ts';
+
+/** The server that the WAL is of, as far as it can change while the WAL stays the same. */
+export interface StoredServer {
+  readonly serverVersion: string;
+  /** ParameterStatus values to repeat to clients. */
+  readonly parameters: ReadonlyMap<string, string>;
+  /** Answers for SHOW. */
+  readonly settings: ReadonlyMap<string, string>;
+}
+
+/** The content of `walcast.control`. */
+export interface ControlState {
+  /** Decimal text of the unsigned 64-bit system identifier. */
+  readonly systemIdentifier: string;
+  readonly major: number;
+  readonly segmentSize: SegmentSize;
+  readonly timeline: TimelineId;
+  readonly server: StoredServer;
+  /** Where the store once began: a segment start. */
+  readonly firstLsn: Lsn;
+  /** A record end with everything before it on the disk, directory entries too. The search for the end starts here. */
+  readonly durableMark: ChainPosition;
+  /** P: last non-zero flush position reported upstream, as far as it was saved. */
+  readonly reportedFlushLsn: Lsn;
+  /** Everything received had been flushed when this was written. */
+  readonly wasCleanStop: boolean;
+}
+
+const KIND: StateFileKind = { magic: 'walcast-control', version: 1 };
+
+/** Replaces the file; durable when it resolves. Two calls must not overlap. */
+export function saveControl(dataDirectory: string, state: ControlState): Promise<void> {
+  return saveStateFile(controlFile(dataDirectory), KIND, encode(state));
+}
+
+/** Null when there is no file: the store is empty. Throws OperationalError when it is damaged. */
+export async function loadControl(dataDirectory: string): Promise<ControlState | null> {
+  const path = controlFile(dataDirectory);
+  const loaded = await loadStateFile(path, KIND);
+  if (loaded === null) return null;
+  try {
+    return decode(loaded.body);
+  } catch (error) {
+    throw new OperationalError('CONTROL_FILE_DAMAGED', `the file "${path}" makes no sense`, {
+      hint: 'Its checksum is right, so walcast wrote it: report this. Nothing was changed.',
+      cause: error,
+    });
+  }
+}
+
+function encode(state: ControlState): Record<string, unknown> {
+  const mark = state.durableMark;
+  return {
+    system_identifier: state.systemIdentifier,
+    major: state.major,
+    wal_segment_size: state.segmentSize,
+    timeline: state.timeline,
+    server_version: state.server.serverVersion,
+    parameters: Object.fromEntries(state.server.parameters),
+    settings: Object.fromEntries(state.server.settings),
+    first_lsn: formatLsn(state.firstLsn),
+    durable_lsn: formatLsn(mark.lsn),
+    last_record_lsn: mark.lastRecordLsn === null ? null : formatLsn(mark.lastRecordLsn),
+    last_record_is_shutdown_checkpoint: mark.isShutdownCheckpoint,
+    redo_lsn: formatLsn(mark.redoLsn),
+    reported_flush_lsn: formatLsn(state.reportedFlushLsn),
+    was_clean_stop: state.wasCleanStop,
+  };
+}
+
+function decode(body: unknown): ControlState {
+  const fields = new Map(Object.entries(asObject(body)));
+  const lastRecord = fields.get('last_record_lsn');
+  return {
+    systemIdentifier: BigInt.asUintN(
+      64,
+      BigInt(asText(fields.get('system_identifier'))),
+    ).toString(),
+    major: asNumber(fields.get('major')),
+    segmentSize: toSegmentSize(asNumber(fields.get('wal_segment_size'))),
+    timeline: toTimelineId(asNumber(fields.get('timeline'))),
+    server: {
+      serverVersion: asText(fields.get('server_version')),
+      parameters: asMap(fields.get('parameters')),
+      settings: asMap(fields.get('settings')),
+    },
+    firstLsn: asLsn(fields.get('first_lsn')),
+    durableMark: {
+      lsn: asLsn(fields.get('durable_lsn')),
+      lastRecordLsn: lastRecord === null ? null : asLsn(lastRecord),
+      isShutdownCheckpoint: fields.get('last_record_is_shutdown_checkpoint') === true,
+      redoLsn: asLsn(fields.get('redo_lsn')),
+    },
+    reportedFlushLsn: asLsn(fields.get('reported_flush_lsn')),
+    wasCleanStop: fields.get('was_clean_stop') === true,
+  };
+}
+
+function asObject(value: unknown): object {
+  if (typeof value !== 'object' || value === null) throw new TypeError('expected an object');
+  return value;
+}
+
+function asText(value: unknown): string {
+  if (typeof value !== 'string') throw new TypeError('expected a text');
+  return value;
+}
+
+function asNumber(value: unknown): number {
+  if (typeof value !== 'number') throw new TypeError('expected a number');
+  return value;
+}
+
+function asLsn(value: unknown): Lsn {
+  const lsn = parseLsn(asText(value));
+  if (lsn === null) throw new TypeError('expected an LSN');
+  return lsn;
+}
+
+function asMap(value: unknown): ReadonlyMap<string, string> {
+  return new Map(Object.entries(asObject(value)).map(([name, text]) => [name, asText(text)]));
+}

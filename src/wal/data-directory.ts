@@ -1,0 +1,103 @@
+// Is this directory ours to write into? Its layout, made when missing, and refused when it belongs to somebody else:
+//
+//   pg_wal/            segments under PostgreSQL's names and sizes, zero behind the end, and `.history` files
+//   pg_replslot/NAME/  one replication slot each (src/slot)
+//   walcast.control    identity and durable mark (control-file.ts)
+//   walcast.lock       the owner's lock (src/net/directory-lock.ts)
+import { mkdir, readdir, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { createDirectory, PRIVATE_DIRECTORY_MODE } from '../base/durable-fs.ts';
+import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
+
+/** Name of the control file inside the data directory. */
+export const CONTROL_FILE_NAME = 'walcast.control';
+
+/** `lost+found` is what a file system puts at its root. */
+const OUR_NAMES: ReadonlySet<string> = new Set([
+  'pg_wal',
+  'pg_replslot',
+  CONTROL_FILE_NAME,
+  `${CONTROL_FILE_NAME}.tmp`,
+  'walcast.lock',
+  'lost+found',
+]);
+const OUR_PREFIXES: readonly string[] = ['.walcast.lock.'];
+
+/** Bits that let others in; the group may read (0750), as PostgreSQL allows. */
+const REFUSED_MODE_BITS = 0o027;
+
+/** Where segments and history files are. */
+export function walDirectory(dataDirectory: string): string {
+  return join(dataDirectory, 'pg_wal');
+}
+
+/** Where the control file is. */
+export function controlFile(dataDirectory: string): string {
+  return join(dataDirectory, CONTROL_FILE_NAME);
+}
+
+/**
+ * Makes the directory and what is missing inside it, durably. Changes nothing and throws OperationalError when the
+ * directory holds anything that is not ours, lets other users in, or cannot be used.
+ */
+export async function prepareDataDirectory(dataDirectory: string): Promise<void> {
+  try {
+    await makeTopDirectory(dataDirectory);
+    await checkMode(dataDirectory);
+    await checkContent(dataDirectory);
+    await createDirectory(walDirectory(dataDirectory));
+    await createDirectory(join(dataDirectory, 'pg_replslot'));
+  } catch (error) {
+    if (error instanceof OperationalError) throw error;
+    throw new OperationalError(
+      'DATA_DIRECTORY',
+      `the data directory "${dataDirectory}" cannot be used: ${errorText(error)}`,
+      { hint: hintFor(error), cause: error },
+    );
+  }
+}
+
+async function makeTopDirectory(dataDirectory: string): Promise<void> {
+  const parent = dirname(dataDirectory);
+  await mkdir(parent, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });
+  await createDirectory(join(parent, basename(dataDirectory)));
+}
+
+async function checkMode(dataDirectory: string): Promise<void> {
+  const { mode } = await stat(dataDirectory);
+  if ((mode & REFUSED_MODE_BITS) === 0) return;
+  throw new OperationalError(
+    'DATA_DIRECTORY_MODE',
+    `the data directory "${dataDirectory}" has mode ${(mode & 0o7777).toString(8).padStart(4, '0')}, which lets other users in`,
+    { hint: `WAL holds everything the database holds. Run: chmod 0700 '${dataDirectory}'` },
+  );
+}
+
+async function checkContent(dataDirectory: string): Promise<void> {
+  const names = await readdir(dataDirectory);
+  const foreign = names.filter((name) => !isOurs(name));
+  if (foreign.length === 0) return;
+  const isCluster = foreign.includes('PG_VERSION');
+  const what = isCluster
+    ? 'is the data directory of a PostgreSQL server'
+    : `holds "${foreign[0]}", which is not walcast's`;
+  throw new OperationalError('DATA_DIRECTORY_FOREIGN', `the directory "${dataDirectory}" ${what}`, {
+    hint: 'Nothing was written. Set storage.directory to an empty directory, or to one that walcast made.',
+  });
+}
+
+function isOurs(name: string): boolean {
+  return OUR_NAMES.has(name) || OUR_PREFIXES.some((prefix) => name.startsWith(prefix));
+}
+
+function hintFor(error: unknown): string {
+  switch (systemErrorCode(error)) {
+    case 'EACCES':
+    case 'EPERM':
+      return 'Let the user that runs walcast own it, or set storage.directory to another one.';
+    case 'EROFS':
+      return 'The file system is mounted read-only.';
+    default:
+      return 'Set storage.directory to a directory that walcast can make or own.';
+  }
+}

@@ -1,0 +1,212 @@
+// Where does the stored WAL end, for sure? Asked at every start. From the durable mark on, everything is read, written
+// back and flushed (pages whose fsync once failed look clean, so flushing alone would prove nothing), and walked with all
+// checksums. The last complete record is the end; what lies behind it is cut, because it is fetched again. Each step can
+// be cut short by a crash and done again: nothing before the end is ever changed, and what is behind it stays invalid.
+// The time this takes depends on the WAL behind the mark, not on how much is kept.
+import { open, readdir, unlink } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { readFully, syncDirectory, writeFully } from '../base/durable-fs.ts';
+import { OperationalError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { advanceLsn, formatLsn, lsnDistance, pageStart } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import {
+  nextSegment,
+  parseWalFileName,
+  segmentNumber,
+  segmentNumberBefore,
+  segmentOffset,
+  segmentStart,
+  walFileName,
+} from '../pg/segment.ts';
+import type { SegmentNumber } from '../pg/segment.ts';
+import type { TimelineId } from '../pg/timeline.ts';
+import type { PageOrigin } from './records/page-header.ts';
+import type { ChainPosition } from './records/record-chain.ts';
+import { RecordWalk } from './records/record-walk.ts';
+import { isZeroRange } from './records/zeros.ts';
+import { TEMPORARY_SEGMENT_PREFIX } from './segment-writer.ts';
+
+/** What is to be recovered. */
+export interface RecoveryOptions {
+  /** The directory of the segments. */
+  readonly directory: string;
+  readonly origin: PageOrigin;
+  readonly timeline: TimelineId;
+  /** Where the store once began. */
+  readonly firstLsn: Lsn;
+  readonly durableMark: ChainPosition;
+  readonly log: Log;
+}
+
+/** What was found. */
+export interface RecoveredWal {
+  /** The end: R, W and F at once. */
+  readonly end: ChainPosition;
+  /** First byte that is stored without a gap up to the end: a segment start. */
+  readonly oldestLsn: Lsn;
+}
+
+const CHUNK_BYTES = 1 << 20;
+
+/** Finds the end and cuts what lies behind it. Throws OperationalError when the store is damaged before the mark. */
+export async function recoverWal(options: RecoveryOptions): Promise<RecoveredWal> {
+  return await new Recovery(options).run();
+}
+
+class Recovery {
+  readonly #options: RecoveryOptions;
+  readonly #walk: RecordWalk;
+  #segments = new Set<SegmentNumber>();
+
+  constructor(options: RecoveryOptions) {
+    this.#options = options;
+    this.#walk = new RecordWalk({ ...options.origin, checksums: true }, options.durableMark);
+  }
+
+  async run(): Promise<RecoveredWal> {
+    await this.#list();
+    this.#checkMarkIsStored();
+    await this.#walkFiles();
+    const end = this.#walk.position();
+    await this.#removeBehind(end.lsn);
+    await this.#zeroBehind(end.lsn);
+    await syncDirectory(this.#options.directory);
+    const oldestLsn = this.#oldestBefore(end.lsn);
+    this.#options.log.info('stored WAL ends here', {
+      lsn: formatLsn(end.lsn),
+      oldest_lsn: formatLsn(oldestLsn),
+      durable_mark: formatLsn(this.#options.durableMark.lsn),
+    });
+    return { end, oldestLsn };
+  }
+
+  async #list(): Promise<void> {
+    const { directory, timeline, origin } = this.#options;
+    for (const name of await readdir(directory)) {
+      if (name.startsWith(TEMPORARY_SEGMENT_PREFIX)) await unlink(join(directory, name));
+      const parsed = parseWalFileName(name, origin.segmentSize);
+      if (parsed?.timeline === timeline) this.#segments.add(parsed.segment);
+    }
+  }
+
+  #checkMarkIsStored(): void {
+    const { durableMark, firstLsn, origin } = this.#options;
+    const { lsn } = durableMark;
+    const isInside = segmentOffset(lsn, origin.segmentSize) !== 0;
+    const segment = segmentNumber(lsn, origin.segmentSize);
+    if (lsn >= firstLsn && (!isInside || this.#segments.has(segment))) return;
+    throw new OperationalError(
+      'WAL_MISSING',
+      `the WAL segment "${this.#path(segment)}" is missing, though WAL up to ${formatLsn(lsn)} was durable`,
+      {
+        hint: 'Something removed it. Put it back, or start with an empty storage.directory.',
+      },
+    );
+  }
+
+  /** Walks on until the chain of records breaks or the files end, and leaves all it read durable. */
+  async #walkFiles(): Promise<void> {
+    const { origin, durableMark } = this.#options;
+    let segment = segmentNumber(durableMark.lsn, origin.segmentSize);
+    let isOver = false;
+    while (this.#segments.has(segment) && !isOver) {
+      const handle = await this.#open(segment);
+      try {
+        isOver = await this.#walkSegment(handle, segment);
+        await handle.datasync();
+      } finally {
+        await handle.close();
+      }
+      segment = nextSegment(segment);
+    }
+  }
+
+  async #walkSegment(handle: FileHandle, segment: SegmentNumber): Promise<boolean> {
+    const { segmentSize } = this.#options.origin;
+    const start = segmentStart(segment, segmentSize);
+    const end = advanceLsn(start, segmentSize);
+    const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+    let from = pageStart(this.#walk.nextLsn());
+    while (from < end) {
+      const length = Math.min(CHUNK_BYTES, lsnDistance(from, end));
+      const chunk = buffer.subarray(0, length);
+      await this.#readWhole(handle, chunk, { segment, offset: lsnDistance(start, from) });
+      await writeFully(handle, chunk, lsnDistance(start, from));
+      const failure = this.#walk.scan(chunk.subarray(lsnDistance(from, this.#walk.nextLsn())));
+      if (failure !== null) return true;
+      from = advanceLsn(from, length);
+    }
+    return false;
+  }
+
+  async #removeBehind(end: Lsn): Promise<void> {
+    const { directory, origin, timeline } = this.#options;
+    const last = segmentNumberBefore(end, origin.segmentSize);
+    const behind = [...this.#segments].filter((segment) => segment > last).toSorted(descending);
+    for (const segment of behind) {
+      await unlink(join(directory, walFileName(timeline, segment, origin.segmentSize)));
+      this.#segments.delete(segment);
+    }
+    // Gone before anything before them is made to look like an end.
+    if (behind.length > 0) await syncDirectory(directory);
+  }
+
+  /** Zeros behind the end, as in a segment that was never written further. */
+  async #zeroBehind(end: Lsn): Promise<void> {
+    const { segmentSize } = this.#options.origin;
+    const offset = segmentOffset(end, segmentSize);
+    if (offset === 0) return;
+    const segment = segmentNumber(end, segmentSize);
+    const handle = await this.#open(segment);
+    try {
+      const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
+      for (let at = offset; at < segmentSize; at += CHUNK_BYTES) {
+        const chunk = buffer.subarray(0, Math.min(CHUNK_BYTES, segmentSize - at));
+        await this.#readWhole(handle, chunk, { segment, offset: at });
+        if (isZeroRange(chunk, 0, chunk.length)) continue;
+        await writeFully(handle, chunk.fill(0), at);
+      }
+      await handle.datasync();
+    } finally {
+      await handle.close();
+    }
+  }
+
+  #oldestBefore(end: Lsn): Lsn {
+    const { segmentSize } = this.#options.origin;
+    let segment = segmentNumberBefore(end, segmentSize);
+    if (!this.#segments.has(segment)) return end;
+    while (this.#segments.has((segment - 1n) as SegmentNumber)) {
+      segment = (segment - 1n) as SegmentNumber;
+    }
+    return segmentStart(segment, segmentSize);
+  }
+
+  async #open(segment: SegmentNumber): Promise<FileHandle> {
+    return await open(this.#path(segment), 'r+');
+  }
+
+  async #readWhole(
+    handle: FileHandle,
+    chunk: Uint8Array,
+    at: { segment: SegmentNumber; offset: number },
+  ): Promise<void> {
+    if ((await readFully(handle, chunk, at.offset)) === chunk.length) return;
+    throw new OperationalError(
+      'SEGMENT_SIZE',
+      `the WAL segment "${this.#path(at.segment)}" is shorter than ${this.#options.origin.segmentSize} bytes`,
+      { hint: 'Something else than walcast changed it.' },
+    );
+  }
+
+  #path(segment: SegmentNumber): string {
+    const { directory, timeline, origin } = this.#options;
+    return join(directory, walFileName(timeline, segment, origin.segmentSize));
+  }
+}
+
+function descending(a: bigint, b: bigint): number {
+  return a < b ? 1 : -1;
+}

@@ -1,0 +1,93 @@
+// How is the next segment made without holding up the current one? Through the thread pool, in pieces, beside the
+// blocking writes. Running out of space is ignored here: the write that needs the segment will find out.
+import { access, open, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isOutOfSpace, PRIVATE_FILE_MODE, syncDirectory, writeFully } from '../base/durable-fs.ts';
+import type { SegmentSize } from '../pg/segment.ts';
+import { TEMPORARY_SEGMENT_PREFIX } from './segment-writer.ts';
+
+const ZEROS: Uint8Array = new Uint8Array(1 << 20);
+
+/** Makes one segment ahead of time. */
+export class SegmentPreparation {
+  readonly #directory: string;
+  readonly #size: SegmentSize;
+  #name: string | null = null;
+  #isRunning = false;
+  #result: Promise<unknown> = Promise.resolve(null);
+
+  constructor(directory: string, size: SegmentSize) {
+    this.#directory = directory;
+    this.#size = size;
+  }
+
+  /** Begins to make the segment `name`, unless that was begun before or another one is being made. */
+  begin(name: string): void {
+    if (this.#isRunning || this.#name === name) return;
+    this.#name = name;
+    this.#isRunning = true;
+    this.#result = this.#make(name).then(
+      () => null,
+      (error: unknown) => error,
+    );
+    void this.#result.then(() => {
+      this.#isRunning = false;
+    });
+  }
+
+  /** True while the segment `name` is being made: who needs it waits for {@link settle}. */
+  isMaking(name: string): boolean {
+    return this.#isRunning && this.#name === name;
+  }
+
+  /** Waits for the segment in the making. Throws what went wrong with it, other than a lack of space. */
+  async settle(): Promise<void> {
+    const error = await this.#result;
+    if (error !== null && !(error instanceof NoSpaceAhead)) throw error;
+  }
+
+  async #make(name: string): Promise<void> {
+    const path = join(this.#directory, name);
+    const isThere = await access(path).then(
+      () => true,
+      () => false,
+    );
+    if (isThere) return;
+    const temporary = join(this.#directory, TEMPORARY_SEGMENT_PREFIX + name);
+    try {
+      await this.#fill(temporary);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+    await rename(temporary, path);
+    await syncDirectory(this.#directory);
+  }
+
+  async #fill(temporary: string): Promise<void> {
+    try {
+      await this.#writeZeros(temporary);
+    } catch (error) {
+      throw isOutOfSpace(error) ? new NoSpaceAhead() : error;
+    }
+    const handle = await open(temporary, 'r+');
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async #writeZeros(temporary: string): Promise<void> {
+    const handle = await open(temporary, 'w', PRIVATE_FILE_MODE);
+    try {
+      for (let at = 0; at < this.#size; at += ZEROS.length) {
+        await writeFully(handle, ZEROS.subarray(0, Math.min(ZEROS.length, this.#size - at)), at);
+      }
+    } finally {
+      await handle.close();
+    }
+  }
+}
+
+class NoSpaceAhead extends Error {}

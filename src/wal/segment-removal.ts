@@ -1,0 +1,90 @@
+// Which segments go, and how? The first stored byte moves in memory before a file is touched, so that no reader begins
+// on it; the files go one after the other through the thread pool. History files stay for ever: they are tiny, and every
+// newer standby asks for them.
+import { unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errorText, systemErrorCode } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import {
+  nextSegment,
+  segmentNumber,
+  segmentStart,
+  segmentStartOf,
+  walFileName,
+} from '../pg/segment.ts';
+import type { SegmentSize } from '../pg/segment.ts';
+import type { TimelineId } from '../pg/timeline.ts';
+
+/** What removal needs. */
+export interface SegmentRemovalOptions {
+  /** The directory of the segments. */
+  readonly directory: string;
+  readonly segmentSize: SegmentSize;
+  readonly timeline: TimelineId;
+  readonly oldestLsn: Lsn;
+  readonly log: Log;
+  /** Called before each file goes. */
+  readonly onRemove: (walFile: string) => void;
+  readonly onError: () => void;
+}
+
+/** Knows the first stored byte and moves it. */
+export class SegmentRemoval {
+  readonly #options: SegmentRemovalOptions;
+  #oldestLsn: Lsn;
+  #removed = 0;
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(options: SegmentRemovalOptions) {
+    this.#options = options;
+    this.#oldestLsn = options.oldestLsn;
+  }
+
+  /** First byte that is stored: a segment start. */
+  get oldestLsn(): Lsn {
+    return this.#oldestLsn;
+  }
+
+  /** Segments removed since the start. */
+  get removed(): number {
+    return this.#removed;
+  }
+
+  /** Removes whole segments that end at or before `keepLsn`. */
+  removeBefore(keepLsn: Lsn): void {
+    const { segmentSize, timeline } = this.#options;
+    const newOldest = segmentStartOf(keepLsn, segmentSize);
+    const names: string[] = [];
+    let segment = segmentNumber(this.#oldestLsn, segmentSize);
+    while (segmentStart(segment, segmentSize) < newOldest) {
+      names.push(walFileName(timeline, segment, segmentSize));
+      segment = nextSegment(segment);
+    }
+    if (names.length === 0) return;
+    this.#oldestLsn = newOldest;
+    this.#running = this.#running.then(() => this.#remove(names));
+  }
+
+  /** Resolves when no removal is under way. */
+  async settle(): Promise<void> {
+    await this.#running;
+  }
+
+  async #remove(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      this.#options.onRemove(name);
+      try {
+        await unlink(join(this.#options.directory, name));
+        this.#removed++;
+      } catch (error) {
+        if (systemErrorCode(error) === 'ENOENT') continue;
+        this.#options.onError();
+        this.#options.log.warn('a WAL segment that is not needed could not be removed', {
+          file: name,
+          error: errorText(error),
+        });
+      }
+    }
+  }
+}

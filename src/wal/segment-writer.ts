@@ -1,0 +1,164 @@
+// How do bytes of WAL get into segment files? Blocking, in the writer thread alone. A segment counts only once it has its
+// name: it is made under another one, extended to its full size with zeros, fsynced, renamed, and the directory fsynced.
+// So a flush of WAL later changes data only, and running out of space shows when a segment is made, before anything
+// depends on it. (xlog.c:XLogFileInitInternal, walreceiver.c:XLogWalRcvWrite)
+import {
+  closeSync,
+  fdatasyncSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  renameSync,
+  rmSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import {
+  isOutOfSpace,
+  PRIVATE_FILE_MODE,
+  syncDirectorySync,
+  writeFullySync,
+} from '../base/durable-fs.ts';
+import { OperationalError, systemErrorCode } from '../base/errors.ts';
+import { toLsn } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import { segmentNumber, segmentOffset, walFileName } from '../pg/segment.ts';
+import type { SegmentSize } from '../pg/segment.ts';
+import type { TimelineId } from '../pg/timeline.ts';
+
+/** Segments in the making carry this prefix; leftovers of a crash are removed at the start. */
+export const TEMPORARY_SEGMENT_PREFIX = 'xlogtemp.';
+
+const ZEROS: Uint8Array = new Uint8Array(1 << 20);
+
+/** There was no space to write. Nothing is lost, nothing counts as written, the same write can be done again. */
+export class NoSpace extends Error {
+  override readonly cause: unknown;
+
+  constructor(cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause));
+    this.cause = cause;
+  }
+}
+
+interface OpenSegment {
+  readonly path: string;
+  readonly fd: number;
+}
+
+/** Writes WAL of one directory. Every method blocks and throws the system's error; after one that is not NoSpace, stop. */
+export class SegmentWriter {
+  readonly #directory: string;
+  readonly #size: SegmentSize;
+  #open: OpenSegment | null = null;
+
+  constructor(directory: string, size: SegmentSize) {
+    this.#directory = directory;
+    this.#size = size;
+  }
+
+  /** Hands `chunks`, the WAL from `startLsn` on, to the kernel. A segment that is left behind is flushed on the way. */
+  write(timeline: TimelineId, startLsn: Lsn, chunks: readonly Uint8Array[]): void {
+    let lsn = startLsn;
+    let rest = chunks;
+    while (rest.length > 0) {
+      const offset = segmentOffset(lsn, this.#size);
+      const [part, later, byteCount] = splitChunks(rest, this.#size - offset);
+      const { fd } = this.#segment(timeline, lsn);
+      tellNoSpace(() => writeFullySync(fd, part, offset));
+      lsn = toLsn(lsn + BigInt(byteCount));
+      rest = later;
+    }
+  }
+
+  /** Makes everything written durable. Not to be called again after it threw. */
+  flush(): void {
+    if (this.#open !== null) fdatasyncSync(this.#open.fd);
+  }
+
+  close(): void {
+    if (this.#open === null) return;
+    const { fd } = this.#open;
+    this.#open = null;
+    closeSync(fd);
+  }
+
+  #segment(timeline: TimelineId, lsn: Lsn): OpenSegment {
+    const name = walFileName(timeline, segmentNumber(lsn, this.#size), this.#size);
+    const path = join(this.#directory, name);
+    if (this.#open?.path === path) return this.#open;
+    this.flush();
+    this.close();
+    this.#open = { path, fd: this.#openFile(path, name) };
+    return this.#open;
+  }
+
+  #openFile(path: string, name: string): number {
+    try {
+      return openWholeSegment(path, this.#size);
+    } catch (error) {
+      if (systemErrorCode(error) !== 'ENOENT') throw error;
+    }
+    makeSegment(this.#directory, name, this.#size);
+    return openWholeSegment(path, this.#size);
+  }
+}
+
+/** Makes the segment `name`, all zeros, durable under its name when it returns. Replaces a file of that name. */
+export function makeSegment(directory: string, name: string, size: SegmentSize): void {
+  const temporary = join(directory, TEMPORARY_SEGMENT_PREFIX + name);
+  const fd = tellNoSpace(() => openSync(temporary, 'w', PRIVATE_FILE_MODE));
+  try {
+    tellNoSpace(() => fillWithZeros(fd, size));
+    fsyncSync(fd);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(temporary, join(directory, name));
+  syncDirectorySync(directory);
+}
+
+function fillWithZeros(fd: number, size: number): void {
+  for (let at = 0; at < size; at += ZEROS.length) {
+    writeFullySync(fd, [ZEROS.subarray(0, Math.min(ZEROS.length, size - at))], at);
+  }
+}
+
+function openWholeSegment(path: string, size: SegmentSize): number {
+  const fd = openSync(path, 'r+');
+  const found = fstatSync(fd).size;
+  if (found === size) return fd;
+  closeSync(fd);
+  throw new OperationalError(
+    'SEGMENT_SIZE',
+    `the WAL segment "${path}" has ${found} bytes instead of ${size}`,
+    { hint: 'Something else than walcast changed it.' },
+  );
+}
+
+function tellNoSpace<T>(action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw isOutOfSpace(error) ? new NoSpace(error) : error;
+  }
+}
+
+/** Splits after `byteCount` bytes: the chunks before, the chunks behind, and how many bytes came before. */
+function splitChunks(
+  chunks: readonly Uint8Array[],
+  byteCount: number,
+): [Uint8Array[], Uint8Array[], number] {
+  const before: Uint8Array[] = [];
+  const behind: Uint8Array[] = [];
+  let taken = 0;
+  for (const chunk of chunks) {
+    const take = Math.min(chunk.length, byteCount - taken);
+    if (take > 0) before.push(chunk.subarray(0, take));
+    if (take < chunk.length) behind.push(chunk.subarray(take));
+    taken += take;
+  }
+  return [before, behind, taken];
+}

@@ -1,0 +1,107 @@
+// Who asks the writer thread to write? This end of it, in the main thread: one job at a time; what arrives meanwhile goes
+// into the next (group commit, without a timer).
+import { Worker } from 'node:worker_threads';
+import { OperationalError } from '../base/errors.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import type { TimelineId } from '../pg/timeline.ts';
+import { workerModule } from './worker-module.ts';
+import type { WriterError, WriterReply, WriterRequest, WriterSetup } from './writer-messages.ts';
+
+/** Told what became of the job. */
+export interface WriterListener {
+  /** The kernel has the bytes. */
+  onWritten(seconds: number): void;
+  /** They are on the disk, with the names of their files. The writer takes the next job. */
+  onFlushed(seconds: number): void;
+  /** There was no space: the same job may be given again, later. */
+  onNoSpace(error: WriterError): void;
+  /** The writer is over. Nothing that was not reported flushed may be taken for durable, now or later. */
+  onFailed(during: 'open' | 'write' | 'fsync', error: OperationalError): void;
+}
+
+/** The writer thread. */
+export class WalWriter {
+  readonly #worker: Worker;
+  readonly #listener: WriterListener;
+  readonly #directory: string;
+  readonly #ended: Promise<void>;
+  #isBusy = false;
+  #isClosing = false;
+  #isOver = false;
+
+  /** Starts the thread. */
+  constructor(setup: WriterSetup, listener: WriterListener) {
+    this.#listener = listener;
+    this.#directory = setup.directory;
+    this.#worker = new Worker(workerModule(import.meta.url, 'writer-thread'), {
+      workerData: setup,
+      name: 'wal-writer',
+    });
+    this.#worker.on('message', (reply: WriterReply) => this.#onReply(reply));
+    this.#worker.on('error', (error) => this.#fail('open', { code: null, message: error.message }));
+    this.#ended = new Promise((resolve) => {
+      this.#worker.on('exit', () => {
+        if (!this.#isClosing) this.#fail('open', { code: null, message: 'the thread ended' });
+        resolve();
+      });
+    });
+  }
+
+  /** True while a job is under way, and for ever after the writer failed. */
+  get isBusy(): boolean {
+    return this.#isBusy || this.#isClosing || this.#isOver;
+  }
+
+  /** Writes and flushes `chunks`, the WAL from `startLsn` on. Only while not busy. The chunks must never change. */
+  write(timeline: TimelineId, startLsn: Lsn, chunks: readonly Uint8Array[]): void {
+    this.#isBusy = true;
+    this.#post({ kind: 'write', timeline, startLsn, chunks });
+  }
+
+  /** Ends the thread; what is under way is finished first. */
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    this.#post({ kind: 'close' });
+    await this.#ended;
+  }
+
+  #post(request: WriterRequest): void {
+    this.#worker.postMessage(request);
+  }
+
+  #onReply(reply: WriterReply): void {
+    switch (reply.kind) {
+      case 'written':
+        this.#listener.onWritten(reply.seconds);
+        break;
+      case 'flushed':
+        this.#isBusy = false;
+        this.#listener.onFlushed(reply.seconds);
+        break;
+      case 'no-space':
+        this.#isBusy = false;
+        this.#listener.onNoSpace(reply.error);
+        break;
+      case 'failed':
+        this.#fail(reply.during, reply.error);
+    }
+  }
+
+  #fail(during: 'open' | 'write' | 'fsync', error: WriterError): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const code = error.code === null ? '' : ` (${error.code})`;
+    this.#listener.onFailed(
+      during,
+      new OperationalError(
+        'WAL_WRITE_FAILED',
+        `WAL could not be made durable in "${this.#directory}": ${during} failed: ${error.message}${code}`,
+        {
+          hint:
+            'Nothing more is acknowledged, and fsync is never tried twice: after a failure the kernel may have dropped ' +
+            'the bytes. Look at the disk and the kernel log, then start walcast again; it fetches what is missing.',
+        },
+      ),
+    );
+  }
+}

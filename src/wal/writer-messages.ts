@@ -1,0 +1,35 @@
+// What do the store and its writer thread say to each other? One job at a time.
+import type { Lsn } from '../pg/lsn.ts';
+import type { SegmentSize } from '../pg/segment.ts';
+import type { TimelineId } from '../pg/timeline.ts';
+
+/** Given to the thread when it starts. */
+export interface WriterSetup {
+  /** The directory of the segments. */
+  readonly directory: string;
+  readonly segmentSize: SegmentSize;
+}
+
+/** To the thread. The chunks are shared memory that nobody changes. */
+export type WriterRequest =
+  | {
+      readonly kind: 'write';
+      readonly timeline: TimelineId;
+      readonly startLsn: Lsn;
+      readonly chunks: readonly Uint8Array[];
+    }
+  | { readonly kind: 'close' };
+
+/** An error as it crosses the thread's border. */
+export interface WriterError {
+  /** The system's code (`EIO` …), or null. */
+  readonly code: string | null;
+  readonly message: string;
+}
+
+/** From the thread, in this order for each job: `written`, `flushed`; or `no-space`; or `failed`, its last word. */
+export type WriterReply =
+  | { readonly kind: 'written'; readonly seconds: number }
+  | { readonly kind: 'flushed'; readonly seconds: number }
+  | { readonly kind: 'no-space'; readonly error: WriterError }
+  | { readonly kind: 'failed'; readonly during: 'write' | 'fsync'; readonly error: WriterError };
