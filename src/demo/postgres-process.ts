@@ -69,7 +69,7 @@ export interface ServerExit {
 /** A postmaster that was started and what is known about it. */
 export class ServerProcess {
   readonly pid: number;
-  /** Settles when the postmaster is gone and its log has been read to the end. Never rejects. */
+  /** Settles when the postmaster and all that could write to its log are gone and the log has been read. Never rejects. */
   readonly exited: Promise<ServerExit>;
   #exit: ServerExit | null = null;
 
@@ -81,12 +81,11 @@ export class ServerProcess {
     for (const stream of [child.stdout, child.stderr]) {
       stream?.setEncoding('utf8').on('data', (chunk: string) => log.append(chunk));
     }
+    child.once('exit', (exitCode, signal) => {
+      this.#exit = { exitCode, signal };
+    });
     this.exited = new Promise((resolve) => {
-      // Not 'close': a process that outlives a killed postmaster holds the pipes open for a while.
-      child.once('exit', (exitCode, signal) => {
-        this.#exit = { exitCode, signal };
-        setImmediate(() => resolve({ exitCode, signal }));
-      });
+      child.once('close', (exitCode, signal) => resolve({ exitCode, signal }));
     });
   }
 
