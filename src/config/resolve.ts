@@ -1,0 +1,201 @@
+// From the values of the keys to the configuration: what belongs together, what contradicts itself, what needs a warning.
+import { LOG_FORMATS, LOG_LEVELS } from '../base/log.ts';
+import type { Conninfo } from '../pg/conninfo.ts';
+import { parseListenAddress, parseTcpAddress } from './address.ts';
+import { FORWARD_MODES, VERIFY_MODES } from './config.ts';
+import type { Config, HbaConfig, ListenAddress, TcpAddress, UpstreamConfig } from './config.ts';
+import { CONFIG_FILE_BYTES_MAX } from './limits.ts';
+import { checkConninfo, checkHba } from './parsers.ts';
+import { namedPlace } from './problem.ts';
+import type { Place } from './problem.ts';
+import { readTextFile } from './read-file.ts';
+import { environmentName } from './settings.ts';
+import { textOf } from './values.ts';
+import type { ConfigValues } from './values.ts';
+
+/** Puts the configuration together. `source` names what a missing key is missing from. */
+export class ConfigResolver {
+  readonly #values: ConfigValues;
+  readonly #source: string;
+  readonly #warnings: string[] = [];
+
+  constructor(values: ConfigValues, source: string) {
+    this.#values = values;
+    this.#source = source;
+    values.dropOverruled('upstream.conninfo', 'upstream.conninfo_file');
+    values.dropOverruled('auth.hba', 'auth.hba_file');
+  }
+
+  /** Null when there is no usable value for something that has no default; `errors` then says why. */
+  config(): Config | null {
+    const upstream = this.#upstream();
+    const config = {
+      listen: this.#listen(),
+      hba: this.#hba(),
+      storage: {
+        directory: this.#values.path('storage.directory') ?? '',
+        walKeepSizeBytes: this.#values.number('storage.wal_keep_size'),
+        maxWalSenders: this.#values.number('storage.max_wal_senders'),
+        maxReplicationSlots: this.#values.number('storage.max_replication_slots'),
+        verify: this.#values.choice('storage.verify', VERIFY_MODES),
+        forward: this.#values.choice('storage.forward', FORWARD_MODES),
+      },
+      walSenderTimeoutMs: this.#values.number('wal_sender_timeout'),
+      drainTimeoutMs: this.#values.number('drain_timeout'),
+      http: { listen: this.#httpListen() },
+      log: {
+        level: this.#values.choice('log.level', LOG_LEVELS),
+        format: this.#values.choice('log.format', LOG_FORMATS),
+      },
+    };
+    if (config.storage.verify === 'off') {
+      this.#warnings.push(
+        'storage.verify is off: damaged WAL would be kept and sent to every standby',
+      );
+    }
+    if (upstream === null) return null;
+    return {
+      upstream,
+      ...config,
+      origins: this.#values.origins(),
+      warnings: this.#warnings,
+    };
+  }
+
+  #upstream(): UpstreamConfig | null {
+    const conninfo = this.#conninfo();
+    const parts = {
+      slot: this.#slotName(),
+      walReceiverTimeoutMs: this.#values.number('upstream.wal_receiver_timeout'),
+      walReceiverStatusIntervalMs: this.#values.number('upstream.wal_receiver_status_interval'),
+    };
+    const applicationName = this.#applicationName(conninfo?.server.applicationName ?? null);
+    return conninfo === null ? null : { ...conninfo, applicationName, ...parts };
+  }
+
+  #conninfo(): { conninfo: string; server: Conninfo } | null {
+    const inline = this.#values.get('upstream.conninfo');
+    const byFile = this.#values.get('upstream.conninfo_file');
+    const given = inline ?? byFile;
+    if (given === null) {
+      if (this.#values.isComplainedAbout('upstream')) return null;
+      this.#values.report(
+        namedPlace(this.#source),
+        '`upstream.conninfo` is required: the server that WAL comes from',
+        `Give it in the file (-c FILE), as ${environmentName('upstream.conninfo')}, or as --upstream 'host=… user=…'.`,
+      );
+      return null;
+    }
+    const text = inline === null ? this.#secret('upstream.conninfo_file') : textOf(inline);
+    if (text === null) return null;
+    const check = checkConninfo(text);
+    if ('problem' in check) {
+      const path = inline === null ? 'upstream.conninfo_file' : 'upstream.conninfo';
+      this.#values.report(given.place, `\`${path}\` ${check.problem}`);
+      return null;
+    }
+    return { conninfo: text, server: check.server };
+  }
+
+  #secret(path: string): string | null {
+    const secret = this.#values.secretFile(path);
+    if (secret === null) return null;
+    if (secret.isReadableByOthers) {
+      this.#warnings.push(
+        `${path}: "${secret.name}" can be read by every user of this machine; chmod 600 it`,
+      );
+    }
+    return secret.text;
+  }
+
+  #slotName(): string | null {
+    const name = this.#values.text('upstream.slot');
+    if (name === '') return null;
+    if (!/^[a-z0-9_]{1,63}$/.test(name)) {
+      this.#values.report(
+        this.#values.mustChoose('upstream.slot').place,
+        `replication slot name "${name.slice(0, 100)}" is not valid`,
+        'It may only contain lower case letters, numbers, and the underscore character, 63 at most.',
+      );
+    }
+    return name;
+  }
+
+  #applicationName(inConninfo: string | null): string {
+    const chosen = this.#values.get('upstream.application_name');
+    const isSet = chosen !== null && chosen.origin !== 'default';
+    const isInConninfo = !isSet && inConninfo !== null && inConninfo !== '';
+    const name = isInConninfo ? inConninfo : this.#values.text('upstream.application_name');
+    if (!/^[\x20-\x7e]{1,63}$/.test(name)) {
+      this.#values.report(
+        this.#values.mustChoose('upstream.application_name').place,
+        '`upstream.application_name` must be 1 to 63 printable ASCII characters',
+      );
+    }
+    return name;
+  }
+
+  #listen(): readonly ListenAddress[] {
+    const { text, place } = this.#values.mustChoose('listen');
+    const addresses: ListenAddress[] = [];
+    const seen = new Set<string>();
+    for (const item of typeof text === 'string' ? [text] : text) {
+      const parsed = parseListenAddress(item);
+      if ('problem' in parsed) this.#values.report(place, `\`listen\`: ${parsed.problem}`);
+      else addresses.push(parsed.address);
+      if (seen.has(item) && !item.endsWith(':0'))
+        this.#values.report(place, `\`listen\`: "${item}" is given twice`);
+      seen.add(item);
+    }
+    return addresses;
+  }
+
+  #httpListen(): TcpAddress | null {
+    const text = this.#values.text('http.listen');
+    if (text === '') return null;
+    const parsed = parseTcpAddress(text);
+    if ('address' in parsed) return parsed.address;
+    this.#values.report(
+      this.#values.mustChoose('http.listen').place,
+      `\`http.listen\`: ${parsed.problem}`,
+      'Use "" for no HTTP port.',
+    );
+    return null;
+  }
+
+  #hba(): HbaConfig | null {
+    const given = this.#hbaText();
+    if (given === null) return null;
+    const check = checkHba(given.text, given.source);
+    if ('errors' in check) {
+      for (const { line, message, text } of check.errors) {
+        this.#values.report(
+          this.#hbaPlace(given.source, line),
+          `${message}: ${text.slice(0, 200)}`,
+        );
+      }
+      return null;
+    }
+    this.#warnings.push(...check.warnings);
+    return check.rules.rules.length === 0 ? null : { ...given, rules: check.rules };
+  }
+
+  #hbaText(): { source: string; text: string } | null {
+    const inline = this.#values.get('auth.hba');
+    if (inline !== null) return { source: 'auth.hba', text: textOf(inline) };
+    const file = this.#values.get('auth.hba_file');
+    const name = this.#values.path('auth.hba_file');
+    if (file === null || name === null) return null;
+    const content = readTextFile(name, CONFIG_FILE_BYTES_MAX);
+    if ('text' in content) return { source: name, text: content.text };
+    this.#values.report(file.place, `\`auth.hba_file\`: "${name}" ${content.problem}`);
+    return null;
+  }
+
+  #hbaPlace(source: string, line: number): Place {
+    const inline = this.#values.get('auth.hba');
+    if (inline === null) return { source, line, column: null };
+    if (inline.blockLine === null) return inline.place;
+    return { source: inline.place.source, line: inline.blockLine + line - 1, column: null };
+  }
+}

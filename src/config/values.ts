@@ -1,0 +1,170 @@
+// The value of each key: the one of highest precedence, read in its kind and unit, with every mistake collected.
+import { resolve } from 'node:path';
+import { invariant } from '../base/errors.ts';
+import { ORIGINS } from './config.ts';
+import type { Origin } from './config.ts';
+import type { Layer, RawValue } from './layer.ts';
+import { CONFIG_FILE_BYTES_MAX } from './limits.ts';
+import { configError, namedPlace } from './problem.ts';
+import type { ConfigError, Place } from './problem.ts';
+import { readTextFile } from './read-file.ts';
+import { SETTINGS, settingOf } from './settings.ts';
+import { fromBaseUnit, parseNumberWithUnit } from './units.ts';
+
+/** A value and which layer it is from. */
+export interface ChosenValue extends RawValue {
+  readonly origin: Origin;
+}
+
+/** Layers with their origin, highest precedence first. */
+export type OrderedLayers = readonly (readonly [Origin, Layer])[];
+
+/** What relative names are relative to. Both absolute. */
+export interface BaseDirectories {
+  readonly file: string;
+  readonly other: string;
+}
+
+/** The values of all keys. Reading one that is wrong gives a stand-in and adds to `errors`. */
+export class ConfigValues {
+  readonly errors: ConfigError[] = [];
+  readonly #chosen = new Map<string, ChosenValue>();
+  readonly #layers: OrderedLayers;
+  readonly #directories: BaseDirectories;
+
+  constructor(layers: OrderedLayers, directories: BaseDirectories) {
+    this.#layers = layers;
+    this.#directories = directories;
+    for (const { path, defaultText } of SETTINGS) {
+      const found = layers.find(([, layer]) => layer.values.has(path));
+      const value = found?.[1].values.get(path);
+      if (found !== undefined && value !== undefined) {
+        this.#chosen.set(path, { ...value, origin: found[0] });
+      } else if (defaultText !== null) {
+        const place = namedPlace('default');
+        this.#chosen.set(path, { text: defaultText, place, blockLine: null, origin: 'default' });
+      }
+    }
+  }
+
+  /** Of two ways to say the same the one of higher precedence counts; both in one place is a mistake. */
+  dropOverruled(inline: string, byFile: string): void {
+    const [a, b] = [this.#chosen.get(inline), this.#chosen.get(byFile)];
+    if (a === undefined || b === undefined) return;
+    if (a.origin === b.origin) {
+      this.report(b.place, `\`${inline}\` and \`${byFile}\` are both given`, 'Keep one of them.');
+    }
+    const isInlineFirst = ORIGINS.indexOf(a.origin) <= ORIGINS.indexOf(b.origin);
+    this.#chosen.delete(isInlineFirst ? byFile : inline);
+  }
+
+  /** Where each value is from. */
+  origins(): ReadonlyMap<string, Origin> {
+    return new Map([...this.#chosen].map(([path, { origin }]) => [path, origin]));
+  }
+
+  /** Null when the key has neither value nor default. */
+  get(path: string): ChosenValue | null {
+    return this.#chosen.get(path) ?? null;
+  }
+
+  /** True when a layer already says why a key of the section, or everything, is missing. */
+  isComplainedAbout(section: string): boolean {
+    return this.#layers.some(
+      ([, { errors, isReadable }]) =>
+        !isReadable ||
+        errors.some(({ message, hint }) => `${message} ${hint ?? ''}`.includes(`\`${section}`)),
+    );
+  }
+
+  /** A number in bytes, milliseconds, or as it is where the key has no unit; 0 after a report. */
+  number(path: string): number {
+    const setting = settingOf(path);
+    invariant(setting !== null, `unknown setting ${path}`);
+    const { place, text } = this.mustChoose(path);
+    const written = typeof text === 'string' ? text : '';
+    const parsed = parseNumberWithUnit(written, setting.unit);
+    if ('problem' in parsed) {
+      this.report(
+        place,
+        `invalid value for \`${path}\`: "${written.slice(0, 100)}" ${parsed.problem}`,
+        parsed.hint,
+      );
+      return 0;
+    }
+    if (parsed.value < setting.minimum || parsed.value > setting.maximum) {
+      const [value, least, most] = [parsed.value, setting.minimum, setting.maximum].map((number) =>
+        setting.unit === null ? String(number) : `${number} ${setting.unit}`,
+      );
+      this.report(
+        place,
+        `${value} is outside the valid range for \`${path}\` (${least} .. ${most})`,
+      );
+      return 0;
+    }
+    return setting.unit === null ? parsed.value : fromBaseUnit(parsed.value, setting.unit);
+  }
+
+  /** One of `words`; the first after a report. */
+  choice<Word extends string>(path: string, words: readonly [Word, ...Word[]]): Word {
+    const text = this.text(path);
+    const word = words.find((candidate) => candidate === text);
+    if (word !== undefined) return word;
+    this.report(
+      this.mustChoose(path).place,
+      `\`${path}\` must be one of ${words.join(', ')}, not "${text.slice(0, 100)}"`,
+    );
+    return words[0];
+  }
+
+  /** An absolute path; names in the file are relative to the file, others to the working directory. */
+  path(path: string): string | null {
+    const chosen = this.#chosen.get(path);
+    if (chosen === undefined) return null;
+    const name = textOf(chosen);
+    if (name === '' || name.includes('\0')) {
+      this.report(chosen.place, `\`${path}\` must be the name of a file or directory`);
+      return null;
+    }
+    const { file, other } = this.#directories;
+    return resolve(chosen.origin === 'file' ? file : other, name);
+  }
+
+  /** The text as written. The key must have a default. */
+  text(path: string): string {
+    return textOf(this.mustChoose(path));
+  }
+
+  /** The value of a key that has a default. Throws InvariantError for any other. */
+  mustChoose(path: string): ChosenValue {
+    const chosen = this.#chosen.get(path);
+    invariant(chosen !== undefined, `setting ${path} has neither value nor default`);
+    return chosen;
+  }
+
+  /** Content of a file that holds a secret, without its last line end; and who else may read it. Null after a report. */
+  secretFile(path: string): { text: string; isReadableByOthers: boolean; name: string } | null {
+    const name = this.path(path);
+    const place = this.get(path)?.place;
+    if (name === null || place === undefined) return null;
+    const content = readTextFile(name, CONFIG_FILE_BYTES_MAX);
+    if ('problem' in content) {
+      this.report(place, `\`${path}\`: "${name}" ${content.problem}`);
+      return null;
+    }
+    const text = content.text.replace(/\r?\n$/, '');
+    if (text.trim() !== '') return { text, isReadableByOthers: content.isReadableByOthers, name };
+    this.report(place, `\`${path}\`: "${name}" is empty`);
+    return null;
+  }
+
+  /** Collects a mistake. */
+  report(place: Place, message: string, hint?: string): void {
+    this.errors.push(configError(place, message, hint));
+  }
+}
+
+/** The text of a value; a list is joined by commas. */
+export function textOf(value: RawValue): string {
+  return typeof value.text === 'string' ? value.text : value.text.join(',');
+}
