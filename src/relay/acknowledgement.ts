@@ -47,14 +47,14 @@ export class Acknowledgement implements PositionSource {
     const { clock, confirmedLsns } = this.#parts;
     const own = this.#store.positions();
     const nowMs = clock.nowMs();
+    const isShutdown = this.#store.lastRecordIsShutdownCheckpoint();
     const { positions, againAtMs } = this.#rules.next(
       positionsWithoutPolicy(own),
       {
         flushedLsn: own.flushedLsn,
-        shutdownCheckpointEndLsn: this.#store.lastRecordIsShutdownCheckpoint()
-          ? own.flushedLsn
-          : null,
-        standbyLsns: confirmedLsns(),
+        shutdownCheckpointEndLsn: isShutdown ? own.flushedLsn : null,
+        // Asked for only when it matters: there may be a thousand standbys, and this runs at every flush.
+        standbyLsns: isShutdown ? confirmedLsns() : [],
       },
       nowMs,
     );

@@ -1,0 +1,308 @@
+// The composition root: builds the parts, joins them, starts them in order and stops them in order.
+import type { Clock } from '../base/clock.ts';
+import { InvariantError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { readBuildInfo } from '../config/build-info.ts';
+import type { Config } from '../config/config.ts';
+import { openHttp } from '../http/server.ts';
+import type { HttpServer } from '../http/server.ts';
+import { openMetrics } from '../metrics/registry.ts';
+import { dial } from '../net/dial.ts';
+import { DirectoryLock } from '../net/directory-lock.ts';
+import { formatListenTarget, Listener } from '../net/listener.ts';
+import type { HbaRules } from '../pg/hba.ts';
+import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import { SlotStore } from '../slot/slot-store.ts';
+import type { StatusSource } from '../status/status.ts';
+import { prepareDataDirectory } from '../wal/data-directory.ts';
+import { WalStore } from '../wal/wal-store.ts';
+import type { UpstreamObserver } from '../walreceiver/ports.ts';
+import { UpstreamTunnels } from '../walreceiver/tunnel.ts';
+import type { UpstreamTarget } from '../walreceiver/upstream-target.ts';
+import { WalReceiver } from '../walreceiver/wal-receiver.ts';
+import { WalSenders } from '../walsender/wal-senders.ts';
+import { Acknowledgement } from './acknowledgement.ts';
+import { LateSlotRegistry, LateWalFeed } from './late-binding.ts';
+import { StatusBoard } from './status-board.ts';
+import { ClosableSink, GateStoreOf, serverIdentity, StoreFeed } from './store-adapters.ts';
+import { targetOf } from './upstream-address.ts';
+import { openUpstreamGate } from './upstream-gate.ts';
+
+/** A running relay. */
+export interface Relay {
+  readonly statusSource: StatusSource;
+  /** Resolves when the relay can no longer keep a promise and must end; nothing is reported upstream any more then. */
+  readonly failed: Promise<Error>;
+  /** Serves every standby to the present end, has it confirmed, closes everything in order. */
+  drain(): Promise<void>;
+  /** Closes at once, without waiting for anybody. */
+  stop(): Promise<void>;
+}
+
+/** What surrounds a relay. */
+export interface RelaySurroundings {
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Connections beyond max_wal_senders that are let in to be told so, and to cancel. */
+const SPARE_CONNECTIONS = 100;
+
+/** Lets nobody in. */
+const NO_RULES: HbaRules = { rules: [] };
+
+/** Builds and starts a relay. Rejects with OperationalError when it cannot start; what was begun is undone. */
+export async function startRelay(config: Config, surroundings: RelaySurroundings): Promise<Relay> {
+  const relay = new RunningRelay(config, surroundings);
+  try {
+    await relay.start();
+    return relay;
+  } catch (error) {
+    await relay.stop();
+    throw error;
+  }
+}
+
+class RunningRelay implements Relay {
+  readonly statusSource: StatusBoard;
+  readonly failed: Promise<Error>;
+  readonly #config: Config;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #target: UpstreamTarget;
+  readonly #feed = new LateWalFeed();
+  readonly #registry = new LateSlotRegistry();
+  readonly #senders: WalSenders;
+  #fail: (error: Error) => void = () => {};
+  #lock: DirectoryLock | null = null;
+  #http: HttpServer | null = null;
+  #listeners: Listener[] = [];
+  #store: WalStore | null = null;
+  #slots: SlotStore | null = null;
+  #sink: ClosableSink | null = null;
+  #acknowledgement: Acknowledgement | null = null;
+  #receiver: WalReceiver | null = null;
+
+  constructor(config: Config, { clock, log }: RelaySurroundings) {
+    this.#config = config;
+    this.#clock = clock;
+    this.#log = log;
+    this.#target = targetOf(config.upstream.server);
+    this.failed = new Promise((resolve) => {
+      this.#fail = resolve;
+    });
+    this.#senders = this.#makeSenders();
+    this.statusSource = new StatusBoard({
+      version: readBuildInfo().version,
+      clock,
+      parts: {
+        upstream: () => this.#receiver?.status() ?? null,
+        store: () => this.#store?.status() ?? null,
+        standbys: () => this.#senders.statuses(),
+        standbyTotals: () => this.#senders.totals(),
+        slots: () => this.#slots?.list() ?? [],
+        identity: () => serverIdentity(this.#store),
+      },
+    });
+  }
+
+  /** The order matters: whatever can refuse comes before the store changes anything on disk. */
+  async start(): Promise<void> {
+    const { directory } = this.#config.storage;
+    await prepareDataDirectory(directory);
+    this.#lock = await DirectoryLock.acquire(directory);
+    await this.#openPorts();
+    await this.#openStore();
+    this.#startReceiver();
+  }
+
+  async drain(): Promise<void> {
+    this.statusSource.drain();
+    this.#stopListening();
+    const endLsn = this.#drainEnd();
+    this.#sink?.close();
+    this.#log.info('draining', { end_lsn: formatLsn(endLsn) });
+    await this.#senders.drain(endLsn);
+    await this.#receiver?.finish();
+    await this.#close();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopListening();
+    this.#senders.terminate();
+    await this.#close();
+  }
+
+  async #close(): Promise<void> {
+    this.#receiver?.stop();
+    this.#acknowledgement?.close();
+    await this.#slots?.close();
+    await this.#store?.close();
+    await this.#http?.close();
+    await this.#lock?.release();
+    this.#lock = null;
+  }
+
+  #stopListening(): void {
+    for (const listener of this.#listeners) listener.close();
+    this.#listeners = [];
+  }
+
+  /** E: everything that may be sent at this moment. */
+  #drainEnd(): Lsn {
+    return serverIdentity(this.#store) === null ? INVALID_LSN : this.#feed.sendableLsn();
+  }
+
+  #makeSenders(): WalSenders {
+    const { storage, upstream } = this.#config;
+    return new WalSenders({
+      feed: this.#feed,
+      slots: this.#registry,
+      tunnels: new UpstreamTunnels({
+        target: this.#target,
+        clock: this.#clock,
+        log: this.#log.child({ component: 'tunnel' }),
+        dial,
+      }),
+      identity: () => serverIdentity(this.#store),
+      hba: () => this.#config.hba?.rules ?? NO_RULES,
+      settings: () => ({
+        maxWalSenders: storage.maxWalSenders,
+        walSenderTimeoutMs: this.#config.walSenderTimeoutMs,
+        holdAheadMs: upstream.walReceiverTimeoutMs,
+        drainTimeoutMs: this.#config.drainTimeoutMs,
+        version: readBuildInfo().version,
+      }),
+      clock: this.#clock,
+      log: this.#log.child({ component: 'walsender' }),
+      onReply: () => this.#receiver?.positionsMoved(),
+    });
+  }
+
+  async #openPorts(): Promise<void> {
+    const { http, listen, hba, storage } = this.#config;
+    if (http.listen !== null) {
+      const metrics = openMetrics({
+        source: this.statusSource,
+        clock: this.#clock,
+        storageDirectory: storage.directory,
+      });
+      const log = this.#log.child({ component: 'http' });
+      const options = { listen: http.listen, log, clock: this.#clock };
+      this.#http = await openHttp(options, this.statusSource, metrics);
+    }
+    for (const target of listen) {
+      if (target.kind === 'tcp' && hba === null) continue;
+      const listener = await Listener.open({
+        target,
+        connectionsMax: storage.maxWalSenders + SPARE_CONNECTIONS,
+        onConnection: (open) => this.#senders.accept(open),
+      });
+      this.#listeners.push(listener);
+      this.#log.info('listening for standbys', {
+        address: formatListenTarget({ ...target, port: listener.port }),
+        port: listener.port,
+      });
+    }
+  }
+
+  async #openStore(): Promise<void> {
+    const { storage } = this.#config;
+    const store = await WalStore.open({
+      directory: storage.directory,
+      verify: storage.verify,
+      forward: storage.forward,
+      walKeepSizeBytes: storage.walKeepSizeBytes,
+      clock: this.#clock,
+      log: this.#log.child({ component: 'wal' }),
+      onFatal: (error) => this.#onFatal(error),
+    });
+    this.#store = store;
+    this.#feed.bind(new StoreFeed(store, () => this.#isUpstreamMoving()));
+    const slots = await SlotStore.open({
+      directory: storage.directory,
+      wal: store,
+      slotsMax: storage.maxReplicationSlots,
+      quotesSettingNames: () => serverIdentity(store)?.facts.quotesSettingNames ?? true,
+      clock: this.#clock,
+      log: this.#log.child({ component: 'slot' }),
+    });
+    this.#slots = slots;
+    this.#registry.bind(slots);
+    store.onFlush(() => this.#receiver?.positionsMoved());
+    store.setRetention(() => slots.minimumPersistedRestartLsn());
+  }
+
+  #startReceiver(): void {
+    const store = this.#openedStore();
+    const { upstream } = this.#config;
+    const log = this.#log.child({ component: 'walreceiver' });
+    const acknowledgement = new Acknowledgement(store, {
+      clock: this.#clock,
+      confirmedLsns: () => this.#confirmedLsns(),
+      onMoved: () => this.#receiver?.positionsMoved(),
+    });
+    const gate = openUpstreamGate(new GateStoreOf(store), log);
+    const sink = new ClosableSink(store);
+    this.#sink = sink;
+    this.#acknowledgement = acknowledgement;
+    this.#receiver = new WalReceiver({
+      target: this.#target,
+      slot: upstream.slot,
+      applicationName: upstream.applicationName,
+      receiverTimeoutMs: upstream.walReceiverTimeoutMs,
+      statusIntervalMs: upstream.walReceiverStatusIntervalMs,
+      sink,
+      gate: {
+        decide: async (identity) => {
+          const decision = await gate.decide(identity);
+          if (decision.kind === 'start') {
+            acknowledgement.startStream(decision.timeline, store.reportedFlushLsn());
+          }
+          return decision;
+        },
+      },
+      positions: acknowledgement,
+      observer: this.#observer(),
+      clock: this.#clock,
+      log,
+      dial,
+      random: Math.random,
+    });
+    this.#receiver.start();
+  }
+
+  #observer(): UpstreamObserver {
+    return {
+      onState() {},
+      onIdentified() {},
+      onFatal: (error) => this.#onFatal(error),
+      onTimelineEnd() {},
+    };
+  }
+
+  /** Nothing is reported from here on; standbys keep what they have. */
+  #onFatal(error: Error): void {
+    this.statusSource.fail(error.message);
+    this.#receiver?.stop();
+    this.#fail(error);
+  }
+
+  #isUpstreamMoving(): boolean {
+    const state = this.#receiver?.status().state;
+    return state === 'streaming' || state === 'catchup';
+  }
+
+  #confirmedLsns(): Lsn[] {
+    return this.#senders
+      .statuses()
+      .filter((standby) => standby.state === 'streaming')
+      .map(({ flushLsn, writeLsn }) => (flushLsn === INVALID_LSN ? writeLsn : flushLsn));
+  }
+
+  #openedStore(): WalStore {
+    if (this.#store === null) throw new InvariantError('the store is not open');
+    return this.#store;
+  }
+}

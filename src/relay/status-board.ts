@@ -1,0 +1,130 @@
+// One picture of the whole relay, put together from what the parts say about themselves, for http, metrics and the log.
+import type { Clock } from '../base/clock.ts';
+import { INVALID_LSN } from '../pg/lsn.ts';
+import type {
+  RelayState,
+  RelayStatus,
+  SlotStatus,
+  StandbyStatus,
+  StandbyTotals,
+  StatusSource,
+  StoreStatus,
+  UpstreamStatus,
+} from '../status/status.ts';
+import type { ServerIdentity } from '../walsender/ports.ts';
+
+/** The parts as they come to life; null before. */
+export interface BoardParts {
+  readonly upstream: () => UpstreamStatus | null;
+  readonly store: () => StoreStatus | null;
+  readonly standbys: () => readonly StandbyStatus[];
+  readonly standbyTotals: () => StandbyTotals;
+  readonly slots: () => readonly SlotStatus[];
+  readonly identity: () => ServerIdentity | null;
+}
+
+/** The board of one relay. */
+export class StatusBoard implements StatusSource {
+  readonly #version: string;
+  readonly #parts: BoardParts;
+  readonly #startedAtMs: number;
+  #isDraining = false;
+  #failure: string | null = null;
+
+  constructor(options: { version: string; clock: Clock; parts: BoardParts }) {
+    this.#version = options.version;
+    this.#parts = options.parts;
+    this.#startedAtMs = options.clock.wallMs();
+  }
+
+  /** From now on the state is `draining`. */
+  drain(): void {
+    this.#isDraining = true;
+  }
+
+  /** From now on the state is `failed`; `reason` is shown. */
+  fail(reason: string): void {
+    this.#failure ??= reason;
+  }
+
+  status(): RelayStatus {
+    const parts = this.#parts;
+    const upstream = parts.upstream() ?? NO_UPSTREAM;
+    const store = parts.store() ?? NO_STORE;
+    const identity = parts.identity();
+    const state = this.#state(upstream, identity !== null);
+    return {
+      version: this.#version,
+      state,
+      detail: this.#failure ?? upstream.detail,
+      startedAtMs: this.#startedAtMs,
+      isReady: identity !== null && !this.#isDraining && this.#failure === null,
+      isDraining: this.#isDraining,
+      systemIdentifier: identity?.systemIdentifier ?? null,
+      serverVersion: identity?.serverVersion ?? null,
+      timeline: store.timeline,
+      upstream,
+      store,
+      standbys: parts.standbys(),
+      standbyTotals: parts.standbyTotals(),
+      slots: parts.slots(),
+    };
+  }
+
+  #state(upstream: UpstreamStatus, isIdentified: boolean): RelayState {
+    if (this.#failure !== null) return 'failed';
+    if (this.#isDraining) return 'draining';
+    if (upstream.heldState !== null) return upstream.heldState;
+    switch (upstream.state) {
+      case 'streaming':
+      case 'catchup':
+        return upstream.state;
+      case 'connecting':
+      case 'waiting_for_wal':
+        return 'connecting';
+      case 'disconnected':
+        return isIdentified ? 'connecting' : 'starting';
+    }
+  }
+}
+
+const NO_UPSTREAM: UpstreamStatus = {
+  host: null,
+  port: null,
+  slot: null,
+  state: 'disconnected',
+  heldState: null,
+  detail: null,
+  systemIdentifier: null,
+  serverVersion: null,
+  timeline: null,
+  serverLsn: INVALID_LSN,
+  reported: { writeLsn: INVALID_LSN, flushLsn: INVALID_LSN, applyLsn: INVALID_LSN },
+  lastMessageAtMs: null,
+  connectsSucceeded: 0,
+  connectsFailed: 0,
+  disconnects: { eof: 0, timeout: 0, error: 0, reload: 0, shutdown: 0, timeline_end: 0 },
+  receivedBytes: 0,
+  walMessages: 0,
+  keepaliveMessages: 0,
+};
+
+const NO_STORE: StoreStatus = {
+  timeline: null,
+  oldestLsn: INVALID_LSN,
+  receivedLsn: INVALID_LSN,
+  writtenLsn: INVALID_LSN,
+  flushedLsn: INVALID_LSN,
+  sizeBytes: 0,
+  segments: 0,
+  segmentsRemoved: 0,
+  tailBytes: 0,
+  tailBytesMax: 0,
+  readFromMemoryBytes: 0,
+  readFromDiskBytes: 0,
+  rejectedFromUpstream: 0,
+  rejectedFromDisk: 0,
+  errors: { open: 0, write: 0, fsync: 0, read: 0, remove: 0 },
+  flushDuration: { boundsSeconds: [], counts: [0], sumSeconds: 0 },
+  writeDuration: { boundsSeconds: [], counts: [0], sumSeconds: 0 },
+};

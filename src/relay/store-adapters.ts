@@ -1,0 +1,130 @@
+// How the store looks to those who may not know it: the gate, the walreceiver, the walsenders.
+import type { Lsn } from '../pg/lsn.ts';
+import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
+import type { WalStore } from '../wal/wal-store.ts';
+import type { UpstreamIdentity, WalRejection, WalSink } from '../walreceiver/ports.ts';
+import type { ServerIdentity, WalFeed, WalReadFailure } from '../walsender/ports.ts';
+import type { GateStore, StoredWal } from './upstream-gate.ts';
+
+/** Whom the store's WAL stands for; null before the store is open and while it is empty. */
+export function serverIdentity(store: WalStore | null): ServerIdentity | null {
+  return store?.identity ?? null;
+}
+
+/** The store as the gate sees it. */
+export class GateStoreOf implements GateStore {
+  readonly #store: WalStore;
+
+  constructor(store: WalStore) {
+    this.#store = store;
+  }
+
+  stored(): StoredWal | null {
+    const { identity } = this.#store;
+    if (identity === null) return null;
+    const { systemIdentifier, facts, segmentSize } = identity;
+    return {
+      systemIdentifier,
+      major: facts.major,
+      segmentSize,
+      timeline: this.#store.timeline(),
+      nextLsn: this.#store.nextLsn(),
+    };
+  }
+
+  initialize(identity: UpstreamIdentity, startLsn: Lsn): Promise<void> {
+    return this.#store.initialize(identity, startLsn);
+  }
+
+  update(identity: UpstreamIdentity): Promise<void> {
+    return this.#store.updateServer(identity);
+  }
+
+  storeHistoryFile(timeline: TimelineId, content: Uint8Array): Promise<void> {
+    return this.#store.storeHistoryFile(timeline, content);
+  }
+}
+
+/** The store as the walreceiver fills it. Once closed it looks full for ever: draining, nothing more is read. */
+export class ClosableSink implements WalSink {
+  readonly #store: WalStore;
+  #isClosed = false;
+
+  constructor(store: WalStore) {
+    this.#store = store;
+  }
+
+  /** From now on nothing more is wanted. */
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  nextLsn(): Lsn {
+    return this.#store.nextLsn();
+  }
+
+  append(startLsn: Lsn, data: Uint8Array): WalRejection | null {
+    return this.#store.append(startLsn, data);
+  }
+
+  isFull(): boolean {
+    return this.#isClosed || this.#store.isFull();
+  }
+
+  onRoom(listener: () => void): void {
+    this.#store.onRoom(() => {
+      if (!this.#isClosed) listener();
+    });
+  }
+}
+
+/** The store as walsenders read it. */
+export class StoreFeed implements WalFeed {
+  readonly #store: WalStore;
+  readonly #isMoving: () => boolean;
+
+  constructor(store: WalStore, isMoving: () => boolean) {
+    this.#store = store;
+    this.#isMoving = isMoving;
+  }
+
+  timeline(): TimelineId {
+    return this.#store.timeline();
+  }
+
+  history(): TimelineHistory {
+    return this.#store.history();
+  }
+
+  sendableLsn(): Lsn {
+    return this.#store.sendableLsn();
+  }
+
+  oldestLsn(): Lsn {
+    return this.#store.oldestLsn();
+  }
+
+  fromMemory(startLsn: Lsn, endLsn: Lsn): readonly Uint8Array[] | null {
+    return this.#store.fromMemory(startLsn, endLsn);
+  }
+
+  fromFiles(
+    timeline: TimelineId,
+    startLsn: Lsn,
+    endLsn: Lsn,
+  ): Promise<Uint8Array | WalReadFailure> {
+    return this.#store.fromFiles(timeline, startLsn, endLsn);
+  }
+
+  historyFile(timeline: TimelineId): Promise<Uint8Array | null> {
+    return this.#store.historyFile(timeline);
+  }
+
+  onAdvance(listener: () => void): () => void {
+    return this.#store.onAdvance(listener);
+  }
+
+  isUpstreamMoving(): boolean {
+    return this.#isMoving();
+  }
+}
