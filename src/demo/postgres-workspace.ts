@@ -198,6 +198,8 @@ function dismiss(watcher: ChildProcess): Promise<void> {
       resolve();
       return;
     }
+    // Until now it kept no process alive; its end is something to wait for.
+    watcher.ref();
     watcher.once('exit', () => resolve());
     watcher.stdin?.end('done\n');
   });
