@@ -97,7 +97,7 @@ describe('exit codes', () => {
     [['run'], 78],
     [['run', '-c', '/nowhere/walcast.yaml'], 78],
     [['status', '--url', 'http://127.0.0.1:1'], 1],
-  ] as const)('%j ends with %d', (words, status) => {
+  ] as const)('%j ends with %d', { timeout: 20_000 }, (words, status) => {
     const result = call(words);
     expect(result.status, result.stderr).toBe(status);
     expect(status === 0 ? result.stdout : result.stderr).toMatch(/\n$/);
