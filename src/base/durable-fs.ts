@@ -1,7 +1,7 @@
 // How do bytes and names get onto the disk for good? Whole writes (a short write is no error to Node.js), fsync of the
 // file, rename, fsync of the directory: in that order, and none of it retried. An error of fsync is never retried,
 // because the kernel drops the dirty pages with it and the next call succeeds.
-import { closeSync, fsyncSync, openSync, writevSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import { mkdir, open, rename, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
@@ -13,9 +13,6 @@ export const PRIVATE_FILE_MODE = 0o600;
 /** Mode of every directory we make. */
 export const PRIVATE_DIRECTORY_MODE = 0o700;
 
-/** Buffers per system call; the kernel takes 1024 (IOV_MAX). */
-const VECTOR_BUFFERS_MAX = 512;
-
 /** True for the errors that mean "no room now": they may go away by themselves, when they come from a write. */
 export function isOutOfSpace(error: unknown): boolean {
   const code = systemErrorCode(error);
@@ -23,21 +20,19 @@ export function isOutOfSpace(error: unknown): boolean {
 }
 
 /**
- * Writes all of `chunks` one behind the other from byte `position` of the file on, however often the kernel takes less.
- * Blocks. Throws the system's error; what was written before it stays written.
+ * Writes all of `bytes` from byte `position` of the file on, however often the kernel takes less. Blocks. Throws the
+ * system's error; what was written before it stays written.
  */
-export function writeFullySync(fd: number, chunks: readonly Uint8Array[], position: number): void {
-  let rest = chunks.filter((chunk) => chunk.length > 0);
-  let at = position;
-  while (rest.length > 0) {
-    const written = writevSync(fd, rest.slice(0, VECTOR_BUFFERS_MAX), at);
-    if (written <= 0) throw noProgress(at);
-    at += written;
-    rest = withoutFirst(rest, written);
+export function writeFullySync(fd: number, bytes: Uint8Array, position: number): void {
+  let done = 0;
+  while (done < bytes.length) {
+    const written = writeSync(fd, bytes, done, bytes.length - done, position + done);
+    if (written <= 0) throw noProgress(position + done);
+    done += written;
   }
 }
 
-/** The same through the thread pool, for one chunk. */
+/** The same through the thread pool. */
 export async function writeFully(
   handle: FileHandle,
   bytes: Uint8Array,
@@ -123,18 +118,6 @@ export async function writeNewFile(path: string, bytes: Uint8Array): Promise<voi
   } finally {
     await handle.close();
   }
-}
-
-function withoutFirst(chunks: readonly Uint8Array[], byteCount: number): Uint8Array[] {
-  let skipped = 0;
-  let left = byteCount;
-  while (skipped < chunks.length && left >= (chunks[skipped]?.length ?? 0)) {
-    left -= chunks[skipped]?.length ?? 0;
-    skipped++;
-  }
-  const rest = chunks.slice(skipped);
-  if (left > 0 && rest[0] !== undefined) rest[0] = rest[0].subarray(left);
-  return rest;
 }
 
 function noProgress(position: number): OperationalError {

@@ -44,9 +44,12 @@ export interface LiveWalStart {
   readonly oldestLsn: Lsn;
 }
 
-/** What the writer is doing, cut short when the store is rewound meanwhile. */
+/** Bytes of a job, about: more would make W and F move in steps that a commit can feel. */
+const JOB_BYTES = 4 << 20;
+
+/** What the writer is doing or will do next, cut short when the store is rewound meanwhile. */
 interface WriteJob {
-  readonly startLsn: Lsn;
+  startLsn: Lsn;
   endLsn: Lsn;
   receivedLsn: Lsn;
   readonly chain: ChainPosition;
@@ -67,16 +70,19 @@ export class LiveWal implements WriterListener {
   readonly #advance = new AdvanceSignal();
   readonly #onFlush = new Set<() => void>();
 
-  /** End of the bytes taken in, of those in the files, of those on the disk, and where the next job begins. */
+  /** End of the bytes taken in, of those in the files, of those on the disk. */
   #appendedLsn: Lsn;
   #inFilesLsn: Lsn;
   #durableLsn: Lsn;
-  #nextJobLsn: Lsn;
   #receivedLsn: Lsn;
   #writtenLsn: Lsn;
   #flushed: ChainPosition;
 
   #job: WriteJob | null = null;
+  /** Full jobs that wait behind it, oldest first; what came after them is no job yet. */
+  #fullJobs: WriteJob[] = [];
+  /** Where that begins. */
+  #openJobLsn: Lsn;
   #noSpaceTimer: Timer | null = null;
   #hasNoSpace = false;
   #hasFailed = false;
@@ -101,7 +107,7 @@ export class LiveWal implements WriterListener {
     this.#appendedLsn = end.lsn;
     this.#inFilesLsn = end.lsn;
     this.#durableLsn = end.lsn;
-    this.#nextJobLsn = end.lsn;
+    this.#openJobLsn = end.lsn;
     this.#receivedLsn = end.lsn;
     this.#writtenLsn = end.lsn;
     this.#flushed = end;
@@ -151,6 +157,9 @@ export class LiveWal implements WriterListener {
     this.#appendedLsn = advanceLsn(startLsn, data.length);
     const isWhole = this.#options.verify !== 'record';
     this.#setReceived(isWhole ? this.#appendedLsn : this.#walk.recordEnd());
+    if (lsnDistance(this.#openJobLsn, this.#appendedLsn) >= JOB_BYTES) {
+      this.#fullJobs.push(this.#closeJob());
+    }
     this.#writeNext();
     return null;
   }
@@ -355,7 +364,8 @@ export class LiveWal implements WriterListener {
     this.#job = null;
     if (job === null || this.#hasFailed) return;
     this.#counters.countError('write');
-    this.#nextJobLsn = minLsn(this.#nextJobLsn, job.startLsn);
+    // Rewound meanwhile, nothing of it may be left.
+    if (job.startLsn < job.endLsn) this.#fullJobs.unshift(job);
     if (!this.#hasNoSpace) {
       this.#options.log.error('no space for WAL: the upstream is not read until there is some', {
         lsn: formatLsn(job.startLsn),
@@ -378,18 +388,25 @@ export class LiveWal implements WriterListener {
 
   #writeNext(): void {
     if (this.#job !== null || this.#writer.isBusy || this.#hasFailed) return;
-    if (this.#noSpaceTimer !== null || this.#nextJobLsn >= this.#appendedLsn) return;
-    const startLsn = this.#nextJobLsn;
-    const chunks = this.#tail.views(startLsn, this.#appendedLsn);
-    invariant(chunks !== null, `unwritten WAL at ${formatLsn(startLsn)} is not in memory any more`);
-    this.#job = {
+    if (this.#noSpaceTimer !== null) return;
+    const job = this.#fullJobs.shift() ?? this.#closeJob();
+    if (job.startLsn === job.endLsn) return;
+    const chunks = this.#tail.views(job.startLsn, job.endLsn);
+    invariant(chunks !== null, `unwritten WAL at ${formatLsn(job.startLsn)} is not in memory`);
+    this.#job = job;
+    this.#writer.write(this.#timeline, job.startLsn, chunks);
+  }
+
+  /** Makes a job of everything that is in none yet. */
+  #closeJob(): WriteJob {
+    const startLsn = this.#openJobLsn;
+    this.#openJobLsn = this.#appendedLsn;
+    return {
       startLsn,
       endLsn: this.#appendedLsn,
       receivedLsn: this.#receivedLsn,
       chain: this.#isWalkLost ? this.#uncheckedEnd() : this.#walk.position(),
     };
-    this.#nextJobLsn = this.#appendedLsn;
-    this.#writer.write(this.#timeline, startLsn, chunks);
   }
 
   #uncheckedEnd(): ChainPosition {
@@ -415,12 +432,13 @@ export class LiveWal implements WriterListener {
     this.#appendedLsn = lsn;
     this.#inFilesLsn = minLsn(this.#inFilesLsn, lsn);
     this.#durableLsn = minLsn(this.#durableLsn, lsn);
-    this.#nextJobLsn = minLsn(this.#nextJobLsn, lsn);
+    this.#openJobLsn = minLsn(this.#openJobLsn, lsn);
     this.#receivedLsn = minLsn(this.#receivedLsn, lsn);
     this.#writtenLsn = minLsn(this.#writtenLsn, lsn);
-    if (this.#job !== null) {
-      this.#job.endLsn = minLsn(this.#job.endLsn, lsn);
-      this.#job.receivedLsn = minLsn(this.#job.receivedLsn, lsn);
+    this.#fullJobs = this.#fullJobs.filter((job) => job.startLsn < lsn);
+    for (const job of this.#job === null ? this.#fullJobs : [this.#job, ...this.#fullJobs]) {
+      job.endLsn = minLsn(job.endLsn, lsn);
+      job.receivedLsn = minLsn(job.receivedLsn, lsn);
     }
   }
 

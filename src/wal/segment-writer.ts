@@ -19,7 +19,7 @@ import {
   writeFullySync,
 } from '../base/durable-fs.ts';
 import { OperationalError, systemErrorCode } from '../base/errors.ts';
-import { toLsn } from '../pg/lsn.ts';
+import { advanceLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentNumber, segmentOffset, walFileName } from '../pg/segment.ts';
 import type { SegmentSize } from '../pg/segment.ts';
@@ -56,17 +56,16 @@ export class SegmentWriter {
     this.#size = size;
   }
 
-  /** Hands `chunks`, the WAL from `startLsn` on, to the kernel. A segment that is left behind is flushed on the way. */
-  write(timeline: TimelineId, startLsn: Lsn, chunks: readonly Uint8Array[]): void {
-    let lsn = startLsn;
-    let rest = chunks;
-    while (rest.length > 0) {
+  /** Hands `bytes`, the WAL from `startLsn` on, to the kernel. A segment that is left behind is flushed on the way. */
+  write(timeline: TimelineId, startLsn: Lsn, bytes: Uint8Array): void {
+    let done = 0;
+    while (done < bytes.length) {
+      const lsn = advanceLsn(startLsn, done);
       const offset = segmentOffset(lsn, this.#size);
-      const [part, later, byteCount] = splitChunks(rest, this.#size - offset);
+      const part = bytes.subarray(done, done + this.#size - offset);
       const { fd } = this.#segment(timeline, lsn);
       tellNoSpace(() => writeFullySync(fd, part, offset));
-      lsn = toLsn(lsn + BigInt(byteCount));
-      rest = later;
+      done += part.length;
     }
   }
 
@@ -122,7 +121,7 @@ export function makeSegment(directory: string, name: string, size: SegmentSize):
 
 function fillWithZeros(fd: number, size: number): void {
   for (let at = 0; at < size; at += ZEROS.length) {
-    writeFullySync(fd, [ZEROS.subarray(0, Math.min(ZEROS.length, size - at))], at);
+    writeFullySync(fd, ZEROS.subarray(0, Math.min(ZEROS.length, size - at)), at);
   }
 }
 
@@ -144,21 +143,4 @@ function tellNoSpace<T>(action: () => T): T {
   } catch (error) {
     throw isOutOfSpace(error) ? new NoSpace(error) : error;
   }
-}
-
-/** Splits after `byteCount` bytes: the chunks before, the chunks behind, and how many bytes came before. */
-function splitChunks(
-  chunks: readonly Uint8Array[],
-  byteCount: number,
-): [Uint8Array[], Uint8Array[], number] {
-  const before: Uint8Array[] = [];
-  const behind: Uint8Array[] = [];
-  let taken = 0;
-  for (const chunk of chunks) {
-    const take = Math.min(chunk.length, byteCount - taken);
-    if (take > 0) before.push(chunk.subarray(0, take));
-    if (take < chunk.length) behind.push(chunk.subarray(take));
-    taken += take;
-  }
-  return [before, behind, taken];
 }

@@ -1,6 +1,7 @@
-// Where is recent WAL in memory? In blocks of shared memory that are written once: the one copy of every byte, from which
-// all sockets and the writer thread read. Views stay good for ever, because no byte of a block changes after it was
-// handed out; a block that is given up is simply forgotten and freed with its last view.
+// Where is recent WAL in memory? In blocks that are written once: the one copy of every byte from which all sockets send.
+// Views stay good for ever, because no byte of a block changes after it was handed out; a block that is given up is
+// simply forgotten and freed with its last view. (Not SharedArrayBuffers: V8 does not count their memory, so garbage
+// would pile up to a gigabyte before it is collected.)
 import { advanceLsn, lsnDistance, toLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 
@@ -105,7 +106,7 @@ export class Tail {
     const index = Math.floor(position / TAIL_BLOCK_BYTES);
     const block = this.#blocks[index];
     if (block !== undefined) return block;
-    const made = Buffer.from(new SharedArrayBuffer(TAIL_BLOCK_BYTES));
+    const made = Buffer.allocUnsafeSlow(TAIL_BLOCK_BYTES);
     this.#blocks[index] = made;
     return made;
   }

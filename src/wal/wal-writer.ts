@@ -19,12 +19,19 @@ export interface WriterListener {
   onFailed(during: 'open' | 'write' | 'fsync', error: OperationalError): void;
 }
 
+/**
+ * Bytes of shared memory for jobs, made once: a job is copied into it, because memory that is shared anew for each job is
+ * freed only when both threads happen to collect garbage. A larger job makes it grow.
+ */
+const STAGING_BYTES = 8 << 20;
+
 /** The writer thread. */
 export class WalWriter {
   readonly #worker: Worker;
   readonly #listener: WriterListener;
   readonly #directory: string;
   readonly #ended: Promise<void>;
+  #staging: Uint8Array = new Uint8Array(new SharedArrayBuffer(STAGING_BYTES));
   #isBusy = false;
   #isClosing = false;
   #isOver = false;
@@ -52,10 +59,10 @@ export class WalWriter {
     return this.#isBusy || this.#isClosing || this.#isOver;
   }
 
-  /** Writes and flushes `chunks`, the WAL from `startLsn` on. Only while not busy. The chunks must never change. */
+  /** Writes and flushes `chunks`, the WAL from `startLsn` on. Only while not busy. The chunks are copied. */
   write(timeline: TimelineId, startLsn: Lsn, chunks: readonly Uint8Array[]): void {
     this.#isBusy = true;
-    this.#post({ kind: 'write', timeline, startLsn, chunks });
+    this.#post({ kind: 'write', timeline, startLsn, bytes: this.#stage(chunks) });
   }
 
   /** Ends the thread; what is under way is finished first. */
@@ -63,6 +70,19 @@ export class WalWriter {
     this.#isClosing = true;
     this.#post({ kind: 'close' });
     await this.#ended;
+  }
+
+  #stage(chunks: readonly Uint8Array[]): Uint8Array {
+    const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    if (length > this.#staging.length) {
+      this.#staging = new Uint8Array(new SharedArrayBuffer(length));
+    }
+    let at = 0;
+    for (const chunk of chunks) {
+      this.#staging.set(chunk, at);
+      at += chunk.length;
+    }
+    return this.#staging.subarray(0, length);
   }
 
   #post(request: WriterRequest): void {

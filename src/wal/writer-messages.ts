@@ -10,13 +10,14 @@ export interface WriterSetup {
   readonly segmentSize: SegmentSize;
 }
 
-/** To the thread. The chunks are shared memory that nobody changes. */
+/** To the thread. */
 export type WriterRequest =
   | {
       readonly kind: 'write';
       readonly timeline: TimelineId;
       readonly startLsn: Lsn;
-      readonly chunks: readonly Uint8Array[];
+      /** In shared memory that stays as it is until `flushed`, `no-space` or `failed`. */
+      readonly bytes: Uint8Array;
     }
   | { readonly kind: 'close' };
 

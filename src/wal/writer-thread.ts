@@ -38,7 +38,7 @@ async function handle(request: WriterRequest): Promise<void> {
   try {
     if (needsPreparation(request)) await preparation.settle();
     const start = systemClock.nowMs();
-    writer.write(request.timeline, request.startLsn, request.chunks);
+    writer.write(request.timeline, request.startLsn, request.bytes);
     const written = systemClock.nowMs();
     reply({ kind: 'written', seconds: (written - start) / 1000 });
     during = 'fsync';
@@ -62,10 +62,7 @@ function needsPreparation(request: Extract<WriterRequest, { kind: 'write' }>): b
 }
 
 function endOf(request: Extract<WriterRequest, { kind: 'write' }>): Lsn {
-  return advanceLsn(
-    request.startLsn,
-    request.chunks.reduce((sum, chunk) => sum + chunk.length, 0),
-  );
+  return advanceLsn(request.startLsn, request.bytes.length);
 }
 
 /** Past half of a segment the next one is made, so that crossing over costs no commit the time to fill it with zeros. */
