@@ -44,9 +44,10 @@ export class StandbyClock {
     return 'none';
   }
 
-  /** When to tick next; infinity when there is nothing to wait for. */
-  nextTickMs(): number {
-    const answerAt = this.#owesAnswer
+  /** When to tick next; infinity when there is nothing to wait for. An answer that cannot be given now waits for the socket, not for the clock. */
+  nextTickMs(canAnswer: boolean): number {
+    const isAnswerDue = this.#owesAnswer && canAnswer;
+    const answerAt = isAnswerDue
       ? this.#answeredAtMs + KEEPALIVE_ANSWER_INTERVAL_MS
       : Number.POSITIVE_INFINITY;
     if (this.#timeoutMs === 0) return answerAt;

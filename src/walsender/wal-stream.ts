@@ -192,10 +192,13 @@ export class WalStream {
 
   /** The socket has taken everything. */
   onDrain(): void {
-    this.#isAnswerPending = false;
     if (this.#blockedSinceMs !== null) {
       this.#blockedMs += this.#options.clock.nowMs() - this.#blockedSinceMs;
       this.#blockedSinceMs = null;
+    }
+    if (this.#isAnswerPending) {
+      this.#isAnswerPending = false;
+      this.#arm();
     }
     this.pump();
   }
@@ -463,7 +466,7 @@ export class WalStream {
 
   #arm(): void {
     if (this.#isEnded) return;
-    this.#wakeup.ensure(this.#standbyClock.nextTickMs());
+    this.#wakeup.ensure(this.#standbyClock.nextTickMs(!this.#isAnswerPending));
     if (this.#hold !== null) this.#wakeup.ensure(this.#options.clock.nowMs() + HOLD_CHECK_MS);
     const drain = this.#drain;
     if (drain === null) return;

@@ -17,16 +17,13 @@ import type {
   WalReadFailure,
 } from '../../src/walsender/ports.ts';
 
-/** The byte at a position: any bytes will do as long as a shifted or repeated one is noticed. */
-export function walByte(lsn: bigint): number {
-  return Number((lsn * 2_654_435_761n) >> 8n) & 0xff;
-}
-
-/** The bytes [start, end). */
+/** The bytes [start, end): any will do as long as a shifted or repeated one is noticed. Positions below 2^32. */
 export function walBytes(start: bigint, end: bigint): Buffer {
   const bytes = Buffer.alloc(Number(end - start));
-  for (let index = 0; index < bytes.length; index += 1)
-    bytes[index] = walByte(start + BigInt(index));
+  const first = Number(start);
+  for (let index = 0; index < bytes.length; index += 1) {
+    bytes[index] = Math.imul(first + index, 2_654_435_761) >>> 24;
+  }
   return bytes;
 }
 
@@ -38,6 +35,8 @@ export class MemoryFeed implements WalFeed {
   tailBytes = 1 << 20;
   failure: WalReadFailure | null = null;
   fileReads = 0;
+  /** Called before the n-th read of a file. */
+  onFileRead: (count: number) => void = () => {};
   memoryReads = 0;
   readonly historyFiles = new Map<number, Uint8Array>();
   #history: TimelineHistory = rootHistory(toTimelineId(1));
@@ -108,6 +107,7 @@ export class MemoryFeed implements WalFeed {
     endLsn: Lsn,
   ): Promise<Uint8Array | WalReadFailure> {
     this.fileReads += 1;
+    this.onFileRead(this.fileReads);
     await new Promise<void>((resolve) => {
       setImmediate(resolve);
     });
