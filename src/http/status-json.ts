@@ -76,9 +76,9 @@ function standbyJson(standby: StandbyStatus, end: Lsn): StandbyJson {
     write_lsn: lsnText(standby.writeLsn),
     flush_lsn: lsnText(standby.flushLsn),
     replay_lsn: lsnText(standby.applyLsn),
-    write_lag: standby.writeLagSeconds,
-    flush_lag: standby.flushLagSeconds,
-    replay_lag: standby.applyLagSeconds,
+    write_lag: lagSeconds(standby.writeLagSeconds),
+    flush_lag: lagSeconds(standby.flushLagSeconds),
+    replay_lag: lagSeconds(standby.applyLagSeconds),
     lag_bytes: lagBytes(confirmed, end),
     reply_time: nullableTimeText(standby.replyTimeMs),
     connected_at: timeText(standby.connectedAtMs),
@@ -89,6 +89,11 @@ function standbyJson(standby: StandbyStatus, end: Lsn): StandbyJson {
 function lagBytes(position: Lsn, end: Lsn): number | null {
   if (position === INVALID_LSN || end === INVALID_LSN) return null;
   return Math.max(0, lsnDistance(position, end));
+}
+
+/** Whole microseconds, as PostgreSQL's interval has them. */
+function lagSeconds(seconds: number | null): number | null {
+  return seconds === null ? null : Math.round(seconds * 1e6) / 1e6;
 }
 
 function lsnText(lsn: Lsn): string | null {

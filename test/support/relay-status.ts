@@ -103,7 +103,7 @@ export function sampleStandby(overrides: Partial<StandbyStatus> = {}): StandbySt
     writeLsn: lsn(0x3000060),
     flushLsn: lsn(0x3000000),
     applyLsn: lsn(0x2fff000),
-    writeLagSeconds: 0.0004,
+    writeLagSeconds: 0.000400000000004,
     flushLagSeconds: 0.002,
     applyLagSeconds: 1.5,
     replyTimeMs: 1_700_000_100_000,

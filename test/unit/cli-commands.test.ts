@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { OperationalError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
@@ -194,6 +194,7 @@ describe('failures', () => {
 describe('a bad configuration', () => {
   test('ends run with 78 and one line a mistake', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'walcast-cli-'));
+    onTestFinished(() => rmSync(directory, { recursive: true }));
     writeFileSync(join(directory, 'walcast.yaml'), 'upstrem: {}\n');
     const named = await type(
       ['run', '-c', join(directory, 'walcast.yaml'), '--set', 'nonsense', '--http', 'x'],
@@ -214,7 +215,6 @@ describe('a bad configuration', () => {
     expect((await type(['run'], { workingDirectory: '/', env: variable })).err).toContain(
       'upstrem',
     );
-    rmSync(directory, { recursive: true });
   });
 });
 

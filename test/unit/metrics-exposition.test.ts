@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Clock } from '../../src/base/clock.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { CATALOGUE } from '../../src/metrics/catalogue.ts';
@@ -198,6 +198,7 @@ describe('values', () => {
 
   test('the file system of the store is measured, and left out while there is none', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'walcast-metrics-'));
+    onTestFinished(() => rmSync(directory, { recursive: true }));
     const source = { status: () => sampleStatus() };
     const here = openMetrics({ source, clock: systemClock, storageDirectory: directory });
     const gone = openMetrics({
