@@ -176,7 +176,6 @@ async function endOf(relay: RunningRelay, signals: SignalInbox, log: Log): Promi
   const failed = relay.failed.then((error) => ({ error }));
   const first = await Promise.race([failed, signals.drain, signals.immediate]);
   if (first === 'drain') {
-    log.info('draining: standbys are served to the end, no new sessions are taken');
     const drained = relay.drain().then(() => 'drained' as const);
     const next = await Promise.race([drained, failed, signals.immediate]);
     if (next === 'drained') {

@@ -213,7 +213,6 @@ describe('values', () => {
     expect(size).toBeGreaterThan(1024 * 1024);
     expect(others).toEqual({});
     expect(await seriesOf(gone, 'store_filesystem_size_bytes')).toEqual({});
-    rmSync(directory, { recursive: true });
   });
 
   test('requests are counted by template and class', async () => {
