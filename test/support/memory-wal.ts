@@ -237,11 +237,14 @@ export class MemorySlots implements SlotRegistry {
 /** Upstream connections that a test plays the other end of. */
 export class MemoryTunnels implements TunnelOpener {
   failure: Error | null = null;
+  /** Connecting takes until this has settled. */
+  connecting: Promise<void> = Promise.resolve();
   readonly opened: MemoryTunnel[] = [];
   #onOpen: () => void = () => {};
 
   async open(applicationName: string, events: TunnelEvents): Promise<TunnelConnection> {
     await nextTurn();
+    await this.connecting;
     if (this.failure !== null) throw this.failure;
     const tunnel = new MemoryTunnel(applicationName, events);
     this.opened.push(tunnel);

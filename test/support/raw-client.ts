@@ -37,8 +37,8 @@ export function rowValues(body: Buffer): string[] {
 
 /** A typed message. */
 export function message(type: string, ...parts: (number | string | Uint8Array)[]): Uint8Array {
-  const body = raw(...parts);
-  return raw(type, i32(4 + body.length), body);
+  const body = Buffer.concat(parts.map((part) => (part instanceof Uint8Array ? part : raw(part))));
+  return new Uint8Array(Buffer.concat([raw(type, i32(4 + body.length)), body]));
 }
 
 /** A Query. */
@@ -123,7 +123,9 @@ export class RawClient {
   }
 
   send(...parts: (number | string | Uint8Array)[]): void {
-    this.socket.write(raw(...parts));
+    this.socket.write(
+      Buffer.concat(parts.map((part) => (part instanceof Uint8Array ? part : raw(part)))),
+    );
   }
 
   /** Exactly `count` bytes, or fewer when the connection ends before. */
