@@ -29,7 +29,9 @@ function installIfStale() {
     shell: process.platform === 'win32',
   });
   if (result.status !== 0) {
-    console.error('walcast: npm ci failed; its output is above. Check the network and run the command again.');
+    console.error(
+      'walcast: npm ci failed; its output is above. Check the network and run the command again.',
+    );
     process.exit(1);
   }
 }
@@ -37,7 +39,9 @@ function installIfStale() {
 function buildIfStale() {
   const compiled = join(root, 'dist/main.js');
   if (existsSync(compiled) && mtime(compiled) >= newest(join(root, 'src'))) return;
-  const result = spawnSync(process.execPath, [join(root, 'scripts/build.mjs')], { stdio: 'inherit' });
+  const result = spawnSync(process.execPath, [join(root, 'scripts/build.mjs')], {
+    stdio: 'inherit',
+  });
   if (result.status !== 0) process.exit(1);
 }
 

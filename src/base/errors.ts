@@ -61,6 +61,7 @@ export function errorText(error: unknown): string {
 
 /** The `code` of a Node.js system error (`ENOSPC` …), or null. */
 export function systemErrorCode(error: unknown): string | null {
-  if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string')
+    return error.code;
   return null;
 }

@@ -87,7 +87,9 @@ function textDestination(target: DestinationStream): DestinationStream {
 function textLine(json: string): string {
   const { ts, level, msg, ...fields } = JSON.parse(json) as Record<string, unknown>;
   const pairs = Object.entries(fields).map(([key, value]) => `${key}=${textValue(value)}`);
-  return [`${String(ts)} ${String(level).toUpperCase().padEnd(5)} ${String(msg)}`, ...pairs].join(' ');
+  return [`${String(ts)} ${String(level).toUpperCase().padEnd(5)} ${String(msg)}`, ...pairs].join(
+    ' ',
+  );
 }
 
 function textValue(value: unknown): string {

@@ -57,7 +57,11 @@ export function segmentOffset(lsn: Lsn, size: SegmentSize): number {
 }
 
 /** `%08X%08X%08X`: timeline, high and low part of the segment number. (XLogFileName) */
-export function walFileName(timeline: TimelineId, segment: SegmentNumber, size: SegmentSize): string {
+export function walFileName(
+  timeline: TimelineId,
+  segment: SegmentNumber,
+  size: SegmentSize,
+): string {
   const segmentsPerId = 0x100000000n / BigInt(size);
   return hex8(BigInt(timeline)) + hex8(segment / segmentsPerId) + hex8(segment % segmentsPerId);
 }

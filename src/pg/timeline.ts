@@ -48,7 +48,10 @@ export function parseHistoryFileName(name: string): TimelineId | null {
  * `#` comments ignored, timelines strictly increasing and below `timeline`. Returns a text that says what is wrong
  * when the file is not one.
  */
-export function parseTimelineHistory(timeline: TimelineId, content: string): TimelineHistory | string {
+export function parseTimelineHistory(
+  timeline: TimelineId,
+  content: string,
+): TimelineHistory | string {
   if (content.length > HISTORY_FILE_BYTES_MAX) return 'history file is too large';
   const ancestors: TimelineHistoryEntry[] = [];
   for (const line of content.split('\n')) {
@@ -67,7 +70,7 @@ export function parseTimelineHistory(timeline: TimelineId, content: string): Tim
   }
   const last = ancestors.at(-1);
   if (last !== undefined && last.timeline >= timeline) {
-    return 'timeline IDs must be less than child timeline\'s ID';
+    return "timeline IDs must be less than child timeline's ID";
   }
   return { timeline, ancestors };
 }

@@ -83,7 +83,7 @@ export class StatusBoard implements StatusSource {
       case 'waiting_for_wal':
         return 'connecting';
       case 'disconnected':
-        return isIdentified ? 'connecting' : 'starting';
+        return isIdentified || upstream.connectsFailed > 0 ? 'connecting' : 'starting';
     }
   }
 }

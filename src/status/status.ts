@@ -141,7 +141,9 @@ export interface StandbyStatus {
 export interface StandbyTotals {
   readonly connectionsMax: number;
   readonly disconnects: Readonly<Record<StandbyDisconnectReason, number>>;
-  readonly rejected: Readonly<Record<'hba' | 'auth' | 'limit' | 'draining' | 'protocol' | 'tls', number>>;
+  readonly rejected: Readonly<
+    Record<'hba' | 'auth' | 'limit' | 'draining' | 'protocol' | 'tls', number>
+  >;
   /** START_REPLICATION accepted, per application_name. */
   readonly connects: ReadonlyMap<string, number>;
   readonly commands: ReadonlyMap<string, number>;
