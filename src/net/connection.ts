@@ -51,11 +51,15 @@ export function normalizeAddress(address: string | undefined): string | null {
   return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address;
 }
 
+const EMPTY = new Uint8Array(0);
+
 class SocketConnection implements ByteConnection {
   readonly peer: PeerAddress;
   readonly isEncrypted: boolean;
   readonly #socket: Socket;
   #errorCode: string | null = null;
+  #events: ConnectionEvents | null = null;
+  #isDrainAsked = false;
 
   constructor(socket: Socket) {
     this.#socket = socket;
@@ -69,6 +73,7 @@ class SocketConnection implements ByteConnection {
 
   attach(events: ConnectionEvents): void {
     const socket = this.#socket;
+    this.#events = events;
     socket.on('error', (error) => {
       this.#errorCode = systemErrorCode(error) ?? 'EIO';
     });
@@ -88,11 +93,12 @@ class SocketConnection implements ByteConnection {
     const [only] = chunks;
     if (chunks.length === 1 && only !== undefined) {
       socket.write(only);
-      return;
+    } else {
+      socket.cork();
+      for (const chunk of chunks) socket.write(chunk);
+      socket.uncork();
     }
-    socket.cork();
-    for (const chunk of chunks) socket.write(chunk);
-    socket.uncork();
+    if (socket.writableLength > 0 && !socket.writableNeedDrain) this.#askForDrain();
   }
 
   pauseReading(): void {
@@ -114,4 +120,19 @@ class SocketConnection implements ByteConnection {
   destroy(): void {
     this.#socket.destroy();
   }
+
+  /** Node tells of a drain only after more than its high-water mark was pending: below it we ask, with an empty write. */
+  #askForDrain(): void {
+    if (this.#isDrainAsked) return;
+    this.#isDrainAsked = true;
+    this.#socket.write(EMPTY, this.#onTaken);
+  }
+
+  readonly #onTaken = (error?: Error | null): void => {
+    this.#isDrainAsked = false;
+    const socket = this.#socket;
+    if (error instanceof Error || socket.destroyed || socket.writableEnded) return;
+    if (socket.writableLength === 0) this.#events?.onDrain();
+    else if (!socket.writableNeedDrain) this.#askForDrain();
+  };
 }
