@@ -70,8 +70,10 @@ export class SharedFrames {
       sendTime: pgTimestampFromUnixMs(request.wallMs),
     });
     const { timeline, sendableLsn, nowMs } = request;
-    this.#remember({ ...framed, timeline, sendableLsn, madeAtMs: nowMs });
-    return framed;
+    const batch = { ...framed, timeline, sendableLsn, madeAtMs: nowMs };
+    this.#batches.unshift(batch);
+    if (this.#batches.length > SHARED_BATCHES_MAX) this.#batches.pop();
+    return batch;
   }
 
   /** Forgets everything, so that nothing of the tail is held on to. */
@@ -91,11 +93,6 @@ export class SharedFrames {
       }
     }
     return null;
-  }
-
-  #remember(batch: CachedBatch): void {
-    this.#batches.unshift(batch);
-    if (this.#batches.length > SHARED_BATCHES_MAX) this.#batches.pop();
   }
 }
 

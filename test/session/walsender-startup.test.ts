@@ -239,28 +239,26 @@ describe('startup', () => {
     [18, 2, [], null, 32],
     [18, 0, ['_pq_.foo'], [0x30000, ['_pq_.foo']], 4],
     [18, 9999, ['_pq_.a', '_pq_.b'], [0x30002, ['_pq_.a', '_pq_.b']], 32],
-  ] as const)(
-    'negotiates as PostgreSQL %i: 3.%i with %j',
-    async (major, minor, options, negotiation, keyBytes) => {
-      fixture = await Fixture.start({ major });
-      const client = await fixture.connect();
-      client.send(
-        startup({ ...STANDBY, ...Object.fromEntries(options.map((name) => [name, '1'])) }, minor),
-      );
-      const messages = await client.until('Z');
-      const first = messages[0];
-      if (negotiation === null) {
-        expect(first?.type).toBe('R');
-      } else {
-        expect(first?.type).toBe('v');
-        expect(first?.body.readInt32BE(0)).toBe(negotiation[0]);
-        expect(first?.body.readInt32BE(4)).toBe(negotiation[1].length);
-        const names = first?.body.toString('utf8', 8).split('\0').slice(0, -1);
-        expect(names).toEqual(negotiation[1]);
-      }
-      expect(messages.find((item) => item.type === 'K')?.body).toHaveLength(4 + keyBytes);
-    },
-  );
+  ] as const)('negotiates as PostgreSQL %i: 3.%i with %j', async (...row) => {
+    const [major, minor, options, negotiation, keyBytes] = row;
+    fixture = await Fixture.start({ major });
+    const client = await fixture.connect();
+    client.send(
+      startup({ ...STANDBY, ...Object.fromEntries(options.map((name) => [name, '1'])) }, minor),
+    );
+    const messages = await client.until('Z');
+    const first = messages[0];
+    if (negotiation === null) {
+      expect(first?.type).toBe('R');
+    } else {
+      expect(first?.type).toBe('v');
+      expect(first?.body.readInt32BE(0)).toBe(negotiation[0]);
+      expect(first?.body.readInt32BE(4)).toBe(negotiation[1].length);
+      const names = first?.body.toString('utf8', 8).split('\0').slice(0, -1);
+      expect(names).toEqual(negotiation[1]);
+    }
+    expect(messages.find((item) => item.type === 'K')?.body).toHaveLength(4 + keyBytes);
+  });
 
   it('sends 57P03 until the upstream has been identified', async () => {
     fixture = await Fixture.start();
