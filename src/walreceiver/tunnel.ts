@@ -10,7 +10,7 @@ import {
 import type { Dial } from '../net/dial.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
 import type { RawEvents } from './upstream-connection.ts';
-import type { UpstreamTarget } from './upstream-target.ts';
+import type { UpstreamHost, UpstreamTarget } from './upstream-target.ts';
 
 /** What tunnels need. */
 export interface TunnelOptions {
@@ -18,6 +18,8 @@ export interface TunnelOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly dial: Dial;
+  /** The host whose WAL is being followed: a base backup has to come from the same server. Null or absent: any of the list. */
+  readonly followedHost?: () => UpstreamHost | null;
 }
 
 /** One open tunnel: bytes go through as they are, after the login. */
@@ -32,7 +34,7 @@ export interface Tunnel {
   close(): void;
 }
 
-/** Opens tunnels to the first host that accepts one. */
+/** Opens tunnels to the host that is followed, else to the first that accepts one. */
 export class UpstreamTunnels {
   readonly #options: TunnelOptions;
   #open = 0;
@@ -74,7 +76,8 @@ export class UpstreamTunnels {
     const { target, clock, log, dial } = this.#options;
     const connectMs = target.connectTimeoutMs;
     let failure: unknown = null;
-    for (const host of target.hosts) {
+    const followed = this.#options.followedHost?.() ?? null;
+    for (const host of followed === null ? target.hosts : [followed]) {
       try {
         return await UpstreamConnection.open({
           target,

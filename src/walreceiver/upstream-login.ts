@@ -6,14 +6,12 @@ import {
   encodeSaslInitial,
   encodeSaslResponse,
 } from '../wire/frontend-messages.ts';
-import { ScramClient, md5Password } from '../wire/scram-client.ts';
+import { md5Password, SCRAM_MECHANISM, ScramClient } from '../wire/scram-client.ts';
 import { encodeStartupMessage } from '../wire/startup.ts';
 import type { ReceivedError, UpstreamMessage } from '../wire/upstream-messages.ts';
 import type { AuthMethod } from './auth-methods.ts';
 import { ParameterSet } from './parameter-set.ts';
 import { upstreamError } from './upstream-errors.ts';
-
-const SCRAM_MECHANISM = 'SCRAM-SHA-256';
 
 /** As whom to log in. */
 export interface LoginOptions {

@@ -118,6 +118,11 @@ export class WalReceiver {
     });
   }
 
+  /** The host whose WAL is streaming in; null while none is. */
+  followedHost(): UpstreamHost | null {
+    return this.#streaming === null ? null : this.#host(this.#machine.view().hostIndex);
+  }
+
   /**
    * Events that arise while one is handled wait for their turn, so that actions never run inside each other. With a
    * `session` the event is dropped when that session is over by then.

@@ -526,6 +526,17 @@ describe('a tunnel', () => {
     const opening = make([...target.hosts, second]).open('backup', silent);
     await (await upstream.accept()).login();
     (await opening).close();
+    // A base backup has to come from the server whose WAL is followed.
+    const followed = new UpstreamTunnels({
+      target: { ...target, hosts: [...target.hosts, ...target.hosts] },
+      clock: systemClock,
+      log: silentLog,
+      dial,
+      followedHost: () => second,
+    });
+    const following = followed.open('backup', silent);
+    await (await upstream.accept()).login();
+    (await following).close();
     const failing = make(target.hosts);
     await expect(failing.open('backup', silent)).rejects.toMatchObject({ code: 'CONNECT_FAILED' });
     expect(failing.count).toBe(0);
