@@ -1,16 +1,26 @@
-// Compiles src to dist. Used by the bootstrap, `npm run build` and `npm pack`.
-import { rmSync } from 'node:fs';
+// Compiles src to dist. Used by the bootstrap, `npm run build` and `npm pack`. The new tree is made beside the old one
+// and takes its place whole, so that a walcast that runs from it finds every module until the moment of the swap.
+import { renameSync, rmSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-rmSync(`${root}dist`, { recursive: true, force: true });
+const fresh = `${root}dist.${process.pid}.new`;
+const stale = `${root}dist.${process.pid}.old`;
 const tsc = `${root}node_modules/typescript/bin/tsc`;
-const result = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'], {
+const result = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json', '--outDir', fresh], {
   cwd: root,
   stdio: 'inherit',
 });
 if (result.status !== 0) {
+  rmSync(fresh, { recursive: true, force: true });
   console.error('walcast: the sources do not compile; the lines above say where');
   process.exit(1);
 }
+try {
+  renameSync(`${root}dist`, stale);
+} catch (error) {
+  if (error.code !== 'ENOENT') throw error;
+}
+renameSync(fresh, `${root}dist`);
+rmSync(stale, { recursive: true, force: true });
