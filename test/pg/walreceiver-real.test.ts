@@ -219,7 +219,6 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
     const replies = 'SELECT reply_time FROM pg_stat_replication';
     const pausedAt = performance.now();
     let [last, count] = [await primary.value(replies), 0];
-    await rig.until('five replies were counted', () => performance.now() - pausedAt > 200);
     while (count < 5) {
       const next = await primary.value(replies);
       if (next !== last) count += 1;
