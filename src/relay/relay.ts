@@ -164,6 +164,7 @@ class RunningRelay implements Relay {
         clock: this.#clock,
         log: this.#log.child({ component: 'tunnel' }),
         dial,
+        followedHost: () => this.#receiver?.followedHost() ?? null,
       }),
       identity: () => serverIdentity(this.#store),
       hba: () => this.#config.hba?.rules ?? NO_RULES,
