@@ -64,7 +64,9 @@ async function makeTopDirectory(dataDirectory: string): Promise<void> {
 }
 
 async function checkMode(dataDirectory: string): Promise<void> {
-  const { mode } = await stat(dataDirectory);
+  const found = await stat(dataDirectory);
+  if (!found.isDirectory()) throw new Error('it is not a directory');
+  const { mode } = found;
   if ((mode & REFUSED_MODE_BITS) === 0) return;
   throw new OperationalError(
     'DATA_DIRECTORY_MODE',

@@ -43,6 +43,8 @@ export class WalWriter {
     this.#worker = new Worker(workerModule(import.meta.url, 'writer-thread'), {
       workerData: setup,
       name: 'wal-writer',
+      // Flags of the process (an inspector, a loader, code to evaluate) are not meant for this thread.
+      execArgv: [],
     });
     this.#worker.on('message', (reply: WriterReply) => this.#onReply(reply));
     this.#worker.on('error', (error) => this.#fail('open', { code: null, message: error.message }));

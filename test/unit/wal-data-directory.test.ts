@@ -1,0 +1,63 @@
+import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { prepareDataDirectory } from '../../src/wal/data-directory.ts';
+
+let parent: string;
+let directory: string;
+
+beforeEach(async () => {
+  parent = await mkdtemp(join(tmpdir(), 'walcast-dir-'));
+  directory = join(parent, 'a', 'b');
+});
+
+afterEach(async () => {
+  await rm(parent, { recursive: true });
+});
+
+it('makes the directory and its parts, for the owner alone', async () => {
+  await prepareDataDirectory(directory);
+  await prepareDataDirectory(directory);
+  expect((await readdir(directory)).toSorted()).toEqual(['pg_replslot', 'pg_wal']);
+  for (const path of [directory, join(directory, 'pg_wal')]) {
+    expect((await stat(path)).mode & 0o777).toBe(0o700);
+  }
+});
+
+it('takes a directory that the group may read, as PostgreSQL does', async () => {
+  await mkdir(directory, { recursive: true });
+  await chmod(directory, 0o750);
+  await prepareDataDirectory(directory);
+});
+
+it.each([0o755, 0o770, 0o707, 0o777])('refuses mode %i before it writes anything', async (mode) => {
+  await mkdir(directory, { recursive: true });
+  await chmod(directory, mode);
+  await expect(prepareDataDirectory(directory)).rejects.toMatchObject({
+    code: 'DATA_DIRECTORY_MODE',
+    hint: expect.stringContaining('chmod 0700') as string,
+  });
+  expect(await readdir(directory)).toEqual([]);
+});
+
+it.each([
+  ['PG_VERSION', /data directory of a PostgreSQL server/],
+  ['notes.txt', /holds "notes.txt", which is not walcast's/],
+])('refuses a directory with %s in it', async (name, message) => {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await writeFile(join(directory, name), '');
+  await expect(prepareDataDirectory(directory)).rejects.toThrow(message);
+  expect(await readdir(directory)).toEqual([name]);
+});
+
+it('takes the root of a file system', async () => {
+  await mkdir(join(directory, 'lost+found'), { recursive: true, mode: 0o700 });
+  await prepareDataDirectory(directory);
+});
+
+it('says what is in the way when it cannot be made', async () => {
+  await mkdir(join(parent, 'a'));
+  await writeFile(directory, '');
+  await expect(prepareDataDirectory(directory)).rejects.toMatchObject({ code: 'DATA_DIRECTORY' });
+});
