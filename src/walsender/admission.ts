@@ -21,7 +21,7 @@ import {
 } from '../wire/startup-parameters.ts';
 import type { StartupMessage } from '../wire/startup.ts';
 import type { ServerIdentity } from './ports.ts';
-import { readSessionSettings } from './session-settings.ts';
+import { readSessionSettings, settingSpelling } from './session-settings.ts';
 import type { SessionSettings } from './session-settings.ts';
 
 /** What admission depends on besides the client's own words. */
@@ -236,7 +236,7 @@ function parameterFrames(
     const lowerName = name.toLowerCase();
     const value = own.get(lowerName) ?? settings.values.get(lowerName) ?? upstreamValue;
     own.delete(lowerName);
-    frames.push(encodeParameterStatus(name, value));
+    frames.push(encodeParameterStatus(settingSpelling(name), value));
   }
   for (const [name, value] of own) frames.push(encodeParameterStatus(name, value));
   return frames;

@@ -1,5 +1,5 @@
 // The WAL of one stream as it comes from segment files: one read at a time, one ahead.
-import { lsnDistance } from '../pg/lsn.ts';
+import { lsnDistance, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import { pgTimestampFromUnixMs } from '../pg/timestamp.ts';
@@ -83,12 +83,16 @@ export class FileCursor {
 
   async #read(range: ReadRange): Promise<void> {
     const { feed, reads, timeline } = this.#options;
-    const bytes = await reads.run(async () =>
-      this.#isClosed ? new Uint8Array(0) : feed.fromFiles(timeline, range.startLsn, range.endLsn),
-    );
+    let { endLsn } = range;
+    const bytes = await reads.run(async () => {
+      // While it was waiting for its turn, the end may have been taken back, to be received again.
+      if (timeline === feed.timeline()) endLsn = minLsn(endLsn, feed.sendableLsn());
+      const isVoid = this.#isClosed || endLsn <= range.startLsn;
+      return isVoid ? null : feed.fromFiles(timeline, range.startLsn, endLsn);
+    });
     this.#reading = null;
     if (this.#isClosed) return;
-    this.#ready = { ...range, bytes };
+    if (bytes !== null) this.#ready = { startLsn: range.startLsn, endLsn, bytes };
     this.#options.onReady();
   }
 }

@@ -61,6 +61,18 @@ const ACCEPTED: ReadonlySet<string> = new Set([
   'work_mem',
 ]);
 
+/** Settings whose name is not all lower case. */
+const SPELLINGS: ReadonlyMap<string, string> = new Map([
+  ['datestyle', 'DateStyle'],
+  ['intervalstyle', 'IntervalStyle'],
+  ['timezone', 'TimeZone'],
+]);
+
+/** A setting's name as the server spells it: clients compare it letter by letter. */
+export function settingSpelling(name: string): string {
+  return SPELLINGS.get(name.toLowerCase()) ?? name;
+}
+
 const TIME_UNITS_MS: ReadonlyMap<string, number> = new Map([
   ['us', 0.001],
   ['ms', 1],
@@ -91,7 +103,7 @@ export function readSessionSettings(
       };
     }
     if (name === 'wal_sender_timeout') {
-      const timeout = readMilliseconds(name, value);
+      const timeout = readMilliseconds(name, value, facts);
       if (typeof timeout !== 'number') return timeout;
       walSenderTimeoutMs = timeout;
     }
@@ -101,23 +113,35 @@ export function readSessionSettings(
   return { applicationName, walSenderTimeoutMs, values };
 }
 
-/** Reads a number of milliseconds with PostgreSQL's units. */
-export function readMilliseconds(name: string, value: string): number | CommandError {
+/** Reads a number of milliseconds with PostgreSQL's units. (guc.c:parse_int, parse_and_validate_value) */
+export function readMilliseconds(
+  name: string,
+  value: string,
+  facts: VersionFacts,
+): number | CommandError {
   const match = /^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*$/.exec(value);
-  const unit = match?.[2] === '' ? 1 : TIME_UNITS_MS.get(match?.[2] ?? '');
-  if (match === null || unit === undefined) {
-    const error = {
-      sqlstate: SQLSTATE.invalidParameterValue,
-      message: `invalid value for parameter "${name}": "${value}"`,
-    };
-    return match === null ? error : { ...error, hint: UNITS_HINT };
-  }
+  if (match === null) return invalidValue(name, value);
+  const unit = match[2] === '' ? 1 : TIME_UNITS_MS.get(match[2] ?? '');
+  if (unit === undefined) return invalidValue(name, value, UNITS_HINT);
   const milliseconds = Math.round(Number(match[1]) * unit);
-  if (milliseconds >= 0 && milliseconds <= INT_MAX) return milliseconds;
+  if (Math.abs(milliseconds) > INT_MAX) {
+    return invalidValue(name, value, 'Value exceeds integer range.');
+  }
+  if (milliseconds >= 0) return milliseconds;
+  // The limits got their units with the same version that quotes names.
+  const ms = facts.quotesSettingNames ? ' ms' : '';
   return {
     sqlstate: SQLSTATE.invalidParameterValue,
-    message: `${milliseconds} ms is outside the valid range for parameter "${name}" (0 ms .. ${INT_MAX} ms)`,
+    message: `${milliseconds} ms is outside the valid range for parameter "${name}" (0${ms} .. ${INT_MAX}${ms})`,
   };
+}
+
+function invalidValue(name: string, value: string, hint?: string): CommandError {
+  const error = {
+    sqlstate: SQLSTATE.invalidParameterValue,
+    message: `invalid value for parameter "${name}": "${value}"`,
+  };
+  return hint === undefined ? error : { ...error, hint };
 }
 
 const UNITS_HINT = 'Valid units for this parameter are "us", "ms", "s", "min", "h", and "d".';

@@ -53,7 +53,7 @@ const LONG_KEY_BYTES = 32;
 /** Messages a standby may send while it is streamed to. */
 const STREAMED: readonly number[] = [LETTER_COPY_DATA, LETTER_COPY_DONE, LETTER_TERMINATE];
 
-/** Messages that go through a tunnel while a command runs in it. */
+/** Messages that go through a tunnel. */
 const TUNNELLED: readonly number[] = [LETTER_COPY_DATA, LETTER_COPY_DONE, LETTER_COPY_FAIL];
 
 /** One client. */
@@ -258,7 +258,7 @@ export class WalSenderSession
   onStreamStart(start: StreamStart): void {
     const host = this.#host;
     const context = this.commandContext();
-    const { slot, timeline, startLsn, end } = start;
+    const { slot, timeline, startLsn } = start;
     this.#slot = slot;
     this.#reason = 'client';
     this.#phase = 'stream';
@@ -271,10 +271,8 @@ export class WalSenderSession
       clock: host.clock,
       log: this.#log,
       facts: context.identity.facts,
-      slot,
-      timeline,
-      startLsn,
-      end,
+      segmentSize: context.identity.segmentSize,
+      ...start,
       timeoutMs: context.walSenderTimeoutMs,
       holdAheadMs: host.settings().holdAheadMs,
     });

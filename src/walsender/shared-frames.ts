@@ -25,8 +25,8 @@ export const BATCH_BYTES_MAX: number = 8 * WAL_MESSAGE_BYTES_MAX;
 /** Batches remembered. Each may keep {@link BATCH_BYTES_MAX} of the tail from being freed. */
 export const SHARED_BATCHES_MAX = 16;
 
-/** A header carries the time it was made; it is not reused later than this. */
-const BATCH_AGE_MS_MAX = 100;
+/** A header carries the time it was made, and bytes may be taken back and received again: nothing is reused later than this. */
+const BATCH_AGE_MS_MAX = 50;
 
 interface CachedBatch extends FrameBatch {
   readonly timeline: TimelineId;

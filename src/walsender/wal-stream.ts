@@ -9,6 +9,8 @@ import type { Log } from '../base/log.ts';
 import { DRAIN_PING_MS, HOLD_CHECK_MS, HOLD_KEEPALIVE_MS } from '../config/limits.ts';
 import { formatLsn, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
+import { segmentNumber, walFileName } from '../pg/segment.ts';
+import type { SegmentSize } from '../pg/segment.ts';
 import type { VersionFacts } from '../pg/server-version.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { switchPoint } from '../pg/timeline.ts';
@@ -72,6 +74,7 @@ export interface StreamOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly facts: VersionFacts;
+  readonly segmentSize: SegmentSize;
   /** Acquired by the session, which also releases it. */
   readonly slot: string | null;
   readonly timeline: TimelineId;
@@ -168,7 +171,13 @@ export class WalStream {
 
   /** Begins to send, once CopyBothResponse has been written. */
   start(): void {
-    const { feed, startLsn, holdAheadMs, clock } = this.#options;
+    const { feed, startLsn, holdAheadMs, clock, timeline, segmentSize } = this.#options;
+    if (startLsn < feed.oldestLsn()) {
+      const segment = segmentNumber(startLsn, segmentSize);
+      const name = walFileName(timeline, segment, segmentSize);
+      this.#failRead({ kind: 'removed', walFileName: name });
+      return;
+    }
     if (this.#end === null && startLsn > feed.sendableLsn()) {
       const nowMs = clock.nowMs();
       this.#hold = { untilMs: nowMs + holdAheadMs, keepaliveAtMs: nowMs + HOLD_KEEPALIVE_MS };

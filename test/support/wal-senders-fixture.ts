@@ -57,7 +57,7 @@ export function identityOf(major: number): ServerIdentity {
     parameters: new Map([
       ['application_name', 'walcast'],
       ['client_encoding', 'UTF8'],
-      ['DateStyle', 'ISO, MDY'],
+      ['datestyle', 'ISO, MDY'],
       ['integer_datetimes', 'on'],
       ['is_superuser', 'on'],
       ['server_version', `${major}.1`],

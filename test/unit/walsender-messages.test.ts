@@ -148,9 +148,9 @@ describe('SharedFrames', () => {
     get(request(0, 5001));
     get(request(0, 5000, 0, 2));
     expect(loads()).toBe(4);
-    get(request(0, 5000, 100));
+    get(request(0, 5000, 50));
     expect(loads()).toBe(4);
-    get(request(0, 5000, 101));
+    get(request(0, 5000, 51));
     expect(loads()).toBe(5);
   });
 

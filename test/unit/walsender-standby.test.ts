@@ -205,7 +205,7 @@ describe('session settings', () => {
     ['0', 0],
     ['1e3', 1000],
   ])('reads %j as %i ms', (text, milliseconds) => {
-    expect(readMilliseconds('x', text)).toBe(milliseconds);
+    expect(readMilliseconds('x', text, versionFacts(17))).toBe(milliseconds);
   });
 
   it.each([
@@ -213,9 +213,12 @@ describe('session settings', () => {
     ['soon', 'invalid value for parameter "x": "soon"'],
     ['1 fortnight', 'invalid value for parameter "x": "1 fortnight"'],
     ['-1', '-1 ms is outside the valid range for parameter "x" (0 ms .. 2147483647 ms)'],
-    ['30d', '2592000000 ms is outside the valid range for parameter "x" (0 ms .. 2147483647 ms)'],
+    ['30d', 'invalid value for parameter "x": "30d"'],
   ])('refuses %j', (text, message) => {
-    expect(readMilliseconds('x', text)).toMatchObject({ sqlstate: '22023', message });
+    expect(readMilliseconds('x', text, versionFacts(17))).toMatchObject({
+      sqlstate: '22023',
+      message,
+    });
   });
 
   it.each([

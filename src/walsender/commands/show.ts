@@ -6,16 +6,9 @@ import {
   encodeRowDescription,
   textColumn,
 } from '../../wire/backend-messages.ts';
-import { formatMilliseconds } from '../session-settings.ts';
+import { formatMilliseconds, settingSpelling } from '../session-settings.ts';
 import { done, failed } from './command.ts';
 import type { CommandContext, CommandOutcome } from './command.ts';
-
-/** Settings whose name is not all lower case; a result column carries the name as the server spells it. */
-const SPELLINGS: ReadonlyMap<string, string> = new Map([
-  ['datestyle', 'DateStyle'],
-  ['intervalstyle', 'IntervalStyle'],
-  ['timezone', 'TimeZone'],
-]);
 
 /** Answers `SHOW name` and `SHOW ALL`; 42704 for a name nobody knows. */
 export function show(givenName: string, context: CommandContext): CommandOutcome {
@@ -29,7 +22,7 @@ export function show(givenName: string, context: CommandContext): CommandOutcome
     });
   }
   return done(
-    encodeRowDescription([textColumn(SPELLINGS.get(name) ?? name)]),
+    encodeRowDescription([textColumn(settingSpelling(name))]),
     encodeDataRow([value]),
     encodeCommandComplete('SHOW'),
   );
@@ -38,7 +31,7 @@ export function show(givenName: string, context: CommandContext): CommandOutcome
 function showAll(context: CommandContext): CommandOutcome {
   const rows = [...knownSettings(context)]
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, value]) => encodeDataRow([SPELLINGS.get(name) ?? name, value, '']));
+    .map(([name, value]) => encodeDataRow([settingSpelling(name), value, '']));
   return done(
     encodeRowDescription([textColumn('name'), textColumn('setting'), textColumn('description')]),
     ...rows,
