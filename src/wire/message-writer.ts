@@ -35,13 +35,16 @@ export class MessageWriter {
 
   /** 32 bits, signed or unsigned. */
   int32(value: number): this {
-    writeUint32(this.#bytes, this.#reserve(4), value);
+    // Reserved first: it may put another buffer in the place of #bytes.
+    const offset = this.#reserve(4);
+    writeUint32(this.#bytes, offset, value);
     return this;
   }
 
   /** 64 bits, signed or unsigned. */
   int64(value: bigint): this {
-    writeUint64(this.#bytes, this.#reserve(8), value);
+    const offset = this.#reserve(8);
+    writeUint64(this.#bytes, offset, value);
     return this;
   }
 
