@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { advanceLsn, maxLsn, parseLsn, toLsn } from '../../src/pg/lsn.ts';
@@ -15,6 +15,9 @@ import { STORE_LIMITS } from '../../src/wal/store-options.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import type { WalStoreOptions } from '../../src/wal/wal-store.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
+
+// Each test starts a thread and waits for a disk that others use too.
+vi.setConfig({ testTimeout: 60_000 });
 
 const STEP = 50_000;
 const compiled = new URL('../../dist/wal/wal-store.js', import.meta.url);

@@ -1,10 +1,13 @@
-import { describe, expect, it } from 'vitest';
+import fc from 'fast-check';
+import { describe, expect, it, vi } from 'vitest';
 import { formatLsn, INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { chainStart } from '../../src/wal/records/record-chain.ts';
 import { RecordWalk } from '../../src/wal/records/record-walk.ts';
 import type { WalkFailure } from '../../src/wal/records/record-walk.ts';
 import { RMGR, WalFixture } from '../support/wal-fixture.ts';
+
+vi.setConfig({ testTimeout: 30_000 });
 
 /** Two segments and a bit, with every kind of record: small, large, across segments, checkpoint, switch. */
 function sampleWal(options: { major?: number; startLsn?: bigint } = {}): WalFixture {
@@ -291,5 +294,34 @@ describe('a walk over bad WAL', () => {
     const walk = walkOf(wal);
     walk.push(bytes.subarray(0, 50_000));
     expect(walk.redoLsn()).toBe(INVALID_LSN);
+  });
+
+  it('is never confused by any bytes, cut anywhere: it fails or stands at a true record end, and heals', () => {
+    const small = new WalFixture({ major: 18 });
+    small.fill(30_000, 23);
+    small.crashInside(12_000);
+    small.fill(20_000, 29);
+    const good = small.bytes();
+    const ends = new Set([small.startLsn, ...small.records.map((record) => record.endLsn)]);
+    const damage = fc.record({
+      at: fc.nat(good.length - 1),
+      bytes: fc.uint8Array({ minLength: 1, maxLength: 40 }),
+      step: fc.integer({ min: 200, max: 20_000 }),
+      checksums: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(damage, ({ at, bytes: noise, step, checksums }) => {
+        const damaged = Buffer.from(good);
+        damaged.set(noise.subarray(0, good.length - at), at);
+        const walk = walkOf(small, checksums);
+        const failure = pushAll(walk, damaged, step);
+        expect(ends).toContain(walk.recordEnd());
+        if (failure === null) return;
+        expect(walk.nextLsn()).toBe(walk.recordEnd());
+        expect(walk.push(good.subarray(Number(walk.nextLsn() - small.startLsn)))).toBeNull();
+        expect(walk.recordEnd()).toBe(small.endLsn);
+      }),
+      { numRuns: 400 },
+    );
   });
 });

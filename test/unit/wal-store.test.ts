@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { advanceLsn, INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
@@ -12,6 +12,9 @@ import { STORE_LIMITS } from '../../src/wal/store-options.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import type { StoredIdentity, WalStoreOptions } from '../../src/wal/wal-store.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
+
+// Each test starts a thread and waits for a disk that others use too.
+vi.setConfig({ testTimeout: 60_000 });
 
 const TIMELINE = toTimelineId(1);
 let directory: string;
