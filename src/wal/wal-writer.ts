@@ -112,12 +112,11 @@ export class WalWriter {
   #fail(during: 'open' | 'write' | 'fsync', error: WriterError): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    const code = error.code === null ? '' : ` (${error.code})`;
     this.#listener.onFailed(
       during,
       new OperationalError(
         'WAL_WRITE_FAILED',
-        `WAL could not be made durable in "${this.#directory}": ${during} failed: ${error.message}${code}`,
+        `WAL could not be made durable in "${this.#directory}": ${during} failed: ${error.message}`,
         {
           hint:
             'Nothing more is acknowledged, and fsync is never tried twice: after a failure the kernel may have dropped ' +

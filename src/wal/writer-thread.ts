@@ -34,20 +34,18 @@ async function handle(request: WriterRequest): Promise<void> {
     port?.close();
     return;
   }
-  let during: 'write' | 'fsync' = 'write';
   try {
     if (needsPreparation(request)) await preparation.settle();
     const start = systemClock.nowMs();
     writer.write(request.timeline, request.startLsn, request.bytes);
     const written = systemClock.nowMs();
     reply({ kind: 'written', seconds: (written - start) / 1000 });
-    during = 'fsync';
     writer.flush();
     reply({ kind: 'flushed', seconds: (systemClock.nowMs() - written) / 1000 });
     prepareNext(request);
   } catch (error) {
     if (error instanceof NoSpace) reply({ kind: 'no-space', error: describe(error.cause) });
-    else reply({ kind: 'failed', during, error: describe(error) });
+    else reply({ kind: 'failed', during: stepOf(error), error: describe(error) });
   }
 }
 
@@ -71,6 +69,12 @@ function prepareNext(request: Extract<WriterRequest, { kind: 'write' }>): void {
   if (segmentOffset(endLsn, setup.segmentSize) < setup.segmentSize / 2) return;
   const next = nextSegment(segmentNumber(endLsn, setup.segmentSize));
   preparation.begin(walFileName(request.timeline, next, setup.segmentSize));
+}
+
+/** A segment that is left behind is flushed amid a write, so only the system call tells. */
+function stepOf(error: unknown): 'write' | 'fsync' {
+  const call = error instanceof Error && 'syscall' in error ? String(error.syscall) : '';
+  return call.endsWith('sync') ? 'fsync' : 'write';
 }
 
 function describe(error: unknown): WriterError {
