@@ -92,11 +92,21 @@ export class ReportedPositions {
         ? { ...row, flushLsn: this.#last.flushLsn }
         : this.#isShutdownReleased(facts)
           ? { ...row, flushLsn: facts.flushedLsn }
-          : row;
+          : this.#neverBelowPromise(row);
     this.#assertHonest(positions, facts.flushedLsn);
     this.#last = positions;
     if (positions.flushLsn !== INVALID_LSN) this.#promisedLsn = positions.flushLsn;
     return { positions, againAtMs: untilMs };
+  }
+
+  /**
+   * A store that found less at its start than was promised (its disk lost it, and it is fetched again) offers nothing
+   * until it has caught up: a lower position would move the primary's slot back, and the next checkpoint could
+   * invalidate it. On a stream that has offered a position already it is no such start, but a bug.
+   */
+  #neverBelowPromise(row: Positions): Positions {
+    const isBehind = row.flushLsn < this.#promisedLsn && this.#last.flushLsn === INVALID_LSN;
+    return isBehind ? { ...row, flushLsn: INVALID_LSN } : row;
   }
 
   /** Until when the acknowledgement of the shutdown checkpoint is withheld; null when it is not. */
