@@ -140,8 +140,9 @@ export const APPLICATION_NAMES_MAX: number = 1_000;
 /** Name that counts the connections beyond {@link APPLICATION_NAMES_MAX}. */
 export const APPLICATION_NAMES_OTHER: string = '_other';
 
-/** Shortest time between two log lines about connections that were no PostgreSQL clients. */
-export const BAD_STARTUP_LOG_INTERVAL_MS: number = 10_000;
+/** Log lines about connections that were refused or were no PostgreSQL clients: so many in so long a time. */
+export const REFUSAL_LINES_MAX: number = 20;
+export const REFUSAL_LINES_WINDOW_MS: number = 10_000;
 
 // --- cli
 

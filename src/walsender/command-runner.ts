@@ -19,6 +19,9 @@ import { wholeMessage } from './tunnel.ts';
 /** What begins with a START_REPLICATION that may be served. */
 export type StreamStart = Extract<CommandOutcome, { kind: 'stream' }>;
 
+/** What the upstream is asked to do for the client. */
+export type TunnelCommand = Extract<CommandOutcome, { kind: 'tunnel' }>['command'];
+
 /** What the runner needs from its session. */
 export interface CommandHost {
   commandContext(): CommandContext;
@@ -26,7 +29,7 @@ export interface CommandHost {
   onCommand(name: string): void;
   onStreamStart(start: StreamStart): void;
   /** `message` is the whole Query message, a copy. */
-  onTunnelStart(message: Uint8Array): void;
+  onTunnelStart(message: Uint8Array, command: TunnelCommand): void;
   /** FATAL: the error is sent and the session ends. */
   onFatal(error: CommandError): void;
   onTerminate(): void;
@@ -119,7 +122,7 @@ export class CommandRunner {
       this.#isBusy = true;
       void this.#settle(outcome, context);
     } else if (outcome.kind === 'tunnel') {
-      this.#host.onTunnelStart(wholeMessage(type, body));
+      this.#host.onTunnelStart(wholeMessage(type, body), outcome.command);
     } else {
       this.#finish(outcome);
     }

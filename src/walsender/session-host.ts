@@ -42,8 +42,8 @@ export interface SessionHost {
   /** The session counts from now on and can be cancelled by its key. */
   onAdmitted(session: WalSenderSession): void;
   onRejected(reason: RejectReason): void;
-  /** A connection that was no PostgreSQL client; logged now and then. */
-  onBadStartup(text: string, address: string | null): void;
+  /** A connection that was refused, or was no PostgreSQL client; logged while there are not too many. */
+  onTurnedAway(text: string, address: string | null): void;
   onCancelRequest(pid: number, key: Uint8Array): void;
   onCommand(name: string): void;
   onStreamStart(session: WalSenderSession): void;

@@ -121,18 +121,17 @@ export class SessionStartup {
 
   #refuse(error: ErrorFields): void {
     this.stop();
-    this.#host.log.info('connection refused', {
-      client_addr: this.#peer.address,
-      sqlstate: error.sqlstate,
-      error: error.message,
-    });
+    this.#host.onTurnedAway(`connection refused: ${error.message}`, this.#peer.address);
     this.#door.refuse(error);
   }
 
   #close(badStartup: string | null): void {
     if (this.#isOver) return;
     this.stop();
-    if (badStartup !== null) this.#host.onBadStartup(badStartup, this.#peer.address);
+    if (badStartup !== null) {
+      this.#host.onRejected('protocol');
+      this.#host.onTurnedAway(badStartup, this.#peer.address);
+    }
     this.#door.close();
   }
 }

@@ -27,7 +27,7 @@ import { frontendLengthMax } from '../wire/frontend-messages.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 import type { AdmittedSession } from './admission.ts';
 import { CommandRunner } from './command-runner.ts';
-import type { CommandHost, StreamStart } from './command-runner.ts';
+import type { CommandHost, StreamStart, TunnelCommand } from './command-runner.ts';
 import type { CommandContext } from './commands/command.ts';
 import { streamEndFrames } from './commands/start-replication.ts';
 import type { SessionHost } from './session-host.ts';
@@ -282,12 +282,14 @@ export class WalSenderSession
     this.#stream.start();
   }
 
-  onTunnelStart(message: Uint8Array): void {
+  onTunnelStart(message: Uint8Array, command: TunnelCommand): void {
     if (this.#tunnel === null || this.#tunnel.isClosed) this.#tunnel = new Tunnel(this);
     this.#phase = 'tunnel';
     void this.#tunnel.run(message, {
       opener: this.#host.tunnels,
       applicationName: this.applicationName,
+      // A manifest is of use to the backup that follows it on the same connection.
+      isLast: command === 'BASE_BACKUP',
     });
   }
 

@@ -26,6 +26,7 @@ export class Tunnel implements TunnelEvents {
   #scanner = new MessageScanner();
   #connection: TunnelConnection | null = null;
   #isRunning = false;
+  #isLast = false;
   #isClosed = false;
 
   constructor(host: TunnelHost) {
@@ -49,12 +50,16 @@ export class Tunnel implements TunnelEvents {
     return this.#isClosed;
   }
 
-  /** Sends a command, opening the connection first where there is none. `message` is a whole Query message, our own copy. */
+  /**
+   * Sends a command, opening the connection first where there is none. `message` is a whole Query message, our own copy.
+   * `isLast`: the connection is closed when the command has succeeded.
+   */
   async run(
     message: Uint8Array,
-    options: { opener: TunnelOpener; applicationName: string },
+    options: { opener: TunnelOpener; applicationName: string; isLast: boolean },
   ): Promise<void> {
     this.#isRunning = true;
+    this.#isLast = options.isLast;
     this.#scanner = new MessageScanner();
     try {
       this.#connection ??= await options.opener.open(options.applicationName, this);
@@ -104,6 +109,7 @@ export class Tunnel implements TunnelEvents {
     this.#host.write([new Uint8Array(passed)]);
     if (end >= 0) {
       this.#isRunning = false;
+      if (this.#isLast && !this.#scanner.hasSeenError) this.close();
       this.#host.onTunnelReady(this.#scanner.hasSeenError);
     } else if (this.#host.pendingBytes() > TUNNEL_PENDING_BYTES_MAX) {
       this.#connection?.pause();

@@ -5,7 +5,6 @@ import type { Log } from '../base/log.ts';
 import {
   APPLICATION_NAMES_MAX,
   APPLICATION_NAMES_OTHER,
-  BAD_STARTUP_LOG_INTERVAL_MS,
   CLOSE_GRACE_MS,
 } from '../config/limits.ts';
 import type { ByteConnection, ConnectionEvents } from '../net/connection.ts';
@@ -16,6 +15,7 @@ import { STANDBY_DISCONNECT_REASONS } from '../status/status.ts';
 import type { StandbyDisconnectReason, StandbyStatus, StandbyTotals } from '../status/status.ts';
 import type { RejectReason } from './admission.ts';
 import { FileReads } from './file-reads.ts';
+import { LogBudget } from './log-budget.ts';
 import type { ServerIdentity, SlotRegistry, TunnelOpener, WalFeed } from './ports.ts';
 import type { SessionHost, WalSenderSettings } from './session-host.ts';
 import { WalSenderSession } from './session.ts';
@@ -62,8 +62,7 @@ export class WalSenders {
   #drainTo: { endLsn: Lsn; deadlineMs: number } | null = null;
   #stopListening: (() => void) | null = null;
   #onEmpty: (() => void)[] = [];
-  #badStartups = 0;
-  #badStartupLoggedAtMs = Number.NEGATIVE_INFINITY;
+  readonly #turnedAway = new LogBudget();
 
   constructor(options: WalSendersOptions) {
     this.#options = options;
@@ -155,7 +154,7 @@ export class WalSenders {
       onRejected: (reason: RejectReason) => {
         this.#rejected[reason] += 1;
       },
-      onBadStartup: (text, address) => this.#onBadStartup(text, address),
+      onTurnedAway: (text, address) => this.#onTurnedAway(text, address),
       onCancelRequest: (pid, key) => this.#onCancelRequest(pid, key),
       onCommand: (name) => count(this.#commands, name),
       onStreamStart: (session) => this.#onStreamStart(session),
@@ -201,14 +200,10 @@ export class WalSenders {
     if (timingSafeEqual(session.cancelKey, key)) session.cancel();
   }
 
-  #onBadStartup(text: string, address: string | null): void {
-    const nowMs = this.#options.clock.nowMs();
-    this.#rejected.protocol += 1;
-    this.#badStartups += 1;
-    if (nowMs - this.#badStartupLoggedAtMs < BAD_STARTUP_LOG_INTERVAL_MS) return;
-    this.#badStartupLoggedAtMs = nowMs;
-    this.#options.log.info(text, { client_addr: address, connections: this.#badStartups });
-    this.#badStartups = 0;
+  #onTurnedAway(text: string, address: string | null): void {
+    const leftOut = this.#turnedAway.take(this.#options.clock.nowMs());
+    if (leftOut === null) return;
+    this.#options.log.info(text, { client_addr: address, left_out: leftOut > 0 ? leftOut : null });
   }
 
   #nextPid(): number {

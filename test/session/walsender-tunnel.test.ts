@@ -48,6 +48,7 @@ describe.each(CUTS)('tunnel, bytes fed %s', (cut) => {
     }
     expect((await client.bytes(answer.length)).equals(answer)).toBe(true);
     expect(stateOf()).toBe('startup');
+    expect(tunnel.isClosed).toBe(true);
     expect((await client.ask('SHOW wal_segment_size'))[1]).toBe('D 16MB');
   });
 
@@ -65,6 +66,7 @@ describe.each(CUTS)('tunnel, bytes fed %s', (cut) => {
     expect((await tunnel.got(uploaded.length)).equals(uploaded)).toBe(true);
     tunnel.events.onBytes(Buffer.concat([message('C', 'UPLOAD_MANIFEST', 0), READY]));
     expect(await client.answer()).toEqual(['C UPLOAD_MANIFEST', 'Z I']);
+    expect(tunnel.isClosed).toBe(false);
     const all = Buffer.concat([uploaded, query(BACKUP)]);
     expect((await tunnel.got(all.length)).equals(all)).toBe(true);
     tunnel.events.onBytes(backupAnswer());

@@ -6,6 +6,7 @@ import { versionFacts } from '../../src/pg/server-version.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { toPgTimestamp } from '../../src/pg/timestamp.ts';
 import { FileReads } from '../../src/walsender/file-reads.ts';
+import { LogBudget } from '../../src/walsender/log-budget.ts';
 import {
   formatMilliseconds,
   readMilliseconds,
@@ -291,6 +292,18 @@ describe('FileReads', () => {
     expect(reads.readBytes()).toBe(1 << 16);
     for (let count = 0; count < 10_064; count += 1) reads.leave();
     expect(reads.readBytes()).toBe(1 << 20);
+  });
+});
+
+describe('LogBudget', () => {
+  it('gives twenty lines in ten seconds, and says afterwards how many were left out', () => {
+    const budget = new LogBudget();
+    const taken = Array.from({ length: 30 }, (_, index) => budget.take(1000 + index));
+    expect(taken.slice(0, 20)).toEqual(Array.from({ length: 20 }, () => 0));
+    expect(taken.slice(20)).toEqual(Array.from({ length: 10 }, () => null));
+    expect(budget.take(10_999)).toBeNull();
+    expect(budget.take(11_000)).toBe(11);
+    expect(budget.take(11_001)).toBe(0);
   });
 });
 
