@@ -19,6 +19,22 @@ export function isOutOfSpace(error: unknown): boolean {
   return code === 'ENOSPC' || code === 'EDQUOT';
 }
 
+/** What a person does about a directory that cannot be written, where the error tells; null for any other error. */
+export function storageHint(error: unknown): string | null {
+  switch (systemErrorCode(error)) {
+    case 'EACCES':
+    case 'EPERM':
+      return 'Let the user that runs walcast own it, or set storage.directory to another one.';
+    case 'EROFS':
+      return 'The file system is mounted read-only: mount it writable, or set storage.directory to another one.';
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return 'Free space on its file system (or raise the quota), or set storage.directory to another one.';
+    default:
+      return null;
+  }
+}
+
 /**
  * Writes all of `bytes` from byte `position` of the file on, however often the kernel takes less. Blocks. Throws the
  * system's error; what was written before it stays written.

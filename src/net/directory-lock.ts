@@ -8,6 +8,7 @@ import { connect, createServer } from 'node:net';
 import type { Server } from 'node:net';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
+import { storageHint } from '../base/durable-fs.ts';
 import { OperationalError, errorText, systemErrorCode } from '../base/errors.ts';
 import { UNIX_PATH_BYTES_MAX } from './listener.ts';
 
@@ -69,7 +70,9 @@ export class DirectoryLock {
     } catch (error) {
       server.close();
       await sockets.close();
-      throw error instanceof OperationalError ? error : lockError(directory, errorText(error));
+      throw error instanceof OperationalError
+        ? error
+        : lockError(directory, errorText(error), error);
     }
   }
 
@@ -268,10 +271,15 @@ function inUseError(directory: string, pid: number | null): OperationalError {
   );
 }
 
-function lockError(directory: string, reason: string): OperationalError {
+function lockError(directory: string, reason: string, cause?: unknown): OperationalError {
   return new OperationalError(
     'DATA_DIRECTORY_LOCK',
     `could not lock data directory "${directory}": ${reason}`,
-    { hint: 'The directory must be on a local file system that can hold Unix sockets and links.' },
+    {
+      hint:
+        storageHint(cause) ??
+        'The directory must be on a local file system that can hold Unix sockets and links.',
+      cause,
+    },
   );
 }

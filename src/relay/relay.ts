@@ -278,7 +278,7 @@ class RunningRelay implements Relay {
     return {
       onState() {},
       onIdentified() {},
-      onFatal: (error) => this.#onFatal(error),
+      onFatal: (error) => void this.#onUpstreamFatal(error),
       onTimelineEnd() {},
     };
   }
@@ -287,6 +287,13 @@ class RunningRelay implements Relay {
   #onFatal(error: Error): void {
     this.statusSource.fail(error.message);
     this.#receiver?.stop();
+    this.#fail(error);
+  }
+
+  /** This server can never be followed. Nothing is wrong with the store: everything is closed in order first. */
+  async #onUpstreamFatal(error: Error): Promise<void> {
+    this.statusSource.fail(error.message);
+    await this.stop();
     this.#fail(error);
   }
 

@@ -1,5 +1,7 @@
 // May this upstream be followed, and from where? Decided by system identifier and history, never by being in recovery
 // (invariant I9). The decision is a pure function; the gate around it prepares the store.
+import { isOutOfSpace } from '../base/durable-fs.ts';
+import { errorText } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
@@ -59,13 +61,26 @@ export function decideFollow(stored: StoredWal, identity: UpstreamIdentity): Sta
 export function openUpstreamGate(store: GateStore, log: Log): UpstreamGate {
   return {
     async decide(identity: UpstreamIdentity): Promise<StartDecision> {
-      const stored = store.stored();
-      if (stored === null) return startEmptyStore(store, identity, log);
-      const decision = decideFollow(stored, identity);
-      if (decision.kind === 'start') await store.update(identity);
-      return decision;
+      try {
+        const stored = store.stored();
+        if (stored === null) return await startEmptyStore(store, identity, log);
+        const decision = decideFollow(stored, identity);
+        if (decision.kind === 'start') await store.update(identity);
+        return decision;
+      } catch (error) {
+        if (isOutOfSpace(error)) return noSpace(error);
+        throw error;
+      }
     },
   };
+}
+
+/** What the store says about the server was not saved, so nothing of it may count yet. */
+function noSpace(error: unknown): Hold {
+  const detail =
+    `there is no space in storage.directory to note what is followed (${errorText(error)}). ` +
+    'Free space there; walcast goes on by itself.';
+  return { kind: 'hold', state: 'full', detail, retryMs: HOLD_RETRY_MS };
 }
 
 async function startEmptyStore(

@@ -6,8 +6,8 @@
 //   walcast.lock       the owner's lock (src/net/directory-lock.ts)
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { createDirectory, PRIVATE_DIRECTORY_MODE } from '../base/durable-fs.ts';
-import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
+import { createDirectory, PRIVATE_DIRECTORY_MODE, storageHint } from '../base/durable-fs.ts';
+import { errorText, OperationalError } from '../base/errors.ts';
 
 /** Name of the control file inside the data directory. */
 export const CONTROL_FILE_NAME = 'walcast.control';
@@ -52,7 +52,12 @@ export async function prepareDataDirectory(dataDirectory: string): Promise<void>
     throw new OperationalError(
       'DATA_DIRECTORY',
       `the data directory "${dataDirectory}" cannot be used: ${errorText(error)}`,
-      { hint: hintFor(error), cause: error },
+      {
+        hint:
+          storageHint(error) ??
+          'Set storage.directory to a directory that walcast can make or own.',
+        cause: error,
+      },
     );
   }
 }
@@ -90,16 +95,4 @@ async function checkContent(dataDirectory: string): Promise<void> {
 
 function isOurs(name: string): boolean {
   return OUR_NAMES.has(name) || OUR_PREFIXES.some((prefix) => name.startsWith(prefix));
-}
-
-function hintFor(error: unknown): string {
-  switch (systemErrorCode(error)) {
-    case 'EACCES':
-    case 'EPERM':
-      return 'Let the user that runs walcast own it, or set storage.directory to another one.';
-    case 'EROFS':
-      return 'The file system is mounted read-only.';
-    default:
-      return 'Set storage.directory to a directory that walcast can make or own.';
-  }
 }

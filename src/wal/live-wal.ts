@@ -370,6 +370,7 @@ export class LiveWal implements WriterListener {
       this.#options.log.error('no space for WAL: the upstream is not read until there is some', {
         lsn: formatLsn(job.startLsn),
         error: error.message,
+        next: 'free space in storage.directory; walcast goes on by itself',
       });
     }
     this.#hasNoSpace = true;

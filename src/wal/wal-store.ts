@@ -7,7 +7,7 @@
 // here yet: a store stays on the timeline it was begun on; history files of any timeline can be kept.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { replaceFile } from '../base/durable-fs.ts';
+import { isOutOfSpace, replaceFile, storageHint } from '../base/durable-fs.ts';
 import { errorText, invariant, OperationalError, systemErrorCode } from '../base/errors.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
@@ -66,7 +66,7 @@ export class WalStore {
       if (error instanceof OperationalError) throw error;
       const message = `the WAL store "${options.directory}" could not be opened: ${errorText(error)}`;
       throw new OperationalError('STORE_OPEN', message, {
-        hint: 'Look at the disk and the kernel log.',
+        hint: storageHint(error) ?? 'Look at the disk and the kernel log.',
         cause: error,
       });
     }
@@ -250,7 +250,15 @@ export class WalStore {
     if (live === null || control === null) return;
     const isFlushed = await live.close();
     if (live.hasFailed) await control.abandon();
-    else await control.close({ durableMark: live.flushedChain, wasCleanStop: isFlushed });
+    else await this.#saveLast(control, { durableMark: live.flushedChain, wasCleanStop: isFlushed });
+  }
+
+  /** The file on the disk is an older one, whole: without space, the next start walks through more WAL, that is all. */
+  async #saveLast(control: ControlKeeper, last: Partial<ControlState>): Promise<void> {
+    await control.close(last).catch((error: unknown) => {
+      if (!isOutOfSpace(error)) throw error;
+      this.#options.log.warn('no space to note where the WAL ends; the next start looks for it');
+    });
   }
 
   async #recover(control: ControlState): Promise<void> {

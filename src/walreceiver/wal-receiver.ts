@@ -50,6 +50,7 @@ export class WalReceiver {
   #pausedAtLsn: Lsn | null = null;
   #onFinished: (() => void) | null = null;
   #isDispatching = false;
+  #isFatal = false;
   readonly #events: { readonly event: UpstreamEvent; readonly session: UpstreamSession | null }[] =
     [];
 
@@ -172,6 +173,7 @@ export class WalReceiver {
         );
         return;
       case 'fatal':
+        this.#isFatal = true;
         this.#options.observer.onFatal(action.error);
         return;
     }
@@ -351,6 +353,8 @@ export class WalReceiver {
 
   /** Tells the log and the observer what changed. */
   #announce(): void {
+    // Whoever ends the program says why; once is enough.
+    if (this.#isFatal) return;
     const view = this.#machine.view();
     const entry = this.#journal.record(view, {
       host: formatTarget(this.#host(view.hostIndex)),
