@@ -1,6 +1,7 @@
 // What happens to a stream from outside: the timeline ends, the start lies ahead, the standby falls silent or stops
 // reading, walcast drains.
 import { afterEach, describe, expect, it } from 'vitest';
+import { eventually } from '../support/eventually.ts';
 import { toLsn } from '../../src/pg/lsn.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { walBytes } from '../support/memory-wal.ts';
@@ -53,7 +54,7 @@ describe('timelines', () => {
     const endLsn = fixture.feed.append(8000);
     await reader.readTo(endLsn);
     reader.client.send(statusUpdate(endLsn, endLsn, endLsn));
-    await expect.poll(() => statusOf(reader.pid)?.flushLsn).toBe(endLsn);
+    await eventually(() => statusOf(reader.pid)?.flushLsn).toBe(endLsn);
     const switchLsn = endLsn - 3000n;
     fixture.feed.switchTimeline(2, switchLsn);
     expect((await reader.nextOther())?.type).toBe('c');
@@ -77,6 +78,20 @@ describe('timelines', () => {
     expect(reader.endLsn).toBe(switchLsn);
     expect(reader.wal().equals(walBytes(OLDEST_LSN, switchLsn))).toBe(true);
     expect(fixture.feed.memoryReads).toBe(0);
+  });
+
+  it('sends nothing from beyond the switch point that had been read before it was known', async () => {
+    fixture = await Fixture.start();
+    fixture.feed.tailBytes = 0;
+    const switchLsn = OLDEST_LSN + 1_500_000n;
+    fixture.feed.onFileRead = (count) => {
+      if (count === 2) fixture.feed.switchTimeline(2, switchLsn);
+    };
+    const reader = await fixture.stream(OLDEST_LSN);
+    await reader.readTo(switchLsn);
+    expect((await reader.nextOther())?.type).toBe('c');
+    expect(reader.endLsn).toBe(switchLsn);
+    expect(reader.wal().equals(walBytes(OLDEST_LSN, switchLsn))).toBe(true);
   });
 
   it('answers a start exactly at the switch point without COPY, and refuses one beyond it', async () => {
@@ -161,7 +176,7 @@ describe('a silent standby', () => {
     expect(reader.keepalives).toEqual([{ walEnd: START_LSN, replyRequested: 1 }]);
     expect(await reader.client.closed()).toHaveLength(0);
     expect(performance.now() - startedMs).toBeGreaterThan(350);
-    await expect.poll(() => fixture.senders.totals().disconnects.timeout).toBe(1);
+    await eventually(() => fixture.senders.totals().disconnects.timeout).toBe(1);
     expect(fixture.log.lines.join('\n')).toContain(
       'terminating walsender process due to replication timeout',
     );
@@ -199,8 +214,8 @@ describe('a silent standby', () => {
     });
     reader.client.pause();
     for (let round = 0; round < 40; round += 1) fixture.feed.append(1 << 20);
-    await expect.poll(() => statusOf(reader.pid)?.sendQueueBytes).toBeGreaterThan(0);
-    await expect.poll(() => statusOf(reader.pid), { timeout: 5000 }).toBeUndefined();
+    await eventually(() => statusOf(reader.pid)?.sendQueueBytes).toBeGreaterThan(0);
+    await eventually(() => statusOf(reader.pid)).toBeUndefined();
     expect(fixture.senders.totals().disconnects.timeout).toBe(1);
   });
 });
@@ -222,7 +237,7 @@ describe('a standby that does not read', () => {
     stopped.client.resume();
     await stopped.readTo(fixture.feed.sendableLsn());
     expect(stopped.wal().equals(walBytes(START_LSN, stopped.endLsn))).toBe(true);
-    await expect.poll(() => statusOf(stopped.pid)?.sendQueueBytes).toBe(0);
+    await eventually(() => statusOf(stopped.pid)?.sendQueueBytes).toBe(0);
   });
 
   it('gets the answers it asked for once it reads again, not one for each request', async () => {
@@ -231,11 +246,11 @@ describe('a standby that does not read', () => {
     const reader = await fixture.stream();
     reader.client.pause();
     for (let round = 0; round < 20; round += 1) fixture.feed.append(1 << 20);
-    await expect.poll(() => statusOf(reader.pid)?.sendQueueBytes).toBeGreaterThan(0);
+    await eventually(() => statusOf(reader.pid)?.sendQueueBytes).toBeGreaterThan(0);
     const queued = statusOf(reader.pid)?.sendQueueBytes ?? 0;
     for (let round = 1n; round <= 4n; round += 1n) {
       reader.client.send(statusUpdate(START_LSN + round, 0n, 0n, 1));
-      await expect.poll(() => statusOf(reader.pid)?.writeLsn).toBe(START_LSN + round);
+      await eventually(() => statusOf(reader.pid)?.writeLsn).toBe(START_LSN + round);
       clock.advance(110);
     }
     expect(statusOf(reader.pid)?.sendQueueBytes ?? 0).toBeLessThanOrEqual(queued + 2 * 23);
@@ -342,7 +357,7 @@ describe('many standbys', () => {
       expect(reader.wal().equals(walBytes(START_LSN, reader.endLsn))).toBe(true);
       reader.client.close();
     }
-    await expect.poll(() => fixture.senders.statuses().length).toBe(0);
+    await eventually(() => fixture.senders.statuses().length).toBe(0);
     expect(fixture.feed.listenerCount).toBe(0);
     expect(fixture.senders.totals().disconnects.client).toBe(50);
     expect(fixture.senders.totals().connects.get('standby1')).toBe(50);

@@ -1,5 +1,6 @@
 // Streaming: order of the answers to START_REPLICATION, the bytes, message ends, replies, odd input inside COPY, ends.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { eventually } from '../support/eventually.ts';
 import { walBytes } from '../support/memory-wal.ts';
 import { i32, i64, raw } from '../support/naive-writer.ts';
 import { message, query, statusUpdate, StreamReader, summary } from '../support/raw-client.ts';
@@ -41,7 +42,7 @@ describe.each(CUTS)('streaming, bytes fed %s', (cut) => {
   it('goes from catchup to streaming when the standby has been sent everything', async () => {
     const reader = await fixture.stream(OLDEST_LSN);
     await reader.readTo(fixture.feed.sendableLsn());
-    await expect.poll(() => statusOf(fixture, reader.pid)?.state).toBe('streaming');
+    await eventually(() => statusOf(fixture, reader.pid)?.state).toBe('streaming');
     expect(statusOf(fixture, reader.pid)).toMatchObject({
       applicationName: 'standby1',
       user: 'replicator',
@@ -79,7 +80,7 @@ describe.each(CUTS)('streaming, bytes fed %s', (cut) => {
       statusUpdate(START_LSN, START_LSN, START_LSN),
     );
     expect((await client.next())?.type).toBe('W');
-    await expect.poll(() => statusOf(fixture, pid)?.flushLsn).toBe(START_LSN);
+    await eventually(() => statusOf(fixture, pid)?.flushLsn).toBe(START_LSN);
   });
 
   it('ends the COPY on CopyDone with two CommandCompletes, and takes the next command', async () => {
@@ -114,7 +115,7 @@ describe.each(CUTS)('streaming, bytes fed %s', (cut) => {
     const update = Buffer.from(statusUpdate(START_LSN, START_LSN, START_LSN));
     const body = Buffer.concat([update.subarray(5), Buffer.alloc(10)]);
     reader.client.send(message('d', body));
-    await expect.poll(() => statusOf(fixture, reader.pid)?.writeLsn).toBe(START_LSN);
+    await eventually(() => statusOf(fixture, reader.pid)?.writeLsn).toBe(START_LSN);
   });
 
   it.each(['z', 'p'])('closes without a word at payload type %s', async (kind) => {
@@ -161,7 +162,7 @@ describe.each(CUTS)('streaming, bytes fed %s', (cut) => {
     await reader.readTo(fixture.feed.sendableLsn());
     reader.client.send(message('X'));
     expect(await reader.client.closed()).toHaveLength(0);
-    await expect.poll(() => fixture.slots.slots.get('s')?.activePid).toBeNull();
+    await eventually(() => fixture.slots.slots.get('s')?.activePid).toBeNull();
   });
 
   it('cuts a claim to what was sent, counts it, and does not move the slot by it', async () => {
@@ -174,7 +175,7 @@ describe.each(CUTS)('streaming, bytes fed %s', (cut) => {
     expect(statusOf(fixture, reader.pid)).toMatchObject({ flushLsn: endLsn, clampedReplies: 1 });
     expect(fixture.slots.advances).toEqual([]);
     reader.client.send(statusUpdate(endLsn, endLsn, 0n));
-    await expect.poll(() => fixture.slots.advances).toEqual([['s', endLsn]]);
+    await eventually(() => fixture.slots.advances).toEqual([['s', endLsn]]);
     expect(fixture.slots.slots.get('s')?.restartLsn).toBe(endLsn);
   });
 
@@ -289,7 +290,7 @@ describe.each(CUTS)('streaming, bytes fed %s', (cut) => {
     );
     expect(await client.answer()).toEqual(['Z I']);
     client.close();
-    await expect.poll(() => fixture.senders.totals().disconnects.wal_removed).toBe(1);
+    await eventually(() => fixture.senders.totals().disconnects.wal_removed).toBe(1);
   });
 });
 

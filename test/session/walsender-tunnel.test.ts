@@ -1,5 +1,6 @@
 // BASE_BACKUP and UPLOAD_MANIFEST: bytes pass 1:1 between the client and an upstream connection of its own.
 import { afterEach, describe, expect, it } from 'vitest';
+import { eventually } from '../support/eventually.ts';
 import { i32 } from '../support/naive-writer.ts';
 import { message, query, summary } from '../support/raw-client.ts';
 import type { RawClient } from '../support/raw-client.ts';
@@ -179,9 +180,9 @@ describe.each(CUTS)('tunnel, bytes fed %s', (cut) => {
       connect = resolve;
     });
     client.send(query(BACKUP));
-    await expect.poll(stateOf).toBe('backup');
+    await eventually(stateOf).toBe('backup');
     client.close();
-    await expect.poll(stateOf).toBeUndefined();
+    await eventually(stateOf).toBeUndefined();
     connect();
     const tunnel = await fixture.tunnels.nth(1);
     await tunnel.closed();

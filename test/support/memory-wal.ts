@@ -152,6 +152,8 @@ interface MemorySlot {
 /** Slots with PostgreSQL's refusals. Creating and dropping take a turn of the event loop. */
 export class MemorySlots implements SlotRegistry {
   readonly slots = new Map<string, MemorySlot>();
+  /** Creating takes until this has settled. */
+  creating: Promise<void> = Promise.resolve();
   readonly advances: [name: string, lsn: bigint][] = [];
 
   async create(options: {
@@ -161,6 +163,7 @@ export class MemorySlots implements SlotRegistry {
     pid: number;
   }): Promise<SlotRefusal | null> {
     await nextTurn();
+    await this.creating;
     const { name, temporary, pid } = options;
     if (!/^[a-z0-9_]+$/.test(name)) {
       return {

@@ -2,6 +2,7 @@
 import { createServer, connect } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
+import { eventually } from '../support/eventually.ts';
 import { openConnection } from '../../src/net/connection.ts';
 import type { ByteConnection } from '../../src/net/connection.ts';
 
@@ -73,8 +74,8 @@ describe('SocketConnection', () => {
       pair.events.drains = 0;
       expect(pair.connection.pendingBytes()).toBeGreaterThan(0);
       pair.peer.resume();
-      await expect.poll(() => pair.connection.pendingBytes()).toBe(0);
-      await expect.poll(() => pair.events.drains).toBeGreaterThan(0);
+      await eventually(() => pair.connection.pendingBytes()).toBe(0);
+      await eventually(() => pair.events.drains).toBeGreaterThan(0);
     },
   );
 
@@ -82,13 +83,13 @@ describe('SocketConnection', () => {
     const pair = await openPair();
     fill(pair.connection, 100_000);
     pair.connection.end(50);
-    await expect.poll(() => pair.events.closedWith).toBeNull();
+    await eventually(() => pair.events.closedWith).toBeNull();
   });
 
   it('says with which error the peer went', async () => {
     const pair = await openPair();
     pair.peer.resetAndDestroy();
-    await expect.poll(() => pair.events.closedWith).toBe('ECONNRESET');
+    await eventually(() => pair.events.closedWith).toBe('ECONNRESET');
     pair.connection.write([Buffer.alloc(10)]);
     expect(pair.connection.pendingBytes()).toBe(0);
   });

@@ -1,5 +1,6 @@
 // What is known and decided about one standby, with numbers: timing, positions, plans, settings, reads.
 import { describe, expect, it } from 'vitest';
+import { eventually } from '../support/eventually.ts';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { versionFacts } from '../../src/pg/server-version.ts';
@@ -269,11 +270,11 @@ describe('FileReads', () => {
       }),
     );
     const settled = Promise.allSettled(results);
-    await expect.poll(() => started).toEqual([0, 1, 2, 3]);
+    await eventually(() => started).toEqual([0, 1, 2, 3]);
     finish[0]?.();
-    await expect.poll(() => started).toEqual([0, 1, 2, 3, 4]);
+    await eventually(() => started).toEqual([0, 1, 2, 3, 4]);
     for (let index = 1; index < 7; index += 1) {
-      await expect.poll(() => finish.length).toBeGreaterThan(index);
+      await eventually(() => finish.length).toBeGreaterThan(index);
       finish[index]?.();
     }
     expect((await settled).map((result) => result.status)).toEqual([
