@@ -49,9 +49,10 @@ export function sessionStatus(parts: {
 
 /** One line for the end of a stream. */
 export function logStreamEnd(log: Log, end: StreamEnd, stream: WalStream | null): void {
+  const positions = stream?.positions ?? null;
   const fields = {
-    sent_lsn: stream === null ? null : formatLsn(stream.positions.sentLsn),
-    flush_lsn: stream === null ? null : formatLsn(stream.positions.flushLsn),
+    sent_lsn: positions === null ? null : formatLsn(positions.sentLsn),
+    flush_lsn: positions === null ? null : formatLsn(positions.flushLsn),
   };
   if (end.kind === 'error') {
     log.warn('streaming ended with an error', { ...fields, error: end.error.message });

@@ -27,7 +27,7 @@ import {
   decodeStandbyStatusUpdate,
   encodePrimaryKeepalive,
 } from '../wire/replication-messages.ts';
-import type { HotStandbyFeedback } from '../wire/replication-messages.ts';
+import type { HotStandbyFeedback, StandbyStatusUpdate } from '../wire/replication-messages.ts';
 import { FileCursor } from './file-cursor.ts';
 import type { FileReads } from './file-reads.ts';
 import type { SlotRegistry, WalFeed, WalReadFailure } from './ports.ts';
@@ -135,8 +135,9 @@ export class WalStream {
     return this.#state;
   }
 
-  get positions(): StandbyPositions {
-    return this.#positions;
+  /** Null while the standby waits for WAL from beyond our end: nothing has been sent to it, and no claim of it counts. */
+  get positions(): StandbyPositions | null {
+    return this.#hold === null ? this.#positions : null;
   }
 
   /** The standby's own clock in its last reply, Unix milliseconds. */
@@ -348,12 +349,8 @@ export class WalStream {
 
   #onStatusUpdate(data: Uint8Array, nowMs: number): void {
     const update = decodeStandbyStatusUpdate(data);
-    const effect = this.#positions.onReply(update, nowMs);
-    this.#replies += 1;
     this.#noteReplyTime(update.sendTime);
-    if (effect.isClamped) this.#noteClamped(formatLsn(update.flushLsn));
-    if (effect.confirmedLsn !== null) this.#advanceSlot(effect.confirmedLsn);
-    if (effect.hasMoved) this.#options.host.onStandbyMoved();
+    if (this.#hold === null) this.#takePositions(update, nowMs);
     if (
       update.replyRequested &&
       this.#standbyClock.onReplyRequested(nowMs, !this.#isAnswerPending)
@@ -361,6 +358,14 @@ export class WalStream {
       this.#sendAnswer();
     }
     if (this.#drain !== null) this.pump();
+  }
+
+  #takePositions(update: StandbyStatusUpdate, nowMs: number): void {
+    const effect = this.#positions.onReply(update, nowMs);
+    this.#replies += 1;
+    if (effect.isClamped) this.#noteClamped(formatLsn(update.flushLsn));
+    if (effect.confirmedLsn !== null) this.#advanceSlot(effect.confirmedLsn);
+    if (effect.hasMoved) this.#options.host.onStandbyMoved();
   }
 
   #advanceSlot(confirmedLsn: Lsn): void {

@@ -140,6 +140,20 @@ describe('a start ahead of our end', () => {
     expect(reader.wal().equals(walBytes(startLsn, reader.endLsn))).toBe(true);
   });
 
+  it('counts for nothing before it has been sent anything: not for its slot, not for its status', async () => {
+    fixture = await Fixture.start();
+    await (await fixture.standby()).client.ask('CREATE_REPLICATION_SLOT s PHYSICAL');
+    const startLsn = START_LSN + 20_000n;
+    const reader = await fixture.stream(startLsn, { slot: 's' });
+    reader.client.send(statusUpdate(startLsn, startLsn, startLsn, 1));
+    await reader.nextOther({ keepalives: true });
+    expect(fixture.slots.advances).toEqual([]);
+    expect(statusOf(reader.pid)).toMatchObject({ sentLsn: 0n, flushLsn: 0n, state: 'catchup' });
+    await reader.readTo(fixture.feed.append(30_000));
+    reader.client.send(statusUpdate(startLsn, startLsn, startLsn));
+    await eventually(() => fixture.slots.advances).toEqual([['s', startLsn]]);
+  });
+
   it('is refused when its time has passed', async () => {
     fixture = await Fixture.start();
     fixture.settings = { ...fixture.settings, holdAheadMs: 300 };
