@@ -49,6 +49,9 @@ export interface RelaySurroundings {
 /** Connections beyond max_wal_senders that are let in to be told so, and to cancel. */
 const SPARE_CONNECTIONS = 100;
 
+/** How long a start beyond our end is held when no wal_receiver_timeout says it; that setting's own default. */
+const HOLD_AHEAD_DEFAULT_MS = 60_000;
+
 /** Lets nobody in. */
 const NO_RULES: HbaRules = { rules: [] };
 
@@ -171,7 +174,7 @@ class RunningRelay implements Relay {
       settings: () => ({
         maxWalSenders: storage.maxWalSenders,
         walSenderTimeoutMs: this.#config.walSenderTimeoutMs,
-        holdAheadMs: upstream.walReceiverTimeoutMs,
+        holdAheadMs: upstream.walReceiverTimeoutMs || HOLD_AHEAD_DEFAULT_MS,
         drainTimeoutMs: this.#config.drainTimeoutMs,
         version: readBuildInfo().version,
       }),
