@@ -11,7 +11,7 @@ import {
   peakRssBytes,
 } from './process-cpu.mjs';
 import { medianRow, round } from './report.mjs';
-import { parseLsn } from './wal-stream.mjs';
+import { formatLsn, parseLsn } from './wal-stream.mjs';
 import { BENCH_TABLE, flushAll, makeWal } from './workloads.mjs';
 
 const IDLE_SECONDS = 2;
@@ -27,6 +27,8 @@ const IDLE_SECONDS = 2;
  * @property {readonly Workload[]} workloads
  * @property {number} gigabytes
  * @property {number} megabytesPerSecond 0: as fast as the primary makes WAL
+ * @property {number} warmGigabytes WAL sent before each figure
+ * @property {number} keepMegabytes wal_keep_size of walcast; 0: everything
  * @property {number} runs
  * @property {number} postgres
  * @property {string} nodeOptions
@@ -80,15 +82,20 @@ export async function benchFanout(options) {
 const TITLE =
   'CPU seconds per GB delivered (walcast: whole process; walsenders: those of the direct receivers), same run, same WAL';
 
+/** Megabytes that hold everything one figure makes. @param {{ gigabytes: number, warmGigabytes: number }} options */
+function keepAll({ gigabytes, warmGigabytes }) {
+  return Math.ceil((gigabytes + warmGigabytes) * 1200) + 512;
+}
+
 /** @param {FanoutOptions} options */
-function primarySettings({ gigabytes, receivers }) {
+function primarySettings({ gigabytes, warmGigabytes, receivers }) {
   return {
     shared_buffers: '256MB',
     wal_buffers: '16MB',
     max_wal_size: '64GB',
     checkpoint_timeout: '1h',
     // Both sides read from the same place in a catch-up; nothing may be removed meanwhile.
-    wal_keep_size: `${Math.ceil(gigabytes * 1200) + 512}MB`,
+    wal_keep_size: `${keepAll({ gigabytes, warmGigabytes })}MB`,
     max_wal_senders: String(Math.max(...receivers) + 10),
     autovacuum: 'off',
   };
@@ -112,67 +119,101 @@ async function measureAll(bench) {
   return rows;
 }
 
-/** @param {Bench} bench @param {Workload} workload @param {number} receivers */
+/**
+ * One figure: warm up, take stock, make WAL (or send what was made), wait until everybody has it, take stock again.
+ * @param {Bench} bench @param {Workload} workload @param {number} receivers
+ */
 async function measure(bench, workload, receivers) {
-  const { options, primary, session } = bench;
   const relay = await startWalcast(bench);
   const direct = new HelperProcess('./receiver.mjs');
   const behind = new HelperProcess('./receiver.mjs');
-  const amount = {
-    bytes: options.gigabytes * 1e9,
-    bytesPerSecond: options.megabytesPerSecond * 1e6,
-  };
   try {
-    const startLsn = await session.value('SELECT pg_current_wal_flush_lsn()');
-    if (workload === 'catchup') {
-      const endLsn = await makeWal(session, { kind: 'message', ...amount });
-      await relay.waitFor(endLsn);
-    }
-    const connect = async () => {
-      const common = { count: receivers, user: 'postgres', startLsn, timeline: 1 };
-      await Promise.all([
-        direct.ask('connect', { ...common, port: primary.port, name: 'bench_direct' }),
-        behind.ask('connect', { ...common, port: relay.port, name: 'bench_walcast' }),
-      ]);
-    };
+    const sides = { direct, behind, relay, receivers };
     const isLive = workload !== 'catchup';
-    if (isLive) await connect();
+    const startLsn = await warmUp(bench, sides, isLive ? workload : 'message');
+    const wal = amountOf(bench.options);
+    if (!isLive) {
+      await Promise.all([direct.ask('close'), behind.ask('close')]);
+      await relay.waitFor(await makeWal(bench.session, { kind: 'message', ...wal }));
+    }
     const idle = await idleCpu(relay.process.pid);
     const before = await snapshot(bench, relay, isLive);
     const startedMs = performance.now();
-    if (!isLive) await connect();
+    if (!isLive) await connect(bench, sides, startLsn);
     const endLsn = isLive
-      ? await makeWal(session, { kind: workload, ...amount })
-      : await flushAll(session);
-    const madeMs = performance.now();
-    const [walsenders, walcast] = await Promise.all([
-      direct.ask('waitFor', endLsn).then(async () => ({
-        ms: performance.now() - startedMs,
-        cpu: (await walsenderSeconds(session, 'bench_direct%')) - before.walsenders,
-        ...(await direct.ask('counts')),
-      })),
-      behind.ask('waitFor', endLsn).then(async () => ({
-        ms: performance.now() - startedMs,
-        ...(await walcastCosts(relay.process.pid, before)),
-        ...(await behind.ask('counts')),
-      })),
-    ]);
-    const upstream = (await walsenderSeconds(session, 'walcast')) - before.upstream;
+      ? await makeWal(bench.session, { kind: workload, ...wal })
+      : await flushAll(bench.session);
+    const madeMs = performance.now() - startedMs;
+    const costs = await waitForAll(bench, sides, { endLsn, startedMs, before });
     const walBytes = endLsn - parseLsn(startLsn);
-    return describe({
-      workload,
-      receivers,
-      walBytes,
-      madeMs: madeMs - startedMs,
-      idle,
-      walsenders,
-      walcast,
-      upstream,
-    });
+    return describe({ workload, receivers, walBytes, madeMs, idle, ...costs });
   } finally {
     await Promise.all([direct.close(), behind.close()]);
     await relay.process.stop();
   }
+}
+
+/**
+ * @typedef {object} Sides
+ * @property {HelperProcess} direct receivers at the primary
+ * @property {HelperProcess} behind receivers at walcast
+ * @property {Awaited<ReturnType<typeof startWalcast>>} relay
+ * @property {number} receivers of each side
+ */
+
+/** @param {FanoutOptions} options */
+function amountOf({ gigabytes, megabytesPerSecond }) {
+  return { bytes: gigabytes * 1e9, bytesPerSecond: megabytesPerSecond * 1e6 };
+}
+
+/**
+ * Connects everybody and sends the warm-up's WAL, so that code is compiled and buffers are there. Returns its end.
+ * @param {Bench} bench @param {Sides} sides @param {'message' | 'insert'} kind
+ */
+async function warmUp(bench, sides, kind) {
+  const { session, options } = bench;
+  await connect(bench, sides, await session.value('SELECT pg_current_wal_flush_lsn()'));
+  const { bytesPerSecond } = amountOf(options);
+  const endLsn = await makeWal(session, {
+    kind,
+    bytes: options.warmGigabytes * 1e9,
+    bytesPerSecond,
+  });
+  await Promise.all([sides.direct.ask('waitFor', endLsn), sides.behind.ask('waitFor', endLsn)]);
+  await sides.relay.waitFor(endLsn);
+  await Promise.all([sides.direct.ask('reset'), sides.behind.ask('reset')]);
+  return formatLsn(endLsn);
+}
+
+/** @param {Bench} bench @param {Sides} sides @param {string} startLsn */
+async function connect({ primary }, { direct, behind, relay, receivers }, startLsn) {
+  const common = { count: receivers, user: 'postgres', startLsn, timeline: 1 };
+  await Promise.all([
+    direct.ask('connect', { ...common, port: primary.port, name: 'bench_direct' }),
+    behind.ask('connect', { ...common, port: relay.port, name: 'bench_walcast' }),
+  ]);
+}
+
+/**
+ * Each side's costs at the moment when all its receivers have everything; walcast's, when it has stored it as well.
+ * @param {Bench} bench @param {Sides} sides
+ * @param {{ endLsn: number, startedMs: number, before: Awaited<ReturnType<typeof snapshot>> }} span
+ */
+async function waitForAll({ session }, { direct, behind, relay }, { endLsn, startedMs, before }) {
+  const [walsenders, walcast] = await Promise.all([
+    direct.ask('waitFor', endLsn).then(async () => ({
+      ms: performance.now() - startedMs,
+      cpu: (await walsenderSeconds(session, 'bench_direct%')) - before.walsenders,
+      ...(await direct.ask('counts')),
+    })),
+    behind.ask('waitFor', endLsn).then(async () => {
+      const ms = performance.now() - startedMs;
+      await relay.waitFor(endLsn);
+      return { ms, ...walcastCosts(relay.process.pid, before), ...(await behind.ask('counts')) };
+    }),
+  ]);
+  const upstream = (await walsenderSeconds(session, 'walcast')) - before.upstream;
+  return { walsenders, walcast, upstream };
 }
 
 /** @param {any} result */
@@ -221,7 +262,7 @@ async function snapshot({ session }, relay, isLive) {
 }
 
 /** @param {number} pid @param {Awaited<ReturnType<typeof snapshot>>} before */
-async function walcastCosts(pid, before) {
+function walcastCosts(pid, before) {
   const io = ioOfThread(pid, pid);
   return {
     cpu: cpuSeconds(pid).total - before.cpu,
@@ -246,11 +287,7 @@ async function startWalcast({ workspace, primary, harness, options }) {
   const name = `walcast-${Date.now().toString(36)}`;
   const process = await harness.spawnWalcast(workspace, {
     name,
-    configuration: configuration(
-      primary.port,
-      `${workspace.directory}/${name}-store`,
-      options.gigabytes,
-    ),
+    configuration: configuration(primary.port, `${workspace.directory}/${name}-store`, options),
     nodeArguments: options.nodeOptions.split(' ').filter((word) => word !== ''),
   });
   const { port, url } = await harness.listeningAt(process);
@@ -270,8 +307,9 @@ async function startWalcast({ workspace, primary, harness, options }) {
   };
 }
 
-/** @param {number} primaryPort @param {string} directory @param {number} gigabytes */
-function configuration(primaryPort, directory, gigabytes) {
+/** @param {number} primaryPort @param {string} directory @param {FanoutOptions} options */
+function configuration(primaryPort, directory, options) {
+  const keep = options.keepMegabytes > 0 ? options.keepMegabytes : keepAll(options);
   return [
     'upstream:',
     `  conninfo: host=127.0.0.1 port=${primaryPort} user=postgres sslmode=disable`,
@@ -283,7 +321,7 @@ function configuration(primaryPort, directory, gigabytes) {
     '    host replication all 127.0.0.1/32 trust',
     'storage:',
     `  directory: ${directory}`,
-    `  wal_keep_size: ${Math.ceil(gigabytes * 1200) + 512}MB`,
+    `  wal_keep_size: ${keep}MB`,
     'http:',
     '  listen: 127.0.0.1:0',
     'log:',

@@ -22,8 +22,10 @@ Options:
   --runs N            repetitions; medians are printed (default 1 for fanout, 3 otherwise; at most 20)
   --workloads LIST    fanout: of message, insert, catchup (default all three)
   --postgres MAJOR    fanout: server to use (default 18)
-  --node-options STR  fanout: options of Node.js for walcast, for example "--cpu-prof --cpu-prof-dir=/tmp/prof"
+  --node-options=STR  fanout: options of Node.js for walcast, for example "--cpu-prof --cpu-prof-dir=/tmp/prof"
   --rate MB           fanout: megabytes of WAL a second (default 0: as fast as the primary makes it)
+  --warm N            fanout: gigabytes sent before each figure, so that code is compiled (default 0.25)
+  --keep MB           fanout: wal_keep_size of walcast (default 0: enough for everything)
   --dist DIR          fanout: the compiled walcast to measure (default dist)
   --ciphers NAME      tls: TLS 1.3 suite (default TLS_AES_256_GCM_SHA384, which Node.js prefers)
   --count N           fdatasync: syncs per figure (default 200; at most 10000)
@@ -32,6 +34,7 @@ Options:
   --help              this text
 `;
 
+const FRACTIONS = ['--gigabytes', '--warm', '--rate'];
 const COMMANDS = ['fanout', 'tls', 'handoff', 'fdatasync'];
 
 /** @typedef {{ title: string, rows: readonly Record<string, string | number | null>[] }} Section */
@@ -125,6 +128,8 @@ function readOptions(argv) {
       postgres: { type: 'string', default: '18' },
       'node-options': { type: 'string', default: '' },
       rate: { type: 'string', default: '0' },
+      warm: { type: 'string', default: '0.25' },
+      keep: { type: 'string', default: '0' },
       dist: { type: 'string', default: fileURLToPath(new URL('../dist', import.meta.url)) },
       ciphers: { type: 'string', default: 'TLS_AES_256_GCM_SHA384' },
       count: { type: 'string', default: '200' },
@@ -147,6 +152,8 @@ function readOptions(argv) {
     postgres: number('--postgres', values.postgres, [13, 99]),
     nodeOptions: values['node-options'],
     megabytesPerSecond: number('--rate', values.rate, [0, 100_000]),
+    warmGigabytes: number('--warm', values.warm, [0, 5]),
+    keepMegabytes: number('--keep', values.keep, [0, 100_000]),
     dist: resolve(values.dist),
     ciphers: values.ciphers,
     count: number('--count', values.count, [1, 10_000]),
@@ -169,7 +176,7 @@ function optional(name, text, bounds) {
 /** @param {string} name @param {string} text @param {[number, number]} bounds */
 function number(name, text, [minimum, maximum]) {
   const value = Number(text);
-  const isWhole = name === '--gigabytes' || Number.isInteger(value);
+  const isWhole = FRACTIONS.includes(name) || Number.isInteger(value);
   if (text.trim() !== '' && isWhole && value >= minimum && value <= maximum) return value;
   throw new RangeError(`${name}: "${text}" is no number from ${minimum} to ${maximum}`);
 }

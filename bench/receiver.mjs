@@ -11,7 +11,7 @@ let failure = null;
 /** @type {{ lsn: number, resolve: (value: unknown) => void, reject: (error: Error) => void } | null} */
 let waiting = null;
 
-answerQuestions({ connect, waitFor, counts, close });
+answerQuestions({ connect, waitFor, counts, reset, close });
 setInterval(() => {
   for (const stream of streams) stream.sendStatus();
 }, STATUS_INTERVAL_MS);
@@ -42,6 +42,11 @@ function counts() {
     walBytes: streams.reduce((sum, stream) => sum + stream.walBytes, 0),
     messages: streams.reduce((sum, stream) => sum + stream.messages, 0),
   };
+}
+
+/** Counts from here on. */
+function reset() {
+  for (const stream of streams) stream.resetCounts();
 }
 
 function close() {

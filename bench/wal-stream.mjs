@@ -98,6 +98,11 @@ export class WalStream {
     this.#socket.write(message);
   }
 
+  resetCounts() {
+    this.walBytes = 0;
+    this.messages = 0;
+  }
+
   close() {
     this.onFailure = () => {};
     this.#socket.destroy();
@@ -203,6 +208,12 @@ export class WalStream {
 export function parseLsn(text) {
   const [high = '', low = ''] = text.split('/');
   return Number.parseInt(high, 16) * 2 ** 32 + Number.parseInt(low, 16);
+}
+
+/** As PostgreSQL prints it. @param {number} lsn */
+export function formatLsn(lsn) {
+  const high = Math.floor(lsn / 2 ** 32).toString(16);
+  return `${high}/${(lsn % 2 ** 32).toString(16)}`.toUpperCase();
 }
 
 /** @param {Buffer} buffer @param {number} at */
