@@ -6,11 +6,18 @@ import { LagTracker } from '../syncrep/lag-tracker.ts';
 import type { LagHead } from '../syncrep/lag-tracker.ts';
 import type { StandbyStatusUpdate } from '../wire/replication-messages.ts';
 
+/** `initdb --wal-segsize=1` */
+const SEGMENT_SIZE_MIN = 1n << 20n;
+
 /** What a reply changed. */
 export interface ReplyEffect {
   /** A position moved, in either direction. */
   readonly hasMoved: boolean;
-  /** A position was beyond what was sent and has been cut to it. Usual for a standby's first reply, else a lie. */
+  /**
+   * A position was beyond what was sent and has been cut to it. Usual for a standby's first reply, else a lie. Not set
+   * when only replay is ahead, at the end of a segment: that is where it stands behind an XLOG_SWITCH while the zeros up
+   * to there are still on their way. (xlogreader.c:XLogDecodeNextRecord)
+   */
   readonly isClamped: boolean;
   /** Where the session's slot may move to: the flush position, non-zero and not cut; else null. */
   readonly confirmedLsn: Lsn | null;
@@ -66,6 +73,7 @@ export class StandbyPositions {
     const applyLsn = minLsn(update.applyLsn, sent);
     const hasMoved =
       writeLsn !== this.#writeLsn || flushLsn !== this.#flushLsn || applyLsn !== this.#applyLsn;
+    const isApplyClaimFalse = update.applyLsn > sent && !isSegmentEnd(update.applyLsn);
     const isIdle = !hasMoved && flushLsn === sent && applyLsn === sent;
     this.#updateLag('write', writeLsn, { nowMs, isIdle });
     this.#updateLag('flush', flushLsn, { nowMs, isIdle });
@@ -75,7 +83,7 @@ export class StandbyPositions {
     this.#applyLsn = applyLsn;
     return {
       hasMoved,
-      isClamped: update.writeLsn > sent || update.flushLsn > sent || update.applyLsn > sent,
+      isClamped: update.writeLsn > sent || update.flushLsn > sent || isApplyClaimFalse,
       confirmedLsn: update.flushLsn === INVALID_LSN || update.flushLsn > sent ? null : flushLsn,
     };
   }
@@ -100,4 +108,9 @@ export class StandbyPositions {
     const lagMs = this.#lag.read(head, lsn, at.nowMs);
     if (lagMs !== null || at.isIdle) this.#lagMs[head] = lagMs;
   }
+}
+
+/** Every segment's end, whatever its size; and some places inside of larger ones. */
+function isSegmentEnd(lsn: Lsn): boolean {
+  return lsn % SEGMENT_SIZE_MIN === 0n;
 }
