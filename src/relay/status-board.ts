@@ -83,9 +83,13 @@ export class StatusBoard implements StatusSource {
       case 'waiting_for_wal':
         return 'connecting';
       case 'disconnected':
-        return isIdentified || upstream.connectsFailed > 0 ? 'connecting' : 'starting';
+        return isIdentified || hasTried(upstream) ? 'connecting' : 'starting';
     }
   }
+}
+
+function hasTried({ connectsSucceeded, connectsFailed }: UpstreamStatus): boolean {
+  return connectsSucceeded + connectsFailed > 0;
 }
 
 const NO_UPSTREAM: UpstreamStatus = {

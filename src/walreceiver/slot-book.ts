@@ -42,9 +42,10 @@ export class SlotBook {
     this.#known.delete(hostIndex);
   }
 
-  /** The gate lets us follow that host. True when the slot has to be created first, on another session. */
+  /** The gate lets us follow that host. True when the slot has to be created first, or anew, on another session. */
   mustCreateFirst(hostIndex: number, identification: Identification): boolean {
     this.#left.delete(hostIndex);
+    if (identification.isSlotMissing) this.#useless.add(hostIndex);
     return identification.isSlotMissing;
   }
 

@@ -17,7 +17,10 @@ const HINTS: ReadonlyMap<string, string> = new Map([
     SQLSTATE.insufficientPrivilege,
     'Give the role the REPLICATION attribute: ALTER ROLE <user> REPLICATION.',
   ],
-  [SQLSTATE.tooManyConnections, 'Raise max_wal_senders (or max_connections) on the upstream.'],
+  [
+    SQLSTATE.tooManyConnections,
+    'Raise max_wal_senders (or max_connections) on the upstream; replication needs wal_level=replica or logical there.',
+  ],
   [
     SQLSTATE.configurationLimitExceeded,
     'Raise max_replication_slots on the upstream, drop a slot nobody uses, or set upstream.slot to "".',
@@ -27,6 +30,10 @@ const HINTS: ReadonlyMap<string, string> = new Map([
     'Another session holds the slot: a second walcast with the same slot name, or our own last session until its wal_sender_timeout ends.',
   ],
   [
+    SQLSTATE.objectNotInPrerequisiteState,
+    'Give upstream.slot another name, or drop the slot of that name on the upstream.',
+  ],
+  [
     SQLSTATE.cannotConnectNow,
     'The server is starting, stopping or recovering; walcast tries again.',
   ],
@@ -34,12 +41,18 @@ const HINTS: ReadonlyMap<string, string> = new Map([
 
 /**
  * An {@link OperationalError} whose code is the server's SQLSTATE. Always retryable: what a server refuses now, somebody
- * may allow there later. `what` is the beginning of the sentence.
+ * may allow there later. `what` is the beginning of the sentence; `nextStep` is for a code that says too little alone.
  */
-export function upstreamError(what: string, fields: ReceivedError): OperationalError {
+export function upstreamError(
+  what: string,
+  fields: ReceivedError,
+  nextStep?: string,
+): OperationalError {
   const detail = fields.detail === null ? '' : ` (${printable(fields.detail)})`;
   const hint =
-    HINTS.get(fields.sqlstate) ?? (fields.hint === null ? undefined : printable(fields.hint));
+    nextStep ??
+    HINTS.get(fields.sqlstate) ??
+    (fields.hint === null ? undefined : printable(fields.hint));
   return new OperationalError(
     fields.sqlstate,
     `${what}: ${printable(fields.message)}${detail} [SQLSTATE ${printable(fields.sqlstate)}]`,

@@ -32,7 +32,7 @@ export interface Identification {
   readonly identity: UpstreamIdentity;
   /** The slot was created by this call. */
   readonly isSlotCreated: boolean;
-  /** There is no slot of our name, because the plan was not to create one. */
+  /** There is no slot of our name that reserves WAL, and nothing was done about it yet. */
   readonly isSlotMissing: boolean;
 }
 

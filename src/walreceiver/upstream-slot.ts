@@ -11,8 +11,9 @@ import { upstreamError } from './upstream-errors.ts';
 import { valueText } from './upstream-query.ts';
 
 /**
- * What to do about the slot. `use`: create it when it is missing. `recreate`: the server said that it is of no use any
- * more, so drop it first. `leave`: only look, because we do not know yet whether this server may be followed at all.
+ * What to do about the slot. `use`: create it when it is missing. `recreate`: this server may be followed, and the slot
+ * is of no use any more, so drop it first. `leave`: only look, because we do not know yet whether this server may be
+ * followed at all.
  */
 export interface SlotPlan {
   readonly name: string;
@@ -25,8 +26,13 @@ export interface SlotPlan {
 export interface PreparedSlot {
   readonly restartLsn: Lsn;
   readonly isCreated: boolean;
+  /** There is none, or one that reserves nothing, and it was left as it is. */
   readonly isMissing: boolean;
 }
+
+/** (slot.c:CheckSlotRequirements) */
+const NO_SLOTS_HINT =
+  'Raise max_replication_slots on the upstream (with wal_level=replica or logical), or set upstream.slot to "".';
 
 type FoundSlot = { readonly restartLsn: Lsn } | 'missing' | 'unknown';
 
@@ -49,16 +55,16 @@ export async function prepareSlot(
     const restartLsn = typeof found === 'object' ? found.restartLsn : INVALID_LSN;
     return { restartLsn, isCreated: false, isMissing: found === 'missing' };
   }
-  const isUseless =
-    plan.action === 'recreate' || (typeof found === 'object' && found.restartLsn === INVALID_LSN);
-  if (typeof found === 'object' && !isUseless) {
-    return { restartLsn: found.restartLsn, isCreated: false, isMissing: false };
+  if (plan.action === 'use' && typeof found === 'object') {
+    // One that reserves nothing was never used, or the server has given it up; such a one never reserves WAL again. But
+    // it may be somebody else's, on a server that we shall not follow: it is not dropped before the gate has decided.
+    const { restartLsn } = found;
+    return { restartLsn, isCreated: false, isMissing: restartLsn === INVALID_LSN };
   }
   if (found === 'unknown' && plan.isKnown) {
     return { restartLsn: INVALID_LSN, isCreated: false, isMissing: false };
   }
-  // A slot that reserves nothing was never used, or the server has given it up; such a one never reserves WAL again.
-  if (isUseless && typeof found === 'object') await dropSlot(runner, plan.name);
+  if (typeof found === 'object') await dropSlot(runner, plan.name);
   return createAndRead(runner, facts, plan.name);
 }
 
@@ -99,7 +105,9 @@ async function createSlot(
   );
   if (error === null) return true;
   if (error.sqlstate === SQLSTATE.duplicateObject) return false;
-  throw upstreamError(`the upstream did not create replication slot "${name}"`, error);
+  const what = `the upstream did not create replication slot "${name}"`;
+  const canHaveNone = error.sqlstate === SQLSTATE.objectNotInPrerequisiteState;
+  throw upstreamError(what, error, canHaveNone ? NO_SLOTS_HINT : undefined);
 }
 
 async function readSlot(runner: CommandRunner, name: string): Promise<FoundSlot> {

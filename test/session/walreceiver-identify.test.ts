@@ -226,15 +226,44 @@ describe('our slot', () => {
     expect(restartLsn).toBe(lsn('0/4000100'));
   });
 
-  it('is made anew when it reserves nothing: the server has given it up, or it was never used', async () => {
+  it('is made anew when it reserves nothing, once the server was found to be the right one', async () => {
+    await using upstream = await ScriptedUpstream.listen();
+    await using rig = new ReceiverRig({ port: upstream.port, slot: 'walcast' });
     const server = playedServer({ slots: { walcast: ['physical', null] } });
-    const { commands, restartLsn } = await attempt(server);
-    expect(commands.slice(1, 4)).toEqual([
+    rig.receiver.start();
+    const first = await upstream.accept();
+    await first.login(server);
+    await expect(first.identify(server)).rejects.toThrow('expected a command, got X');
+    expect(deeds(first.commands)).toEqual(['IDENTIFY_SYSTEM', 'READ_REPLICATION_SLOT "walcast"']);
+    const second = await upstream.accept();
+    await second.login(server);
+    await second.identify(server);
+    expect(deeds(second.commands).slice(1, 4)).toEqual([
       'READ_REPLICATION_SLOT "walcast"',
       'DROP_REPLICATION_SLOT "walcast"',
       'CREATE_REPLICATION_SLOT "walcast" PHYSICAL (RESERVE_WAL)',
     ]);
-    expect(restartLsn).toBe(lsn('0/4000028'));
+    expect(rig.identities[1]?.slotRestartLsn).toBe(lsn('0/4000028'));
+  });
+
+  it('is left alone on a server that must not be followed, though it reserves nothing', async () => {
+    await using upstream = await ScriptedUpstream.listen();
+    await using rig = new ReceiverRig({
+      port: upstream.port,
+      slot: 'walcast',
+      decide: () => ({
+        kind: 'hold',
+        state: 'diverged',
+        detail: 'another cluster',
+        retryMs: 5_000,
+      }),
+    });
+    const server = playedServer({ slots: { walcast: ['physical', null] } });
+    rig.receiver.start();
+    const session = await upstream.accept();
+    await session.login(server);
+    await expect(session.identify(server)).rejects.toThrow('expected a command, got X');
+    expect(server.slots['walcast']).toEqual(['physical', null]);
   });
 
   it('is created by the old grammar, and never read, on majors that cannot', async () => {
