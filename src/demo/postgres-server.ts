@@ -1,7 +1,7 @@
 // One PostgreSQL server of the demo or the tests: configured, started, stopped, killed, promoted, asked. Several share a
 // workspace, which takes them all away at its end.
 import { randomInt } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { OperationalError } from '../base/errors.ts';
 import { parseLsn } from '../pg/lsn.ts';
@@ -195,8 +195,10 @@ export class PostgresCluster {
   async promote(): Promise<void> {
     const from = this.log.mark();
     const file = join(this.dataDirectory, 'promote');
-    await writeFile(file, '');
-    await this.workspace.giveAway(file);
+    // Given away under another name: the postmaster may find the file before our signal, and takes it away then.
+    await writeFile(`${file}.new`, '');
+    await this.workspace.giveAway(`${file}.new`);
+    await rename(`${file}.new`, file);
     this.#running().signal('SIGUSR1');
     await this.waitForLog(/database system is ready to accept connections/, { from });
   }
