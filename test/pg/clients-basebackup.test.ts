@@ -100,12 +100,13 @@ describe('pg_basebackup from walcast', () => {
       'nobody but the standbys',
       (status) => status.standbys.every(({ state }) => state === 'streaming'),
     );
-    const names = connected.map(({ application_name, slot_name }) => [application_name, slot_name]);
-    expect(names.toSorted()).toEqual([
-      ['none', null],
-      ['stream', null],
-      ['stream_new_slot', 'made_by_it'],
-    ]);
+    const slotsInUse = connected.map(({ application_name: name, slot_name: slot }) => [name, slot]);
+    expect(Object.fromEntries(slotsInUse)).toEqual({
+      none: null,
+      stream: null,
+      stream_new_slot: 'made_by_it',
+    });
+    expect(connected).toHaveLength(3);
     expect(await rig.primary.query('SELECT application_name FROM pg_stat_replication')).toEqual([
       ['walcast'],
     ]);
@@ -127,12 +128,14 @@ describe('pg_basebackup from walcast', () => {
       expect(compared.comparedBytes).toBeGreaterThan(100_000);
     }
     expect(rig.relay.problems()).toEqual([]);
+    // Each backup ends with a segment switch, which standbys replay before its last zeros have come.
+    expect(rig.relay.log.filter((line) => line.includes('claims WAL'))).toEqual([]);
   });
 
   it('leaves no slot behind but those asked for', async () => {
     const metrics = await rig.relay.metrics();
     const slots = [...metrics.matchAll(/^walcast_slot_active\{slot="(.*)"\}/gm)];
-    expect(slots.map(([, name]) => name).toSorted()).toEqual(['made_before', 'made_by_it']);
+    expect(new Set(slots.map(([, name]) => name))).toEqual(new Set(['made_before', 'made_by_it']));
   });
 
   it('is refused with the words of the primary', async () => {
