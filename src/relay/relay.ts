@@ -173,6 +173,7 @@ class RunningRelay implements Relay {
       hba: () => this.#config.hba?.rules ?? NO_RULES,
       settings: () => ({
         maxWalSenders: storage.maxWalSenders,
+        ownSettings: ownSettings(storage),
         walSenderTimeoutMs: this.#config.walSenderTimeoutMs,
         holdAheadMs: upstream.walReceiverTimeoutMs || HOLD_AHEAD_DEFAULT_MS,
         drainTimeoutMs: this.#config.drainTimeoutMs,
@@ -316,4 +317,19 @@ class RunningRelay implements Relay {
     if (this.#store === null) throw new InvariantError('the store is not open');
     return this.#store;
   }
+}
+
+/** What SHOW answers for settings that mean walcast, not the server it stands for; PostgreSQL's units. */
+function ownSettings(storage: Config['storage']): ReadonlyMap<string, string> {
+  return new Map([
+    ['max_replication_slots', String(storage.maxReplicationSlots)],
+    ['wal_keep_size', formatMegabytes(storage.walKeepSizeBytes)],
+  ]);
+}
+
+/** As guc.c shows a size: in the largest unit that divides it. */
+function formatMegabytes(bytes: number): string {
+  const megabytes = Math.floor(bytes / (1024 * 1024));
+  if (megabytes === 0) return '0';
+  return megabytes % 1024 === 0 ? `${megabytes / 1024}GB` : `${megabytes}MB`;
 }

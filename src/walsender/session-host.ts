@@ -12,6 +12,8 @@ import type { SharedFrames } from './shared-frames.ts';
 /** Settings that may be changed while sessions run; read anew where they are used. */
 export interface WalSenderSettings {
   readonly maxWalSenders: number;
+  /** What SHOW answers for settings that are walcast's own although the upstream has them too, by lower-case name. */
+  readonly ownSettings: ReadonlyMap<string, string>;
   /** For sessions that did not set their own; 0 = never. */
   readonly walSenderTimeoutMs: number;
   /** How long a start beyond our end is waited for. */

@@ -244,6 +244,7 @@ export class WalSenderSession
       settings: session.settings,
       walSenderTimeoutMs: session.settings.walSenderTimeoutMs ?? settings.walSenderTimeoutMs,
       maxWalSenders: settings.maxWalSenders,
+      ownSettings: settings.ownSettings,
       version: settings.version,
       isPaused: host.isPaused(),
       feed: host.feed,

@@ -88,6 +88,7 @@ describe.each(CUTS)('commands, bytes fed %s', (cut) => {
     ['server_version', '15.1'],
     ['wal_sender_timeout', '1min'],
     ['max_wal_senders', '100'],
+    ['max_replication_slots', '50'],
     ['walcast_version', '0.1.0-test'],
     ['is_superuser', 'off'],
   ])('shows %s', async (name, value) => {

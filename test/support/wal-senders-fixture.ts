@@ -88,6 +88,7 @@ export class Fixture {
   hba: HbaRules = rules('host replication all all trust');
   settings: WalSenderSettings = {
     maxWalSenders: 100,
+    ownSettings: new Map([['max_replication_slots', '50']]),
     walSenderTimeoutMs: 60_000,
     holdAheadMs: 2_000,
     drainTimeoutMs: 5_000,

@@ -16,6 +16,8 @@ export interface CommandContext {
   /** In force for this session; 0 = never. */
   readonly walSenderTimeoutMs: number;
   readonly maxWalSenders: number;
+  /** Settings that are walcast's own although the upstream has them too, by lower-case name. */
+  readonly ownSettings: ReadonlyMap<string, string>;
   /** Of walcast. */
   readonly version: string;
   /** New streams are not begun for now. */

@@ -51,6 +51,7 @@ function knownSettings(context: CommandContext): ReadonlyMap<string, string> {
   known.set('server_encoding', 'SQL_ASCII');
   known.set('is_superuser', 'off');
   known.set('session_authorization', context.user);
+  for (const [name, value] of context.ownSettings) known.set(name, value);
   known.set('max_wal_senders', String(context.maxWalSenders));
   known.set('wal_sender_timeout', formatMilliseconds(context.walSenderTimeoutMs));
   known.set('walcast_version', context.version);
