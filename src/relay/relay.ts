@@ -25,7 +25,7 @@ import { WalSenders } from '../walsender/wal-senders.ts';
 import { Acknowledgement } from './acknowledgement.ts';
 import { LateSlotRegistry, LateWalFeed } from './late-binding.ts';
 import { StatusBoard } from './status-board.ts';
-import { ClosableSink, GateStoreOf, serverIdentity, StoreFeed } from './store-adapters.ts';
+import { GateStoreOf, serverIdentity, StoreFeed } from './store-adapters.ts';
 import { targetOf } from './upstream-address.ts';
 import { openUpstreamGate } from './upstream-gate.ts';
 
@@ -51,6 +51,9 @@ const SPARE_CONNECTIONS = 100;
 
 /** How long a start beyond our end is held when no wal_receiver_timeout says it; that setting's own default. */
 const HOLD_AHEAD_DEFAULT_MS = 60_000;
+
+/** A drain waits this long for the disk before it says goodbye upstream. */
+const FINAL_FLUSH_MS_MAX = 2_000;
 
 /** Lets nobody in. */
 const NO_RULES: HbaRules = { rules: [] };
@@ -83,7 +86,6 @@ class RunningRelay implements Relay {
   #listeners: Listener[] = [];
   #store: WalStore | null = null;
   #slots: SlotStore | null = null;
-  #sink: ClosableSink | null = null;
   #acknowledgement: Acknowledgement | null = null;
   #receiver: WalReceiver | null = null;
 
@@ -122,12 +124,14 @@ class RunningRelay implements Relay {
 
   async drain(): Promise<void> {
     this.statusSource.drain();
-    this.#stopListening();
-    const endLsn = this.#drainEnd();
-    this.#sink?.close();
+    this.#receiver?.quiesce();
+    // Nothing is taken in any more, so nothing beyond R is sent or acknowledged.
+    await this.#flushTo(this.#store?.positions().receivedLsn ?? INVALID_LSN);
+    const endLsn = this.#store?.sendableLsn() ?? INVALID_LSN;
     this.#log.info('draining', { end_lsn: formatLsn(endLsn) });
     await this.#senders.drain(endLsn);
     await this.#receiver?.finish();
+    this.#stopListening();
     await this.#close();
   }
 
@@ -152,9 +156,25 @@ class RunningRelay implements Relay {
     this.#listeners = [];
   }
 
-  /** E: everything that may be sent at this moment. */
-  #drainEnd(): Lsn {
-    return serverIdentity(this.#store) === null ? INVALID_LSN : this.#feed.sendableLsn();
+  /**
+   * Waits, not for long, until what was received is on the disk, so that the last status upstream says so and no commit
+   * waits for it until the next start. R may lie inside a record, F never does: one flush behind the last write is enough.
+   */
+  #flushTo(endLsn: Lsn): Promise<void> {
+    const store = this.#store;
+    if (store === null) return Promise.resolve();
+    const before = store.positions().flushedLsn;
+    return new Promise((resolve) => {
+      const timer = this.#clock.setTimer(FINAL_FLUSH_MS_MAX, resolve);
+      const check = (): void => {
+        const { writtenLsn, flushedLsn } = store.positions();
+        if (flushedLsn < endLsn && (writtenLsn < endLsn || flushedLsn === before)) return;
+        timer.cancel();
+        resolve();
+      };
+      store.onFlush(check);
+      check();
+    });
   }
 
   #makeSenders(): WalSenders {
@@ -249,8 +269,6 @@ class RunningRelay implements Relay {
       onMoved: () => this.#receiver?.positionsMoved(),
     });
     const gate = openUpstreamGate(new GateStoreOf(store), log);
-    const sink = new ClosableSink(store);
-    this.#sink = sink;
     this.#acknowledgement = acknowledgement;
     this.#receiver = new WalReceiver({
       target: this.#target,
@@ -258,7 +276,7 @@ class RunningRelay implements Relay {
       applicationName: upstream.applicationName,
       receiverTimeoutMs: upstream.walReceiverTimeoutMs,
       statusIntervalMs: upstream.walReceiverStatusIntervalMs,
-      sink,
+      sink: store,
       gate: {
         decide: async (identity) => {
           const decision = await gate.decide(identity);

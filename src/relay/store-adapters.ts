@@ -2,7 +2,7 @@
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { WalStore } from '../wal/wal-store.ts';
-import type { UpstreamIdentity, WalRejection, WalSink } from '../walreceiver/ports.ts';
+import type { UpstreamIdentity } from '../walreceiver/ports.ts';
 import type { ServerIdentity, WalFeed, WalReadFailure } from '../walsender/ports.ts';
 import type { GateStore, StoredWal } from './upstream-gate.ts';
 
@@ -29,6 +29,8 @@ export class GateStoreOf implements GateStore {
       segmentSize,
       timeline: this.#store.timeline(),
       nextLsn: this.#store.nextLsn(),
+      flushedLsn: this.#store.positions().flushedLsn,
+      isFull: this.#store.isFull(),
     };
   }
 
@@ -42,39 +44,6 @@ export class GateStoreOf implements GateStore {
 
   storeHistoryFile(timeline: TimelineId, content: Uint8Array): Promise<void> {
     return this.#store.storeHistoryFile(timeline, content);
-  }
-}
-
-/** The store as the walreceiver fills it. Once closed it looks full for ever: draining, nothing more is read. */
-export class ClosableSink implements WalSink {
-  readonly #store: WalStore;
-  #isClosed = false;
-
-  constructor(store: WalStore) {
-    this.#store = store;
-  }
-
-  /** From now on nothing more is wanted. */
-  close(): void {
-    this.#isClosed = true;
-  }
-
-  nextLsn(): Lsn {
-    return this.#store.nextLsn();
-  }
-
-  append(startLsn: Lsn, data: Uint8Array): WalRejection | null {
-    return this.#store.append(startLsn, data);
-  }
-
-  isFull(): boolean {
-    return this.#isClosed || this.#store.isFull();
-  }
-
-  onRoom(listener: () => void): void {
-    this.#store.onRoom(() => {
-      if (!this.#isClosed) listener();
-    });
   }
 }
 

@@ -3,7 +3,7 @@
 import { isOutOfSpace } from '../base/durable-fs.ts';
 import { errorText } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
+import { formatLsn, INVALID_LSN, maxLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentStartOf } from '../pg/segment.ts';
 import type { SegmentSize } from '../pg/segment.ts';
@@ -19,6 +19,10 @@ export interface StoredWal {
   readonly timeline: TimelineId;
   /** R: the byte that is wanted next. */
   readonly nextLsn: Lsn;
+  /** F: the last record end that is durable; R may lie behind it, inside a record. */
+  readonly flushedLsn: Lsn;
+  /** No WAL is taken for now: there is no room for it. */
+  readonly isFull: boolean;
 }
 
 /** The part of the store the gate needs. */
@@ -37,11 +41,15 @@ export const HOLD_RETRY_MS = 5_000;
 
 type Hold = Extract<StartDecision, { kind: 'hold' }>;
 
-/** Where an empty store begins: the start of the segment that holds the slot's restart_lsn, else the upstream's position. */
+/**
+ * Where an empty store begins: the start of the segment that holds the slot's restart_lsn, else the upstream's position;
+ * never before the segment in which the timeline itself begins, because earlier files do not exist under its name.
+ */
 export function emptyStoreStart(identity: UpstreamIdentity): Lsn {
   const wanted =
     identity.slotRestartLsn === INVALID_LSN ? identity.xlogPos : identity.slotRestartLsn;
-  return segmentStartOf(wanted, identity.segmentSize);
+  const timelineStart = identity.history.ancestors.at(-1)?.endLsn ?? INVALID_LSN;
+  return segmentStartOf(maxLsn(wanted, timelineStart), identity.segmentSize);
 }
 
 /** The decision for a store that holds WAL. Changes nothing. */
@@ -49,7 +57,8 @@ export function decideFollow(stored: StoredWal, identity: UpstreamIdentity): Sta
   return (
     refuseOtherCluster(stored, identity) ??
     refuseOtherHistory(stored, identity) ??
-    waitForServerBehind(stored, identity) ?? {
+    waitForServerBehind(stored, identity) ??
+    waitForRoom(stored) ?? {
       kind: 'start',
       timeline: stored.timeline,
       startLsn: stored.nextLsn,
@@ -152,11 +161,36 @@ function refuseEarlierFork(
 ): Hold | null {
   const fork = switchPoint(history, stored.timeline);
   if (fork === null || fork.endLsn >= stored.nextLsn) return null;
+  if (fork.endLsn >= stored.flushedLsn) return halfRecordBehind(stored, fork.endLsn, timeline);
   return diverged(
     `the upstream's timeline ${timeline} left timeline ${stored.timeline} at ${formatLsn(fork.endLsn)}, before the end of ` +
       `the store (${formatLsn(stored.nextLsn)}). Nothing was changed; this version cannot set the bytes behind the ` +
       'switch point aside: keep the directory, and start with an empty one.',
   );
+}
+
+/** Half a record beyond the switch point is what a promotion leaves with everybody who streamed from the server. */
+function halfRecordBehind(stored: StoredWal, switchLsn: Lsn, timeline: TimelineId): Hold {
+  return {
+    kind: 'hold',
+    state: 'waiting',
+    detail:
+      `the upstream is on timeline ${timeline}, which left timeline ${stored.timeline} at ${formatLsn(switchLsn)}; the ` +
+      'store has everything up to there. This version does not follow to another timeline: start with an empty ' +
+      'storage.directory when the standbys may do the same.',
+    retryMs: HOLD_RETRY_MS,
+  };
+}
+
+function waitForRoom(stored: StoredWal): Hold | null {
+  if (!stored.isFull) return null;
+  return {
+    kind: 'hold',
+    state: 'full',
+    detail:
+      'there is no room for more WAL. Free space in storage.directory; walcast goes on by itself.',
+    retryMs: HOLD_RETRY_MS,
+  };
 }
 
 function waitForServerBehind(stored: StoredWal, identity: UpstreamIdentity): Hold | null {

@@ -50,6 +50,7 @@ export class WalReceiver {
   #pausedAtLsn: Lsn | null = null;
   #onFinished: (() => void) | null = null;
   #isDispatching = false;
+  #isQuiet = false;
   #isFatal = false;
   readonly #events: { readonly event: UpstreamEvent; readonly session: UpstreamSession | null }[] =
     [];
@@ -93,6 +94,15 @@ export class WalReceiver {
     if (this.#streaming === null) this.#settleFinish();
     await finished;
     this.stop();
+  }
+
+  /**
+   * The beginning of a drain: nothing more is taken in from now on, also after a reconnect, so that positions stand
+   * where they are; keepalives are answered and positions reported as before.
+   */
+  quiesce(): void {
+    this.#isQuiet = true;
+    this.#streaming?.stream.quiesce();
   }
 
   /** Drops the connection and connects anew at once, beginning with the first host. */
@@ -237,6 +247,7 @@ export class WalReceiver {
     const timers = new StreamTimers({ receiverTimeoutMs, statusIntervalMs }, clock.nowMs());
     this.#deadline = null;
     this.#streaming = { stream, timers };
+    if (this.#isQuiet) stream.quiesce();
     this.#dispatch({ type: 'copy-started' }, session);
     stream.begin(this.#tally.identity?.xlogPos ?? INVALID_LSN);
     this.#reporter.attach({

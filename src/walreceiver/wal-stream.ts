@@ -34,6 +34,7 @@ export class WalStream {
   readonly #owner: WalStreamOwner;
   #watchedLsn: Lsn | null;
   #isClosed = false;
+  #isQuiet = false;
   #isCaughtUp = false;
   /** End of WAL the server last reported; INVALID_LSN before it did. */
   serverLsn: Lsn = INVALID_LSN;
@@ -61,6 +62,11 @@ export class WalStream {
     this.#noteCaughtUp(serverLsn);
   }
 
+  /** From now on WAL is dropped unseen, to be fetched again another time; keepalives are answered as before. */
+  quiesce(): void {
+    this.#isQuiet = true;
+  }
+
   /** From now on everything is dropped. */
   close(): void {
     this.#isClosed = true;
@@ -86,6 +92,7 @@ export class WalStream {
 
   #onWalData(body: Uint8Array): void {
     const header = decodeWalDataHeader(body);
+    if (this.#isQuiet) return;
     const byteCount = body.byteLength - WAL_DATA_HEADER_BYTES;
     const misfit = this.#misfit(header, byteCount);
     if (misfit !== null) {

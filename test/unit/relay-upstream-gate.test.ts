@@ -49,6 +49,8 @@ const STORED: StoredWal = {
   segmentSize: SEGMENT,
   timeline: toTimelineId(1),
   nextLsn: lsn('0/4ABC000'),
+  flushedLsn: lsn('0/4ABBF00'),
+  isFull: false,
 };
 
 class MemoryStore implements GateStore {
@@ -84,6 +86,18 @@ describe('an empty store', () => {
 
   it('begins at the segment of the upstream’s position when no slot reserves WAL', async () => {
     const decision = await openUpstreamGate(new MemoryStore(), silentLog).decide(upstream());
+    expect(decision).toMatchObject({ kind: 'start', startLsn: lsn('0/5000000') });
+  });
+
+  it('does not begin before the segment in which the timeline begins', async () => {
+    const decision = await openUpstreamGate(new MemoryStore(), silentLog).decide(
+      upstream({
+        timeline: toTimelineId(2),
+        history: history(2, '1\t0/5000100\tx\n'),
+        historyFile: Buffer.from('1\t0/5000100\tx\n'),
+        slotRestartLsn: lsn('0/3000028'),
+      }),
+    );
     expect(decision).toMatchObject({ kind: 'start', startLsn: lsn('0/5000000') });
   });
 
@@ -144,6 +158,21 @@ describe('a store that holds WAL', () => {
   it('refuses an old primary that came back on a lower timeline', () => {
     const decision = decideFollow({ ...STORED, timeline: toTimelineId(2) }, upstream());
     expect(decision).toMatchObject({ kind: 'hold', state: 'diverged' });
+  });
+
+  it('waits when it holds half a record beyond the switch point, which is no divergence', () => {
+    const decision = decideFollow(
+      STORED,
+      upstream({ timeline: toTimelineId(2), history: history(2, '1\t0/4ABBF00\tx\n') }),
+    );
+    expect(decision).toMatchObject({ kind: 'hold', state: 'waiting' });
+  });
+
+  it('waits while it has no room', () => {
+    expect(decideFollow({ ...STORED, isFull: true }, upstream())).toMatchObject({
+      kind: 'hold',
+      state: 'full',
+    });
   });
 
   it('waits for a standby that is behind us', () => {
