@@ -11,7 +11,7 @@ import type { Timer } from '../base/clock.ts';
 import { errorText, invariant, OperationalError, systemErrorCode } from '../base/errors.ts';
 import { advanceLsn, formatLsn, INVALID_LSN, lsnDistance, maxLsn, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
-import { segmentNumber, segmentNumberBefore } from '../pg/segment.ts';
+import { segmentNumber, walFileName } from '../pg/segment.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import type { StoreStatus } from '../status/status.ts';
 import { AdvanceSignal } from './advance-signal.ts';
@@ -30,6 +30,7 @@ import type {
   StorePositions,
   WalStoreOptions,
 } from './store-options.ts';
+import { storeStatus } from './store-status.ts';
 import { Tail } from './tail.ts';
 import { WalReader } from './wal-reader.ts';
 import type { StoredReadFailure } from './wal-reader.ts';
@@ -90,6 +91,7 @@ export class LiveWal implements WriterListener {
   #isWalkLost = false;
   #isHeld = false;
   #onRoom: () => void = () => {};
+  #onTakenBack: (lsn: Lsn) => void = () => {};
   #slotSource: (() => Lsn | null) | null = null;
   #idleWaiters: Array<() => void> = [];
   #lastViews: { startLsn: Lsn; endLsn: Lsn; views: readonly Uint8Array[] } | null = null;
@@ -214,7 +216,7 @@ export class LiveWal implements WriterListener {
     // What is not in the files yet is surely in memory; it must be taken now, because it may leave while we read.
     const filesEnd = maxLsn(startLsn, minLsn(endLsn, this.#inFilesLsn));
     const rest = filesEnd < endLsn ? this.#tail.views(filesEnd, endLsn) : [];
-    invariant(rest !== null, `WAL up to ${formatLsn(endLsn)} was asked for before it was there`);
+    if (rest === null) return this.#beyondEnd(startLsn, endLsn);
     const read = await this.#reader.read(timeline, startLsn, filesEnd);
     if (read instanceof Uint8Array) {
       this.#counters.readFromDiskBytes += read.length;
@@ -231,6 +233,11 @@ export class LiveWal implements WriterListener {
 
   onAdvance(listener: () => void): () => void {
     return this.#advance.listen(listener);
+  }
+
+  /** Sets the one listener that is called when the sendable end fell, with where it is now, before anything else runs. */
+  onTakenBack(listener: (lsn: Lsn) => void): void {
+    this.#onTakenBack = listener;
   }
 
   // --- positions
@@ -253,31 +260,17 @@ export class LiveWal implements WriterListener {
   }
 
   status(): StoreStatus {
-    const size = this.#segmentSize;
-    const oldest = this.#removal.oldestLsn;
-    const end = maxLsn(oldest, this.#inFilesLsn);
-    const isEmpty = end === oldest;
-    const segments = isEmpty
-      ? 0
-      : Number(segmentNumberBefore(end, size) - segmentNumber(oldest, size)) + 1;
-    const counters = this.#counters;
-    return {
+    return storeStatus({
       timeline: this.#timeline,
-      oldestLsn: oldest,
-      ...this.positions(),
-      sizeBytes: segments * size,
-      segments,
+      segmentSize: this.#segmentSize,
+      oldestLsn: this.#removal.oldestLsn,
+      inFilesLsn: this.#inFilesLsn,
+      positions: this.positions(),
       segmentsRemoved: this.#removal.removed,
       tailBytes: this.#tail.byteLength,
       tailBytesMax: this.#limits.tailBytesMax,
-      readFromMemoryBytes: counters.readFromMemoryBytes,
-      readFromDiskBytes: counters.readFromDiskBytes,
-      rejectedFromUpstream: counters.rejectedFromUpstream,
-      rejectedFromDisk: counters.rejectedFromDisk,
-      errors: counters.errors(),
-      flushDuration: counters.flushDuration.snapshot(),
-      writeDuration: counters.writeDuration.snapshot(),
-    };
+      counters: this.#counters,
+    });
   }
 
   // --- retention
@@ -428,6 +421,7 @@ export class LiveWal implements WriterListener {
   /** Takes back what lies behind the last record end; the upstream is asked for it again. */
   #rewind(): void {
     const lsn = this.#walk.recordEnd();
+    const sendableLsn = this.sendableLsn;
     this.#tail.rewind(lsn);
     this.#lastViews = null;
     this.#appendedLsn = lsn;
@@ -441,6 +435,19 @@ export class LiveWal implements WriterListener {
       job.endLsn = minLsn(job.endLsn, lsn);
       job.receivedLsn = minLsn(job.receivedLsn, lsn);
     }
+    if (this.sendableLsn < sendableLsn) this.#onTakenBack(this.sendableLsn);
+  }
+
+  /** Taken back since it was offered, most likely: who asks has to look again, and nobody else is harmed. */
+  #beyondEnd(startLsn: Lsn, endLsn: Lsn): StoredReadFailure {
+    const lsn = maxLsn(startLsn, this.#appendedLsn);
+    const segment = segmentNumber(lsn, this.#segmentSize);
+    return {
+      kind: 'damaged',
+      walFileName: walFileName(this.#timeline, segment, this.#segmentSize),
+      lsn,
+      reason: `WAL up to ${formatLsn(endLsn)} was asked for, the store ends at ${formatLsn(this.#appendedLsn)}`,
+    };
   }
 
   #setReceived(lsn: Lsn): void {

@@ -47,6 +47,7 @@ export class WalStore {
   #onRoom: () => void = () => {};
   #minimumSlotLsn: (() => Lsn | null) | null = null;
   readonly #flushListeners: Array<() => void> = [];
+  readonly #takenBackListeners: Array<(lsn: Lsn) => void> = [];
 
   private constructor(options: WalStoreOptions) {
     this.#options = options;
@@ -161,7 +162,10 @@ export class WalStore {
     return this.#requireLive().fromMemory(startLsn, endLsn);
   }
 
-  /** [startLsn, endLsn), at most up to {@link sendableLsn}, read from files and checked. The buffer is the caller's. */
+  /**
+   * [startLsn, endLsn), read from files and checked. The buffer is the caller's. What lies behind the end of the store
+   * (because it was taken back meanwhile) comes back as `damaged`. Never rejects.
+   */
   fromFiles(
     timeline: TimelineId,
     startLsn: Lsn,
@@ -173,6 +177,14 @@ export class WalStore {
   /** Calls `listener` once in each turn of the event loop in which {@link sendableLsn} rose. Returns the way to stop it. */
   onAdvance(listener: () => void): () => void {
     return this.#requireLive().onAdvance(listener);
+  }
+
+  /**
+   * Adds a listener that is called when received WAL was taken back after a rejection and {@link sendableLsn} fell to
+   * `lsn`: at once, within {@link append}, before any other byte can be appended there.
+   */
+  onTakenBack(listener: (lsn: Lsn) => void): void {
+    this.#takenBackListeners.push(listener);
   }
 
   /** The file, byte for byte; null when it is not stored. */
@@ -314,6 +326,9 @@ export class WalStore {
     const live = new LiveWal(this.#options, control, start);
     this.#live = live;
     live.onRoom(() => this.#onRoom());
+    live.onTakenBack((lsn) => {
+      for (const listener of this.#takenBackListeners) listener(lsn);
+    });
     for (const listener of this.#flushListeners) live.onFlush(listener);
     if (this.#minimumSlotLsn !== null) live.setRetention(this.#minimumSlotLsn);
   }

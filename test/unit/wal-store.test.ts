@@ -291,6 +291,52 @@ describe('what may be sent', () => {
   });
 });
 
+describe('WAL that is taken back', () => {
+  /** A message with a page that is none, behind everything fed so far. */
+  function refuse(): Lsn {
+    const start = store.nextLsn();
+    const bad = wal.slice(start, advanceLsn(start, 65_536)).fill(0xee, 20_000, 30_000);
+    expect(store.append(start, bad)).not.toBeNull();
+    return start;
+  }
+
+  it('is announced at once, with the new end, when it could have been sent', async () => {
+    const heard: Lsn[] = [];
+    store = await WalStore.open(options());
+    store.onTakenBack((lsn) => heard.push(lsn));
+    await store.initialize(identity(), wal.startLsn);
+    feed(advanceLsn(wal.startLsn, 900_000));
+    const start = refuse();
+    const end = wal.records.findLast((record) => record.endLsn <= start)?.endLsn;
+    expect(heard).toEqual([end]);
+    expect(store.sendableLsn()).toBe(end);
+  });
+
+  it('is not announced when it was never offered', async () => {
+    const heard: Lsn[] = [];
+    await openFresh({ verify: 'record' });
+    store.onTakenBack((lsn) => heard.push(lsn));
+    feed(advanceLsn(wal.startLsn, 900_000));
+    refuse();
+    expect(heard).toEqual([]);
+  });
+
+  it('is refused to whoever still asks for it, and the store goes on', async () => {
+    await openFresh();
+    const offered = advanceLsn(wal.startLsn, 900_000);
+    feed(offered);
+    refuse();
+    const end = store.sendableLsn();
+    for (const from of [wal.startLsn, advanceLsn(end, -10), end, advanceLsn(end, 5)]) {
+      const read = await store.fromFiles(TIMELINE, from, offered);
+      expect(read).toMatchObject({ kind: 'damaged', lsn: from > end ? from : end });
+    }
+    expect(store.fromMemory(end, offered)).toBeNull();
+    feed();
+    await flushed(wal.endLsn);
+  });
+});
+
 describe('stored WAL', () => {
   it('that is damaged on the disk is not given out', async () => {
     await openFresh();
