@@ -164,7 +164,10 @@ describe('what is known about our slot', () => {
 });
 
 describe('the stream', () => {
-  function receive(chunks: readonly Uint8Array[]): {
+  function receive(
+    chunks: readonly Uint8Array[],
+    options: { isQuiet?: boolean } = {},
+  ): {
     sink: MemorySink;
     replies: number;
     rejections: WalRejection[];
@@ -185,6 +188,7 @@ describe('the stream', () => {
       },
       null,
     );
+    if (options.isQuiet === true) stream.quiesce();
     const decoder = new FrameDecoder(upstreamLengthMax);
     for (const chunk of chunks) {
       // As the socket does: the buffer is used again after the call.
@@ -233,6 +237,16 @@ describe('the stream', () => {
     expect(rejections).toEqual([
       { lsn: lsn('0/5000046'), reason: 'the message starts at 0/5000047, expected 0/5000046' },
     ]);
+  });
+
+  it('drops WAL unseen while draining, whatever it joins on to, and still answers keepalives', () => {
+    const behind = walData(0x9000000n, second);
+    const { sink, rejections, replies } = receive([Buffer.concat([wire, behind])], {
+      isQuiet: true,
+    });
+    expect(sink.appended).toBe(0);
+    expect(rejections).toEqual([]);
+    expect(replies).toBe(1);
   });
 
   it('lets a message without WAL pass', () => {
