@@ -229,6 +229,40 @@ describe('a walk over bad WAL', () => {
     }
   });
 
+  it.each([
+    0x0, 0x17, 0x3fc00001, 0x7ffffff8, 0x7ffffff9, 0x7fffffff, 0x80000000, 0xfffffff8, 0xfffffff9,
+    0xffffffff,
+  ])('refuses the record length %i at once, wherever messages are cut', (length) => {
+    for (const record of [wal.records[0]!, wal.records[2]!, wal.records[400]!]) {
+      const at = Number(record.startLsn - wal.startLsn);
+      const damaged = Buffer.from(bytes.subarray(0, at + 9_000));
+      damaged.writeUInt32LE(length, at);
+      for (const checksums of [false, true]) {
+        for (const step of [damaged.length, 8_192, 1_000, 64, 8]) {
+          const failure = pushAll(walkOf(wal, checksums), damaged, step);
+          expect(failure?.reason).toMatch(/invalid record length|too long/);
+          expect(failure?.lsn).toBe(record.startLsn);
+        }
+        const walk = walkOf(wal, checksums);
+        expect(walk.scan(damaged)?.lsn).toBe(record.startLsn);
+        expect(walk.recordEnd() <= record.startLsn).toBe(true);
+      }
+    }
+  });
+
+  it.each([0x3fc00001, 0x7fffffff, 0x80000000, 0xfffffff9, 0xffffffff])(
+    'refuses %i as the rest of a record that began before the stream',
+    (length) => {
+      const damaged = bytes.subarray(0, 20_000);
+      const first = Buffer.from(damaged);
+      first.writeUInt16LE(first.readUInt16LE(2) | 1, 2);
+      first.writeUInt32LE(length, 16);
+      expect(pushAll(walkOf(wal, false), first, 1_000)?.reason).toMatch(
+        /invalid contrecord length/,
+      );
+    },
+  );
+
   it('finds a record that does not name its predecessor', () => {
     const third = wal.records[2]!;
     const at = Number(third.startLsn - wal.startLsn) + 8;

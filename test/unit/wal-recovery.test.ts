@@ -126,6 +126,20 @@ describe('recovery', () => {
     await expectCutAt(end.lsn);
   });
 
+  it.each([0x7ffffff9, 0x7fffffff, 0xffffffff])(
+    'cuts at a record whose length became %i',
+    async (length) => {
+      await writeSegments(wal.bytes());
+      const victim = wal.records[300]!;
+      const bytes = Buffer.alloc(4);
+      bytes.writeUInt32LE(length);
+      await patch(victim.startLsn, bytes);
+      const expected = wal.records[299]!.endLsn;
+      expect((await recover()).end.lsn).toBe(expected);
+      await expectCutAt(expected);
+    },
+  );
+
   it('cuts a record that goes on into a segment that is not there', async () => {
     await writeSegments(wal.bytes());
     await unlink(join(directory, nameOf(wal.startLsn + BigInt(wal.segmentSize))));

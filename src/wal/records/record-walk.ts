@@ -297,8 +297,10 @@ export class RecordWalk {
     let i = from;
     while (end - i >= RECORD_HEADER_SIZE) {
       const total = view.getInt32(i, true);
+      // Before padding, which would make a length near 2^31 negative.
+      if (total < RECORD_HEADER_SIZE || total > end - i) break;
       const padded = (total + 7) & ~7;
-      if (total < RECORD_HEADER_SIZE || padded > end - i) break;
+      if (padded > end - i) break;
       if (view.getInt32(i + 8, true) !== previousLow) break;
       if (view.getInt32(i + 12, true) !== previousHigh) break;
       const rest = view.getInt32(i + 16, true);
