@@ -1,5 +1,6 @@
 // How is the next segment made without holding up the current one? Through the thread pool, in pieces, beside the
-// blocking writes. Running out of space is ignored here: the write that needs the segment will find out.
+// blocking writes. Running out of space at a write is ignored here: what was begun is removed, and the write that needs
+// the segment makes it again or finds out. Any other error, an fsync's above all, counts as if that write had met it.
 import { access, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isOutOfSpace, PRIVATE_FILE_MODE, syncDirectory, writeFully } from '../base/durable-fs.ts';
@@ -12,13 +13,16 @@ const ZEROS: Uint8Array = new Uint8Array(1 << 20);
 export class SegmentPreparation {
   readonly #directory: string;
   readonly #size: SegmentSize;
+  readonly #onFailed: (error: unknown) => void;
   #name: string | null = null;
   #isRunning = false;
-  #result: Promise<unknown> = Promise.resolve(null);
+  #running: Promise<void> = Promise.resolve();
 
-  constructor(directory: string, size: SegmentSize) {
+  /** `onFailed`: nothing may count as durable any more. Called when it happens, whoever needs the segment or not. */
+  constructor(directory: string, size: SegmentSize, onFailed: (error: unknown) => void) {
     this.#directory = directory;
     this.#size = size;
+    this.#onFailed = onFailed;
   }
 
   /** Begins to make the segment `name`, unless that was begun before or another one is being made. */
@@ -26,13 +30,13 @@ export class SegmentPreparation {
     if (this.#isRunning || this.#name === name) return;
     this.#name = name;
     this.#isRunning = true;
-    this.#result = this.#make(name).then(
-      () => null,
-      (error: unknown) => error,
-    );
-    void this.#result.then(() => {
-      this.#isRunning = false;
-    });
+    this.#running = this.#make(name)
+      .catch((error: unknown) => {
+        if (!(error instanceof NoSpaceAhead)) this.#onFailed(error);
+      })
+      .finally(() => {
+        this.#isRunning = false;
+      });
   }
 
   /** True while the segment `name` is being made: who needs it waits for {@link settle}. */
@@ -40,10 +44,9 @@ export class SegmentPreparation {
     return this.#isRunning && this.#name === name;
   }
 
-  /** Waits for the segment in the making. Throws what went wrong with it, other than a lack of space. */
+  /** Waits until no segment is in the making. A failure has been told then. */
   async settle(): Promise<void> {
-    const error = await this.#result;
-    if (error !== null && !(error instanceof NoSpaceAhead)) throw error;
+    await this.#running;
   }
 
   async #make(name: string): Promise<void> {

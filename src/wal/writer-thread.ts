@@ -20,7 +20,9 @@ const port = parentPort;
 invariant(port !== null, 'the WAL writer runs as a thread');
 const setup = workerData as WriterSetup;
 const writer = new SegmentWriter(setup.directory, setup.segmentSize);
-const preparation = new SegmentPreparation(setup.directory, setup.segmentSize);
+const preparation = new SegmentPreparation(setup.directory, setup.segmentSize, fail);
+/** After a failure nothing is written or flushed any more, and nothing said. */
+let hasFailed = false;
 
 port.on('message', (request: WriterRequest) => {
   // Requests come one at a time, and `handle` lets no error out.
@@ -29,13 +31,14 @@ port.on('message', (request: WriterRequest) => {
 
 async function handle(request: WriterRequest): Promise<void> {
   if (request.kind === 'close') {
-    await preparation.settle().catch(() => {});
+    await preparation.settle();
     writer.close();
     port?.close();
     return;
   }
   try {
     if (needsPreparation(request)) await preparation.settle();
+    if (hasFailed) return;
     const start = systemClock.nowMs();
     writer.write(request.timeline, request.startLsn, request.bytes);
     const written = systemClock.nowMs();
@@ -45,8 +48,14 @@ async function handle(request: WriterRequest): Promise<void> {
     prepareNext(request);
   } catch (error) {
     if (error instanceof NoSpace) reply({ kind: 'no-space', error: describe(error.cause) });
-    else reply({ kind: 'failed', during: stepOf(error), error: describe(error) });
+    else fail(error);
   }
+}
+
+function fail(error: unknown): void {
+  if (hasFailed) return;
+  hasFailed = true;
+  reply({ kind: 'failed', during: stepOf(error), error: describe(error) });
 }
 
 function needsPreparation(request: Extract<WriterRequest, { kind: 'write' }>): boolean {

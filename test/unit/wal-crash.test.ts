@@ -2,7 +2,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -180,14 +180,7 @@ describe('on a full disk', () => {
     const ballast = join(directory, 'pg_wal', 'ballast');
     const store = await initialized(directory, { limits: { ...STORE_LIMITS, noSpaceRetryMs: 20 } });
     await writeFile(ballast, Buffer.alloc(1_500_000));
-    const append = (end: Lsn): void => {
-      while (store.nextLsn() < end) {
-        const start = store.nextLsn();
-        const to = start + BigInt(STEP) < end ? start + BigInt(STEP) : end;
-        expect(store.append(start, wal.slice(start, to))).toBeNull();
-      }
-    };
-    append(wal.endLsn);
+    appendTo(store, wal.endLsn);
     while (store.status().errors.write < 3) await new Promise((resolve) => setImmediate(resolve));
     const stuck = store.positions().flushedLsn;
     expect(store.isFull()).toBe(true);
@@ -206,6 +199,25 @@ describe('on a full disk', () => {
     const left = await readdir(join(directory, 'pg_wal'));
     expect(left.filter((name) => name.startsWith('xlogtemp'))).toEqual([]);
   }
+});
+
+describe('no space for the segment that is made ahead of time', () => {
+  it('is nobody’s trouble: it is made again when it is needed', async () => {
+    wal.fill(1_800_000, 3);
+    const directory = join(scratch, 'data');
+    const store = await initialized(directory);
+    const half = join(directory, 'pg_wal', 'xlogtemp.000000010000000000000031');
+    await symlink('/dev/full', half);
+    appendTo(store, toLsn(wal.startLsn + 600_000n));
+    await vi.waitFor(
+      async () => await expect(lstat(half)).rejects.toMatchObject({ code: 'ENOENT' }),
+    );
+    appendTo(store, wal.endLsn);
+    await store.close();
+    const again = await WalStore.open(options(directory));
+    expect(again.positions().flushedLsn).toBe(wal.endLsn);
+    await again.close();
+  });
 });
 
 describe('when the disk fails', () => {
@@ -238,4 +250,46 @@ describe('when the disk fails', () => {
     const control = await readFile(join(directory, 'walcast.control'), 'utf8');
     expect(control).toMatch(/"was_clean_stop": false/);
   });
+
+  it('the store fails as well when only the segment that is made ahead of time cannot be made', async () => {
+    wal.fill(900_000, 3);
+    const directory = join(scratch, 'data');
+    const { failure, onFatal } = firstFailure();
+    const store = await initialized(directory, { onFatal });
+    // A directory where that segment would be put together.
+    await mkdir(join(directory, 'pg_wal', 'xlogtemp.000000010000000000000031'));
+    appendTo(store, toLsn(wal.startLsn + 600_000n));
+    expect(await failure).toMatch(/could not be made durable/);
+    expect(store.isFull()).toBe(true);
+    await store.close();
+    const control = await readFile(join(directory, 'walcast.control'), 'utf8');
+    expect(control).toMatch(/"was_clean_stop": false/);
+  });
+
+  it('the store does not stop cleanly when that fails during the stop', async () => {
+    wal.fill(900_000, 3);
+    const directory = join(scratch, 'data');
+    const { failure, onFatal } = firstFailure();
+    const store = await initialized(directory, { onFatal });
+    await mkdir(join(directory, 'pg_wal', 'xlogtemp.000000010000000000000031'));
+    appendTo(store, toLsn(wal.startLsn + 600_000n));
+    await store.close();
+    expect(await failure).toMatch(/could not be made durable/);
+    const control = await readFile(join(directory, 'walcast.control'), 'utf8');
+    expect(control).toMatch(/"was_clean_stop": false/);
+  });
 });
+
+function appendTo(store: WalStore, end: Lsn): void {
+  while (store.nextLsn() < end) {
+    const start = store.nextLsn();
+    const to = start + BigInt(STEP) < end ? start + BigInt(STEP) : end;
+    expect(store.append(start, wal.slice(start, toLsn(to)))).toBeNull();
+  }
+}
+
+function firstFailure(): { failure: Promise<string>; onFatal: WalStoreOptions['onFatal'] } {
+  let onFatal: WalStoreOptions['onFatal'] = () => {};
+  const failure = new Promise<string>((resolve) => (onFatal = (error) => resolve(error.message)));
+  return { failure, onFatal };
+}
