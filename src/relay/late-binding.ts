@@ -56,6 +56,10 @@ export class LateWalFeed implements WalFeed {
     return this.#bound().onAdvance(listener);
   }
 
+  onTakenBack(listener: (lsn: Lsn) => void): () => void {
+    return this.#bound().onTakenBack(listener);
+  }
+
   isUpstreamMoving(): boolean {
     return this.#bound().isUpstreamMoving();
   }

@@ -51,10 +51,14 @@ export class GateStoreOf implements GateStore {
 export class StoreFeed implements WalFeed {
   readonly #store: WalStore;
   readonly #isMoving: () => boolean;
+  readonly #takenBackListeners = new Set<(lsn: Lsn) => void>();
 
   constructor(store: WalStore, isMoving: () => boolean) {
     this.#store = store;
     this.#isMoving = isMoving;
+    store.onTakenBack((lsn) => {
+      for (const listener of this.#takenBackListeners) listener(lsn);
+    });
   }
 
   timeline(): TimelineId {
@@ -91,6 +95,11 @@ export class StoreFeed implements WalFeed {
 
   onAdvance(listener: () => void): () => void {
     return this.#store.onAdvance(listener);
+  }
+
+  onTakenBack(listener: (lsn: Lsn) => void): () => void {
+    this.#takenBackListeners.add(listener);
+    return () => this.#takenBackListeners.delete(listener);
   }
 
   isUpstreamMoving(): boolean {

@@ -29,6 +29,8 @@ export class FileCursor {
   readonly #options: FileCursorOptions;
   #reading: ReadRange | null = null;
   #ready: (ReadRange & { readonly bytes: Uint8Array | WalReadFailure }) | null = null;
+  /** Counts the times received WAL was taken back: what was read before one is not what will be there after it. */
+  #generation = 0;
   #isEntered = false;
   #isClosed = false;
 
@@ -68,6 +70,12 @@ export class FileCursor {
     void this.#read({ startLsn, endLsn });
   }
 
+  /** Received WAL was taken back: what has been read is thrown away, and so is what comes of a read on the way. */
+  discard(): void {
+    this.#generation += 1;
+    this.#ready = null;
+  }
+
   /** The stream reads from memory again. */
   leave(): void {
     this.#ready = null;
@@ -83,16 +91,18 @@ export class FileCursor {
 
   async #read(range: ReadRange): Promise<void> {
     const { feed, reads, timeline } = this.#options;
+    const generation = this.#generation;
     let { endLsn } = range;
     const bytes = await reads.run(async () => {
       // While it was waiting for its turn, the end may have been taken back, to be received again.
       if (timeline === feed.timeline()) endLsn = minLsn(endLsn, feed.sendableLsn());
-      const isVoid = this.#isClosed || endLsn <= range.startLsn;
+      const isVoid = this.#isClosed || generation !== this.#generation || endLsn <= range.startLsn;
       return isVoid ? null : feed.fromFiles(timeline, range.startLsn, endLsn);
     });
     this.#reading = null;
     if (this.#isClosed) return;
-    if (bytes !== null) this.#ready = { startLsn: range.startLsn, endLsn, bytes };
+    const isCurrent = bytes !== null && generation === this.#generation;
+    if (isCurrent) this.#ready = { startLsn: range.startLsn, endLsn, bytes };
     this.#options.onReady();
   }
 }

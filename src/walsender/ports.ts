@@ -48,6 +48,11 @@ export interface WalFeed {
   historyFile(timeline: TimelineId): Promise<Uint8Array | null>;
   /** Calls `listener` at most once per turn of the event loop after the sendable end moved. Returns the way to stop it. */
   onAdvance(listener: () => void): () => void;
+  /**
+   * Received WAL was taken back to `lsn`, the sendable end from now on: what was sent beyond it must not be continued.
+   * Called at once, before other bytes can come in its place. Returns the way to stop it.
+   */
+  onTakenBack(listener: (lsn: Lsn) => void): () => void;
   /** True while the upstream is being followed, so that a start ahead of us may be worth waiting for. */
   isUpstreamMoving(): boolean;
 }

@@ -4,7 +4,8 @@ import type { ByteConnection } from '../net/connection.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { StandbyStatus } from '../status/status.ts';
 import type { AdmittedSession } from './admission.ts';
-import type { StreamEnd, WalStream } from './wal-stream.ts';
+import type { StreamEnd } from './stream-host.ts';
+import type { WalStream } from './wal-stream.ts';
 
 /** NAMEDATALEN - 1: as much of a name as the view shows. */
 const SHOWN_NAME_LENGTH_MAX = 63;

@@ -1,7 +1,7 @@
 // One connection from a client, from its first byte to its close: decides which part of the session each byte, message
 // and event belongs to. The parts: session-startup.ts, command-runner.ts, wal-stream.ts, tunnel.ts.
 import { randomBytes } from 'node:crypto';
-import { invariant, ProtocolViolation } from '../base/errors.ts';
+import { invariant } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import {
   CLOSE_GRACE_MS,
@@ -34,10 +34,10 @@ import type { SessionHost } from './session-host.ts';
 import { SessionStartup } from './session-startup.ts';
 import type { StartupDoor } from './session-startup.ts';
 import { logStreamEnd, sessionStatus } from './session-status.ts';
+import type { StreamEnd, StreamHost } from './stream-host.ts';
 import { Tunnel, wholeMessage } from './tunnel.ts';
 import type { TunnelHost } from './tunnel.ts';
 import { WalStream } from './wal-stream.ts';
-import type { StreamEnd, StreamHost } from './wal-stream.ts';
 
 /** Which part of the session incoming bytes belong to. */
 type Phase = 'startup' | 'command' | 'stream' | 'tunnel' | 'closed';
@@ -140,6 +140,11 @@ export class WalSenderSession
   /** WAL has arrived. */
   pump(): void {
     this.#stream?.pump();
+  }
+
+  /** Received WAL was taken back to `lsn`: what was sent beyond it must not be continued. */
+  onTakenBack(lsn: Lsn): void {
+    this.#stream?.onTakenBack(lsn);
   }
 
   /** A CancelRequest with the right key. An idle session has nothing to cancel. */
@@ -411,7 +416,7 @@ export class WalSenderSession
     } else if (type === LETTER_COPY_DONE) {
       stream.onCopyDone();
     } else {
-      feedStream(stream, body);
+      stream.onCopyData(body);
     }
   }
 
@@ -486,15 +491,5 @@ export class WalSenderSession
     this.#dropStream();
     this.#tunnel?.close();
     this.#commands.close();
-  }
-}
-
-/** A malformed reply is an ERROR that ends the stream, not the session. */
-function feedStream(stream: WalStream, data: Uint8Array): void {
-  try {
-    stream.onCopyData(data);
-  } catch (error) {
-    if (!(error instanceof ProtocolViolation)) throw error;
-    stream.abort({ sqlstate: error.code, message: error.message }, 'error');
   }
 }

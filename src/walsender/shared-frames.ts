@@ -25,7 +25,7 @@ export const BATCH_BYTES_MAX: number = 8 * WAL_MESSAGE_BYTES_MAX;
 /** Batches remembered. Each may keep {@link BATCH_BYTES_MAX} of the tail from being freed. */
 export const SHARED_BATCHES_MAX = 16;
 
-/** A header carries the time it was made, and bytes may be taken back and received again: nothing is reused later than this. */
+/** A header carries the time it was made: nothing is reused later than this. */
 const BATCH_AGE_MS_MAX = 50;
 
 interface CachedBatch extends FrameBatch {
@@ -76,7 +76,7 @@ export class SharedFrames {
     return batch;
   }
 
-  /** Forgets everything, so that nothing of the tail is held on to. */
+  /** Forgets everything: nobody streams, and nothing of the tail is to be held on to; or received WAL was taken back. */
   clear(): void {
     this.#batches = [];
   }

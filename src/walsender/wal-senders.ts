@@ -168,12 +168,18 @@ export class WalSenders {
     for (const session of this.#streaming) session.pump();
   };
 
+  /** No byte may be sent that was read before, and nothing behind one that was sent. */
+  readonly #takeBack = (lsn: Lsn): void => {
+    this.#frames.clear();
+    for (const session of this.#streaming) session.onTakenBack(lsn);
+  };
+
   #onStreamStart(session: WalSenderSession): void {
     const name = session.applicationName;
     const isKnown = this.#connects.has(name) || this.#connects.size < APPLICATION_NAMES_MAX;
     count(this.#connects, isKnown ? name : APPLICATION_NAMES_OTHER);
     this.#streaming.add(session);
-    this.#stopListening ??= this.#options.feed.onAdvance(this.#pump);
+    this.#stopListening ??= this.#listen();
   }
 
   #onStreamStop(session: WalSenderSession): void {
@@ -183,6 +189,14 @@ export class WalSenders {
     this.#stopListening?.();
     this.#stopListening = null;
     this.#frames.clear();
+  }
+
+  #listen(): () => void {
+    const { feed } = this.#options;
+    const stops = [feed.onAdvance(this.#pump), feed.onTakenBack(this.#takeBack)];
+    return () => {
+      for (const stop of stops) stop();
+    };
   }
 
   #onClosed(session: WalSenderSession, reason: StandbyDisconnectReason | null): void {

@@ -3,15 +3,11 @@
 //
 // What one standby can hold on to: one batch in its socket (views of the tail, or one file read of at most
 // FILE_READ_BYTES_MAX), and one file read ahead. It never has a queue.
-import type { Clock } from '../base/clock.ts';
 import { ProtocolViolation } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
 import { DRAIN_PING_MS, HOLD_CHECK_MS, HOLD_KEEPALIVE_MS } from '../config/limits.ts';
 import { formatLsn, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentNumber, walFileName } from '../pg/segment.ts';
-import type { SegmentSize } from '../pg/segment.ts';
-import type { VersionFacts } from '../pg/server-version.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { switchPoint } from '../pg/timeline.ts';
 import type { TimelineId } from '../pg/timeline.ts';
@@ -29,62 +25,14 @@ import {
 } from '../wire/replication-messages.ts';
 import type { HotStandbyFeedback, StandbyStatusUpdate } from '../wire/replication-messages.ts';
 import { FileCursor } from './file-cursor.ts';
-import type { FileReads } from './file-reads.ts';
-import type { SlotRegistry, WalFeed, WalReadFailure } from './ports.ts';
-import type { FrameBatch, SharedFrames } from './shared-frames.ts';
+import type { WalReadFailure } from './ports.ts';
+import type { FrameBatch } from './shared-frames.ts';
 import { StandbyClock } from './standby-clock.ts';
 import { StandbyPositions } from './standby-positions.ts';
+import type { StreamEnd, StreamOptions } from './stream-host.ts';
 import { notInHistory, startIsAhead } from './stream-plan.ts';
 import type { TimelineEnd } from './stream-plan.ts';
 import { Wakeup } from './wakeup.ts';
-
-/** How a stream ended. The session says so to the standby. */
-export type StreamEnd =
-  /** Both sides sent CopyDone; `end` is set when the timeline is historic. */
-  | { readonly kind: 'copy-done'; readonly end: TimelineEnd | null }
-  /** An ERROR; the session goes on. */
-  | {
-      readonly kind: 'error';
-      readonly error: CommandError;
-      readonly reason: StandbyDisconnectReason;
-    }
-  /** The session is closed without a word. */
-  | { readonly kind: 'close'; readonly reason: StandbyDisconnectReason; readonly text: string }
-  /** We are going away and the standby has everything, or its time is up. */
-  | { readonly kind: 'drained'; readonly isConfirmed: boolean };
-
-/** What a stream needs from its session. */
-export interface StreamHost {
-  /** Buffers belong to the socket until they are drained. */
-  write(chunks: readonly Uint8Array[]): void;
-  pendingBytes(): number;
-  /** Called once; afterwards the stream does nothing any more. */
-  onStreamEnd(end: StreamEnd): void;
-  /** A position of the standby moved, or its state changed. */
-  onStandbyMoved(): void;
-}
-
-/** Everything a stream works with. */
-export interface StreamOptions {
-  readonly host: StreamHost;
-  readonly feed: WalFeed;
-  readonly slots: SlotRegistry;
-  readonly frames: SharedFrames;
-  readonly reads: FileReads;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly facts: VersionFacts;
-  readonly segmentSize: SegmentSize;
-  /** Acquired by the session, which also releases it. */
-  readonly slot: string | null;
-  readonly timeline: TimelineId;
-  readonly startLsn: Lsn;
-  readonly end: TimelineEnd | null;
-  /** 0 = never. */
-  readonly timeoutMs: number;
-  /** How long a start beyond our end is waited for. */
-  readonly holdAheadMs: number;
-}
 
 /** WAL going out to one standby. */
 export class WalStream {
@@ -213,23 +161,26 @@ export class WalStream {
     this.pump();
   }
 
-  /** A CopyData message from the standby. Throws ProtocolViolation when it is malformed: an ERROR ends the stream then. */
+  /** A CopyData message from the standby. A malformed one is an ERROR that ends the stream, not the session. */
   onCopyData(data: Uint8Array): void {
-    const nowMs = this.#options.clock.nowMs();
-    this.#standbyClock.onMessage(nowMs);
-    const kind = copyDataKind(data);
-    if (kind === COPY_DATA_KIND.standbyStatusUpdate) {
-      this.#onStatusUpdate(data, nowMs);
-    } else if (kind === COPY_DATA_KIND.hotStandbyFeedback) {
-      this.#feedback = decodeHotStandbyFeedback(data);
-      this.#noteReplyTime(this.#feedback.sendTime);
-    } else if (kind === -1) {
-      throw new ProtocolViolation(SQLSTATE.protocolViolation, 'no data left in message');
-    } else {
-      const text = `unexpected message type "${String.fromCharCode(kind)}"`;
-      this.#finish({ kind: 'close', reason: 'error', text });
+    try {
+      this.#takeCopyData(data);
+    } catch (error) {
+      if (!(error instanceof ProtocolViolation)) throw error;
+      this.#fail({ sqlstate: error.code, message: error.message }, 'error');
     }
-    this.#arm();
+  }
+
+  /**
+   * Received WAL was taken back to `lsn` (exclusive end of what stays). Other bytes will come in its place, and a standby
+   * that holds some of the old ones would join both to one record. Told nothing and cut off, it asks again, and from a
+   * segment start. (walreceiverfuncs.c:RequestXLogStreaming)
+   */
+  onTakenBack(lsn: Lsn): void {
+    this.#files.discard();
+    if (this.#hold !== null || this.#positions.sentLsn <= lsn) return;
+    const text = `WAL sent to this standby was taken back to ${formatLsn(lsn)}; its session ends, so that it asks for all of it again`;
+    this.#finish({ kind: 'close', reason: 'error', text });
   }
 
   /** CopyDone from the standby: what was queued before still goes out, nothing more is added. */
@@ -248,7 +199,7 @@ export class WalStream {
     this.#arm();
   }
 
-  /** Ends the stream with an ERROR from outside: a cancel, or a message that made no sense. */
+  /** Ends the stream with an ERROR from outside: a cancel. */
   abort(error: CommandError, reason: StandbyDisconnectReason): void {
     this.#fail(error, reason);
   }
@@ -258,6 +209,24 @@ export class WalStream {
     this.#isEnded = true;
     this.#wakeup.cancel();
     this.#files.close();
+  }
+
+  #takeCopyData(data: Uint8Array): void {
+    const nowMs = this.#options.clock.nowMs();
+    this.#standbyClock.onMessage(nowMs);
+    const kind = copyDataKind(data);
+    if (kind === COPY_DATA_KIND.standbyStatusUpdate) {
+      this.#onStatusUpdate(data, nowMs);
+    } else if (kind === COPY_DATA_KIND.hotStandbyFeedback) {
+      this.#feedback = decodeHotStandbyFeedback(data);
+      this.#noteReplyTime(this.#feedback.sendTime);
+    } else if (kind === -1) {
+      throw new ProtocolViolation(SQLSTATE.protocolViolation, 'no data left in message');
+    } else {
+      const text = `unexpected message type "${String.fromCharCode(kind)}"`;
+      this.#finish({ kind: 'close', reason: 'error', text });
+    }
+    this.#arm();
   }
 
   /** Up to where to send now; null when the stream has ended, or waits for WAL from beyond our end. */

@@ -54,7 +54,7 @@ describe('a crowd', () => {
     }
     await eventually(() => fixture.senders.statuses().length).toBe(2);
     expect([...fixture.slots.slots.keys()]).toEqual(['s']);
-    expect(fixture.feed.listenerCount).toBe(1);
+    expect(fixture.feed.listenerCount).toBe(2);
     expect(fixture.senders.totals().connects.get('standby1')).toBe(100);
   });
 });

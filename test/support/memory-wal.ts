@@ -34,6 +34,8 @@ export class MemoryFeed implements WalFeed {
   /** Bytes before the end that are in memory; older ones come from files. */
   tailBytes = 1 << 20;
   failure: WalReadFailure | null = null;
+  /** From here on the upstream sent bytes that will be refused: other ones than {@link walBytes}, until they are taken back. */
+  spoiledFromLsn: bigint | null = null;
   fileReads = 0;
   /** Called before the n-th read of a file. */
   onFileRead: (count: number) => void = () => {};
@@ -43,6 +45,7 @@ export class MemoryFeed implements WalFeed {
   #oldestLsn: Lsn;
   #endLsn: Lsn;
   readonly #listeners = new Set<() => void>();
+  readonly #takenBackListeners = new Set<(lsn: Lsn) => void>();
   #isAnnounced = false;
 
   constructor(oldestLsn: bigint, endLsn: bigint) {
@@ -51,7 +54,7 @@ export class MemoryFeed implements WalFeed {
   }
 
   get listenerCount(): number {
-    return this.#listeners.size;
+    return this.#listeners.size + this.#takenBackListeners.size;
   }
 
   /** The upstream sent `byteCount` more. */
@@ -59,6 +62,13 @@ export class MemoryFeed implements WalFeed {
     this.#endLsn = advanceLsn(this.#endLsn, byteCount);
     this.#announce();
     return this.#endLsn;
+  }
+
+  /** A later message was refused: everything from `lsn` on will be received again, as it should have been. */
+  takeBack(lsn: bigint): void {
+    this.#endLsn = toLsn(lsn);
+    this.spoiledFromLsn = null;
+    for (const listener of this.#takenBackListeners) listener(this.#endLsn);
   }
 
   removeBefore(lsn: bigint): void {
@@ -96,7 +106,7 @@ export class MemoryFeed implements WalFeed {
   fromMemory(startLsn: Lsn, endLsn: Lsn): readonly Uint8Array[] | null {
     if (lsnDistance(startLsn, this.#endLsn) > this.tailBytes) return null;
     this.memoryReads += 1;
-    const bytes = walBytes(startLsn, endLsn);
+    const bytes = this.#bytes(startLsn, endLsn);
     const middle = Math.floor(bytes.length / 3);
     return [bytes.subarray(0, middle), bytes.subarray(middle)];
   }
@@ -107,16 +117,18 @@ export class MemoryFeed implements WalFeed {
     endLsn: Lsn,
   ): Promise<Uint8Array | WalReadFailure> {
     this.fileReads += 1;
+    const isBeyondEnd = endLsn > this.#endLsn;
+    const bytes = this.#bytes(startLsn, endLsn);
     this.onFileRead(this.fileReads);
     await new Promise<void>((resolve) => {
       setImmediate(resolve);
     });
     if (this.failure !== null) return this.failure;
-    if (startLsn < this.#oldestLsn) {
-      const segment = segmentNumber(startLsn, this.segmentSize);
-      return { kind: 'removed', walFileName: walFileName(timeline, segment, this.segmentSize) };
-    }
-    return walBytes(startLsn, endLsn);
+    const segment = segmentNumber(startLsn, this.segmentSize);
+    const fileName = walFileName(timeline, segment, this.segmentSize);
+    if (startLsn < this.#oldestLsn) return { kind: 'removed', walFileName: fileName };
+    if (!isBeyondEnd) return bytes;
+    return { kind: 'damaged', walFileName: fileName, lsn: startLsn, reason: 'not there yet' };
   }
 
   async historyFile(timeline: TimelineId): Promise<Uint8Array | null> {
@@ -128,8 +140,22 @@ export class MemoryFeed implements WalFeed {
     return () => this.#listeners.delete(listener);
   }
 
+  onTakenBack(listener: (lsn: Lsn) => void): () => void {
+    this.#takenBackListeners.add(listener);
+    return () => this.#takenBackListeners.delete(listener);
+  }
+
   isUpstreamMoving(): boolean {
     return this.isMoving;
+  }
+
+  #bytes(startLsn: bigint, endLsn: bigint): Buffer {
+    const bytes = walBytes(startLsn, endLsn);
+    const spoiledLsn = this.spoiledFromLsn;
+    if (spoiledLsn === null) return bytes;
+    const first = spoiledLsn > startLsn ? Number(spoiledLsn - startLsn) : 0;
+    for (let index = first; index < bytes.length; index += 1) bytes[index] = ~(bytes[index] ?? 0);
+    return bytes;
   }
 
   #announce(): void {

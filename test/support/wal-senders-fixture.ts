@@ -22,28 +22,38 @@ export const START_LSN = 0x1234000n;
 export const CUTS = ['whole', 'byte by byte'] as const;
 export type Cut = (typeof CUTS)[number];
 
-/** Log lines as a test looks at them. */
+/** Log lines as a test looks at them; those of children carry their fields. */
 export class LogRecord implements Log {
-  readonly lines: string[] = [];
+  readonly lines: string[];
+  readonly #bound: LogFields;
+
+  constructor(lines: string[] = [], bound: LogFields = {}) {
+    this.lines = lines;
+    this.#bound = bound;
+  }
 
   debug(message: string, fields: LogFields = {}): void {
-    this.lines.push(`debug ${message} ${JSON.stringify(fields)}`);
+    this.#add('debug', message, fields);
   }
 
   info(message: string, fields: LogFields = {}): void {
-    this.lines.push(`info ${message} ${JSON.stringify(fields)}`);
+    this.#add('info', message, fields);
   }
 
   warn(message: string, fields: LogFields = {}): void {
-    this.lines.push(`warn ${message} ${JSON.stringify(fields)}`);
+    this.#add('warn', message, fields);
   }
 
   error(message: string, fields: LogFields = {}): void {
-    this.lines.push(`error ${message} ${JSON.stringify(fields)}`);
+    this.#add('error', message, fields);
   }
 
-  child(): Log {
-    return this;
+  child(bound: LogFields): Log {
+    return new LogRecord(this.lines, { ...this.#bound, ...bound });
+  }
+
+  #add(level: string, message: string, fields: LogFields): void {
+    this.lines.push(`${level} ${message} ${JSON.stringify({ ...this.#bound, ...fields })}`);
   }
 }
 
