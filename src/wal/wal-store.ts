@@ -19,7 +19,7 @@ import type { StoreStatus } from '../status/status.ts';
 import { loadControl } from './control-file.ts';
 import type { ControlState, StoredServer } from './control-file.ts';
 import { ControlKeeper } from './control-keeper.ts';
-import { prepareDataDirectory, walDirectory } from './data-directory.ts';
+import { prepareDataDirectory, refuseLeftSegments, walDirectory } from './data-directory.ts';
 import { DurationCounter } from './duration-histogram.ts';
 import { LiveWal } from './live-wal.ts';
 import type { LiveWalStart } from './live-wal.ts';
@@ -44,6 +44,8 @@ export class WalStore {
   #identity: StoredIdentity | null = null;
   #control: ControlKeeper | null = null;
   #live: LiveWal | null = null;
+  /** Being begun now: how, and when that is over. */
+  #beginning: { readonly state: ControlState; readonly done: Promise<void> } | null = null;
   #onRoom: () => void = () => {};
   #minimumSlotLsn: (() => Lsn | null) | null = null;
   readonly #flushListeners: Array<() => void> = [];
@@ -62,7 +64,8 @@ export class WalStore {
     const store = new WalStore(options);
     try {
       const control = await loadControl(options.directory);
-      if (control !== null) await store.#recover(control);
+      if (control === null) await refuseLeftSegments(options.directory);
+      else await store.#recover(control);
     } catch (error) {
       if (error instanceof OperationalError) throw error;
       const message = `the WAL store "${options.directory}" could not be opened: ${errorText(error)}`;
@@ -81,26 +84,27 @@ export class WalStore {
 
   /**
    * Makes an empty store the store of this cluster and timeline, beginning at `startLsn`, a segment start. Durable when
-   * it resolves. The history file of a timeline above 1 must be stored before.
+   * it resolves. The history file of a timeline above 1 must be stored before. Asked again for the same, while it begins
+   * or later, it waits and changes nothing. Throws OperationalError: STORE_NOT_EMPTY when it was begun in another way,
+   * STORE_HAS_WAL when segments lie in pg_wal.
    */
   async initialize(identity: StoredIdentity, startLsn: Lsn): Promise<void> {
-    invariant(this.#control === null, 'the store is not empty');
     invariant(segmentOffset(startLsn, identity.segmentSize) === 0, 'a store begins with a segment');
-    const end = chainStart(startLsn);
-    const state: ControlState = {
-      systemIdentifier: identity.systemIdentifier,
-      major: identity.facts.major,
-      segmentSize: identity.segmentSize,
-      timeline: identity.timeline,
-      server: serverOf(identity),
-      firstLsn: startLsn,
-      durableMark: end,
-      reportedFlushLsn: INVALID_LSN,
-      wasCleanStop: false,
-    };
-    const control = this.#keeper(state, false);
-    await control.save();
-    this.#goLive(control, { identity: identityOf(identity), end, oldestLsn: startLsn });
+    const state = firstState(identity, startLsn);
+    while (this.#beginning !== null) {
+      const { state: other, done } = this.#beginning;
+      if (isSameBeginning(state, other)) return await done;
+      await done.catch(() => {});
+    }
+    if (this.#control !== null) {
+      if (isSameBeginning(state, this.#control.state)) return;
+      throw notEmpty(this.#options.directory, this.#control.state);
+    }
+    const done = this.#begin(identity, state).finally(() => {
+      this.#beginning = null;
+    });
+    this.#beginning = { state, done };
+    await done;
   }
 
   /** Takes over what the server says about itself today. Durable when it resolves. */
@@ -108,7 +112,7 @@ export class WalStore {
     invariant(this.#identity !== null && this.#control !== null, 'the store is empty');
     this.#identity = { ...this.#identity, ...serverOf(server) };
     this.#control.change({ server: serverOf(server) });
-    await this.#control.save();
+    await this.#saveNow(this.#control);
   }
 
   // --- where received WAL goes (WalSink of walreceiver/ports.ts)
@@ -265,12 +269,36 @@ export class WalStore {
     else await this.#saveLast(control, { durableMark: live.flushedChain, wasCleanStop: isFlushed });
   }
 
+  /** Space may come back; after any other failure of the disk nothing is taken any more. */
+  async #saveNow(control: ControlKeeper): Promise<void> {
+    try {
+      await control.save();
+    } catch (error) {
+      if (isOutOfSpace(error)) throw error;
+      const { directory, onFatal } = this.#options;
+      const message = `the control file in "${directory}" could not be saved: ${errorText(error)}`;
+      const hint = storageHint(error) ?? 'Look at the disk and the kernel log.';
+      const failure = new OperationalError('CONTROL_FILE_SAVE', message, { hint, cause: error });
+      this.#live?.fail('fsync', failure);
+      if (this.#live === null) onFatal(failure);
+      throw failure;
+    }
+  }
+
   /** The file on the disk is an older one, whole: without space, the next start walks through more WAL, that is all. */
   async #saveLast(control: ControlKeeper, last: Partial<ControlState>): Promise<void> {
     await control.close(last).catch((error: unknown) => {
       if (!isOutOfSpace(error)) throw error;
       this.#options.log.warn('no space to note where the WAL ends; the next start looks for it');
     });
+  }
+
+  async #begin(identity: StoredIdentity, state: ControlState): Promise<void> {
+    await refuseLeftSegments(this.#options.directory);
+    const control = this.#keeper(state, false);
+    await control.save();
+    const { durableMark: end, firstLsn: oldestLsn } = state;
+    this.#goLive(control, { identity: identityOf(identity), end, oldestLsn });
   }
 
   async #recover(control: ControlState): Promise<void> {
@@ -365,6 +393,40 @@ export class WalStore {
       writeDuration: durations,
     };
   }
+}
+
+function firstState(identity: StoredIdentity, startLsn: Lsn): ControlState {
+  return {
+    systemIdentifier: identity.systemIdentifier,
+    major: identity.facts.major,
+    segmentSize: identity.segmentSize,
+    timeline: identity.timeline,
+    server: serverOf(identity),
+    firstLsn: startLsn,
+    durableMark: chainStart(startLsn),
+    reportedFlushLsn: INVALID_LSN,
+    wasCleanStop: false,
+  };
+}
+
+/** True for the same WAL from the same byte on, whatever the server says about itself otherwise. */
+function isSameBeginning(a: ControlState, b: ControlState): boolean {
+  return (
+    a.systemIdentifier === b.systemIdentifier &&
+    a.major === b.major &&
+    a.segmentSize === b.segmentSize &&
+    a.timeline === b.timeline &&
+    a.firstLsn === b.firstLsn
+  );
+}
+
+function notEmpty(directory: string, state: ControlState): OperationalError {
+  return new OperationalError(
+    'STORE_NOT_EMPTY',
+    `the WAL store "${directory}" holds WAL of system ${state.systemIdentifier}, timeline ${state.timeline}, ` +
+      `since ${formatLsn(state.firstLsn)}`,
+    { hint: 'Nothing was changed. Set storage.directory to an empty directory to begin anew.' },
+  );
 }
 
 function serverOf(server: StoredServer): StoredServer {

@@ -43,6 +43,8 @@ export interface AttemptOptions {
   readonly extraYaml?: string;
   /** As whom; default ourselves. */
   readonly user?: ServerUser | null;
+  /** A program with its arguments that runs ours. */
+  readonly wrapper?: readonly string[];
 }
 
 /** A started walcast and the ports it was given. */
@@ -64,7 +66,8 @@ export async function attempt(workspace: Workspace, options: AttemptOptions): Pr
   await writeFile(file, configurationOf(options, { port, httpPort }), { mode: 0o600 });
   await workspace.giveAway(file);
   const { user = null } = options;
-  const child = spawn(process.execPath, [PROGRAM, 'run', '-c', file], {
+  const command = [...(options.wrapper ?? []), process.execPath, PROGRAM, 'run', '-c', file];
+  const child = spawn(command[0] ?? '', command.slice(1), {
     ...(user === null ? {} : { uid: user.uid, gid: user.gid }),
     cwd: workspace.directory,
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -102,6 +105,12 @@ function configurationOf(
     http: { listen: `127.0.0.1:${httpPort}` },
   };
   return `${stringify(settings)}${extraYaml}`;
+}
+
+/** The process id that walcast itself names: behind a wrapper it is another one than the started process'. */
+export async function programPid(walcast: WalcastProcess): Promise<number> {
+  const line = await walcast.waitForLog(/"msg":"walcast starts"/);
+  return Number(/"pid":(\d+)/.exec(line)?.[1]);
 }
 
 /** The log so far. A line that is no JSON (a stack, a warning of Node.js) has the level `noise`. */
