@@ -95,7 +95,7 @@ export class FileCursor {
     let { endLsn } = range;
     const bytes = await reads.run(async () => {
       // While it was waiting for its turn, the end may have been taken back, to be received again.
-      if (timeline === feed.timeline()) endLsn = minLsn(endLsn, feed.sendableLsn());
+      endLsn = minLsn(endLsn, feed.sendableLsn());
       const isVoid = this.#isClosed || generation !== this.#generation || endLsn <= range.startLsn;
       return isVoid ? null : feed.fromFiles(timeline, range.startLsn, endLsn);
     });

@@ -127,7 +127,7 @@ export class WalStream {
       this.#failRead({ kind: 'removed', walFileName: name });
       return;
     }
-    if (this.#end === null && startLsn > feed.sendableLsn()) {
+    if (startLsn > feed.sendableLsn()) {
       const nowMs = clock.nowMs();
       this.#hold = { untilMs: nowMs + holdAheadMs, keepaliveAtMs: nowMs + HOLD_KEEPALIVE_MS };
       this.#checkHold(nowMs);
@@ -235,7 +235,9 @@ export class WalStream {
     if (this.#end === null && feed.timeline() !== this.timeline && !this.#becomeHistoric()) {
       return null;
     }
-    const endLsn = this.#end === null ? feed.sendableLsn() : this.#end.endLsn;
+    // A store begun on the timeline after ours, in the segment of the switch, may not have all of ours yet.
+    const sendableLsn = feed.sendableLsn();
+    const endLsn = this.#end === null ? sendableLsn : minLsn(this.#end.endLsn, sendableLsn);
     if (this.#hold !== null && endLsn < this.#options.startLsn) {
       if (this.#drain !== null) this.#finish({ kind: 'drained', isConfirmed: true });
       return null;
@@ -291,11 +293,11 @@ export class WalStream {
     if (host.pendingBytes() > 0) this.#blockedSinceMs ??= nowMs;
   }
 
-  /** Everything there is has been sent and taken. */
+  /** Everything there is so far has been sent and taken. */
   #onCaughtUp(): void {
     if (this.#drain !== null) {
       this.#finishDrain(this.#positions.isConfirmed());
-    } else if (this.#end !== null) {
+    } else if (this.#end !== null && this.#positions.sentLsn >= this.#end.endLsn) {
       this.#isCopyDoneSent = true;
       this.#options.host.write([encodeCopyDone()]);
     } else if (this.#state === 'catchup') {

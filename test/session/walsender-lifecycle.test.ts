@@ -115,6 +115,47 @@ describe('timelines', () => {
     ]);
   });
 
+  it('waits on an old timeline for WAL from before the switch that has not come yet', async () => {
+    fixture = await Fixture.start();
+    const switchLsn = START_LSN + 30_000n;
+    fixture.feed.switchTimeline(2, switchLsn);
+    fixture.feed.takeBack(START_LSN);
+    const reader = await fixture.stream(OLDEST_LSN);
+    await reader.readTo(START_LSN);
+    await reader.readTo(fixture.feed.append(10_000));
+    fixture.feed.append(50_000);
+    expect((await reader.nextOther())?.type).toBe('c');
+    expect(reader.endLsn).toBe(switchLsn);
+    expect(reader.wal().equals(walBytes(OLDEST_LSN, switchLsn))).toBe(true);
+  });
+
+  it('holds a start on an old timeline that is ahead of us, and serves it up to the switch', async () => {
+    fixture = await Fixture.start();
+    const switchLsn = START_LSN + 30_000n;
+    fixture.feed.switchTimeline(2, switchLsn);
+    fixture.feed.takeBack(START_LSN);
+    const startLsn = START_LSN + 20_000n;
+    const reader = await fixture.stream(startLsn);
+    reader.client.send(statusUpdate(startLsn, 0n, 0n, 1));
+    await reader.nextOther({ keepalives: true });
+    expect(reader.keepalives).toEqual([{ walEnd: START_LSN, replyRequested: 0 }]);
+    fixture.feed.append(50_000);
+    expect((await reader.nextOther())?.type).toBe('c');
+    expect(reader.wal().equals(walBytes(startLsn, switchLsn))).toBe(true);
+  });
+
+  it('drains on an old timeline at once where the WAL before the switch has not come yet', async () => {
+    fixture = await Fixture.start();
+    fixture.feed.switchTimeline(2, START_LSN + 30_000n);
+    fixture.feed.takeBack(START_LSN);
+    const reader = await fixture.stream(OLDEST_LSN);
+    await reader.readTo(START_LSN);
+    reader.client.send(statusUpdate(START_LSN, START_LSN, START_LSN));
+    await eventually(() => statusOf(reader.pid)?.flushLsn).toBe(START_LSN);
+    await fixture.senders.drain(fixture.feed.sendableLsn());
+    expect(await reader.client.rest()).toEqual(['C COPY 0']);
+  });
+
   it('gives the slot back when there is nothing to stream', async () => {
     fixture = await Fixture.start();
     fixture.feed.switchTimeline(2, START_LSN);

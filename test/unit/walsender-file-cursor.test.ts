@@ -1,4 +1,4 @@
-// Reads for one stream: nothing from before received WAL was taken back.
+// Reads for one stream: never beyond what may be sent, on whatever timeline; nothing from before it was taken back.
 import { expect, it } from 'vitest';
 import { toLsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
@@ -17,7 +17,7 @@ function cursorOver(
   const cursor = new FileCursor({
     reads: new FileReads(),
     feed,
-    timeline: toTimelineId(1),
+    timeline: toTimelineId(timeline),
     onReady: () => wake(),
   });
   const ready = (): Promise<void> =>
@@ -35,6 +35,18 @@ function request(sendableLsn: bigint): BatchRequest {
 function isBatch(taken: ReturnType<FileCursor['take']>): taken is FrameBatch {
   return taken !== null && 'chunks' in taken;
 }
+
+it('reads no further than may be sent when the end fell while it waited, on an old timeline too', async () => {
+  const feed = new MemoryFeed(START, START + 50_000n);
+  feed.switchTimeline(2, START + 50_000n);
+  feed.takeBack(START + 10_000n);
+  const { cursor, ready } = cursorOver(feed);
+  cursor.readAhead(START, toLsn(START + 50_000n));
+  await ready();
+  const taken = cursor.take(request(START + 50_000n));
+  if (!isBatch(taken)) throw new Error('no batch');
+  expect(taken.endLsn).toBe(START + 10_000n);
+});
 
 it('throws away a read that is on the way, and one that is done', async () => {
   const feed = new MemoryFeed(START, START + 20_000n);
