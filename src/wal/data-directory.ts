@@ -62,6 +62,26 @@ export async function prepareDataDirectory(dataDirectory: string): Promise<void>
   }
 }
 
+/** A segment of any timeline and any size, whole or cut at a timeline switch. */
+const SEGMENT_NAME = /^[0-9A-F]{24}(?:\.partial)?$/;
+
+/**
+ * To be called before a store begins in a directory without control file: throws OperationalError when segments lie in
+ * pg_wal. Whose they are and where they end, nobody knows any more, and they would be written over.
+ */
+export async function refuseLeftSegments(dataDirectory: string): Promise<void> {
+  const pgWal = walDirectory(dataDirectory);
+  const left = (await readdir(pgWal)).filter((name) => SEGMENT_NAME.test(name)).toSorted();
+  if (left.length === 0) return;
+  throw new OperationalError(
+    'STORE_HAS_WAL',
+    `"${pgWal}" holds ${left.length} WAL segments, the first is "${left[0]}", but "${controlFile(dataDirectory)}" is missing`,
+    {
+      hint: `Nothing was changed. Restore ${CONTROL_FILE_NAME} from a copy, or move the segments away to begin anew.`,
+    },
+  );
+}
+
 async function makeTopDirectory(dataDirectory: string): Promise<void> {
   const parent = dirname(dataDirectory);
   await mkdir(parent, { recursive: true, mode: PRIVATE_DIRECTORY_MODE });

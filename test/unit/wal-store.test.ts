@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -122,6 +122,48 @@ describe('an empty store', () => {
     expect(store.nextLsn()).toBe(wal.startLsn);
   });
 
+  it('is begun once by two who begin it the same way at the same time', async () => {
+    store = await WalStore.open(options());
+    const begun = [1, 2].map(() => store.initialize(identity(), wal.startLsn));
+    await Promise.all(begun);
+    await store.initialize(identity(), wal.startLsn);
+    feed();
+    await flushed(wal.endLsn);
+  });
+
+  it('refuses to be begun in another way, then and later, and stays as it is', async () => {
+    store = await WalStore.open(options());
+    const begun = store.initialize(identity(), wal.startLsn);
+    const other = { ...identity(), systemIdentifier: '7300000000000000999' };
+    const later = advanceLsn(wal.startLsn, wal.segmentSize);
+    const refusals = [
+      store.initialize(other, wal.startLsn),
+      store.initialize(identity(), later),
+      store.initialize({ ...identity(), timeline: toTimelineId(2) }, wal.startLsn),
+    ].map((refused) => expect(refused).rejects.toMatchObject({ code: 'STORE_NOT_EMPTY' }));
+    await begun;
+    await Promise.all(refusals);
+    await expect(store.initialize(other, wal.startLsn)).rejects.toMatchObject({
+      code: 'STORE_NOT_EMPTY',
+    });
+    await reopen();
+    expect(store.identity?.systemIdentifier).toBe(wal.systemIdentifier);
+    expect(store.nextLsn()).toBe(wal.startLsn);
+  });
+
+  it('can be begun again after that failed', async () => {
+    store = await WalStore.open(options());
+    // What the control file is put together in.
+    await mkdir(join(directory, 'walcast.control.tmp'));
+    await expect(store.initialize(identity(), wal.startLsn)).rejects.toMatchObject({
+      code: 'EISDIR',
+    });
+    expect(store.identity).toBeNull();
+    await rm(join(directory, 'walcast.control.tmp'), { recursive: true });
+    await store.initialize(identity(), wal.startLsn);
+    feed();
+  });
+
   it('keeps history files of any timeline, byte for byte', async () => {
     store = await WalStore.open(options());
     const content = Buffer.from('1\t0/3000000\tno recovery target specified\n\n');
@@ -140,6 +182,58 @@ describe('an empty store', () => {
     await store.initialize({ ...identity(), timeline: toTimelineId(2) }, wal.startLsn);
     await reopen();
     expect(store.history()).toEqual(wal.history);
+  });
+});
+
+describe('WAL whose control file is gone', () => {
+  async function everything(): Promise<Array<[string, Buffer]>> {
+    const pgWal = join(directory, 'pg_wal');
+    const names = (await readdir(pgWal)).toSorted();
+    return await Promise.all(
+      names.map(async (name): Promise<[string, Buffer]> => [
+        name,
+        await readFile(join(pgWal, name)),
+      ]),
+    );
+  }
+
+  it('is not touched: the store cannot be opened, and says what to do', async () => {
+    await openFresh();
+    feed();
+    await store.close();
+    const control = await readFile(join(directory, 'walcast.control'));
+    await rm(join(directory, 'walcast.control'));
+    const before = await everything();
+    await expect(WalStore.open(options())).rejects.toMatchObject({
+      code: 'STORE_HAS_WAL',
+      message: expect.stringContaining(nameOf(wal.startLsn)) as string,
+      hint: expect.stringMatching(/restore .*walcast\.control.* or move/i) as string,
+    });
+    expect(await everything()).toEqual(before);
+    expect(await readdir(directory)).not.toContain('walcast.control');
+    await writeFile(join(directory, 'walcast.control'), control, { mode: 0o600 });
+    store = await WalStore.open(options());
+    expect(store.nextLsn()).toBe(wal.endLsn);
+  });
+
+  it('is not begun over when it came after the store was opened', async () => {
+    store = await WalStore.open(options());
+    const path = join(directory, 'pg_wal', '00000001000000000000000A');
+    await writeFile(path, 'somebody’s');
+    await expect(store.initialize(identity(), wal.startLsn)).rejects.toMatchObject({
+      code: 'STORE_HAS_WAL',
+    });
+    expect(await readFile(path, 'utf8')).toBe('somebody’s');
+    expect(await readdir(directory)).not.toContain('walcast.control');
+    await rm(path);
+    await store.initialize(identity(), wal.startLsn);
+  });
+
+  it('may be history files alone', async () => {
+    store = await WalStore.open(options());
+    await store.storeHistoryFile(toTimelineId(2), Buffer.from('1\t0/3000000\twhy\n'));
+    store = await WalStore.open(options());
+    await store.initialize(identity(), wal.startLsn);
   });
 });
 
