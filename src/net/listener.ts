@@ -55,7 +55,16 @@ export class Listener {
     });
     server.maxConnections = options.connectionsMax;
     const listener = new Listener(server, target);
-    server.on('connection', (socket) => acceptSocket(socket, options.onConnection));
+    server.on('connection', (socket) => {
+      // A peer that has reset already has no address, and what it sent can still be read: without this it would pass
+      // for a client of a Unix socket.
+      if (target.kind === 'tcp' && socket.remoteAddress === undefined) {
+        socket.destroy();
+        listener.#dropped += 1;
+        return;
+      }
+      acceptSocket(socket, options.onConnection);
+    });
     server.on('drop', () => {
       listener.#dropped += 1;
     });

@@ -21,6 +21,7 @@ import type { UpstreamObserver } from '../walreceiver/ports.ts';
 import { UpstreamTunnels } from '../walreceiver/tunnel.ts';
 import type { UpstreamTarget } from '../walreceiver/upstream-target.ts';
 import { WalReceiver } from '../walreceiver/wal-receiver.ts';
+import type { ServerIdentity } from '../walsender/ports.ts';
 import { WalSenders } from '../walsender/wal-senders.ts';
 import { Acknowledgement } from './acknowledgement.ts';
 import { LateSlotRegistry, LateWalFeed } from './late-binding.ts';
@@ -85,6 +86,7 @@ class RunningRelay implements Relay {
   #http: HttpServer | null = null;
   #listeners: Listener[] = [];
   #store: WalStore | null = null;
+  #isServing = false;
   #slots: SlotStore | null = null;
   #acknowledgement: Acknowledgement | null = null;
   #receiver: WalReceiver | null = null;
@@ -107,7 +109,7 @@ class RunningRelay implements Relay {
         standbys: () => this.#senders.statuses(),
         standbyTotals: () => this.#senders.totals(),
         slots: () => this.#slots?.list() ?? [],
-        identity: () => serverIdentity(this.#store),
+        identity: () => this.#identity(),
       },
     });
   }
@@ -189,7 +191,7 @@ class RunningRelay implements Relay {
         dial,
         followedHost: () => this.#receiver?.followedHost() ?? null,
       }),
-      identity: () => serverIdentity(this.#store),
+      identity: () => this.#identity(),
       hba: () => this.#config.hba?.rules ?? NO_RULES,
       settings: () => ({
         maxWalSenders: storage.maxWalSenders,
@@ -203,6 +205,11 @@ class RunningRelay implements Relay {
       log: this.#log.child({ component: 'walsender' }),
       onReply: () => this.#receiver?.positionsMoved(),
     });
+  }
+
+  /** Null, so that clients are told 57P03, until store and slots are both there and the upstream was identified once. */
+  #identity(): ServerIdentity | null {
+    return this.#isServing ? serverIdentity(this.#store) : null;
   }
 
   async #openPorts(): Promise<void> {
@@ -257,6 +264,7 @@ class RunningRelay implements Relay {
     this.#registry.bind(slots);
     store.onFlush(() => this.#receiver?.positionsMoved());
     store.setRetention(() => slots.minimumPersistedRestartLsn());
+    this.#isServing = true;
   }
 
   #startReceiver(): void {

@@ -132,6 +132,8 @@ export class UpstreamMachine {
   readonly #options: UpstreamMachineOptions;
   #phase: UpstreamPhase = 'disconnected';
   #hostIndex = 0;
+  /** Hosts of this round that trying again cannot mend; when all are, and none was ever identified, it is over. */
+  #hopelessHosts = 0;
   #detail: string | null = null;
   #hold: Hold | null = null;
   #nextAttemptAtMs: number | null = null;
@@ -239,7 +241,10 @@ export class UpstreamMachine {
     this.#hostIndex = hostIndex;
     this.#nextAttemptAtMs = null;
     // What held one host is kept while the others are tried in the same round.
-    if (hostIndex === 0) this.#hold = null;
+    if (hostIndex === 0) {
+      this.#hold = null;
+      this.#hopelessHosts = 0;
+    }
     return [{ type: 'connect', hostIndex }];
   }
 
@@ -274,8 +279,10 @@ export class UpstreamMachine {
     if (this.#isWalRemoved(error)) return this.#holdNow(this.#gapHold(error), nowMs, true);
     if (isFatal(error)) {
       const hold: Hold = { state: 'failed', detail: sentence(error), retryMs: FATAL_RETRY_MS };
+      this.#hopelessHosts += 1;
+      const isHopeless = !this.#wasIdentified && this.#hopelessHosts === this.#options.hostCount;
       const actions = this.#holdNow(hold, nowMs, true);
-      return this.#wasIdentified ? actions : [...actions, { type: 'fatal', error }];
+      return isHopeless ? [...actions, { type: 'fatal', error }] : actions;
     }
     this.#detail = sentence(error);
     return this.#nextHost(nowMs, null);

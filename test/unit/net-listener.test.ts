@@ -1,4 +1,5 @@
 // Listening: ports and sockets, what a refused address is told, the cap on connections.
+import { spawnSync } from 'node:child_process';
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
@@ -147,4 +148,35 @@ describe('Listener', () => {
       netmask: '255.0.0.0',
     });
   });
+});
+
+it('turns a peer away that has reset already: without an address it would pass for a local one', async () => {
+  const honest = deferred<string | null>();
+  const addresses: (string | null)[] = [];
+  const listener = await open(LOOPBACK, (accept) => {
+    const connection = accept({
+      onBytes: () => honest.resolve(connection.peer.address),
+      onDrain() {},
+      onEnd() {},
+      onClose() {},
+    });
+    addresses.push(connection.peer.address);
+    closers.push(() => connection.destroy());
+  });
+  // This thread waits, so the kernel alone takes the connections: they are reset before they are accepted.
+  const script = `
+    const { connect } = require('node:net');
+    let open = 5;
+    for (let i = 0; i < 5; i += 1) {
+      const socket = connect(Number(process.argv[1]), '127.0.0.1', () => {
+        socket.write('hello', () => { socket.resetAndDestroy(); open -= 1; });
+      });
+      socket.on('error', () => {});
+    }`;
+  const { status } = spawnSync(process.execPath, ['-e', script, String(listener.port)]);
+  expect(status).toBe(0);
+  client(listener.port).write('hello');
+  expect(await honest.promise).toBe('127.0.0.1');
+  expect(addresses).toEqual(['127.0.0.1']);
+  expect(listener.dropped).toBe(5);
 });

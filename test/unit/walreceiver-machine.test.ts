@@ -149,6 +149,16 @@ describe('failing attempts', () => {
     expect(driver.names({ type: 'tick' })).toEqual(['connect 0']);
   });
 
+  it('of one host end nothing while another host may be right', () => {
+    const driver = new Driver(2);
+    driver.send({ type: 'start' });
+    expect(driver.fail('UNSUPPORTED_SERVER_VERSION', false)).toEqual(['disconnect', 'connect 1']);
+    expect(driver.fail('CONNECT_FAILED')).not.toContain('fatal');
+    driver.toNextAttempt();
+    expect(driver.fail('UNSUPPORTED_SERVER_VERSION', false)).toEqual(['disconnect', 'connect 1']);
+    expect(driver.fail('UNSUPPORTED_SERVER_VERSION', false)).toContain('fatal');
+  });
+
   it('that no retry can mend are told once at first contact, and stand as failed', () => {
     const driver = new Driver();
     driver.send({ type: 'start' });
