@@ -23,6 +23,8 @@ export interface ListenerOptions {
   /** Connections open at one time; what comes beyond is closed at once and counted. */
   readonly connectionsMax: number;
   readonly onConnection: (open: ConnectionOpener) => void;
+  /** A connection was turned away: too many were open, or accepting it failed. */
+  readonly onDropped?: () => void;
 }
 
 /** Connections that the kernel holds ready before we take them. (libpq/pqcomm.c uses MaxConnections * 2) */
@@ -60,21 +62,17 @@ export class Listener {
       // for a client of a Unix socket.
       if (target.kind === 'tcp' && socket.remoteAddress === undefined) {
         socket.destroy();
-        listener.#dropped += 1;
+        listener.#drop(options);
         return;
       }
       acceptSocket(socket, options.onConnection);
     });
-    server.on('drop', () => {
-      listener.#dropped += 1;
-    });
+    server.on('drop', () => listener.#drop(options));
     if (target.kind === 'unix')
       await removeStaleSocket(unixSocketPath(target.directory, target.port));
     await listen(server, target);
     // An accept that fails (EMFILE …) is the client's loss, not ours; it tries again.
-    server.on('error', () => {
-      listener.#dropped += 1;
-    });
+    server.on('error', () => listener.#drop(options));
     return listener;
   }
 
@@ -97,6 +95,11 @@ export class Listener {
   /** Takes no more connections; those open stay open. The socket file is removed. */
   close(): void {
     this.#server.close();
+  }
+
+  #drop(options: ListenerOptions): void {
+    this.#dropped += 1;
+    options.onDropped?.();
   }
 }
 

@@ -56,6 +56,9 @@ const HOLD_AHEAD_DEFAULT_MS = 60_000;
 /** A drain waits this long for the disk before it says goodbye upstream. */
 const FINAL_FLUSH_MS_MAX = 2_000;
 
+/** How often a crowd at the door is logged at most. */
+const DROPPED_LOG_INTERVAL_MS = 10_000;
+
 /** Lets nobody in. */
 const NO_RULES: HbaRules = { rules: [] };
 
@@ -87,6 +90,8 @@ class RunningRelay implements Relay {
   #listeners: Listener[] = [];
   #store: WalStore | null = null;
   #isServing = false;
+  #dropped = 0;
+  #droppedLoggedAtMs = Number.NEGATIVE_INFINITY;
   #slots: SlotStore | null = null;
   #acknowledgement: Acknowledgement | null = null;
   #receiver: WalReceiver | null = null;
@@ -230,6 +235,7 @@ class RunningRelay implements Relay {
         target,
         connectionsMax: storage.maxWalSenders + SPARE_CONNECTIONS,
         onConnection: (open) => this.#senders.accept(open),
+        onDropped: () => this.#onDropped(),
       });
       this.#listeners.push(listener);
       this.#log.info('listening for standbys', {
@@ -311,6 +317,19 @@ class RunningRelay implements Relay {
       onFatal: (error) => void this.#onUpstreamFatal(error),
       onTimelineEnd() {},
     };
+  }
+
+  /** A crowd at the door is said now and then, not for each that is turned away. */
+  #onDropped(): void {
+    this.#dropped += 1;
+    const nowMs = this.#clock.nowMs();
+    if (nowMs - this.#droppedLoggedAtMs < DROPPED_LOG_INTERVAL_MS) return;
+    this.#droppedLoggedAtMs = nowMs;
+    this.#log.warn(
+      'connections are turned away: too many are open; raise storage.max_wal_senders if they are standbys',
+      { connections: this.#dropped, max_wal_senders: this.#config.storage.maxWalSenders },
+    );
+    this.#dropped = 0;
   }
 
   /** Nothing is reported from here on; standbys keep what they have. */
