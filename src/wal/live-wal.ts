@@ -36,6 +36,8 @@ import { WalReader } from './wal-reader.ts';
 import type { StoredReadFailure } from './wal-reader.ts';
 import { WalWriter } from './wal-writer.ts';
 import type { WriterListener } from './wal-writer.ts';
+import { cutJobs, JOB_BYTES } from './write-job.ts';
+import type { WriteJob } from './write-job.ts';
 import type { WriterError } from './writer-messages.ts';
 
 /** Where a live WAL begins: at the start, R = W = F. */
@@ -43,17 +45,6 @@ export interface LiveWalStart {
   readonly identity: StoredIdentity;
   readonly end: ChainPosition;
   readonly oldestLsn: Lsn;
-}
-
-/** Bytes of a job, about: more would make W and F move in steps that a commit can feel. */
-const JOB_BYTES = 4 << 20;
-
-/** What the writer is doing or will do next, cut short when the store is rewound meanwhile. */
-interface WriteJob {
-  startLsn: Lsn;
-  endLsn: Lsn;
-  receivedLsn: Lsn;
-  readonly chain: ChainPosition;
 }
 
 export class LiveWal implements WriterListener {
@@ -295,10 +286,19 @@ export class LiveWal implements WriterListener {
   async close(): Promise<boolean> {
     this.#noSpaceTimer?.cancel();
     while (this.#isWriting()) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
-    if (!this.#hasFailed) await this.#writer.close();
+    if (this.#hasFailed) this.#writer.leave();
+    else await this.#writer.close();
     await this.#removal.settle();
     this.#reader.close();
     return !this.#hasFailed && this.#durableLsn === this.#appendedLsn;
+  }
+
+  /** The disk does not answer and nobody waits for it any longer: as after a failure, but nobody is told. */
+  leave(): void {
+    this.#hasFailed = true;
+    this.#noSpaceTimer?.cancel();
+    this.#writer.leave();
+    this.#wakeIdleWaiters();
   }
 
   get flushedChain(): ChainPosition {
@@ -431,10 +431,7 @@ export class LiveWal implements WriterListener {
     this.#receivedLsn = minLsn(this.#receivedLsn, lsn);
     this.#writtenLsn = minLsn(this.#writtenLsn, lsn);
     this.#fullJobs = this.#fullJobs.filter((job) => job.startLsn < lsn);
-    for (const job of this.#job === null ? this.#fullJobs : [this.#job, ...this.#fullJobs]) {
-      job.endLsn = minLsn(job.endLsn, lsn);
-      job.receivedLsn = minLsn(job.receivedLsn, lsn);
-    }
+    cutJobs(this.#job === null ? this.#fullJobs : [this.#job, ...this.#fullJobs], lsn);
     if (this.sendableLsn < sendableLsn) this.#onTakenBack(this.sendableLsn);
   }
 

@@ -46,6 +46,7 @@ export class WalStore {
   #live: LiveWal | null = null;
   /** Being begun now: how, and when that is over. */
   #beginning: { readonly state: ControlState; readonly done: Promise<void> } | null = null;
+  #isLeft = false;
   #onRoom: () => void = () => {};
   #minimumSlotLsn: (() => Lsn | null) | null = null;
   readonly #flushListeners: Array<() => void> = [];
@@ -260,13 +261,43 @@ export class WalStore {
     this.#live?.removeOldSegments(minimumSlotLsn);
   }
 
-  /** Flushes everything, saves the control file, ends the writer. Takes nothing afterwards. */
-  async close(): Promise<void> {
+  /**
+   * Flushes everything, saves the control file, ends the writer. Takes nothing afterwards. Waits for the disk as long as
+   * it takes; with `timeoutMs`, no longer than that: then the store is left as a crash would leave it, and the next start
+   * finds its end. The thread may hang in the kernel still, and then process.exit hangs with it.
+   */
+  async close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    const closed = this.#close();
+    const { timeoutMs } = options;
+    if (timeoutMs === undefined) return await closed;
+    await new Promise<void>((resolve, reject) => {
+      const timer = this.#options.clock.setTimer(timeoutMs, () => {
+        this.#leave();
+        resolve();
+      });
+      closed.finally(() => timer.cancel()).then(resolve, reject);
+    });
+  }
+
+  async #close(): Promise<void> {
+    await this.#beginning?.done.catch(() => {});
     const [live, control] = [this.#live, this.#control];
     if (live === null || control === null) return;
     const isFlushed = await live.close();
     if (live.hasFailed) await control.abandon();
     else await this.#saveLast(control, { durableMark: live.flushedChain, wasCleanStop: isFlushed });
+  }
+
+  #leave(): void {
+    this.#isLeft = true;
+    this.#live?.leave();
+    void this.#control?.abandon();
+    this.#options.log.warn(
+      'the disk did not answer in time; the next start finds where the WAL ends',
+      {
+        flushed_lsn: formatLsn(this.positions().flushedLsn),
+      },
+    );
   }
 
   /** Space may come back; after any other failure of the disk nothing is taken any more. */
@@ -297,6 +328,7 @@ export class WalStore {
     await refuseLeftSegments(this.#options.directory);
     const control = this.#keeper(state, false);
     await control.save();
+    if (this.#isLeft) return;
     const { durableMark: end, firstLsn: oldestLsn } = state;
     this.#goLive(control, { identity: identityOf(identity), end, oldestLsn });
   }
@@ -319,7 +351,14 @@ export class WalStore {
     }
     const keeper = this.#keeper(control, true);
     keeper.change({ durableMark: end, wasCleanStop: false });
-    await keeper.save();
+    await keeper.save().catch((error: unknown) => {
+      // The file is the one just read, whole, and the keeper goes on trying.
+      if (!isOutOfSpace(error)) throw error;
+      this.#options.log.warn('no space to note where the WAL ends; an older note stays valid', {
+        lsn: formatLsn(end.lsn),
+        error: errorText(error),
+      });
+    });
     this.#goLive(keeper, { identity, end, oldestLsn });
   }
 

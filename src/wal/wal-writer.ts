@@ -74,6 +74,13 @@ export class WalWriter {
     await this.#ended;
   }
 
+  /** Ends the thread without waiting for what is under way. A call that hangs in the kernel goes on hanging there. */
+  leave(): void {
+    this.#isClosing = true;
+    this.#worker.unref();
+    void this.#worker.terminate();
+  }
+
   #stage(chunks: readonly Uint8Array[]): Uint8Array {
     const length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
     if (length > this.#staging.length) {

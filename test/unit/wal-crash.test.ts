@@ -2,7 +2,17 @@
 import { spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  lstat,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -175,6 +185,47 @@ describe('on a full disk', () => {
     }
   });
 
+  it('the store starts, and serves what it has', async (context) => {
+    const directory = join(scratch, 'small');
+    await mkdir(directory, { mode: 0o700 });
+    const unmount = mountSmall(directory, 4 << 20);
+    if (unmount === null) {
+      process.stderr.write('skipped: no tmpfs can be mounted here\n');
+      context.skip();
+      return;
+    }
+    try {
+      await startOnFullDisk(directory);
+    } finally {
+      unmount();
+    }
+  });
+
+  async function startOnFullDisk(directory: string): Promise<void> {
+    wal.fill(400_000, 3);
+    const first = await initialized(directory);
+    appendTo(first, wal.endLsn);
+    await first.close();
+    const before = await readFile(join(directory, 'walcast.control'), 'utf8');
+    const ballast = join(directory, 'pg_wal', 'ballast');
+    await expect(writeFile(ballast, Buffer.alloc(8 << 20))).rejects.toMatchObject({
+      code: 'ENOSPC',
+    });
+    const more = { limits: { ...STORE_LIMITS, controlIntervalMs: 10 } };
+    const store = await WalStore.open(options(directory, more));
+    expect(store.positions().flushedLsn).toBe(wal.endLsn);
+    const read = await store.fromFiles(toTimelineId(1), wal.startLsn, wal.endLsn);
+    expect(Buffer.from(read as Uint8Array).equals(wal.bytes())).toBe(true);
+    expect(await readFile(join(directory, 'walcast.control'), 'utf8')).toBe(before);
+    await rm(ballast);
+    await vi.waitFor(async () =>
+      expect(await readFile(join(directory, 'walcast.control'), 'utf8')).toMatch(
+        /"was_clean_stop": false/,
+      ),
+    );
+    await store.close();
+  }
+
   async function fillUpAndRecover(directory: string): Promise<void> {
     wal.fill(2_800_000, 3);
     const ballast = join(directory, 'pg_wal', 'ballast');
@@ -277,6 +328,39 @@ describe('when the disk fails', () => {
     expect(await failure).toMatch(/could not be made durable/);
     const control = await readFile(join(directory, 'walcast.control'), 'utf8');
     expect(control).toMatch(/"was_clean_stop": false/);
+  });
+});
+
+describe('a disk that does not answer', () => {
+  it('holds a stop with a time limit no longer than that, and nothing is called clean', async () => {
+    wal.fill(300_000, 3);
+    const directory = join(scratch, 'data');
+    const store = await initialized(directory);
+    // The thread waits for a reader when it opens the file that the first segment is put together in.
+    const pipe = join(directory, 'pg_wal', 'xlogtemp.000000010000000000000030');
+    expect(spawnSync('mkfifo', [pipe]).status).toBe(0);
+    appendTo(store, wal.endLsn);
+    await store.close({ timeoutMs: 100 });
+    try {
+      expect(store.isFull()).toBe(true);
+      expect(store.positions().flushedLsn).toBe(wal.startLsn);
+      const control = await readFile(join(directory, 'walcast.control'), 'utf8');
+      expect(control).toMatch(/"was_clean_stop": false/);
+    } finally {
+      // Lets it go, so that this process can end.
+      await (await open(pipe, 'r+')).close();
+    }
+  });
+
+  it('that answers in time leaves a clean stop', async () => {
+    wal.fill(300_000, 3);
+    const directory = join(scratch, 'data');
+    const store = await initialized(directory);
+    appendTo(store, wal.endLsn);
+    await store.close({ timeoutMs: 30_000 });
+    expect(store.positions().flushedLsn).toBe(wal.endLsn);
+    const control = await readFile(join(directory, 'walcast.control'), 'utf8');
+    expect(control).toMatch(/"was_clean_stop": true/);
   });
 });
 
