@@ -84,6 +84,9 @@ export class SessionStartup {
         this.#host.onCancelRequest(action.pid, action.key);
         this.#close(null);
         break;
+      case 'close':
+        this.#close(action.text);
+        break;
       case 'session':
         this.#admit(action.message);
         break;

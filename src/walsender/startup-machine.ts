@@ -4,7 +4,7 @@ import { ProtocolViolation } from '../base/errors.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
 import { decodeInitialMessage, unsupportedProtocol } from '../wire/startup.ts';
-import { GSSENC_REQUEST_CODE, SSL_REQUEST_CODE } from '../wire/startup.ts';
+import { CANCEL_REQUEST_CODE, GSSENC_REQUEST_CODE, SSL_REQUEST_CODE } from '../wire/startup.ts';
 import type { StartupMessage } from '../wire/startup.ts';
 import type { StartupPacket } from '../wire/startup-decoder.ts';
 
@@ -13,6 +13,8 @@ export type StartupAction =
   /** Write `N` and wait for the next packet. */
   | { readonly kind: 'decline-encryption' }
   | { readonly kind: 'cancel'; readonly pid: number; readonly key: Uint8Array }
+  /** Close without an answer; `text` is for the log. */
+  | { readonly kind: 'close'; readonly text: string }
   | { readonly kind: 'session'; readonly message: StartupMessage }
   /** Send the error and close; `declineFirst`: the `N` that was due goes before it. */
   | { readonly kind: 'refuse'; readonly error: ErrorFields; readonly declineFirst: boolean };
@@ -37,6 +39,8 @@ export class StartupMachine {
       return this.#read(packet, protocolMinorMax);
     } catch (error) {
       if (!(error instanceof ProtocolViolation)) throw error;
+      // Whoever cancels does not wait for an answer, whatever is wrong. (backend_startup.c:ProcessCancelRequestPacket)
+      if (code === CANCEL_REQUEST_CODE) return { kind: 'close', text: error.message };
       return refuse(error.code, error.message);
     }
   }
