@@ -59,6 +59,11 @@ export function logStreamEnd(log: Log, end: StreamEnd, stream: WalStream | null)
     log.warn('streaming ended with an error', { ...fields, error: end.error.message });
   } else if (end.kind === 'close') {
     log.warn(end.text, fields);
+  } else if (end.kind === 'drained' && !end.isConfirmed) {
+    log.warn('drain ends without the confirmation of a standby', {
+      sent_lsn: fields.sent_lsn,
+      confirmed_lsn: positions === null ? null : formatLsn(positions.confirmedLsn),
+    });
   } else {
     log.info('standby stops streaming', { ...fields, how: end.kind });
   }

@@ -96,10 +96,14 @@ export class StandbyPositions {
     this.#applyLsn = minLsn(this.#applyLsn, endLsn);
   }
 
-  /** True when the standby has confirmed all it was sent: by flush, or by write where it reports no flush. */
+  /** How far (exclusive) a drain counts as confirmed: by flush, or by write where the standby reports no flush. */
+  get confirmedLsn(): Lsn {
+    return this.#flushLsn === INVALID_LSN ? this.#writeLsn : this.#flushLsn;
+  }
+
+  /** True when the standby has confirmed all it was sent. */
   isConfirmed(): boolean {
-    const confirmed = this.#flushLsn === INVALID_LSN ? this.#writeLsn : this.#flushLsn;
-    return confirmed === this.#sentLsn;
+    return this.confirmedLsn === this.#sentLsn;
   }
 
   /** A standby that never reports a position has no lag there, where PostgreSQL shows one that grows for ever. */

@@ -378,6 +378,11 @@ describe('draining', () => {
     const last = await silent.nextOther();
     expect(last === null ? '' : summary(last)).toBe('C COPY 0');
     await drained;
+    const warnings = fixture.log.lines.filter((line) => line.startsWith('warn '));
+    expect(warnings.find((line) => line.includes(`"pid":${silent.pid}`))).toMatch(
+      /application_name.*"sent_lsn":"0\/3234000","confirmed_lsn":"0\/0"/,
+    );
+    expect(warnings).toHaveLength(2);
     expect(performance.now() - startedMs).toBeLessThan(3000);
     expect(fixture.senders.statuses()).toEqual([]);
   });
