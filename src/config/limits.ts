@@ -57,8 +57,8 @@ export const UPSTREAM_READ_BUFFER_BYTES: number = 1024 * 1024;
 /** The read buffer of a tunnel: there may be many, and they carry less. */
 export const TUNNEL_READ_BUFFER_BYTES: number = 64 * 1024;
 
-/** Tunnels to the upstream that may be open at once; each is a walsender there. */
-export const TUNNELS_MAX: number = 100;
+/** Tunnels to the upstream that may be open at once; each is a walsender there, of which it has 10 by default. */
+export const TUNNELS_MAX: number = 4;
 
 /** Commands that may be on their way to the upstream at once on one session. */
 export const UPSTREAM_COMMANDS_MAX: number = 100;
@@ -130,6 +130,9 @@ export const CLOSE_GRACE_MS: number = 1_000;
 
 /** Bytes waiting on one side of a tunnel, above which the other side is not read. */
 export const TUNNEL_PENDING_BYTES_MAX: number = 1024 * 1024;
+
+/** How long a tunnel waits after UPLOAD_MANIFEST for the backup that uses the manifest. */
+export const TUNNEL_IDLE_MS_MAX: number = 60_000;
 
 /** Longest message of a client that is passed on through a tunnel. (pg_basebackup sends manifests in 64 KiB pieces) */
 export const TUNNEL_MESSAGE_BYTES_MAX: number = 1024 * 1024;

@@ -289,7 +289,8 @@ export class WalSenderSession
   }
 
   onTunnelStart(message: Uint8Array, command: TunnelCommand): void {
-    if (this.#tunnel === null || this.#tunnel.isClosed) this.#tunnel = new Tunnel(this);
+    if (this.#tunnel === null || this.#tunnel.isClosed)
+      this.#tunnel = new Tunnel(this, this.#host.clock);
     this.#phase = 'tunnel';
     void this.#tunnel.run(message, {
       opener: this.#host.tunnels,

@@ -1,7 +1,8 @@
 // BASE_BACKUP and UPLOAD_MANIFEST: the client's messages go to a connection of its own to the upstream, the upstream's
 // bytes come back as they are, until ReadyForQuery. Neither side is read faster than the other takes it.
+import type { Clock, Timer } from '../base/clock.ts';
 import { ProtocolViolation, errorText } from '../base/errors.ts';
-import { TUNNEL_PENDING_BYTES_MAX } from '../config/limits.ts';
+import { TUNNEL_IDLE_MS_MAX, TUNNEL_PENDING_BYTES_MAX } from '../config/limits.ts';
 import { MessageScanner } from './message-scanner.ts';
 import type { TunnelConnection, TunnelEvents, TunnelOpener } from './ports.ts';
 
@@ -23,14 +24,17 @@ export interface TunnelHost {
 /** One upstream connection for one session, kept from an UPLOAD_MANIFEST to the BASE_BACKUP that uses it. */
 export class Tunnel implements TunnelEvents {
   readonly #host: TunnelHost;
+  readonly #clock: Clock;
   #scanner = new MessageScanner();
   #connection: TunnelConnection | null = null;
   #isRunning = false;
   #isLast = false;
   #isClosed = false;
+  #idleTimer: Timer | null = null;
 
-  constructor(host: TunnelHost) {
+  constructor(host: TunnelHost, clock: Clock) {
     this.#host = host;
+    this.#clock = clock;
   }
 
   /** True while the client is not to be read: the upstream is being connected to, or does not take what came. */
@@ -52,12 +56,14 @@ export class Tunnel implements TunnelEvents {
 
   /**
    * Sends a command, opening the connection first where there is none. `message` is a whole Query message, our own copy.
-   * `isLast`: the connection is closed when the command has succeeded.
+   * `isLast`: the connection is closed behind the command, which may fail; else it waits for
+   * the next one for a while.
    */
   async run(
     message: Uint8Array,
     options: { opener: TunnelOpener; applicationName: string; isLast: boolean },
   ): Promise<void> {
+    this.#idleTimer?.cancel();
     this.#isRunning = true;
     this.#isLast = options.isLast;
     this.#scanner = new MessageScanner();
@@ -91,6 +97,7 @@ export class Tunnel implements TunnelEvents {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#isRunning = false;
+    this.#idleTimer?.cancel();
     this.#connection?.close();
   }
 
@@ -109,7 +116,9 @@ export class Tunnel implements TunnelEvents {
     this.#host.write([new Uint8Array(passed)]);
     if (end >= 0) {
       this.#isRunning = false;
-      if (this.#isLast && !this.#scanner.hasSeenError) this.close();
+      // It is a walsender of the upstream, and the client may idle for ever.
+      if (this.#isLast) this.close();
+      else this.#idleTimer = this.#clock.setTimer(TUNNEL_IDLE_MS_MAX, () => this.close());
       this.#host.onTunnelReady(this.#scanner.hasSeenError);
     } else if (this.#host.pendingBytes() > TUNNEL_PENDING_BYTES_MAX) {
       this.#connection?.pause();

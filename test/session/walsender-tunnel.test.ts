@@ -1,6 +1,7 @@
 // BASE_BACKUP and UPLOAD_MANIFEST: bytes pass 1:1 between the client and an upstream connection of its own.
 import { afterEach, describe, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { i32 } from '../support/naive-writer.ts';
 import { message, query, summary } from '../support/raw-client.ts';
 import type { RawClient } from '../support/raw-client.ts';
@@ -106,6 +107,29 @@ describe.each(CUTS)('tunnel, bytes fed %s', (cut) => {
     tunnel.events.onBytes(Buffer.concat([error, READY]));
     expect(await client.answer()).toEqual(['E|ERROR|42601|no', 'Z I']);
     expect(fixture.slots.slots.size).toBe(0);
+    // The client may stay for long; the upstream's walsender must not.
+    expect(tunnel.isClosed).toBe(true);
+  });
+
+  it('lets go of the upstream when no backup follows a manifest for a minute', async () => {
+    const clock = new ManualClock();
+    fixture = await Fixture.start({ major: 17, cut, clock });
+    ({ client, pid } = await fixture.standby());
+    client.send(query('UPLOAD_MANIFEST'));
+    const tunnel = await fixture.tunnels.nth(1);
+    await tunnel.got(1);
+    clock.advance(60_000);
+    expect(tunnel.isClosed).toBe(false);
+    tunnel.events.onBytes(Buffer.concat([message('C', 'UPLOAD_MANIFEST', 0), READY]));
+    await client.answer();
+    clock.advance(59_999);
+    expect(tunnel.isClosed).toBe(false);
+    clock.advance(1);
+    expect(tunnel.isClosed).toBe(true);
+    client.send(query(BACKUP));
+    await (await fixture.tunnels.nth(2)).got(1);
+    clock.advance(120_000);
+    expect(fixture.tunnels.opened[1]?.isClosed).toBe(false);
   });
 
   it('says why when the upstream cannot be reached, and works again when it can', async () => {
