@@ -100,9 +100,14 @@ function lsnText(lsn: Lsn): string | null {
   return lsn === INVALID_LSN ? null : formatLsn(lsn);
 }
 
-/** Milliseconds as text; a clock a peer made up may lie outside what a date can hold. */
+/** The years that the format `date-time` (RFC 3339) can write: 0000 to 9999; end exclusive. */
+const WRITABLE_FROM_MS = Date.UTC(-1, 12);
+const WRITABLE_UNTIL_MS = Date.UTC(10_000, 0);
+
+/** Milliseconds as text. A clock a peer made up may lie outside what the answer's format can hold: that is unknown. */
 function nullableTimeText(ms: number | null): string | null {
-  return ms === null || Math.abs(ms) > 8.64e15 || !Number.isFinite(ms) ? null : timeText(ms);
+  const isWritable = ms !== null && ms >= WRITABLE_FROM_MS && ms < WRITABLE_UNTIL_MS;
+  return isWritable ? timeText(ms) : null;
 }
 
 function timeText(ms: number): string {

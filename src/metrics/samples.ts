@@ -16,7 +16,9 @@ export interface Sample {
 export class Samples {
   readonly #byFamily = new Map<FamilyName, Sample[]>();
 
+  /** A value that is no finite number is left out: it would be one peer's nonsense in everybody's scrape. */
   add(family: FamilyName, labels: Labels, value: number): void {
+    if (!Number.isFinite(value)) return;
     const samples = this.#byFamily.get(family);
     if (samples === undefined) this.#byFamily.set(family, [{ labels, value }]);
     else samples.push({ labels, value });

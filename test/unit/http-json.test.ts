@@ -103,6 +103,24 @@ describe('status', () => {
   });
 });
 
+describe('a reply time made up by a standby', () => {
+  const year0 = Date.parse('0000-01-01T00:00:00.000Z');
+  const year10000 = Date.parse('+010000-01-01T00:00:00.000Z');
+
+  test.each([
+    ['the last one of four digits', year10000 - 1, '9999-12-31T23:59:59.999Z'],
+    ['the first one of four digits', year0, '0000-01-01T00:00:00.000Z'],
+    ['after the year 9999', year10000, null],
+    ['before the year 0', year0 - 1, null],
+    ['far away', -8.64e15, null],
+    ['endless', Number.POSITIVE_INFINITY, null],
+  ])('%s is written in the form the format allows, or is unknown', (_what, replyTimeMs, text) => {
+    const answer = standbysJson(sampleStatus({ standbys: [sampleStandby({ replyTimeMs })] }));
+    expect(answer[0]?.reply_time).toBe(text);
+    expect(Value.Check(SCHEMAS.standbys, answer)).toBe(true);
+  });
+});
+
 describe('probes', () => {
   const away = sampleStatus({ state: 'connecting', isReady: true });
 

@@ -7,7 +7,7 @@ import { openHttp } from '../../src/http/server.ts';
 import type { HttpServer } from '../../src/http/server.ts';
 import type { AnsweredRequest, Metrics } from '../../src/metrics/registry.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
-import { sampleStatus, unknownStatus } from '../support/relay-status.ts';
+import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
 
 class RecordingMetrics implements Metrics {
   readonly requests: AnsweredRequest[] = [];
@@ -128,6 +128,19 @@ describe('answers', () => {
     expect((await fetch(`${url}/readyz`)).status).toBe(503);
     isReady = true;
     expect((await fetch(`${url}/readyz`)).status).toBe(200);
+  });
+
+  test('the made-up clock of one standby does not take the API from everybody', async () => {
+    const times = ['+010000-01-01T00:00:00Z', '-000001-12-31T23:59:59Z', '2026-01-01T00:00:00Z'];
+    const standbys = times.map((time) => sampleStandby({ replyTimeMs: Date.parse(time) }));
+    const { url } = await open(() => sampleStatus({ standbys }));
+    for (const path of ['status', 'standbys'])
+      expect((await fetch(`${url}/api/v1/${path}`)).status).toBe(200);
+    expect(await (await fetch(`${url}/api/v1/standbys`)).json()).toMatchObject([
+      { reply_time: null },
+      { reply_time: null },
+      { reply_time: '2026-01-01T00:00:00.000Z' },
+    ]);
   });
 
   test('each request is measured by its route, never by its URL', async () => {

@@ -182,6 +182,19 @@ describe('values', () => {
     }
   });
 
+  test('what is no finite number is left out, and the scrape goes on', async () => {
+    const standbys = [
+      sampleStandby({
+        applyLagSeconds: Number.NaN,
+        lastReplyAtMs: Number.POSITIVE_INFINITY,
+        sentBytes: Number.NaN,
+      }),
+    ];
+    const { body } = await open(() => sampleStatus({ standbys })).render();
+    expect(body).not.toMatch(/^walcast_\S+ (?:NaN|[+-]?Inf)/m);
+    expect(body).toContain('walcast_standby_lag_seconds{standby="standby_a",stage="flush"} 0.002');
+  });
+
   test('counters whose labels are known beforehand start at zero', async () => {
     const families = await scrape(open(unknownStatus));
     const rejected = families.get('walcast_client_connections_rejected_total');
