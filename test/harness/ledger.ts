@@ -114,6 +114,25 @@ export function streamsOf(ledger: Ledger, applicationName?: string): StreamLedge
     .toSorted((a, b) => a.startedAt.seq - b.startedAt.seq);
 }
 
+/** The ledger as it is now: what passes later is not in it. */
+export function copyLedger(ledger: Ledger): Ledger {
+  const connections = ledger.connections.map((connection) => ({
+    ...connection,
+    commands: [...connection.commands],
+    identified: [...connection.identified],
+    unreadable: [...connection.unreadable],
+    streams: connection.streams.map((stream) => ({
+      ...stream,
+      wal: [...stream.wal],
+      pages: [...stream.pages],
+      replies: [...stream.replies],
+      keepalives: [...stream.keepalives],
+      feedback: [...stream.feedback],
+    })),
+  }));
+  return { ...ledger, connections };
+}
+
 let lastSeq = 0;
 
 /** The next entry's place in time. */

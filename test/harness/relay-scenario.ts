@@ -19,7 +19,7 @@ import {
   checkSameBytes,
   messageEnds,
 } from './ledger-checks.ts';
-import { streamsOf } from './ledger.ts';
+import { copyLedger, streamsOf } from './ledger.ts';
 import { recordEnds } from './record-ends.ts';
 import { openRecorder } from './recorder.ts';
 import type { Recorder } from './recorder.ts';
@@ -123,7 +123,7 @@ export class RelayScenario implements AsyncDisposable {
    */
   async violations(endLsn: Lsn): Promise<string[]> {
     return [
-      ...(await this.#ledgerViolations(endLsn)),
+      ...(await this.#ledgerViolations()),
       ...(await this.#fileViolations(endLsn)),
       ...(await this.#rowViolations()),
       ...this.#logViolations(),
@@ -141,9 +141,13 @@ export class RelayScenario implements AsyncDisposable {
     await this.upstream.close();
   }
 
-  async #ledgerViolations(endLsn: Lsn): Promise<string[]> {
-    const upstreamStreams = streamsOf(this.upstream.ledger);
-    const downstreamStreams = streamsOf(this.downstream.ledger);
+  async #ledgerViolations(): Promise<string[]> {
+    // Checkpoints and autovacuum go on writing while this looks.
+    const upstream = copyLedger(this.upstream.ledger);
+    const downstream = copyLedger(this.downstream.ledger);
+    const endLsn = await this.primary.walPosition();
+    const upstreamStreams = streamsOf(upstream);
+    const downstreamStreams = streamsOf(downstream);
     const fromLsn = upstreamStreams[0]?.startLsn;
     if (fromLsn === undefined || downstreamStreams.length === 0) return ['nothing was streamed'];
     const ends = await recordEnds({
@@ -154,7 +158,7 @@ export class RelayScenario implements AsyncDisposable {
       untilLsn: endLsn,
     });
     const allowed = {
-      upstreamEnds: messageEnds(this.upstream.ledger),
+      upstreamEnds: messageEnds(upstream),
       isRecordEnd: (lsn: Lsn) => ends.has(lsn),
     };
     const truth = walDirectoryTruth(this.primary.walDirectory, this.segmentSize);
@@ -162,14 +166,14 @@ export class RelayScenario implements AsyncDisposable {
       [...upstreamStreams, ...downstreamStreams].map((stream) => checkSameBytes(stream, truth)),
     );
     return [
-      ...checkLedger(this.upstream.ledger, { reporter: 'walcast', ...allowed }),
+      ...checkLedger(upstream, { reporter: 'walcast', ...allowed }),
       ...upstreamStreams.flatMap((stream, index) =>
         checkRepliesWithinSent(stream, () =>
           highestEnd(upstreamStreams.slice(0, index), stream.startLsn),
         ),
       ),
-      ...checkLedger(this.downstream.ledger, { reporter: 'standby', ...allowed }),
-      ...checkNeverBeyondUpstream(this.downstream.ledger, this.upstream.ledger),
+      ...checkLedger(downstream, { reporter: 'standby', ...allowed }),
+      ...checkNeverBeyondUpstream(downstream, upstream),
       ...bytes.flat(),
     ];
   }
