@@ -2,6 +2,9 @@
 // back and flushed (pages whose fsync once failed look clean, so flushing alone would prove nothing), and walked with all
 // checksums. The last complete record is the end; what lies behind it is cut, because it is fetched again. Each step can
 // be cut short by a crash and done again: nothing before the end is ever changed, and what is behind it stays invalid.
+// With `verify: page` not every record's checksum was seen at receipt, only those that positions are named after. A
+// record that came damaged inside a message is found here, if it lies behind the mark: then the end is before what was
+// reported as flushed, and no flush is offered upstream until the WAL from there on was fetched again.
 // The time this takes depends on the WAL behind the mark, not on how much is kept.
 import { open, readdir, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
@@ -74,6 +77,7 @@ class Recovery {
     await this.#zeroBehind(end.lsn);
     await syncDirectory(this.#options.directory);
     const oldestLsn = this.#oldestBefore(end.lsn);
+    await this.#removeBefore(oldestLsn);
     this.#options.log.info('stored WAL ends here', {
       lsn: formatLsn(end.lsn),
       oldest_lsn: formatLsn(oldestLsn),
@@ -184,6 +188,22 @@ class Recovery {
     return segmentStart(segment, segmentSize);
   }
 
+  /** What lies before a hole can be served to nobody, and nothing would ever remove it. */
+  async #removeBefore(oldestLsn: Lsn): Promise<void> {
+    const { directory, origin, timeline, log } = this.#options;
+    const first = segmentNumber(oldestLsn, origin.segmentSize);
+    const left = [...this.#segments].filter((segment) => segment < first).toSorted(ascending);
+    for (const segment of left) {
+      const file = walFileName(timeline, segment, origin.segmentSize);
+      await unlink(join(directory, file));
+      this.#segments.delete(segment);
+      log.warn('a WAL segment before a missing one was removed: it cannot be served', {
+        file,
+        oldest_lsn: formatLsn(oldestLsn),
+      });
+    }
+  }
+
   async #open(segment: SegmentNumber): Promise<FileHandle> {
     return await open(this.#path(segment), 'r+');
   }
@@ -205,6 +225,10 @@ class Recovery {
     const { directory, timeline, origin } = this.#options;
     return join(directory, walFileName(timeline, segment, origin.segmentSize));
   }
+}
+
+function ascending(a: bigint, b: bigint): number {
+  return -descending(a, b);
 }
 
 function descending(a: bigint, b: bigint): number {

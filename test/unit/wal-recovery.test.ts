@@ -190,6 +190,19 @@ describe('recovery', () => {
     expect(oldestLsn).toBe(wal.startLsn + BigInt(wal.segmentSize));
   });
 
+  it('removes what lies before a gap, which nobody could be served', async () => {
+    wal.fill(2 * wal.segmentSize, 7);
+    await writeSegments(wal.bytes());
+    await writeFile(join(directory, '00000002.history'), 'stays');
+    await unlink(join(directory, nameOf(wal.startLsn + BigInt(wal.segmentSize))));
+    const before = (await readdir(directory)).toSorted();
+    const { oldestLsn } = await recover(markAt(wal.startLsn + BigInt(3 * wal.segmentSize)));
+    expect(oldestLsn).toBe(wal.startLsn + BigInt(2 * wal.segmentSize));
+    expect((await readdir(directory)).toSorted()).toEqual(
+      before.filter((name) => name !== nameOf(wal.startLsn)),
+    );
+  });
+
   it('begins an empty store again', async () => {
     const { end, oldestLsn } = await recover();
     expect([end.lsn, oldestLsn]).toEqual([wal.startLsn, wal.startLsn]);
