@@ -24,7 +24,7 @@ export interface SegmentRemovalOptions {
   readonly timeline: TimelineId;
   readonly oldestLsn: Lsn;
   readonly log: Log;
-  /** Called before each file goes. */
+  /** Called before each file goes and again when it has gone: a read may have opened it in between. */
   readonly onRemove: (walFile: string) => void;
   readonly onError: () => void;
 }
@@ -76,6 +76,7 @@ export class SegmentRemoval {
       this.#options.onRemove(name);
       try {
         await unlink(join(this.#options.directory, name));
+        this.#options.onRemove(name);
         this.#removed++;
       } catch (error) {
         if (systemErrorCode(error) === 'ENOENT') continue;

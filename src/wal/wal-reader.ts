@@ -97,7 +97,7 @@ export class WalReader {
     }
   }
 
-  /** To be called before the file of a segment is removed. */
+  /** To be called before the file of a segment is removed, and after it. */
   forget(walFile: string): void {
     this.#files.forget(join(this.#options.directory, walFile));
   }

@@ -8,6 +8,8 @@ import { advanceLsn, INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { segmentNumber, walFileName } from '../../src/pg/segment.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
+import { FileCache } from '../../src/wal/file-cache.ts';
+import { SegmentRemoval } from '../../src/wal/segment-removal.ts';
 import { STORE_LIMITS } from '../../src/wal/store-options.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import type { StoredIdentity, WalStoreOptions } from '../../src/wal/wal-store.ts';
@@ -151,17 +153,16 @@ describe('an empty store', () => {
     expect(store.nextLsn()).toBe(wal.startLsn);
   });
 
-  it('can be begun again after that failed', async () => {
-    store = await WalStore.open(options());
+  it('says so when it could not be begun, and stays empty', async () => {
+    const failures: string[] = [];
+    store = await WalStore.open(options({ onFatal: (error) => failures.push(error.code) }));
     // What the control file is put together in.
     await mkdir(join(directory, 'walcast.control.tmp'));
     await expect(store.initialize(identity(), wal.startLsn)).rejects.toMatchObject({
-      code: 'EISDIR',
+      code: 'CONTROL_FILE_SAVE',
     });
+    expect(failures).toEqual(['CONTROL_FILE_SAVE']);
     expect(store.identity).toBeNull();
-    await rm(join(directory, 'walcast.control.tmp'), { recursive: true });
-    await store.initialize(identity(), wal.startLsn);
-    feed();
   });
 
   it('keeps history files of any timeline, byte for byte', async () => {
@@ -487,6 +488,38 @@ describe('stored WAL', () => {
     await reopen();
     expect(store.oldestLsn()).toBe(kept);
     expect((await readdir(join(directory, 'pg_wal'))).toSorted()[0]).toBe(nameOf(kept));
+  });
+});
+
+describe('a removed segment', () => {
+  it('is forgotten even when it was opened while it was removed', async () => {
+    const name = nameOf(wal.startLsn);
+    const pgWal = join(directory, 'pg_wal');
+    await mkdir(pgWal);
+    await writeFile(join(pgWal, name), 'x');
+    const files = new FileCache(4);
+    const path = join(pgWal, name);
+    const read = async (): Promise<void> => await files.use(path, async () => {});
+    let opened: Promise<void> | null = null;
+    const removal = new SegmentRemoval({
+      directory: pgWal,
+      segmentSize: wal.segmentSize,
+      timeline: TIMELINE,
+      oldestLsn: wal.startLsn,
+      log: silentLog,
+      onRemove: (file) => {
+        files.forget(join(pgWal, file));
+        // A read that began before comes to this file just now.
+        opened ??= read().catch(() => {});
+      },
+      onError: () => {},
+    });
+    removal.removeBefore(advanceLsn(wal.startLsn, wal.segmentSize));
+    await removal.settle();
+    await opened;
+    await expect(read()).rejects.toMatchObject({ code: 'ENOENT' });
+    files.clear();
+    store = await WalStore.open(options());
   });
 });
 
