@@ -7,6 +7,7 @@
 //
 // Bytes behind R (a record that is not whole yet, with `verify: record`) are in memory and in the files all the same.
 // When a check fails, everything behind the last record end is taken back and fetched again: R and W fall, F never does.
+// With `verify: page` records in mid-message are not summed: recovery does, and may cut below the F of before the restart.
 import type { Timer } from '../base/clock.ts';
 import { errorText, invariant, OperationalError, systemErrorCode } from '../base/errors.ts';
 import { advanceLsn, formatLsn, INVALID_LSN, lsnDistance, maxLsn, minLsn } from '../pg/lsn.ts';
