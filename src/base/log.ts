@@ -87,12 +87,24 @@ function textDestination(target: DestinationStream): DestinationStream {
 function textLine(json: string): string {
   const { ts, level, msg, ...fields } = JSON.parse(json) as Record<string, unknown>;
   const pairs = Object.entries(fields).map(([key, value]) => `${key}=${textValue(value)}`);
-  return [`${String(ts)} ${String(level).toUpperCase().padEnd(5)} ${String(msg)}`, ...pairs].join(
-    ' ',
-  );
+  const message = withoutControls(String(msg));
+  return [`${String(ts)} ${String(level).toUpperCase().padEnd(5)} ${message}`, ...pairs].join(' ');
 }
 
 function textValue(value: unknown): string {
   const text = typeof value === 'string' ? value : JSON.stringify(value);
-  return /^[^\s"=]+$/.test(text) ? text : JSON.stringify(text);
+  const isPlain = /^[^\s"=]+$/.test(text) && withoutControls(text) === text;
+  return isPlain ? text : withoutControls(JSON.stringify(text));
+}
+
+/** Characters that end a line, steer a terminal or turn the direction of the text; a peer may have chosen them. */
+const CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+
+/** One call is one line: what is no visible character is written as JSON would escape it. */
+function withoutControls(text: string): string {
+  return text.replaceAll(CONTROLS, (character) => {
+    const escaped = JSON.stringify(character).slice(1, -1);
+    if (escaped !== character) return escaped;
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  });
 }
