@@ -134,7 +134,7 @@ export const TUNNEL_PENDING_BYTES_MAX: number = 1024 * 1024;
 /** How long a tunnel waits after UPLOAD_MANIFEST for the backup that uses the manifest. */
 export const TUNNEL_IDLE_MS_MAX: number = 60_000;
 
-/** Longest message of a client that is passed on through a tunnel. (pg_basebackup sends manifests in 64 KiB pieces) */
+/** Longest CopyData of a client that is passed on through a tunnel, or skipped behind a failed one. (pg_basebackup sends manifests in 64 KiB pieces) */
 export const TUNNEL_MESSAGE_BYTES_MAX: number = 1024 * 1024;
 
 /** Application names that connections are counted for; further ones are counted together. */

@@ -374,8 +374,8 @@ export class WalSenderSession
 
   #lengthMax(type: number): number {
     if (this.#phase === 'stream') return STREAMED.includes(type) ? frontendLengthMax(type) : 0;
-    if (this.#phase === 'tunnel' && type === LETTER_COPY_DATA) return TUNNEL_MESSAGE_BYTES_MAX;
-    return frontendLengthMax(type);
+    // Outside of a tunnel, too: what is under way when an upload fails is skipped, and has the size of an upload's pieces.
+    return type === LETTER_COPY_DATA ? TUNNEL_MESSAGE_BYTES_MAX : frontendLengthMax(type);
   }
 
   #decode(chunk: Uint8Array): void {

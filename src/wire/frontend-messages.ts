@@ -23,7 +23,7 @@ export class FatalProtocolViolation extends ProtocolViolation {
   readonly isFatal: boolean = true;
 }
 
-/** Longest length word of a Query and of CopyData: commands are short, replies are 34 and 25 bytes. (PostgreSQL: 1 GB) */
+/** Longest length word of a Query and of CopyData while streaming: commands are short, replies are 34 and 25 bytes. (PostgreSQL: 1 GB) */
 export const FRONTEND_DATA_LENGTH_MAX: number = 64 * 1024;
 
 /** Longest length word of everything else. (PQ_SMALL_MESSAGE_LIMIT) */

@@ -132,6 +132,29 @@ describe.each(CUTS)('tunnel, bytes fed %s', (cut) => {
     expect(fixture.tunnels.opened[1]?.isClosed).toBe(false);
   });
 
+  it('skips what was under way to an upload that failed', async () => {
+    await start(17);
+    client.send(query('UPLOAD_MANIFEST'));
+    const tunnel = await fixture.tunnels.nth(1);
+    await tunnel.got(1);
+    tunnel.events.onBytes(
+      Buffer.concat([message('E', 'SERROR', 0, 'C22023', 0, 'Mno', 0, 0), READY]),
+    );
+    expect(await client.answer()).toEqual(['E|ERROR|22023|no', 'Z I']);
+    client.send(
+      message('d', Buffer.alloc(65_536)),
+      message('d', Buffer.alloc(65_536)),
+      message('c'),
+    );
+    expect((await client.ask('SHOW wal_segment_size'))[1]).toBe('D 16MB');
+  });
+
+  it('still bounds what comes outside of a COPY', async () => {
+    await start(17);
+    client.send('d', i32(1024 * 1024 + 1));
+    expect(await client.closed()).toHaveLength(0);
+  });
+
   it('says why when the upstream cannot be reached, and works again when it can', async () => {
     await start(15);
     fixture.tunnels.failure = new Error('could not connect to pg-a:5432: connection refused');
