@@ -2,12 +2,12 @@
 // it is busy with password hashing.
 import { pbkdf2 } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { Worker } from 'node:worker_threads';
 import { median, percentile, round } from './report.mjs';
+import { makeTemporaryDirectory } from './temporary.mjs';
 
 const FILE_BYTES = 16 << 20;
 const BLOCK_BYTES = 64 << 10;
@@ -26,9 +26,8 @@ const PBKDF2_ITERATIONS = 4096;
  * @param {FdatasyncOptions} options
  */
 export async function benchFdatasync(options) {
-  const directory = await mkdtemp(
-    join(options.directory === '' ? tmpdir() : options.directory, 'walcast-bench-sync-'),
-  );
+  const parent = options.directory === '' ? undefined : options.directory;
+  const directory = makeTemporaryDirectory('fdatasync', parent);
   const path = join(directory, 'segment');
   await writeFile(path, Buffer.alloc(FILE_BYTES));
   const worker = new Worker(new URL('./fdatasync-worker.mjs', import.meta.url), {

@@ -1,10 +1,10 @@
 // What it costs to get a gigabyte of WAL from the process that received it into a sender process: over a Unix socket, or
 // by reading the segment files the first one has just written (page cache).
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HelperProcess } from './child.mjs';
 import { medianRow, round } from './report.mjs';
+import { makeTemporaryDirectory } from './temporary.mjs';
 
 const FILE_BYTES = 256 << 20;
 const BATCH_BYTES = [128 << 10, 512 << 10, 1 << 20];
@@ -14,7 +14,7 @@ const BATCH_BYTES = [128 << 10, 512 << 10, 1 << 20];
  * @param {{ gigabytes: number, runs: number, progress: (text: string) => void }} options
  */
 export async function benchHandoff({ gigabytes, runs, progress }) {
-  const directory = await mkdtemp(join(tmpdir(), 'walcast-bench-handoff-'));
+  const directory = makeTemporaryDirectory('handoff');
   const file = join(directory, 'segment');
   await writeFile(file, Buffer.alloc(FILE_BYTES, 0x77));
   try {

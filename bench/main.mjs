@@ -57,6 +57,8 @@ async function main(argv) {
   }
   const facts = machineFacts();
   if (!options.isJson) printFacts(facts);
+  // fanout ends its servers first; elsewhere an exit is enough: helpers end with us, directories are removed.
+  if (options.command !== 'fanout') exitOnInterrupt();
   const sections = await measure(options, facts);
   if (options.isJson) {
     console.log(JSON.stringify({ command: argv.join(' '), machine: facts, sections }, null, 2));
@@ -67,6 +69,10 @@ async function main(argv) {
     printTable(rows);
   }
   return 0;
+}
+
+function exitOnInterrupt() {
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130));
 }
 
 /**

@@ -1,11 +1,11 @@
 // What TLS towards receivers costs: a bare loop that sends the same batch to N connections, with and without TLS.
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { HelperProcess } from './child.mjs';
 import { medianRow, round } from './report.mjs';
+import { makeTemporaryDirectory } from './temporary.mjs';
 
 /** Bytes per batch: one message of a walsender, and what a walsender hands over in one call at most. */
 const BATCH_BYTES = [128 << 10, 512 << 10, 1 << 20];
@@ -83,7 +83,7 @@ async function measure({ receivers, batchBytes, isEncrypted }, { cert, key }, op
 
 /** A self-signed certificate for localhost, made with the openssl command. @returns {Promise<{cert: string, key: string}>} */
 async function makeCertificate() {
-  const directory = await mkdtemp(join(tmpdir(), 'walcast-bench-tls-'));
+  const directory = makeTemporaryDirectory('tls');
   const [certFile, keyFile] = [join(directory, 'cert.pem'), join(directory, 'key.pem')];
   const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
   const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
