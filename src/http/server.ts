@@ -52,8 +52,10 @@ export async function openHttp(
   server.server.maxConnections = HTTP_CONNECTIONS_MAX;
   if (isLoopbackHost(listen.host)) server.addHook('onRequest', refuseForeignHost);
   addMeasuring(server, metrics);
+  const paths = new Set<string>();
+  server.addHook('onRoute', ({ url }) => void paths.add(url));
   addRoutes(server, { source, metrics, build: readBuildInfo() });
-  addErrorAnswers(server, log);
+  addErrorAnswers(server, { log, paths });
   const port = await listenOn(server, listen);
   const host = listen.host === '*' ? '0.0.0.0' : listen.host;
   const url = `http://${formatTcpAddress(host, port)}`;
@@ -100,10 +102,13 @@ function addMeasuring(server: FastifyInstance, metrics: Metrics): void {
   });
 }
 
-function addErrorAnswers(server: FastifyInstance, log: Log): void {
+/** `paths` are those of the routes: the client's text is looked up among them, never read as a pattern. */
+function addErrorAnswers(
+  server: FastifyInstance,
+  { log, paths }: { readonly log: Log; readonly paths: ReadonlySet<string> },
+): void {
   server.setNotFoundHandler(async (request, reply) => {
-    const path = request.url.split('?')[0] ?? '';
-    const isKnown = server.hasRoute({ method: 'GET', url: path });
+    const isKnown = paths.has(request.url.split('?')[0] ?? '');
     if (isKnown) void reply.header('allow', 'GET, HEAD');
     await reply
       .code(isKnown ? 405 : 404)

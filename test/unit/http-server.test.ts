@@ -3,8 +3,9 @@ import { connect } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
+import type { Log } from '../../src/base/log.ts';
 import { openHttp } from '../../src/http/server.ts';
-import type { HttpServer } from '../../src/http/server.ts';
+import type { HttpOptions, HttpServer } from '../../src/http/server.ts';
 import type { AnsweredRequest, Metrics } from '../../src/metrics/registry.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
 import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
@@ -26,10 +27,11 @@ const metrics = new RecordingMetrics();
 
 async function open(
   status: () => RelayStatus = sampleStatus,
-  listen = { kind: 'tcp' as const, host: '127.0.0.1', port: 0 },
+  listen: HttpOptions['listen'] = { kind: 'tcp', host: '127.0.0.1', port: 0 },
+  options: Partial<HttpOptions> = {},
 ): Promise<HttpServer> {
   const server = await openHttp(
-    { listen, log: silentLog, clock: systemClock },
+    { listen, log: silentLog, clock: systemClock, ...options },
     { status },
     metrics,
   );
@@ -41,6 +43,18 @@ afterEach(async () => {
   metrics.requests.length = 0;
   await Promise.all(servers.splice(0).map((server) => server.close()));
 });
+
+function recordingLog(): { lines: string[]; log: Log } {
+  const lines: string[] = [];
+  const log: Log = {
+    debug: (message) => void lines.push(`debug ${message}`),
+    info: (message) => void lines.push(`info ${message}`),
+    warn: (message) => void lines.push(`warn ${message}`),
+    error: (message) => void lines.push(`error ${message}`),
+    child: () => log,
+  };
+  return { lines, log };
+}
 
 /** Sends bytes as they are and resolves to everything that came back when the connection ends. */
 function exchange(port: number, request: string): Promise<string> {
@@ -167,6 +181,24 @@ describe('refusals', () => {
     const deleted = await fetch(`${url}/metrics`, { method: 'DELETE' });
     expect(deleted.status).toBe(405);
   });
+
+  test.each(['/:x(', '/*', '/:a', '/livez/:b(\\d+', '//', '/constructor', '/livez?(', '*'])(
+    'the path %s is compared, not understood as a pattern',
+    async (path) => {
+      const { lines, log } = recordingLog();
+      const { port } = await open(sampleStatus, undefined, { log });
+      const known = path === '/livez?(';
+      for (const method of ['GET', 'DELETE']) {
+        const answer = await exchange(
+          port,
+          `${method} ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
+        );
+        const code = known ? (method === 'GET' ? 200 : 405) : 404;
+        expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${code} `));
+      }
+      expect(lines).toEqual(['info HTTP port is open']);
+    },
+  );
 
   test('a request in the name of another site is refused on loopback', async () => {
     const { port } = await open();
