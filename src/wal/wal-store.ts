@@ -3,9 +3,10 @@
 //
 // What it promises: F (flushedLsn) is a record end, everything before it is on the disk, and after any crash the store
 // finds an end that is not before it, unless the upstream had sent a damaged record in mid-message with `verify: page`:
-// then the end is before that record (recovery.ts). Nothing is given out that was not checked as far as `verify` says. After the first failure of the disk, except for
-// lack of space at a write, it says so once and takes nothing more. Following a timeline switch of the upstream is not
-// here yet: a store stays on the timeline it was begun on; history files of any timeline can be kept.
+// then the end is before that record (recovery.ts). Nothing is given out that was not checked as far as `verify` says.
+// After the first failure of the disk, except for lack of space at a write, it says so once and takes nothing more.
+// Following a timeline switch of the upstream is not here yet: a store stays on the timeline it was begun on; history
+// files of any timeline can be kept.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isOutOfSpace, replaceFile, storageHint } from '../base/durable-fs.ts';
