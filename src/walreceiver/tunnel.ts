@@ -18,7 +18,10 @@ export interface TunnelOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly dial: Dial;
-  /** The host whose WAL is being followed: a base backup has to come from the same server. Null or absent: any of the list. */
+  /**
+   * The host whose WAL is followed, or was last: a base backup has to come from the same server. Null: there was none
+   * yet. Absent: any of the list will do.
+   */
   readonly followedHost?: () => UpstreamHost | null;
 }
 
@@ -34,7 +37,7 @@ export interface Tunnel {
   close(): void;
 }
 
-/** Opens tunnels to the host that is followed, else to the first that accepts one. */
+/** Opens tunnels to the host that is followed, or to the first that accepts one where it does not matter. */
 export class UpstreamTunnels {
   readonly #options: TunnelOptions;
   #open = 0;
@@ -49,8 +52,8 @@ export class UpstreamTunnels {
   }
 
   /**
-   * Connects and logs in. Rejects with {@link OperationalError} when no host can be reached or {@link TUNNELS_MAX}
-   * tunnels are open; `events` are silent then.
+   * Connects and logs in. Rejects with {@link OperationalError} when no host can be reached, {@link TUNNELS_MAX}
+   * tunnels are open, or it is not known yet which host of several is followed; `events` are silent then.
    */
   async open(applicationName: string, events: RawEvents): Promise<Tunnel> {
     if (this.#open >= TUNNELS_MAX) {
@@ -76,8 +79,7 @@ export class UpstreamTunnels {
     const { target, clock, log, dial } = this.#options;
     const connectMs = target.connectTimeoutMs;
     let failure: unknown = null;
-    const followed = this.#options.followedHost?.() ?? null;
-    for (const host of followed === null ? target.hosts : [followed]) {
+    for (const host of this.#candidates()) {
       try {
         return await UpstreamConnection.open({
           target,
@@ -96,6 +98,23 @@ export class UpstreamTunnels {
       }
     }
     throw failure;
+  }
+
+  #candidates(): readonly UpstreamHost[] {
+    const { hosts } = this.#options.target;
+    const { followedHost } = this.#options;
+    if (followedHost === undefined) return hosts;
+    const followed = followedHost();
+    if (followed !== null) return [followed];
+    if (hosts.length === 1) return hosts;
+    throw new OperationalError(
+      'TUNNEL_HOST_UNKNOWN',
+      `none of the ${hosts.length} upstream hosts has streamed WAL yet`,
+      {
+        isRetryable: true,
+        hint: 'A base backup has to come from the server that is followed; wait until WAL streams in.',
+      },
+    );
   }
 
   #wrap(connection: UpstreamConnection, events: RawEvents): Tunnel {

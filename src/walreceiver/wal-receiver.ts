@@ -42,6 +42,7 @@ export class WalReceiver {
   readonly #tally: UpstreamTally = new UpstreamTally();
   #session: UpstreamSession | null = null;
   #streaming: Streaming | null = null;
+  #followedHost: UpstreamHost | null = null;
   #asked: { timeline: TimelineId; startLsn: Lsn } | null = null;
   /** When the answer to a START_REPLICATION, or the end of a stream, is overdue. */
   #deadline: { readonly atMs: number; readonly delayMs: number } | null = null;
@@ -129,9 +130,9 @@ export class WalReceiver {
     });
   }
 
-  /** The host whose WAL is streaming in; null while none is. */
+  /** The host whose WAL is streaming in, or did last; null until there was one. */
   followedHost(): UpstreamHost | null {
-    return this.#streaming === null ? null : this.#host(this.#machine.view().hostIndex);
+    return this.#followedHost;
   }
 
   /**
@@ -247,6 +248,7 @@ export class WalReceiver {
     const timers = new StreamTimers({ receiverTimeoutMs, statusIntervalMs }, clock.nowMs());
     this.#deadline = null;
     this.#streaming = { stream, timers };
+    this.#followedHost = this.#host(this.#machine.view().hostIndex);
     if (this.#isQuiet) stream.quiesce();
     this.#dispatch({ type: 'copy-started' }, session);
     stream.begin(this.#tally.identity?.xlogPos ?? INVALID_LSN);

@@ -487,4 +487,19 @@ describe('a list of hosts', () => {
       connectsSucceeded: 1,
     });
   });
+
+  it('names the host that is followed, and between two streams the one that was', async () => {
+    await using upstream = await ScriptedUpstream.listen();
+    const hosts = [upstream.port, 1].map((each) => ({ host: '127.0.0.1', port: each }));
+    await using rig = new ReceiverRig({ hosts, clock: new ManualClock() });
+    expect(rig.receiver.followedHost()).toBeNull();
+    rig.receiver.start();
+    const session = await upstream.accept();
+    await session.stream();
+    await rig.until('streaming', () => rig.receiver.followedHost() !== null);
+    expect(rig.receiver.followedHost()).toMatchObject({ port: upstream.port });
+    session.end();
+    await rig.untilState('disconnected');
+    expect(rig.receiver.followedHost()).toMatchObject({ port: upstream.port });
+  });
 });

@@ -537,6 +537,24 @@ describe('a tunnel', () => {
     const following = followed.open('backup', silent);
     await (await upstream.accept()).login();
     (await following).close();
+    // Which of several that is cannot be known before one was; a single one it is in any case.
+    const startingUp = (hosts: typeof target.hosts): UpstreamTunnels =>
+      new UpstreamTunnels({
+        target: { ...target, hosts },
+        clock: systemClock,
+        log: silentLog,
+        dial,
+        followedHost: () => null,
+      });
+    const undecided = startingUp([second, ...target.hosts]);
+    await expect(undecided.open('backup', silent)).rejects.toMatchObject({
+      code: 'TUNNEL_HOST_UNKNOWN',
+      isRetryable: true,
+    });
+    expect(undecided.count).toBe(0);
+    const only = startingUp([second]).open('backup', silent);
+    await (await upstream.accept()).login();
+    (await only).close();
     const failing = make(target.hosts);
     await expect(failing.open('backup', silent)).rejects.toMatchObject({ code: 'CONNECT_FAILED' });
     expect(failing.count).toBe(0);
