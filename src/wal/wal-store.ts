@@ -359,6 +359,7 @@ export class WalStore {
       this.#options.log.warn('no space to note where the WAL ends; an older note stays valid', {
         lsn: formatLsn(end.lsn),
         error: errorText(error),
+        next: 'free space in storage.directory; walcast goes on by itself',
       });
     });
     this.#goLive(keeper, { identity, end, oldestLsn });

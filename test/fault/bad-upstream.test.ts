@@ -71,11 +71,9 @@ async function expectTroubleUntilRepaired(trouble: Trouble): Promise<void> {
     ...trouble.options,
   });
   await started.process.waitForLog(/"level":"(warn|error)".*upstream/);
-  await pollUntil(
-    'three more attempts',
-    async () => ((await connects(started)) >= 4 ? true : null),
-    { timeoutMs: 30_000 },
-  );
+  await pollUntil('two more attempts', async () => ((await connects(started)) >= 3 ? true : null), {
+    timeoutMs: 30_000,
+  });
   const lines = complaints(started.process);
   expect(lines.map(told)).toHaveLength(1);
   for (const text of trouble.says) expect(told(lines[0])).toMatch(text);
