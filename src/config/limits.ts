@@ -43,7 +43,16 @@ export const HTTP_REQUEST_TIMEOUT_MS: number = 10_000;
 /** How long a kept-alive connection may stay idle; longer than Prometheus' usual scrape interval is not needed. */
 export const HTTP_KEEP_ALIVE_MS: number = 30_000;
 
-/** How often the two timeouts above are looked at. */
+/**
+ * How long nothing may move on a connection that is not kept alive between requests: a client that sends nothing, or that
+ * does not read its answer, is destroyed then.
+ */
+export const HTTP_INACTIVITY_MS: number = 10_000;
+
+/** Requests of a connection that may come before the answer to the one before them is out; destroyed beyond. */
+export const HTTP_EARLY_REQUESTS_MAX: number = 8;
+
+/** How often the two timeouts of requests are looked at. */
 export const HTTP_TIMEOUT_CHECK_MS: number = 1_000;
 
 /** How long running requests are waited for when the port closes. */
@@ -99,6 +108,9 @@ export const STARTUP_TIMEOUT_MS: number = 60_000;
 
 /** Bytes written to a client and not taken yet, above which no more of its commands are read. */
 export const COMMAND_OUTPUT_BYTES_MAX: number = 64 * 1024;
+
+/** Bytes of a client that are kept while a command waits, to see whether the client is still there. */
+export const HELD_INPUT_BYTES_MAX: number = 8 * 1024;
 
 /** Shortest time between two answers to replies that ask for one. */
 export const KEEPALIVE_ANSWER_INTERVAL_MS: number = 100;

@@ -11,8 +11,10 @@ import {
   HTTP_BODY_BYTES_MAX,
   HTTP_CLOSE_GRACE_MS,
   HTTP_CONNECTIONS_MAX,
+  HTTP_EARLY_REQUESTS_MAX,
   HTTP_HEADER_BYTES_MAX,
   HTTP_HEADERS_TIMEOUT_MS,
+  HTTP_INACTIVITY_MS,
   HTTP_KEEP_ALIVE_MS,
   HTTP_REQUEST_TIMEOUT_MS,
   HTTP_TIMEOUT_CHECK_MS,
@@ -20,6 +22,7 @@ import {
 import type { Metrics } from '../metrics/registry.ts';
 import type { StatusSource } from '../status/status.ts';
 import { isLoopbackHeader, isLoopbackHost } from './host-check.ts';
+import { OneAtATime } from './one-at-a-time.ts';
 import { addRoutes } from './routes.ts';
 
 /** How to open the port. */
@@ -27,6 +30,8 @@ export interface HttpOptions {
   readonly listen: TcpAddress;
   readonly log: Log;
   readonly clock: Clock;
+  /** After how long a connection on which nothing moves is destroyed; default {@link HTTP_INACTIVITY_MS}. */
+  readonly inactivityMs?: number;
 }
 
 /** An open port. */
@@ -48,8 +53,9 @@ export async function openHttp(
   metrics: Metrics,
 ): Promise<HttpServer> {
   const { listen, log, clock } = options;
-  const server = createServer();
+  const server = createServer(options.inactivityMs ?? HTTP_INACTIVITY_MS);
   server.server.maxConnections = HTTP_CONNECTIONS_MAX;
+  refuseEarlyRequests(server);
   if (isLoopbackHost(listen.host)) server.addHook('onRequest', refuseForeignHost);
   addMeasuring(server, metrics);
   const paths = new Set<string>();
@@ -67,9 +73,10 @@ export async function openHttp(
   };
 }
 
-function createServer(): FastifyInstance {
+function createServer(inactivityMs: number): FastifyInstance {
   return fastify({
     logger: false,
+    connectionTimeout: inactivityMs,
     bodyLimit: HTTP_BODY_BYTES_MAX,
     requestTimeout: HTTP_REQUEST_TIMEOUT_MS,
     keepAliveTimeout: HTTP_KEEP_ALIVE_MS,
@@ -80,6 +87,17 @@ function createServer(): FastifyInstance {
       connectionsCheckingInterval: HTTP_TIMEOUT_CHECK_MS,
       maxHeaderSize: HTTP_HEADER_BYTES_MAX,
     },
+  });
+}
+
+/** Before everything else, also before a request without a route: what is not answered must cost next to nothing. */
+function refuseEarlyRequests(server: FastifyInstance): void {
+  const oneAtATime = new OneAtATime(HTTP_EARLY_REQUESTS_MAX);
+  server.server.prependListener('request', (request, response) =>
+    oneAtATime.arrived(request, response),
+  );
+  server.addHook('onRequest', async (request, reply) => {
+    if (oneAtATime.isEarly(request.raw)) reply.hijack();
   });
 }
 
