@@ -23,6 +23,12 @@ export const METRICS_STANDBYS_MAX: number = 200;
 /** How long the counters of a standby that left are still shown. */
 export const METRICS_FORGET_STANDBY_MS: number = 15 * 60_000;
 
+/** How long a rendering of the metrics is given again instead of a new one. */
+export const METRICS_REUSE_MS: number = 1_000;
+
+/** How long a scrape waits for the size of the file system; the two families are left out beyond. */
+export const METRICS_STATFS_TIMEOUT_MS: number = 500;
+
 // --- http
 
 /** Open HTTP connections; further ones are closed at once. */

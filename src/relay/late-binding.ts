@@ -88,7 +88,10 @@ export class LateSlotRegistry implements SlotRegistry {
     return this.#bound().create(options);
   }
 
-  drop(name: string, options: { wait: boolean; pid: number }): Promise<SlotRefusal | null> {
+  drop(
+    name: string,
+    options: { wait: boolean; pid: number; signal?: AbortSignal },
+  ): Promise<SlotRefusal | null> {
     return this.#bound().drop(name, options);
   }
 

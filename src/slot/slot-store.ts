@@ -6,6 +6,7 @@ import { errorText } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { formatLsn, INVALID_LSN, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import type { SlotStatus } from '../status/status.ts';
 import { SlotFiles } from './slot-files.ts';
@@ -46,6 +47,12 @@ interface Slot {
 }
 
 const PERSIST_DELAY_MS = 1_000;
+
+/** (src/backend/tcop/postgres.c:ProcessInterrupts) */
+const CANCELED: SlotError = {
+  sqlstate: SQLSTATE.queryCanceled,
+  message: 'canceling statement due to user request',
+};
 
 /** All slots of one relay. */
 export class SlotStore {
@@ -105,8 +112,11 @@ export class SlotStore {
     return null;
   }
 
-  /** DROP_REPLICATION_SLOT [WAIT]. */
-  async drop(name: string, options: { wait: boolean; pid: number }): Promise<SlotError | null> {
+  /** DROP_REPLICATION_SLOT [WAIT]. A `signal` ends the wait, and only the wait: then the slot stays. */
+  async drop(
+    name: string,
+    options: { wait: boolean; pid: number; signal?: AbortSignal },
+  ): Promise<SlotError | null> {
     for (;;) {
       const slot = this.#slots.get(name);
       if (slot === undefined || isForeign(slot, options.pid)) return missing(name);
@@ -114,7 +124,8 @@ export class SlotStore {
       const isBusy = (holder !== null && holder !== options.pid) || slot.isGoing;
       if (!isBusy) return await this.#remove(slot);
       if (!options.wait) return inUse(name, holder ?? options.pid);
-      await new Promise<void>((resolve) => this.#onRelease.add(resolve));
+      await this.#untilRelease(options.signal);
+      if (options.signal?.aborted === true) return CANCELED;
     }
   }
 
@@ -271,6 +282,20 @@ export class SlotStore {
         );
       }
     }
+  }
+
+  /** Resolves when some slot was let go, or at the `signal`. */
+  async #untilRelease(signal: AbortSignal | undefined): Promise<void> {
+    if (signal?.aborted === true) return;
+    await new Promise<void>((resolve) => {
+      const wake = (): void => {
+        this.#onRelease.delete(wake);
+        signal?.removeEventListener('abort', wake);
+        resolve();
+      };
+      this.#onRelease.add(wake);
+      signal?.addEventListener('abort', wake);
+    });
   }
 
   #wakeWaiters(): void {

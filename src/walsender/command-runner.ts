@@ -43,6 +43,8 @@ export class CommandRunner {
   readonly #phase = new CommandPhase();
   #isBusy = false;
   #isClosed = false;
+  /** Ends the wait of the command that runs. */
+  #abort: AbortController | null = null;
 
   constructor(host: CommandHost) {
     this.#host = host;
@@ -94,9 +96,15 @@ export class CommandRunner {
     this.#host.write(chunks);
   }
 
+  /** Ends the wait of a command for others, if there is one: it is answered with 57014. What is being done is finished. */
+  cancel(): void {
+    this.#abort?.abort();
+  }
+
   /** The session is over. */
   close(): void {
     this.#isClosed = true;
+    this.cancel();
   }
 
   #read(type: number, body: Uint8Array): CommandAction {
@@ -117,8 +125,10 @@ export class CommandRunner {
       return;
     }
     this.#host.onCommand(parsed.command.type);
-    const outcome = runCommand(parsed.command, context);
+    const abort = new AbortController();
+    const outcome = runCommand(parsed.command, context, abort.signal);
     if (outcome instanceof Promise) {
+      this.#abort = abort;
       this.#isBusy = true;
       void this.#settle(outcome, context);
     } else if (outcome.kind === 'tunnel') {
@@ -131,6 +141,7 @@ export class CommandRunner {
   async #settle(outcome: Promise<CommandOutcome>, context: CommandContext): Promise<void> {
     const settled = await outcome.catch(outcomeOfFailure);
     this.#isBusy = false;
+    this.#abort = null;
     if (this.#isClosed) {
       // What was made for a client that is gone by now must not outlive it.
       context.slots.dropTemporary(context.pid);

@@ -80,7 +80,11 @@ export interface SlotRegistry {
     reserveWal: boolean;
     pid: number;
   }): Promise<SlotRefusal | null>;
-  drop(name: string, options: { wait: boolean; pid: number }): Promise<SlotRefusal | null>;
+  /** With `wait` a slot in use is waited for, until `signal`: then the slot stays and the refusal is 57014. */
+  drop(
+    name: string,
+    options: { wait: boolean; pid: number; signal?: AbortSignal },
+  ): Promise<SlotRefusal | null>;
   read(name: string): SlotPosition | null;
   /** Marks the slot active for `pid`. */
   acquire(name: string, pid: number): SlotRefusal | null;

@@ -6,7 +6,7 @@ import type { Log } from '../base/log.ts';
 import {
   CLOSE_GRACE_MS,
   COMMAND_OUTPUT_BYTES_MAX,
-  TUNNEL_MESSAGE_BYTES_MAX,
+  HELD_INPUT_BYTES_MAX,
 } from '../config/limits.ts';
 import type { ByteConnection, ConnectionEvents } from '../net/connection.ts';
 import { formatLsn } from '../pg/lsn.ts';
@@ -23,7 +23,6 @@ import {
 import type { ErrorFields } from '../wire/backend-messages.ts';
 import { FrameDecoder } from '../wire/frame-decoder.ts';
 import type { FrameFailure } from '../wire/frame-decoder.ts';
-import { frontendLengthMax } from '../wire/frontend-messages.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 import type { AdmittedSession } from './admission.ts';
 import { CommandRunner } from './command-runner.ts';
@@ -31,6 +30,15 @@ import type { CommandHost, StreamStart, TunnelCommand } from './command-runner.t
 import type { CommandContext } from './commands/command.ts';
 import { streamEndFrames } from './commands/start-replication.ts';
 import type { SessionHost } from './session-host.ts';
+import {
+  invalidMessageType,
+  LETTER_COPY_DONE,
+  LETTER_TERMINATE,
+  sessionLengthMax,
+  TUNNELLED,
+  USER_CANCEL,
+} from './session-messages.ts';
+import type { SessionPhase } from './session-messages.ts';
 import { SessionStartup } from './session-startup.ts';
 import type { StartupDoor } from './session-startup.ts';
 import { logStreamEnd, sessionStatus } from './session-status.ts';
@@ -39,22 +47,9 @@ import { Tunnel, wholeMessage } from './tunnel.ts';
 import type { TunnelHost } from './tunnel.ts';
 import { WalStream } from './wal-stream.ts';
 
-/** Which part of the session incoming bytes belong to. */
-type Phase = 'startup' | 'command' | 'stream' | 'tunnel' | 'closed';
-
 const EMPTY = new Uint8Array(0);
-const LETTER_COPY_DATA = 0x64;
-const LETTER_COPY_DONE = 0x63;
-const LETTER_COPY_FAIL = 0x66;
-const LETTER_TERMINATE = 0x58;
 const KEY_BYTES = 4;
 const LONG_KEY_BYTES = 32;
-
-/** Messages a standby may send while it is streamed to. */
-const STREAMED: readonly number[] = [LETTER_COPY_DATA, LETTER_COPY_DONE, LETTER_TERMINATE];
-
-/** Messages that go through a tunnel. */
-const TUNNELLED: readonly number[] = [LETTER_COPY_DATA, LETTER_COPY_DONE, LETTER_COPY_FAIL];
 
 /** One client. */
 export class WalSenderSession
@@ -67,7 +62,7 @@ export class WalSenderSession
   readonly #commands: CommandRunner;
   readonly #frames: FrameDecoder;
   #log: Log;
-  #phase: Phase = 'startup';
+  #phase: SessionPhase = 'startup';
   #connection: ByteConnection | null = null;
   #startup: SessionStartup | null = null;
   #admitted: AdmittedSession | null = null;
@@ -77,7 +72,8 @@ export class WalSenderSession
   #tunnel: Tunnel | null = null;
   /** A message that came while a tunnel was in use and is not for it. */
   #heldMessage: { type: number; body: Uint8Array } | null = null;
-  #isReadingPaused = false;
+  #isInputStopped = false;
+  #hasClientEnded = false;
   #reason: StandbyDisconnectReason = 'client';
 
   constructor(host: SessionHost, pid: number) {
@@ -86,7 +82,7 @@ export class WalSenderSession
     this.#log = host.log.child({ pid });
     this.#connectedAtMs = host.clock.wallMs();
     this.#commands = new CommandRunner(this);
-    this.#frames = new FrameDecoder((type) => this.#lengthMax(type));
+    this.#frames = new FrameDecoder((type) => sessionLengthMax(this.#phase, type));
   }
 
   /** Hands over the connection whose events this session gets. Called once, before any event. */
@@ -121,8 +117,15 @@ export class WalSenderSession
   }
 
   onEnd(): void {
-    if (this.#phase === 'startup') this.#startup?.onEnd();
-    else this.#end();
+    if (this.#phase === 'startup') {
+      this.#startup?.onEnd();
+    } else if (this.#commands.isBusy) {
+      // What was sent before is still answered; but nothing waits for others on behalf of one who has gone.
+      this.#hasClientEnded = true;
+      this.#commands.cancel();
+    } else {
+      this.#end();
+    }
   }
 
   onClose(errorCode: string | null): void {
@@ -149,12 +152,9 @@ export class WalSenderSession
 
   /** A CancelRequest with the right key. An idle session has nothing to cancel. */
   cancel(): void {
-    const error: CommandError = {
-      sqlstate: SQLSTATE.queryCanceled,
-      message: 'canceling statement due to user request',
-    };
-    if (this.#phase === 'stream') this.#stream?.abort(error, 'client');
-    else if (this.#phase === 'tunnel') this.#abortTunnel(error);
+    if (this.#phase === 'stream') this.#stream?.abort(USER_CANCEL, 'client');
+    else if (this.#phase === 'tunnel') this.#abortTunnel(USER_CANCEL);
+    else this.#commands.cancel();
   }
 
   /** Serves the standby up to `endLsn`, at most until `deadlineMs` (monotonic), and ends the session. */
@@ -372,13 +372,12 @@ export class WalSenderSession
 
   // --- input
 
-  #lengthMax(type: number): number {
-    if (this.#phase === 'stream') return STREAMED.includes(type) ? frontendLengthMax(type) : 0;
-    // Outside of a tunnel, too: what is under way when an upload fails is skipped, and has the size of an upload's pieces.
-    return type === LETTER_COPY_DATA ? TUNNEL_MESSAGE_BYTES_MAX : frontendLengthMax(type);
-  }
-
   #decode(chunk: Uint8Array): void {
+    if (this.#isInputStopped) {
+      this.#frames.hold(chunk);
+      if (this.#frames.bufferedBytes > HELD_INPUT_BYTES_MAX) this.#connection?.pauseReading();
+      return;
+    }
     this.#frames.push(chunk, this.#onFrame);
     const { failure } = this.#frames;
     if (failure !== null) this.#onFrameFailure(failure);
@@ -392,10 +391,7 @@ export class WalSenderSession
       this.close();
       return;
     }
-    // As in C, the text ends where a NUL stands for the letter.
-    const letter = failure.type === 0 ? '' : `${String.fromCharCode(failure.type)}"`;
-    const message = `invalid standby message type "${letter}`;
-    this.onFatal({ sqlstate: SQLSTATE.protocolViolation, message });
+    this.onFatal(invalidMessageType(failure.type));
   }
 
   readonly #onFrame = (type: number, body: Uint8Array): void => {
@@ -404,8 +400,10 @@ export class WalSenderSession
     else if (this.#phase === 'command') this.#commands.onMessage(type, body);
     if (this.#isInputHeld()) {
       this.#frames.stop();
-      this.#isReadingPaused = true;
-      this.#connection?.pauseReading();
+      this.#isInputStopped = true;
+      if (this.#hasClientEnded) this.#commands.cancel();
+      // A command may wait for long: the end of the client has to be noticed.
+      if (!this.#commands.isBusy) this.#connection?.pauseReading();
     }
   };
 
@@ -436,16 +434,21 @@ export class WalSenderSession
 
   /** Goes on with what was received before reading was stopped, then reads again. */
   #continueInput(): void {
-    if (!this.#isReadingPaused || this.#admitted === null || this.#phase === 'closed') return;
+    if (!this.#isInputStopped || this.#admitted === null || this.#phase === 'closed') return;
     const held = this.#heldMessage;
     if (held !== null && this.#phase === 'command') {
       this.#heldMessage = null;
       this.#commands.onMessage(held.type, held.body);
     }
-    if (this.#isInputHeld()) return;
-    this.#isReadingPaused = false;
+    if (this.#isInputHeld()) {
+      if (this.#commands.isBusy) this.#connection?.resumeReading();
+      return;
+    }
+    this.#isInputStopped = false;
     this.#decode(EMPTY);
-    if (!this.#isInputHeld()) this.#connection?.resumeReading();
+    if (this.#isInputHeld()) return;
+    if (this.#hasClientEnded) this.#end();
+    else this.#connection?.resumeReading();
   }
 
   // --- ends

@@ -78,6 +78,14 @@ export class FrameDecoder {
     }
   }
 
+  /** Takes in `chunk` behind what a stop left over, without decoding it. The chunk belongs to the caller again. */
+  hold(chunk: Uint8Array): void {
+    invariant(!this.#isPushing, 'FrameDecoder.hold called by its own handler');
+    if (this.#failure !== null) return;
+    this.#takeInput(chunk);
+    this.#settleInput();
+  }
+
   /** Called by a handler: the bytes behind the current message stay unread, for {@link takeRest} or the next push. */
   stop(): void {
     this.#isStopped = true;

@@ -180,6 +180,8 @@ export class MemorySlots implements SlotRegistry {
   readonly slots = new Map<string, MemorySlot>();
   /** Creating takes until this has settled. */
   creating: Promise<void> = Promise.resolve();
+  /** Sessions whose drop waits for another to let go. */
+  readonly waitingToDrop = new Set<number>();
   readonly advances: [name: string, lsn: bigint][] = [];
 
   async create(options: {
@@ -209,8 +211,24 @@ export class MemorySlots implements SlotRegistry {
     return null;
   }
 
-  async drop(name: string): Promise<SlotRefusal | null> {
+  async drop(
+    name: string,
+    options: { wait: boolean; pid: number; signal?: AbortSignal },
+  ): Promise<SlotRefusal | null> {
     await nextTurn();
+    const isHeld = (): boolean => (this.slots.get(name)?.activePid ?? null) !== null;
+    while (options.wait && isHeld()) {
+      if (options.signal?.aborted === true) {
+        this.waitingToDrop.delete(options.pid);
+        return {
+          sqlstate: SQLSTATE.queryCanceled,
+          message: 'canceling statement due to user request',
+        };
+      }
+      this.waitingToDrop.add(options.pid);
+      await nextTurn();
+    }
+    this.waitingToDrop.delete(options.pid);
     const refusal = this.#findRefusal(name, null);
     if (refusal === null) this.slots.delete(name);
     return refusal;

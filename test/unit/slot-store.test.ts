@@ -136,6 +136,22 @@ describe('dropping', () => {
     expect(await slots.drop('a', { wait: false, pid: 12 })).toMatchObject({ sqlstate: '42704' });
   });
 
+  it('gives up a wait when told to, and drops nothing', async () => {
+    await persistent('a');
+    slots.acquire('a', 11);
+    const abort = new AbortController();
+    const dropped = slots.drop('a', { wait: true, pid: 12, signal: abort.signal });
+    const other = slots.drop('a', { wait: true, pid: 13 });
+    abort.abort();
+    expect(await dropped).toEqual({
+      sqlstate: '57014',
+      message: 'canceling statement due to user request',
+    });
+    expect(slots.list()).toHaveLength(1);
+    slots.release('a', 11);
+    expect(await other).toBeNull();
+  });
+
   it('takes a session’s temporary slots away with the session and leaves the others', async () => {
     await persistent('a');
     await slots.create({ name: 't', temporary: true, reserveWal: true, pid: 11 });

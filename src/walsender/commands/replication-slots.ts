@@ -67,12 +67,14 @@ export async function createReplicationSlot(
   );
 }
 
+/** With WAIT a slot in use is waited for, until `signal` says otherwise. */
 export async function dropReplicationSlot(
   command: CommandOf<'DROP_REPLICATION_SLOT'>,
   context: CommandContext,
+  signal: AbortSignal,
 ): Promise<CommandOutcome> {
   const { slot, wait } = command;
-  const refusal = await context.slots.drop(slot, { wait, pid: context.pid });
+  const refusal = await context.slots.drop(slot, { wait, pid: context.pid, signal });
   return refusal === null ? done(encodeCommandComplete('DROP_REPLICATION_SLOT')) : failed(refusal);
 }
 

@@ -13,10 +13,11 @@ import { show } from './show.ts';
 import { startReplication } from './start-replication.ts';
 import { timelineHistory } from './timeline-history.ts';
 
-/** Runs one command. A promise only where something has to be waited for. */
+/** Runs one command. A promise only where something has to be waited for; `signal` ends a wait for other sessions. */
 export function runCommand(
   command: ReplicationCommand,
   context: CommandContext,
+  signal: AbortSignal,
 ): CommandOutcome | Promise<CommandOutcome> {
   switch (command.type) {
     case 'IDENTIFY_SYSTEM':
@@ -30,7 +31,7 @@ export function runCommand(
     case 'CREATE_REPLICATION_SLOT':
       return createReplicationSlot(command, context);
     case 'DROP_REPLICATION_SLOT':
-      return dropReplicationSlot(command, context);
+      return dropReplicationSlot(command, context, signal);
     case 'ALTER_REPLICATION_SLOT':
       return alterReplicationSlot(command, context);
     case 'START_REPLICATION':
