@@ -1,9 +1,9 @@
 // DROP_REPLICATION_SLOT … WAIT: a wait for another session, which the client can cancel and which does not outlive it.
 import { afterEach, describe, expect, it } from 'vitest';
+import { Listener } from '../../src/net/listener.ts';
 import { eventually } from '../support/eventually.ts';
 import { i32 } from '../support/naive-writer.ts';
-import { message, query, summary } from '../support/raw-client.ts';
-import type { RawClient } from '../support/raw-client.ts';
+import { message, query, RawClient, summary } from '../support/raw-client.ts';
 import { CUTS, Fixture, START_LSN } from '../support/wal-senders-fixture.ts';
 
 const CANCELED = 'E|ERROR|57014|canceling statement due to user request';
@@ -72,15 +72,6 @@ describe.each(CUTS)('a wait for a slot, bytes fed %s', (cut) => {
     await client.closed();
   });
 
-  it('keeps little of what is sent meanwhile', async () => {
-    await start();
-    const flood = Buffer.concat(Array.from({ length: 1000 }, () => message('H')));
-    while (client.socket.writableLength < 1 << 20) client.send(flood);
-    holder.close();
-    expect(await client.answer()).toEqual(['C DROP_REPLICATION_SLOT', 'Z I']);
-    expect((await client.ask('SHOW wal_segment_size'))[1]).toBe('D 16MB');
-  });
-
   it.each(['admin', 'drain'])('ends with the session: %s', async (how) => {
     await start();
     if (how === 'admin') fixture.senders.kill(pid);
@@ -90,4 +81,40 @@ describe.each(CUTS)('a wait for a slot, bytes fed %s', (cut) => {
     ]);
     await expectKept();
   });
+});
+
+it('stops reading a client that floods a wait', async () => {
+  const fixture = await Fixture.start();
+  let received = 0;
+  const listener = await Listener.open({
+    target: { kind: 'tcp', host: '127.0.0.1', port: 0 },
+    connectionsMax: 1,
+    onConnection: (open) =>
+      fixture.senders.accept((events) =>
+        open({
+          onBytes: (chunk) => {
+            received += chunk.length;
+            events.onBytes(chunk);
+          },
+          onDrain: () => events.onDrain(),
+          onEnd: () => events.onEnd(),
+          onClose: (code) => events.onClose(code),
+        }),
+      ),
+  });
+  const { client, pid } = await RawClient.standby(listener.port ?? 0, {});
+  await client.ask('CREATE_REPLICATION_SLOT s PHYSICAL');
+  const holder = await fixture.stream(START_LSN, { slot: 's' });
+  client.send(query('DROP_REPLICATION_SLOT s WAIT'));
+  await eventually(() => fixture.slots.waitingToDrop.has(pid)).toBe(true);
+  client.send(Buffer.concat(Array.from({ length: 1_000_000 }, () => message('H'))));
+  await eventually(() => received > 10_000).toBe(true);
+  for (let round = 0; round < 100; round += 1) await holder.readTo(fixture.feed.append(100));
+  expect(received).toBeLessThan(1 << 19);
+  holder.client.close();
+  expect(await client.answer()).toEqual(['C DROP_REPLICATION_SLOT', 'Z I']);
+  expect((await client.ask('SHOW wal_segment_size'))[1]).toBe('D 16MB');
+  client.close();
+  listener.close();
+  fixture.close();
 });

@@ -203,6 +203,23 @@ describe('FrameDecoder', () => {
     }
   });
 
+  it('keeps what it only holds for the push after, whoever the chunks belong to', () => {
+    const bytes = raw(message('d', 'one'), message('d', 'two'), 'd', 0);
+    for (let offset = 0; offset <= bytes.length; offset += 1) {
+      const decoder = new FrameDecoder(anyType);
+      decoder.push(message('Q', 'go'), () => decoder.stop());
+      for (const chunk of [bytes.slice(0, offset), bytes.slice(offset)]) {
+        decoder.hold(chunk);
+        chunk.fill(0xff);
+      }
+      expect(decoder.bufferedBytes).toBe(bytes.length);
+      const bodies: string[] = [];
+      decoder.push(raw(), (_type, body) => bodies.push(Buffer.from(body).toString()));
+      expect(bodies).toEqual(['one', 'two']);
+      expect(decoder.bufferedBytes).toBe(2);
+    }
+  });
+
   it('goes on after a stop with the next push, one message at a time', () => {
     const decoder = new FrameDecoder(anyType);
     const seen: string[] = [];
