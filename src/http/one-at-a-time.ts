@@ -1,11 +1,14 @@
 // Which requests of a connection are answered? One at a time: a client that sends the next one before it has read the
 // answer makes the server keep answers in memory, as many as fit into what it sends (RFC 9112 section 9.3.2 leaves it to
 // the server to close instead; clients then ask again).
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+
+type RawRequest = FastifyRequest['raw'];
+type RawResponse = FastifyReply['raw'];
+type Socket = RawRequest['socket'];
 
 interface Running {
-  readonly response: ServerResponse;
+  readonly response: RawResponse;
   /** Requests that came before the answer was out. */
   behind: number;
 }
@@ -14,7 +17,7 @@ interface Running {
 export class OneAtATime {
   readonly #behindMax: number;
   readonly #running = new WeakMap<Socket, Running>();
-  readonly #early = new WeakSet<IncomingMessage>();
+  readonly #early = new WeakSet<RawRequest>();
 
   /** `behindMax`: requests of one connection that may wait behind a running one before the connection is destroyed. */
   constructor(behindMax: number) {
@@ -22,7 +25,7 @@ export class OneAtATime {
   }
 
   /** To be told of each request, in the order of their arrival and before it is answered. */
-  arrived(request: IncomingMessage, response: ServerResponse): void {
+  arrived(request: RawRequest, response: RawResponse): void {
     const { socket } = request;
     const running = this.#running.get(socket);
     if (running === undefined) {
@@ -37,11 +40,11 @@ export class OneAtATime {
   }
 
   /** True for a request that must not be answered: its connection ends with the answer before it. */
-  isEarly(request: IncomingMessage): boolean {
+  isEarly(request: RawRequest): boolean {
     return this.#early.has(request);
   }
 
-  #begin(socket: Socket, response: ServerResponse): void {
+  #begin(socket: Socket, response: RawResponse): void {
     const running: Running = { response, behind: 0 };
     this.#running.set(socket, running);
     response.once('finish', () => {
