@@ -1,12 +1,18 @@
 // The only door to prom-client: opens the registry that GET /metrics renders.
-import { statfs } from 'node:fs/promises';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import type { Clock } from '../base/clock.ts';
 import { readBuildInfo } from '../config/build-info.ts';
-import { METRICS_FORGET_STANDBY_MS, METRICS_STANDBYS_MAX } from '../config/limits.ts';
+import {
+  METRICS_FORGET_STANDBY_MS,
+  METRICS_REUSE_MS,
+  METRICS_STANDBYS_MAX,
+  METRICS_STATFS_TIMEOUT_MS,
+} from '../config/limits.ts';
 import type { RelayStatus, StatusSource } from '../status/status.ts';
 import { CATALOGUE, DURATION_BUCKETS_SECONDS } from './catalogue.ts';
 import type { FamilyName } from './catalogue.ts';
+import { FilesystemProbe } from './filesystem-probe.ts';
+import type { FilesystemSize, Statfs } from './filesystem-probe.ts';
 import { histogramText } from './histogram-text.ts';
 import {
   addClientSamples,
@@ -35,7 +41,10 @@ export interface AnsweredRequest {
 
 /** What HTTP serves at /metrics, and what it tells about itself. */
 export interface Metrics {
-  /** Reads the status once and renders every family. Scrapes that overlap share one rendering. */
+  /**
+   * Reads the status once and renders every family. Scrapes that overlap, or follow a rendering within
+   * {@link METRICS_REUSE_MS}, share it: rendering holds up the event loop, and anybody may ask.
+   */
   render(): Promise<Exposition>;
   observeRequest(request: AnsweredRequest): void;
 }
@@ -46,6 +55,8 @@ export interface MetricsOptions {
   readonly clock: Clock;
   /** Whose file system is measured; null for none. */
   readonly storageDirectory: string | null;
+  /** How that file system is asked; default statfs(2). */
+  readonly statfs?: Statfs;
 }
 
 /** Opens the metrics of one process. Everything is filled at scrape time from the source; nothing runs in between. */
@@ -82,10 +93,16 @@ class RelayMetrics implements Metrics {
     nodeVersion: string;
     loadedAtMs: number;
   };
+  readonly #filesystem: FilesystemProbe | null;
   #rendering: Promise<Exposition> | null = null;
+  #renderedAtMs = Number.POSITIVE_INFINITY;
 
   constructor(options: MetricsOptions) {
     this.#options = options;
+    const { storageDirectory: directory, clock, statfs } = options;
+    const timeoutMs = METRICS_STATFS_TIMEOUT_MS;
+    this.#filesystem =
+      directory === null ? null : new FilesystemProbe({ directory, clock, timeoutMs, statfs });
     this.#build = { ...readBuildInfo(), loadedAtMs: options.clock.wallMs() };
     for (const { name, type, labels, help } of CATALOGUE) {
       const settings = {
@@ -109,9 +126,22 @@ class RelayMetrics implements Metrics {
   }
 
   render(): Promise<Exposition> {
-    this.#rendering ??= this.#renderNow().finally(() => {
-      this.#rendering = null;
-    });
+    const { clock } = this.#options;
+    const isOld = clock.nowMs() - this.#renderedAtMs >= METRICS_REUSE_MS;
+    if (this.#rendering === null || isOld) {
+      // While it runs it is never old.
+      this.#renderedAtMs = Number.POSITIVE_INFINITY;
+      this.#rendering = this.#renderNow().then(
+        (exposition) => {
+          this.#renderedAtMs = clock.nowMs();
+          return exposition;
+        },
+        (error: unknown) => {
+          this.#rendering = null;
+          throw error;
+        },
+      );
+    }
     return this.#rendering;
   }
 
@@ -127,7 +157,7 @@ class RelayMetrics implements Metrics {
   }
 
   async #renderNow(): Promise<Exposition> {
-    const filesystem = await this.#filesystem();
+    const filesystem = (await this.#filesystem?.measure()) ?? null;
     const status = this.#options.source.status();
     this.#fill(status, filesystem);
     const { flushDuration, writeDuration } = status.store;
@@ -140,7 +170,7 @@ class RelayMetrics implements Metrics {
     return { contentType: this.#registry.contentType, body: blocks.join('\n') };
   }
 
-  #fill(status: RelayStatus, filesystem: { freeBytes: number; sizeBytes: number } | null): void {
+  #fill(status: RelayStatus, filesystem: FilesystemSize | null): void {
     const samples = new Samples();
     addProcessSamples(samples, status, this.#build);
     addUpstreamSamples(samples, status);
@@ -158,18 +188,6 @@ class RelayMetrics implements Metrics {
     for (const [name, counter] of this.#counters) {
       counter.reset();
       for (const { labels, value } of samples.of(name)) counter.inc(labels, value);
-    }
-  }
-
-  async #filesystem(): Promise<{ freeBytes: number; sizeBytes: number } | null> {
-    const { storageDirectory } = this.#options;
-    if (storageDirectory === null) return null;
-    try {
-      const { bavail, blocks, bsize } = await statfs(storageDirectory);
-      return { freeBytes: bavail * bsize, sizeBytes: blocks * bsize };
-    } catch {
-      // The directory is made by the store; a scrape may come earlier. Unknown is left out, not 0.
-      return null;
     }
   }
 }

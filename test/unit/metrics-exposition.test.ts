@@ -12,6 +12,7 @@ import type { Metrics } from '../../src/metrics/registry.ts';
 import { toLsn } from '../../src/pg/lsn.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
 import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { requires } from '../support/requirements.ts';
 
 interface Family {
@@ -21,7 +22,7 @@ interface Family {
   series: Map<string, number>;
 }
 
-function open(status: () => RelayStatus, clock: Clock = systemClock): Metrics {
+function open(status: () => RelayStatus, clock: Clock = new LeapingClock()): Metrics {
   return openMetrics({ source: { status }, clock, storageDirectory: null });
 }
 
@@ -61,6 +62,11 @@ class HandClock implements Clock {
   setTimer = (): never => {
     throw new Error('metrics start no timers');
   };
+}
+
+/** A clock on which every rendering is old by the next scrape. */
+class LeapingClock extends HandClock {
+  override nowMs = (): number => (this.ms += 2_000);
 }
 
 describe('names', () => {
@@ -228,6 +234,37 @@ describe('values', () => {
     expect(await seriesOf(gone, 'store_filesystem_size_bytes')).toEqual({});
   });
 
+  test('a file system that does not answer is left out, and asked once only', async () => {
+    const clock = new ManualClock();
+    let asked = 0;
+    let answer: (size: { bavail: number; blocks: number; bsize: number }) => void = () => {};
+    const metrics = openMetrics({
+      source: { status: () => sampleStatus() },
+      clock,
+      storageDirectory: '/nowhere',
+      statfs: () => {
+        asked++;
+        return new Promise((resolve) => (answer = resolve));
+      },
+    });
+    const scrapeAfter = async (ms: number): Promise<Record<string, number>> => {
+      const series = seriesOf(metrics, 'store_filesystem_free_bytes');
+      clock.advance(ms);
+      return series;
+    };
+    expect(await scrapeAfter(500)).toEqual({});
+    clock.advance(1_000);
+    expect(await scrapeAfter(0)).toEqual({});
+    expect(asked).toBe(1);
+    answer({ bavail: 1, blocks: 2, bsize: 4096 });
+    await new Promise(setImmediate);
+    clock.advance(1_000);
+    const measured = scrapeAfter(0);
+    answer({ bavail: 3, blocks: 4, bsize: 4096 });
+    expect(await measured).toEqual({ walcast_store_filesystem_free_bytes: 3 * 4096 });
+    expect([asked, clock.nextTimerMs()]).toEqual([2, null]);
+  });
+
   test('requests are counted by template and class', async () => {
     const metrics = open(() => sampleStatus());
     metrics.observeRequest({ method: 'GET', route: '/metrics', statusCode: 204, seconds: 0.002 });
@@ -245,14 +282,19 @@ describe('values', () => {
     ).toBe(1);
   });
 
-  test('scrapes that overlap ask for the status once', async () => {
+  test('scrapes that overlap, or follow within a second, ask for the status once', async () => {
     let asked = 0;
+    const clock = new HandClock();
     const metrics = open(() => {
       asked++;
       return sampleStatus();
-    });
+    }, clock);
     await Promise.all(Array.from({ length: 100 }, () => metrics.render()));
     expect(asked).toBe(1);
+    clock.ms += 999;
+    await metrics.render();
+    expect(asked).toBe(1);
+    clock.ms += 1;
     await metrics.render();
     expect(asked).toBe(2);
   });
@@ -296,11 +338,13 @@ describe('standbys', () => {
     const metrics = open(() => sampleStatus({ standbys, slots: [] }), clock);
     await metrics.render();
     standbys = crowd(1, 'late');
+    clock.ms += 1_000;
     expect(await seriesOf(metrics, 'standby_series_overflow')).toEqual({
       walcast_standby_series_overflow: 1,
     });
     clock.ms += 16 * 60_000;
     await metrics.render();
+    clock.ms += 1_000;
     expect(await seriesOf(metrics, 'standby_series_overflow')).toEqual({
       walcast_standby_series_overflow: 0,
     });
