@@ -13,6 +13,7 @@ import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
 import { freePort } from '../harness/free-port.ts';
 import { RawClient, STANDBY, startup } from '../support/raw-client.ts';
+import { needs } from '../support/requirements.ts';
 import { ScriptedUpstream, errorResponse, playedServer } from '../support/scripted-upstream.ts';
 import {
   attempt,
@@ -132,7 +133,7 @@ describe('a data directory that cannot be used', () => {
 
   it('may not be written: the owner is named as the next step', async (context) => {
     const problem = await unprivilegedProblem(user);
-    if (problem !== null) context.skip(problem);
+    needs(context, problem);
     const directory = await storeCopy();
     await workspace.giveAwayTree(directory);
     await chmod(directory, 0o500);
@@ -146,7 +147,7 @@ describe('a data directory that cannot be used', () => {
 
   it('is missing below a directory that may not be written', async (context) => {
     const problem = await unprivilegedProblem(user);
-    if (problem !== null) context.skip(problem);
+    needs(context, problem);
     const parent = await workspace.makeDirectory('closed');
     await chmod(parent, 0o500);
     const text = await refusal({ directory: join(parent, 'store'), user });
@@ -198,7 +199,7 @@ describe('a data directory that cannot be used', () => {
   it('is on a file system that is read-only', async (context) => {
     const mount = await workspace.makeDirectory('read-only');
     const problem = await mountTmpfs(workspace, mount, 'size=256m,mode=0700');
-    if (problem !== null) context.skip(problem);
+    needs(context, problem);
     await copyTree(template, join(mount, 'store'));
     await remount(mount, 'ro');
     const before = await fingerprint(mount);
@@ -233,7 +234,7 @@ describe('a disk that is full', () => {
   }
 
   it('does not keep a store that is there from serving what it has', async (context) => {
-    if (problem !== null) context.skip(problem);
+    needs(context, problem);
     const directory = join(mount, 'store');
     await copyTree(template, directory);
     // Recovery writes what it found back before it trusts it, so times may differ.
@@ -254,7 +255,7 @@ describe('a disk that is full', () => {
   });
 
   it('does not end a new one: it waits, says so once, and goes on when there is space', async (context) => {
-    if (problem !== null) context.skip(problem);
+    needs(context, problem);
     // Room for the control file, none for a segment.
     await fill(1 << 20);
     const directory = join(mount, 'store');
@@ -269,7 +270,7 @@ describe('a disk that is full', () => {
   });
 
   it('has no room even for the control file: one clear line, no crash', async (context) => {
-    if (problem !== null) context.skip(problem);
+    needs(context, problem);
     await fill(0);
     const directory = join(mount, 'store');
     const started = await attempt(workspace, { directory, upstreamPort: primary.port, slot: '' });

@@ -17,7 +17,7 @@ import type { PageOrigin } from '../../src/wal/records/page-header.ts';
 import { chainStart } from '../../src/wal/records/record-chain.ts';
 import { RecordWalk } from '../../src/wal/records/record-walk.ts';
 import type { RecordObserver } from '../../src/wal/records/record-walk.ts';
-import { findProgram, installedMajors } from '../support/requirements.ts';
+import { findProgram, installedMajors, requires } from '../support/requirements.ts';
 
 const SEGMENT_SIZE = toSegmentSize(1 << 20);
 const TIMELINE = toTimelineId(1);
@@ -124,9 +124,9 @@ describe.each(installedMajors())('WAL of PostgreSQL %i', (major) => {
     }
   });
 
-  it.runIf(major === 15 && findProgram('pg_waldump') !== null)(
-    'has the records that pg_waldump finds',
-    () => {
+  // Debian's pg_waldump reads the WAL of its own major only.
+  if (major === 15) {
+    requires('pg_waldump').it('has the records that pg_waldump finds', () => {
       const program = findProgram('pg_waldump') ?? '';
       const range = ['-s', formatLsn(wal.startLsn), '-e', formatLsn(endLsn)];
       const output = execFileSync(program, ['-p', wal.directory, ...range], {
@@ -144,8 +144,8 @@ describe.each(installedMajors())('WAL of PostgreSQL %i', (major) => {
         if (lastRecordLsn !== null && lastRecordLsn !== starts.at(-1)) starts.push(lastRecordLsn);
       }
       expect(starts).toEqual(expected);
-    },
-  );
+    });
+  }
 
   it('with one bit flipped is refused before it is past, and taken again when it is right', () => {
     const step = 65_536;

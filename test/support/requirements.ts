@@ -94,3 +94,14 @@ function parseMajors(text: string): number[] {
     throw new Error(`WALCAST_TEST_MAJORS=${text}: a list like 13,15,18 is expected`);
   return majors;
 }
+
+/**
+ * For a need that only a try can tell (a mount, another user's rights): inside a test, skips it with the reason, or fails
+ * it where everything must be there. Does not return when `problem` is not null.
+ */
+export function needs(context: { skip(note?: string): never }, problem: string | null): void {
+  if (problem === null) return;
+  if (MUST_HAVE_ALL) throw new Error(`WALCAST_TEST_REQUIRE=all, but ${problem}`);
+  process.stderr.write(`skipped: ${problem}\n`);
+  context.skip(problem);
+}
