@@ -54,15 +54,6 @@ async function searchPostgres(major: number, workspace: Workspace): Promise<Post
   );
 }
 
-/** True when a server of `major` can be found; nothing is copied or linked. */
-export async function hasPostgres(major: number, workspace: Workspace): Promise<boolean> {
-  if (resolvePackage(major) !== null) return true;
-  for (const binDirectory of systemDirectories(major)) {
-    if (await runsMajor(binDirectory, major, workspace)) return true;
-  }
-  return false;
-}
-
 function packageName(major: number): string {
   return `pg${major}-${process.platform}-${process.arch}`;
 }

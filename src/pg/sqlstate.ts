@@ -30,6 +30,3 @@ export const SQLSTATE = {
   internalError: 'XX000',
   dataCorrupted: 'XX001',
 } as const;
-
-/** Five characters, digits and upper-case letters. */
-export type Sqlstate = (typeof SQLSTATE)[keyof typeof SQLSTATE];
