@@ -402,8 +402,9 @@ export class WalSenderSession
       this.#frames.stop();
       this.#isInputStopped = true;
       if (this.#hasClientEnded) this.#commands.cancel();
-      // A command may wait for long: the end of the client has to be noticed.
-      if (!this.#commands.isBusy) this.#connection?.pauseReading();
+      // The end of the client has to be noticed: a command may wait for long, and nothing else follows a Terminate.
+      const isListening = this.#commands.isBusy || this.#heldMessage?.type === LETTER_TERMINATE;
+      if (!isListening) this.#connection?.pauseReading();
     }
   };
 
@@ -420,8 +421,8 @@ export class WalSenderSession
   }
 
   #onTunnelMessage(type: number, body: Uint8Array): void {
-    if (type === LETTER_TERMINATE) this.#end();
-    else if (TUNNELLED.includes(type)) this.#tunnel?.forward(wholeMessage(type, body));
+    if (TUNNELLED.includes(type)) this.#tunnel?.forward(wholeMessage(type, body));
+    else if (type === LETTER_TERMINATE && this.#tunnel?.isUpload === true) this.#end();
     else this.#heldMessage = { type, body: new Uint8Array(body) };
   }
 

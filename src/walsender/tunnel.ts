@@ -44,6 +44,11 @@ export class Tunnel implements TunnelEvents {
     return connection === null || connection.pendingBytes() > TUNNEL_PENDING_BYTES_MAX;
   }
 
+  /** The upstream listens to the client while it runs the command; a server that sends a backup does not. */
+  get isUpload(): boolean {
+    return !this.#isLast;
+  }
+
   /** True when the client stands between two messages of the upstream. */
   get isAtBoundary(): boolean {
     return this.#scanner.isAtBoundary;

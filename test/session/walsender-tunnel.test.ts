@@ -206,19 +206,43 @@ describe.each(CUTS)('tunnel, bytes fed %s', (cut) => {
     expect(tunnel.isClosed).toBe(true);
   });
 
-  it.each(['Terminate', 'the end of the connection'])(
+  it.each(['the end of the connection', 'Terminate and the end of the connection'])(
     'closes the upstream connection on %s of the client',
     async (how) => {
       await start(15);
       client.send(query(BACKUP));
       const tunnel = await fixture.tunnels.nth(1);
       await tunnel.got(1);
-      if (how === 'Terminate') client.send(message('X'));
-      else client.socket.end();
+      if (how.startsWith('Terminate')) client.send(message('X'));
+      client.socket.end();
       await tunnel.closed();
       expect(await client.closed()).toHaveLength(0);
     },
   );
+
+  it('sends the whole backup before it looks at a Terminate, as a server does', async () => {
+    await start(15);
+    client.send(query(BACKUP));
+    const tunnel = await fixture.tunnels.nth(1);
+    await tunnel.got(1);
+    client.send(message('X'));
+    const answer = backupAnswer();
+    tunnel.events.onBytes(answer.subarray(0, 1000));
+    await client.bytes(1000);
+    tunnel.events.onBytes(answer.subarray(1000));
+    expect((await client.bytes(answer.length - 1000)).length).toBe(answer.length - 1000);
+    expect(await client.closed()).toHaveLength(0);
+  });
+
+  it('closes the upstream connection on Terminate in the middle of an upload', async () => {
+    await start(17);
+    client.send(query('UPLOAD_MANIFEST'));
+    const tunnel = await fixture.tunnels.nth(1);
+    await tunnel.got(1);
+    client.send(message('X'));
+    await tunnel.closed();
+    expect(await client.closed()).toHaveLength(0);
+  });
 
   it('closes an upstream connection that opens when the client has gone', async () => {
     await start(15);
