@@ -17,6 +17,48 @@ export const SSL_MODES = [
 ] as const;
 export type SslMode = (typeof SSL_MODES)[number];
 
+/** Values of target_session_attrs. */
+export const TARGET_SESSION_ATTRS = [
+  'any',
+  'read-write',
+  'read-only',
+  'primary',
+  'standby',
+  'prefer-standby',
+] as const;
+export type TargetSessionAttrs = (typeof TARGET_SESSION_ATTRS)[number];
+
+/** Values of channel_binding. */
+export const CHANNEL_BINDINGS = ['disable', 'prefer', 'require'] as const;
+export type ChannelBinding = (typeof CHANNEL_BINDINGS)[number];
+
+/** Values of ssl_min_protocol_version that can be had; older ones than 1.2 are refused. */
+export type TlsVersion = 'TLSv1.2' | 'TLSv1.3';
+
+/** Everything a connection string says about TLS. Paths are as written; null = not given. */
+export interface ConninfoTls {
+  readonly mode: SslMode;
+  /** `direct`: no SSLRequest, the handshake comes first, with ALPN. */
+  readonly negotiation: 'postgres' | 'direct';
+  /** A path, or `system` for the trusted roots of this machine. */
+  readonly rootCert: string | null;
+  readonly crl: string | null;
+  readonly crlDirectory: string | null;
+  readonly cert: string | null;
+  readonly key: string | null;
+  readonly keyPassword: string | null;
+  readonly certMode: 'disable' | 'allow' | 'require';
+  readonly sni: boolean;
+  readonly minVersion: TlsVersion;
+  readonly maxVersion: TlsVersion | null;
+}
+
+/** TCP keepalive and the like, as far as a runtime can set them. Milliseconds; 0 = the system's default. */
+export interface ConninfoKeepalive {
+  readonly isOn: boolean;
+  readonly idleMs: number;
+}
+
 /** One server of the list. */
 export interface ConninfoHost {
   /** A name or address; what starts with `/` or `@` is the directory (or abstract name) of a Unix socket. */
@@ -37,6 +79,17 @@ export interface Conninfo {
   /** 0 or less = no limit. */
   readonly connectTimeoutSeconds: number | null;
   readonly sslmode: SslMode;
+  readonly tls: ConninfoTls;
+  readonly channelBinding: ChannelBinding;
+  /** require_auth as written; null = not given. */
+  readonly requireAuth: string | null;
+  readonly targetSessionAttrs: TargetSessionAttrs;
+  readonly loadBalanceHosts: 'disable' | 'random';
+  readonly keepalive: ConninfoKeepalive;
+  /** User name that the owner of a Unix socket must have; null = anybody. */
+  readonly requirePeer: string | null;
+  /** Password file as written; null = `~/.pgpass`. */
+  readonly passfile: string | null;
   readonly options: string | null;
   /** Every other option that was given, by keyword. */
   readonly others: ReadonlyMap<string, string>;
@@ -103,9 +156,44 @@ export function parseConninfo(text: string): Conninfo | ConninfoError {
       nonEmpty(options.get('fallback_application_name')),
     connectTimeoutSeconds: timeout === undefined ? null : parseInteger(timeout),
     sslmode: sslmode ?? 'prefer',
+    tls: tlsOf(options, sslmode ?? 'prefer'),
+    channelBinding: choice(CHANNEL_BINDINGS, options.get('channel_binding'), 'prefer'),
+    requireAuth: nonEmpty(options.get('require_auth')),
+    targetSessionAttrs: choice(TARGET_SESSION_ATTRS, options.get('target_session_attrs'), 'any'),
+    loadBalanceHosts: choice(['disable', 'random'], options.get('load_balance_hosts'), 'disable'),
+    keepalive: {
+      isOn: options.get('keepalives') !== '0',
+      idleMs: Math.max(0, parseInteger(options.get('keepalives_idle') ?? '0') ?? 0) * 1_000,
+    },
+    requirePeer: nonEmpty(options.get('requirepeer')),
+    passfile: nonEmpty(options.get('passfile')),
     options: nonEmpty(options.get('options')),
     others: new Map([...options].filter(([name]) => !UNDERSTOOD.has(name))),
   };
+}
+
+function tlsOf(options: ReadonlyMap<string, string>, mode: SslMode): ConninfoTls {
+  const minimum = options.get('ssl_min_protocol_version');
+  const maximum = options.get('ssl_max_protocol_version');
+  return {
+    mode,
+    negotiation: choice(['postgres', 'direct'], options.get('sslnegotiation'), 'postgres'),
+    rootCert: nonEmpty(options.get('sslrootcert')),
+    crl: nonEmpty(options.get('sslcrl')),
+    crlDirectory: nonEmpty(options.get('sslcrldir')),
+    cert: nonEmpty(options.get('sslcert')),
+    key: nonEmpty(options.get('sslkey')),
+    keyPassword: nonEmpty(options.get('sslpassword')),
+    certMode: choice(['disable', 'allow', 'require'], options.get('sslcertmode'), 'allow'),
+    sni: options.get('sslsni') !== '0',
+    minVersion: choice(['TLSv1.2', 'TLSv1.3'], minimum, 'TLSv1.2'),
+    maxVersion: maximum === 'TLSv1.2' || maximum === 'TLSv1.3' ? maximum : null,
+  };
+}
+
+/** The word of `words` that was given; `fallback` when none was. */
+function choice<T extends string>(words: readonly T[], given: string | undefined, fallback: T): T {
+  return words.find((word) => word === given) ?? fallback;
 }
 
 function hostList(options: ReadonlyMap<string, string>): readonly ConninfoHost[] | ConninfoError {

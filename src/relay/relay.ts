@@ -118,6 +118,7 @@ class RunningRelay implements Relay {
         standbyTotals: () => this.#senders.totals(),
         slots: () => this.#slots?.list() ?? [],
         identity: () => this.#identity(),
+        readThrough: () => ({ connections: 0, connectionsMax: 0, bytes: 0 }),
       },
     });
   }

@@ -2,8 +2,10 @@
 import type { Clock } from '../base/clock.ts';
 import { INVALID_LSN } from '../pg/lsn.ts';
 import type {
+  ConfigurationStatus,
   RelayState,
   RelayStatus,
+  ReadThroughStatus,
   SlotStatus,
   StandbyStatus,
   StandbyTotals,
@@ -21,6 +23,7 @@ export interface BoardParts {
   readonly standbyTotals: () => StandbyTotals;
   readonly slots: () => readonly SlotStatus[];
   readonly identity: () => ServerIdentity | null;
+  readonly readThrough: () => ReadThroughStatus;
 }
 
 /** The board of one relay. */
@@ -28,6 +31,7 @@ export class StatusBoard implements StatusSource {
   readonly #version: string;
   readonly #parts: BoardParts;
   readonly #startedAtMs: number;
+  #configuration: ConfigurationStatus;
   #isDraining = false;
   #failure: string | null = null;
 
@@ -35,11 +39,18 @@ export class StatusBoard implements StatusSource {
     this.#version = options.version;
     this.#parts = options.parts;
     this.#startedAtMs = options.clock.wallMs();
+    this.#configuration = { isLastReloadGood: true, loadedAtMs: this.#startedAtMs };
   }
 
   /** From now on the state is `draining`. */
   drain(): void {
     this.#isDraining = true;
+  }
+
+  /** The configuration was read again at `nowMs` (Unix milliseconds); what is in effect changed only if it was good. */
+  reloaded(isGood: boolean, nowMs: number): void {
+    const { loadedAtMs } = this.#configuration;
+    this.#configuration = { isLastReloadGood: isGood, loadedAtMs: isGood ? nowMs : loadedAtMs };
   }
 
   /** From now on the state is `failed`; `reason` is shown. */
@@ -68,6 +79,8 @@ export class StatusBoard implements StatusSource {
       standbys: parts.standbys(),
       standbyTotals: parts.standbyTotals(),
       slots: parts.slots(),
+      readThrough: parts.readThrough(),
+      configuration: this.#configuration,
     };
   }
 
@@ -101,6 +114,8 @@ const NO_UPSTREAM: UpstreamStatus = {
   detail: null,
   systemIdentifier: null,
   serverVersion: null,
+  tlsVersion: null,
+  clientCertificateExpiresAtMs: null,
   timeline: null,
   serverLsn: INVALID_LSN,
   reported: { writeLsn: INVALID_LSN, flushLsn: INVALID_LSN, applyLsn: INVALID_LSN },

@@ -66,6 +66,10 @@ export interface UpstreamStatus {
   readonly detail: string | null;
   readonly systemIdentifier: string | null;
   readonly serverVersion: string | null;
+  /** `TLSv1.3`; null while there is no connection, or one without TLS. */
+  readonly tlsVersion: string | null;
+  /** Milliseconds since the Unix epoch at which our client certificate expires; null when none is sent. */
+  readonly clientCertificateExpiresAtMs: number | null;
   readonly timeline: TimelineId | null;
   /** End of WAL the server last reported; INVALID_LSN when never heard. */
   readonly serverLsn: Lsn;
@@ -159,6 +163,23 @@ export interface SlotStatus {
   readonly walStatus: 'reserved' | 'extended' | 'unreserved' | 'lost' | null;
 }
 
+/** WAL older than the store, read through from the upstream for standbys. */
+export interface ReadThroughStatus {
+  /** Connections to the upstream that are open for it. */
+  readonly connections: number;
+  readonly connectionsMax: number;
+  /** Bytes of WAL handed to standbys in this way since the start. */
+  readonly bytes: number;
+}
+
+/** The configuration in effect. */
+export interface ConfigurationStatus {
+  /** False after a reload that was refused, until one succeeds. */
+  readonly isLastReloadGood: boolean;
+  /** When what is in effect was loaded, milliseconds since the Unix epoch. */
+  readonly loadedAtMs: number;
+}
+
 /** Everything, taken at one instant. */
 export interface RelayStatus {
   readonly version: string;
@@ -175,6 +196,8 @@ export interface RelayStatus {
   readonly standbys: readonly StandbyStatus[];
   readonly standbyTotals: StandbyTotals;
   readonly slots: readonly SlotStatus[];
+  readonly readThrough: ReadThroughStatus;
+  readonly configuration: ConfigurationStatus;
 }
 
 /** Where http, console and metrics read from. */

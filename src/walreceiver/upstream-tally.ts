@@ -63,6 +63,8 @@ export class UpstreamTally {
         view.detail ?? (parts.isStoreFull ? 'the store takes no more WAL at the moment' : null),
       systemIdentifier: this.identity?.systemIdentifier ?? null,
       serverVersion: this.identity?.serverVersion ?? null,
+      tlsVersion: null,
+      clientCertificateExpiresAtMs: null,
       timeline: this.identity?.timeline ?? null,
       serverLsn:
         stream === null || stream.serverLsn === INVALID_LSN ? this.#serverLsn : stream.serverLsn,

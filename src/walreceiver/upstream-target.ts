@@ -1,5 +1,12 @@
 // Where the upstream is and as whom to log in: a libpq connection string with its defaults filled in.
-import type { Conninfo, ConninfoHost } from '../pg/conninfo.ts';
+import type {
+  ChannelBinding,
+  Conninfo,
+  ConninfoHost,
+  ConninfoKeepalive,
+  ConninfoTls,
+  TargetSessionAttrs,
+} from '../pg/conninfo.ts';
 
 /** One entry of the host list. */
 export interface UpstreamHost {
@@ -18,8 +25,15 @@ export interface UpstreamTarget {
   readonly hosts: readonly UpstreamHost[];
   readonly user: string;
   readonly sslmode: string;
+  /** How to do TLS; files with their defaults (`~/.postgresql/…`) filled in where they exist. */
+  readonly tls: ConninfoTls;
   /** libpq's require_auth, or null when it is not given. */
   readonly requireAuth: string | null;
+  readonly channelBinding: ChannelBinding;
+  readonly targetSessionAttrs: TargetSessionAttrs;
+  readonly loadBalanceHosts: 'disable' | 'random';
+  readonly keepalive: ConninfoKeepalive;
+  readonly requirePeer: string | null;
   /** For connection and login together; 0 = no limit. */
   readonly connectTimeoutMs: number;
   /** Startup parameters to send besides user, database, replication and application_name (`options` …). */
@@ -50,7 +64,13 @@ export function upstreamTarget(conninfo: Conninfo, defaults: TargetDefaults): Up
     })),
     user,
     sslmode: conninfo.sslmode,
-    requireAuth: conninfo.others.get('require_auth') ?? null,
+    tls: conninfo.tls,
+    requireAuth: conninfo.requireAuth,
+    channelBinding: conninfo.channelBinding,
+    targetSessionAttrs: conninfo.targetSessionAttrs,
+    loadBalanceHosts: conninfo.loadBalanceHosts,
+    keepalive: conninfo.keepalive,
+    requirePeer: conninfo.requirePeer,
     connectTimeoutMs: seconds <= 0 ? 0 : Math.max(CONNECT_TIMEOUT_SECONDS_MIN, seconds) * 1_000,
     parameters: new Map(conninfo.options === null ? [] : [['options', conninfo.options]]),
   };

@@ -16,6 +16,7 @@ import { valueText } from '../../src/walreceiver/upstream-query.ts';
 import { UpstreamTunnels } from '../../src/walreceiver/tunnel.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { cstr, i32, message, raw } from '../support/naive-writer.ts';
+import { targetFor } from '../support/upstream-target.ts';
 import {
   complete,
   errorResponse,
@@ -36,14 +37,11 @@ interface Login {
 function optionsFor(host: string, port: number, login: Login = {}): UpstreamConnectionOptions {
   const entry = { host, address: host, port, password: login.password ?? null };
   return {
-    target: {
+    target: targetFor(`sslmode=${login.sslmode ?? 'prefer'}`, {
       hosts: [entry],
-      user: 'replicator',
-      sslmode: login.sslmode ?? 'prefer',
       requireAuth: login.requireAuth ?? null,
-      connectTimeoutMs: 0,
       parameters: new Map([['options', '-c wal_sender_timeout=5s']]),
-    },
+    }),
     host: entry,
     database: 'postgres',
     applicationName: 'tester',

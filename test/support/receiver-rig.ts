@@ -19,6 +19,7 @@ import type {
 } from '../../src/walreceiver/ports.ts';
 import type { UpstreamTarget } from '../../src/walreceiver/upstream-target.ts';
 import { WalReceiver } from '../../src/walreceiver/wal-receiver.ts';
+import { targetFor } from './upstream-target.ts';
 import type { WalReceiverOptions } from '../../src/walreceiver/wal-receiver-options.ts';
 
 /** `text` as an LSN. */
@@ -183,7 +184,7 @@ export class ReceiverRig implements AsyncDisposable {
 
 function targetOf(options: RigOptions): UpstreamTarget {
   const hosts = options.hosts ?? [{ host: '127.0.0.1', port: options.port ?? 0 }];
-  return {
+  return targetFor(`sslmode=${options.sslmode ?? 'prefer'}`, {
     hosts: hosts.map((entry) => ({
       host: entry.host,
       address: entry.host,
@@ -191,9 +192,7 @@ function targetOf(options: RigOptions): UpstreamTarget {
       password: options.password ?? null,
     })),
     user: options.user ?? 'replicator',
-    sslmode: options.sslmode ?? 'prefer',
     requireAuth: options.requireAuth ?? null,
     connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
-    parameters: new Map(),
-  };
+  });
 }

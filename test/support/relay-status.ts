@@ -46,6 +46,8 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
         walStatus: 'reserved',
       },
     ],
+    readThrough: { connections: 1, connectionsMax: 2, bytes: 4_096 },
+    configuration: { isLastReloadGood: true, loadedAtMs: 1_700_000_000_000 },
     ...overrides,
   };
 }
@@ -127,6 +129,8 @@ function sampleUpstream(): RelayStatus['upstream'] {
     detail: null,
     systemIdentifier: '7301234567890123456',
     serverVersion: '15.18 (Debian 15.18-0+deb12u1)',
+    tlsVersion: 'TLSv1.3',
+    clientCertificateExpiresAtMs: null,
     timeline: toTimelineId(1),
     serverLsn: lsn(0x3000100),
     reported: { writeLsn: lsn(0x3000060), flushLsn: lsn(0x3000000), applyLsn: lsn(0) },

@@ -1,0 +1,73 @@
+// What may be asked of a running relay from outside: the actions behind the HTTP API and the console. The relay does
+// them; http and console only name them.
+import type { Lsn } from '../pg/lsn.ts';
+
+/** Why an action was refused, in PostgreSQL's words. */
+export interface ActionRefusal {
+  readonly sqlstate: string;
+  readonly message: string;
+  readonly detail?: string;
+  readonly hint?: string;
+}
+
+/** What a reload did. `problems` is not empty when nothing was changed: the lines that a start would print. */
+export interface ReloadReport {
+  readonly problems: readonly string[];
+  /** Paths of keys whose new value is in effect. */
+  readonly changed: readonly string[];
+  /** Paths of keys whose new value takes effect at a restart. */
+  readonly pendingRestart: readonly string[];
+}
+
+/** One key of the configuration in effect. */
+export interface ConfigEntry {
+  /** `storage.wal_keep_size`. */
+  readonly key: string;
+  /** As it would be written in the file; secrets masked; null = not set. */
+  readonly value: string | null;
+  /** The same for the default. */
+  readonly defaultValue: string | null;
+  readonly origin: 'flag' | 'environment' | 'file' | 'default';
+  readonly isReloadable: boolean;
+  /** The file says otherwise since the last reload, and only a restart can follow. */
+  readonly isPendingRestart: boolean;
+}
+
+/** A file of the WAL directory that may be given away. */
+export interface WalFile {
+  readonly name: string;
+  /** Bytes the whole file has. */
+  readonly size: number;
+  /** The bytes, in pieces that are the caller's own; reading faster than they are taken does not happen. */
+  readonly chunks: AsyncIterable<Uint8Array>;
+}
+
+/**
+ * Why a file of the WAL directory is not given. `unknown-name`: no name of a WAL or history file. `absent`: not stored
+ * (any more). `incomplete`: the segment is still being received; it ends at `availableLsn` so far.
+ */
+export type WalFileRefusal =
+  | { readonly kind: 'unknown-name' }
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'incomplete'; readonly availableLsn: Lsn };
+
+/** The actions. None throws for what a caller can get wrong: that comes back as a refusal. */
+export interface RelayActions {
+  /** Reads the configuration again and applies what can be changed in a running process. */
+  reload(): Promise<ReloadReport>;
+  /** Begins a drain, as SIGTERM does. */
+  drain(): void;
+  /** Creates a persistent physical slot; durable when it resolves. Null = done. */
+  createSlot(
+    name: string,
+    options: { readonly reserveWal: boolean },
+  ): Promise<ActionRefusal | null>;
+  /** Drops a slot that nobody uses. Null = done. */
+  dropSlot(name: string): Promise<ActionRefusal | null>;
+  /** Ends the session of that process id, as pg_terminate_backend does; false when there is none. */
+  disconnectStandby(pid: number): boolean;
+  /** Every key, in the order of the documentation. */
+  configuration(): readonly ConfigEntry[];
+  /** Opens a whole segment or a history file for restore_command. */
+  openWalFile(name: string): Promise<WalFile | WalFileRefusal>;
+}
