@@ -67,6 +67,14 @@ export interface StorageConfig {
   readonly forward: ForwardMode;
 }
 
+/** The HTTP port. */
+export interface HttpConfig {
+  /** Null: no HTTP port. */
+  readonly listen: TcpAddress | null;
+  /** What a request that changes something has to show; null when none was given. Never logged. */
+  readonly token: string | null;
+}
+
 /** A configuration that passed every check. Immutable; a reload makes a new one. */
 export interface Config {
   readonly upstream: UpstreamConfig;
@@ -77,7 +85,7 @@ export interface Config {
   /** 0 = never. */
   readonly walSenderTimeoutMs: number;
   readonly drainTimeoutMs: number;
-  readonly http: { readonly listen: TcpAddress | null };
+  readonly http: HttpConfig;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   /** Origin of each key, by its path (`storage.directory`). */
   readonly origins: ReadonlyMap<string, Origin>;

@@ -13,6 +13,12 @@ import { environmentName } from './settings.ts';
 import { textOf } from './values.ts';
 import type { ConfigValues } from './values.ts';
 
+/** What a header can carry. */
+const TOKEN = /^[\x21-\x7e]{1,1024}$/;
+
+/** A shorter token can be guessed. */
+const GOOD_TOKEN_LENGTH = 16;
+
 /** Puts the configuration together. `source` names what a missing key is missing from. */
 export class ConfigResolver {
   readonly #values: ConfigValues;
@@ -42,7 +48,7 @@ export class ConfigResolver {
       },
       walSenderTimeoutMs: this.#values.number('wal_sender_timeout'),
       drainTimeoutMs: this.#values.number('drain_timeout'),
-      http: { listen: this.#httpListen() },
+      http: { listen: this.#httpListen(), token: this.#httpToken() },
       log: {
         level: this.#values.choice('log.level', LOG_LEVELS),
         format: this.#values.choice('log.format', LOG_FORMATS),
@@ -159,6 +165,27 @@ export class ConfigResolver {
       this.#values.mustChoose('http.listen').place,
       `\`http.listen\`: ${parsed.problem}`,
       'Use "" for no HTTP port.',
+    );
+    return null;
+  }
+
+  #httpToken(): string | null {
+    const file = this.#values.get('http.token_file');
+    if (file === null) return null;
+    const token = this.#secret('http.token_file')?.trim() ?? null;
+    if (token === null) return null;
+    if (TOKEN.test(token)) {
+      if (token.length < GOOD_TOKEN_LENGTH) {
+        this.#warnings.push(
+          `http.token_file: a token of less than ${GOOD_TOKEN_LENGTH} characters can be guessed`,
+        );
+      }
+      return token;
+    }
+    this.#values.report(
+      file.place,
+      '`http.token_file` must hold one token of at most 1024 printable ASCII characters without spaces',
+      'Make one with: openssl rand -hex 32',
     );
     return null;
   }

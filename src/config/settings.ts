@@ -192,6 +192,11 @@ export const SETTINGS: readonly Setting[] = [
     flag: flag('http', 'HOST:PORT'),
     description: 'Where probes, metrics and the JSON API are served; "" for nowhere.',
   }),
+  setting('http.token_file', 'path', {
+    isReloadable: true,
+    description:
+      'A file that holds the token which requests that change something have to show (`Authorization: Bearer …`): printable ASCII characters without spaces, 1024 at most.',
+  }),
   setting('log.level', 'choice', {
     choices: LOG_LEVELS,
     defaultText: 'info',
@@ -221,7 +226,6 @@ export const UNSUPPORTED_KEYS: readonly string[] = [
   'slots',
   'auto_create_slots',
   'tunnel',
-  'http.token_file',
 ];
 
 /** The setting of that path, or null. */

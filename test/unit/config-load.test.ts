@@ -41,7 +41,7 @@ function accept(given: Given): Config {
 function refuse(given: Given): string[] {
   const loaded = load(given);
   if ('config' in loaded) throw new Error('the configuration was accepted');
-  return loaded.errors.map(formatConfigError).map((line) => line.replace(`${directory}/`, ''));
+  return loaded.errors.map(formatConfigError).map((line) => line.replaceAll(`${directory}/`, ''));
 }
 
 describe('values', () => {
@@ -234,6 +234,45 @@ describe('secrets', () => {
     expect(refuse({ env })[0]).toContain('are both given');
     const flags = [{ path: 'upstream.conninfo', text: 'host=flag', flag: '--upstream' }];
     expect(accept({ ...given, flags }).upstream.conninfo).toBe('host=flag');
+  });
+});
+
+describe('the token of the HTTP port', () => {
+  const yaml = `${MINIMUM}http: { token_file: token }\n`;
+
+  test('is the content of its file without white space around it', () => {
+    writeFileSync(join(directory, 'token'), '  0123456789abcdef\n\n', { mode: 0o600 });
+    const config = accept({ yaml });
+    expect(config.http.token).toBe('0123456789abcdef');
+    expect(config.warnings).toEqual([]);
+    expect(accept({ yaml: MINIMUM }).http.token).toBeNull();
+  });
+
+  test('is warned about when every user can read it', () => {
+    writeFileSync(join(directory, 'token'), '0123456789abcdef');
+    chmodSync(join(directory, 'token'), 0o644);
+    expect(accept({ yaml }).warnings).toEqual([
+      expect.stringMatching(/^http\.token_file: .* can be read by every user/),
+    ]);
+  });
+
+  test('is warned about when it is short', () => {
+    writeFileSync(join(directory, 'token'), 'short', { mode: 0o600 });
+    expect(accept({ yaml }).warnings).toEqual([expect.stringContaining('can be guessed')]);
+  });
+
+  test.each([
+    ['', '`http.token_file`: "token" is empty'],
+    [' \n', '`http.token_file`: "token" is empty'],
+    ['two words 0123456789', '`http.token_file` must hold one token'],
+    ['tökentökentökentöken', '`http.token_file` must hold one token'],
+    ['x'.repeat(1025), '`http.token_file` must hold one token'],
+  ])('%j is refused', (content, message) => {
+    writeFileSync(join(directory, 'token'), content);
+    const [line, ...others] = refuse({ yaml });
+    expect(line).toContain(message);
+    expect(line).not.toContain('0123456789');
+    expect(others).toEqual([]);
   });
 });
 
