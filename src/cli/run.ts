@@ -1,6 +1,4 @@
 // walcast run: the relay itself, from its configuration to its exit code.
-import { join } from 'node:path';
-import { existsSync } from 'node:fs';
 import type { Clock } from '../base/clock.ts';
 import { errorText, OperationalError, WalcastError } from '../base/errors.ts';
 import { openLog } from '../base/log.ts';
@@ -8,19 +6,11 @@ import type { Log } from '../base/log.ts';
 import { readBuildInfo } from '../config/build-info.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import type { ConfigSources, LoadedConfig } from '../config/load.ts';
-import { CONFIG_FILE_VARIABLE } from '../config/named-layers.ts';
-import type { FlagValue } from '../config/named-layers.ts';
+import type { ConfigSources } from '../config/load.ts';
 import { formatConfigError } from '../config/problem.ts';
-import { SETTINGS } from '../config/settings.ts';
-import { EXIT, optionValue } from './command.ts';
-import type {
-  Command,
-  CommandContext,
-  CommandInput,
-  CommandOption,
-  HandledSignal,
-} from './command.ts';
+import { EXIT } from './command.ts';
+import type { Command, CommandContext, HandledSignal } from './command.ts';
+import { configSources, configurationOptions, printConfigErrors } from './config-options.ts';
 
 /** A running relay, as far as this command knows it. */
 export interface RunningRelay {
@@ -46,12 +36,15 @@ export function runCommand(startRelay: StartRelay): Command {
   return {
     name: 'run',
     summary: 'Receive WAL from an upstream server, keep it, and serve it to standbys.',
-    options: [CONFIG_OPTION, ...SETTINGS.flatMap(flagOption), SET_OPTION],
+    options: configurationOptions(),
     help: HELP,
     async run(context): Promise<number> {
-      const sources = sourcesOf(context);
+      const sources = configSources(context);
       const loaded = loadConfig(sources);
-      if ('errors' in loaded) return refuse(context, loaded);
+      if ('errors' in loaded) {
+        printConfigErrors(context, loaded.errors);
+        return EXIT.configuration;
+      }
       const log = openLog(loaded.config.log);
       context.useLog(log);
       logConfiguration(log, loaded.config, sources.file);
@@ -59,20 +52,6 @@ export function runCommand(startRelay: StartRelay): Command {
     },
   };
 }
-
-const CONFIG_OPTION: CommandOption = {
-  name: 'config',
-  short: 'c',
-  placeholder: 'FILE',
-  description: `Read this configuration file (also ${CONFIG_FILE_VARIABLE}). Without one, flags and environment count alone.`,
-};
-
-const SET_OPTION: CommandOption = {
-  name: 'set',
-  placeholder: 'KEY=VALUE',
-  isRepeatable: true,
-  description: 'Set any key of the configuration, such as storage.wal_keep_size=4GB.',
-};
 
 const HELP = `
 Flags count before environment variables (WALCAST_UPSTREAM_CONNINFO …), these before the file, the file before the
@@ -88,44 +67,6 @@ Examples:
   walcast run --upstream 'host=pg-a port=5432 user=replicator' --data /var/lib/walcast \\
               --listen 0.0.0.0:5432 --hba-file pg_hba.conf
 `;
-
-function flagOption({ flag, kind, description }: (typeof SETTINGS)[number]): CommandOption[] {
-  if (flag === null) return [];
-  return [{ ...flag, description, isRepeatable: kind === 'addresses' }];
-}
-
-function sourcesOf({ input, env, workingDirectory }: CommandContext): ConfigSources {
-  const flags: FlagValue[] = [];
-  for (const { path, flag } of SETTINGS) {
-    if (flag === null) continue;
-    const values = input.options.get(flag.name) ?? [];
-    flags.push(...values.map((text) => ({ path, text, flag: `--${flag.name}` })));
-  }
-  flags.push(...setFlags(input));
-  const file = optionValue(input, CONFIG_OPTION.name) ?? env[CONFIG_FILE_VARIABLE] ?? null;
-  return { flags, env, file, workingDirectory };
-}
-
-function setFlags(input: CommandInput): FlagValue[] {
-  const given = input.options.get(SET_OPTION.name) ?? [];
-  return given.map((entry) => {
-    const end = entry.indexOf('=');
-    const path = end < 0 ? entry : entry.slice(0, end);
-    return { path, text: end < 0 ? '' : entry.slice(end + 1), flag: '--set' };
-  });
-}
-
-function refuse(
-  context: CommandContext,
-  loaded: Extract<LoadedConfig, { errors: unknown }>,
-): number {
-  for (const error of loaded.errors) context.printError(`walcast: ${formatConfigError(error)}\n`);
-  const isNamed = optionValue(context.input, CONFIG_OPTION.name) !== null;
-  if (!isNamed && existsSync(join(context.workingDirectory, 'walcast.yaml'))) {
-    context.printError('walcast: there is a walcast.yaml here; it is read with -c walcast.yaml\n');
-  }
-  return EXIT.configuration;
-}
 
 function logConfiguration(log: Log, config: Config, file: string | null): void {
   const { version, revision } = readBuildInfo();
