@@ -4,12 +4,7 @@ import { InvariantError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { readBuildInfo } from '../config/build-info.ts';
 import type { Config } from '../config/config.ts';
-import { openHttp } from '../http/server.ts';
-import type { HttpServer } from '../http/server.ts';
-import { openMetrics } from '../metrics/registry.ts';
-import { dial } from '../net/dial.ts';
 import { DirectoryLock } from '../net/directory-lock.ts';
-import { formatListenTarget, Listener } from '../net/listener.ts';
 import type { HbaRules } from '../pg/hba.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
@@ -17,18 +12,13 @@ import { SlotStore } from '../slot/slot-store.ts';
 import type { StatusSource } from '../status/status.ts';
 import { prepareDataDirectory } from '../wal/data-directory.ts';
 import { WalStore } from '../wal/wal-store.ts';
-import type { UpstreamObserver } from '../walreceiver/ports.ts';
-import { UpstreamTunnels } from '../walreceiver/tunnel.ts';
-import type { UpstreamTarget } from '../walreceiver/upstream-target.ts';
-import { WalReceiver } from '../walreceiver/wal-receiver.ts';
 import type { ServerIdentity } from '../walsender/ports.ts';
 import { WalSenders } from '../walsender/wal-senders.ts';
-import { Acknowledgement } from './acknowledgement.ts';
 import { LateSlotRegistry, LateWalFeed } from './late-binding.ts';
+import { RelayPorts } from './ports-opening.ts';
 import { StatusBoard } from './status-board.ts';
-import { GateStoreOf, serverIdentity, StoreFeed } from './store-adapters.ts';
-import { targetOf } from './upstream-address.ts';
-import { openUpstreamGate } from './upstream-gate.ts';
+import { serverIdentity, StoreFeed } from './store-adapters.ts';
+import { UpstreamFollowing } from './upstream-following.ts';
 
 /** A running relay. */
 export interface Relay {
@@ -47,17 +37,11 @@ export interface RelaySurroundings {
   readonly log: Log;
 }
 
-/** Connections beyond max_wal_senders that are let in to be told so, and to cancel. */
-const SPARE_CONNECTIONS = 100;
-
 /** How long a start beyond our end is held when no wal_receiver_timeout says it; that setting's own default. */
 const HOLD_AHEAD_DEFAULT_MS = 60_000;
 
 /** A drain waits this long for the disk before it says goodbye upstream. */
 const FINAL_FLUSH_MS_MAX = 2_000;
-
-/** How often a crowd at the door is logged at most. */
-const DROPPED_LOG_INTERVAL_MS = 10_000;
 
 /** A stop at once gives the disk this long; a crash loses no more than that does. */
 const STOP_FLUSH_MS_MAX = 1_000;
@@ -83,36 +67,37 @@ class RunningRelay implements Relay {
   readonly #config: Config;
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #target: UpstreamTarget;
   readonly #feed = new LateWalFeed();
   readonly #registry = new LateSlotRegistry();
+  readonly #following: UpstreamFollowing;
   readonly #senders: WalSenders;
+  readonly #ports: RelayPorts;
   #fail: (error: Error) => void = () => {};
   #lock: DirectoryLock | null = null;
-  #http: HttpServer | null = null;
-  #listeners: Listener[] = [];
   #store: WalStore | null = null;
   #isServing = false;
-  #dropped = 0;
-  #droppedLoggedAtMs = Number.NEGATIVE_INFINITY;
   #slots: SlotStore | null = null;
-  #acknowledgement: Acknowledgement | null = null;
-  #receiver: WalReceiver | null = null;
 
   constructor(config: Config, { clock, log }: RelaySurroundings) {
     this.#config = config;
     this.#clock = clock;
     this.#log = log;
-    this.#target = targetOf(config.upstream.server);
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
+    });
+    this.#following = new UpstreamFollowing({
+      settings: config.upstream,
+      clock,
+      log,
+      confirmedLsns: () => this.#confirmedLsns(),
+      onFatal: (error) => void this.#onUpstreamFatal(error),
     });
     this.#senders = this.#makeSenders();
     this.statusSource = new StatusBoard({
       version: readBuildInfo().version,
       clock,
       parts: {
-        upstream: () => this.#receiver?.status() ?? null,
+        upstream: () => this.#following.status(),
         store: () => this.#store?.status() ?? null,
         standbys: () => this.#senders.statuses(),
         standbyTotals: () => this.#senders.totals(),
@@ -121,6 +106,13 @@ class RunningRelay implements Relay {
         readThrough: () => ({ connections: 0, connectionsMax: 0, bytes: 0 }),
       },
     });
+    this.#ports = new RelayPorts({
+      config: () => this.#config,
+      clock,
+      log,
+      source: this.statusSource,
+      accept: (open) => this.#senders.accept(open),
+    });
   }
 
   /** The order matters: whatever can refuse comes before the store changes anything on disk. */
@@ -128,43 +120,37 @@ class RunningRelay implements Relay {
     const { directory } = this.#config.storage;
     await prepareDataDirectory(directory);
     this.#lock = await DirectoryLock.acquire(directory);
-    await this.#openPorts();
+    await this.#ports.open();
     await this.#openStore();
-    this.#startReceiver();
+    this.#following.start(this.#openedStore());
   }
 
   async drain(): Promise<void> {
     this.statusSource.drain();
-    this.#receiver?.quiesce();
+    this.#following.quiesce();
     // Nothing is taken in any more, so nothing beyond R is sent or acknowledged.
     await this.#flushTo(this.#store?.positions().receivedLsn ?? INVALID_LSN);
     const endLsn = this.#store?.sendableLsn() ?? INVALID_LSN;
     this.#log.info('draining', { end_lsn: formatLsn(endLsn) });
     await this.#senders.drain(endLsn);
-    await this.#receiver?.finish();
-    this.#stopListening();
+    await this.#following.finish();
+    this.#ports.stopListening();
     await this.#close();
   }
 
   async stop(): Promise<void> {
-    this.#stopListening();
+    this.#ports.stopListening();
     this.#senders.terminate();
     await this.#close({ timeoutMs: STOP_FLUSH_MS_MAX });
   }
 
   async #close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
-    this.#receiver?.stop();
-    this.#acknowledgement?.close();
+    this.#following.stop();
     await this.#slots?.close();
     await this.#store?.close(options);
-    await this.#http?.close();
+    await this.#ports.closeHttp();
     await this.#lock?.release();
     this.#lock = null;
-  }
-
-  #stopListening(): void {
-    for (const listener of this.#listeners) listener.close();
-    this.#listeners = [];
   }
 
   /**
@@ -193,13 +179,7 @@ class RunningRelay implements Relay {
     return new WalSenders({
       feed: this.#feed,
       slots: this.#registry,
-      tunnels: new UpstreamTunnels({
-        target: this.#target,
-        clock: this.#clock,
-        log: this.#log.child({ component: 'tunnel' }),
-        dial,
-        followedHost: () => this.#receiver?.followedHost() ?? null,
-      }),
+      tunnels: this.#following.openTunnels(),
       identity: () => this.#identity(),
       hba: () => this.#config.hba?.rules ?? NO_RULES,
       settings: () => ({
@@ -212,41 +192,13 @@ class RunningRelay implements Relay {
       }),
       clock: this.#clock,
       log: this.#log.child({ component: 'walsender' }),
-      onReply: () => this.#receiver?.positionsMoved(),
+      onReply: () => this.#following.positionsMoved(),
     });
   }
 
   /** Null, so that clients are told 57P03, until store and slots are both there and the upstream was identified once. */
   #identity(): ServerIdentity | null {
     return this.#isServing ? serverIdentity(this.#store) : null;
-  }
-
-  async #openPorts(): Promise<void> {
-    const { http, listen, hba, storage } = this.#config;
-    if (http.listen !== null) {
-      const metrics = openMetrics({
-        source: this.statusSource,
-        clock: this.#clock,
-        storageDirectory: storage.directory,
-      });
-      const log = this.#log.child({ component: 'http' });
-      const options = { listen: http.listen, log, clock: this.#clock };
-      this.#http = await openHttp(options, this.statusSource, metrics);
-    }
-    for (const target of listen) {
-      if (target.kind === 'tcp' && hba === null) continue;
-      const listener = await Listener.open({
-        target,
-        connectionsMax: storage.maxWalSenders + SPARE_CONNECTIONS,
-        onConnection: (open) => this.#senders.accept(open),
-        onDropped: () => this.#onDropped(),
-      });
-      this.#listeners.push(listener);
-      this.#log.info('listening for standbys', {
-        address: formatListenTarget({ ...target, port: listener.port }),
-        port: listener.port,
-      });
-    }
   }
 
   async #openStore(): Promise<void> {
@@ -261,7 +213,7 @@ class RunningRelay implements Relay {
       onFatal: (error) => this.#onFatal(error),
     });
     this.#store = store;
-    this.#feed.bind(new StoreFeed(store, () => this.#isUpstreamMoving()));
+    this.#feed.bind(new StoreFeed(store, () => this.#following.isMoving()));
     const slots = await SlotStore.open({
       directory: storage.directory,
       wal: store,
@@ -272,74 +224,15 @@ class RunningRelay implements Relay {
     });
     this.#slots = slots;
     this.#registry.bind(slots);
-    store.onFlush(() => this.#receiver?.positionsMoved());
+    store.onFlush(() => this.#following.positionsMoved());
     store.setRetention(() => slots.minimumPersistedRestartLsn());
     this.#isServing = true;
-  }
-
-  #startReceiver(): void {
-    const store = this.#openedStore();
-    const { upstream } = this.#config;
-    const log = this.#log.child({ component: 'walreceiver' });
-    const acknowledgement = new Acknowledgement(store, {
-      clock: this.#clock,
-      confirmedLsns: () => this.#confirmedLsns(),
-      onMoved: () => this.#receiver?.positionsMoved(),
-    });
-    const gate = openUpstreamGate(new GateStoreOf(store), log);
-    this.#acknowledgement = acknowledgement;
-    this.#receiver = new WalReceiver({
-      target: this.#target,
-      slot: upstream.slot,
-      applicationName: upstream.applicationName,
-      receiverTimeoutMs: upstream.walReceiverTimeoutMs,
-      statusIntervalMs: upstream.walReceiverStatusIntervalMs,
-      sink: store,
-      gate: {
-        decide: async (identity) => {
-          const decision = await gate.decide(identity);
-          if (decision.kind === 'start') {
-            acknowledgement.startStream(decision.timeline, store.reportedFlushLsn());
-          }
-          return decision;
-        },
-      },
-      positions: acknowledgement,
-      observer: this.#observer(),
-      clock: this.#clock,
-      log,
-      dial,
-      random: Math.random,
-    });
-    this.#receiver.start();
-  }
-
-  #observer(): UpstreamObserver {
-    return {
-      onState() {},
-      onIdentified() {},
-      onFatal: (error) => void this.#onUpstreamFatal(error),
-      onTimelineEnd() {},
-    };
-  }
-
-  /** A crowd at the door is said now and then, not for each that is turned away. */
-  #onDropped(): void {
-    this.#dropped += 1;
-    const nowMs = this.#clock.nowMs();
-    if (nowMs - this.#droppedLoggedAtMs < DROPPED_LOG_INTERVAL_MS) return;
-    this.#droppedLoggedAtMs = nowMs;
-    this.#log.warn(
-      'connections are turned away: too many are open; raise storage.max_wal_senders if they are standbys',
-      { connections: this.#dropped, max_wal_senders: this.#config.storage.maxWalSenders },
-    );
-    this.#dropped = 0;
   }
 
   /** Nothing is reported from here on; standbys keep what they have. */
   #onFatal(error: Error): void {
     this.statusSource.fail(error.message);
-    this.#receiver?.stop();
+    this.#following.stop();
     this.#fail(error);
   }
 
@@ -348,11 +241,6 @@ class RunningRelay implements Relay {
     this.statusSource.fail(error.message);
     await this.stop();
     this.#fail(error);
-  }
-
-  #isUpstreamMoving(): boolean {
-    const state = this.#receiver?.status().state;
-    return state === 'streaming' || state === 'catchup';
   }
 
   #confirmedLsns(): Lsn[] {
