@@ -7,6 +7,7 @@ import type { HttpServer } from '../http/server.ts';
 import { openMetrics } from '../metrics/registry.ts';
 import { formatListenTarget, Listener } from '../net/listener.ts';
 import type { ConnectionOpener } from '../net/listener.ts';
+import type { RelayActions } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
 
 /** Connections beyond max_wal_senders that are let in to be told so, and to cancel. */
@@ -22,6 +23,8 @@ export interface RelayPortsParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly source: StatusSource;
+  /** For the HTTP API; what needs a token asks `config().http.token` at each request. */
+  readonly actions: RelayActions;
   /** Takes a connection of a client of the PostgreSQL port. */
   readonly accept: (open: ConnectionOpener) => void;
 }

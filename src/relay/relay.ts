@@ -9,11 +9,13 @@ import type { HbaRules } from '../pg/hba.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { SlotStore } from '../slot/slot-store.ts';
+import type { RelayActions } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
 import { prepareDataDirectory } from '../wal/data-directory.ts';
 import { WalStore } from '../wal/wal-store.ts';
 import type { ServerIdentity } from '../walsender/ports.ts';
 import { WalSenders } from '../walsender/wal-senders.ts';
+import { RelayActionsOf } from './actions.ts';
 import { LateSlotRegistry, LateWalFeed } from './late-binding.ts';
 import { RelayPorts } from './ports-opening.ts';
 import { StatusBoard } from './status-board.ts';
@@ -25,6 +27,9 @@ export interface Relay {
   readonly statusSource: StatusSource;
   /** Resolves when the relay can no longer keep a promise and must end; nothing is reported upstream any more then. */
   readonly failed: Promise<Error>;
+  /** Resolves when somebody asked for a drain from outside; whoever runs the relay carries it out. */
+  readonly drainRequested: Promise<void>;
+  readonly actions: RelayActions;
   /** Serves every standby to the present end, has it confirmed, closes everything in order. */
   drain(): Promise<void>;
   /** Closes at once, without waiting for anybody. */
@@ -64,6 +69,8 @@ export async function startRelay(config: Config, surroundings: RelaySurroundings
 class RunningRelay implements Relay {
   readonly statusSource: StatusBoard;
   readonly failed: Promise<Error>;
+  readonly drainRequested: Promise<void>;
+  readonly actions: RelayActions;
   readonly #config: Config;
   readonly #clock: Clock;
   readonly #log: Log;
@@ -73,6 +80,7 @@ class RunningRelay implements Relay {
   readonly #senders: WalSenders;
   readonly #ports: RelayPorts;
   #fail: (error: Error) => void = () => {};
+  #requestDrain: () => void = () => {};
   #lock: DirectoryLock | null = null;
   #store: WalStore | null = null;
   #isServing = false;
@@ -84,6 +92,14 @@ class RunningRelay implements Relay {
     this.#log = log;
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
+    });
+    this.drainRequested = new Promise((resolve) => {
+      this.#requestDrain = resolve;
+    });
+    this.actions = new RelayActionsOf({
+      reload: () => Promise.resolve({ problems: [], changed: [], pendingRestart: [] }),
+      configuration: () => [],
+      drain: () => this.#requestDrain(),
     });
     this.#following = new UpstreamFollowing({
       settings: config.upstream,
@@ -111,6 +127,7 @@ class RunningRelay implements Relay {
       clock,
       log,
       source: this.statusSource,
+      actions: this.actions,
       accept: (open) => this.#senders.accept(open),
     });
   }
