@@ -39,7 +39,11 @@ export class StatusBoard implements StatusSource {
     this.#version = options.version;
     this.#parts = options.parts;
     this.#startedAtMs = options.clock.wallMs();
-    this.#configuration = { isLastReloadGood: true, loadedAtMs: this.#startedAtMs };
+    this.#configuration = {
+      isLastReloadGood: true,
+      loadedAtMs: this.#startedAtMs,
+      pendingRestart: [],
+    };
   }
 
   /** From now on the state is `draining`. */
@@ -47,10 +51,14 @@ export class StatusBoard implements StatusSource {
     this.#isDraining = true;
   }
 
-  /** The configuration was read again at `nowMs` (Unix milliseconds); what is in effect changed only if it was good. */
-  reloaded(isGood: boolean, nowMs: number): void {
-    const { loadedAtMs } = this.#configuration;
-    this.#configuration = { isLastReloadGood: isGood, loadedAtMs: isGood ? nowMs : loadedAtMs };
+  /** The configuration was read again at `nowMs` (Unix milliseconds) and is in effect, but for the keys that wait for a restart. */
+  reloaded(nowMs: number, pendingRestart: readonly string[]): void {
+    this.#configuration = { isLastReloadGood: true, loadedAtMs: nowMs, pendingRestart };
+  }
+
+  /** The configuration was read again and refused; what is in effect stays. */
+  reloadRefused(): void {
+    this.#configuration = { ...this.#configuration, isLastReloadGood: false };
   }
 
   /** From now on the state is `failed`; `reason` is shown. */

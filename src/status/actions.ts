@@ -28,6 +28,8 @@ export interface ConfigEntry {
   /** The same for the default. */
   readonly defaultValue: string | null;
   readonly origin: 'flag' | 'environment' | 'file' | 'default';
+  /** Where it was written: `walcast.yaml:12:3`, `WALCAST_LISTEN`, `--listen`; null for a default. */
+  readonly place: string | null;
   readonly isReloadable: boolean;
   /** The file says otherwise since the last reload, and only a restart can follow. */
   readonly isPendingRestart: boolean;

@@ -178,6 +178,8 @@ export interface ConfigurationStatus {
   readonly isLastReloadGood: boolean;
   /** When what is in effect was loaded, milliseconds since the Unix epoch. */
   readonly loadedAtMs: number;
+  /** Paths of keys whose new value takes effect at a restart. */
+  readonly pendingRestart: readonly string[];
 }
 
 /** Everything, taken at one instant. */

@@ -47,7 +47,11 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
       },
     ],
     readThrough: { connections: 1, connectionsMax: 2, bytes: 4_096 },
-    configuration: { isLastReloadGood: true, loadedAtMs: 1_700_000_000_000 },
+    configuration: {
+      isLastReloadGood: true,
+      loadedAtMs: 1_700_000_000_000,
+      pendingRestart: ['listen'],
+    },
     ...overrides,
   };
 }
