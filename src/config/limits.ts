@@ -101,6 +101,9 @@ export const UPSTREAM_UNSENT_STATUS_BYTES_MAX: number = 64 * 1024;
 /** Connecting and logging in, where connect_timeout sets no limit. */
 export const UPSTREAM_CONNECT_MS_MAX: number = 30_000;
 
+/** The same for each host of a list of several: one that answers nothing must not keep the others waiting long. */
+export const UPSTREAM_CONNECT_ONE_OF_MS_MAX: number = 5_000;
+
 /** Closing the stream in order at the end of a drain. */
 export const UPSTREAM_FINISH_MS_MAX: number = 5_000;
 
@@ -167,7 +170,10 @@ export const REFUSAL_LINES_WINDOW_MS: number = 10_000;
 
 // --- cli
 
-/** How long `walcast status` waits for an answer. */
+/** Longest token in a token file. */
+export const HTTP_TOKEN_FILE_BYTES_MAX: number = 1_024;
+
+/** How long a command waits for an answer of a running walcast, or for the next piece of one. */
 export const HTTP_CLIENT_TIMEOUT_MS: number = 5_000;
 
 /** Bytes of an answer that are read: a thousand standbys take about half a megabyte. */

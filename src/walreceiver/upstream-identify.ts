@@ -1,6 +1,7 @@
 // Who is the upstream? Asks, on one session, for everything that must be known and checked before any WAL flows.
 // (walreceiver.c:WalReceiverMain, streamutil.c:RunIdentifySystem, RetrieveWalSegSize)
 import { OperationalError } from '../base/errors.ts';
+import type { TargetSessionAttrs } from '../pg/conninfo.ts';
 import { parseLsn, INVALID_LSN, PAGE_SIZE } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { majorOfServerVersion, versionFacts } from '../pg/server-version.ts';
@@ -15,12 +16,13 @@ import {
 } from '../pg/timeline.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { UpstreamIdentity } from './ports.ts';
+import { askSessionKind, requireSessionKind } from './session-attrs.ts';
 import { answerOf, invalidAnswer } from './upstream-command.ts';
 import type { CommandRunner } from './upstream-command.ts';
 import { printable, upstreamError } from './upstream-errors.ts';
 import { valueText } from './upstream-query.ts';
 import type { ResultSet } from './upstream-query.ts';
-import { isInRecovery, parseSegmentSize, REMEMBERED_SETTINGS } from './upstream-settings.ts';
+import { parseSegmentSize, REMEMBERED_SETTINGS } from './upstream-settings.ts';
 import { prepareSlot } from './upstream-slot.ts';
 import type { SlotPlan } from './upstream-slot.ts';
 
@@ -37,16 +39,20 @@ export interface Identification {
 }
 
 /**
- * Identifies the server. Rejects with {@link OperationalError}: not retryable when no later try can succeed
- * (`UNSUPPORTED_SERVER_VERSION`, `UNSUPPORTED_WAL_BLOCK_SIZE`), retryable for everything else.
+ * Identifies the server; nothing is changed on one that is not of the `wanted` kind. Rejects with
+ * {@link OperationalError}: not retryable when no later try can succeed (`UNSUPPORTED_SERVER_VERSION`,
+ * `UNSUPPORTED_WAL_BLOCK_SIZE`), retryable for everything else.
  */
 export async function identifyUpstream(
   runner: CommandRunner,
   slot: SlotPlan | null,
+  wanted: TargetSessionAttrs = 'any',
 ): Promise<Identification> {
   const serverVersion = runner.parameters.get('server_version') ?? '';
   const facts = factsOf(serverVersion);
   const settings = await askSettings(runner);
+  const kind = await askSessionKind(runner, settings);
+  requireSessionKind(wanted, kind);
   requireBlockSize(settings.get('wal_block_size'));
   const segmentSize = parseSegmentSize(settings.get('wal_segment_size') ?? '');
   const system = readIdentifySystem(await answerOf(runner, 'IDENTIFY_SYSTEM'));
@@ -60,7 +66,7 @@ export async function identifyUpstream(
       ...system,
       serverVersion,
       facts,
-      isInRecovery: isInRecovery(settings),
+      isInRecovery: kind.isInRecovery,
       segmentSize,
       parameters: runner.parameters.toMap(),
       settings,

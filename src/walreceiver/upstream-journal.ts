@@ -16,6 +16,13 @@ export interface JournalFacts {
   readonly receivedLsn: Lsn;
 }
 
+/** Why a host of the list was left. */
+export interface HostLeft {
+  readonly hostIndex: number;
+  readonly reason: string;
+  readonly isOtherKind: boolean;
+}
+
 /** What happened and what comes next, for the log and the observer. */
 export interface JournalEntry {
   readonly reason: string;
@@ -28,6 +35,8 @@ export class UpstreamJournal {
   #last = '';
   #troubleText = '';
   #troubleAtMs = Number.NEGATIVE_INFINITY;
+  /** What was last said of each host, by index, and when. */
+  readonly #left = new Map<number, { readonly reason: string; readonly atMs: number }>();
 
   constructor(log: Log) {
     this.#log = log;
@@ -41,6 +50,21 @@ export class UpstreamJournal {
     const entry = { reason: reasonOf(view), nextStep: nextStepOf(view, facts.nowMs) };
     this.#write(view, facts, entry);
     return entry;
+  }
+
+  /** One line for a host that was left in favour of the others; the same again at most once a minute. */
+  hostLeft(left: HostLeft, facts: Pick<JournalFacts, 'host' | 'nowMs'>): void {
+    const last = this.#left.get(left.hostIndex);
+    const { reason } = left;
+    const fields: LogFields = { upstream: facts.host };
+    const text = `upstream: host ${facts.host} is left out: ${reason}`;
+    if (last?.reason === reason && facts.nowMs - last.atMs < REPEAT_MS) {
+      this.#log.debug(text, fields);
+      return;
+    }
+    this.#left.set(left.hostIndex, { reason, atMs: facts.nowMs });
+    if (left.isOtherKind) this.#log.info(text, fields);
+    else this.#log.warn(text, fields);
   }
 
   #write(view: UpstreamView, facts: JournalFacts, entry: JournalEntry): void {

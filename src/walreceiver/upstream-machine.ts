@@ -1,7 +1,8 @@
 // What happens next in the session to the upstream? The life of the connection as a pure machine: events with their time
 // in, actions out. Sockets, timers and WAL belong to the shell around it (wal-receiver.ts).
-import { invariant, OperationalError } from '../base/errors.ts';
+import { OperationalError } from '../base/errors.ts';
 import type { WalcastError } from '../base/errors.ts';
+import type { TargetSessionAttrs } from '../pg/conninfo.ts';
 import { formatLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
@@ -9,7 +10,10 @@ import type { TimelineId } from '../pg/timeline.ts';
 import { formatPosition } from '../pg/timeline.ts';
 import type { RelayState, UpstreamDisconnectReason } from '../status/status.ts';
 import { backoffMs } from './backoff.ts';
+import { HostWalk } from './host-walk.ts';
+import type { HostWalkOptions } from './host-walk.ts';
 import type { StartDecision, TimelineEnd, WalRejection } from './ports.ts';
+import { OTHER_SESSION_KIND } from './session-attrs.ts';
 
 /** Where the session stands. */
 export type UpstreamPhase =
@@ -66,7 +70,10 @@ export type UpstreamEvent =
   /** The server has no more on this timeline. */
   | { readonly type: 'copy-done' }
   | { readonly type: 'timeline-ended'; readonly end: TimelineEnd }
+  /** Connect anew, beginning a new round of the hosts. */
   | { readonly type: 'reconnect' }
+  /** Connect anew to the same host: something had to be learnt on this session that the next one needs. */
+  | { readonly type: 'again' }
   | { readonly type: 'finish' }
   | { readonly type: 'stop' }
   | { readonly type: 'tick' };
@@ -74,8 +81,17 @@ export type UpstreamEvent =
 /** What the shell does. `disconnect` says how the session is closed when there is one. */
 export type UpstreamAction =
   | { readonly type: 'connect'; readonly hostIndex: number }
-  | { readonly type: 'identify' }
+  /** `wanted`: what kind of server is followed here. */
+  | { readonly type: 'identify'; readonly wanted: TargetSessionAttrs }
   | { readonly type: 'decide' }
+  /** For the log: a host of several was left; the others go on being tried. */
+  | {
+      readonly type: 'host-left';
+      readonly hostIndex: number;
+      readonly reason: string;
+      /** Nothing is wrong with it, target_session_attrs wants another kind of server. */
+      readonly isOtherKind: boolean;
+    }
   | {
       readonly type: 'start-replication';
       readonly timeline: TimelineId;
@@ -103,16 +119,19 @@ export interface UpstreamView {
 }
 
 /** What a machine is told at its birth. */
-export interface UpstreamMachineOptions {
-  readonly hostCount: number;
-  /** 0 ≤ random() < 1. */
-  readonly random: () => number;
-}
+export type UpstreamMachineOptions = HostWalkOptions;
 
 interface Hold {
   readonly state: HeldState;
   readonly detail: string;
   readonly retryMs: number;
+}
+
+/** Why a host is left: an error, or a reason to stand still that may not hold for the others. */
+interface LeftHost {
+  readonly reason: string;
+  readonly error?: WalcastError;
+  readonly hold?: Hold;
 }
 
 /** Phases in which an attempt to stream is under way. */
@@ -129,11 +148,14 @@ const ABRUPT: UpstreamAction = { type: 'disconnect', isOrderly: false, dropsCrea
 
 /** Decides by phase and event; the same events at the same times give the same actions. */
 export class UpstreamMachine {
-  readonly #options: UpstreamMachineOptions;
+  readonly #random: () => number;
+  readonly #walk: HostWalk;
   #phase: UpstreamPhase = 'disconnected';
   #hostIndex = 0;
   /** Hosts of this round that trying again cannot mend; when all are, and none was ever identified, it is over. */
   #hopelessHosts = 0;
+  /** A host of this round failed in a way that the next attempt may mend. */
+  #isFailedRound = false;
   #detail: string | null = null;
   #hold: Hold | null = null;
   #nextAttemptAtMs: number | null = null;
@@ -146,8 +168,8 @@ export class UpstreamMachine {
   #rejections = 0;
 
   constructor(options: UpstreamMachineOptions) {
-    invariant(options.hostCount > 0, 'an upstream without hosts');
-    this.#options = options;
+    this.#random = options.random;
+    this.#walk = new HostWalk(options);
   }
 
   /** The present phase and its reasons. */
@@ -176,11 +198,13 @@ export class UpstreamMachine {
     if (this.#isFinished && event.type !== 'stop') return [];
     switch (event.type) {
       case 'start':
-        return this.#phase === 'disconnected' ? this.#connect(0) : [];
+        return this.#phase === 'disconnected' ? this.#beginRound() : [];
       case 'dialed':
         return this.#advance('connecting', 'login', []);
       case 'logged-in':
-        return this.#advance('login', 'identifying', [{ type: 'identify' }]);
+        return this.#advance('login', 'identifying', [
+          { type: 'identify', wanted: this.#walk.wanted },
+        ]);
       case 'identified':
         this.#wasIdentified = true;
         return this.#advance('identifying', 'deciding', [{ type: 'decide' }]);
@@ -210,18 +234,20 @@ export class UpstreamMachine {
 
   /** Events that come from this side of the wire. */
   #handleOutside(
-    type: 'full' | 'room' | 'reconnect' | 'finish' | 'stop' | 'tick',
+    type: 'full' | 'room' | 'reconnect' | 'again' | 'finish' | 'stop' | 'tick',
     nowMs: number,
   ): readonly UpstreamAction[] {
     switch (type) {
       case 'full':
         return this.#holdNow(fullHold(), nowMs, false);
       case 'room':
-        return this.#phase === 'held' && this.#hold?.state === 'full' ? this.#connect(0) : [];
+        return this.#phase === 'held' && this.#hold?.state === 'full' ? this.#beginRound() : [];
       case 'reconnect':
         if (this.#phase === 'disconnected') return [];
         this.#failures = 0;
-        return [ORDERLY, ...this.#connect(0)];
+        return [ORDERLY, ...this.#beginRound()];
+      case 'again':
+        return this.#phase === 'deciding' ? [ORDERLY, ...this.#connect(this.#hostIndex)] : [];
       case 'finish':
         this.#isFinished = true;
         return this.#finish();
@@ -231,20 +257,23 @@ export class UpstreamMachine {
         return [ABRUPT];
       case 'tick':
         return this.#nextAttemptAtMs !== null && nowMs >= this.#nextAttemptAtMs
-          ? this.#connect(0)
+          ? this.#beginRound()
           : [];
     }
+  }
+
+  /** What held one host is kept while the others are tried in the same round, and forgotten here. */
+  #beginRound(): readonly UpstreamAction[] {
+    this.#hold = null;
+    this.#hopelessHosts = 0;
+    this.#isFailedRound = false;
+    return this.#connect(this.#walk.begin());
   }
 
   #connect(hostIndex: number): readonly UpstreamAction[] {
     this.#phase = 'connecting';
     this.#hostIndex = hostIndex;
     this.#nextAttemptAtMs = null;
-    // What held one host is kept while the others are tried in the same round.
-    if (hostIndex === 0) {
-      this.#hold = null;
-      this.#hopelessHosts = 0;
-    }
     return [{ type: 'connect', hostIndex }];
   }
 
@@ -270,6 +299,8 @@ export class UpstreamMachine {
     if (this.#phase !== 'starting') return [];
     this.#streamingSinceMs = nowMs;
     this.#hold = null;
+    this.#isFailedRound = false;
+    this.#walk.arrived();
     this.#enter('streaming', this.#rejections >= REJECTIONS_MAX ? this.#detail : null);
     return [];
   }
@@ -280,12 +311,11 @@ export class UpstreamMachine {
     if (isFatal(error)) {
       const hold: Hold = { state: 'failed', detail: sentence(error), retryMs: FATAL_RETRY_MS };
       this.#hopelessHosts += 1;
-      const isHopeless = !this.#wasIdentified && this.#hopelessHosts === this.#options.hostCount;
+      const isHopeless = !this.#wasIdentified && this.#hopelessHosts === this.#walk.count;
       const actions = this.#holdNow(hold, nowMs, true);
       return isHopeless ? [...actions, { type: 'fatal', error }] : actions;
     }
-    this.#detail = sentence(error);
-    return this.#nextHost(nowMs, null);
+    return this.#nextHost(nowMs, { reason: sentence(error), error });
   }
 
   #lost(error: WalcastError, nowMs: number): readonly UpstreamAction[] {
@@ -329,34 +359,44 @@ export class UpstreamMachine {
   }
 
   /** This host is no good now: the next of the list at once, or, after the last, wait. */
-  #nextHost(nowMs: number, hold: Hold | null): readonly UpstreamAction[] {
+  #nextHost(nowMs: number, left: LeftHost): readonly UpstreamAction[] {
+    const { hold, error, reason } = left;
     const dropsCreatedSlot = hold?.state === 'gap' || hold?.state === 'diverged';
-    const disconnect: UpstreamAction = { type: 'disconnect', isOrderly: true, dropsCreatedSlot };
-    const next = this.#hostIndex + 1;
-    if (next < this.#options.hostCount) return [disconnect, ...this.#connect(next)];
-    if (hold === null) this.#failures += 1;
-    return [disconnect, ...this.#wait(nowMs)];
+    const actions: UpstreamAction[] = [{ type: 'disconnect', isOrderly: true, dropsCreatedSlot }];
+    const isOtherKind = error?.code === OTHER_SESSION_KIND;
+    this.#walk.leave(reason, isOtherKind);
+    this.#detail = this.#walk.reasons();
+    if (this.#walk.count > 1) {
+      actions.push({ type: 'host-left', hostIndex: this.#hostIndex, reason, isOtherKind });
+    }
+    if (hold === undefined) this.#isFailedRound = true;
+    const next = this.#walk.next();
+    if (next !== null) return [...actions, ...this.#connect(next)];
+    if (this.#isFailedRound) this.#failures += 1;
+    if (this.#hold !== null) this.#hold = { ...this.#hold, detail: this.#detail };
+    return [...actions, ...this.#wait(nowMs)];
   }
 
   /** Ends a round: held when a host of it said why to wait, else by backoff. */
   #wait(nowMs: number): readonly UpstreamAction[] {
+    const delayMs = backoffMs(this.#failures, this.#random());
     if (this.#hold !== null) {
-      this.#enter('held', this.#hold.detail);
-      this.#nextAttemptAtMs = nowMs + this.#hold.retryMs;
+      const { detail, retryMs } = this.#hold;
+      this.#enter('held', detail);
+      // One host that has to be waited for must not delay the return of another that just went away.
+      this.#nextAttemptAtMs = nowMs + (this.#isFailedRound ? Math.min(retryMs, delayMs) : retryMs);
       return [];
     }
-    const delayMs = backoffMs(this.#failures, this.#options.random());
     this.#enter('backoff', this.#detail);
     this.#nextAttemptAtMs = nowMs + delayMs;
-    return delayMs === 0 ? this.#connect(0) : [];
+    return delayMs === 0 ? this.#beginRound() : [];
   }
 
   /** Stands still for `hold`, after the other hosts were tried when one of them may do better. */
   #holdNow(hold: Hold, nowMs: number, mayTryOthers: boolean): readonly UpstreamAction[] {
     if (mayTryOthers) {
       this.#hold ??= { state: hold.state, detail: hold.detail, retryMs: hold.retryMs };
-      this.#detail = hold.detail;
-      return this.#nextHost(nowMs, hold);
+      return this.#nextHost(nowMs, { reason: hold.detail, hold });
     }
     this.#hold = hold;
     return [ABRUPT, ...this.#wait(nowMs)];

@@ -2,7 +2,12 @@
 // Tells the machine how far it came; once it is over it says nothing any more.
 import type { OperationalError } from '../base/errors.ts';
 import { InvariantError, WalcastError } from '../base/errors.ts';
-import { UPSTREAM_CONNECT_MS_MAX, UPSTREAM_READ_BUFFER_BYTES } from '../config/limits.ts';
+import {
+  UPSTREAM_CONNECT_MS_MAX,
+  UPSTREAM_CONNECT_ONE_OF_MS_MAX,
+  UPSTREAM_READ_BUFFER_BYTES,
+} from '../config/limits.ts';
+import type { TargetSessionAttrs } from '../pg/conninfo.ts';
 import { formatLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
@@ -15,7 +20,7 @@ import type { Identification } from './upstream-identify.ts';
 import type { UpstreamEvent } from './upstream-machine.ts';
 import type { QueryOutcome } from './upstream-query.ts';
 import { dropSlot, quoteSlotName } from './upstream-slot.ts';
-import type { UpstreamHost } from './upstream-target.ts';
+import type { UpstreamHost, UpstreamTarget } from './upstream-target.ts';
 import type { WalReceiverOptions } from './wal-receiver-options.ts';
 
 /** Time for a command where wal_receiver_timeout is off. */
@@ -44,6 +49,12 @@ export function commandTimeoutMs(receiverTimeoutMs: number): number {
   return receiverTimeoutMs === 0 ? COMMAND_MS : receiverTimeoutMs;
 }
 
+/** Time to connect to one host and log in: one of several must not keep the others waiting long. */
+function connectTimeoutMs(target: UpstreamTarget): number {
+  if (target.connectTimeoutMs !== 0) return target.connectTimeoutMs;
+  return target.hosts.length > 1 ? UPSTREAM_CONNECT_ONE_OF_MS_MAX : UPSTREAM_CONNECT_MS_MAX;
+}
+
 /** One session. The steps are called in order by whoever carries out the machine's actions. */
 export class UpstreamSession {
   readonly hostIndex: number;
@@ -68,7 +79,6 @@ export class UpstreamSession {
   /** Connects and logs in: `dialed`, `logged-in` or `failed`. */
   async open(host: UpstreamHost): Promise<void> {
     const { target, applicationName, clock, log, dial } = this.#options;
-    const connectMs = target.connectTimeoutMs;
     try {
       const connection = await UpstreamConnection.open({
         target,
@@ -76,7 +86,7 @@ export class UpstreamSession {
         database: REPLICATION_DATABASE,
         applicationName,
         isReplication: true,
-        timeoutMs: connectMs === 0 ? UPSTREAM_CONNECT_MS_MAX : connectMs,
+        timeoutMs: connectTimeoutMs(target),
         readBufferBytes: UPSTREAM_READ_BUFFER_BYTES,
         clock,
         log,
@@ -95,11 +105,11 @@ export class UpstreamSession {
     }
   }
 
-  /** Asks the server who it is: `identified` or `failed`. */
-  async identify(): Promise<void> {
+  /** Asks the server who it is: `identified`, or `failed`, also when it is not of the `wanted` kind. */
+  async identify(wanted: TargetSessionAttrs): Promise<void> {
     try {
       const plan = this.#slots.plan(this.hostIndex);
-      const identification = await identifyUpstream(this.#runner(), plan);
+      const identification = await identifyUpstream(this.#runner(), plan, wanted);
       if (this.#isOver) return;
       this.#identification = identification;
       this.#slots.identified(this.hostIndex, identification);
@@ -110,7 +120,7 @@ export class UpstreamSession {
     }
   }
 
-  /** Asks the gate: `decided` or `failed`; `reconnect` when the slot has to be created before WAL may flow. */
+  /** Asks the gate: `decided` or `failed`; `again` when the slot has to be created before WAL may flow. */
   async decide(): Promise<void> {
     const identification = this.#identification;
     if (identification === null) return;
@@ -121,7 +131,7 @@ export class UpstreamSession {
         const isNeverFollowed = decision.state === 'gap' || decision.state === 'diverged';
         if (isNeverFollowed) this.#slots.held(this.hostIndex);
       } else if (this.#slots.mustCreateFirst(this.hostIndex, identification)) {
-        this.#emit({ type: 'reconnect' });
+        this.#emit({ type: 'again' });
         return;
       }
       this.#emit({ type: 'decided', decision });

@@ -49,14 +49,3 @@ export function parseSegmentSize(text: string): SegmentSize {
     );
   }
 }
-
-/**
- * Whether the server is in recovery, from what a walsender may be asked. Majors before 14 have no in_hot_standby: there
- * a session is read-only in recovery, or because that is its default; where both hold, recovery is assumed, which only
- * makes us wait.
- */
-export function isInRecovery(settings: ReadonlyMap<string, string>): boolean {
-  const inHotStandby = settings.get('in_hot_standby');
-  if (inHotStandby !== undefined) return inHotStandby === 'on';
-  return settings.get('transaction_read_only') === 'on';
-}

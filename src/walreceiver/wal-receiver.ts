@@ -60,8 +60,13 @@ export class WalReceiver {
   constructor(options: WalReceiverOptions) {
     if (options.slot !== null) quoteSlotName(options.slot);
     this.#options = options;
-    const hostCount = options.target.hosts.length;
-    this.#machine = new UpstreamMachine({ hostCount, random: options.random });
+    const { hosts, targetSessionAttrs, loadBalanceHosts } = options.target;
+    this.#machine = new UpstreamMachine({
+      hosts: hosts.map((host) => formatTarget(host)),
+      targetSessionAttrs,
+      loadBalanceHosts,
+      random: options.random,
+    });
     this.#slots = new SlotBook(options.slot);
     this.#reporter = new StatusReporter(options.positions, options.clock);
     this.#journal = new UpstreamJournal(options.log);
@@ -162,7 +167,7 @@ export class WalReceiver {
         this.#connect(action.hostIndex);
         return;
       case 'identify':
-        void this.#session?.identify();
+        void this.#session?.identify(action.wanted);
         return;
       case 'decide':
         void this.#session?.decide();
@@ -176,6 +181,12 @@ export class WalReceiver {
         return;
       case 'finish-stream':
         this.#finishStream();
+        return;
+      case 'host-left':
+        this.#journal.hostLeft(action, {
+          host: formatTarget(this.#host(action.hostIndex)),
+          nowMs: this.#options.clock.nowMs(),
+        });
         return;
       case 'disconnect':
         this.#endStream('error');
@@ -239,6 +250,7 @@ export class WalReceiver {
       onCaughtUp: () => {
         log.info('upstream: caught up', { received_lsn: formatLsn(sink.nextLsn()) });
       },
+      onMessage: this.#options.onMessage,
     };
     return new WalStream(sink, owner, this.#machine.rejectedLsn);
   }

@@ -6,7 +6,11 @@ import type { Lsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { backoffMs } from '../../src/walreceiver/backoff.ts';
 import { UpstreamMachine } from '../../src/walreceiver/upstream-machine.ts';
-import type { UpstreamAction, UpstreamEvent } from '../../src/walreceiver/upstream-machine.ts';
+import type {
+  UpstreamAction,
+  UpstreamEvent,
+  UpstreamMachineOptions,
+} from '../../src/walreceiver/upstream-machine.ts';
 
 function lsn(text: string): Lsn {
   const parsed = parseLsn(text);
@@ -21,19 +25,25 @@ class Driver {
   readonly machine: UpstreamMachine;
   now = 1_000;
 
-  constructor(hostCount = 1) {
-    this.machine = new UpstreamMachine({ hostCount, random: () => 0 });
+  constructor(hostCount = 1, options: Partial<UpstreamMachineOptions> = {}) {
+    this.machine = new UpstreamMachine({
+      hosts: Array.from({ length: hostCount }, (_each, index) => `pg-${index}:5432`),
+      targetSessionAttrs: 'any',
+      loadBalanceHosts: 'disable',
+      random: () => 0,
+      ...options,
+    });
   }
 
   send(event: UpstreamEvent): readonly UpstreamAction[] {
     return this.machine.handle(event, this.now);
   }
 
-  /** Names of the actions, with the host of a connect. */
+  /** Names of the actions, with the host of a connect; what is only for the log is left out. */
   names(event: UpstreamEvent): string[] {
-    return this.send(event).map((action) =>
-      action.type === 'connect' ? `connect ${action.hostIndex}` : action.type,
-    );
+    return this.send(event)
+      .filter((action) => action.type !== 'host-left')
+      .map((action) => (action.type === 'connect' ? `connect ${action.hostIndex}` : action.type));
   }
 
   fail(code = 'CONNECT_FAILED', isRetryable = true): string[] {

@@ -1,0 +1,120 @@
+// Which host of the list is tried next? One walk over the list a round, in the order given or in a random one, with the
+// second pass of target_session_attrs=prefer-standby, and the reasons why hosts were left. Pure.
+// (fe-connect.c:pqConnectOptions2, PQconnectPoll)
+import { invariant } from '../base/errors.ts';
+import type { TargetSessionAttrs } from '../pg/conninfo.ts';
+
+/** Hosts that are named with their reason; of the others only the number is told. */
+const REASONS_TOLD_MAX = 8;
+
+/** What a walk is told at its birth. */
+export interface HostWalkOptions {
+  /** How each host is called in messages, in the order of the connection string; never empty. */
+  readonly hosts: readonly string[];
+  readonly targetSessionAttrs: TargetSessionAttrs;
+  readonly loadBalanceHosts: 'disable' | 'random';
+  /** 0 ≤ random() < 1. */
+  readonly random: () => number;
+}
+
+/** Walks over the hosts of one connection string, round after round. */
+export class HostWalk {
+  readonly #options: HostWalkOptions;
+  /** Hosts of this pass, as indexes into the list. */
+  #pass: readonly number[] = [];
+  #place = 0;
+  #isSecondPass = false;
+  /** Why hosts of this round were left, by index; a second pass replaces what the first one said. */
+  readonly #reasons = new Map<number, string>();
+  readonly #otherKind = new Set<number>();
+
+  constructor(options: HostWalkOptions) {
+    invariant(options.hosts.length > 0, 'an upstream without hosts');
+    this.#options = options;
+  }
+
+  /** Hosts of the list. */
+  get count(): number {
+    return this.#options.hosts.length;
+  }
+
+  /** What the present host has to be. The second pass of prefer-standby takes any. */
+  get wanted(): TargetSessionAttrs {
+    return this.#isSecondPass ? 'any' : this.#options.targetSessionAttrs;
+  }
+
+  /** Begins a round; gives its first host. */
+  begin(): number {
+    const all = [...this.#options.hosts.keys()];
+    if (this.#options.loadBalanceHosts === 'random') shuffle(all, this.#options.random);
+    this.#reasons.clear();
+    this.#otherKind.clear();
+    this.#isSecondPass = false;
+    this.#pass = all;
+    this.#place = 0;
+    return this.#current();
+  }
+
+  /** The present host is left for `reason`; `isOtherKind`: only because target_session_attrs wants another kind of server. */
+  leave(reason: string, isOtherKind: boolean): void {
+    const host = this.#current();
+    this.#reasons.set(host, reason);
+    if (isOtherKind) this.#otherKind.add(host);
+  }
+
+  /** The host after the present one; null when the round is over. */
+  next(): number | null {
+    if (this.#place + 1 < this.#pass.length) {
+      this.#place += 1;
+      return this.#current();
+    }
+    const isPreferring = this.#options.targetSessionAttrs === 'prefer-standby';
+    if (!isPreferring || this.#isSecondPass || this.#otherKind.size === 0) return null;
+    // libpq tries every host again; the others failed a moment ago, and one that answers nothing would cost its whole
+    // connect_timeout a second time.
+    this.#isSecondPass = true;
+    this.#pass = this.#pass.filter((host) => this.#otherKind.has(host));
+    this.#place = 0;
+    return this.#current();
+  }
+
+  /** A stream began: what happened on the way there is of no interest any more. */
+  arrived(): void {
+    this.#reasons.clear();
+    this.#otherKind.clear();
+  }
+
+  /**
+   * Why no stream runs, after {@link leave}: the reason itself where the list has one host, else which hosts were left in
+   * this round and why.
+   */
+  reasons(): string {
+    const [first = ''] = this.#reasons.values();
+    if (this.count === 1) return first;
+    const told = [...this.#reasons].slice(0, REASONS_TOLD_MAX).map(([host, reason]) => {
+      const name = this.#options.hosts[host] ?? '';
+      return reason.includes(name) ? reason : `${name}: ${reason}`;
+    });
+    const untold = this.#reasons.size - told.length;
+    const isAll = this.#reasons.size === this.count;
+    return [
+      isAll ? `none of the ${this.count} upstream hosts can be followed: ` : '',
+      told.join('; '),
+      untold > 0 ? `; and ${untold} more` : '',
+    ].join('');
+  }
+
+  #current(): number {
+    const host = this.#pass[this.#place];
+    invariant(host !== undefined, 'a walk that has not begun');
+    return host;
+  }
+}
+
+/** Fisher and Yates. */
+function shuffle(list: number[], random: () => number): void {
+  for (let index = list.length - 1; index > 0; index -= 1) {
+    const other = Math.floor(random() * (index + 1));
+    [list[index], list[other]] = [list[other] ?? 0, list[index] ?? 0];
+  }
+}
