@@ -201,3 +201,49 @@ export const CONTROL_SAVE_INTERVAL_MS: number = 3_000;
 
 /** How often a write is tried again while the disk is full. */
 export const NO_SPACE_RETRY_MS: number = 1_000;
+
+// --- read-through: WAL older than the store, from the upstream
+
+/** Connections to the upstream for it; each is a walsender there. */
+export const READ_THROUGH_CONNECTIONS_MAX: number = 2;
+
+/**
+ * Standbys that may read through at one time, in turns. Each holds at most {@link READ_THROUGH_BUFFER_BYTES} and one
+ * message of the upstream (128 KiB), so all of them together 40 MiB, and as much again in their sockets.
+ */
+export const READ_THROUGH_READERS_MAX: number = 64;
+
+/** Checked bytes waiting for one standby, above which its connection is not read. */
+export const READ_THROUGH_BUFFER_BYTES: number = 512 * 1024;
+
+/** The read buffer of one connection. */
+export const READ_THROUGH_READ_BUFFER_BYTES: number = 128 * 1024;
+
+/** Longest time a connection is kept by one standby while another waits for one. */
+export const READ_THROUGH_TURN_MS: number = 10_000;
+
+/** How long a standby may leave a full buffer untouched before its connection goes to one that waits. */
+export const READ_THROUGH_STALL_MS: number = 2_000;
+
+/** How long a connection stays open that nobody needs, or whose standby leaves a full buffer untouched. */
+export const READ_THROUGH_IDLE_MS: number = 10_000;
+
+/** Waits between attempts that failed: the first and the longest. */
+export const READ_THROUGH_RETRY_MS: number = 500;
+export const READ_THROUGH_RETRY_MS_MAX: number = 5_000;
+
+/** How often turns, timeouts and retries are looked at while anything is under way. */
+export const READ_THROUGH_TICK_MS: number = 250;
+
+/** How often the upstream hears from a connection that streams; it is told no position. */
+export const READ_THROUGH_STATUS_MS: number = 1_000;
+
+/** How long the upstream may take to end a stream we have enough of; it sends what it has queued before. */
+export const READ_THROUGH_END_MS: number = 5_000;
+
+/** How long a client waits for a history file that only the upstream has. */
+export const READ_THROUGH_HISTORY_MS: number = 10_000;
+
+/** How long it is remembered that the upstream has no history file of a timeline, and for how many timelines. */
+export const READ_THROUGH_NO_HISTORY_MS: number = 5_000;
+export const READ_THROUGH_NO_HISTORY_MAX: number = 64;
