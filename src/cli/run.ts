@@ -163,7 +163,7 @@ function logReload({ config, log, sources }: Service): void {
 function comparable({
   upstream,
   warnings: _warnings,
-  origins: _origins,
+  values: _values,
   hba,
   ...rest
 }: Config): string {

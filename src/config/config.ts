@@ -3,6 +3,7 @@
 import type { LogFormat, LogLevel } from '../base/log.ts';
 import type { Conninfo } from '../pg/conninfo.ts';
 import type { HbaRules } from '../pg/hba.ts';
+import type { EffectiveValue } from './effective.ts';
 
 /** A TCP address. `host` is a name, an address without brackets, or `*` for every interface; port 0 = any free one. */
 export interface TcpAddress {
@@ -87,8 +88,8 @@ export interface Config {
   readonly drainTimeoutMs: number;
   readonly http: HttpConfig;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };
-  /** Origin of each key, by its path (`storage.directory`). */
-  readonly origins: ReadonlyMap<string, Origin>;
+  /** Every key as it is shown, by its path (`storage.directory`), in the order of the documentation. */
+  readonly values: ReadonlyMap<string, EffectiveValue>;
   /** What is allowed but should be looked at; logged at start. */
   readonly warnings: readonly string[];
 }

@@ -247,3 +247,33 @@ export const READ_THROUGH_HISTORY_MS: number = 10_000;
 /** How long it is remembered that the upstream has no history file of a timeline, and for how many timelines. */
 export const READ_THROUGH_NO_HISTORY_MS: number = 5_000;
 export const READ_THROUGH_NO_HISTORY_MAX: number = 64;
+
+// --- upstream times
+
+/** WAL that becomes known within so long a time is taken for equally old. */
+export const UPSTREAM_LAG_GROUP_MS: number = 20;
+
+/** Ages of WAL not flushed yet that are kept apart; neighbours are merged beyond. */
+export const UPSTREAM_LAG_GROUPS_MAX: number = 1_024;
+
+// --- http: WAL files and tokens
+
+/** WAL files that are given away at once; further requests are asked to come again. */
+export const WAL_DOWNLOADS_MAX: number = 8;
+
+/** Reads for them that are under way at once: they share four threads with everything else. */
+export const WAL_DOWNLOAD_READS_MAX: number = 2;
+
+/** Bytes of one such read, of which each download holds a few. */
+export const WAL_DOWNLOAD_PIECE_BYTES: number = 256 * 1024;
+
+/** Time for a download whatever its size, and the slowest rate beyond it: a place must not be kept for ever. */
+export const WAL_DOWNLOAD_MS_MIN: number = 60_000;
+export const WAL_DOWNLOAD_BYTES_PER_SECOND_MIN: number = 256 * 1024;
+
+/** Wrong tokens one address may send in a row; one more is forgiven each {@link HTTP_TOKEN_FORGIVE_MS}. */
+export const HTTP_TOKEN_FAILURES_MAX: number = 10;
+export const HTTP_TOKEN_FORGIVE_MS: number = 6_000;
+
+/** Addresses for which wrong tokens are counted; all others are counted together. */
+export const HTTP_TOKEN_ADDRESSES_MAX: number = 1_000;

@@ -17,11 +17,14 @@ export interface ConfigError {
   readonly hint: string | null;
 }
 
-/** `file:line:column: message (hint)`, on one line. */
+/** `file:line:column`, or the name of a flag or variable. */
+export function formatPlace({ source, line, column }: Place): string {
+  return [source, line, column].filter((part) => part !== null).join(':');
+}
+
+/** `file:line:column: message. Hint`, on one line. */
 export function formatConfigError(error: ConfigError): string {
-  const { source, line, column } = error.place;
-  const position = [source, line, column].filter((part) => part !== null).join(':');
-  return `${position}: ${error.message}${error.hint === null ? '' : `. ${error.hint}`}`;
+  return `${formatPlace(error.place)}: ${error.message}${error.hint === null ? '' : `. ${error.hint}`}`;
 }
 
 /** Makes an error of its parts. */

@@ -4,6 +4,7 @@ import type { Conninfo } from '../pg/conninfo.ts';
 import { parseListenAddress, parseTcpAddress } from './address.ts';
 import { FORWARD_MODES, VERIFY_MODES } from './config.ts';
 import type { Config, HbaConfig, ListenAddress, TcpAddress, UpstreamConfig } from './config.ts';
+import { effectiveValues } from './effective.ts';
 import { CONFIG_FILE_BYTES_MAX } from './limits.ts';
 import { checkConninfo, checkHba } from './parsers.ts';
 import { namedPlace } from './problem.ts';
@@ -24,6 +25,8 @@ export class ConfigResolver {
   readonly #values: ConfigValues;
   readonly #source: string;
   readonly #warnings: string[] = [];
+  readonly #contents = new Map<string, string>();
+  readonly #derived = new Map<string, { text: string; from: string }>();
 
   constructor(values: ConfigValues, source: string) {
     this.#values = values;
@@ -59,13 +62,18 @@ export class ConfigResolver {
         'storage.verify is off: damaged WAL would be kept and sent to every standby',
       );
     }
-    if (upstream === null) return null;
+    if (upstream === null || this.#values.errors.length > 0) return null;
     return {
       upstream,
       ...config,
-      origins: this.#values.origins(),
+      values: this.#effectiveValues(),
       warnings: this.#warnings,
     };
+  }
+
+  #effectiveValues(): Config['values'] {
+    const contents = this.#contents;
+    return effectiveValues(this.#values, { contents, derived: this.#derived });
   }
 
   #upstream(): UpstreamConfig | null {
@@ -106,6 +114,7 @@ export class ConfigResolver {
   #secret(path: string): string | null {
     const secret = this.#values.secretFile(path);
     if (secret === null) return null;
+    this.#contents.set(path, secret.text);
     if (secret.isReadableByOthers) {
       this.#warnings.push(
         `${path}: "${secret.name}" can be read by every user of this machine; chmod 600 it`,
@@ -132,6 +141,13 @@ export class ConfigResolver {
     const isSet = chosen !== null && chosen.origin !== 'default';
     const isInConninfo = !isSet && inConninfo !== null && inConninfo !== '';
     const name = isInConninfo ? inConninfo : this.#values.text('upstream.application_name');
+    if (isInConninfo) {
+      const from = this.#values.get('upstream.conninfo') === null ? '_file' : '';
+      this.#derived.set('upstream.application_name', {
+        text: name,
+        from: `upstream.conninfo${from}`,
+      });
+    }
     if (!/^[\x20-\x7e]{1,63}$/.test(name)) {
       this.#values.report(
         this.#values.mustChoose('upstream.application_name').place,
@@ -214,7 +230,10 @@ export class ConfigResolver {
     const name = this.#values.path('auth.hba_file');
     if (file === null || name === null) return null;
     const content = readTextFile(name, CONFIG_FILE_BYTES_MAX);
-    if ('text' in content) return { source: name, text: content.text };
+    if ('text' in content) {
+      this.#contents.set('auth.hba_file', content.text);
+      return { source: name, text: content.text };
+    }
     this.#values.report(file.place, `\`auth.hba_file\`: "${name}" ${content.problem}`);
     return null;
   }

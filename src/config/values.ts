@@ -58,11 +58,6 @@ export class ConfigValues {
     this.#chosen.delete(isInlineFirst ? byFile : inline);
   }
 
-  /** Where each value is from. */
-  origins(): ReadonlyMap<string, Origin> {
-    return new Map([...this.#chosen].map(([path, { origin }]) => [path, origin]));
-  }
-
   /** Null when the key has neither value nor default. */
   get(path: string): ChosenValue | null {
     return this.#chosen.get(path) ?? null;

@@ -142,7 +142,7 @@ log: { level: debug, format: text }
         'storage.wal_keep_size',
         'storage.max_wal_senders',
         'drain_timeout',
-      ].map((path) => config.origins.get(path)),
+      ].map((path) => config.values.get(path)?.origin),
     ).toEqual(['flag', 'environment', 'file', 'default']);
   });
 
