@@ -114,6 +114,7 @@ class RunningRelay implements Relay {
       clock,
       parts: {
         upstream: () => this.#following.status(),
+        upstreamDelay: () => this.#following.delay(),
         store: () => this.#store?.status() ?? null,
         standbys: () => this.#senders.statuses(),
         standbyTotals: () => this.#senders.totals(),

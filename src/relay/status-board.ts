@@ -11,6 +11,7 @@ import type {
   StandbyTotals,
   StatusSource,
   StoreStatus,
+  UpstreamDelay,
   UpstreamStatus,
 } from '../status/status.ts';
 import type { ServerIdentity } from '../walsender/ports.ts';
@@ -18,6 +19,7 @@ import type { ServerIdentity } from '../walsender/ports.ts';
 /** The parts as they come to life; null before. */
 export interface BoardParts {
   readonly upstream: () => UpstreamStatus | null;
+  readonly upstreamDelay: () => UpstreamDelay;
   readonly store: () => StoreStatus | null;
   readonly standbys: () => readonly StandbyStatus[];
   readonly standbyTotals: () => StandbyTotals;
@@ -83,6 +85,7 @@ export class StatusBoard implements StatusSource {
       serverVersion: identity?.serverVersion ?? null,
       timeline: store.timeline,
       upstream,
+      upstreamDelay: parts.upstreamDelay(),
       store,
       standbys: parts.standbys(),
       standbyTotals: parts.standbyTotals(),

@@ -5,7 +5,7 @@ import type { Log } from '../base/log.ts';
 import type { UpstreamConfig } from '../config/config.ts';
 import { dial } from '../net/dial.ts';
 import type { Lsn } from '../pg/lsn.ts';
-import type { UpstreamStatus } from '../status/status.ts';
+import type { UpstreamDelay, UpstreamStatus } from '../status/status.ts';
 import type { WalStore } from '../wal/wal-store.ts';
 import type { UpstreamGate, UpstreamObserver } from '../walreceiver/ports.ts';
 import { UpstreamTunnels } from '../walreceiver/tunnel.ts';
@@ -14,6 +14,7 @@ import { WalReceiver } from '../walreceiver/wal-receiver.ts';
 import { Acknowledgement } from './acknowledgement.ts';
 import { GateStoreOf } from './store-adapters.ts';
 import { targetOf } from './upstream-address.ts';
+import { UpstreamClock } from './upstream-clock.ts';
 import { openUpstreamGate } from './upstream-gate.ts';
 
 /** What following needs. */
@@ -31,12 +32,14 @@ export interface UpstreamFollowingParts {
 export class UpstreamFollowing {
   readonly #parts: UpstreamFollowingParts;
   readonly #target: UpstreamTarget;
+  readonly #times: UpstreamClock;
   #acknowledgement: Acknowledgement | null = null;
   #receiver: WalReceiver | null = null;
 
   constructor(parts: UpstreamFollowingParts) {
     this.#parts = parts;
     this.#target = targetOf(parts.settings.server);
+    this.#times = new UpstreamClock(parts.clock);
   }
 
   /** Where the upstream is, at this moment. */
@@ -63,12 +66,18 @@ export class UpstreamFollowing {
       onMoved: () => this.positionsMoved(),
     });
     this.#receiver = this.#newReceiver(store, this.#acknowledgement);
+    store.onFlush(() => this.#times.flushed(store.positions().flushedLsn));
     this.#receiver.start();
   }
 
   /** Null before `start`. */
   status(): UpstreamStatus | null {
     return this.#receiver?.status() ?? null;
+  }
+
+  /** How old the WAL is that comes in. */
+  delay(): UpstreamDelay {
+    return this.#times.delay();
   }
 
   /** The host whose WAL is streaming in, or did last. */
@@ -117,6 +126,7 @@ export class UpstreamFollowing {
       gate: startingGate(gate, store, acknowledgement),
       positions: acknowledgement,
       observer: this.#observer(),
+      onMessage: (walEnd, sendTime) => this.#times.observe(walEnd, sendTime),
       clock,
       log,
       dial,

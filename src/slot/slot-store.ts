@@ -43,6 +43,8 @@ interface Slot {
   restartLsn: Lsn;
   /** What is on the disk. For a slot in the making: what will be, so that the WAL stays until it is. */
   persistedLsn: Lsn;
+  /** When it was let go, or loaded, Unix milliseconds. (slot.h: inactive_since) */
+  inactiveSinceMs: number;
   isGoing: boolean;
 }
 
@@ -73,7 +75,7 @@ export class SlotStore {
   static async open(options: SlotStoreOptions): Promise<SlotStore> {
     const store = new SlotStore(options);
     for (const { name, restartLsn } of await store.#files.load()) {
-      store.#slots.set(name, newSlot(name, { ownerPid: null, restartLsn }));
+      store.#slots.set(name, store.#newSlot(name, { ownerPid: null, restartLsn }));
     }
     return store;
   }
@@ -89,7 +91,7 @@ export class SlotStore {
     const refusal = checkSlotName(name) ?? this.#checkRoomFor(name);
     if (refusal !== null) return refusal;
     const restartLsn = options.reserveWal ? this.#reservedLsn() : INVALID_LSN;
-    const slot = newSlot(name, { ownerPid: temporary ? pid : null, restartLsn });
+    const slot = this.#newSlot(name, { ownerPid: temporary ? pid : null, restartLsn });
     // In the map before it is on the disk: from now on nobody else takes the name, and its WAL stays.
     this.#slots.set(name, slot);
     if (temporary) {
@@ -154,6 +156,7 @@ export class SlotStore {
     const slot = this.#slots.get(name);
     if (slot === undefined || slot.activePid !== pid || slot.ownerPid === pid) return;
     slot.activePid = null;
+    slot.inactiveSinceMs = this.#options.clock.wallMs();
     this.#wakeWaiters();
   }
 
@@ -197,6 +200,7 @@ export class SlotStore {
         temporary: slot.ownerPid !== null,
         activePid: slot.activePid,
         restartLsn: slot.restartLsn,
+        inactiveSinceMs: slot.activePid === null ? slot.inactiveSinceMs : null,
         walStatus: this.#walStatus(slot),
       }));
   }
@@ -207,6 +211,19 @@ export class SlotStore {
     this.#timer?.cancel();
     await this.#saving;
     await this.#saveMoved();
+  }
+
+  #newSlot(name: string, options: { ownerPid: number | null; restartLsn: Lsn }): Slot {
+    const { ownerPid, restartLsn } = options;
+    return {
+      name,
+      ownerPid,
+      activePid: null,
+      restartLsn,
+      persistedLsn: restartLsn,
+      inactiveSinceMs: this.#options.clock.wallMs(),
+      isGoing: false,
+    };
   }
 
   #walStatus(slot: Slot): SlotStatus['walStatus'] {
@@ -303,11 +320,6 @@ export class SlotStore {
     this.#onRelease.clear();
     for (const wake of waiters) wake();
   }
-}
-
-function newSlot(name: string, options: { ownerPid: number | null; restartLsn: Lsn }): Slot {
-  const { ownerPid, restartLsn } = options;
-  return { name, ownerPid, activePid: null, restartLsn, persistedLsn: restartLsn, isGoing: false };
 }
 
 function hasMoved(slot: Slot): boolean {

@@ -40,18 +40,27 @@ export interface WalFile {
   readonly name: string;
   /** Bytes the whole file has. */
   readonly size: number;
-  /** The bytes, in pieces that are the caller's own; reading faster than they are taken does not happen. */
+  /** The same for as long as the bytes are the same: they never change behind a name of one cluster. */
+  readonly version: string;
+  /**
+   * The bytes, in pieces that are the caller's own; the next one is read when it is asked for. To be taken once. Rejects
+   * when WAL turns out to be damaged. The file may be removed meanwhile: it is given whole.
+   */
   readonly chunks: AsyncIterable<Uint8Array>;
+  /** To be called whatever became of the chunks, when no more of them are wanted; more often does no harm. */
+  close(): void;
 }
 
 /**
  * Why a file of the WAL directory is not given. `unknown-name`: no name of a WAL or history file. `absent`: not stored
- * (any more). `incomplete`: the segment is still being received; it ends at `availableLsn` so far.
+ * (any more, yet, or on this history). `incomplete`: the segment is still being received; it ends at `availableLsn` so
+ * far. `damaged`: what is stored fails its check at `lsn`. `busy`: as many files are given away as may be at once.
+ * `starting`: the store is not open yet, or empty.
  */
 export type WalFileRefusal =
-  | { readonly kind: 'unknown-name' }
-  | { readonly kind: 'absent' }
-  | { readonly kind: 'incomplete'; readonly availableLsn: Lsn };
+  | { readonly kind: 'unknown-name' | 'absent' | 'busy' | 'starting' }
+  | { readonly kind: 'incomplete'; readonly availableLsn: Lsn }
+  | { readonly kind: 'damaged'; readonly lsn: Lsn; readonly reason: string };
 
 /** The actions. None throws for what a caller can get wrong: that comes back as a refusal. */
 export interface RelayActions {

@@ -91,6 +91,14 @@ export interface DurationHistogram {
   readonly sumSeconds: number;
 }
 
+/** How old the WAL is that comes from the upstream. */
+export interface UpstreamDelay {
+  /** Since when the oldest WAL is known to be there that our own disk does not have, in seconds; 0 when there is none. */
+  readonly lagSeconds: number;
+  /** From the sending of a message, by the server's clock, to its arrival, by ours. */
+  readonly transit: DurationHistogram;
+}
+
 /** The WAL store. INVALID_LSN stands for "nothing stored". */
 export interface StoreStatus {
   readonly timeline: TimelineId | null;
@@ -160,6 +168,8 @@ export interface SlotStatus {
   readonly activePid: number | null;
   /** INVALID_LSN when it reserves no WAL yet. */
   readonly restartLsn: Lsn;
+  /** When it was last used, or loaded at our start, milliseconds since the Unix epoch; null while it is in use. */
+  readonly inactiveSinceMs: number | null;
   readonly walStatus: 'reserved' | 'extended' | 'unreserved' | 'lost' | null;
 }
 
@@ -194,6 +204,7 @@ export interface RelayStatus {
   readonly serverVersion: string | null;
   readonly timeline: TimelineId | null;
   readonly upstream: UpstreamStatus;
+  readonly upstreamDelay: UpstreamDelay;
   readonly store: StoreStatus;
   readonly standbys: readonly StandbyStatus[];
   readonly standbyTotals: StandbyTotals;

@@ -2,6 +2,8 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Dial } from '../net/dial.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import type { PgTimestamp } from '../pg/timestamp.ts';
 import type { PositionSource, UpstreamGate, UpstreamObserver, WalSink } from './ports.ts';
 import type { UpstreamTarget } from './upstream-target.ts';
 
@@ -19,6 +21,8 @@ export interface WalReceiverOptions {
   readonly gate: UpstreamGate;
   readonly positions: PositionSource;
   readonly observer: UpstreamObserver;
+  /** Of each message of a stream: the server's end of WAL in it, and when the server says it sent it. */
+  readonly onMessage?: ((walEnd: Lsn, sendTime: PgTimestamp) => void) | undefined;
   readonly clock: Clock;
   readonly log: Log;
   readonly dial: Dial;

@@ -4,6 +4,7 @@ import { ProtocolViolation } from '../base/errors.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
+import type { PgTimestamp } from '../pg/timestamp.ts';
 import {
   COPY_DATA_KIND,
   copyDataKind,
@@ -26,6 +27,8 @@ export interface WalStreamOwner {
   onProgress(): void;
   /** Everything the server had was received, for the first time on this stream. */
   onCaughtUp(): void;
+  /** Of each message: the server's end of WAL in it, and when the server says it sent it. Before WAL is handed on. */
+  readonly onMessage?: ((walEnd: Lsn, sendTime: PgTimestamp) => void) | undefined;
 }
 
 /** One stream, from CopyBothResponse to its end. */
@@ -102,6 +105,7 @@ export class WalStream {
     this.walMessages += 1;
     this.receivedBytes += byteCount;
     this.serverLsn = header.walEnd;
+    this.#owner.onMessage?.(header.walEnd, header.sendTime);
     if (byteCount === 0) return;
     const rejection = this.#sink.append(header.startLsn, body.subarray(WAL_DATA_HEADER_BYTES));
     if (rejection !== null) {
@@ -130,6 +134,7 @@ export class WalStream {
     const keepalive = decodePrimaryKeepalive(body);
     this.keepaliveMessages += 1;
     this.serverLsn = keepalive.walEnd;
+    this.#owner.onMessage?.(keepalive.walEnd, keepalive.sendTime);
     if (!this.#isCaughtUp) this.#noteCaughtUp(keepalive.walEnd);
     if (keepalive.replyRequested) this.#owner.onReplyRequested();
   }

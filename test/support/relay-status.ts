@@ -17,6 +17,7 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
     serverVersion: '15.18 (Debian 15.18-0+deb12u1)',
     timeline: toTimelineId(1),
     upstream: sampleUpstream(),
+    upstreamDelay: { lagSeconds: 0.125, transit: histogram() },
     store: sampleStore(),
     standbys: [sampleStandby()],
     standbyTotals: {
@@ -43,6 +44,7 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
         temporary: false,
         activePid: 42,
         restartLsn: lsn(0x1000000),
+        inactiveSinceMs: null,
         walStatus: 'reserved',
       },
     ],

@@ -1,0 +1,74 @@
+// How old is the WAL that comes from the upstream? Two answers: how long messages travel, and for how long the oldest
+// WAL has been known that our own disk does not have.
+import type { Clock } from '../base/clock.ts';
+import { UPSTREAM_LAG_GROUP_MS, UPSTREAM_LAG_GROUPS_MAX } from '../config/limits.ts';
+import { INVALID_LSN } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import { unixMsFromPgTimestamp } from '../pg/timestamp.ts';
+import type { PgTimestamp } from '../pg/timestamp.ts';
+import type { UpstreamDelay } from '../status/status.ts';
+import { DurationCounter } from '../wal/duration-histogram.ts';
+
+/** WAL that became known within a short time. */
+interface Group {
+  /** When its first byte became known, milliseconds of the monotonic clock. */
+  readonly sinceMs: number;
+  /** Exclusive. */
+  endLsn: Lsn;
+}
+
+/** Times of one upstream, over all its streams. */
+export class UpstreamClock {
+  readonly #clock: Clock;
+  readonly #transit = new DurationCounter();
+  /** Oldest first, ends rising; what is flushed is taken off in front. */
+  #pending: Group[] = [];
+  #knownLsn: Lsn = INVALID_LSN;
+  #flushedLsn: Lsn = INVALID_LSN;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** A message came that names `walEnd` as the server's end of WAL. */
+  observe(walEnd: Lsn, sendTime: PgTimestamp): void {
+    // A server whose clock is ahead of ours seems to be faster than light.
+    const travelledMs = Math.max(0, this.#clock.wallMs() - unixMsFromPgTimestamp(sendTime));
+    this.#transit.observe(travelledMs / 1000);
+    if (walEnd <= this.#knownLsn) return;
+    this.#knownLsn = walEnd;
+    if (walEnd > this.#flushedLsn) this.#note(walEnd, this.#clock.nowMs());
+  }
+
+  /** Everything before `lsn` is on our own disk. */
+  flushed(lsn: Lsn): void {
+    this.#flushedLsn = lsn;
+    const first = this.#pending.findIndex(({ endLsn }) => endLsn > lsn);
+    if (first !== 0) this.#pending.splice(0, first < 0 ? this.#pending.length : first);
+  }
+
+  /** Both answers, now. */
+  delay(): UpstreamDelay {
+    const oldest = this.#pending[0];
+    const lagMs = oldest === undefined ? 0 : this.#clock.nowMs() - oldest.sinceMs;
+    return { lagSeconds: lagMs / 1000, transit: this.#transit.snapshot() };
+  }
+
+  #note(walEnd: Lsn, nowMs: number): void {
+    const last = this.#pending.at(-1);
+    if (last !== undefined && nowMs - last.sinceMs < UPSTREAM_LAG_GROUP_MS) last.endLsn = walEnd;
+    else this.#pending.push({ sinceMs: nowMs, endLsn: walEnd });
+    if (this.#pending.length > UPSTREAM_LAG_GROUPS_MAX) this.#pending = halved(this.#pending);
+  }
+}
+
+/** Two groups become one that is as old as the older of them: the age is then a little too high, never too low. */
+function halved(groups: readonly Group[]): Group[] {
+  const merged: Group[] = [];
+  for (let index = 0; index < groups.length; index += 2) {
+    const [older, newer] = [groups[index], groups[index + 1]];
+    if (older !== undefined)
+      merged.push({ sinceMs: older.sinceMs, endLsn: newer?.endLsn ?? older.endLsn });
+  }
+  return merged;
+}
