@@ -23,24 +23,38 @@ export type LogLevel = (typeof LOG_LEVELS)[number];
 export const LOG_FORMATS = ['json', 'text'] as const;
 export type LogFormat = (typeof LOG_FORMATS)[number];
 
+/** What may change while the process runs. */
+export interface LogSettings {
+  readonly level: LogLevel;
+  readonly format: LogFormat;
+}
+
+/** The log of a process. */
+export interface ProcessLog extends Log {
+  /** From the next line on, also for the logs that were made of it before. */
+  adjust(settings: LogSettings): void;
+}
+
 /** Opens the process log on `destination` (default: standard error, written synchronously so that no line is lost at exit). */
 export function openLog(options: {
   level: LogLevel;
   format: LogFormat;
   destination?: DestinationStream;
-}): Log {
+}): ProcessLog {
   const target = options.destination ?? pino.destination({ fd: 2, sync: true });
-  const destination = options.format === 'text' ? textDestination(target) : target;
+  const shared: SharedSettings = { threshold: thresholdOf(options.level), format: options.format };
   const logger = pino(
     {
-      level: options.level,
+      level: LOG_LEVELS[0],
       base: null,
       timestamp: () => `,"ts":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    destination,
+    {
+      write: (line) => target.write(shared.format === 'text' ? `${textLine(line)}\n` : line),
+    },
   );
-  return new PinoLog(logger);
+  return new PinoLog(logger, shared);
 }
 
 /** A log that drops everything, for tools and tests that look elsewhere. */
@@ -52,36 +66,54 @@ export const silentLog: Log = {
   child: () => silentLog,
 };
 
-class PinoLog implements Log {
-  readonly #logger: Logger;
+/** What all logs of one process look at: a child of pino would keep the level it was born with. */
+interface SharedSettings {
+  /** Index in {@link LOG_LEVELS} of the lowest level that is written. */
+  threshold: number;
+  format: LogFormat;
+}
 
-  constructor(logger: Logger) {
+function thresholdOf(level: LogLevel): number {
+  return LOG_LEVELS.indexOf(level);
+}
+
+class PinoLog implements ProcessLog {
+  readonly #logger: Logger;
+  readonly #shared: SharedSettings;
+
+  constructor(logger: Logger, shared: SharedSettings) {
     this.#logger = logger;
+    this.#shared = shared;
   }
 
   debug(message: string, fields: LogFields = {}): void {
-    this.#logger.debug(fields, message);
+    if (this.#isWritten('debug')) this.#logger.debug(fields, message);
   }
 
   info(message: string, fields: LogFields = {}): void {
-    this.#logger.info(fields, message);
+    if (this.#isWritten('info')) this.#logger.info(fields, message);
   }
 
   warn(message: string, fields: LogFields = {}): void {
-    this.#logger.warn(fields, message);
+    if (this.#isWritten('warn')) this.#logger.warn(fields, message);
   }
 
   error(message: string, fields: LogFields = {}): void {
-    this.#logger.error(fields, message);
+    if (this.#isWritten('error')) this.#logger.error(fields, message);
   }
 
   child(fields: LogFields): Log {
-    return new PinoLog(this.#logger.child(fields));
+    return new PinoLog(this.#logger.child(fields), this.#shared);
   }
-}
 
-function textDestination(target: DestinationStream): DestinationStream {
-  return { write: (line) => target.write(`${textLine(line)}\n`) };
+  adjust({ level, format }: LogSettings): void {
+    this.#shared.threshold = thresholdOf(level);
+    this.#shared.format = format;
+  }
+
+  #isWritten(level: LogLevel): boolean {
+    return thresholdOf(level) >= this.#shared.threshold;
+  }
 }
 
 function textLine(json: string): string {

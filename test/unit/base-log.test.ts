@@ -62,3 +62,20 @@ test('the JSON format escapes by itself', () => {
   expect(written[0]?.indexOf('\n')).toBe((written[0]?.length ?? 0) - 1);
   expect(JSON.parse(written[0] ?? '')).toMatchObject({ msg: 'a\nb', name: 'c\nd' });
 });
+
+test('level and format can be changed for every log that was made before', () => {
+  const written: string[] = [];
+  const destination = { write: (text: string) => void written.push(text) };
+  const log = openLog({ level: 'warn', format: 'json', destination });
+  const child = log.child({ component: 'wal' });
+  child.info('too low');
+  log.adjust({ level: 'debug', format: 'text' });
+  child.debug('now');
+  log.adjust({ level: 'error', format: 'json' });
+  child.warn('too low again');
+  child.error('last');
+  expect(written).toEqual([
+    expect.stringMatching(/ DEBUG now component=wal\n$/),
+    expect.stringMatching(/^\{"level":"error".*"component":"wal","msg":"last"\}\n$/),
+  ]);
+});
