@@ -469,37 +469,3 @@ describe('our slot', () => {
     expect(server.slots['walcast']).toBeDefined();
   });
 });
-
-describe('a list of hosts', () => {
-  it('is gone through in order at once', async () => {
-    const gone = await ScriptedUpstream.listen();
-    const { port } = gone;
-    await gone[Symbol.asyncDispose]();
-    await using upstream = await ScriptedUpstream.listen();
-    const hosts = [port, upstream.port].map((each) => ({ host: '127.0.0.1', port: each }));
-    await using rig = new ReceiverRig({ hosts, clock: new ManualClock() });
-    rig.receiver.start();
-    const session = await upstream.accept();
-    await session.stream();
-    expect(rig.receiver.status()).toMatchObject({
-      port: upstream.port,
-      connectsFailed: 1,
-      connectsSucceeded: 1,
-    });
-  });
-
-  it('names the host that is followed, and between two streams the one that was', async () => {
-    await using upstream = await ScriptedUpstream.listen();
-    const hosts = [upstream.port, 1].map((each) => ({ host: '127.0.0.1', port: each }));
-    await using rig = new ReceiverRig({ hosts, clock: new ManualClock() });
-    expect(rig.receiver.followedHost()).toBeNull();
-    rig.receiver.start();
-    const session = await upstream.accept();
-    await session.stream();
-    await rig.until('streaming', () => rig.receiver.followedHost() !== null);
-    expect(rig.receiver.followedHost()).toMatchObject({ port: upstream.port });
-    session.end();
-    await rig.untilState('disconnected');
-    expect(rig.receiver.followedHost()).toMatchObject({ port: upstream.port });
-  });
-});

@@ -6,6 +6,7 @@ import type { OperationalError } from '../../src/base/errors.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { Log } from '../../src/base/log.ts';
 import { dial } from '../../src/net/dial.ts';
+import type { TargetSessionAttrs } from '../../src/pg/conninfo.ts';
 import { INVALID_LSN, advanceLsn, parseLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import type { ReportedPositions } from '../../src/status/status.ts';
@@ -84,7 +85,9 @@ export class MemorySink implements WalSink {
 /** What a test may set. */
 export interface RigOptions {
   readonly port?: number;
-  readonly hosts?: readonly { host: string; port: number; password?: string }[];
+  readonly hosts?: readonly { host: string; address?: string; port: number; password?: string }[];
+  readonly targetSessionAttrs?: TargetSessionAttrs;
+  readonly loadBalanceHosts?: UpstreamTarget['loadBalanceHosts'];
   readonly user?: string;
   readonly password?: string | null;
   readonly requireAuth?: string;
@@ -187,12 +190,14 @@ function targetOf(options: RigOptions): UpstreamTarget {
   return targetFor(`sslmode=${options.sslmode ?? 'prefer'}`, {
     hosts: hosts.map((entry) => ({
       host: entry.host,
-      address: entry.host,
+      address: entry.address ?? entry.host,
       port: entry.port,
       password: options.password ?? null,
     })),
     user: options.user ?? 'replicator',
     requireAuth: options.requireAuth ?? null,
     connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
+    targetSessionAttrs: options.targetSessionAttrs ?? 'any',
+    loadBalanceHosts: options.loadBalanceHosts ?? 'disable',
   });
 }

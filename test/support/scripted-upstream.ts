@@ -24,6 +24,10 @@ export interface PlayedServer {
   timeline: string;
   xlogPos: string;
   serverVersion: string;
+  /** Parameters reported at login besides server_version and TimeZone. */
+  parameters: Record<string, string>;
+  /** For what a server up to 14 answers to an early START_REPLICATION. */
+  isStandby: boolean;
   /** Answers to SHOW; a name that is missing is an unknown setting. */
   settings: Record<string, string>;
   /** History file by timeline: file name and content. */
@@ -39,6 +43,8 @@ export function playedServer(overrides: Partial<PlayedServer> = {}): PlayedServe
     timeline: '1',
     xlogPos: '0/5000060',
     serverVersion: '18.4',
+    parameters: {},
+    isStandby: false,
     settings: {
       wal_segment_size: '16MB',
       wal_block_size: '8192',
@@ -286,6 +292,9 @@ export class ScriptedSession {
     this.send(
       message('S', cstr('server_version'), cstr(server.serverVersion)),
       message('S', cstr('TimeZone'), cstr('UTC')),
+      ...Object.entries(server.parameters).map(([name, value]) =>
+        message('S', cstr(name), cstr(value)),
+      ),
       message('K', i32(4242), i32(1)),
       READY,
     );
@@ -295,7 +304,7 @@ export class ScriptedSession {
   async identify(server: PlayedServer = playedServer()): Promise<string> {
     for (;;) {
       const command = await this.command();
-      if (command.startsWith('START_REPLICATION')) return command;
+      if (command.startsWith('START_REPLICATION') && !isEarlyStart(command)) return command;
       this.send(answer(server, command), READY);
     }
   }
@@ -316,6 +325,11 @@ export class ScriptedSession {
       });
     }
   }
+}
+
+/** Of a timeline that no server has: asked for to learn from the refusal. */
+function isEarlyStart(command: string): boolean {
+  return command.endsWith(' TIMELINE 2147483647');
 }
 
 /** What `server` answers to a command, without ReadyForQuery. */
@@ -357,6 +371,10 @@ export function answer(server: PlayedServer, command: string): Uint8Array {
         complete(verb),
       );
     }
+    case 'START_REPLICATION':
+      return server.isStandby
+        ? errorResponse('55000', 'IDENTIFY_SYSTEM has not been run before START_REPLICATION')
+        : errorResponse('XX000', "requested timeline 2147483647 is not in this server's history");
     case 'DROP_REPLICATION_SLOT': {
       const name = argument.replaceAll('"', '');
       if (server.slots[name] === undefined) {
