@@ -8,6 +8,9 @@ import type {
   WalFileRefusal,
 } from '../status/actions.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
+import { checkSlotName } from '../slot/slot-name.ts';
+import type { SlotStore } from '../slot/slot-store.ts';
+import type { WalFiles } from './wal-files.ts';
 
 /** The parts that act. */
 export interface ActionParts {
@@ -17,6 +20,13 @@ export interface ActionParts {
   readonly configuration: () => readonly ConfigEntry[];
   /** Asks the process for a drain; may be called more than once. */
   readonly drain: () => void;
+  /** Null before the slots are loaded. */
+  readonly slots: () => SlotStore | null;
+  /** True once the upstream was identified. */
+  readonly hasWal: () => boolean;
+  /** Ends the session of that pid; false when there is none. */
+  readonly disconnect: (pid: number) => boolean;
+  readonly walFiles: WalFiles;
 }
 
 /** The actions of one relay. */
@@ -39,27 +49,39 @@ export class RelayActionsOf implements RelayActions {
     return this.#parts.configuration();
   }
 
-  createSlot(
-    _name: string,
-    _options: { readonly reserveWal: boolean },
+  async createSlot(
+    name: string,
+    options: { readonly reserveWal: boolean },
   ): Promise<ActionRefusal | null> {
-    return Promise.resolve(NOT_SUPPORTED);
+    const slots = this.#parts.slots();
+    if (slots === null) return STARTING;
+    if (options.reserveWal && !this.#parts.hasWal()) return NO_WAL_YET;
+    return await slots.create({ name, temporary: false, ...options, pid: process.pid });
   }
 
-  dropSlot(_name: string): Promise<ActionRefusal | null> {
-    return Promise.resolve(NOT_SUPPORTED);
+  async dropSlot(name: string): Promise<ActionRefusal | null> {
+    const slots = this.#parts.slots();
+    if (slots === null) return STARTING;
+    return checkSlotName(name) ?? (await slots.drop(name, { wait: false, pid: process.pid }));
   }
 
-  disconnectStandby(_pid: number): boolean {
-    return false;
+  disconnectStandby(pid: number): boolean {
+    return this.#parts.disconnect(pid);
   }
 
-  openWalFile(_name: string): Promise<WalFile | WalFileRefusal> {
-    return Promise.resolve({ kind: 'absent' });
+  openWalFile(name: string): Promise<WalFile | WalFileRefusal> {
+    return this.#parts.walFiles.open(name);
   }
 }
 
-const NOT_SUPPORTED: ActionRefusal = {
-  sqlstate: SQLSTATE.featureNotSupported,
-  message: 'this version does not support it',
+/** (src/backend/postmaster/postmaster.c: BackendStartup's answer while the server starts) */
+const STARTING: ActionRefusal = {
+  sqlstate: SQLSTATE.cannotConnectNow,
+  message: 'the database system is starting up',
+};
+
+const NO_WAL_YET: ActionRefusal = {
+  sqlstate: SQLSTATE.objectNotInPrerequisiteState,
+  message: 'there is no WAL yet that a replication slot could reserve',
+  hint: 'Wait until the upstream was reached once, or create the slot without reserving WAL.',
 };

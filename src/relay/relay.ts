@@ -4,6 +4,7 @@ import { InvariantError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { readBuildInfo } from '../config/build-info.ts';
 import type { Config } from '../config/config.ts';
+import type { LoadedConfig } from '../config/load.ts';
 import { DirectoryLock } from '../net/directory-lock.ts';
 import type { HbaRules } from '../pg/hba.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
@@ -18,9 +19,12 @@ import { WalSenders } from '../walsender/wal-senders.ts';
 import { RelayActionsOf } from './actions.ts';
 import { LateSlotRegistry, LateWalFeed } from './late-binding.ts';
 import { RelayPorts } from './ports-opening.ts';
+import { LiveConfiguration } from './reload.ts';
+import type { ApplyConfig } from './reload.ts';
 import { StatusBoard } from './status-board.ts';
 import { serverIdentity, StoreFeed } from './store-adapters.ts';
 import { UpstreamFollowing } from './upstream-following.ts';
+import { WalFiles } from './wal-files.ts';
 
 /** A running relay. */
 export interface Relay {
@@ -40,6 +44,10 @@ export interface Relay {
 export interface RelaySurroundings {
   readonly clock: Clock;
   readonly log: Log;
+  /** Reads the configuration again, from where the one at the start came from. */
+  readonly readConfig: () => LoadedConfig;
+  /** The log settings of a new configuration are in effect from now on. */
+  readonly onLogSettings: (settings: Config['log']) => void;
 }
 
 /** How long a start beyond our end is held when no wal_receiver_timeout says it; that setting's own default. */
@@ -71,7 +79,8 @@ class RunningRelay implements Relay {
   readonly failed: Promise<Error>;
   readonly drainRequested: Promise<void>;
   readonly actions: RelayActions;
-  readonly #config: Config;
+  readonly #live: LiveConfiguration;
+  readonly #onLogSettings: RelaySurroundings['onLogSettings'];
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #feed = new LateWalFeed();
@@ -84,10 +93,23 @@ class RunningRelay implements Relay {
   #lock: DirectoryLock | null = null;
   #store: WalStore | null = null;
   #isServing = false;
+  #phase: 'starting' | 'started' | 'ending' = 'starting';
   #slots: SlotStore | null = null;
 
-  constructor(config: Config, { clock, log }: RelaySurroundings) {
-    this.#config = config;
+  constructor(config: Config, surroundings: RelaySurroundings) {
+    const { clock, log, readConfig } = surroundings;
+    this.#live = new LiveConfiguration(config, {
+      read: readConfig,
+      prepare: (next) => this.#prepareConfig(next),
+      board: {
+        reloaded: (nowMs, pending) => this.statusSource.reloaded(nowMs, pending),
+        reloadRefused: () => this.statusSource.reloadRefused(),
+      },
+      refusal: () => this.#reloadRefusal(),
+      clock,
+      log,
+    });
+    this.#onLogSettings = surroundings.onLogSettings;
     this.#clock = clock;
     this.#log = log;
     this.failed = new Promise((resolve) => {
@@ -97,9 +119,16 @@ class RunningRelay implements Relay {
       this.#requestDrain = resolve;
     });
     this.actions = new RelayActionsOf({
-      reload: () => Promise.resolve({ problems: [], changed: [], pendingRestart: [] }),
-      configuration: () => [],
+      reload: () => this.#live.reload(),
+      configuration: () => this.#live.entries(),
       drain: () => this.#requestDrain(),
+      slots: () => this.#slots,
+      hasWal: () => this.#identity() !== null,
+      disconnect: (pid) => this.#senders.kill(pid),
+      walFiles: new WalFiles({
+        store: () => this.#store,
+        dataDirectory: config.storage.directory,
+      }),
     });
     this.#following = new UpstreamFollowing({
       settings: config.upstream,
@@ -141,9 +170,16 @@ class RunningRelay implements Relay {
     await this.#ports.open();
     await this.#openStore();
     this.#following.start(this.#openedStore());
+    this.#phase = 'started';
+  }
+
+  /** What is in effect at this moment. */
+  get #config(): Config {
+    return this.#live.current;
   }
 
   async drain(): Promise<void> {
+    this.#phase = 'ending';
     this.statusSource.drain();
     this.#following.quiesce();
     // Nothing is taken in any more, so nothing beyond R is sent or acknowledged.
@@ -157,6 +193,7 @@ class RunningRelay implements Relay {
   }
 
   async stop(): Promise<void> {
+    this.#phase = 'ending';
     this.#ports.stopListening();
     this.#senders.terminate();
     await this.#close({ timeoutMs: STOP_FLUSH_MS_MAX });
