@@ -1,5 +1,6 @@
 // The table of commands.
 import { startRelay } from '../relay/relay.ts';
+import { checkCommand } from './check.ts';
 import type { Command } from './command.ts';
 import { demoCommand } from './demo.ts';
 import { helpCommand } from './help.ts';
@@ -11,6 +12,7 @@ import { versionCommand } from './version.ts';
 export const COMMANDS: readonly Command[] = [
   runCommand(startRelay),
   demoCommand,
+  checkCommand,
   statusCommand,
   helpCommand(() => COMMANDS),
   versionCommand,

@@ -15,6 +15,12 @@ export const CONFIG_ERRORS_MAX: number = 100;
 /** Addresses that may be listened on. */
 export const LISTEN_ADDRESSES_MAX: number = 64;
 
+/** A configuration is taken at a reload once two readings this far apart say the same: an editor may be writing it. */
+export const RELOAD_SETTLE_MS: number = 50;
+
+/** Readings of one reload; the last one counts as it is. */
+export const RELOAD_READINGS_MAX: number = 20;
+
 // --- metrics
 
 /** Values of the label `standby`; further names are folded into `_other`. */
@@ -277,3 +283,11 @@ export const HTTP_TOKEN_FORGIVE_MS: number = 6_000;
 
 /** Addresses for which wrong tokens are counted; all others are counted together. */
 export const HTTP_TOKEN_ADDRESSES_MAX: number = 1_000;
+
+// --- check
+
+/** Time for everything that is asked of one host, where connect_timeout sets no limit. */
+export const CHECK_HOST_MS: number = 10_000;
+
+/** Hosts of the list that are asked at once. */
+export const CHECK_HOSTS_AT_ONCE: number = 16;

@@ -62,6 +62,15 @@ export async function prepareDataDirectory(dataDirectory: string): Promise<void>
   }
 }
 
+/**
+ * Looks at an existing directory as {@link prepareDataDirectory} would, and changes nothing. Throws OperationalError when
+ * it would be refused, and the system's error when it cannot be looked at (ENOENT: it is missing).
+ */
+export async function inspectDataDirectory(dataDirectory: string): Promise<void> {
+  await checkMode(dataDirectory);
+  await checkContent(dataDirectory);
+}
+
 /** A segment of any timeline and any size, whole or cut at a timeline switch. */
 const SEGMENT_NAME = /^[0-9A-F]{24}(?:\.partial)?$/;
 

@@ -37,7 +37,19 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     'http',
   ],
   demo: ['base', 'pg', 'wire', 'net', 'walreceiver', 'status', 'config'],
-  cli: ['base', 'pg', 'status', 'config', 'http', 'relay', 'demo'],
+  check: [
+    'base',
+    'pg',
+    'status',
+    'wire',
+    'net',
+    'wal',
+    'walreceiver',
+    'config',
+    'relay/upstream-address',
+    'relay/upstream-gate',
+  ],
+  cli: ['base', 'pg', 'status', 'config', 'http', 'relay', 'check', 'demo'],
   main: ['base', 'cli', 'config'],
 };
 

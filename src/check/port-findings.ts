@@ -1,0 +1,89 @@
+// Could walcast listen where it is told to, and does the system let it have so many connections?
+import { readFile } from 'node:fs/promises';
+import type { OperationalError } from '../base/errors.ts';
+import type { Config } from '../config/config.ts';
+import { probeListen } from '../net/listen-probe.ts';
+import { formatListenTarget } from '../net/listener.ts';
+import type { ListenTarget } from '../net/listener.ts';
+import { errorFinding, okFinding, warningFinding } from './finding.ts';
+import type { Finding, FindingCode } from './finding.ts';
+
+/** Files and sockets besides one for each standby: listeners, upstream, segments being read, slots being written. */
+const FILES_BESIDES = 256;
+
+/** Tries every address, unless a walcast runs here already, whose addresses they are. */
+export async function portFindings(
+  { listen, http, hba }: Config,
+  { ownerPid }: { ownerPid: number | null },
+): Promise<Finding[]> {
+  const isTcpClosed = hba === null;
+  const targets = listen.filter(({ kind }) => kind === 'unix' || !isTcpClosed);
+  const findings = isTcpClosed ? [noRules()] : [];
+  for (const target of targets) {
+    findings.push(await portFinding('listen.address', target, ownerPid));
+  }
+  if (http.listen !== null) {
+    findings.push(await portFinding('http.address', http.listen, ownerPid));
+  }
+  return findings;
+}
+
+async function portFinding(
+  code: FindingCode,
+  target: ListenTarget,
+  ownerPid: number | null,
+): Promise<Finding> {
+  const subject = formatListenTarget(target);
+  if (ownerPid !== null) {
+    const message = `not tried: the walcast that is running (pid ${ownerPid}) may listen there`;
+    return okFinding(code, { subject, message });
+  }
+  const problem: OperationalError | null = await probeListen(target);
+  if (problem === null) return okFinding(code, { subject, message: 'free to listen on' });
+  return errorFinding(code, {
+    subject,
+    message: problem.message,
+    fix: (problem.hint ?? '').replace(
+      '"listen"',
+      code === 'http.address' ? '"http.listen"' : '"listen"',
+    ),
+  });
+}
+
+function noRules(): Finding {
+  return warningFinding('listen.rules', {
+    subject: 'auth.hba',
+    message: 'there are no access rules, so no TCP port is opened for standbys',
+    fix: 'Give auth.hba or auth.hba_file, starting from a line such as: host replication all 127.0.0.1/32 trust',
+  });
+}
+
+/** Compares the limit of open files with what `storage.max_wal_senders` may need. Empty where the system does not say. */
+export async function limitFindings({ storage }: Config): Promise<Finding[]> {
+  const limit = await openFilesMax();
+  if (limit === null) return [];
+  const needed = storage.maxWalSenders + FILES_BESIDES;
+  const text = {
+    subject: 'storage.max_wal_senders',
+    message: `${storage.maxWalSenders} standbys need up to ${needed} open files, and this process may have ${limit}`,
+  };
+  if (limit >= needed) return [okFinding('limits.nofile', text)];
+  return [
+    warningFinding('limits.nofile', {
+      ...text,
+      fix: `Raise the limit (LimitNOFILE=${needed} in the systemd unit, or ulimit -n ${needed}), or lower storage.max_wal_senders`,
+    }),
+  ];
+}
+
+/** Node.js raises its own soft limit to the hard one, so this is what it can have. Null where there is no /proc. */
+async function openFilesMax(): Promise<number | null> {
+  try {
+    const limits = await readFile('/proc/self/limits', 'latin1');
+    const soft = /^Max open files\s+(\S+)/m.exec(limits)?.[1];
+    if (soft === 'unlimited') return Number.MAX_SAFE_INTEGER;
+    return soft === undefined ? null : Number(soft);
+  } catch {
+    return null;
+  }
+}

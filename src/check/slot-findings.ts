@@ -1,0 +1,87 @@
+// Can our replication slot at an upstream be used, or be made? Pure.
+import { errorFinding, okFinding, warningFinding } from './finding.ts';
+import type { Finding } from './finding.ts';
+import type { HostProbe } from './host-probe.ts';
+import type { CheckContext } from './server-findings.ts';
+import type { SqlFacts } from './sql-facts.ts';
+
+/** All about the slot on one host. */
+export function slotFindings(probe: HostProbe, context: CheckContext): Finding[] {
+  const name = context.slot;
+  if (name === null) return [];
+  const type = probe.sql?.slot?.type ?? probe.slotType;
+  if (type !== null && type !== 'physical') return [wrongType(probe, name, type)];
+  if (probe.sql === null) return withoutSql(probe, name);
+  return probe.sql.slot === null
+    ? [missing(probe, probe.sql, name)]
+    : existing(probe, { name, slot: probe.sql.slot, isRunning: context.isRunning });
+}
+
+function wrongType({ subject }: HostProbe, name: string, type: string): Finding {
+  return errorFinding('upstream.slot_logical', {
+    subject,
+    message: `replication slot "${name}" is a ${type} slot, not a physical one`,
+    fix: `Set upstream.slot to another name, or drop it on the server if nobody needs it: SELECT pg_drop_replication_slot('${name}');`,
+  });
+}
+
+/** Only what READ_REPLICATION_SLOT tells, where there is such a command. */
+function withoutSql({ subject, identity, slotType }: HostProbe, name: string): Finding[] {
+  if (identity === null) return [];
+  if (slotType === 'physical')
+    return [
+      okFinding('upstream.slot', { subject, message: `replication slot "${name}" is there` }),
+    ];
+  const message = identity.facts.hasReadReplicationSlot
+    ? `replication slot "${name}" is missing; walcast creates it`
+    : `replication slot "${name}" is created by walcast when it is missing`;
+  return [okFinding('upstream.slot', { subject, message })];
+}
+
+function missing({ subject, settings }: HostProbe, sql: SqlFacts, name: string): Finding {
+  const max = Number(settings.get('max_replication_slots') ?? Number.NaN);
+  if (sql.slotCount < max || Number.isNaN(max)) {
+    const message = `replication slot "${name}" is missing; walcast creates it (${sql.slotCount} of ${max} slots are in use)`;
+    return okFinding('upstream.slot', { subject, message });
+  }
+  return errorFinding('upstream.slots_full', {
+    subject,
+    message: `replication slot "${name}" is missing and cannot be created: all replication slots are in use (max_replication_slots = ${max})`,
+    fix: `Drop a slot nobody uses (SELECT slot_name, active, restart_lsn FROM pg_replication_slots), raise max_replication_slots on the server and restart it, or set upstream.slot to ""`,
+  });
+}
+
+function existing(
+  { subject }: HostProbe,
+  {
+    name,
+    slot,
+    isRunning,
+  }: { name: string; slot: NonNullable<SqlFacts['slot']>; isRunning: boolean },
+): Finding[] {
+  const begins = slot.restartLsn === null ? 'it reserves nothing yet' : `from ${slot.restartLsn}`;
+  if (slot.walStatus === 'lost' || slot.walStatus === 'unreserved') {
+    return [
+      warningFinding('upstream.slot_lost', {
+        subject,
+        message: `replication slot "${name}" has wal_status "${slot.walStatus}": the server kept less WAL (max_slot_wal_keep_size) than the slot needed`,
+        fix: 'walcast drops it and creates it anew when its store can go on from what the server still has; else begin with an empty storage.directory, and raise max_slot_wal_keep_size',
+      }),
+    ];
+  }
+  if (slot.activePid !== null && !isRunning) {
+    return [
+      errorFinding('upstream.slot_in_use', {
+        subject,
+        message: `replication slot "${name}" is active for PID ${slot.activePid}, and no walcast holds the data directory`,
+        fix: `Set upstream.slot to a name of its own for every walcast, or end that session on the server: SELECT pg_terminate_backend(${slot.activePid});`,
+      }),
+    ];
+  }
+  return [
+    okFinding('upstream.slot', {
+      subject,
+      message: `replication slot "${name}" is there, ${begins}${slot.activePid === null ? '' : `, in use by PID ${slot.activePid}`}`,
+    }),
+  ];
+}

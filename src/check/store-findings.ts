@@ -1,0 +1,79 @@
+// Does the WAL in our store belong to the server that is to be followed? Pure; by the rules of the gate.
+import { formatLsn, INVALID_LSN, parseLsn } from '../pg/lsn.ts';
+import { decideFollow } from '../relay/upstream-gate.ts';
+import type { ControlState } from '../wal/control-file.ts';
+import { errorFinding, okFinding, warningFinding } from './finding.ts';
+import type { Finding, FindingCode } from './finding.ts';
+import type { HostProbe } from './host-probe.ts';
+
+/** What the gate would say to each host that told who it is. */
+export function storeFindings(
+  control: ControlState,
+  probes: readonly HostProbe[],
+  directory: string,
+): Finding[] {
+  return probes.flatMap((probe) => {
+    const refusal = followFinding(control, probe, directory);
+    return refusal === null ? gapFindings(control, probe, directory) : [refusal];
+  });
+}
+
+function followFinding(
+  control: ControlState,
+  { subject: server, identity }: HostProbe,
+  directory: string,
+): Finding | null {
+  if (identity === null) return null;
+  const { lsn } = control.durableMark;
+  const decision = decideFollow(
+    {
+      systemIdentifier: control.systemIdentifier,
+      major: control.major,
+      segmentSize: control.segmentSize,
+      timeline: control.timeline,
+      nextLsn: lsn,
+      flushedLsn: lsn,
+      isFull: false,
+    },
+    identity,
+  );
+  if (decision.kind === 'start') return null;
+  const code = codeOf(control, identity);
+  const text = { subject: directory, message: `${server}: ${decision.detail}` };
+  // A standby that is behind catches up by itself.
+  if (decision.state === 'waiting') return warningFinding(code, text);
+  return errorFinding(code, text);
+}
+
+function codeOf(control: ControlState, identity: NonNullable<HostProbe['identity']>): FindingCode {
+  if (control.systemIdentifier !== identity.systemIdentifier) return 'storage.system_identifier';
+  if (control.major !== identity.facts.major) return 'storage.major';
+  if (control.segmentSize !== identity.segmentSize) return 'storage.segment_size';
+  return 'storage.timeline';
+}
+
+/** The slot on the server says from where on WAL is surely there. */
+function gapFindings(
+  control: ControlState,
+  { subject: server, identity, sql }: HostProbe,
+  directory: string,
+): Finding[] {
+  if (identity === null) return [];
+  const restartLsn = parseLsn(sql?.slot?.restartLsn ?? '') ?? INVALID_LSN;
+  const { lsn } = control.durableMark;
+  if (restartLsn === INVALID_LSN || restartLsn <= lsn) {
+    return [
+      okFinding('storage.timeline', {
+        subject: directory,
+        message: `${server} is a server of this store's history (timeline ${identity.timeline})`,
+      }),
+    ];
+  }
+  return [
+    warningFinding('storage.gap', {
+      subject: directory,
+      message: `the store ends at ${formatLsn(lsn)}, and the slot on ${server} holds WAL from ${formatLsn(restartLsn)} on only: what lies between may be gone`,
+      fix: 'If walcast stands in state gap after its start, bring the missing segments from the archive, or begin with an empty storage.directory',
+    }),
+  ];
+}
