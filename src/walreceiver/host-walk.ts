@@ -93,7 +93,8 @@ export class HostWalk {
     if (this.count === 1) return first;
     const told = [...this.#reasons].slice(0, REASONS_TOLD_MAX).map(([host, reason]) => {
       const name = this.#options.hosts[host] ?? '';
-      return reason.includes(name) ? reason : `${name}: ${reason}`;
+      const text = reason.replace(/\.$/, '');
+      return text.includes(name) ? text : `${name}: ${text}`;
     });
     const untold = this.#reasons.size - told.length;
     const isAll = this.#reasons.size === this.count;

@@ -119,17 +119,24 @@ export interface UpstreamView {
 }
 
 /** What a machine is told at its birth. */
-export type UpstreamMachineOptions = HostWalkOptions;
+export interface UpstreamMachineOptions extends HostWalkOptions {
+  /** A walreceiver before this one has identified an upstream: nothing is fatal any more. */
+  readonly wasIdentified?: boolean;
+}
 
 interface Hold {
   readonly state: HeldState;
   readonly detail: string;
   readonly retryMs: number;
+  /** The host it comes from; the one that is shown while it lasts. */
+  readonly hostIndex?: number;
 }
 
 /** Why a host is left: an error, or a reason to stand still that may not hold for the others. */
 interface LeftHost {
   readonly reason: string;
+  /** The same among the reasons of other hosts. */
+  readonly short: string;
   readonly error?: WalcastError;
   readonly hold?: Hold;
 }
@@ -161,7 +168,7 @@ export class UpstreamMachine {
   #nextAttemptAtMs: number | null = null;
   #failures = 0;
   #streamingSinceMs = 0;
-  #wasIdentified = false;
+  #wasIdentified: boolean;
   #isFinished = false;
   #asked: { timeline: TimelineId; startLsn: Lsn } | null = null;
   #rejectedLsn: Lsn | null = null;
@@ -170,6 +177,7 @@ export class UpstreamMachine {
   constructor(options: UpstreamMachineOptions) {
     this.#random = options.random;
     this.#walk = new HostWalk(options);
+    this.#wasIdentified = options.wasIdentified ?? false;
   }
 
   /** The present phase and its reasons. */
@@ -315,7 +323,7 @@ export class UpstreamMachine {
       const actions = this.#holdNow(hold, nowMs, true);
       return isHopeless ? [...actions, { type: 'fatal', error }] : actions;
     }
-    return this.#nextHost(nowMs, { reason: sentence(error), error });
+    return this.#nextHost(nowMs, { reason: sentence(error), short: error.message, error });
   }
 
   #lost(error: WalcastError, nowMs: number): readonly UpstreamAction[] {
@@ -360,11 +368,11 @@ export class UpstreamMachine {
 
   /** This host is no good now: the next of the list at once, or, after the last, wait. */
   #nextHost(nowMs: number, left: LeftHost): readonly UpstreamAction[] {
-    const { hold, error, reason } = left;
+    const { hold, error, reason, short } = left;
     const dropsCreatedSlot = hold?.state === 'gap' || hold?.state === 'diverged';
     const actions: UpstreamAction[] = [{ type: 'disconnect', isOrderly: true, dropsCreatedSlot }];
     const isOtherKind = error?.code === OTHER_SESSION_KIND;
-    this.#walk.leave(reason, isOtherKind);
+    this.#walk.leave(this.#walk.count === 1 ? reason : short, isOtherKind);
     this.#detail = this.#walk.reasons();
     if (this.#walk.count > 1) {
       actions.push({ type: 'host-left', hostIndex: this.#hostIndex, reason, isOtherKind });
@@ -381,7 +389,8 @@ export class UpstreamMachine {
   #wait(nowMs: number): readonly UpstreamAction[] {
     const delayMs = backoffMs(this.#failures, this.#random());
     if (this.#hold !== null) {
-      const { detail, retryMs } = this.#hold;
+      const { detail, retryMs, hostIndex = this.#hostIndex } = this.#hold;
+      this.#hostIndex = hostIndex;
       this.#enter('held', detail);
       // One host that has to be waited for must not delay the return of another that just went away.
       this.#nextAttemptAtMs = nowMs + (this.#isFailedRound ? Math.min(retryMs, delayMs) : retryMs);
@@ -395,8 +404,9 @@ export class UpstreamMachine {
   /** Stands still for `hold`, after the other hosts were tried when one of them may do better. */
   #holdNow(hold: Hold, nowMs: number, mayTryOthers: boolean): readonly UpstreamAction[] {
     if (mayTryOthers) {
-      this.#hold ??= { state: hold.state, detail: hold.detail, retryMs: hold.retryMs };
-      return this.#nextHost(nowMs, { reason: hold.detail, hold });
+      const { state, detail, retryMs } = hold;
+      this.#hold ??= { state, detail, retryMs, hostIndex: this.#hostIndex };
+      return this.#nextHost(nowMs, { reason: hold.detail, short: hold.detail, hold });
     }
     this.#hold = hold;
     return [ABRUPT, ...this.#wait(nowMs)];

@@ -239,6 +239,7 @@ describe('the session to a list of hosts', () => {
     driver.fail('CONNECT_FAILED', 'connection refused');
     expect(driver.machine.view()).toMatchObject({
       phase: 'held',
+      hostIndex: 0,
       heldState: 'diverged',
       nextAttemptAtMs: driver.now + 180,
       detail:
