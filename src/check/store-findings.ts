@@ -52,7 +52,10 @@ function codeOf(control: ControlState, identity: NonNullable<HostProbe['identity
   return 'storage.timeline';
 }
 
-/** The slot on the server says from where on WAL is surely there. */
+/**
+ * The slot on the server says from where on WAL is surely there. Where the store really ends is known from its control
+ * file after a clean stop only; else the end is somewhere behind the mark, and the slot cannot be ahead of it.
+ */
 function gapFindings(
   control: ControlState,
   { subject: server, identity, sql }: HostProbe,
@@ -61,7 +64,7 @@ function gapFindings(
   if (identity === null) return [];
   const restartLsn = parseLsn(sql?.slot?.restartLsn ?? '') ?? INVALID_LSN;
   const { lsn } = control.durableMark;
-  if (restartLsn === INVALID_LSN || restartLsn <= lsn) {
+  if (!control.wasCleanStop || restartLsn === INVALID_LSN || restartLsn <= lsn) {
     return [
       okFinding('storage.timeline', {
         subject: directory,
