@@ -2,12 +2,11 @@
 import type { Clock } from '../base/clock.ts';
 import { errorText, OperationalError, WalcastError } from '../base/errors.ts';
 import { openLog } from '../base/log.ts';
-import type { Log } from '../base/log.ts';
+import type { Log, ProcessLog } from '../base/log.ts';
 import { readBuildInfo } from '../config/build-info.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
-import type { ConfigSources } from '../config/load.ts';
-import { formatConfigError } from '../config/problem.ts';
+import type { ConfigSources, LoadedConfig } from '../config/load.ts';
 import { EXIT } from './command.ts';
 import type { Command, CommandContext, HandledSignal } from './command.ts';
 import { configSources, configurationOptions, printConfigErrors } from './config-options.ts';
@@ -16,6 +15,10 @@ import { configSources, configurationOptions, printConfigErrors } from './config
 export interface RunningRelay {
   /** Resolves when the relay can no longer keep a promise and must end. */
   readonly failed: Promise<Error>;
+  /** Resolves when somebody asked for a drain from outside. */
+  readonly drainRequested: Promise<void>;
+  /** Reads the configuration again and applies what can be applied; what came of it is logged. */
+  reload(): Promise<unknown>;
   /** Serves everybody to the end, then closes in order. */
   drain(): Promise<void>;
   /** Closes at once. */
@@ -25,7 +28,12 @@ export interface RunningRelay {
 /** Starts a relay; rejects with OperationalError when it cannot be started. */
 export type StartRelay = (
   config: Config,
-  parts: { readonly clock: Clock; readonly log: Log },
+  parts: {
+    readonly clock: Clock;
+    readonly log: Log;
+    readonly readConfig: () => LoadedConfig;
+    readonly onLogSettings: (settings: Config['log']) => void;
+  },
 ) => Promise<RunningRelay>;
 
 /** A rule that lets in what runs on this machine and nobody else. */
@@ -58,7 +66,8 @@ Flags count before environment variables (WALCAST_UPSTREAM_CONNINFO …), these 
 defaults. docs/configuration.md lists every key.
 
 SIGTERM sends standbys everything and waits for their confirmation, at most drain_timeout; a second SIGTERM, or SIGINT,
-stops at once. SIGHUP checks the configuration again and says what a restart would change.
+stops at once. SIGHUP reads the configuration again: what is reloadable is in effect at once, without disturbing standbys;
+what is not waits for a restart; a configuration with a mistake changes nothing.
 
 Exit codes: 0 ok, 1 failure, 2 usage, 78 bad configuration.
 
@@ -89,20 +98,26 @@ function logConfiguration(log: Log, config: Config, file: string | null): void {
 /** What serving needs besides the context. */
 interface Service {
   readonly config: Config;
-  readonly log: Log;
+  readonly log: ProcessLog;
   readonly sources: ConfigSources;
   readonly startRelay: StartRelay;
 }
 
 /** Runs until a signal or a failure ends it. */
 async function serve(context: CommandContext, service: Service): Promise<number> {
-  const { config, log, startRelay } = service;
-  const signals = new SignalInbox(() => logReload(service));
+  const { config, log, sources, startRelay } = service;
+  const signals = new SignalInbox(log);
   const release = context.onSignal((signal) => signals.take(signal));
   try {
-    const starting = startRelay(config, { clock: context.clock, log });
+    const starting = startRelay(config, {
+      clock: context.clock,
+      log,
+      readConfig: () => loadConfig(sources),
+      onLogSettings: (settings) => log.adjust(settings),
+    });
     const relay = await Promise.race([starting, signals.immediate.then(() => null)]);
     if (relay === null) return EXIT.ok;
+    signals.reloadWith(() => void relay.reload());
     return await endOf(relay, signals, log);
   } catch (error) {
     if (!(error instanceof WalcastError)) throw error;
@@ -115,7 +130,8 @@ async function serve(context: CommandContext, service: Service): Promise<number>
 
 async function endOf(relay: RunningRelay, signals: SignalInbox, log: Log): Promise<number> {
   const failed = relay.failed.then((error) => ({ error }));
-  const first = await Promise.race([failed, signals.drain, signals.immediate]);
+  const asked = relay.drainRequested.then(() => 'drain' as const);
+  const first = await Promise.race([failed, asked, signals.drain, signals.immediate]);
   if (first === 'drain') {
     const drained = relay.drain().then(() => 'drained' as const);
     const next = await Promise.race([drained, failed, signals.immediate]);
@@ -144,53 +160,19 @@ function logFailure(log: Log, error: Error): void {
   log.error(`walcast ends: ${errorText(error)}`, { code, hint });
 }
 
-/** Keys take effect at a restart; what a reload can do is to say whether the new configuration would be accepted. */
-function logReload({ config, log, sources }: Service): void {
-  const loaded = loadConfig(sources);
-  if ('errors' in loaded) {
-    for (const error of loaded.errors) log.error(`configuration: ${formatConfigError(error)}`);
-    log.error('the configuration on disk would be refused; the running one is kept');
-    return;
-  }
-  const isSame = comparable(loaded.config) === comparable(config);
-  log.info(
-    isSame
-      ? 'the configuration on disk is the running one'
-      : 'the configuration on disk is valid and differs from the running one; restart walcast to apply it',
-  );
-}
-
-function comparable({
-  upstream,
-  warnings: _warnings,
-  values: _values,
-  hba,
-  ...rest
-}: Config): string {
-  const { conninfo, slot, applicationName, walReceiverTimeoutMs, walReceiverStatusIntervalMs } =
-    upstream;
-  return JSON.stringify([
-    rest,
-    hba?.text,
-    conninfo,
-    slot,
-    applicationName,
-    walReceiverTimeoutMs,
-    walReceiverStatusIntervalMs,
-  ]);
-}
-
-/** Turns signals into two promises: SIGTERM asks for a drain, a second one or SIGINT for the end. */
+/** Turns signals into two promises and a call: SIGTERM asks for a drain, a second one or SIGINT for the end, SIGHUP reloads. */
 class SignalInbox {
   readonly drain: Promise<'drain'>;
   readonly immediate: Promise<'immediate'>;
-  readonly #onReload: () => void;
+  readonly #log: Log;
+  #reload: (() => void) | null = null;
+  #isReloadWanted = false;
   #resolveDrain: () => void = () => {};
   #resolveImmediate: () => void = () => {};
   #isDraining = false;
 
-  constructor(onReload: () => void) {
-    this.#onReload = onReload;
+  constructor(log: Log) {
+    this.#log = log;
     this.drain = new Promise((resolve) => {
       this.#resolveDrain = () => resolve('drain');
     });
@@ -199,9 +181,17 @@ class SignalInbox {
     });
   }
 
+  /** There is something to reload from now on; a SIGHUP that came before counts. */
+  reloadWith(reload: () => void): void {
+    this.#reload = reload;
+    if (this.#isReloadWanted) reload();
+  }
+
   take(signal: HandledSignal): void {
     if (signal === 'SIGHUP') {
-      this.#onReload();
+      this.#log.info('received SIGHUP, reading the configuration again');
+      this.#isReloadWanted = true;
+      this.#reload?.();
     } else if (signal === 'SIGTERM' && !this.#isDraining) {
       this.#isDraining = true;
       this.#resolveDrain();

@@ -291,3 +291,8 @@ export const CHECK_HOST_MS: number = 10_000;
 
 /** Hosts of the list that are asked at once. */
 export const CHECK_HOSTS_AT_ONCE: number = 16;
+
+// --- connection strings
+
+/** Largest service file, and largest password file, that is read. */
+export const CONNINFO_FILE_BYTES_MAX: number = 1024 * 1024;

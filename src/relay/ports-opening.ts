@@ -1,7 +1,7 @@
 // Which ports does a relay open, for whom, and when do they close? One for HTTP, the listeners for standbys.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import type { Config } from '../config/config.ts';
+import type { Config, ListenAddress } from '../config/config.ts';
 import { openHttp } from '../http/server.ts';
 import type { HttpServer } from '../http/server.ts';
 import { openMetrics } from '../metrics/registry.ts';
@@ -33,7 +33,8 @@ export interface RelayPortsParts {
 export class RelayPorts {
   readonly #parts: RelayPortsParts;
   #http: HttpServer | null = null;
-  #listeners: Listener[] = [];
+  readonly #listeners = new Map<ListenAddress, Listener>();
+  #isListening = true;
   #dropped = 0;
   #droppedLoggedAtMs = Number.NEGATIVE_INFINITY;
 
@@ -44,13 +45,25 @@ export class RelayPorts {
   /** Opens them all; throws OperationalError for one that cannot be had. What was opened stays open until it is closed. */
   async open(): Promise<void> {
     await this.#openHttp();
-    await this.#openListeners();
+    await this.#openListeners(this.#parts.config());
+  }
+
+  /** Opens what `next` needs and is not open yet; throws as `open` does, and then nothing was opened. */
+  async prepare(next: Config): Promise<void> {
+    await this.#openListeners(next);
+  }
+
+  /** A new configuration is in effect. */
+  configChanged(): void {
+    const connectionsMax = connectionsMaxOf(this.#parts.config());
+    for (const listener of this.#listeners.values()) listener.setConnectionsMax(connectionsMax);
   }
 
   /** Nobody new is let in by standbys' ports; connections stay. */
   stopListening(): void {
-    for (const listener of this.#listeners) listener.close();
-    this.#listeners = [];
+    this.#isListening = false;
+    for (const listener of this.#listeners.values()) listener.close();
+    this.#listeners.clear();
   }
 
   /** The last port to close, so that probes see the end. */
@@ -67,22 +80,38 @@ export class RelayPorts {
     this.#http = await openHttp({ listen: http.listen, log, clock }, source, metrics);
   }
 
-  async #openListeners(): Promise<void> {
-    const { listen, hba, storage } = this.#parts.config();
-    for (const target of listen) {
-      if (target.kind === 'tcp' && hba === null) continue;
-      const listener = await Listener.open({
-        target,
-        connectionsMax: storage.maxWalSenders + SPARE_CONNECTIONS,
-        onConnection: this.#parts.accept,
-        onDropped: () => this.#onDropped(),
-      });
-      this.#listeners.push(listener);
-      this.#parts.log.info('listening for standbys', {
-        address: formatListenTarget({ ...target, port: listener.port }),
-        port: listener.port,
-      });
+  async #openListeners(config: Config): Promise<void> {
+    const opened = new Map<ListenAddress, Listener>();
+    try {
+      for (const target of config.listen) {
+        if (this.#listeners.has(target) || (target.kind === 'tcp' && config.hba === null)) continue;
+        opened.set(target, await this.#openListener(target, config));
+      }
+    } catch (error) {
+      for (const listener of opened.values()) listener.close();
+      throw error;
     }
+    for (const [target, listener] of opened) this.#keep(target, listener);
+  }
+
+  #openListener(target: ListenAddress, config: Config): Promise<Listener> {
+    return Listener.open({
+      target,
+      connectionsMax: connectionsMaxOf(config),
+      onConnection: this.#parts.accept,
+      onDropped: () => this.#onDropped(),
+    });
+  }
+
+  #keep(target: ListenAddress, listener: Listener): void {
+    if (!this.#isListening) {
+      listener.close();
+      return;
+    }
+    this.#listeners.set(target, listener);
+    const { port } = listener;
+    const address = formatListenTarget({ ...target, port });
+    this.#parts.log.info('listening for standbys', { address, port });
   }
 
   /** A crowd at the door is said now and then, not for each that is turned away. */
@@ -98,4 +127,8 @@ export class RelayPorts {
     );
     this.#dropped = 0;
   }
+}
+
+function connectionsMaxOf({ storage }: Config): number {
+  return storage.maxWalSenders + SPARE_CONNECTIONS;
 }

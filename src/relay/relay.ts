@@ -10,11 +10,12 @@ import type { HbaRules } from '../pg/hba.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { SlotStore } from '../slot/slot-store.ts';
-import type { RelayActions } from '../status/actions.ts';
+import type { RelayActions, ReloadReport } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
 import { prepareDataDirectory } from '../wal/data-directory.ts';
 import { WalStore } from '../wal/wal-store.ts';
 import type { ServerIdentity } from '../walsender/ports.ts';
+import type { WalSenderSettings } from '../walsender/session-host.ts';
 import { WalSenders } from '../walsender/wal-senders.ts';
 import { RelayActionsOf } from './actions.ts';
 import { LateSlotRegistry, LateWalFeed } from './late-binding.ts';
@@ -34,6 +35,8 @@ export interface Relay {
   /** Resolves when somebody asked for a drain from outside; whoever runs the relay carries it out. */
   readonly drainRequested: Promise<void>;
   readonly actions: RelayActions;
+  /** Reads the configuration again and applies what can be applied; what came of it is logged. */
+  reload(): Promise<ReloadReport>;
   /** Serves every standby to the present end, has it confirmed, closes everything in order. */
   drain(): Promise<void>;
   /** Closes at once, without waiting for anybody. */
@@ -173,6 +176,10 @@ class RunningRelay implements Relay {
     this.#phase = 'started';
   }
 
+  reload(): Promise<ReloadReport> {
+    return this.#live.reload();
+  }
+
   /** What is in effect at this moment. */
   get #config(): Config {
     return this.#live.current;
@@ -230,25 +237,39 @@ class RunningRelay implements Relay {
   }
 
   #makeSenders(): WalSenders {
-    const { storage, upstream } = this.#config;
     return new WalSenders({
       feed: this.#feed,
       slots: this.#registry,
       tunnels: this.#following.openTunnels(),
       identity: () => this.#identity(),
       hba: () => this.#config.hba?.rules ?? NO_RULES,
-      settings: () => ({
-        maxWalSenders: storage.maxWalSenders,
-        ownSettings: ownSettings(storage),
-        walSenderTimeoutMs: this.#config.walSenderTimeoutMs,
-        holdAheadMs: upstream.walReceiverTimeoutMs || HOLD_AHEAD_DEFAULT_MS,
-        drainTimeoutMs: this.#config.drainTimeoutMs,
-        version: readBuildInfo().version,
-      }),
+      settings: () => senderSettings(this.#config),
       clock: this.#clock,
       log: this.#log.child({ component: 'walsender' }),
       onReply: () => this.#following.positionsMoved(),
     });
+  }
+
+  #reloadRefusal(): string | null {
+    switch (this.#phase) {
+      case 'starting':
+        return 'walcast is still starting; read the configuration again when it has started';
+      case 'started':
+        return null;
+      case 'ending':
+        return 'walcast is ending';
+    }
+  }
+
+  /** What can refuse a configuration comes first; what is opened for it, last. */
+  async #prepareConfig(next: Config): Promise<ApplyConfig> {
+    const follow = this.#following.prepare(next.upstream);
+    await this.#ports.prepare(next);
+    return () => {
+      follow();
+      this.#ports.configChanged();
+      this.#onLogSettings(next.log);
+    };
   }
 
   /** Null, so that clients are told 57P03, until store and slots are both there and the upstream was identified once. */
@@ -257,12 +278,16 @@ class RunningRelay implements Relay {
   }
 
   async #openStore(): Promise<void> {
-    const { storage } = this.#config;
+    const config = (): Config => this.#config;
+    const { storage } = config();
     const store = await WalStore.open({
       directory: storage.directory,
       verify: storage.verify,
       forward: storage.forward,
-      walKeepSizeBytes: storage.walKeepSizeBytes,
+      // Asked for whenever segments are removed or slots created: a reload may have changed it.
+      get walKeepSizeBytes() {
+        return config().storage.walKeepSizeBytes;
+      },
       clock: this.#clock,
       log: this.#log.child({ component: 'wal' }),
       onFatal: (error) => this.#onFatal(error),
@@ -272,7 +297,9 @@ class RunningRelay implements Relay {
     const slots = await SlotStore.open({
       directory: storage.directory,
       wal: store,
-      slotsMax: storage.maxReplicationSlots,
+      get slotsMax() {
+        return config().storage.maxReplicationSlots;
+      },
       quotesSettingNames: () => serverIdentity(store)?.facts.quotesSettingNames ?? true,
       clock: this.#clock,
       log: this.#log.child({ component: 'slot' }),
@@ -309,6 +336,19 @@ class RunningRelay implements Relay {
     if (this.#store === null) throw new InvariantError('the store is not open');
     return this.#store;
   }
+}
+
+/** What walsenders go by, from the configuration of the moment. */
+function senderSettings(config: Config): WalSenderSettings {
+  const { storage, upstream } = config;
+  return {
+    maxWalSenders: storage.maxWalSenders,
+    ownSettings: ownSettings(storage),
+    walSenderTimeoutMs: config.walSenderTimeoutMs,
+    holdAheadMs: upstream.walReceiverTimeoutMs || HOLD_AHEAD_DEFAULT_MS,
+    drainTimeoutMs: config.drainTimeoutMs,
+    version: readBuildInfo().version,
+  };
 }
 
 /** What SHOW answers for settings that mean walcast, not the server it stands for; PostgreSQL's units. */

@@ -1,14 +1,18 @@
 // Who follows the upstream for a relay, with which settings, and what is reported to it: joins walreceiver, gate,
 // acknowledgement and tunnels to the store.
+import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
+import { invariant } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { UpstreamConfig } from '../config/config.ts';
 import { dial } from '../net/dial.ts';
+import { INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
-import type { UpstreamDelay, UpstreamStatus } from '../status/status.ts';
+import type { ReportedPositions, UpstreamDelay, UpstreamStatus } from '../status/status.ts';
 import type { WalStore } from '../wal/wal-store.ts';
-import type { UpstreamGate, UpstreamObserver } from '../walreceiver/ports.ts';
+import type { UpstreamObserver } from '../walreceiver/ports.ts';
 import { UpstreamTunnels } from '../walreceiver/tunnel.ts';
+import { UpstreamTally } from '../walreceiver/upstream-tally.ts';
 import type { UpstreamHost, UpstreamTarget } from '../walreceiver/upstream-target.ts';
 import { WalReceiver } from '../walreceiver/wal-receiver.ts';
 import { Acknowledgement } from './acknowledgement.ts';
@@ -19,6 +23,7 @@ import { openUpstreamGate } from './upstream-gate.ts';
 
 /** What following needs. */
 export interface UpstreamFollowingParts {
+  /** The settings at the start. */
   readonly settings: UpstreamConfig;
   readonly clock: Clock;
   readonly log: Log;
@@ -31,13 +36,23 @@ export interface UpstreamFollowingParts {
 /** The upstream side of one relay. Nothing is connected before `start`. */
 export class UpstreamFollowing {
   readonly #parts: UpstreamFollowingParts;
-  readonly #target: UpstreamTarget;
+  #settings: UpstreamConfig;
+  #target: UpstreamTarget;
+  #store: WalStore | null = null;
   readonly #times: UpstreamClock;
+  readonly #tally = new UpstreamTally();
   #acknowledgement: Acknowledgement | null = null;
+  /** While one walreceiver ends and the next has not begun. */
+  #switching: Promise<void> | null = null;
+  /** What the last walreceiver reported; shown until its successor reports. */
+  #reportedBefore: ReportedPositions | null = null;
+  #isQuiet = false;
+  #isStopped = false;
   #receiver: WalReceiver | null = null;
 
   constructor(parts: UpstreamFollowingParts) {
     this.#parts = parts;
+    this.#settings = parts.settings;
     this.#target = targetOf(parts.settings.server);
     this.#times = new UpstreamClock(parts.clock);
   }
@@ -49,8 +64,11 @@ export class UpstreamFollowing {
 
   /** Raw sessions to the upstream. To be called once. */
   openTunnels(): UpstreamTunnels {
+    const target = (): UpstreamTarget => this.#target;
     return new UpstreamTunnels({
-      target: this.#target,
+      get target() {
+        return target();
+      },
       clock: this.#parts.clock,
       log: this.#parts.log.child({ component: 'tunnel' }),
       dial,
@@ -60,19 +78,61 @@ export class UpstreamFollowing {
 
   /** Begins to follow; `store` is open. */
   start(store: WalStore): void {
+    this.#store = store;
     this.#acknowledgement = new Acknowledgement(store, {
       clock: this.#parts.clock,
       confirmedLsns: this.#parts.confirmedLsns,
       onMoved: () => this.positionsMoved(),
     });
-    this.#receiver = this.#newReceiver(store, this.#acknowledgement);
     store.onFlush(() => this.#times.flushed(store.positions().flushedLsn));
-    this.#receiver.start();
+    this.#startReceiver();
+  }
+
+  /**
+   * Looks whether `settings` can be followed; throws OperationalError for a connection string that cannot be used. The
+   * answer puts them in effect: where they name another server, slot or name, the stream is ended in order (a last status,
+   * everything the old server sent read to its end) and the new server is connected to; else nothing is disconnected.
+   */
+  prepare(settings: UpstreamConfig): () => void {
+    const target = targetOf(settings.server);
+    return () => this.#follow(settings, target);
+  }
+
+  #follow(settings: UpstreamConfig, target: UpstreamTarget): void {
+    const isSameSession =
+      settings.slot === this.#settings.slot &&
+      settings.applicationName === this.#settings.applicationName &&
+      isDeepStrictEqual(target, this.#target);
+    this.#settings = settings;
+    this.#target = target;
+    if (this.#receiver === null) return;
+    if (isSameSession) this.#receiver.timeoutsChanged();
+    else this.#switching ??= this.#switchReceiver(this.#receiver);
+  }
+
+  /** Settings that come while the old stream ends are taken too: they are looked up when the next walreceiver is built. */
+  async #switchReceiver(old: WalReceiver): Promise<void> {
+    await old.finish('reload');
+    this.#reportedBefore = old.status().reported;
+    this.#switching = null;
+    if (!this.#isStopped) this.#startReceiver();
+  }
+
+  #startReceiver(): void {
+    invariant(this.#store !== null && this.#acknowledgement !== null, 'the store is not open');
+    const receiver = this.#newReceiver(this.#store, this.#acknowledgement);
+    this.#receiver = receiver;
+    if (this.#isQuiet) receiver.quiesce();
+    receiver.start();
   }
 
   /** Null before `start`. */
   status(): UpstreamStatus | null {
-    return this.#receiver?.status() ?? null;
+    const status = this.#receiver?.status() ?? null;
+    const before = this.#reportedBefore;
+    if (status === null || before === null || status.reported.writeLsn !== INVALID_LSN)
+      return status;
+    return { ...status, reported: before };
   }
 
   /** How old the WAL is that comes in. */
@@ -98,32 +158,49 @@ export class UpstreamFollowing {
 
   /** Nothing more is taken in; positions are reported as before. */
   quiesce(): void {
+    this.#isQuiet = true;
     this.#receiver?.quiesce();
   }
 
   /** The end of a drain: a last status, and the stream closed in order. */
   async finish(): Promise<void> {
+    await this.#switching;
     await this.#receiver?.finish();
   }
 
   /** Closes at once; nothing is reported any more. */
   stop(): void {
+    this.#isStopped = true;
     this.#receiver?.stop();
     this.#acknowledgement?.close();
   }
 
   #newReceiver(store: WalStore, acknowledgement: Acknowledgement): WalReceiver {
-    const { settings, clock } = this.#parts;
+    const { clock } = this.#parts;
+    const settings = (): UpstreamConfig => this.#settings;
+    const { slot, applicationName } = settings();
     const log = this.#parts.log.child({ component: 'walreceiver' });
     const gate = openUpstreamGate(new GateStoreOf(store), log);
-    return new WalReceiver({
+    const receiver: WalReceiver = new WalReceiver({
       target: this.#target,
-      slot: settings.slot,
-      applicationName: settings.applicationName,
-      receiverTimeoutMs: settings.walReceiverTimeoutMs,
-      statusIntervalMs: settings.walReceiverStatusIntervalMs,
+      slot,
+      applicationName,
+      get receiverTimeoutMs() {
+        return settings().walReceiverTimeoutMs;
+      },
+      get statusIntervalMs() {
+        return settings().walReceiverStatusIntervalMs;
+      },
+      tally: this.#tally,
       sink: store,
-      gate: startingGate(gate, store, acknowledgement),
+      gate: {
+        decide: async (identity) => {
+          const decision = await gate.decide(identity);
+          const isStart = decision.kind === 'start' && receiver === this.#receiver;
+          if (isStart) acknowledgement.startStream(decision.timeline, store.reportedFlushLsn());
+          return decision;
+        },
+      },
       positions: acknowledgement,
       observer: this.#observer(),
       onMessage: (walEnd, sendTime) => this.#times.observe(walEnd, sendTime),
@@ -132,6 +209,7 @@ export class UpstreamFollowing {
       dial,
       random: Math.random,
     });
+    return receiver;
   }
 
   #observer(): UpstreamObserver {
@@ -142,21 +220,4 @@ export class UpstreamFollowing {
       onTimelineEnd() {},
     };
   }
-}
-
-/** The gate, which tells the rules of acknowledgement when a stream is about to start. */
-function startingGate(
-  gate: UpstreamGate,
-  store: WalStore,
-  acknowledgement: Acknowledgement,
-): UpstreamGate {
-  return {
-    decide: async (identity) => {
-      const decision = await gate.decide(identity);
-      if (decision.kind === 'start') {
-        acknowledgement.startStream(decision.timeline, store.reportedFlushLsn());
-      }
-      return decision;
-    },
-  };
 }

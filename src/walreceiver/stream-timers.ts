@@ -10,7 +10,7 @@ export const PAUSED_MS_MAX = 60_000;
 /** What is due now. `ping` is a status update that asks for an answer. */
 export type StreamDue = 'status' | 'ping' | 'timeout' | 'full' | null;
 
-/** How long things may take; 0 switches the rule off. */
+/** How long things may take; 0 switches the rule off. Looked up anew at each question: they may change. */
 export interface StreamTimeouts {
   readonly receiverTimeoutMs: number;
   readonly statusIntervalMs: number;

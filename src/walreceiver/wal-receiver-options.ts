@@ -5,6 +5,7 @@ import type { Dial } from '../net/dial.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { PgTimestamp } from '../pg/timestamp.ts';
 import type { PositionSource, UpstreamGate, UpstreamObserver, WalSink } from './ports.ts';
+import type { UpstreamTally } from './upstream-tally.ts';
 import type { UpstreamTarget } from './upstream-target.ts';
 
 /** Everything a walreceiver works with; nothing is looked up elsewhere. */
@@ -13,7 +14,7 @@ export interface WalReceiverOptions {
   /** Physical slot on the upstream, created when missing; null for none. */
   readonly slot: string | null;
   readonly applicationName: string;
-  /** wal_receiver_timeout, 0 = never. */
+  /** wal_receiver_timeout, 0 = never. Looked up anew each time, as the next one. */
   readonly receiverTimeoutMs: number;
   /** wal_receiver_status_interval, 0 = only when a position moved or the server asked. */
   readonly statusIntervalMs: number;
@@ -23,6 +24,8 @@ export interface WalReceiverOptions {
   readonly observer: UpstreamObserver;
   /** Of each message of a stream: the server's end of WAL in it, and when the server says it sent it. */
   readonly onMessage?: ((walEnd: Lsn, sendTime: PgTimestamp) => void) | undefined;
+  /** Counters to go on with, of a walreceiver that has ended; new ones when absent. */
+  readonly tally?: UpstreamTally;
   readonly clock: Clock;
   readonly log: Log;
   readonly dial: Dial;

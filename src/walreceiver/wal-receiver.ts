@@ -39,7 +39,7 @@ export class WalReceiver {
   readonly #slots: SlotBook;
   readonly #reporter: StatusReporter;
   readonly #journal: UpstreamJournal;
-  readonly #tally: UpstreamTally = new UpstreamTally();
+  readonly #tally: UpstreamTally;
   #session: UpstreamSession | null = null;
   #streaming: Streaming | null = null;
   #followedHost: UpstreamHost | null = null;
@@ -50,6 +50,7 @@ export class WalReceiver {
   /** W when reading was paused or last seen to move since. */
   #pausedAtLsn: Lsn | null = null;
   #onFinished: (() => void) | null = null;
+  #finishReason: UpstreamDisconnectReason = 'shutdown';
   #isDispatching = false;
   #isQuiet = false;
   #isFatal = false;
@@ -60,12 +61,14 @@ export class WalReceiver {
   constructor(options: WalReceiverOptions) {
     if (options.slot !== null) quoteSlotName(options.slot);
     this.#options = options;
+    this.#tally = options.tally ?? new UpstreamTally();
     const { hosts, targetSessionAttrs, loadBalanceHosts } = options.target;
     this.#machine = new UpstreamMachine({
       hosts: hosts.map((host) => formatTarget(host)),
       targetSessionAttrs,
       loadBalanceHosts,
       random: options.random,
+      wasIdentified: this.#tally.identity !== null,
     });
     this.#slots = new SlotBook(options.slot);
     this.#reporter = new StatusReporter(options.positions, options.clock);
@@ -90,9 +93,10 @@ export class WalReceiver {
   /**
    * The end of a drain: a final status update, CopyDone, everything up to the server's ReadyForQuery read and dropped,
    * Terminate. Resolves when that is done, after {@link UPSTREAM_FINISH_MS_MAX} at the latest. Nothing is received or
-   * reported afterwards.
+   * reported afterwards. Also the end of a walreceiver that another one takes over from; `reason` is what is counted.
    */
-  async finish(): Promise<void> {
+  async finish(reason: UpstreamDisconnectReason = 'shutdown'): Promise<void> {
+    this.#finishReason = reason;
     const finished = new Promise<void>((resolve) => {
       this.#onFinished = resolve;
     });
@@ -115,6 +119,11 @@ export class WalReceiver {
   reconnect(): void {
     this.#endStream('reload');
     this.#dispatch({ type: 'reconnect' });
+  }
+
+  /** To be called when one of the two timeouts of the options changed; they are in effect at once. */
+  timeoutsChanged(): void {
+    this.#armTimer();
   }
 
   /** To be called when a position that is reported may have moved; cheap, any number of times. */
@@ -256,8 +265,8 @@ export class WalReceiver {
   }
 
   #onCopyBoth(session: UpstreamSession, stream: WalStream): void {
-    const { clock, receiverTimeoutMs, statusIntervalMs } = this.#options;
-    const timers = new StreamTimers({ receiverTimeoutMs, statusIntervalMs }, clock.nowMs());
+    const { clock } = this.#options;
+    const timers = new StreamTimers(this.#options, clock.nowMs());
     this.#deadline = null;
     this.#streaming = { stream, timers };
     this.#followedHost = this.#host(this.#machine.view().hostIndex);
@@ -371,7 +380,7 @@ export class WalReceiver {
     const onFinished = this.#onFinished;
     if (onFinished === null) return;
     this.#onFinished = null;
-    this.#endStream('shutdown');
+    this.#endStream(this.#finishReason);
     this.#endSession('orderly');
     onFinished();
   }

@@ -28,7 +28,14 @@ class FakeRelay implements RunningRelay {
   readonly drained = new Gate<void>();
   readonly stopped = new Gate<void>();
   readonly calls: string[] = [];
+  readonly drainWish = new Gate<void>();
   readonly failed: Promise<Error> = this.failure.promise;
+  readonly drainRequested: Promise<void> = this.drainWish.promise;
+
+  reload(): Promise<void> {
+    this.calls.push('reload');
+    return Promise.resolve();
+  }
 
   drain(): Promise<void> {
     this.calls.push('drain');
@@ -158,14 +165,58 @@ describe('signals', () => {
     expect(await code).toBe(0);
   });
 
-  test('SIGHUP neither drains nor stops', async () => {
+  test('SIGHUP reloads, and neither drains nor stops', async () => {
     const { relay, code, signal, started } = run();
+    await started;
+    await settle();
+    signal('SIGHUP');
+    signal('SIGHUP');
+    await settle();
+    expect(relay.calls).toEqual(['reload', 'reload']);
+    signal('SIGINT');
+    await settle();
+    relay.stopped.open();
+    expect(await code).toBe(0);
+  });
+
+  test('SIGHUPs while it starts reload once it has started', async () => {
+    const up = new Gate<RunningRelay>();
+    const { relay, code, signal, started } = run(() => up.promise);
     await started;
     signal('SIGHUP');
     signal('SIGHUP');
     await settle();
     expect(relay.calls).toEqual([]);
+    up.open(relay);
+    await settle();
+    expect(relay.calls).toEqual(['reload']);
     signal('SIGINT');
+    await settle();
+    relay.stopped.open();
+    expect(await code).toBe(0);
+  });
+
+  test('a drain asked for from outside ends as one by SIGTERM, and SIGTERM does not hurry it', async () => {
+    const { relay, code, signal, started } = run();
+    await started;
+    relay.drainWish.open();
+    await settle();
+    signal('SIGTERM');
+    await settle();
+    expect(relay.calls).toEqual(['drain']);
+    relay.drained.open();
+    expect(await code).toBe(0);
+  });
+
+  test('SIGTERM and then SIGTERM again stop a drain asked for from outside', async () => {
+    const { relay, code, signal, started } = run();
+    await started;
+    relay.drainWish.open();
+    await settle();
+    signal('SIGTERM');
+    signal('SIGTERM');
+    await settle();
+    expect(relay.calls).toEqual(['drain', 'stop']);
     await settle();
     relay.stopped.open();
     expect(await code).toBe(0);

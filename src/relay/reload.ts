@@ -1,0 +1,235 @@
+// What happens when the configuration is read again: what differs, what can be followed in a running process, what waits
+// for a restart. Nothing changes unless all of it can.
+import type { Clock } from '../base/clock.ts';
+import { OperationalError } from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import type { Config } from '../config/config.ts';
+import type { EffectiveValue } from '../config/effective.ts';
+import { RELOAD_READINGS_MAX, RELOAD_SETTLE_MS } from '../config/limits.ts';
+import type { LoadedConfig } from '../config/load.ts';
+import { formatConfigError } from '../config/problem.ts';
+import { SETTINGS, settingOf } from '../config/settings.ts';
+import type { ConfigEntry, ReloadReport } from '../status/actions.ts';
+
+/** Puts what was prepared in effect. Must not fail. */
+export type ApplyConfig = () => void;
+
+/** Who is told of a reload. */
+export interface ReloadBoard {
+  reloaded(nowMs: number, pendingRestart: readonly string[]): void;
+  reloadRefused(): void;
+}
+
+/** What a reload works with. */
+export interface LiveConfigurationParts {
+  /** Reads the configuration from where it came from at the start. */
+  readonly read: () => LoadedConfig;
+  /**
+   * Gets ready what `next` needs and changes nothing yet. Rejects with {@link OperationalError} when it cannot be had;
+   * the configuration is refused then.
+   */
+  readonly prepare: (next: Config) => Promise<ApplyConfig>;
+  readonly board: ReloadBoard;
+  /** Why nothing may change any more (`walcast is draining`); null while it may. */
+  readonly refusal: () => string | null;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** The configuration in effect. */
+export class LiveConfiguration {
+  readonly #parts: LiveConfigurationParts;
+  #current: Config;
+  #pendingRestart: readonly string[] = [];
+  #running: Promise<ReloadReport> | null = null;
+  #queued: Promise<ReloadReport> | null = null;
+
+  constructor(first: Config, parts: LiveConfigurationParts) {
+    this.#current = first;
+    this.#parts = parts;
+  }
+
+  /** What is in effect now. */
+  get current(): Config {
+    return this.#current;
+  }
+
+  /**
+   * Reads the configuration again and applies what can be applied. One at a time; however many calls come while one runs,
+   * one more run serves them all, because it reads what was written before any of them.
+   */
+  reload(): Promise<ReloadReport> {
+    const running = this.#running;
+    if (running === null) return this.#begin();
+    this.#queued ??= running.then(() => {
+      this.#queued = null;
+      return this.#begin();
+    });
+    return this.#queued;
+  }
+
+  /** Every key, in the order of the documentation. */
+  entries(): readonly ConfigEntry[] {
+    return configEntries(this.#current, this.#pendingRestart);
+  }
+
+  #begin(): Promise<ReloadReport> {
+    const run = this.#run().finally(() => {
+      this.#running = null;
+    });
+    this.#running = run;
+    return run;
+  }
+
+  async #run(): Promise<ReloadReport> {
+    const { board, clock, log } = this.#parts;
+    const loaded = await this.#readSettled();
+    if ('errors' in loaded) return this.#refuse(loaded.errors.map(formatConfigError));
+    const refusal = this.#parts.refusal();
+    if (refusal !== null) return this.#refuse([refusal]);
+    const plan = planReload(this.#current, loaded.config);
+    let apply: ApplyConfig;
+    try {
+      apply = await this.#parts.prepare(plan.next);
+    } catch (error) {
+      if (!(error instanceof OperationalError)) throw error;
+      return this.#refuse([problemLine(error)]);
+    }
+    const before = this.#current;
+    this.#current = plan.next;
+    this.#pendingRestart = plan.pendingRestart;
+    apply();
+    board.reloaded(clock.wallMs(), plan.pendingRestart);
+    logReload(log, { before, loaded: loaded.config, plan });
+    return { problems: [], changed: plan.changed, pendingRestart: plan.pendingRestart };
+  }
+
+  /**
+   * An editor may be writing the file at this moment, and half a file can be a valid configuration: two readings a little
+   * apart have to say the same.
+   */
+  async #readSettled(): Promise<LoadedConfig> {
+    const { read, clock } = this.#parts;
+    let loaded = read();
+    for (let readings = 1; readings < RELOAD_READINGS_MAX; readings += 1) {
+      await new Promise<void>((resolve) => clock.setTimer(RELOAD_SETTLE_MS, resolve));
+      const again = read();
+      if (fingerprint(loaded) === fingerprint(again)) return again;
+      loaded = again;
+    }
+    return loaded;
+  }
+
+  #refuse(problems: readonly string[]): ReloadReport {
+    const { board, log } = this.#parts;
+    for (const problem of problems) log.error(`configuration: ${problem}`);
+    log.error('the configuration was read again and refused; nothing was changed', {
+      problems: problems.length,
+    });
+    board.reloadRefused();
+    return { problems, changed: [], pendingRestart: this.#pendingRestart };
+  }
+}
+
+/** What a reload would do. */
+export interface ReloadPlan {
+  /** What would be in effect: the new configuration, but for keys that only a restart can change. */
+  readonly next: Config;
+  readonly changed: readonly string[];
+  readonly pendingRestart: readonly string[];
+}
+
+/** Compares by meaning: `60s` is `1min`, and a named file is what it contains. Pure. */
+export function planReload(running: Config, loaded: Config): ReloadPlan {
+  const differing = SETTINGS.filter(({ path }) => meaning(running, path) !== meaning(loaded, path));
+  const pending = differing.filter(({ isReloadable }) => !isReloadable).map(({ path }) => path);
+  const values = new Map(loaded.values);
+  for (const path of pending) {
+    const kept = running.values.get(path);
+    if (kept !== undefined) values.set(path, kept);
+  }
+  const { directory, verify, forward } = running.storage;
+  return {
+    next: {
+      ...loaded,
+      listen: running.listen,
+      http: { ...loaded.http, listen: running.http.listen },
+      storage: { ...loaded.storage, directory, verify, forward },
+      values,
+    },
+    changed: differing.filter(({ isReloadable }) => isReloadable).map(({ path }) => path),
+    pendingRestart: pending,
+  };
+}
+
+/** A configuration as its entries are shown. */
+export function configEntries(
+  { values }: Config,
+  pendingRestart: readonly string[],
+): readonly ConfigEntry[] {
+  return SETTINGS.map(({ path, kind, defaultText, isReloadable }) => {
+    const value = values.get(path);
+    return {
+      key: path,
+      value: value === undefined ? null : shownText(value),
+      defaultValue:
+        defaultText !== null && kind === 'addresses' ? listText([defaultText]) : defaultText,
+      origin: value?.origin ?? 'default',
+      place: value?.place ?? null,
+      isReloadable,
+      isPendingRestart: pendingRestart.includes(path),
+    };
+  });
+}
+
+function meaning({ values }: Config, path: string): string {
+  return values.get(path)?.meaning ?? '';
+}
+
+function fingerprint(loaded: LoadedConfig): string {
+  if ('errors' in loaded) return loaded.errors.map(formatConfigError).join('\n');
+  return JSON.stringify([...loaded.config.values.values()]);
+}
+
+function problemLine({ message, hint }: OperationalError): string {
+  return hint === undefined ? message : `${message}. ${hint}`;
+}
+
+function shownText({ shown }: EffectiveValue): string | null {
+  return typeof shown === 'string' || shown === null ? shown : listText(shown);
+}
+
+function listText(addresses: readonly string[]): string {
+  const items = addresses.map((address) => `{ address: ${JSON.stringify(address)} }`);
+  return `[ ${items.join(', ')} ]`;
+}
+
+/** PostgreSQL's words for the same. (guc.c:set_config_option, guc-file.l:ProcessConfigFileInternal) */
+function logReload(
+  log: Log,
+  { before, loaded, plan }: { before: Config; loaded: Config; plan: ReloadPlan },
+): void {
+  for (const key of plan.changed) log.info(`\`${key}\` changed`, difference(key, before, loaded));
+  for (const key of plan.pendingRestart) {
+    log.warn(`\`${key}\` cannot be changed without a restart`, difference(key, before, loaded));
+  }
+  for (const warning of loaded.warnings) {
+    if (!before.warnings.includes(warning)) log.warn(warning);
+  }
+  log.info('the configuration was read again', {
+    changed: plan.changed.length,
+    pending_restart: plan.pendingRestart.length,
+  });
+}
+
+/** Of a block of rules or a file only that it changed is said: rules can be many lines. */
+function difference(
+  key: string,
+  before: Config,
+  after: Config,
+): { from?: string | null; to?: string | null; place: string | null } {
+  const [a, b] = [before.values.get(key), after.values.get(key)];
+  const place = b?.place ?? null;
+  if (a === undefined || b === undefined || settingOf(key)?.kind === 'rules') return { place };
+  return { from: shownText(a), to: shownText(b), place };
+}
