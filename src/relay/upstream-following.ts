@@ -2,7 +2,7 @@
 // acknowledgement and tunnels to the store.
 import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
-import { invariant } from '../base/errors.ts';
+import { invariant, OperationalError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { UpstreamConfig } from '../config/config.ts';
 import { dial } from '../net/dial.ts';
@@ -99,15 +99,23 @@ export class UpstreamFollowing {
   }
 
   #follow(settings: UpstreamConfig, target: UpstreamTarget): void {
+    const before = this.#settings;
     const isSameSession =
-      settings.slot === this.#settings.slot &&
-      settings.applicationName === this.#settings.applicationName &&
-      isDeepStrictEqual(target, this.#target);
+      settings.slot === before.slot &&
+      settings.applicationName === before.applicationName &&
+      settings.server.password === before.server.password &&
+      isDeepStrictEqual(withoutPasswords(target), withoutPasswords(this.#target));
     this.#settings = settings;
     this.#target = target;
     if (this.#receiver === null) return;
-    if (isSameSession) this.#receiver.timeoutsChanged();
+    if (isSameSession) this.#goOn(this.#receiver);
     else this.#switching ??= this.#switchReceiver(this.#receiver);
+  }
+
+  /** Whoever reloads has mended something, perhaps: what waits for its next attempt makes it now. */
+  #goOn(receiver: WalReceiver): void {
+    receiver.timeoutsChanged();
+    if (receiver.status().state === 'disconnected') receiver.reconnect();
   }
 
   /** Settings that come while the old stream ends are taken too: they are looked up when the next walreceiver is built. */
@@ -178,11 +186,15 @@ export class UpstreamFollowing {
   #newReceiver(store: WalStore, acknowledgement: Acknowledgement): WalReceiver {
     const { clock } = this.#parts;
     const settings = (): UpstreamConfig => this.#settings;
+    const target = (): UpstreamTarget => this.#target;
     const { slot, applicationName } = settings();
     const log = this.#parts.log.child({ component: 'walreceiver' });
     const gate = openUpstreamGate(new GateStoreOf(store), log);
     const receiver: WalReceiver = new WalReceiver({
-      target: this.#target,
+      get target() {
+        return target();
+      },
+      onConnect: () => this.#readPasswords(),
       slot,
       applicationName,
       get receiverTimeoutMs() {
@@ -212,6 +224,19 @@ export class UpstreamFollowing {
     return receiver;
   }
 
+  /** Passwords may have changed since in their file; everything else of the surroundings counts at a reload only. */
+  #readPasswords(): void {
+    try {
+      const { hosts } = targetOf(this.#settings.server);
+      const fresh = { ...this.#target, hosts };
+      const isSame = isDeepStrictEqual(withoutPasswords(fresh), withoutPasswords(this.#target));
+      if (isSame) this.#target = fresh;
+    } catch (error) {
+      // What cannot be read now was read at the start or the last reload; that counts until the next one.
+      if (!(error instanceof OperationalError)) throw error;
+    }
+  }
+
   #observer(): UpstreamObserver {
     return {
       onState() {},
@@ -220,4 +245,8 @@ export class UpstreamFollowing {
       onTimelineEnd() {},
     };
   }
+}
+
+function withoutPasswords(target: UpstreamTarget): UpstreamTarget {
+  return { ...target, hosts: target.hosts.map((host) => ({ ...host, password: null })) };
 }

@@ -10,7 +10,10 @@ import type { UpstreamTarget } from './upstream-target.ts';
 
 /** Everything a walreceiver works with; nothing is looked up elsewhere. */
 export interface WalReceiverOptions {
+  /** Looked up anew at each attempt; the hosts of the list and their order stay the same. */
   readonly target: UpstreamTarget;
+  /** An attempt begins: the moment to read password files again. */
+  readonly onConnect?: () => void;
   /** Physical slot on the upstream, created when missing; null for none. */
   readonly slot: string | null;
   readonly applicationName: string;

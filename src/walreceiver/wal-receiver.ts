@@ -211,6 +211,7 @@ export class WalReceiver {
   }
 
   #connect(hostIndex: number): void {
+    this.#options.onConnect?.();
     const session: UpstreamSession = new UpstreamSession(this.#options, {
       hostIndex,
       slots: this.#slots,
