@@ -95,32 +95,38 @@ function flag(name: string, placeholder: string): Setting['flag'] {
 /** Every key that is honoured, in the order of the documentation. */
 export const SETTINGS: readonly Setting[] = [
   setting('upstream.conninfo', 'text', {
+    isReloadable: true,
     isSecret: true,
     flag: flag('upstream', 'CONNINFO'),
     description:
-      'The server to receive WAL from: a libpq connection string in keyword or URI form. Needs a user with the REPLICATION attribute. Several hosts are tried in turn.',
+      'The server to receive WAL from: a libpq connection string in keyword or URI form. Needs a user with the REPLICATION attribute. Several hosts are tried in turn. After a reload the stream is ended in order and begun anew, at the new server, when the string names another one; what is stored is kept.',
   }),
   setting('upstream.conninfo_file', 'path', {
+    isReloadable: true,
     description: 'A file that holds the connection string, for one with a password in it.',
   }),
   setting('upstream.slot', 'text', {
+    isReloadable: true,
     defaultText: 'walcast',
     flag: flag('slot', 'NAME'),
     description:
       'Physical replication slot on the upstream, created when missing; "" for none. Without one the upstream may remove WAL that has not been fetched yet.',
   }),
   setting('upstream.application_name', 'text', {
+    isReloadable: true,
     defaultText: 'walcast',
     description:
       "Our name in the upstream's pg_stat_replication and in its synchronous_standby_names. One written in the connection string counts when this key is not set.",
   }),
   setting('upstream.wal_receiver_timeout', 'duration', {
+    isReloadable: true,
     unit: 'ms',
     defaultText: '60s',
     description:
       'A connection on which the upstream has sent nothing for this long is given up and made again; 0 for never.',
   }),
   setting('upstream.wal_receiver_status_interval', 'duration', {
+    isReloadable: true,
     unit: 's',
     maximum: Math.floor(INT_MAX / 1000),
     defaultText: '10s',
@@ -134,11 +140,13 @@ export const SETTINGS: readonly Setting[] = [
       'Where standbys connect: a list of `{address: HOST:PORT}`; `*` is every interface, `/directory` is a Unix-domain socket there. TCP ports are opened only when there are access rules.',
   }),
   setting('auth.hba_file', 'path', {
+    isReloadable: true,
     flag: flag('hba-file', 'FILE'),
     description:
-      'Access rules, in the syntax of pg_hba.conf. The first line that matches decides; no match is a refusal.',
+      'Access rules, in the syntax of pg_hba.conf. The first line that matches decides; no match is a refusal. A reload counts for connections that come afterwards.',
   }),
   setting('auth.hba', 'rules', {
+    isReloadable: true,
     description:
       'The same rules as a block of lines in this file; only one of the two may be given.',
   }),
@@ -149,16 +157,19 @@ export const SETTINGS: readonly Setting[] = [
       'Where WAL and state are kept. Created when missing; belongs to one walcast at a time.',
   }),
   setting('storage.wal_keep_size', 'size', {
+    isReloadable: true,
     unit: 'MB',
     defaultText: '1GB',
     description: 'WAL that is kept for standbys without a slot, counted back from the newest.',
   }),
   setting('storage.max_wal_senders', 'integer', {
+    isReloadable: true,
     maximum: BACKENDS_MAX,
     defaultText: '1000',
     description: 'Connected standbys at most.',
   }),
   setting('storage.max_replication_slots', 'integer', {
+    isReloadable: true,
     maximum: BACKENDS_MAX,
     defaultText: '1000',
     description: 'Replication slots at most that standbys may create here.',
@@ -176,11 +187,14 @@ export const SETTINGS: readonly Setting[] = [
       'When WAL is sent on: as soon as it is `received` and checked, or once it is `flushed` to our own disk. What is acknowledged to the upstream as flushed is on our own disk either way.',
   }),
   setting('wal_sender_timeout', 'duration', {
+    isReloadable: true,
     unit: 'ms',
     defaultText: '60s',
-    description: 'A standby that has sent nothing for this long is disconnected; 0 for never.',
+    description:
+      'A standby that has sent nothing for this long is disconnected; 0 for never. A reload counts for streams that begin afterwards.',
   }),
   setting('drain_timeout', 'duration', {
+    isReloadable: true,
     unit: 's',
     maximum: Math.floor(INT_MAX / 1000),
     defaultText: '30s',
@@ -198,12 +212,14 @@ export const SETTINGS: readonly Setting[] = [
       'A file that holds the token which requests that change something have to show (`Authorization: Bearer …`): printable ASCII characters without spaces, 1024 at most.',
   }),
   setting('log.level', 'choice', {
+    isReloadable: true,
     choices: LOG_LEVELS,
     defaultText: 'info',
     flag: flag('log-level', 'LEVEL'),
     description: 'Lines below this level are left out.',
   }),
   setting('log.format', 'choice', {
+    isReloadable: true,
     choices: LOG_FORMATS,
     defaultText: 'json',
     flag: flag('log-format', 'FORMAT'),
