@@ -1,63 +1,34 @@
 // Which options does a connection string name? The keyword form and the URI form of libpq, with its own complaints.
-// (src/interfaces/libpq/fe-connect.c: conninfo_parse, conninfo_uri_parse_options)
+// (src/interfaces/libpq/fe-connect.c: conninfo_parse)
+import {
+  CONNINFO_OPTIONS,
+  ConninfoSyntaxFailure,
+  MASK,
+  SECRET_OPTIONS,
+  storeOption,
+} from './conninfo-options.ts';
+import type { ConninfoError, ConninfoOptions } from './conninfo-options.ts';
+import { isConninfoUri, maskConninfoUri, parseConninfoUri } from './conninfo-uri.ts';
 
-/** What libpq would say about a connection string it cannot use. */
-export interface ConninfoError {
-  readonly error: string;
-}
-
-/** Options by keyword, the last value winning, or why there are none. */
-export type ConninfoOptions = ReadonlyMap<string, string> | ConninfoError;
-
-/** Keywords of libpq 18; any other is an error. (PQconninfoOptions) */
-const KEYWORDS: ReadonlySet<string> = new Set(
-  `service servicefile user password passfile channel_binding connect_timeout dbname host hostaddr port
-  client_encoding options application_name fallback_application_name keepalives keepalives_idle keepalives_interval
-  keepalives_count tcp_user_timeout sslmode sslnegotiation sslcompression sslcert sslkey sslkeylogfile sslcertmode
-  sslpassword sslrootcert sslcrl sslcrldir sslsni requirepeer require_auth min_protocol_version max_protocol_version
-  ssl_min_protocol_version ssl_max_protocol_version gssencmode krbsrvname gsslib gssdelegation replication
-  target_session_attrs load_balance_hosts scram_client_key scram_server_key oauth_issuer oauth_client_id
-  oauth_client_secret oauth_scope`.split(/\s+/),
-);
-
-/** Options whose value is never shown. */
-const SECRETS: ReadonlySet<string> = new Set([
-  'password',
-  'sslpassword',
-  'scram_client_key',
-  'scram_server_key',
-  'oauth_client_secret',
-]);
-
-const MASK = '***';
-const URI_PREFIX = /^postgres(?:ql)?:\/\//;
 const SPACE = /[ \t\n\v\f\r]/;
 
-/** Carries libpq's text out of the nested readers; never leaves this file. */
-class SyntaxFailure extends Error {}
-
-/** Reads either form. */
-export function parseConninfoOptions(text: string): ConninfoOptions {
+/** Reads either form; the last value of an option wins. The error is libpq's, without any secret in it. */
+export function parseConninfoOptions(text: string): ConninfoOptions | ConninfoError {
   const options = new Map<string, string>();
   try {
-    if (URI_PREFIX.test(text)) {
-      parseUri(text, options);
-      return options;
-    }
-    for (const { name, value } of keywordPairs(text)) {
-      if (!KEYWORDS.has(name)) throw new SyntaxFailure(`invalid connection option "${name}"`);
-      options.set(name, value);
-    }
+    if (isConninfoUri(text)) parseConninfoUri(text, options);
+    else parseKeywordForm(text, options);
     return options;
   } catch (error) {
-    if (!(error instanceof SyntaxFailure)) throw error;
+    if (!(error instanceof ConninfoSyntaxFailure)) throw error;
     return { error: error.message };
   }
 }
 
 /** `text` for people and logs: secrets replaced by `***`. What cannot be read is left out rather than shown. */
 export function maskConninfo(text: string): string {
-  return URI_PREFIX.test(text) ? maskUri(text) : maskKeywordForm(text);
+  if (!isConninfoUri(text)) return maskKeywordForm(text);
+  return maskConninfoUri(text, !('error' in parseConninfoOptions(text)));
 }
 
 interface KeywordPair {
@@ -68,8 +39,17 @@ interface KeywordPair {
   readonly end: number;
 }
 
+function parseKeywordForm(text: string, options: Map<string, string>): void {
+  for (const { name, value } of keywordPairs(text)) {
+    if (!storeOption(options, name, value)) {
+      throw new ConninfoSyntaxFailure(`invalid connection option "${name}"`);
+    }
+  }
+}
+
 function* keywordPairs(text: string): Generator<KeywordPair> {
   let offset = skipSpace(text, 0);
+  let previous = '';
   while (offset < text.length) {
     const nameStart = offset;
     while (offset < text.length && text.charAt(offset) !== '=' && !isSpace(text, offset)) {
@@ -78,12 +58,15 @@ function* keywordPairs(text: string): Generator<KeywordPair> {
     const name = text.slice(nameStart, offset);
     offset = skipSpace(text, offset);
     if (text.charAt(offset) !== '=') {
-      throw new SyntaxFailure(`missing "=" after "${name}" in connection info string`);
+      // Behind a password without quotes this is the part after its first blank.
+      const shown = SECRET_OPTIONS.has(previous) ? MASK : name;
+      throw new ConninfoSyntaxFailure(`missing "=" after "${shown}" in connection info string`);
     }
     const start = skipSpace(text, offset + 1);
     const { value, end } =
       text.charAt(start) === "'" ? quotedValue(text, start + 1) : plainValue(text, start);
     yield { name, value, start, end };
+    previous = name;
     offset = skipSpace(text, end);
   }
 }
@@ -109,7 +92,7 @@ function quotedValue(text: string, start: number): { value: string; end: number 
     if (char === '\\') offset += 1;
     value += text.charAt(offset);
   }
-  throw new SyntaxFailure('unterminated quoted string in connection info string');
+  throw new ConninfoSyntaxFailure('unterminated quoted string in connection info string');
 }
 
 function isSpace(text: string, offset: number): boolean {
@@ -122,160 +105,23 @@ function skipSpace(text: string, start: number): number {
   return offset;
 }
 
-/** `postgresql://[user[:password]@][host[:port][,…]][/dbname][?name=value[&…]]` */
-function parseUri(uri: string, options: Map<string, string>): void {
-  let rest = uri.replace(URI_PREFIX, '');
-  const credentials = /^([^@/]*)@/.exec(rest);
-  if (credentials !== null) {
-    const [whole, text = ''] = credentials;
-    const colon = text.indexOf(':');
-    storeDecoded(options, 'user', colon < 0 ? text : text.slice(0, colon));
-    if (colon >= 0) storeDecoded(options, 'password', text.slice(colon + 1));
-    rest = rest.slice(whole.length);
-  }
-  rest = parseNetLocations(uri, rest, options);
-  // The terminator of the last host is taken for "/", whatever it is, except for "?".
-  if (rest !== '' && !rest.startsWith('?')) {
-    const question = rest.indexOf('?');
-    const end = question < 0 ? rest.length : question;
-    storeDecoded(options, 'dbname', rest.slice(1, end));
-    rest = rest.slice(end);
-  }
-  if (rest !== '') parseQuery(rest.slice(1), options);
-}
-
-/** Reads `host[:port],…` and returns what follows. */
-function parseNetLocations(uri: string, text: string, options: Map<string, string>): string {
-  const hosts: string[] = [];
-  const ports: string[] = [];
-  let rest = text;
-  for (;;) {
-    const host = rest.startsWith('[') ? bracketedHost(uri, rest) : plainHost(rest);
-    hosts.push(host.name);
-    rest = host.rest;
-    const port = /^:([^/?,]*)/.exec(rest);
-    ports.push(port?.[1] ?? '');
-    rest = rest.slice(port?.[0].length ?? 0);
-    if (!rest.startsWith(',')) break;
-    rest = rest.slice(1);
-  }
-  storeDecoded(options, 'host', hosts.join(','));
-  storeDecoded(options, 'port', ports.join(','));
-  return rest;
-}
-
-function plainHost(text: string): { name: string; rest: string } {
-  const name = /^[^:/?,]*/.exec(text)?.[0] ?? '';
-  return { name, rest: text.slice(name.length) };
-}
-
-function bracketedHost(uri: string, text: string): { name: string; rest: string } {
-  const end = text.indexOf(']');
-  if (end < 0) {
-    throw new SyntaxFailure(
-      `end of string reached when looking for matching "]" in IPv6 host address in URI: "${maskConninfo(uri)}"`,
-    );
-  }
-  if (end === 1) {
-    throw new SyntaxFailure(`IPv6 host address may not be empty in URI: "${maskConninfo(uri)}"`);
-  }
-  const rest = text.slice(end + 1);
-  if (rest !== '' && !/^[:/?,]/.test(rest)) {
-    const position = uri.length - rest.length + 1;
-    throw new SyntaxFailure(
-      `unexpected character "${rest.charAt(0)}" at position ${position} in URI ` +
-        `(expected ":" or "/"): "${maskConninfo(uri)}"`,
-    );
-  }
-  return { name: text.slice(1, end), rest };
-}
-
-function parseQuery(query: string, options: Map<string, string>): void {
-  if (query === '') return;
-  // A trailing "&" ends the list.
-  const parameters = query.endsWith('&') ? query.slice(0, -1) : query;
-  for (const parameter of parameters.split('&')) {
-    const [rawName = '', rawValue, ...more] = parameter.split('=');
-    if (more.length > 0) {
-      throw new SyntaxFailure(`extra key/value separator "=" in URI query parameter: "${rawName}"`);
-    }
-    if (rawValue === undefined) {
-      throw new SyntaxFailure(
-        `missing key/value separator "=" in URI query parameter: "${rawName}"`,
-      );
-    }
-    const name = decodePercent(rawName);
-    storeQueryParameter(options, name, decodePercent(rawValue, SECRETS.has(name)));
-  }
-}
-
-function storeQueryParameter(options: Map<string, string>, name: string, value: string): void {
-  // JDBC's spelling.
-  if (name === 'ssl' && value === 'true') options.set('sslmode', 'require');
-  else if (KEYWORDS.has(name)) options.set(name, value);
-  else throw new SyntaxFailure(`invalid URI query parameter: "${name}"`);
-}
-
-function storeDecoded(options: Map<string, string>, name: string, raw: string): void {
-  if (raw !== '') options.set(name, decodePercent(raw, SECRETS.has(name)));
-}
-
-function decodePercent(raw: string, isSecret = false): string {
-  if (!raw.includes('%')) return raw;
-  const shown = isSecret ? MASK : raw;
-  const parts = raw.split('%');
-  const bytes: Buffer[] = [Buffer.from(parts[0] ?? '')];
-  for (const part of parts.slice(1)) {
-    const hex = /^[0-9A-Fa-f]{2}/.exec(part)?.[0];
-    if (hex === undefined) {
-      throw new SyntaxFailure(`invalid percent-encoded token: "${shown}"`);
-    }
-    if (hex === '00') {
-      throw new SyntaxFailure(`forbidden value %00 in percent-encoded value: "${shown}"`);
-    }
-    bytes.push(Buffer.from(hex, 'hex'), Buffer.from(part.slice(2)));
-  }
-  return Buffer.concat(bytes).toString();
-}
-
+/** A value under a name that is no option may be a password whose keyword was mistyped. */
 function maskKeywordForm(text: string): string {
   let masked = '';
   let offset = 0;
   try {
     for (const { name, start, end } of keywordPairs(text)) {
-      masked += SECRETS.has(name) ? text.slice(offset, start) + MASK : text.slice(offset, end);
+      const isShown = !SECRET_OPTIONS.has(name) && isOptionName(name);
+      masked += isShown ? text.slice(offset, end) : text.slice(offset, start) + MASK;
       offset = end;
     }
     return masked + text.slice(offset);
   } catch (error) {
-    if (!(error instanceof SyntaxFailure)) throw error;
+    if (!(error instanceof ConninfoSyntaxFailure)) throw error;
     return `${masked} ${MASK}`.trimStart();
   }
 }
 
-/** Masks rather too much than too little: a password may hold `@` and `/` unescaped by mistake. */
-function maskUri(uri: string): string {
-  const prefix = URI_PREFIX.exec(uri)?.[0] ?? '';
-  const question = uri.indexOf('?');
-  const authority = question < 0 ? uri.slice(prefix.length) : uri.slice(prefix.length, question);
-  const query = question < 0 ? '' : uri.slice(question);
-  const at = authority.lastIndexOf('@');
-  const colon = authority.indexOf(':');
-  const hasPassword = colon >= 0 && colon < at;
-  const shown = hasPassword
-    ? authority.slice(0, colon + 1) + MASK + authority.slice(at)
-    : authority;
-  return prefix + shown + maskQuery(query);
-}
-
-function maskQuery(query: string): string {
-  return query.replace(/([?&])([^=&]*)=([^&]*)/g, (pair, separator: string, name: string) => {
-    let decoded = name;
-    try {
-      decoded = decodePercent(name);
-    } catch {
-      return `${separator}${MASK}`;
-    }
-    return SECRETS.has(decoded) ? `${separator}${name}=${MASK}` : pair;
-  });
+function isOptionName(name: string): boolean {
+  return CONNINFO_OPTIONS.has(name) || name === 'requiressl';
 }
