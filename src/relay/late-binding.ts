@@ -4,6 +4,8 @@ import { invariant } from '../base/errors.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type {
+  OlderWalReader,
+  OlderWalRequest,
   SlotPosition,
   SlotRefusal,
   SlotRegistry,
@@ -46,6 +48,10 @@ export class LateWalFeed implements WalFeed {
     endLsn: Lsn,
   ): Promise<Uint8Array | WalReadFailure> {
     return this.#bound().fromFiles(timeline, startLsn, endLsn);
+  }
+
+  openOlder(request: OlderWalRequest): OlderWalReader | null {
+    return this.#bound().openOlder(request);
   }
 
   historyFile(timeline: TimelineId): Promise<Uint8Array | null> {

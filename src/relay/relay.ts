@@ -20,6 +20,7 @@ import { WalSenders } from '../walsender/wal-senders.ts';
 import { RelayActionsOf } from './actions.ts';
 import { LateSlotRegistry, LateWalFeed } from './late-binding.ts';
 import { RelayPorts } from './ports-opening.ts';
+import { NOTHING_READ_THROUGH, StoreReadThrough } from './read-through.ts';
 import { LiveConfiguration } from './reload.ts';
 import type { ApplyConfig } from './reload.ts';
 import { StatusBoard } from './status-board.ts';
@@ -98,6 +99,7 @@ class RunningRelay implements Relay {
   #isServing = false;
   #phase: 'starting' | 'started' | 'ending' = 'starting';
   #slots: SlotStore | null = null;
+  #readThrough: StoreReadThrough | null = null;
 
   constructor(config: Config, surroundings: RelaySurroundings) {
     const { clock, log, readConfig } = surroundings;
@@ -152,7 +154,7 @@ class RunningRelay implements Relay {
         standbyTotals: () => this.#senders.totals(),
         slots: () => this.#slots?.list() ?? [],
         identity: () => this.#identity(),
-        readThrough: () => ({ connections: 0, connectionsMax: 0, bytes: 0 }),
+        readThrough: () => this.#readThrough?.status() ?? NOTHING_READ_THROUGH,
       },
     });
     this.#ports = new RelayPorts({
@@ -207,6 +209,7 @@ class RunningRelay implements Relay {
   }
 
   async #close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+    this.#readThrough?.close();
     this.#following.stop();
     await this.#slots?.close();
     await this.#store?.close(options);
@@ -293,7 +296,8 @@ class RunningRelay implements Relay {
       onFatal: (error) => this.#onFatal(error),
     });
     this.#store = store;
-    this.#feed.bind(new StoreFeed(store, () => this.#following.isMoving()));
+    this.#readThrough = this.#openReadThrough(store);
+    this.#feed.bind(new StoreFeed(store, this.#readThrough, () => this.#following.isMoving()));
     const slots = await SlotStore.open({
       directory: storage.directory,
       wal: store,
@@ -309,6 +313,19 @@ class RunningRelay implements Relay {
     store.onFlush(() => this.#following.positionsMoved());
     store.setRetention(() => slots.minimumPersistedRestartLsn());
     this.#isServing = true;
+  }
+
+  #openReadThrough(store: WalStore): StoreReadThrough {
+    const { storage, upstream } = this.#config;
+    return new StoreReadThrough({
+      store,
+      upstream: this.#following,
+      applicationName: upstream.applicationName,
+      verify: storage.verify,
+      timeoutMs: upstream.walReceiverTimeoutMs || HOLD_AHEAD_DEFAULT_MS,
+      clock: this.#clock,
+      log: this.#log.child({ component: 'read-through' }),
+    });
   }
 
   /** Nothing is reported from here on; standbys keep what they have. */

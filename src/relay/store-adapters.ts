@@ -3,7 +3,13 @@ import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { WalStore } from '../wal/wal-store.ts';
 import type { UpstreamIdentity } from '../walreceiver/ports.ts';
-import type { ServerIdentity, WalFeed, WalReadFailure } from '../walsender/ports.ts';
+import type {
+  OlderWalReader,
+  OlderWalRequest,
+  ServerIdentity,
+  WalFeed,
+  WalReadFailure,
+} from '../walsender/ports.ts';
 import type { GateStore, StoredWal } from './upstream-gate.ts';
 
 /** Whom the store's WAL stands for; null before the store is open and while it is empty. */
@@ -47,14 +53,22 @@ export class GateStoreOf implements GateStore {
   }
 }
 
-/** The store as walsenders read it. */
+/** Where the WAL from before the store is, and the history files that are not in it. */
+export interface BeforeTheStore {
+  openOlder(request: OlderWalRequest): OlderWalReader | null;
+  historyFile(timeline: TimelineId): Promise<Uint8Array | null>;
+}
+
+/** The store as walsenders read it, with what lies before it. */
 export class StoreFeed implements WalFeed {
   readonly #store: WalStore;
+  readonly #before: BeforeTheStore;
   readonly #isMoving: () => boolean;
   readonly #takenBackListeners = new Set<(lsn: Lsn) => void>();
 
-  constructor(store: WalStore, isMoving: () => boolean) {
+  constructor(store: WalStore, before: BeforeTheStore, isMoving: () => boolean) {
     this.#store = store;
+    this.#before = before;
     this.#isMoving = isMoving;
     store.onTakenBack((lsn) => {
       for (const listener of this.#takenBackListeners) listener(lsn);
@@ -89,8 +103,12 @@ export class StoreFeed implements WalFeed {
     return this.#store.fromFiles(timeline, startLsn, endLsn);
   }
 
-  historyFile(timeline: TimelineId): Promise<Uint8Array | null> {
-    return this.#store.historyFile(timeline);
+  openOlder(request: OlderWalRequest): OlderWalReader | null {
+    return this.#before.openOlder(request);
+  }
+
+  async historyFile(timeline: TimelineId): Promise<Uint8Array | null> {
+    return (await this.#store.historyFile(timeline)) ?? (await this.#before.historyFile(timeline));
   }
 
   onAdvance(listener: () => void): () => void {

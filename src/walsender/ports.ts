@@ -27,6 +27,43 @@ export type WalReadFailure =
       readonly reason: string;
     };
 
+/** The WAL from before the store that one standby wants. */
+export interface OlderWalRequest {
+  readonly timeline: TimelineId;
+  readonly startLsn: Lsn;
+  /** Where it ends (exclusive) for now: the store goes on there, or the timeline ends. */
+  readonly limitLsn: Lsn;
+  /** There is something to take again after a take that gave nothing. */
+  readonly onReady: () => void;
+}
+
+/** A piece of it, checked: `views` hold exactly the bytes from the last end up to `endLsn` (exclusive), a message end. */
+export interface OlderWal {
+  readonly endLsn: Lsn;
+  readonly views: readonly Uint8Array[];
+}
+
+/**
+ * Why it could not be read. `removed`: the upstream does not have it either, or could not be asked (then `reason` says
+ * why not). `mismatch`: what the upstream sent is not the WAL of that place.
+ */
+export type OlderWalFailure =
+  | { readonly kind: 'removed'; readonly walFileName: string; readonly reason: string | null }
+  | {
+      readonly kind: 'mismatch';
+      readonly walFileName: string;
+      readonly lsn: Lsn;
+      readonly reason: string;
+    };
+
+/** Older WAL for one standby, read while it is taken. */
+export interface OlderWalReader {
+  /** The next bytes, up to `limitLsn` at most; or why there will be none; or null, and `onReady` follows. Never blocks. */
+  take(limitLsn: Lsn): OlderWal | OlderWalFailure | null;
+  /** No more of it is needed. */
+  close(): void;
+}
+
 /** The WAL a walsender pulls from. Views handed out are immutable and may be shared by any number of sockets. */
 export interface WalFeed {
   /** The timeline being received. */
@@ -44,7 +81,9 @@ export interface WalFeed {
    * is the caller's own. Never rejects for missing or damaged WAL: those come back as {@link WalReadFailure}.
    */
   fromFiles(timeline: TimelineId, startLsn: Lsn, endLsn: Lsn): Promise<Uint8Array | WalReadFailure>;
-  /** The file of `timeline`, byte for byte; null when there is none (always for timeline 1). */
+  /** Reads WAL from before {@link oldestLsn} from where it still is; null when too many standbys do so already. */
+  openOlder(request: OlderWalRequest): OlderWalReader | null;
+  /** The file of `timeline`, byte for byte, from wherever it is; null when there is none (always for timeline 1). */
   historyFile(timeline: TimelineId): Promise<Uint8Array | null>;
   /** Calls `listener` at most once per turn of the event loop after the sendable end moved. Returns the way to stop it. */
   onAdvance(listener: () => void): () => void;

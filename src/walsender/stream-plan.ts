@@ -7,6 +7,8 @@ import { SQLSTATE } from '../pg/sqlstate.ts';
 import { switchPoint } from '../pg/timeline.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { CommandError } from '../wire/replication-command.ts';
+import type { OlderWalFailure, WalReadFailure } from './ports.ts';
+import type { NoRoom } from './read-through-cursor.ts';
 
 /** Where a historic timeline ends, and which timeline goes on there. */
 export interface TimelineEnd {
@@ -64,4 +66,36 @@ export function startIsAhead(startLsn: Lsn, sendableLsn: Lsn, facts: VersionFact
     sqlstate: SQLSTATE.internalError,
     message: `requested starting point ${start} is ahead of the WAL flush position of this server ${end}`,
   };
+}
+
+/** What a standby is told when the WAL it wants could not be read. */
+export function readFailed(
+  failure: WalReadFailure | OlderWalFailure | NoRoom,
+  facts: VersionFacts,
+): CommandError {
+  switch (failure.kind) {
+    case 'no-room':
+      return {
+        sqlstate: SQLSTATE.tooManyConnections,
+        message: 'too many standbys read WAL from before the store',
+        hint: 'Try again when others have caught up.',
+      };
+    case 'removed': {
+      const message = `requested WAL segment ${failure.walFileName} has already been removed`;
+      const reason = 'reason' in failure ? failure.reason : null;
+      const hint = `walcast does not keep it any more and could not read it from the upstream: ${reason}`;
+      return { sqlstate: SQLSTATE.undefinedFile, message, ...(reason === null ? {} : { hint }) };
+    }
+    default: {
+      const at = formatLsn(failure.lsn, facts.padsLsnText);
+      return {
+        sqlstate: SQLSTATE.dataCorrupted,
+        message: `could not read WAL segment ${failure.walFileName} at ${at}: ${failure.reason}`,
+        hint:
+          failure.kind === 'damaged'
+            ? 'The stored segment is damaged. Other standbys are not affected.'
+            : 'walcast does not keep it any more, and what the upstream sent instead failed its check.',
+      };
+    }
+  }
 }

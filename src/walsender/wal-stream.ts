@@ -7,7 +7,6 @@ import { ProtocolViolation } from '../base/errors.ts';
 import { DRAIN_PING_MS, HOLD_CHECK_MS, HOLD_KEEPALIVE_MS } from '../config/limits.ts';
 import { formatLsn, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
-import { segmentNumber, walFileName } from '../pg/segment.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { switchPoint } from '../pg/timeline.ts';
 import type { TimelineId } from '../pg/timeline.ts';
@@ -25,12 +24,14 @@ import {
 } from '../wire/replication-messages.ts';
 import type { HotStandbyFeedback, StandbyStatusUpdate } from '../wire/replication-messages.ts';
 import { FileCursor } from './file-cursor.ts';
-import type { WalReadFailure } from './ports.ts';
-import type { FrameBatch } from './shared-frames.ts';
+import type { OlderWalFailure, WalReadFailure } from './ports.ts';
+import { ReadThroughCursor } from './read-through-cursor.ts';
+import type { NoRoom } from './read-through-cursor.ts';
+import type { BatchRequest, FrameBatch } from './shared-frames.ts';
 import { StandbyClock } from './standby-clock.ts';
 import { StandbyPositions } from './standby-positions.ts';
 import type { StreamEnd, StreamOptions } from './stream-host.ts';
-import { notInHistory, startIsAhead } from './stream-plan.ts';
+import { notInHistory, readFailed, startIsAhead } from './stream-plan.ts';
 import type { TimelineEnd } from './stream-plan.ts';
 import { Wakeup } from './wakeup.ts';
 
@@ -41,6 +42,7 @@ export class WalStream {
   readonly #standbyClock: StandbyClock;
   readonly #wakeup: Wakeup;
   readonly #files: FileCursor;
+  readonly #older: ReadThroughCursor;
   readonly #loadFromMemory: (startLsn: Lsn, endLsn: Lsn) => readonly Uint8Array[] | null;
   #state: Extract<WalSenderState, 'catchup' | 'streaming' | 'stopping'> = 'catchup';
   #end: TimelineEnd | null;
@@ -69,6 +71,11 @@ export class WalStream {
     this.#wakeup = new Wakeup(options.clock, () => this.#onWake());
     this.#files = new FileCursor({
       reads: options.reads,
+      feed: options.feed,
+      timeline: options.timeline,
+      onReady: () => this.pump(),
+    });
+    this.#older = new ReadThroughCursor({
       feed: options.feed,
       timeline: options.timeline,
       onReady: () => this.pump(),
@@ -120,13 +127,7 @@ export class WalStream {
 
   /** Begins to send, once CopyBothResponse has been written. */
   start(): void {
-    const { feed, startLsn, holdAheadMs, clock, timeline, segmentSize } = this.#options;
-    if (startLsn < feed.oldestLsn()) {
-      const segment = segmentNumber(startLsn, segmentSize);
-      const name = walFileName(timeline, segment, segmentSize);
-      this.#failRead({ kind: 'removed', walFileName: name });
-      return;
-    }
+    const { feed, startLsn, holdAheadMs, clock } = this.#options;
     if (startLsn > feed.sendableLsn()) {
       const nowMs = clock.nowMs();
       this.#hold = { untilMs: nowMs + holdAheadMs, keepaliveAtMs: nowMs + HOLD_KEEPALIVE_MS };
@@ -209,6 +210,7 @@ export class WalStream {
     this.#isEnded = true;
     this.#wakeup.cancel();
     this.#files.close();
+    this.#older.leave();
   }
 
   #takeCopyData(data: Uint8Array): void {
@@ -260,7 +262,7 @@ export class WalStream {
   }
 
   #sendFrom(startLsn: Lsn, targetLsn: Lsn): void {
-    const { frames, clock } = this.#options;
+    const { frames, feed, clock } = this.#options;
     const nowMs = clock.nowMs();
     const request = {
       timeline: this.timeline,
@@ -269,6 +271,11 @@ export class WalStream {
       nowMs,
       wallMs: clock.wallMs(),
     };
+    if (startLsn < feed.oldestLsn()) {
+      this.#sendOlder(request);
+      return;
+    }
+    this.#older.leave();
     const shared = this.#end === null ? frames.batch(request, this.#loadFromMemory) : null;
     if (shared !== null) {
       this.#files.leave();
@@ -283,6 +290,23 @@ export class WalStream {
     }
     this.#send(read, targetLsn, nowMs);
     this.#files.readAhead(read.endLsn, targetLsn);
+  }
+
+  /** WAL from before the store, up to where the store goes on; its first byte may move up meanwhile. */
+  #sendOlder(request: BatchRequest): void {
+    this.#files.leave();
+    const { sendableLsn, nowMs } = request;
+    const limitLsn = minLsn(this.#options.feed.oldestLsn(), sendableLsn);
+    const read = this.#older.take(request, limitLsn);
+    if (read === null) {
+      this.#wakeup.ensure(this.#older.keepaliveAtMs);
+    } else if ('kind' in read) {
+      this.#failRead(read);
+    } else {
+      this.#send(read, sendableLsn, nowMs);
+      // A piece may be so small that the socket took it at once, and no drain follows.
+      if (this.#options.host.pendingBytes() === 0) this.pump();
+    }
   }
 
   #send(batch: FrameBatch, targetLsn: Lsn, nowMs: number): void {
@@ -368,6 +392,10 @@ export class WalStream {
     this.#tickClock(nowMs);
     if (!this.#isEnded) this.#checkHold(nowMs);
     if (!this.#isEnded) this.#checkDrain(nowMs);
+    if (!this.#isEnded && nowMs >= this.#older.keepaliveAtMs) {
+      this.#older.noteKeepalive(nowMs);
+      this.#sendKeepalive(false);
+    }
     this.#arm();
   }
 
@@ -422,21 +450,9 @@ export class WalStream {
     host.write([encodePrimaryKeepalive({ walEnd, sendTime, replyRequested })]);
   }
 
-  #failRead(failure: WalReadFailure): void {
-    if (failure.kind === 'removed') {
-      const message = `requested WAL segment ${failure.walFileName} has already been removed`;
-      this.#fail({ sqlstate: SQLSTATE.undefinedFile, message }, 'wal_removed');
-      return;
-    }
-    const at = formatLsn(failure.lsn, this.#options.facts.padsLsnText);
-    this.#fail(
-      {
-        sqlstate: SQLSTATE.dataCorrupted,
-        message: `could not read WAL segment ${failure.walFileName} at ${at}: ${failure.reason}`,
-        hint: 'The stored segment is damaged. Other standbys are not affected.',
-      },
-      'error',
-    );
+  #failRead(failure: WalReadFailure | OlderWalFailure | NoRoom): void {
+    const reason = failure.kind === 'removed' ? 'wal_removed' : 'error';
+    this.#fail(readFailed(failure, this.#options.facts), reason);
   }
 
   #fail(error: CommandError, reason: StandbyDisconnectReason): void {
@@ -452,6 +468,7 @@ export class WalStream {
   #arm(): void {
     if (this.#isEnded) return;
     this.#wakeup.ensure(this.#standbyClock.nextTickMs(!this.#isAnswerPending));
+    this.#wakeup.ensure(this.#older.keepaliveAtMs);
     if (this.#hold !== null) this.#wakeup.ensure(this.#options.clock.nowMs() + HOLD_CHECK_MS);
     const drain = this.#drain;
     if (drain === null) return;

@@ -72,7 +72,8 @@ async function serve(wal: WalFixture): Promise<Served> {
   const identity = { ...identityOf(15), ...wal.origin };
   await store.initialize({ ...identity, timeline: toTimelineId(1) }, wal.startLsn);
   const feed = new LateWalFeed();
-  feed.bind(new StoreFeed(store, () => true));
+  const nothing = { openOlder: () => null, historyFile: () => Promise.resolve(null) };
+  feed.bind(new StoreFeed(store, nothing, () => true));
   const senders = new WalSenders({
     feed,
     slots: new MemorySlots(),

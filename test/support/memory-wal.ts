@@ -7,6 +7,8 @@ import { SQLSTATE } from '../../src/pg/sqlstate.ts';
 import { historyFileName, rootHistory, toTimelineId } from '../../src/pg/timeline.ts';
 import type { TimelineHistory, TimelineId } from '../../src/pg/timeline.ts';
 import type {
+  OlderWalReader,
+  OlderWalRequest,
   SlotPosition,
   SlotRefusal,
   SlotRegistry,
@@ -37,6 +39,8 @@ export class MemoryFeed implements WalFeed {
   /** From here on the upstream sent bytes that will be refused: other ones than {@link walBytes}, until they are taken back. */
   spoiledFromLsn: bigint | null = null;
   fileReads = 0;
+  /** Gives what lies before the oldest byte; nothing of it is left anywhere unless a test says otherwise. */
+  older: (request: OlderWalRequest) => OlderWalReader | null = (request) => this.#nothing(request);
   /** Called before the n-th read of a file. */
   onFileRead: (count: number) => void = () => {};
   memoryReads = 0;
@@ -131,6 +135,10 @@ export class MemoryFeed implements WalFeed {
     return { kind: 'damaged', walFileName: fileName, lsn: startLsn, reason: 'not there yet' };
   }
 
+  openOlder(request: OlderWalRequest): OlderWalReader | null {
+    return this.older(request);
+  }
+
   async historyFile(timeline: TimelineId): Promise<Uint8Array | null> {
     return this.historyFiles.get(timeline) ?? null;
   }
@@ -147,6 +155,15 @@ export class MemoryFeed implements WalFeed {
 
   isUpstreamMoving(): boolean {
     return this.isMoving;
+  }
+
+  #nothing({ timeline, startLsn }: OlderWalRequest): OlderWalReader {
+    const segment = segmentNumber(startLsn, this.segmentSize);
+    const fileName = walFileName(timeline, segment, this.segmentSize);
+    return {
+      take: () => ({ kind: 'removed', walFileName: fileName, reason: null }),
+      close: () => {},
+    };
   }
 
   #bytes(startLsn: bigint, endLsn: bigint): Buffer {

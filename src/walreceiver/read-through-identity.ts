@@ -1,0 +1,42 @@
+// Is this upstream one whose old WAL is ours, and by what name does it know the connections that read it? Pure.
+import { formatLsn } from '../pg/lsn.ts';
+import { isInHistory, switchPoint } from '../pg/timeline.ts';
+import type { UpstreamIdentity } from './ports.ts';
+import type { ReadThroughOrigin } from './read-through-ports.ts';
+
+/** NAMEDATALEN - 1: as much of a name as a server keeps. */
+const NAME_BYTES_MAX = 63;
+
+const NAME_SUFFIX = '_read_through';
+
+/**
+ * The application_name of connections that read old WAL, for the walreceiver's own. Never the same as that: it would count
+ * in synchronous_standby_names. What a server would write in another way is replaced before it is cut.
+ */
+export function readThroughName(applicationName: string): string {
+  const plain = applicationName.replaceAll(/[^\x20-\x7e]/g, '?');
+  return plain.slice(0, NAME_BYTES_MAX - NAME_SUFFIX.length) + NAME_SUFFIX;
+}
+
+/** Why old WAL of this server is not what the store goes on with, or null: history decides, as for following. */
+export function whyNotReadFrom(
+  origin: ReadThroughOrigin | null,
+  identity: Pick<UpstreamIdentity, 'systemIdentifier' | 'facts' | 'segmentSize' | 'history'>,
+): string | null {
+  if (origin === null) return 'nothing is stored yet';
+  if (identity.systemIdentifier !== origin.systemIdentifier) {
+    return `the upstream's system identifier is ${identity.systemIdentifier}, the store's is ${origin.systemIdentifier}`;
+  }
+  if (identity.facts.major !== origin.major || identity.segmentSize !== origin.segmentSize) {
+    return 'the upstream is of another major version or has another wal_segment_size than the store';
+  }
+  const { history } = origin;
+  if (!isInHistory(identity.history, history.timeline)) {
+    return `timeline ${history.timeline} of the store is not in the history of the upstream's timeline ${identity.history.timeline}`;
+  }
+  for (const { timeline, endLsn } of history.ancestors) {
+    if (switchPoint(identity.history, timeline)?.endLsn === endLsn) continue;
+    return `the upstream's history does not leave timeline ${timeline} at ${formatLsn(endLsn)}, as the store's does`;
+  }
+  return null;
+}

@@ -1,0 +1,342 @@
+// WAL older than the store, read through from the upstream while it has it: a few connections of their own, and many
+// standbys that take turns at them (read-through-turns.ts). The walreceiver's own session is not touched.
+import { InvariantError, OperationalError, WalcastError, errorText } from '../base/errors.ts';
+import type { Clock, Timer } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import {
+  READ_THROUGH_CONNECTIONS_MAX,
+  READ_THROUGH_END_MS,
+  READ_THROUGH_HISTORY_MS,
+  READ_THROUGH_IDLE_MS,
+  READ_THROUGH_NO_HISTORY_MAX,
+  READ_THROUGH_NO_HISTORY_MS,
+  READ_THROUGH_READERS_MAX,
+  READ_THROUGH_STALL_MS,
+  READ_THROUGH_STATUS_MS,
+  READ_THROUGH_TICK_MS,
+  READ_THROUGH_TURN_MS,
+} from '../config/limits.ts';
+import type { Dial } from '../net/dial.ts';
+import { formatTarget } from '../net/dial.ts';
+import { formatLsn } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import type { TimelineId } from '../pg/timeline.ts';
+import type { ReadThroughStatus } from '../status/status.ts';
+import { readThroughName, whyNotReadFrom } from './read-through-identity.ts';
+import { ReadThroughLink } from './read-through-link.ts';
+import type { ReadThroughOrigin, ReadThroughRequest, WalCheck } from './read-through-ports.ts';
+import { ReadThroughReader } from './read-through-reader.ts';
+import type { ReaderHost } from './read-through-reader.ts';
+import { ReadThroughTurns } from './read-through-turns.ts';
+import type { TurnAction } from './read-through-turns.ts';
+import type { UpstreamHost, UpstreamTarget } from './upstream-target.ts';
+
+/** What reading through needs. Functions are asked anew each time. */
+export interface ReadThroughOptions {
+  readonly target: () => UpstreamTarget;
+  /** The walreceiver's own; ours is made from it. */
+  readonly applicationName: string;
+  /** The host whose WAL is followed, or was last; null: none yet. */
+  readonly followedHost: () => UpstreamHost | null;
+  /** True while WAL streams in from it. When that ends our connections end too: it may be shutting down. */
+  readonly isUpstreamMoving: () => boolean;
+  /** What is stored; null while that is nothing. */
+  readonly origin: () => ReadThroughOrigin | null;
+  /** A check of the WAL from this segment start on. */
+  readonly openCheck: (startLsn: Lsn) => WalCheck;
+  /** How long a standby waits for an upstream that cannot be read from. Positive. */
+  readonly timeoutMs: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly dial: Dial;
+}
+
+/** A client that waits for a history file. */
+interface HistoryJob {
+  readonly timeline: TimelineId;
+  readonly settle: (content: Uint8Array | null) => void;
+  isSettled: boolean;
+}
+
+type Claimant = ReadThroughReader | HistoryJob;
+
+/** Connections, readers and who is next. */
+export class ReadThrough implements ReaderHost {
+  readonly clock: Clock;
+  readonly #options: ReadThroughOptions;
+  readonly #turns: ReadThroughTurns<Claimant>;
+  readonly #readers = new Set<ReadThroughReader>();
+  readonly #links = new Set<ReadThroughLink>();
+  /** Those that nobody uses, and since when. */
+  readonly #idle = new Map<ReadThroughLink, number>();
+  readonly #histories = new Map<TimelineId, Promise<Uint8Array | null>>();
+  /** Timelines of which the upstream has no history file, and when it said so. */
+  readonly #noHistory = new Map<TimelineId, number>();
+  #timer: Timer | null = null;
+  #bytes = 0;
+  #wasMoving = false;
+  #isAdvancing = false;
+  #isClosed = false;
+  /** Since when no connection could be opened; null after one was. */
+  #unreachable: { readonly sinceMs: number; reason: string } | null = null;
+  #statusSentAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: ReadThroughOptions) {
+    this.#options = options;
+    this.clock = options.clock;
+    this.#turns = new ReadThroughTurns({
+      connectionsMax: READ_THROUGH_CONNECTIONS_MAX,
+      claimantsMax: READ_THROUGH_READERS_MAX,
+      turnMs: READ_THROUGH_TURN_MS,
+      stallMs: READ_THROUGH_STALL_MS,
+      idleMs: READ_THROUGH_IDLE_MS,
+    });
+  }
+
+  /** Begins to read for a standby; null when there are too many of them already. The caller closes it. */
+  open(request: ReadThroughRequest): ReadThroughReader | null {
+    const origin = this.#options.origin();
+    if (origin === null || this.#isClosed) return null;
+    const { segmentSize } = origin;
+    const { openCheck } = this.#options;
+    const reader = new ReadThroughReader(this, request, { segmentSize, openCheck });
+    if (!this.#turns.join(reader)) return null;
+    this.#readers.add(reader);
+    this.#options.log.info('a standby needs WAL from before the store: it is read from upstream', {
+      timeline: request.timeline,
+      start_lsn: formatLsn(request.startLsn),
+      limit_lsn: formatLsn(request.limitLsn),
+    });
+    this.#advance();
+    return reader;
+  }
+
+  /**
+   * The history file of a timeline as the upstream has it; null when it has none, or could not be asked within
+   * {@link READ_THROUGH_HISTORY_MS}. Never rejects.
+   */
+  historyFile(timeline: TimelineId): Promise<Uint8Array | null> {
+    const running = this.#histories.get(timeline);
+    if (running !== undefined) return running;
+    const missingSinceMs = this.#noHistory.get(timeline) ?? Number.NEGATIVE_INFINITY;
+    const isKnownMissing = this.clock.nowMs() - missingSinceMs < READ_THROUGH_NO_HISTORY_MS;
+    if (isKnownMissing || this.#isClosed) return Promise.resolve(null);
+    const asked = this.#askHistory(timeline).finally(() => this.#histories.delete(timeline));
+    this.#histories.set(timeline, asked);
+    return asked;
+  }
+
+  /** Connections of this moment, bytes since the start. */
+  status(): ReadThroughStatus {
+    return {
+      connections: this.#links.size,
+      connectionsMax: READ_THROUGH_CONNECTIONS_MAX,
+      bytes: this.#bytes,
+    };
+  }
+
+  /** Closes everything, for good. Standbys are told by whoever closes them. */
+  close(): void {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+    this.#timer = null;
+    for (const link of this.#links) link.close();
+  }
+
+  // --- from readers
+
+  onTaken(reader: ReadThroughReader, byteCount: number): void {
+    this.#bytes += byteCount;
+    if (!reader.isStreaming) this.#advance();
+  }
+
+  onProgress(): void {
+    this.#unreachable = null;
+  }
+
+  onFull(reader: ReadThroughReader, isFull: boolean): void {
+    this.#turns.setFull(reader, isFull, this.clock.nowMs());
+  }
+
+  onClosed(reader: ReadThroughReader): void {
+    this.#readers.delete(reader);
+    this.#turns.leave(reader);
+    this.#advance();
+  }
+
+  // --- turns
+
+  /** Whoever wants a connection asks for it, and whatever the turns say is done. */
+  #advance(): void {
+    if (this.#isAdvancing || this.#isClosed) return;
+    this.#isAdvancing = true;
+    const nowMs = this.clock.nowMs();
+    for (const reader of this.#readers) if (reader.isWanting(nowMs)) this.#turns.want(reader);
+    for (let action = this.#turns.next(nowMs); action !== null; action = this.#turns.next(nowMs)) {
+      this.#perform(action);
+    }
+    this.#isAdvancing = false;
+    this.#arm();
+  }
+
+  #perform({ type, claimant }: TurnAction<Claimant>): void {
+    if (type === 'grant') void this.#serve(claimant);
+    else if (claimant instanceof ReadThroughReader) claimant.revoke();
+  }
+
+  /** One turn, from its grant to its end. */
+  async #serve(claimant: Claimant): Promise<void> {
+    let link: ReadThroughLink | null = null;
+    try {
+      link = await this.#openLink();
+      if (claimant instanceof ReadThroughReader) await claimant.readFrom(link);
+      else await this.#readHistory(claimant, link);
+    } catch (error) {
+      this.#onTrouble(claimant, error, link !== null);
+    }
+    if (link !== null && !link.isGone) this.#idle.set(link, this.clock.nowMs());
+    this.#turns.released(claimant);
+    this.#advance();
+  }
+
+  #onTrouble(claimant: Claimant, error: unknown, isOpen: boolean): void {
+    if (!(error instanceof WalcastError) || error instanceof InvariantError) throw error;
+    const reason = errorText(error);
+    if (!isOpen) {
+      if (this.#unreachable === null) this.#logUnreachable(reason);
+      this.#unreachable ??= { sinceMs: this.clock.nowMs(), reason };
+      this.#unreachable.reason = reason;
+    }
+    if (claimant instanceof ReadThroughReader) claimant.noteTrouble(reason);
+    else claimant.settle(null);
+  }
+
+  #logUnreachable(reason: string): void {
+    const next = 'it is tried again while the standby waits';
+    this.#options.log.warn('WAL from before the store cannot be read from upstream', {
+      reason,
+      next,
+    });
+  }
+
+  /** An idle connection to the right host, or a new one. */
+  async #openLink(): Promise<ReadThroughLink> {
+    const host = this.#host();
+    for (const link of this.#idle.keys()) {
+      this.#idle.delete(link);
+      if (isSameHost(link.host, host)) return link;
+      link.close();
+    }
+    const { target, applicationName, clock, log, dial, origin, timeoutMs } = this.#options;
+    const link = new ReadThroughLink({
+      target: target(),
+      host,
+      applicationName: readThroughName(applicationName),
+      commandTimeoutMs: Math.min(timeoutMs, READ_THROUGH_HISTORY_MS),
+      clock,
+      log,
+      dial,
+      judge: (identity) => whyNotReadFrom(origin(), identity),
+      onGone: () => {
+        this.#links.delete(link);
+        this.#idle.delete(link);
+      },
+    });
+    this.#links.add(link);
+    await link.open();
+    this.#unreachable = null;
+    log.debug('connected to the upstream to read old WAL', { host: formatTarget(host) });
+    return link;
+  }
+
+  #host(): UpstreamHost {
+    const { followedHost, target } = this.#options;
+    const { hosts } = target();
+    const host = followedHost() ?? (hosts.length === 1 ? hosts[0] : undefined);
+    if (host !== undefined) return host;
+    throw new OperationalError(
+      'READ_THROUGH_HOST_UNKNOWN',
+      `none of the ${hosts.length} upstream hosts has streamed WAL yet`,
+      { isRetryable: true },
+    );
+  }
+
+  // --- history files
+
+  #askHistory(timeline: TimelineId): Promise<Uint8Array | null> {
+    return new Promise((resolve) => {
+      const timer = this.clock.setTimer(READ_THROUGH_HISTORY_MS, () => job.settle(null));
+      const job: HistoryJob = {
+        timeline,
+        isSettled: false,
+        settle: (content) => {
+          job.isSettled = true;
+          timer.cancel();
+          this.#turns.leave(job);
+          resolve(content);
+        },
+      };
+      if (this.#turns.join(job)) this.#turns.want(job);
+      else job.settle(null);
+      this.#advance();
+    });
+  }
+
+  async #readHistory(job: HistoryJob, link: ReadThroughLink): Promise<void> {
+    if (job.isSettled) return;
+    const content = await link.historyFile(job.timeline);
+    if (content === null) this.#noteNoHistory(job.timeline);
+    job.settle(content);
+  }
+
+  #noteNoHistory(timeline: TimelineId): void {
+    this.#noHistory.delete(timeline);
+    this.#noHistory.set(timeline, this.clock.nowMs());
+    const [oldest] = this.#noHistory.keys();
+    if (this.#noHistory.size > READ_THROUGH_NO_HISTORY_MAX && oldest !== undefined) {
+      this.#noHistory.delete(oldest);
+    }
+  }
+
+  // --- time
+
+  #arm(): void {
+    const isNeeded = this.#links.size > 0 || this.#turns.claimantCount > 0;
+    if (this.#timer !== null || !isNeeded || this.#isClosed) return;
+    this.#timer = this.clock.setTimer(READ_THROUGH_TICK_MS, () => {
+      this.#timer = null;
+      this.#tick(this.clock.nowMs());
+      this.#advance();
+    });
+  }
+
+  #tick(nowMs: number): void {
+    const isMoving = this.#options.isUpstreamMoving();
+    const hasStopped = this.#wasMoving && !isMoving;
+    this.#wasMoving = isMoving;
+    const followed = this.#options.followedHost();
+    const isStatusDue = nowMs - this.#statusSentAtMs >= READ_THROUGH_STATUS_MS;
+    if (isStatusDue) this.#statusSentAtMs = nowMs;
+    for (const link of this.#links) {
+      const isElsewhere = followed !== null && !isSameHost(link.host, followed);
+      const idleSinceMs = this.#idle.get(link) ?? nowMs;
+      if (hasStopped || isElsewhere || nowMs - idleSinceMs >= READ_THROUGH_IDLE_MS) link.close();
+      else if (nowMs - (link.endingSinceMs ?? nowMs) >= READ_THROUGH_END_MS) link.destroy();
+      else if (isStatusDue) link.sendStatus();
+    }
+    for (const reader of this.#readers) this.#checkReader(reader, nowMs);
+  }
+
+  #checkReader(reader: ReadThroughReader, nowMs: number): void {
+    const { timeoutMs } = this.#options;
+    reader.checkTimeout(nowMs, timeoutMs);
+    const unreachable = this.#unreachable;
+    if (unreachable === null || !this.#turns.isWaiting(reader)) return;
+    const sinceMs = Math.max(unreachable.sinceMs, reader.progressAtMs);
+    if (nowMs - sinceMs >= timeoutMs) reader.giveUp(unreachable.reason);
+  }
+}
+
+function isSameHost(a: UpstreamHost, b: UpstreamHost): boolean {
+  return a.address === b.address && a.port === b.port;
+}
