@@ -1,0 +1,71 @@
+// A configuration as a file that says of each value where it came from: itself a valid configuration file, but for
+// secrets, which are masked.
+import { stringify } from 'yaml';
+import type { Config } from './config.ts';
+import type { EffectiveValue } from './effective.ts';
+import { SETTINGS } from './settings.ts';
+import type { Setting } from './settings.ts';
+
+/** Comments begin here, or two spaces behind what is longer. */
+const COMMENT_COLUMN = 44;
+
+/** Every key in the order of the documentation, each with a comment: origin, default, reload or restart. Ends with a line end. */
+export function printConfig({ values }: Config): string {
+  const lines: string[] = [];
+  let section = '';
+  for (const setting of SETTINGS) {
+    const [first = '', second] = setting.path.split('.');
+    if (second !== undefined && first !== section) lines.push(`${first}:`);
+    section = second === undefined ? '' : first;
+    const value = values.get(setting.path);
+    if (value !== undefined) lines.push(...linesOf(setting, value, second ?? first));
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function linesOf(setting: Setting, value: EffectiveValue, name: string): string[] {
+  const indent = setting.path === name ? '' : '  ';
+  const comment = commentOf(setting, value);
+  const { shown } = value;
+  if (shown === null) return [withComment(`${indent}# ${name}:`, comment)];
+  if (setting.kind === 'rules' && typeof shown === 'string') {
+    const rules = shown.replace(/\n$/, '').split('\n');
+    const block = rules.map((rule) => (rule === '' ? '' : `${indent}  ${rule}`));
+    return [withComment(`${indent}${name}: ${blockHeader(rules)}`, comment), ...block];
+  }
+  if (typeof shown === 'string') {
+    return [withComment(`${indent}${name}: ${scalar(setting, shown)}`, comment)];
+  }
+  const items = shown.map((address) => `${indent}  - address: ${quoted(address)}`);
+  return [withComment(`${indent}${name}:`, comment), ...items];
+}
+
+/** The indentation is named where the first rule begins with a space and it could not be told. */
+function blockHeader(rules: readonly string[]): string {
+  return rules[0]?.startsWith(' ') === true ? '|2' : '|';
+}
+
+function commentOf({ defaultText, isReloadable }: Setting, value: EffectiveValue): string {
+  const origin = value.shown === null ? 'not set' : (value.place ?? 'default');
+  const isOtherDefault = value.place !== null && defaultText !== null;
+  return [
+    origin,
+    ...(isOtherDefault ? [`default ${defaultText === '' ? '""' : defaultText}`] : []),
+    isReloadable ? 'reload' : 'restart',
+  ].join(' · ');
+}
+
+function withComment(text: string, comment: string): string {
+  return `${text.padEnd(COMMENT_COLUMN - 2)}  # ${comment}`;
+}
+
+/** Numbers stay bare, as people write them. */
+function scalar({ kind }: Setting, text: string): string {
+  const isNumber = kind === 'size' || kind === 'duration' || kind === 'integer';
+  return isNumber ? text.trim() : quoted(text);
+}
+
+/** As YAML has it on one line: quoted where it would be read as something else. */
+function quoted(text: string): string {
+  return stringify(text, { lineWidth: 0, blockQuote: false }).trimEnd();
+}
