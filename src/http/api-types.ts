@@ -1,5 +1,12 @@
 // What the JSON API answers, field by field. LSNs are text (`0/1763E00`), unknown is null, times are ISO 8601 UTC.
-import type { RelayState, WalSenderState } from '../status/status.ts';
+import type { ConfigEntry } from '../status/actions.ts';
+import type {
+  RelayState,
+  SlotStatus,
+  StoreStatus,
+  UpstreamStatus,
+  WalSenderState,
+} from '../status/status.ts';
 
 /** Positions as last reported to the upstream; null = not offered. */
 export interface ReportedJson {
@@ -26,12 +33,96 @@ export interface UpstreamJson {
   readonly last_message_at: string | null;
 }
 
+/** `GET /api/v1/upstream`: the session, and what it has been through since the start. */
+export interface UpstreamDetailJson extends UpstreamJson {
+  readonly system_identifier: string | null;
+  readonly server_version: string | null;
+  readonly timeline: number | null;
+  readonly tls: boolean;
+  /** `TLSv1.3`; null without TLS. */
+  readonly tls_version: string | null;
+  readonly client_certificate_expires_at: string | null;
+  /** Age of the oldest WAL that is known to be there and that our own disk does not have; 0 when it has everything. */
+  readonly lag_seconds: number;
+  readonly received_bytes: number;
+  readonly messages: { readonly wal: number; readonly keepalive: number };
+  readonly connects: { readonly success: number; readonly failure: number };
+  readonly disconnects: UpstreamStatus['disconnects'];
+}
+
 /** The WAL store. */
 export interface StoreJson {
   readonly oldest_lsn: string | null;
   readonly flushed_lsn: string | null;
   readonly size_bytes: number;
   readonly segments: number;
+}
+
+/** `GET /api/v1/store`. */
+export interface StoreDetailJson extends StoreJson {
+  readonly timeline: number | null;
+  readonly received_lsn: string | null;
+  readonly written_lsn: string | null;
+  readonly segments_removed: number;
+  /** WAL kept in memory, and at most. */
+  readonly memory_bytes: number;
+  readonly memory_bytes_max: number;
+  /** Where WAL that was sent came from. */
+  readonly read_bytes: {
+    readonly memory: number;
+    readonly disk: number;
+    readonly upstream: number;
+  };
+  /** WAL that failed its checks, by where it came from. */
+  readonly rejected: { readonly upstream: number; readonly disk: number };
+  readonly errors: StoreStatus['errors'];
+  /** Connections to the upstream for WAL that is older than the store. */
+  readonly read_through: { readonly connections: number; readonly connections_max: number };
+}
+
+/** One replication slot kept by walcast; columns as in pg_replication_slots. */
+export interface SlotJson {
+  readonly slot_name: string;
+  readonly slot_type: 'physical';
+  readonly temporary: boolean;
+  readonly active: boolean;
+  readonly active_pid: number | null;
+  readonly restart_lsn: string | null;
+  readonly wal_status: SlotStatus['walStatus'];
+  readonly inactive_since: string | null;
+  /** From restart_lsn to the end of what was received; null for a slot that reserves nothing. */
+  readonly retained_bytes: number | null;
+}
+
+/** Body of `POST /api/v1/slots`; options as in CREATE_REPLICATION_SLOT. */
+export interface SlotRequestJson {
+  readonly name: string;
+  /** Keep WAL from now on, not only from the first use on. */
+  readonly reserve_wal?: boolean;
+}
+
+/** One key of `GET /api/v1/config`. */
+export interface ConfigEntryJson {
+  readonly key: string;
+  /** Secrets are masked; null = not set. */
+  readonly value: string | null;
+  readonly default: string | null;
+  readonly origin: ConfigEntry['origin'];
+  /** `walcast.yaml:12:3`, `WALCAST_LISTEN`, `--listen`; null for a default. */
+  readonly place: string | null;
+  readonly reloadable: boolean;
+  readonly pending_restart: boolean;
+}
+
+/** `POST /api/v1/reload` that was accepted: paths of keys. */
+export interface ReloadJson {
+  readonly changed: readonly string[];
+  readonly pending_restart: readonly string[];
+}
+
+/** `POST /api/v1/drain`. */
+export interface DrainJson {
+  readonly state: 'draining';
 }
 
 /** The acknowledgement policy over the standbys. */
@@ -99,4 +190,11 @@ export interface ProbeJson {
 /** Every answer that is no success. */
 export interface ErrorJson {
   readonly error: string;
+  readonly detail?: string;
+  /** What to do next. */
+  readonly hint?: string;
+  /** Where PostgreSQL has one for it. */
+  readonly sqlstate?: string;
+  /** Lines of a configuration that was refused. */
+  readonly problems?: readonly string[];
 }

@@ -1,66 +1,84 @@
-// The routes: which path answers what.
-import type { FastifyInstance, FastifyReply } from 'fastify';
-import type { BuildInfo } from '../config/build-info.ts';
-import { fromBaseUnit, parseNumberWithUnit } from '../config/units.ts';
+// The routes: which path answers what, and how fastify is told.
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import { readBuildInfo } from '../config/build-info.ts';
 import type { Metrics } from '../metrics/registry.ts';
+import type { RelayActions } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
-import type { ProbeJson, VersionJson } from './api-types.ts';
-import { liveness, readiness, startup } from './probes.ts';
-import { SCHEMAS } from './schemas.ts';
-import { standbysJson, statusJson } from './status-json.ts';
+import { openApiDocument } from './openapi.ts';
+import { metricsRoute, probeRoutes } from './probe-routes.ts';
+import { readRoutes } from './read-routes.ts';
+import { answersOf } from './route.ts';
+import type { Access, Route } from './route.ts';
+import { walRoute } from './wal-route.ts';
+import { writeRoutes } from './write-routes.ts';
 
 /** What the answers are made from. */
 export interface RouteSources {
   readonly source: StatusSource;
   readonly metrics: Metrics;
-  readonly build: BuildInfo;
+  readonly actions: RelayActions;
+  readonly clock: Clock;
+  readonly log: Log;
 }
 
-/** Adds every route. All are read-only; HEAD is answered where GET is. */
-export function addRoutes(server: FastifyInstance, sources: RouteSources): void {
-  addProbes(server, sources.source);
-  addApi(server, sources);
-  server.get('/metrics', async (_request, reply) => {
-    const { contentType, body } = await sources.metrics.render();
-    return reply.header('content-type', contentType).send(body);
+/** Sends the answer to a request that may not go on. */
+export type CheckAccess = (
+  access: Access,
+  request: FastifyRequest,
+  reply: FastifyReply,
+) => Promise<void>;
+
+/** Every route, `/openapi.json` included. */
+export function allRoutes(sources: RouteSources): Route[] {
+  const routes = [
+    ...probeRoutes(sources.source),
+    metricsRoute(sources.metrics),
+    ...readRoutes({ ...sources, build: readBuildInfo() }),
+    ...writeRoutes(sources),
+    walRoute(sources),
+  ];
+  let document: unknown = null;
+  routes.push({
+    method: 'GET',
+    path: '/openapi.json',
+    operation: 'getOpenApi',
+    summary: 'This document.',
+    access: 'open',
+    answers: { 200: { description: 'The document.', type: 'application/json' } },
+    handle: () => (document ??= openApiDocument(routes)),
   });
+  return routes;
 }
 
-function addProbes(server: FastifyInstance, source: StatusSource): void {
-  const schema = { response: { 200: SCHEMAS.probe, 503: SCHEMAS.probe, 400: SCHEMAS.error } };
-  server.get('/livez', { schema }, (_request, reply) => answer(reply, liveness(source.status())));
-  server.get('/startupz', { schema }, (_request, reply) => answer(reply, startup(source.status())));
-  server.get('/readyz', { schema }, (request, reply) => {
-    const lag = lagOf(request.query);
-    if ('problem' in lag) return reply.code(400).send({ error: `lag ${lag.problem}` });
-    return answer(reply, readiness(source.status(), lag.bytesMax));
-  });
+/** Tells fastify. */
+export function addRoutes(
+  server: FastifyInstance,
+  routes: readonly Route[],
+  check: CheckAccess,
+): void {
+  for (const route of routes) {
+    const options = optionsOf(route, check);
+    if (route.handleHead === undefined) {
+      server.route(options);
+      continue;
+    }
+    server.route({ ...options, exposeHeadRoute: false });
+    server.route({ ...options, method: 'HEAD', handler: route.handleHead });
+  }
 }
 
-function addApi(server: FastifyInstance, { source, build }: RouteSources): void {
-  const version: VersionJson = {
-    version: build.version,
-    revision: build.revision,
-    node_version: build.nodeVersion,
-    postgresql_majors: build.postgresqlMajors,
+function optionsOf(route: Route, check: CheckAccess): RouteOptions {
+  const response: Record<string, unknown> = {};
+  for (const [code, { schema }] of Object.entries(answersOf(route))) {
+    if (schema !== undefined) response[code] = schema;
+  }
+  return {
+    method: route.method,
+    url: route.path.replaceAll(/\{([a-z]+)\}/g, ':$1'),
+    schema: { response, ...(route.body === undefined ? {} : { body: route.body }) },
+    onRequest: (request, reply) => check(route.access, request, reply),
+    handler: route.handle,
   };
-  const answering = (schema: keyof typeof SCHEMAS): { schema: { response: object } } => ({
-    schema: { response: { 200: SCHEMAS[schema] } },
-  });
-  server.get('/api/v1/status', answering('status'), () => statusJson(source.status()));
-  server.get('/api/v1/standbys', answering('standbys'), () => standbysJson(source.status()));
-  server.get('/api/v1/version', answering('version'), () => version);
-}
-
-function answer(reply: FastifyReply, probe: ProbeJson): FastifyReply {
-  return reply.code(probe.status === 'ok' ? 200 : 503).send(probe);
-}
-
-/** `?lag=64MB`; a bare number counts bytes. */
-function lagOf(query: unknown): { bytesMax: number | null } | { problem: string } {
-  if (typeof query !== 'object' || query === null || !('lag' in query)) return { bytesMax: null };
-  const parsed = parseNumberWithUnit(String(query.lag), 'B');
-  if ('problem' in parsed) return parsed;
-  if (parsed.value < 0) return { problem: 'is negative' };
-  return { bytesMax: fromBaseUnit(parsed.value, 'B') };
 }

@@ -1,8 +1,22 @@
 // The JSON API as schemas: what fastify checks and serializes by. Field names are part of the contract with scripts.
 import { Type } from 'typebox';
-import type { Static, TSchema } from 'typebox';
-import { RELAY_STATES, WALSENDER_STATES } from '../status/status.ts';
-import type { ErrorJson, ProbeJson, StandbyJson, StatusJson, VersionJson } from './api-types.ts';
+import type { Static, TInteger, TObject, TSchema } from 'typebox';
+import { RELAY_STATES, UPSTREAM_DISCONNECT_REASONS, WALSENDER_STATES } from '../status/status.ts';
+import type {
+  ConfigEntryJson,
+  DrainJson,
+  ErrorJson,
+  ProbeJson,
+  ReloadJson,
+  SlotJson,
+  SlotRequestJson,
+  StandbyJson,
+  StatusJson,
+  StoreDetailJson,
+  SyncJson,
+  UpstreamDetailJson,
+  VersionJson,
+} from './api-types.ts';
 
 const nullableText = Type.Union([Type.String(), Type.Null()]);
 const nullableInteger = Type.Union([Type.Integer(), Type.Null()]);
@@ -13,28 +27,120 @@ const nullableTime = Type.Union([time, Type.Null()]);
 const relayState = Type.Enum([...RELAY_STATES]);
 const closed = { additionalProperties: false };
 
-const upstream = Type.Object(
+const upstreamFields = {
+  host: nullableText,
+  port: nullableInteger,
+  slot: nullableText,
+  state: Type.String(),
+  detail: nullableText,
+  received_lsn: lsn,
+  written_lsn: lsn,
+  flushed_lsn: lsn,
+  reported: Type.Object({ write: lsn, flush: lsn, apply: lsn }, closed),
+  server_lsn: lsn,
+  lag_bytes: nullableInteger,
+  last_message_at: nullableTime,
+};
+
+const upstream = Type.Object(upstreamFields, closed);
+
+const upstreamDetail = Type.Object(
   {
-    host: nullableText,
-    port: nullableInteger,
-    slot: nullableText,
-    state: Type.String(),
-    detail: nullableText,
-    received_lsn: lsn,
-    written_lsn: lsn,
-    flushed_lsn: lsn,
-    reported: Type.Object({ write: lsn, flush: lsn, apply: lsn }, closed),
-    server_lsn: lsn,
-    lag_bytes: nullableInteger,
-    last_message_at: nullableTime,
+    ...upstreamFields,
+    system_identifier: nullableText,
+    server_version: nullableText,
+    timeline: nullableInteger,
+    tls: Type.Boolean(),
+    tls_version: nullableText,
+    client_certificate_expires_at: nullableTime,
+    lag_seconds: Type.Number(),
+    received_bytes: Type.Integer(),
+    messages: counts(['wal', 'keepalive']),
+    connects: counts(['success', 'failure']),
+    disconnects: counts(UPSTREAM_DISCONNECT_REASONS),
   },
   closed,
 );
 
-const store = Type.Object(
-  { oldest_lsn: lsn, flushed_lsn: lsn, size_bytes: Type.Integer(), segments: Type.Integer() },
+const storeFields = {
+  oldest_lsn: lsn,
+  flushed_lsn: lsn,
+  size_bytes: Type.Integer(),
+  segments: Type.Integer(),
+};
+
+const store = Type.Object(storeFields, closed);
+
+const storeDetail = Type.Object(
+  {
+    ...storeFields,
+    timeline: nullableInteger,
+    received_lsn: lsn,
+    written_lsn: lsn,
+    segments_removed: Type.Integer(),
+    memory_bytes: Type.Integer(),
+    memory_bytes_max: Type.Integer(),
+    read_bytes: counts(['memory', 'disk', 'upstream']),
+    rejected: counts(['upstream', 'disk']),
+    errors: counts(['open', 'write', 'fsync', 'read', 'remove']),
+    read_through: counts(['connections', 'connections_max']),
+  },
   closed,
 );
+
+const slot = Type.Object(
+  {
+    slot_name: Type.String(),
+    slot_type: Type.Literal('physical'),
+    temporary: Type.Boolean(),
+    active: Type.Boolean(),
+    active_pid: nullableInteger,
+    restart_lsn: lsn,
+    wal_status: Type.Union([
+      Type.Enum(['reserved', 'extended', 'unreserved', 'lost']),
+      Type.Null(),
+    ]),
+    inactive_since: nullableTime,
+    retained_bytes: nullableInteger,
+  },
+  closed,
+);
+
+const slots = Type.Array(slot);
+
+const slotRequest = Type.Object(
+  {
+    name: Type.String({
+      description: 'lower case letters, digits and underscores, 63 at most',
+    }),
+    reserve_wal: Type.Optional(
+      Type.Boolean({ description: 'keep WAL from now on, not only from the first use on' }),
+    ),
+  },
+  closed,
+);
+
+const configEntry = Type.Object(
+  {
+    key: Type.String(),
+    value: nullableText,
+    default: nullableText,
+    origin: Type.Enum(['flag', 'environment', 'file', 'default']),
+    place: nullableText,
+    reloadable: Type.Boolean(),
+    pending_restart: Type.Boolean(),
+  },
+  closed,
+);
+
+const configuration = Type.Array(configEntry);
+
+const reload = Type.Object(
+  { changed: Type.Array(Type.String()), pending_restart: Type.Array(Type.String()) },
+  closed,
+);
+
+const drain = Type.Object({ state: Type.Literal('draining') }, closed);
 
 const sync = Type.Object(
   { synchronous_standby_names: Type.String(), satisfied: Type.Boolean() },
@@ -102,20 +208,84 @@ const probe = Type.Object(
   closed,
 );
 
-const error = Type.Object({ error: Type.String() }, closed);
+const error = Type.Object(
+  {
+    error: Type.String(),
+    detail: Type.Optional(Type.String()),
+    hint: Type.Optional(Type.String()),
+    sqlstate: Type.Optional(Type.String()),
+    problems: Type.Optional(Type.Array(Type.String())),
+  },
+  closed,
+);
 
-/** One schema an answer, by name. */
+/** One schema an answer or body, by name; `/openapi.json` shows them under these names. */
 export const SCHEMAS: Readonly<
-  Record<'status' | 'standbys' | 'version' | 'probe' | 'error', TSchema>
-> = { status, standbys, version, probe, error };
+  Record<
+    | 'status'
+    | 'upstream'
+    | 'upstreamDetail'
+    | 'standby'
+    | 'standbys'
+    | 'slot'
+    | 'slots'
+    | 'slotRequest'
+    | 'store'
+    | 'storeDetail'
+    | 'sync'
+    | 'version'
+    | 'configEntry'
+    | 'configuration'
+    | 'reload'
+    | 'drain'
+    | 'probe'
+    | 'error',
+    TSchema
+  >
+> = {
+  status,
+  upstream,
+  upstreamDetail,
+  standby,
+  standbys,
+  slot,
+  slots,
+  slotRequest,
+  store,
+  storeDetail,
+  sync,
+  version,
+  configEntry,
+  configuration,
+  reload,
+  drain,
+  probe,
+  error,
+};
 
 // The compiler checks that the interfaces say the same as the schemas.
 type Agrees<A, B> = [A] extends [B] ? true : never;
 const agreement: readonly [
   Agrees<Static<typeof status>, StatusJson>,
+  Agrees<Static<typeof upstreamDetail>, UpstreamDetailJson>,
   Agrees<Static<typeof standbys>, StandbyJson[]>,
+  Agrees<Static<typeof slots>, SlotJson[]>,
+  Agrees<Static<typeof slotRequest>, SlotRequestJson>,
+  Agrees<Static<typeof storeDetail>, StoreDetailJson>,
+  Agrees<Static<typeof sync>, SyncJson>,
   Agrees<Static<typeof version>, VersionJson>,
+  Agrees<Static<typeof configuration>, ConfigEntryJson[]>,
+  Agrees<Static<typeof reload>, ReloadJson>,
+  Agrees<Static<typeof drain>, DrainJson>,
   Agrees<Static<typeof probe>, ProbeJson>,
   Agrees<Static<typeof error>, ErrorJson>,
-] = [true, true, true, true, true];
+] = [true, true, true, true, true, true, true, true, true, true, true, true, true];
 void agreement;
+
+/** Whole numbers by name. */
+function counts<const Name extends string>(
+  names: readonly Name[],
+): TObject<Record<Name, TInteger>> {
+  const fields = Object.fromEntries(names.map((name) => [name, Type.Integer()]));
+  return Type.Object(fields as Record<Name, TInteger>, closed);
+}

@@ -1,11 +1,10 @@
 // Opens the HTTP port: probes, metrics, the JSON API. The only room that knows fastify.
 import { fastify } from 'fastify';
-import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../base/clock.ts';
 import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { formatTcpAddress } from '../config/address.ts';
-import { readBuildInfo } from '../config/build-info.ts';
 import type { TcpAddress } from '../config/config.ts';
 import {
   HTTP_BODY_BYTES_MAX,
@@ -20,16 +19,21 @@ import {
   HTTP_TIMEOUT_CHECK_MS,
 } from '../config/limits.ts';
 import type { Metrics } from '../metrics/registry.ts';
+import type { RelayActions } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
+import { Authorization } from './authorization.ts';
+import { addErrorAnswers } from './error-answers.ts';
 import { isLoopbackHeader, isLoopbackHost } from './host-check.ts';
 import { OneAtATime } from './one-at-a-time.ts';
-import { addRoutes } from './routes.ts';
+import { addRoutes, allRoutes } from './routes.ts';
 
 /** How to open the port. */
 export interface HttpOptions {
   readonly listen: TcpAddress;
   readonly log: Log;
   readonly clock: Clock;
+  /** What requests that change something have to show; asked at each of them, null when none is configured. */
+  readonly token: () => string | null;
   /** After how long a connection on which nothing moves is destroyed; default {@link HTTP_INACTIVITY_MS}. */
   readonly inactivityMs?: number;
 }
@@ -43,29 +47,33 @@ export interface HttpServer {
   close(): Promise<void>;
 }
 
-/**
- * Resolves once the port accepts connections. Rejects with {@link OperationalError} when it cannot be had. `source` is
- * asked at each request, from the first one on.
- */
-export async function openHttp(
-  options: HttpOptions,
-  source: StatusSource,
-  metrics: Metrics,
-): Promise<HttpServer> {
+/** What is asked and told at each request, from the first one on. */
+export interface HttpSources {
+  readonly source: StatusSource;
+  readonly metrics: Metrics;
+  readonly actions: RelayActions;
+}
+
+/** Resolves once the port accepts connections. Rejects with {@link OperationalError} when it cannot be had. */
+export async function openHttp(options: HttpOptions, sources: HttpSources): Promise<HttpServer> {
   const { listen, log, clock } = options;
+  const isLoopback = isLoopbackHost(listen.host);
   const server = createServer(options.inactivityMs ?? HTTP_INACTIVITY_MS);
   server.server.maxConnections = HTTP_CONNECTIONS_MAX;
   refuseEarlyRequests(server);
-  if (isLoopbackHost(listen.host)) server.addHook('onRequest', refuseForeignHost);
-  addMeasuring(server, metrics);
-  const paths = new Set<string>();
-  server.addHook('onRoute', ({ url }) => void paths.add(url));
-  addRoutes(server, { source, metrics, build: readBuildInfo() });
-  addErrorAnswers(server, { log, paths });
+  if (isLoopback) server.addHook('onRequest', refuseForeignHost);
+  addMeasuring(server, sources.metrics);
+  const authorization = new Authorization({ ...options, isLoopback });
+  const routes = allRoutes({ ...sources, clock, log });
+  addRoutes(server, routes, (access, request, reply) =>
+    authorization.check(access, request, reply),
+  );
+  addErrorAnswers(server, { log, routes });
   const port = await listenOn(server, listen);
   const host = listen.host === '*' ? '0.0.0.0' : listen.host;
   const url = `http://${formatTcpAddress(host, port)}`;
   log.info('HTTP port is open', { url });
+  if (!isLoopback && options.token() === null) log.warn(OPEN_TO_ALL, { url });
   return {
     url,
     port,
@@ -73,11 +81,18 @@ export async function openHttp(
   };
 }
 
+const OPEN_TO_ALL =
+  'the HTTP port can be reached from other machines and shows everything to everybody, WAL included: ' +
+  'set http.token_file, or let http.listen be an address on loopback';
+
 function createServer(inactivityMs: number): FastifyInstance {
   return fastify({
     logger: false,
     connectionTimeout: inactivityMs,
     bodyLimit: HTTP_BODY_BYTES_MAX,
+    // What is longer than a name can be is refused by who knows the names.
+    routerOptions: { maxParamLength: HTTP_HEADER_BYTES_MAX },
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false } },
     requestTimeout: HTTP_REQUEST_TIMEOUT_MS,
     keepAliveTimeout: HTTP_KEEP_ALIVE_MS,
     forceCloseConnections: 'idle',
@@ -103,7 +118,10 @@ function refuseEarlyRequests(server: FastifyInstance): void {
 
 async function refuseForeignHost(request: FastifyRequest, reply: FastifyReply): Promise<void> {
   if (isLoopbackHeader(request.headers.host)) return;
-  await reply.code(421).send({ error: 'this port answers requests to localhost only' });
+  await reply.code(421).send({
+    error: 'this port answers requests to localhost only',
+    hint: 'Ask under the name localhost, or set http.listen to an address that others can reach.',
+  });
 }
 
 function addMeasuring(server: FastifyInstance, metrics: Metrics): void {
@@ -117,32 +135,6 @@ function addMeasuring(server: FastifyInstance, metrics: Metrics): void {
       statusCode: reply.statusCode,
       seconds: reply.elapsedTime / 1000,
     });
-  });
-}
-
-/** `paths` are those of the routes: the client's text is looked up among them, never read as a pattern. */
-function addErrorAnswers(
-  server: FastifyInstance,
-  { log, paths }: { readonly log: Log; readonly paths: ReadonlySet<string> },
-): void {
-  server.setNotFoundHandler(async (request, reply) => {
-    const isKnown = paths.has(request.url.split('?')[0] ?? '');
-    if (isKnown) void reply.header('allow', 'GET, HEAD');
-    await reply
-      .code(isKnown ? 405 : 404)
-      .send({ error: isKnown ? 'method not allowed' : 'not found' });
-  });
-  server.setErrorHandler(async (error: FastifyError, request, reply) => {
-    const statusCode = error.statusCode ?? 500;
-    if (statusCode >= 500) {
-      log.error('an HTTP request failed', {
-        route: request.routeOptions.url,
-        error: errorText(error),
-      });
-    }
-    await reply
-      .code(statusCode)
-      .send({ error: statusCode >= 500 ? 'internal error' : error.message });
   });
 }
 

@@ -2,7 +2,18 @@
 import { formatLsn, INVALID_LSN, lsnDistance, maxLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { RelayStatus, StandbyStatus } from '../status/status.ts';
-import type { StandbyJson, StatusJson, UpstreamJson } from './api-types.ts';
+import type { ConfigEntry } from '../status/actions.ts';
+import type {
+  ConfigEntryJson,
+  SlotJson,
+  StandbyJson,
+  StatusJson,
+  StoreDetailJson,
+  StoreJson,
+  SyncJson,
+  UpstreamDetailJson,
+  UpstreamJson,
+} from './api-types.ts';
 
 /** The whole answer of `/api/v1/status`. */
 export function statusJson(status: RelayStatus): StatusJson {
@@ -15,13 +26,8 @@ export function statusJson(status: RelayStatus): StatusJson {
     detail: status.detail,
     started_at: timeText(status.startedAtMs),
     upstream: upstreamJson(status),
-    store: {
-      oldest_lsn: lsnText(status.store.oldestLsn),
-      flushed_lsn: lsnText(status.store.flushedLsn),
-      size_bytes: status.store.sizeBytes,
-      segments: status.store.segments,
-    },
-    sync: { synchronous_standby_names: '', satisfied: true },
+    store: storeJson(status),
+    sync: syncJson(),
     standbys: standbysJson(status),
   };
 }
@@ -30,6 +36,83 @@ export function statusJson(status: RelayStatus): StatusJson {
 export function standbysJson(status: RelayStatus): StandbyJson[] {
   const end = maxLsn(status.upstream.serverLsn, status.store.receivedLsn);
   return status.standbys.map((standby) => standbyJson(standby, end));
+}
+
+/** The answer of `/api/v1/upstream`. */
+export function upstreamDetailJson(status: RelayStatus): UpstreamDetailJson {
+  const { upstream, upstreamDelay } = status;
+  return {
+    ...upstreamJson(status),
+    system_identifier: upstream.systemIdentifier,
+    server_version: upstream.serverVersion,
+    timeline: upstream.timeline,
+    tls: upstream.tlsVersion !== null,
+    tls_version: upstream.tlsVersion,
+    client_certificate_expires_at: nullableTimeText(upstream.clientCertificateExpiresAtMs),
+    lag_seconds: Math.round(upstreamDelay.lagSeconds * 1e6) / 1e6,
+    received_bytes: upstream.receivedBytes,
+    messages: { wal: upstream.walMessages, keepalive: upstream.keepaliveMessages },
+    connects: { success: upstream.connectsSucceeded, failure: upstream.connectsFailed },
+    disconnects: upstream.disconnects,
+  };
+}
+
+/** The answer of `/api/v1/store`. */
+export function storeDetailJson(status: RelayStatus): StoreDetailJson {
+  const { store, readThrough } = status;
+  return {
+    ...storeJson(status),
+    timeline: store.timeline,
+    received_lsn: lsnText(store.receivedLsn),
+    written_lsn: lsnText(store.writtenLsn),
+    segments_removed: store.segmentsRemoved,
+    memory_bytes: store.tailBytes,
+    memory_bytes_max: store.tailBytesMax,
+    read_bytes: {
+      memory: store.readFromMemoryBytes,
+      disk: store.readFromDiskBytes,
+      upstream: readThrough.bytes,
+    },
+    rejected: { upstream: store.rejectedFromUpstream, disk: store.rejectedFromDisk },
+    errors: store.errors,
+    read_through: {
+      connections: readThrough.connections,
+      connections_max: readThrough.connectionsMax,
+    },
+  };
+}
+
+/** The answer of `/api/v1/sync`: there is no policy over the standbys, so our own disk is enough. */
+export function syncJson(): SyncJson {
+  return { synchronous_standby_names: '', satisfied: true };
+}
+
+/** The answer of `/api/v1/slots`, by name. */
+export function slotsJson({ slots, store }: RelayStatus): SlotJson[] {
+  return slots.map((slot) => ({
+    slot_name: slot.name,
+    slot_type: 'physical',
+    temporary: slot.temporary,
+    active: slot.activePid !== null,
+    active_pid: slot.activePid,
+    restart_lsn: lsnText(slot.restartLsn),
+    wal_status: slot.walStatus,
+    inactive_since: nullableTimeText(slot.inactiveSinceMs),
+    retained_bytes: lagBytes(slot.restartLsn, store.receivedLsn),
+  }));
+}
+
+/** The answer of `/api/v1/config`, in the order of the documentation. */
+export function configJson(entries: readonly ConfigEntry[]): ConfigEntryJson[] {
+  return entries.map((entry) => ({
+    key: entry.key,
+    value: entry.value,
+    default: entry.defaultValue,
+    origin: entry.origin,
+    place: entry.place,
+    reloadable: entry.isReloadable,
+    pending_restart: entry.isPendingRestart,
+  }));
 }
 
 /** Bytes of WAL the upstream is known to have and our own disk has not; null while one of the two is unknown. */
@@ -56,6 +139,15 @@ function upstreamJson(status: RelayStatus): UpstreamJson {
     server_lsn: lsnText(upstream.serverLsn),
     lag_bytes: upstreamLagBytes(status),
     last_message_at: nullableTimeText(upstream.lastMessageAtMs),
+  };
+}
+
+function storeJson({ store }: RelayStatus): StoreJson {
+  return {
+    oldest_lsn: lsnText(store.oldestLsn),
+    flushed_lsn: lsnText(store.flushedLsn),
+    size_bytes: store.sizeBytes,
+    segments: store.segments,
   };
 }
 

@@ -45,7 +45,7 @@ export interface Metrics {
    * Reads the status once and renders every family. Scrapes that overlap, or follow a rendering within
    * {@link METRICS_REUSE_MS}, share it: rendering holds up the event loop, and anybody may ask.
    */
-  render(): Promise<Exposition>;
+  render(accept?: string): Promise<Exposition>;
   observeRequest(request: AnsweredRequest): void;
 }
 

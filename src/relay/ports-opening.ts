@@ -77,7 +77,11 @@ export class RelayPorts {
     if (http.listen === null) return;
     const metrics = openMetrics({ source, clock, storageDirectory: storage.directory });
     const log = this.#parts.log.child({ component: 'http' });
-    this.#http = await openHttp({ listen: http.listen, log, clock }, source, metrics);
+    const token = (): string | null => this.#parts.config().http.token;
+    this.#http = await openHttp(
+      { listen: http.listen, log, clock, token },
+      { source, metrics, actions: this.#parts.actions },
+    );
   }
 
   async #openListeners(config: Config): Promise<void> {

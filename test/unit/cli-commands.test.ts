@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { OperationalError } from '../../src/base/errors.ts';
-import { silentLog } from '../../src/base/log.ts';
 import type { Command, CommandContext } from '../../src/cli/command.ts';
 import { dispatch } from '../../src/cli/dispatch.ts';
 import type { Surroundings } from '../../src/cli/dispatch.ts';
@@ -17,8 +16,8 @@ import { secondsText, sizeText, textTable } from '../../src/cli/text-table.ts';
 import { versionCommand } from '../../src/cli/version.ts';
 import { STATUS_WATCH_MS } from '../../src/config/limits.ts';
 import { SETTINGS } from '../../src/config/settings.ts';
-import { openHttp } from '../../src/http/server.ts';
 import { statusJson } from '../../src/http/status-json.ts';
+import { openTestPort } from '../support/http-port.ts';
 import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
 
 interface Outcome {
@@ -156,7 +155,7 @@ describe('help and version', () => {
     });
     expect(code).toBe(0);
     expect(out).toMatch(
-      /^walcast \d+\.\d+\.\d+ \(0123456789ab\), Node\.js \d+\.\d+\.\d+, PostgreSQL 13 to 18\n$/,
+      /^walcast \d+\.\d+\.\d+ \(0123456789ab\), Node\.js \d+\.\d+\.\d+, PostgreSQL 13 to 18 \(19 unverified\)\n$/,
     );
     expect(
       await type(['version'], { env: { WALCAST_REVISION: '0123456789abcdef0' } }),
@@ -227,12 +226,7 @@ describe('status', () => {
   async function serving(
     status = sampleStatus(),
   ): Promise<{ url: string; close: () => Promise<void> }> {
-    const listen = { kind: 'tcp' as const, host: '127.0.0.1', port: 0 };
-    const server = await openHttp(
-      { listen, log: silentLog, clock: systemClock },
-      { status: () => status },
-      metrics,
-    );
+    const server = await openTestPort({ source: { status: () => status }, metrics });
     return { url: server.url, close: () => server.close() };
   }
 

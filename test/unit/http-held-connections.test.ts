@@ -3,12 +3,9 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { systemClock } from '../../src/base/clock.ts';
-import { silentLog } from '../../src/base/log.ts';
 import { HTTP_CONNECTIONS_MAX } from '../../src/config/limits.ts';
-import { openHttp } from '../../src/http/server.ts';
 import type { Metrics } from '../../src/metrics/registry.ts';
-import { sampleStatus } from '../support/relay-status.ts';
+import { openTestPort } from '../support/http-port.ts';
 
 /** Metrics of any size that count how often they were rendered, and see each answer end. */
 class SizedMetrics implements Metrics {
@@ -35,16 +32,10 @@ class SizedMetrics implements Metrics {
 }
 
 async function open(options: { metrics?: SizedMetrics; inactivityMs?: number }): Promise<number> {
-  const server = await openHttp(
-    {
-      listen: { kind: 'tcp', host: '127.0.0.1', port: 0 },
-      log: silentLog,
-      clock: systemClock,
-      ...(options.inactivityMs === undefined ? {} : { inactivityMs: options.inactivityMs }),
-    },
-    { status: sampleStatus },
-    options.metrics ?? new SizedMetrics(10),
-  );
+  const server = await openTestPort({
+    ...(options.inactivityMs === undefined ? {} : { inactivityMs: options.inactivityMs }),
+    metrics: options.metrics ?? new SizedMetrics(10),
+  });
   onTestFinished(() => server.close());
   return server.port;
 }

@@ -1,26 +1,11 @@
 // Does the HTTP port answer what it should, refuse what it should not, and give up on who wastes its time?
-import { connect } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
-import { silentLog } from '../../src/base/log.ts';
 import type { Log } from '../../src/base/log.ts';
-import { openHttp } from '../../src/http/server.ts';
 import type { HttpOptions, HttpServer } from '../../src/http/server.ts';
-import type { AnsweredRequest, Metrics } from '../../src/metrics/registry.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
+import { exchange, openTestPort, RecordingMetrics } from '../support/http-port.ts';
 import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
-
-class RecordingMetrics implements Metrics {
-  readonly requests: AnsweredRequest[] = [];
-
-  async render(): Promise<{ contentType: string; body: string }> {
-    return { contentType: 'text/plain; version=0.0.4; charset=utf-8', body: 'walcast_ready 1\n' };
-  }
-
-  observeRequest(request: AnsweredRequest): void {
-    this.requests.push(request);
-  }
-}
 
 const servers: HttpServer[] = [];
 const metrics = new RecordingMetrics();
@@ -30,11 +15,7 @@ async function open(
   listen: HttpOptions['listen'] = { kind: 'tcp', host: '127.0.0.1', port: 0 },
   options: Partial<HttpOptions> = {},
 ): Promise<HttpServer> {
-  const server = await openHttp(
-    { listen, log: silentLog, clock: systemClock, ...options },
-    { status },
-    metrics,
-  );
+  const server = await openTestPort({ listen, source: { status }, metrics, ...options });
   servers.push(server);
   return server;
 }
@@ -54,19 +35,6 @@ function recordingLog(): { lines: string[]; log: Log } {
     child: () => log,
   };
   return { lines, log };
-}
-
-/** Sends bytes as they are and resolves to everything that came back when the connection ends. */
-function exchange(port: number, request: string): Promise<string> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1', () => socket.write(request));
-    let answer = '';
-    socket.setEncoding('latin1');
-    socket.on('data', (text: string) => (answer += text));
-    // A reset after the answer is one of the ways to refuse; a missing answer fails the test.
-    socket.on('error', () => {});
-    socket.on('close', () => resolve(answer));
-  });
 }
 
 function get(port: number, path: string, headers = ''): Promise<string> {
@@ -175,7 +143,10 @@ describe('refusals', () => {
   test('unknown paths are 404, known paths with another method 405', async () => {
     const { url } = await open();
     const unknown = await fetch(`${url}/nothing`);
-    expect([unknown.status, await unknown.json()]).toEqual([404, { error: 'not found' }]);
+    expect([unknown.status, await unknown.json()]).toEqual([
+      404,
+      { error: 'not found', hint: 'GET /openapi.json lists every path.' },
+    ]);
     const posted = await fetch(`${url}/api/v1/status`, { method: 'POST', body: '{}' });
     expect([posted.status, posted.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
     const deleted = await fetch(`${url}/metrics`, { method: 'DELETE' });
@@ -270,7 +241,10 @@ describe('refusals', () => {
       throw new Error('secret detail');
     });
     const response = await fetch(`${url}/api/v1/status`);
-    expect([response.status, await response.json()]).toEqual([500, { error: 'internal error' }]);
+    expect([response.status, await response.json()]).toEqual([
+      500,
+      { error: 'internal error', hint: 'The log of walcast says more.' },
+    ]);
   });
 });
 

@@ -1,0 +1,84 @@
+// What a route is: the one description from which fastify serves it and /openapi.json tells about it.
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { TSchema } from 'typebox';
+import { SCHEMAS } from './schemas.ts';
+
+/**
+ * Who may ask. `open`: everybody who reaches the port. `read`: everybody on loopback, and whoever shows the token where
+ * the port is reachable from elsewhere and a token is set. `write`: only who shows the token.
+ */
+export type Access = 'open' | 'read' | 'write';
+
+/** One status code of a route. Without a schema the body is no JSON (`type` says what), or there is none. */
+export interface Answer {
+  readonly description: string;
+  readonly schema?: TSchema;
+  readonly type?: string;
+}
+
+/** A value in the path or the query. */
+export interface Parameter {
+  readonly name: string;
+  readonly in: 'path' | 'query' | 'header';
+  readonly description: string;
+  readonly schema: TSchema;
+}
+
+/** One route. GET routes answer HEAD as well. */
+export interface Route {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  /** `/api/v1/slots/{name}`. */
+  readonly path: string;
+  readonly operation: string;
+  readonly summary: string;
+  readonly access: Access;
+  readonly parameters?: readonly Parameter[];
+  readonly body?: TSchema;
+  readonly answers: Readonly<Record<number, Answer>>;
+  readonly handle: (request: FastifyRequest, reply: FastifyReply) => unknown;
+  /** Where HEAD must not simply do what GET does and drop the body. */
+  readonly handleHead?: (request: FastifyRequest, reply: FastifyReply) => unknown;
+}
+
+/** An answer that tells what went wrong. */
+export function refusal(description: string): Answer {
+  return { description, schema: SCHEMAS.error };
+}
+
+/** What a route answers, together with what any route of its kind may answer. */
+export function answersOf(route: Route): Readonly<Record<number, Answer>> {
+  return { ...(route.body === undefined ? {} : BODY), ...ACCESS[route.access], ...route.answers };
+}
+
+/** A value of the path, decoded; empty when there is none of that name. */
+export function pathValue(request: FastifyRequest, name: string): string {
+  return valueIn(request.params, name) ?? '';
+}
+
+/** A value of the query, decoded; null when there is none of that name, or several. */
+export function queryValue(request: FastifyRequest, name: string): string | null {
+  return valueIn(request.query, name);
+}
+
+function valueIn(values: unknown, name: string): string | null {
+  if (typeof values !== 'object' || values === null) return null;
+  const value: unknown = Object.getOwnPropertyDescriptor(values, name)?.value;
+  return typeof value === 'string' ? value : null;
+}
+
+const BODY: Readonly<Record<number, Answer>> = {
+  400: refusal('The body is not what is documented here.'),
+  413: refusal('The body is too large.'),
+  415: refusal('The body is no JSON.'),
+};
+
+const WRONG_TOKEN: Readonly<Record<number, Answer>> = {
+  401: refusal('No token, or a wrong one.'),
+  429: refusal('Too many wrong tokens from this address; Retry-After says when to come again.'),
+};
+
+const ACCESS: Readonly<Record<Access, Readonly<Record<number, Answer>>>> = {
+  open: {},
+  read: WRONG_TOKEN,
+  write: { ...WRONG_TOKEN, 403: refusal('No token is configured (http.token_file).') },
+};

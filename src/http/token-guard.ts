@@ -1,0 +1,82 @@
+// Does a request show the token? Wrong ones cost their address time, so that a token cannot be guessed, and the
+// comparison takes as long however much of it is right.
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import type { Clock } from '../base/clock.ts';
+import {
+  HTTP_TOKEN_ADDRESSES_MAX,
+  HTTP_TOKEN_FAILURES_MAX,
+  HTTP_TOKEN_FORGIVE_MS,
+} from '../config/limits.ts';
+import { parseIpAddress } from '../pg/ip-address.ts';
+
+/** `unset`: there is no token to show. `locked`: too many wrong ones; what was shown now was not looked at. */
+export type TokenVerdict = 'good' | 'unset' | 'missing' | 'wrong' | 'locked';
+
+interface Failures {
+  /** How many are not forgiven yet at `atMs`. */
+  count: number;
+  atMs: number;
+}
+
+/** Guards one port. */
+export class TokenGuard {
+  readonly #token: () => string | null;
+  readonly #clock: Clock;
+  readonly #key = randomBytes(32);
+  readonly #failures = new Map<string, Failures>();
+
+  /** `token` is asked at each request, so that a reload takes effect. */
+  constructor(options: { readonly token: () => string | null; readonly clock: Clock }) {
+    this.#token = options.token;
+    this.#clock = options.clock;
+  }
+
+  get hasToken(): boolean {
+    return this.#token() !== null;
+  }
+
+  /** `header` is that of Authorization, `address` the client's. */
+  check(header: string | undefined, address: string): TokenVerdict {
+    const token = this.#token();
+    if (token === null) return 'unset';
+    const shown = /^Bearer +([!-~]{1,1024}) *$/i.exec(header ?? '')?.[1];
+    if (shown === undefined) return 'missing';
+    const key = this.#keyOf(address);
+    const failures = this.#remaining(key);
+    if (failures >= HTTP_TOKEN_FAILURES_MAX) return 'locked';
+    if (timingSafeEqual(this.#digest(shown), this.#digest(token))) return 'good';
+    this.#failures.set(key, { count: failures + 1, atMs: this.#clock.nowMs() });
+    return 'wrong';
+  }
+
+  #digest(text: string): Buffer {
+    return createHmac('sha256', this.#key).update(text).digest();
+  }
+
+  /** Failures not forgiven yet; a place that is not needed any more is given back. */
+  #remaining(key: string): number {
+    const failures = this.#failures.get(key);
+    if (failures === undefined) return 0;
+    const forgiven = (this.#clock.nowMs() - failures.atMs) / HTTP_TOKEN_FORGIVE_MS;
+    const remaining = Math.max(0, failures.count - forgiven);
+    if (remaining === 0) this.#failures.delete(key);
+    return remaining;
+  }
+
+  #keyOf(address: string): string {
+    const key = networkOf(address);
+    if (this.#failures.has(key) || this.#failures.size < HTTP_TOKEN_ADDRESSES_MAX) return key;
+    for (const known of this.#failures.keys()) this.#remaining(known);
+    return this.#failures.size < HTTP_TOKEN_ADDRESSES_MAX ? key : 'others';
+  }
+}
+
+/** One host has a whole network of IPv6 addresses to itself. */
+function networkOf(address: string): string {
+  const bytes = parseIpAddress(address);
+  if (bytes === null) return 'others';
+  const text = Buffer.from(bytes).toString('hex');
+  if (bytes.length === 4) return text;
+  const isMappedV4 = text.startsWith('00000000000000000000ffff');
+  return isMappedV4 ? text.slice(24) : text.slice(0, 16);
+}
