@@ -1,4 +1,5 @@
 // From argv to an exit code: the only place for signal handlers and process.exit.
+import { createInterface } from 'node:readline';
 import { systemClock } from './base/clock.ts';
 import { errorText } from './base/errors.ts';
 import { openLog } from './base/log.ts';
@@ -40,6 +41,8 @@ process.exit(
     print: (text) => process.stdout.write(text),
     printError: (text) => process.stderr.write(text),
     isTerminal: process.stdout.isTTY,
+    isErrorTerminal: process.stderr.isTTY,
+    ask: askTerminal,
     onSignal(listener) {
       signalListener = listener;
       return () => {
@@ -51,6 +54,20 @@ process.exit(
     },
   }),
 );
+
+/** Null without a terminal to ask at, or when it is closed instead of an answer. */
+async function askTerminal(question: string): Promise<string | null> {
+  if (!process.stdin.isTTY) return null;
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return await new Promise((resolve) => {
+      terminal.once('close', () => resolve(null));
+      terminal.question(question, resolve);
+    });
+  } finally {
+    terminal.close();
+  }
+}
 
 /** A bug of ours: say what it was and end. Nothing is written, acknowledged or closed in order on the way out. */
 function crash(error: unknown): never {

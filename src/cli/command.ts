@@ -8,7 +8,10 @@ export interface CommandOption {
   readonly name: string;
   /** One letter, without the dash. */
   readonly short?: string;
-  /** What stands for the value in help (`FILE`); absent for a switch. */
+  /**
+   * What stands for the value in help; absent for a switch. Shells complete files for `FILE`, directories for `DIR`, and
+   * the words of `a|b|c`.
+   */
   readonly placeholder?: string;
   /** May be given more than once. */
   readonly isRepeatable?: boolean;
@@ -38,6 +41,10 @@ export interface CommandContext {
   printError(text: string): void;
   /** True when standard output is a terminal. */
   readonly isTerminal: boolean;
+  /** True when standard error is one: progress may rewrite its line there. */
+  readonly isErrorTerminal?: boolean;
+  /** Asks the person at the terminal and resolves to the line typed; null when nobody can be asked. */
+  ask?(question: string): Promise<string | null>;
   /** Until the returned function is called, signals go to `listener` and no longer end the process. */
   onSignal(listener: (signal: HandledSignal) => void): () => void;
   /** From now on a crash is reported through `log`. */
@@ -46,11 +53,17 @@ export interface CommandContext {
 
 /** One command, one file. */
 export interface Command {
+  /** One word; `GROUP WORD` for a command inside a group. */
   readonly name: string;
   /** One line for the list of commands. */
   readonly summary: string;
-  /** What stands behind the options in the usage line (`[COMMAND]`); absent when it takes no further words. */
+  /**
+   * What stands behind the options in the usage line (`[COMMAND]`); absent when it takes no further words. Completed like
+   * {@link CommandOption.placeholder}, and `COMMAND` as the names of the commands.
+   */
   readonly operands?: string;
+  /** Makes this a group: the next word chooses among these, and `run` is for when there is none. */
+  readonly subcommands?: readonly Command[];
   readonly options: readonly CommandOption[];
   /** Text below the options: what it does in more words, and examples. */
   readonly help: string;

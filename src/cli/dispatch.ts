@@ -2,7 +2,7 @@
 import { OperationalError } from '../base/errors.ts';
 import { EXIT } from './command.ts';
 import type { Command, CommandContext } from './command.ts';
-import { unknownCommand } from './help.ts';
+import { subcommandOf, unknownCommand, unknownSubcommand } from './help.ts';
 import { commandHelp, overviewHelp } from './help-text.ts';
 import { HELP_OPTION, parseInput } from './parse-input.ts';
 
@@ -33,7 +33,28 @@ export async function dispatch(
     surroundings.printError(`${unknownCommand(name, commands)}\n`);
     return EXIT.usage;
   }
-  return runCommand(command, rest, surroundings);
+  if (command.subcommands === undefined) return runCommand(command, rest, surroundings);
+  return dispatchInGroup(command, rest, surroundings);
+}
+
+async function dispatchInGroup(
+  group: Command,
+  words: readonly string[],
+  surroundings: Surroundings,
+): Promise<number> {
+  const [word, ...rest] = words;
+  if (word === '--help' || word === '-h') {
+    surroundings.print(commandHelp(group));
+    return EXIT.ok;
+  }
+  if (word === undefined) {
+    surroundings.printError(commandHelp(group));
+    return EXIT.usage;
+  }
+  const command = subcommandOf(group, word);
+  if (command !== null) return runCommand(command, rest, surroundings);
+  surroundings.printError(`${unknownSubcommand(word, group)}\n`);
+  return EXIT.usage;
 }
 
 async function runCommand(

@@ -20,6 +20,7 @@ ${lines.join('\n')}
 
 /** The page of one command. */
 export function commandHelp(command: Command): string {
+  if (command.subcommands !== undefined) return groupHelp(command, command.subcommands);
   const options = [...command.options, HELP_OPTION];
   const terms = options.map(optionTerm);
   const width = Math.max(...terms.map((term) => term.length));
@@ -35,7 +36,29 @@ Usage: walcast ${command.name} [OPTION]...${operands}
 Options:
 ${lines.join('\n')}
 
-${command.help.trim()}
+${reflowed(command.help)}
+`;
+}
+
+function groupHelp(group: Command, commands: readonly Command[]): string {
+  const terms = commands.map(
+    ({ name, operands }) => `${name}${operands === undefined ? '' : ` ${operands}`}`,
+  );
+  const width = Math.max(...terms.map((term) => term.length));
+  const lines = commands.map(({ summary }, index) => {
+    const text = wrap(summary, LINE_WIDTH - width - 4);
+    return `  ${(terms[index] ?? '').padEnd(width)}  ${text.join(`\n${' '.repeat(width + 4)}`)}`;
+  });
+  return `${group.summary}
+
+Usage: walcast ${group.name} COMMAND [OPTION]...
+
+Commands:
+${lines.join('\n')}
+
+"walcast help ${group.name} COMMAND" shows a command's options with examples.
+
+${reflowed(group.help)}
 `;
 }
 
@@ -44,6 +67,16 @@ const LINE_WIDTH = 100;
 function optionTerm({ name, short, placeholder }: CommandOption): string {
   const letter = short === undefined ? '    ' : `-${short}, `;
   return `${letter}--${name}${placeholder === undefined ? '' : ` ${placeholder}`}`;
+}
+
+/** Paragraphs of text at the width of a help page; what is indented stays as it was written. */
+function reflowed(help: string): string {
+  const paragraphs = help.trim().split(/\n{2,}/);
+  return paragraphs
+    .map((lines) =>
+      /^ /m.test(lines) ? lines : wrap(lines.replaceAll('\n', ' '), LINE_WIDTH).join('\n'),
+    )
+    .join('\n\n');
 }
 
 function wrap(text: string, width: number): string[] {

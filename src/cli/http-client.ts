@@ -3,14 +3,100 @@ import type { Clock } from '../base/clock.ts';
 import { errorText, OperationalError } from '../base/errors.ts';
 import { HTTP_ANSWER_BYTES_MAX, HTTP_CLIENT_TIMEOUT_MS } from '../config/limits.ts';
 
+/** What is asked. */
+export interface HttpRequest {
+  readonly url: URL;
+  /** Default GET. */
+  readonly method?: 'GET' | 'POST' | 'DELETE';
+  /** Sent as `Authorization: Bearer …`. */
+  readonly token?: string | null;
+  /** Sent as JSON. */
+  readonly body?: unknown;
+  readonly clock: Clock;
+}
+
+/** An answer with its body read. `body` is null when there is none, or when it is no JSON. */
+export interface JsonAnswer {
+  readonly status: number;
+  readonly body: unknown;
+}
+
 /** GETs JSON. Rejects with OperationalError when nobody answers, or the answer is not 200 with JSON. */
-export async function getJson(url: URL, clock: Clock): Promise<unknown> {
-  const aborter = new AbortController();
-  const timer = clock.setTimer(HTTP_CLIENT_TIMEOUT_MS, () => aborter.abort());
-  try {
-    const response = await fetch(url, { signal: aborter.signal, redirect: 'error' });
+export async function getJson(
+  url: URL,
+  clock: Clock,
+  token: string | null = null,
+): Promise<unknown> {
+  return await withAnswer({ url, clock, token }, async (response) => {
     if (!response.ok) throw unusable(url, `it answered ${response.status}`);
-    return await jsonOf(response, url);
+    const body = parsed(await textOf(response, url));
+    if (body === undefined) throw unusable(url, 'its answer is not JSON');
+    return body;
+  });
+}
+
+/** Asks, and gives any answer back. Rejects with OperationalError `UNREACHABLE` when nobody answers. */
+export async function askJson(request: HttpRequest): Promise<JsonAnswer> {
+  return await withAnswer(request, async (response) => ({
+    status: response.status,
+    body: parsed(await textOf(response, request.url)) ?? null,
+  }));
+}
+
+/** A body that is read piece by piece. */
+export interface StreamedAnswer {
+  /** Of Content-Length; null when the answer did not say. */
+  readonly length: number | null;
+  readonly chunks: AsyncIterable<Uint8Array>;
+}
+
+/**
+ * Asks, and hands an answer of 200 to `take` as it arrives; any other answer comes back. A peer that sends nothing for
+ * the timeout is given up. Rejects with OperationalError `UNREACHABLE`; an OperationalError of `take` passes.
+ */
+export async function streamBody(
+  request: HttpRequest,
+  take: (answer: StreamedAnswer) => Promise<void>,
+): Promise<JsonAnswer | null> {
+  return await withAnswer(request, async (response, alive) => {
+    if (response.status !== 200) {
+      return {
+        status: response.status,
+        body: parsed(await textOf(response, request.url)) ?? null,
+      };
+    }
+    const length = response.headers.get('content-length');
+    await take({
+      length: length !== null && /^\d{1,15}$/.test(length) ? Number(length) : null,
+      chunks: kept(response, alive),
+    });
+    return null;
+  });
+}
+
+async function* kept(response: Response, alive: () => void): AsyncIterable<Uint8Array> {
+  for await (const chunk of response.body ?? []) {
+    alive();
+    yield chunk;
+  }
+}
+
+/** `use` calls `alive` whenever the peer sent something: the timeout begins anew then. */
+async function withAnswer<T>(
+  request: HttpRequest,
+  use: (response: Response, alive: () => void) => Promise<T>,
+): Promise<T> {
+  const { url, clock } = request;
+  const aborter = new AbortController();
+  const arm = (): ReturnType<Clock['setTimer']> =>
+    clock.setTimer(HTTP_CLIENT_TIMEOUT_MS, () => aborter.abort());
+  let timer = arm();
+  try {
+    const response = await fetch(url, { ...initOf(request), signal: aborter.signal });
+    return await use(response, () => {
+      timer.cancel();
+      timer = arm();
+    });
   } catch (error) {
     if (error instanceof OperationalError) throw error;
     const reason = aborter.signal.aborted
@@ -26,7 +112,15 @@ export async function getJson(url: URL, clock: Clock): Promise<unknown> {
   }
 }
 
-async function jsonOf(response: Response, url: URL): Promise<unknown> {
+function initOf({ method = 'GET', token, body }: HttpRequest): RequestInit {
+  const headers: Record<string, string> = {};
+  if (token !== undefined && token !== null) headers['authorization'] = `Bearer ${token}`;
+  if (body === undefined) return { method, headers, redirect: 'error' };
+  headers['content-type'] = 'application/json';
+  return { method, headers, redirect: 'error', body: JSON.stringify(body) };
+}
+
+async function textOf(response: Response, url: URL): Promise<string> {
   const chunks: Uint8Array[] = [];
   let total = 0;
   for await (const chunk of response.body ?? []) {
@@ -34,10 +128,15 @@ async function jsonOf(response: Response, url: URL): Promise<unknown> {
     if (total > HTTP_ANSWER_BYTES_MAX) throw unusable(url, 'its answer is too long');
     chunks.push(chunk);
   }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** Undefined when `text` is no JSON. */
+function parsed(text: string): unknown {
   try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+    return JSON.parse(text);
   } catch {
-    throw unusable(url, 'its answer is not JSON');
+    return undefined;
   }
 }
 

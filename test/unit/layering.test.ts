@@ -49,7 +49,20 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     'relay/upstream-address',
     'relay/upstream-gate',
   ],
-  cli: ['base', 'pg', 'status', 'config', 'http', 'relay', 'check', 'demo'],
+  // The offline commands (wal verify, store import, store reset) work on a directory that no relay holds.
+  cli: [
+    'base',
+    'pg',
+    'status',
+    'config',
+    'http',
+    'relay',
+    'check',
+    'demo',
+    'wal',
+    'net/directory-lock',
+    'slot/slot-files',
+  ],
   main: ['base', 'cli', 'config'],
 };
 

@@ -1,0 +1,156 @@
+// Which walcast is asked, and with which token: the options that every command has which talks to a running one.
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { Value } from 'typebox/value';
+import type { Clock } from '../base/clock.ts';
+import { errorText, OperationalError } from '../base/errors.ts';
+import { HTTP_TOKEN_FILE_BYTES_MAX } from '../config/limits.ts';
+import { settingOf } from '../config/settings.ts';
+import type { StatusJson } from '../http/api-types.ts';
+import { SCHEMAS } from '../http/schemas.ts';
+import { optionValue } from './command.ts';
+import type { CommandContext, CommandOption } from './command.ts';
+import { askJson, getJson } from './http-client.ts';
+import type { HttpRequest, JsonAnswer } from './http-client.ts';
+
+/** Where a walcast is when nothing is said. */
+export const DEFAULT_URL: string = `http://${settingOf('http.listen')?.defaultText ?? ''}`;
+
+/** What a user who does not give `--token-file` may have set for walcast itself. */
+const TOKEN_FILE_VARIABLE = 'WALCAST_HTTP_TOKEN_FILE';
+
+/** `--url URL`. */
+export const URL_OPTION: CommandOption = {
+  name: 'url',
+  placeholder: 'URL',
+  description: `Where its HTTP port is; ${DEFAULT_URL} when not given.`,
+};
+
+/** `--token-file FILE`. */
+export const TOKEN_OPTION: CommandOption = {
+  name: 'token-file',
+  placeholder: 'FILE',
+  description: `The file with the token that its http.token_file names (also ${TOKEN_FILE_VARIABLE}).`,
+};
+
+/** `--json`. */
+export const JSON_OPTION: CommandOption = {
+  name: 'json',
+  description: 'Print one JSON value instead of text.',
+};
+
+/** A walcast that can be asked. */
+export interface Remote {
+  /** Ends in a slash. */
+  readonly base: URL;
+  readonly token: string | null;
+  readonly clock: Clock;
+}
+
+/**
+ * The walcast that the options name, or what is wrong with them. Throws OperationalError when the token file cannot be
+ * read.
+ */
+export function remoteOf(context: CommandContext): Remote | { readonly problem: string } {
+  const text = optionValue(context.input, URL_OPTION.name) ?? DEFAULT_URL;
+  const base = baseUrl(text);
+  if (base === null) {
+    return { problem: `--url needs a URL such as http://127.0.0.1:9188, not "${text}"` };
+  }
+  return { base, token: tokenOf(context), clock: context.clock };
+}
+
+/** A path below the walcast's URL. */
+export function urlOf(remote: Remote, path: string): URL {
+  return new URL(path, remote.base);
+}
+
+/** One request to the API; gives any answer back. Rejects with OperationalError when nobody answers. */
+export async function askRemote(
+  remote: Remote,
+  path: string,
+  request: Pick<HttpRequest, 'method' | 'body'> = {},
+): Promise<JsonAnswer> {
+  const { token, clock } = remote;
+  return await askJson({ ...request, url: urlOf(remote, path), token, clock });
+}
+
+/** `GET /api/v1/status`. Rejects with OperationalError when nobody answers, or somebody else does. */
+export async function remoteStatus(remote: Remote): Promise<StatusJson> {
+  const url = urlOf(remote, 'api/v1/status');
+  const answer = Value.Clean(SCHEMAS.status, await getJson(url, remote.clock, remote.token));
+  if (isStatus(answer)) return answer;
+  throw badAnswer(url, 'a status');
+}
+
+/** What to throw when an answer has not the shape that was asked for. */
+export function badAnswer(url: URL, wanted: string): OperationalError {
+  return new OperationalError('BAD_ANSWER', `${url.href} answered something else than ${wanted}`, {
+    hint: 'Is it a walcast, and of this version?',
+  });
+}
+
+/** The refusal in an answer that is no success, as one OperationalError. */
+export function refusalOf(answer: JsonAnswer): OperationalError {
+  const fields = new Map<string, unknown>(
+    typeof answer.body === 'object' && answer.body !== null ? Object.entries(answer.body) : [],
+  );
+  const text = (name: string): string | null => {
+    const value = fields.get(name);
+    return typeof value === 'string' && value !== '' ? printable(value) : null;
+  };
+  const sqlstate = text('sqlstate');
+  const message = text('error') ?? `walcast answered ${answer.status}`;
+  const hint = [text('detail'), text('hint') ?? defaultHint(answer.status)].filter(
+    (part) => part !== null,
+  );
+  return new OperationalError(
+    'REFUSED',
+    `${message.replace(/\.$/, '')}${sqlstate === null ? '' : ` (SQLSTATE ${sqlstate})`}`,
+    hint.length === 0 ? {} : { hint: hint.join(' ') },
+  );
+}
+
+/** What comes from elsewhere must not command the terminal. */
+export function printable(text: string): string {
+  return text.replaceAll(/[^\x20-\x7e]/g, '?');
+}
+
+function defaultHint(status: number): string | null {
+  switch (status) {
+    case 401:
+    case 403:
+      return `Give the token of its http.token_file with --token-file.`;
+    case 404:
+      return 'Is --url the HTTP port of a walcast of this version?';
+    default:
+      return null;
+  }
+}
+
+function isStatus(value: unknown): value is StatusJson {
+  return Value.Check(SCHEMAS.status, value);
+}
+
+function baseUrl(text: string): URL | null {
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url === null || !/^https?:$/.test(url.protocol)) return null;
+  return new URL(url.href.endsWith('/') ? url.href : `${url.href}/`);
+}
+
+function tokenOf({ input, env, workingDirectory }: CommandContext): string | null {
+  const given = optionValue(input, TOKEN_OPTION.name) ?? env[TOKEN_FILE_VARIABLE] ?? null;
+  if (given === null || given === '') return null;
+  const file = resolve(workingDirectory, given);
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8').trim();
+  } catch (error) {
+    throw new OperationalError('TOKEN_FILE', `the token file cannot be read: ${errorText(error)}`, {
+      hint: 'It is the file that http.token_file of the running walcast names.',
+      cause: error,
+    });
+  }
+  if (/^[\x21-\x7e]+$/.test(text) && text.length <= HTTP_TOKEN_FILE_BYTES_MAX) return text;
+  throw new OperationalError('TOKEN_FILE', `"${file}" holds no token: one line without spaces`);
+}

@@ -1,0 +1,151 @@
+// walcast wal get: fetches one WAL file from a running walcast, for restore_command. The target is there whole and durable,
+// or not at all.
+import { open, rename, unlink } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { syncDirectory, writeFully } from '../base/durable-fs.ts';
+import { errorText, OperationalError } from '../base/errors.ts';
+import { parseWalFileName } from '../pg/segment.ts';
+import { isPageOf, parseFirstPage } from '../wal/wal-files.ts';
+import { EXIT } from './command.ts';
+import type { Command, CommandContext } from './command.ts';
+import { streamBody } from './http-client.ts';
+import type { StreamedAnswer } from './http-client.ts';
+import { refusalOf, remoteOf, TOKEN_OPTION, URL_OPTION, urlOf } from './remote.ts';
+import type { Remote } from './remote.ts';
+
+/** What a server asks its restore_command for. */
+const WANTED_NAME = /^(?:[0-9A-F]{24}(?:\.[0-9A-F]{8}\.backup|\.partial)?|[0-9A-F]{8}\.history)$/;
+const SEGMENT_NAME = /^[0-9A-F]{24}$/;
+
+/** As PostgreSQL makes the files of its data directory. */
+const FILE_MODE = 0o600;
+
+/** Bytes of a segment that are looked at before it gets its name. */
+const HEAD_BYTES = 8192;
+
+/** The command. */
+export const walGetCommand: Command = {
+  name: 'wal get',
+  summary: 'Fetch a WAL segment or history file from a running walcast; made for restore_command.',
+  operands: 'NAME FILE',
+  options: [URL_OPTION, TOKEN_OPTION],
+  help: `
+NAME is what the server asks for (%f), FILE where it wants it (%p). The file is written beside it under another name,
+checked, fsynced and renamed: what is there is whole, whenever this is interrupted.
+
+In postgresql.conf of a standby, or of a recovery to a point in time:
+  restore_command = 'walcast wal get %f %p --url http://relay-a:9188'
+
+A segment that walcast still receives is not given: a standby gets the rest by streaming.
+
+Exit codes: 0 the file is there; 1 it is not (walcast has not got it, or cannot be reached), which a server takes as "not
+in the archive": a standby asks again, a recovery to a point in time ends there; 2 usage.
+
+Examples:
+  walcast wal get 000000010000000000000003 /var/lib/postgresql/18/main/pg_wal/RECOVERYXLOG
+  walcast wal get 00000002.history 00000002.history --url http://relay-a:9188 --token-file /etc/walcast/token
+`,
+  async run(context): Promise<number> {
+    const request = requestOf(context);
+    if (typeof request === 'string') {
+      context.printError(`walcast wal get: ${request}\n`);
+      return EXIT.usage;
+    }
+    const { remote, name, target } = request;
+    const refusal = await streamBody(
+      {
+        url: urlOf(remote, `wal/${encodeURIComponent(name)}`),
+        token: remote.token,
+        clock: remote.clock,
+      },
+      (answer) => keep(answer, name, target),
+    );
+    if (refusal === null) return EXIT.ok;
+    if (refusal.status === 404) {
+      context.printError(`walcast wal get: ${name} is not stored by ${remote.base.origin}\n`);
+      return EXIT.failure;
+    }
+    throw refusalOf(refusal);
+  },
+};
+
+interface GetRequest {
+  readonly remote: Remote;
+  readonly name: string;
+  readonly target: string;
+}
+
+function requestOf(context: CommandContext): GetRequest | string {
+  const [name = '', file = '', more] = context.input.positionals;
+  if (name === '' || file === '' || more !== undefined) {
+    return 'give the name of a WAL file and where to put it';
+  }
+  if (!WANTED_NAME.test(name)) return `"${name}" is no name of a WAL file`;
+  const remote = remoteOf(context);
+  if ('problem' in remote) return remote.problem;
+  return { remote, name, target: resolve(context.workingDirectory, file) };
+}
+
+/** Writes the answer under a name of our own, and gives it its name when it is whole, right and durable. */
+async function keep(answer: StreamedAnswer, name: string, target: string): Promise<void> {
+  const temporary = `${target}.walcast-${process.pid}`;
+  const handle = await ofTarget(target, () => open(temporary, 'wx', FILE_MODE));
+  try {
+    try {
+      await receive(answer, name, { target, handle });
+      await ofTarget(target, () => handle.sync());
+    } finally {
+      await handle.close();
+    }
+    await ofTarget(target, () => rename(temporary, target));
+  } catch (error) {
+    await unlink(temporary).catch(() => {});
+    throw error;
+  }
+  await ofTarget(target, () => syncDirectory(dirname(target)));
+}
+
+async function receive(
+  { length, chunks }: StreamedAnswer,
+  name: string,
+  { target, handle }: { readonly target: string; readonly handle: FileHandle },
+): Promise<void> {
+  const head = Buffer.alloc(HEAD_BYTES);
+  let total = 0;
+  for await (const chunk of chunks) {
+    if (total < HEAD_BYTES) head.set(chunk.subarray(0, HEAD_BYTES - total), total);
+    await ofTarget(target, () => writeFully(handle, chunk, total));
+    total += chunk.byteLength;
+    if (length !== null && total > length) break;
+  }
+  const problem =
+    length !== null && total !== length
+      ? `${total} bytes came of ${length}`
+      : contentProblem(name, head.subarray(0, Math.min(total, HEAD_BYTES)), total);
+  if (problem === null) return;
+  throw new OperationalError('WAL_GET', `${name} is not what was asked for: ${problem}`);
+}
+
+/** What shows that the bytes are no segment of that name; null when nothing does. */
+function contentProblem(name: string, head: Uint8Array, total: number): string | null {
+  if (!SEGMENT_NAME.test(name)) return total === 0 ? 'it is empty' : null;
+  const page = head.length === HEAD_BYTES ? parseFirstPage(head) : { kind: 'foreign' as const };
+  if (page.kind !== 'header') return 'its first page is no WAL';
+  const { segmentSize } = page.identity;
+  if (total !== segmentSize) return `it has ${total} bytes, a segment has ${segmentSize}`;
+  const parsed = parseWalFileName(name, segmentSize);
+  const isIt = parsed !== null && isPageOf(page, parsed.segment, segmentSize);
+  return isIt ? null : 'its first page is of another segment';
+}
+
+/** Our own disk is not the network: its errors must not read as if nobody answered. */
+async function ofTarget<T>(target: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw new OperationalError('WAL_GET', `"${target}" cannot be written: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
+}

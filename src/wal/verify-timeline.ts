@@ -1,0 +1,299 @@
+// Is the WAL of one timeline good, and where does it end? Walks its segments in order with all checksums. Behind damage it
+// goes on at the next page that is WAL of its own address, so that everything that is wrong is found in one go.
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
+import { advanceLsn, lsnDistance, PAGE_SIZE, pageStart } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import { nextSegment, segmentNumber, segmentStart, walFileName } from '../pg/segment.ts';
+import type { SegmentNumber } from '../pg/segment.ts';
+import { isInHistory } from '../pg/timeline.ts';
+import type { PageOrigin } from './records/page-header.ts';
+import { chainStart } from './records/record-chain.ts';
+import { RecordWalk } from './records/record-walk.ts';
+import type { WalkFailure } from './records/record-walk.ts';
+import { findLivePage } from './segment-scan.ts';
+import type { ScanBuffers, ScannedSegment } from './segment-scan.ts';
+import type { VerifiedTimeline, WalProblem } from './verify.ts';
+import { isPageOf, readFirstPage } from './wal-files.ts';
+import type { FirstPage, StoredWalFile } from './wal-files.ts';
+
+/** What is to be walked. */
+export interface TimelineVerificationOptions {
+  /** The directory of the segments. */
+  readonly path: string;
+  readonly origin: PageOrigin;
+  /** Segments of the timeline, lowest first, one file each. */
+  readonly files: readonly StoredWalFile[];
+  /** Everything in the directory. */
+  readonly all: readonly StoredWalFile[];
+  /** WAL before it must be good, whatever follows it; INVALID_LSN when that is not known. */
+  readonly requiredLsn: Lsn;
+  readonly buffers: ScanBuffers;
+  readonly signal: AbortSignal;
+  readonly onProblem: (problem: WalProblem) => void;
+  readonly onNote: (note: string) => void;
+  /** Told how many bytes of the files are done with. */
+  readonly onBytes: (bytes: number) => void;
+}
+
+/** A segment file of the timeline. */
+interface Segment extends StoredWalFile {
+  readonly segment: SegmentNumber;
+}
+
+/** Why a segment could not be walked to its end. */
+interface Stop {
+  readonly failure: WalkFailure;
+  /** Offset in the file of the piece in which it was found. */
+  readonly offset: number;
+}
+
+export class TimelineVerification {
+  readonly #options: TimelineVerificationOptions;
+  readonly #segments: readonly Segment[];
+  #walk: RecordWalk | null = null;
+  #records = 0;
+  #end: Lsn | null = null;
+  #endReason: string | null = null;
+
+  constructor(options: TimelineVerificationOptions) {
+    this.#options = options;
+    this.#segments = options.files.flatMap((file) => {
+      const { segment } = file;
+      return segment === null ? [] : [{ ...file, segment }];
+    });
+  }
+
+  /** Walks everything; null when the timeline has nothing but segments that are not written yet. */
+  async run(): Promise<VerifiedTimeline | null> {
+    const { origin, onBytes } = this.#options;
+    const live = (await this.#lastLive()) + 1;
+    const used = this.#segments.slice(0, live);
+    const unused = this.#segments.slice(live);
+    const [first] = used;
+    if (first === undefined) return null;
+    for (const [index, file] of used.entries()) {
+      const before = used[index - 1];
+      if (before === undefined) await this.#begin(file);
+      else if (nextSegment(before.segment) !== file.segment) this.#gap(before, file);
+      await this.#walkFile(file, index === used.length - 1);
+    }
+    for (const { size } of unused) onBytes(size);
+    const startLsn = this.#startOf(first);
+    return {
+      timeline: origin.history.timeline,
+      segments: used.length,
+      unusedSegments: unused.length,
+      startLsn,
+      endLsn: this.#end ?? startLsn,
+      endReason: this.#endReason,
+      records: this.#records,
+    };
+  }
+
+  // --- where the timeline's WAL ends, by the look of its pages
+
+  /** Index of the last segment with WAL of its own address in it; -1 when there is none. */
+  async #lastLive(): Promise<number> {
+    const { requiredLsn, origin } = this.#options;
+    let last = this.#segments.findLastIndex((file) => this.#startOf(file) < requiredLsn);
+    for (let index = this.#segments.length - 1; index > last; index--) {
+      const file = this.#segments[index];
+      if (file === undefined) continue;
+      const page = await this.#firstPage(file);
+      if (page !== null && isPageOf(page, file.segment, origin.segmentSize)) last = index;
+    }
+    // The first page of a segment may be what is damaged: the one that comes next decides for itself.
+    for (;;) {
+      const file = this.#segments[last + 1];
+      if (file === undefined || !(await this.#hasLivePage(file))) return last;
+      last++;
+    }
+  }
+
+  /** Null for a file that went away. */
+  async #firstPage({ name }: Segment): Promise<FirstPage | null> {
+    try {
+      return await readFirstPage(join(this.#options.path, name));
+    } catch (error) {
+      if (systemErrorCode(error) === 'ENOENT') return null;
+      throw unreadable(name, error);
+    }
+  }
+
+  async #hasLivePage(file: Segment): Promise<boolean> {
+    const handle = await this.#open(file);
+    if (handle === null) return false;
+    try {
+      const scanned = this.#scanned(file, handle);
+      return (await findLivePage(this.#options.buffers, scanned, 0)) !== null;
+    } finally {
+      await handle.close();
+    }
+  }
+
+  // --- walking
+
+  /** Starts the walk before the first segment: what spans its beginning is checked where the segment before is there. */
+  async #begin(first: Segment): Promise<void> {
+    const before = this.#segmentBefore(first);
+    if (before === null) return;
+    const handle = await this.#open(before);
+    if (handle === null) return;
+    try {
+      this.#walk = this.#walkFrom(this.#startOf(before));
+      const isWhole = before.size === this.#options.origin.segmentSize;
+      const stop = isWhole ? await this.#scan(before, handle, 0) : 'short';
+      if (stop !== null) this.#walk = null;
+      this.#records = 0;
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** The whole segment before `first`, of the newest timeline that has it; a hole among the timelines before is told. */
+  #segmentBefore(first: Segment): Segment | null {
+    const { all, origin } = this.#options;
+    const { history } = origin;
+    const older = all.flatMap((file): Segment[] => {
+      const { segment, timeline, isPartial } = file;
+      if (segment === null || segment >= first.segment || isPartial) return [];
+      return isInHistory(history, timeline) ? [{ ...file, segment }] : [];
+    });
+    const newest = older.reduce<Segment | null>(
+      (best, file) => (best === null || file.segment >= best.segment ? file : best),
+      null,
+    );
+    if (newest === null || nextSegment(newest.segment) === first.segment) return newest;
+    // What lies before the position that was asked for is nobody's business here.
+    if (newest.timeline !== history.timeline) this.#gap(newest, first);
+    return null;
+  }
+
+  async #walkFile(file: Segment, isLast: boolean): Promise<void> {
+    const handle = await this.#open(file);
+    if (handle === null) {
+      this.#options.onNote(`${file.name} went away while the directory was read`);
+      this.#options.onBytes(file.size);
+      this.#walk = null;
+      return;
+    }
+    try {
+      await this.#walkOpen(file, handle, isLast);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  async #walkOpen(file: Segment, handle: FileHandle, isLast: boolean): Promise<void> {
+    let offset = 0;
+    for (;;) {
+      this.#walk ??= this.#walkFrom(advanceLsn(this.#startOf(file), offset));
+      const stop = await this.#scan(file, handle, offset);
+      this.#end = this.#walk.recordEnd();
+      if (stop === null) break;
+      const live = await this.#livePageBehind(file, handle, stop);
+      const { failure } = stop;
+      if (live === null && isLast && failure.lsn >= this.#options.requiredLsn) {
+        this.#endReason = failure.reason;
+        return;
+      }
+      this.#damage(file, failure.lsn, failure.reason);
+      this.#walk = null;
+      if (live === null) return;
+      offset = live;
+    }
+    this.#checkSize(file, isLast);
+  }
+
+  /** Walks the file from `offset` on; null when all of it is good. */
+  async #scan(file: Segment, handle: FileHandle, offset: number): Promise<Stop | null> {
+    const { buffers, signal, onBytes, origin } = this.#options;
+    const walk = this.#walk;
+    const to = Math.min(file.size, origin.segmentSize);
+    for await (const piece of buffers.pieces(handle, offset, to)) {
+      signal.throwIfAborted();
+      const failure = walk?.scan(piece.bytes) ?? null;
+      if (failure !== null) return { failure, offset: piece.offset };
+      onBytes(piece.bytes.length);
+    }
+    return null;
+  }
+
+  async #livePageBehind(file: Segment, handle: FileHandle, stop: Stop): Promise<number | null> {
+    const nextPage = advanceLsn(pageStart(stop.failure.lsn), PAGE_SIZE);
+    const from = Math.max(stop.offset, lsnDistance(this.#startOf(file), nextPage));
+    return await findLivePage(this.#options.buffers, this.#scanned(file, handle), from);
+  }
+
+  #checkSize(file: Segment, isLast: boolean): void {
+    const { segmentSize } = this.#options.origin;
+    if (file.size === segmentSize) return;
+    const sizeText = `it has ${file.size} bytes instead of ${segmentSize}`;
+    if (file.isPartial && isLast && file.size < segmentSize) {
+      this.#endReason = `${file.name} ends there: ${sizeText}`;
+      return;
+    }
+    const endLsn = advanceLsn(this.#startOf(file), Math.min(file.size, segmentSize));
+    this.#damage(file, endLsn, sizeText);
+    this.#walk = null;
+  }
+
+  // --- words
+
+  #damage(found: Segment, lsn: Lsn, reason: string): void {
+    const { all, origin, onProblem } = this.#options;
+    const { timeline } = origin.history;
+    const segment = segmentNumber(lsn, origin.segmentSize);
+    // A record may have begun in the segment before.
+    const file = all.find((entry) => entry.segment === segment && entry.timeline === timeline);
+    onProblem({ kind: 'damage', timeline, file: (file ?? found).name, lsn, reason });
+  }
+
+  #gap(before: Segment, after: Segment): void {
+    const { origin, onProblem } = this.#options;
+    const { timeline } = origin.history;
+    const first = nextSegment(before.segment);
+    const count = Number(after.segment - first);
+    this.#walk = null;
+    onProblem({
+      kind: 'gap',
+      timeline,
+      file: walFileName(before.timeline, first, origin.segmentSize),
+      lsn: segmentStart(first, origin.segmentSize),
+      reason: `${count === 1 ? 'one segment is' : `${count} segments are`} missing between ${before.name} and ${after.name}`,
+    });
+  }
+
+  #walkFrom(lsn: Lsn): RecordWalk {
+    const observer = { onRecord: () => void this.#records++ };
+    return new RecordWalk({ ...this.#options.origin, checksums: true, observer }, chainStart(lsn));
+  }
+
+  #scanned(file: Segment, handle: FileHandle): ScannedSegment {
+    const { facts } = this.#options.origin;
+    return { handle, facts, startLsn: this.#startOf(file), size: file.size };
+  }
+
+  #startOf({ segment }: Segment): Lsn {
+    return segmentStart(segment, this.#options.origin.segmentSize);
+  }
+
+  /** Null for a file that went away. */
+  async #open({ name }: Segment): Promise<FileHandle | null> {
+    try {
+      return await open(join(this.#options.path, name), 'r');
+    } catch (error) {
+      if (systemErrorCode(error) === 'ENOENT') return null;
+      throw unreadable(name, error);
+    }
+  }
+}
+
+function unreadable(name: string, error: unknown): OperationalError {
+  return new OperationalError('WAL_READ', `${name} cannot be read: ${errorText(error)}`, {
+    cause: error,
+  });
+}

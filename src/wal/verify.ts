@@ -1,0 +1,238 @@
+// Is all the WAL in this directory good? Every page header, the chain of records and the CRC-32C of every record, of every
+// timeline in it, with nothing changed. Damage is told apart from the end of the WAL: behind an end there are only zeros,
+// or pages that a recycled file holds still; where pages of the right address follow, something before them is damaged.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
+import { INVALID_LSN } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import { segmentNumber } from '../pg/segment.ts';
+import type { SegmentNumber } from '../pg/segment.ts';
+import {
+  HISTORY_FILE_BYTES_MAX,
+  historyFileName,
+  parseTimelineHistory,
+  rootHistory,
+} from '../pg/timeline.ts';
+import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
+import type { PageOrigin } from './records/page-header.ts';
+import { ScanBuffers } from './segment-scan.ts';
+import { inferHistory } from './inferred-history.ts';
+import { TimelineVerification } from './verify-timeline.ts';
+import { readWalDirectory } from './wal-files.ts';
+import type { StoredWalFile, WalDirectory, WalIdentity } from './wal-files.ts';
+
+/** Something that is wrong. */
+export interface WalProblem {
+  /** `damage`: bytes are not what the server wrote. `gap`: segments are missing. `history`: a history file is, or is bad. */
+  readonly kind: 'damage' | 'gap' | 'history';
+  readonly timeline: TimelineId;
+  /** The file it is in, or the first one that is missing. */
+  readonly file: string;
+  /** Where; null for a history file. */
+  readonly lsn: Lsn | null;
+  readonly reason: string;
+}
+
+/** One timeline that was walked. */
+export interface VerifiedTimeline {
+  readonly timeline: TimelineId;
+  /** Segments that hold WAL. */
+  readonly segments: number;
+  /** Segments behind the end: blank, or recycled and not yet written again. */
+  readonly unusedSegments: number;
+  /** First byte that was walked, and the end (exclusive) of the last complete record. */
+  readonly startLsn: Lsn;
+  readonly endLsn: Lsn;
+  /** Why the WAL ends inside a segment; null when it goes on to the end of the last one. */
+  readonly endReason: string | null;
+  /** Records whose checksum was right. */
+  readonly records: number;
+}
+
+/** What was found. */
+export interface VerifyReport {
+  readonly directory: WalDirectory;
+  readonly identity: WalIdentity;
+  readonly timelines: readonly VerifiedTimeline[];
+  readonly problems: readonly WalProblem[];
+  /** There are more problems than are listed. */
+  readonly isTruncated: boolean;
+  /** What was left out, in sentences. */
+  readonly notes: readonly string[];
+  /** Bytes that were read. */
+  readonly bytes: number;
+}
+
+/** How far a long work has come. */
+export interface WorkProgress {
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
+/** What is to be verified. */
+export interface VerifyOptions {
+  readonly directory: string;
+  /** Segments that end before it are left out; null for all. */
+  readonly fromLsn: Lsn | null;
+  readonly onProgress: (progress: WorkProgress) => void;
+  /** Ends the work with an AbortError. */
+  readonly signal: AbortSignal;
+}
+
+/** Problems that are listed. */
+const PROBLEMS_MAX = 100;
+
+/** Walks everything. Throws OperationalError when there is nothing to verify, or it cannot be read at all. */
+export async function verifyWal(options: VerifyOptions): Promise<VerifyReport> {
+  return await new Verification(options, await readWalDirectory(options.directory)).run();
+}
+
+class Verification {
+  readonly #options: VerifyOptions;
+  readonly #directory: WalDirectory;
+  readonly #problems: WalProblem[] = [];
+  readonly #notes: string[] = [];
+  readonly #buffers = new ScanBuffers();
+  #isTruncated = false;
+  #doneBytes = 0;
+  #totalBytes = 0;
+
+  constructor(options: VerifyOptions, directory: WalDirectory) {
+    this.#options = options;
+    this.#directory = directory;
+  }
+
+  async run(): Promise<VerifyReport> {
+    const directory = this.#directory;
+    const { identity } = directory;
+    const segments = this.#segments();
+    if (identity === null || segments.length === 0) throw this.#nothingThere();
+    this.#totalBytes = segments.reduce((sum, { size }) => sum + size, 0);
+    this.#noteCompressed();
+    const timelines: VerifiedTimeline[] = [];
+    for (const timeline of new Set(segments.map((file) => file.timeline))) {
+      const files = segments.filter((file) => file.timeline === timeline);
+      const verified = await this.#verifyTimeline(timeline, files, identity);
+      if (verified !== null) timelines.push(verified);
+    }
+    return {
+      directory,
+      identity,
+      timelines,
+      problems: this.#problems,
+      isTruncated: this.#isTruncated,
+      notes: this.#notes,
+      bytes: this.#doneBytes,
+    };
+  }
+
+  /** The segments to walk. A `.partial` one counts where the whole one is not there. */
+  #segments(): StoredWalFile[] {
+    const { identity, files } = this.#directory;
+    if (identity === null) return [];
+    const first = this.#firstSegment(identity);
+    const whole = new Set(files.filter(({ isPartial }) => !isPartial).map(({ name }) => name));
+    return files.filter(({ name, segment, isPartial }) => {
+      if (segment === null || segment < first) return false;
+      if (!isPartial || !whole.has(name.replace('.partial', ''))) return true;
+      this.#notes.push(`${name} was left out: the whole segment is there, too`);
+      return false;
+    });
+  }
+
+  #firstSegment({ segmentSize }: WalIdentity): SegmentNumber {
+    return segmentNumber(this.#options.fromLsn ?? INVALID_LSN, segmentSize);
+  }
+
+  async #verifyTimeline(
+    timeline: TimelineId,
+    files: readonly StoredWalFile[],
+    identity: WalIdentity,
+  ): Promise<VerifiedTimeline | null> {
+    const { control, path } = this.#directory;
+    const history = await this.#history(timeline, files, identity);
+    const origin: PageOrigin = { ...identity, history };
+    const isStores = control !== null && control.timeline === timeline;
+    const verification = new TimelineVerification({
+      path,
+      origin,
+      files,
+      all: this.#directory.files,
+      requiredLsn: isStores ? control.durableMark.lsn : INVALID_LSN,
+      buffers: this.#buffers,
+      signal: this.#options.signal,
+      onProblem: (problem) => this.#report(problem),
+      onNote: (note) => this.#notes.push(note),
+      onBytes: (bytes) => {
+        this.#doneBytes += bytes;
+        const [doneBytes, totalBytes] = [this.#doneBytes, this.#totalBytes];
+        this.#options.onProgress({ doneBytes: Math.min(doneBytes, totalBytes), totalBytes });
+      },
+    });
+    return await verification.run();
+  }
+
+  async #history(
+    timeline: TimelineId,
+    files: readonly StoredWalFile[],
+    identity: WalIdentity,
+  ): Promise<TimelineHistory> {
+    const name = historyFileName(timeline);
+    const content = await this.#historyContent(name);
+    if (content === null && timeline === 1) return rootHistory(timeline);
+    const parsed =
+      content === null
+        ? 'it is missing: no server can follow this timeline without it'
+        : parseTimelineHistory(timeline, content);
+    if (typeof parsed !== 'string') return parsed;
+    this.#report({ kind: 'history', timeline, file: name, lsn: null, reason: parsed });
+    return await inferHistory(this.#buffers, {
+      path: this.#directory.path,
+      timeline,
+      files,
+      identity,
+    });
+  }
+
+  async #historyContent(name: string): Promise<string | null> {
+    const file = this.#directory.files.find((entry) => entry.name === name);
+    if (file === undefined) return null;
+    if (file.size > HISTORY_FILE_BYTES_MAX) return 'too large';
+    try {
+      return await readFile(join(this.#directory.path, name), 'latin1');
+    } catch (error) {
+      if (systemErrorCode(error) === 'ENOENT') return null;
+      throw new OperationalError('WAL_READ', `${name} cannot be read: ${errorText(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
+  #report(problem: WalProblem): void {
+    if (this.#problems.length < PROBLEMS_MAX) this.#problems.push(problem);
+    else this.#isTruncated = true;
+  }
+
+  #noteCompressed(): void {
+    const { compressed } = this.#directory;
+    if (compressed.length === 0) return;
+    this.#notes.push(
+      `${compressed.length} compressed segments were left out, the first is ${compressed[0] ?? ''}`,
+    );
+  }
+
+  #nothingThere(): OperationalError {
+    const { path, identity, compressed } = this.#directory;
+    const { fromLsn } = this.#options;
+    const message =
+      identity === null || fromLsn === null
+        ? `"${path}" holds no WAL segment that can be read`
+        : `"${path}" holds no WAL at or behind the position that was asked for`;
+    const hint =
+      compressed.length > 0
+        ? `There are ${compressed.length} compressed ones: unpack them first.`
+        : 'Name the data directory of walcast, a pg_wal, or an archive directory.';
+    return new OperationalError('NO_WAL', message, { hint });
+  }
+}

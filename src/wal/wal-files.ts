@@ -1,0 +1,209 @@
+// What lies in a directory of WAL that nobody has opened: a walcast store, the pg_wal of a server, an archive? Which
+// files, of which cluster, and what does the first page of each say about itself?
+// (src/bin/pg_waldump/pg_waldump.c: search_directory, identify_target_directory)
+import { open, readdir, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { readFully } from '../base/durable-fs.ts';
+import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
+import { PAGE_SIZE, toLsn } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import { parseWalFileName, segmentStart, toSegmentSize } from '../pg/segment.ts';
+import type { SegmentNumber, SegmentSize } from '../pg/segment.ts';
+import { SUPPORTED_MAJORS, versionFacts } from '../pg/server-version.ts';
+import type { VersionFacts } from '../pg/server-version.ts';
+import { parseHistoryFileName } from '../pg/timeline.ts';
+import type { TimelineId } from '../pg/timeline.ts';
+import { loadControl } from './control-file.ts';
+import type { ControlState } from './control-file.ts';
+import { CONTROL_FILE_NAME, walDirectory } from './data-directory.ts';
+import { LONG_PAGE_HEADER_SIZE } from './records/page-header.ts';
+import { isZeroRange } from './records/zeros.ts';
+
+/** One file of a directory of WAL. */
+export interface StoredWalFile {
+  readonly name: string;
+  /** Bytes it has. */
+  readonly size: number;
+  readonly timeline: TimelineId;
+  /** Null for a history file. */
+  readonly segment: SegmentNumber | null;
+  /** The name ends in `.partial`: the segment was never finished on this timeline, or not yet. */
+  readonly isPartial: boolean;
+}
+
+/** The cluster that a directory of WAL is of. */
+export interface WalIdentity {
+  readonly facts: VersionFacts;
+  readonly segmentSize: SegmentSize;
+  /** Decimal text of the unsigned 64-bit system identifier. */
+  readonly systemIdentifier: string;
+}
+
+/** A directory of WAL. */
+export interface WalDirectory {
+  /** Where the files are: the directory that was named, or `pg_wal` below it. */
+  readonly path: string;
+  /** `store`: of walcast. `server`: of a PostgreSQL server. `archive`: neither is known. */
+  readonly kind: 'store' | 'server' | 'archive';
+  /** The store's control file; null for any other kind. */
+  readonly control: ControlState | null;
+  /** Null when there is no segment that says whose it is. */
+  readonly identity: WalIdentity | null;
+  /** By timeline, history first, then by segment. */
+  readonly files: readonly StoredWalFile[];
+  /** Names of compressed segments, which are not looked into. */
+  readonly compressed: readonly string[];
+}
+
+/** What the first page of a segment says. `foreign`: it is no page header that we know. */
+export type FirstPage =
+  | { readonly kind: 'blank' }
+  | { readonly kind: 'foreign' }
+  | {
+      readonly kind: 'header';
+      readonly identity: WalIdentity;
+      readonly timeline: number;
+      readonly lsn: Lsn;
+    };
+
+const SEGMENT = /^[0-9A-F]{24}(?:\.partial)?$/;
+const COMPRESSED = /^[0-9A-F]{24}(?:\.partial)?\.(?:gz|lz4|zst|bz2|xz)$/;
+const PARTIAL_SUFFIX = '.partial';
+
+/** Reads what is there. Throws OperationalError when `directory` cannot be read, or is a damaged store. */
+export async function readWalDirectory(directory: string): Promise<WalDirectory> {
+  const { path, kind, control } = await locate(directory);
+  const names = await readNames(path);
+  const segments = names.filter((name) => SEGMENT.test(name)).toSorted();
+  const identity = control === null ? await identify(path, segments) : identityOf(control);
+  const found = names.map((name) => parseName(name, identity)).filter((entry) => entry !== null);
+  const files = await Promise.all(found.map((entry) => withSize(path, entry)));
+  return {
+    path,
+    kind,
+    control,
+    identity,
+    files: files.filter((file) => file !== null).toSorted(byPosition),
+    compressed: names.filter((name) => COMPRESSED.test(name)).toSorted(),
+  };
+}
+
+/** Reads the first page of the segment file at `path`. Rejects with the system's error. */
+export async function readFirstPage(path: string): Promise<FirstPage> {
+  const bytes = Buffer.alloc(LONG_PAGE_HEADER_SIZE);
+  const handle = await open(path, 'r');
+  try {
+    if ((await readFully(handle, bytes, 0)) < bytes.length) return { kind: 'foreign' };
+  } finally {
+    await handle.close();
+  }
+  return parseFirstPage(bytes);
+}
+
+/** The same over the first bytes of a segment, {@link LONG_PAGE_HEADER_SIZE} at least. */
+export function parseFirstPage(bytes: Uint8Array): FirstPage {
+  if (isZeroRange(bytes, 0, LONG_PAGE_HEADER_SIZE)) return { kind: 'blank' };
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const facts = factsOfMagic(view.getUint16(0, true));
+  const segmentSize = segmentSizeOf(view.getUint32(32, true));
+  if (facts === null || segmentSize === null || view.getUint32(36, true) !== PAGE_SIZE) {
+    return { kind: 'foreign' };
+  }
+  return {
+    kind: 'header',
+    identity: { facts, segmentSize, systemIdentifier: view.getBigUint64(24, true).toString() },
+    timeline: view.getUint32(4, true),
+    lsn: toLsn(view.getBigUint64(8, true)),
+  };
+}
+
+/** True when `page` is the first page of the file that holds `segment`, not what a recycled file holds still. */
+export function isPageOf(page: FirstPage, segment: SegmentNumber, size: SegmentSize): boolean {
+  return page.kind === 'header' && page.lsn === segmentStart(segment, size);
+}
+
+async function locate(directory: string): Promise<Pick<WalDirectory, 'path' | 'kind' | 'control'>> {
+  const names = await readNames(directory);
+  if (names.includes(CONTROL_FILE_NAME)) {
+    const control = await loadControl(directory);
+    return { path: walDirectory(directory), kind: 'store', control };
+  }
+  if (names.includes('PG_VERSION')) {
+    return { path: join(directory, 'pg_wal'), kind: 'server', control: null };
+  }
+  const isInside = names.includes('pg_wal') && !names.some((name) => SEGMENT.test(name));
+  if (isInside) return { path: join(directory, 'pg_wal'), kind: 'archive', control: null };
+  const isServers = names.includes('archive_status');
+  return { path: directory, kind: isServers ? 'server' : 'archive', control: null };
+}
+
+async function readNames(directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    const reason = systemErrorCode(error) ?? errorText(error);
+    const message = `the directory "${directory}" cannot be read: ${reason}`;
+    throw new OperationalError('WAL_DIRECTORY', message, { cause: error });
+  }
+}
+
+/** A page that names its own file is believed before one that a recycled file holds. */
+async function identify(path: string, names: readonly string[]): Promise<WalIdentity | null> {
+  let other: WalIdentity | null = null;
+  for (const name of names) {
+    const page = await readFirstPage(join(path, name)).catch(() => null);
+    if (page?.kind !== 'header') continue;
+    const { identity } = page;
+    const parsed = parseWalFileName(name.replace(PARTIAL_SUFFIX, ''), identity.segmentSize);
+    if (parsed !== null && isPageOf(page, parsed.segment, identity.segmentSize)) return identity;
+    other ??= identity;
+  }
+  return other;
+}
+
+function identityOf(control: ControlState): WalIdentity {
+  const { major, segmentSize, systemIdentifier } = control;
+  return { facts: versionFacts(major), segmentSize, systemIdentifier };
+}
+
+function parseName(name: string, identity: WalIdentity | null): Omit<StoredWalFile, 'size'> | null {
+  const history = parseHistoryFileName(name);
+  if (history !== null) return { name, timeline: history, segment: null, isPartial: false };
+  if (identity === null || !SEGMENT.test(name)) return null;
+  const isPartial = name.endsWith(PARTIAL_SUFFIX);
+  const parsed = parseWalFileName(basename(name, PARTIAL_SUFFIX), identity.segmentSize);
+  return parsed === null ? null : { name, ...parsed, isPartial };
+}
+
+/** Null for a file that has gone meanwhile. */
+async function withSize(
+  path: string,
+  entry: Omit<StoredWalFile, 'size'>,
+): Promise<StoredWalFile | null> {
+  try {
+    return { ...entry, size: (await stat(join(path, entry.name))).size };
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+function byPosition(a: StoredWalFile, b: StoredWalFile): number {
+  if (a.timeline !== b.timeline) return a.timeline - b.timeline;
+  const [left, right] = [a.segment ?? -1n, b.segment ?? -1n];
+  if (left !== right) return left < right ? -1 : 1;
+  return Number(a.isPartial) - Number(b.isPartial);
+}
+
+function factsOfMagic(magic: number): VersionFacts | null {
+  const facts = SUPPORTED_MAJORS.map(versionFacts);
+  return facts.find(({ walPageMagic }) => walPageMagic === magic) ?? null;
+}
+
+function segmentSizeOf(bytes: number): SegmentSize | null {
+  try {
+    return toSegmentSize(bytes);
+  } catch {
+    return null;
+  }
+}

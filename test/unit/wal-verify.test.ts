@@ -1,0 +1,372 @@
+// Is damage found wherever it is, with file, LSN and reason, and is the end of the WAL not taken for damage?
+import {
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  rename,
+  rm,
+  truncate,
+  unlink,
+  writeFile,
+} from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { formatLsn, INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
+import type { Lsn } from '../../src/pg/lsn.ts';
+import { segmentNumber, walFileName } from '../../src/pg/segment.ts';
+import { toTimelineId } from '../../src/pg/timeline.ts';
+import { saveControl } from '../../src/wal/control-file.ts';
+import { chainStart } from '../../src/wal/records/record-chain.ts';
+import { verifyWal } from '../../src/wal/verify.ts';
+import type { VerifyReport } from '../../src/wal/verify.ts';
+import { listWal } from '../../src/wal/listing.ts';
+import { WalFixture } from '../support/wal-fixture.ts';
+
+let directory: string;
+let wal: WalFixture;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'walcast-verify-'));
+  wal = new WalFixture();
+  wal.fill(500_000, 3);
+  wal.record({ body: Buffer.alloc(900_000, 1) });
+  wal.fill(1_700_000, 5);
+});
+
+afterEach(async () => {
+  await rm(directory, { recursive: true });
+});
+
+function nameOf(lsn: bigint, timeline = 1, fixture = wal): string {
+  const segment = segmentNumber(toLsn(lsn), fixture.segmentSize);
+  return walFileName(toTimelineId(timeline), segment, fixture.segmentSize);
+}
+
+/** The segments of a fixture, zeros behind its end. */
+async function writeSegments(fixture = wal, timeline = 1): Promise<string[]> {
+  const bytes = fixture.bytes();
+  const names: string[] = [];
+  for (let at = 0; at < bytes.length; at += fixture.segmentSize) {
+    const segment = Buffer.alloc(fixture.segmentSize);
+    bytes.copy(segment, 0, at, at + fixture.segmentSize);
+    const name = nameOf(fixture.startLsn + BigInt(at), timeline, fixture);
+    await writeFile(join(directory, name), segment);
+    names.push(name);
+  }
+  return names;
+}
+
+async function patch(lsn: bigint, change: (byte: number) => number): Promise<void> {
+  const handle = await open(join(directory, nameOf(lsn)), 'r+');
+  const byte = Buffer.alloc(1);
+  const at = Number(lsn % BigInt(wal.segmentSize));
+  await handle.read(byte, 0, 1, at);
+  byte[0] = change(byte[0] ?? 0);
+  await handle.write(byte, 0, 1, at);
+  await handle.close();
+}
+
+function verify(options: { from?: bigint; path?: string } = {}): Promise<VerifyReport> {
+  return verifyWal({
+    directory: options.path ?? directory,
+    fromLsn: options.from === undefined ? null : toLsn(options.from),
+    onProgress: () => {},
+    signal: new AbortController().signal,
+  });
+}
+
+function problems(report: VerifyReport): string[] {
+  return report.problems.map(
+    ({ kind, file, lsn, reason }) =>
+      `${kind} ${file} ${lsn === null ? '-' : formatLsn(lsn)} ${reason}`,
+  );
+}
+
+describe('good WAL', () => {
+  it('is walked to its end, every record of it', async () => {
+    await writeSegments();
+    const report = await verify();
+    expect(problems(report)).toEqual([]);
+    expect(report.directory.kind).toBe('archive');
+    expect(report.identity.systemIdentifier).toBe(wal.systemIdentifier);
+    expect(report.timelines).toMatchObject([
+      {
+        timeline: 1,
+        segments: 3,
+        unusedSegments: 0,
+        startLsn: wal.startLsn,
+        endLsn: wal.endLsn,
+        records: wal.records.length,
+        endReason: `invalid record length at ${formatLsn(wal.endLsn)}: expected at least 24, got 0`,
+      },
+    ]);
+  });
+
+  it('may end with its last segment, inside a record', async () => {
+    const [, , last = ''] = await writeSegments();
+    await unlink(join(directory, last));
+    const report = await verify();
+    expect(problems(report)).toEqual([]);
+    expect(report.timelines[0]?.endReason).toBeNull();
+  });
+
+  it('is of any major that is known', async () => {
+    for (const major of [13, 14, 16, 17, 18]) {
+      const other = new WalFixture({ major });
+      other.fill(100_000);
+      await writeSegments(other);
+      const report = await verify();
+      expect(report.identity.facts.major).toBe(major);
+      expect(problems(report)).toEqual([]);
+    }
+  });
+
+  it('may be followed by blank and recycled segments, which are told apart', async () => {
+    const names = await writeSegments();
+    const blank = nameOf(wal.endLsn + 0x100000n);
+    const recycled = nameOf(wal.endLsn + 0x200000n);
+    await writeFile(join(directory, blank), Buffer.alloc(wal.segmentSize));
+    await writeFile(join(directory, recycled), wal.bytes().subarray(0, wal.segmentSize));
+    const report = await verify();
+    expect(problems(report)).toEqual([]);
+    expect(report.timelines).toMatchObject([{ segments: 3, unusedSegments: 2 }]);
+    const { files } = await listWal(directory);
+    expect(files.map(({ file, kind }) => [file.name, kind])).toEqual([
+      ...names.map((name) => [name, 'segment']),
+      [blank, 'blank'],
+      [recycled, 'recycled'],
+    ]);
+  });
+
+  it('may end inside a recycled segment, whose old pages follow', async () => {
+    const names = await writeSegments();
+    const last = join(directory, names.at(-1) ?? '');
+    const at = Number(wal.endLsn % BigInt(wal.segmentSize));
+    const page = Math.ceil(at / 8192) * 8192;
+    const handle = await open(last, 'r+');
+    await handle.write(wal.bytes(), page, wal.segmentSize - page, page);
+    await handle.close();
+    const report = await verify();
+    expect(problems(report)).toEqual([]);
+    expect(report.timelines[0]?.endLsn).toBe(wal.endLsn);
+  });
+
+  it('may end in a .partial file; one beside its whole segment is left out', async () => {
+    const names = await writeSegments();
+    const last = names.at(-1) ?? '';
+    const bytes = wal.bytes().subarray(2 * wal.segmentSize);
+    await unlink(join(directory, last));
+    await writeFile(join(directory, `${last}.partial`), bytes);
+    await writeFile(join(directory, `${names[0]}.partial`), bytes);
+    const report = await verify();
+    expect(problems(report)).toEqual([]);
+    expect(report.timelines[0]).toMatchObject({ segments: 3, endLsn: wal.endLsn });
+    expect(report.notes).toEqual([
+      `${names[0]}.partial was left out: the whole segment is there, too`,
+    ]);
+  });
+
+  it('is found below a data directory, and other files there do not matter', async () => {
+    await mkdir(join(directory, 'pg_wal'));
+    await writeFile(join(directory, 'PG_VERSION'), '15\n');
+    for (const name of await writeSegments()) {
+      await rename(join(directory, name), join(directory, 'pg_wal', name));
+    }
+    await mkdir(join(directory, 'pg_wal', 'archive_status'));
+    await writeFile(join(directory, 'pg_wal', '000000010000000000000031.00000028.backup'), 'x');
+    await writeFile(join(directory, 'pg_wal', `${nameOf(wal.startLsn)}.gz`), 'x');
+    const report = await verify();
+    expect(report.directory.kind).toBe('server');
+    expect(problems(report)).toEqual([]);
+    expect(report.notes[0]).toContain('1 compressed segments were left out');
+  });
+
+  it('begins where it is asked to, with the record that spans the beginning checked', async () => {
+    await writeSegments();
+    const from = wal.startLsn + 0x100000n + 77n;
+    const report = await verify({ from });
+    expect(report.timelines[0]).toMatchObject({ segments: 2, startLsn: wal.startLsn + 0x100000n });
+    const spanning = wal.records.find(({ endLsn }) => endLsn > wal.startLsn + 0x100000n);
+    await patch((spanning?.endLsn ?? 0n) - 9n, (byte) => byte ^ 1);
+    expect(problems(await verify({ from }))).toEqual([
+      `damage ${nameOf(spanning?.startLsn ?? 0n)} ${formatLsn(spanning?.startLsn ?? INVALID_LSN)} ` +
+        `incorrect resource manager data checksum in record at ${formatLsn(spanning?.startLsn ?? INVALID_LSN)}`,
+    ]);
+  });
+});
+
+describe('damage', () => {
+  it('of any one bit of any record but the last is found at its record or page', async () => {
+    await writeSegments();
+    const known = wal.records.slice(0, -1);
+    await fc.assert(
+      fc.asyncProperty(
+        fc.nat({ max: known.length - 1 }),
+        fc.nat({ max: 1_000_000 }),
+        fc.nat({ max: 7 }),
+        async (index, offset, bit) => {
+          const record = known[index];
+          if (record === undefined) return;
+          // Padding behind the record is zero and checked, too.
+          const at = record.startLsn + BigInt(offset % Number(record.endLsn - record.startLsn));
+          await patch(at, (byte) => byte ^ (1 << bit));
+          const report = await verify();
+          await patch(at, (byte) => byte ^ (1 << bit));
+          expect(report.problems.length).toBeGreaterThan(0);
+          const lsn = report.problems[0]?.lsn ?? INVALID_LSN;
+          // A length that grew shows where the next page begins.
+          expect(lsn).toBeGreaterThanOrEqual(record.startLsn - 40n);
+          expect(lsn).toBeLessThanOrEqual(record.endLsn + 8192n);
+        },
+      ),
+      { numRuns: 40 },
+    );
+    expect(problems(await verify())).toEqual([]);
+  });
+
+  it('is told for each place, and what lies behind it is walked', async () => {
+    await writeSegments();
+    const hit = [40, 900, 2200].map((index) => wal.records[index]);
+    for (const record of hit) await patch((record?.startLsn ?? 0n) + 25n, (byte) => byte ^ 8);
+    const report = await verify();
+    expect(report.problems.map(({ lsn }) => lsn)).toEqual(hit.map((record) => record?.startLsn));
+    expect(report.timelines[0]?.endLsn).toBe(wal.endLsn);
+  });
+
+  it('of the first page of a segment is found, of the last segment too', async () => {
+    const names = await writeSegments();
+    for (const at of [0x100000n, 0x200000n]) await patch(wal.startLsn + at, () => 0);
+    const report = await verify();
+    expect(report.problems.map(({ file }) => file)).toEqual(names.slice(1));
+    expect(report.problems[0]?.reason).toContain('invalid magic number');
+  });
+
+  it('of a segment that is short, long, or of another cluster is found', async () => {
+    const names = await writeSegments();
+    await truncate(join(directory, names[0] ?? ''), 600_000);
+    expect(problems(await verify())).toEqual([
+      expect.stringMatching(
+        /^damage .*30 0\/3092(?:000|7C0) it has 600000 bytes instead of 1048576$/,
+      ),
+    ]);
+    await writeSegments();
+    await patch(wal.startLsn + 0x100000n + 24n, (byte) => byte ^ 1);
+    expect((await verify()).problems[0]?.reason).toContain('WAL is from different database system');
+  });
+
+  it('before the durable mark of a store is damage, even when nothing follows', async () => {
+    const names = await writeSegments();
+    await mkdir(join(directory, 'store', 'pg_wal'), { recursive: true });
+    for (const name of names) {
+      await rename(join(directory, name), join(directory, 'store', 'pg_wal', name));
+    }
+    const mark = wal.records.at(-1)?.endLsn ?? INVALID_LSN;
+    await saveControl(join(directory, 'store'), {
+      systemIdentifier: wal.systemIdentifier,
+      major: wal.facts.major,
+      segmentSize: wal.segmentSize,
+      timeline: toTimelineId(1),
+      server: { serverVersion: '15.1', parameters: new Map(), settings: new Map() },
+      firstLsn: wal.startLsn,
+      durableMark: { ...chainStart(mark), lastRecordLsn: wal.records.at(-1)?.startLsn ?? null },
+      reportedFlushLsn: INVALID_LSN,
+      wasCleanStop: true,
+    });
+    const path = join(directory, 'store');
+    const report = await verify({ path });
+    expect(report.directory.kind).toBe('store');
+    expect(problems(report)).toEqual([]);
+    const last = wal.records.at(-1)?.startLsn ?? INVALID_LSN;
+    const file = join(path, 'pg_wal', nameOf(last));
+    const handle = await open(file, 'r+');
+    await handle.write(Buffer.from([0xff]), 0, 1, Number(last % BigInt(wal.segmentSize)) + 20);
+    await handle.close();
+    expect(problems(await verify({ path }))).toEqual([
+      `damage ${nameOf(last)} ${formatLsn(last)} incorrect resource manager data checksum in record at ${formatLsn(last)}`,
+    ]);
+  });
+});
+
+describe('what is missing', () => {
+  it('a hole between segments is told', async () => {
+    const names = await writeSegments();
+    await unlink(join(directory, names[1] ?? ''));
+    const report = await verify();
+    expect(problems(report)).toEqual([
+      `gap ${names[1]} 0/3100000 one segment is missing between ${names[0]} and ${names[2]}`,
+    ]);
+    expect(report.timelines[0]?.endLsn).toBe(wal.endLsn);
+  });
+
+  it('an empty directory, or one without WAL, is no directory of WAL', async () => {
+    await expect(verify()).rejects.toThrow('holds no WAL segment that can be read');
+    await expect(verify({ path: join(directory, 'nowhere') })).rejects.toThrow('cannot be read');
+    await writeSegments();
+    await expect(verify({ from: 0x9000000n })).rejects.toThrow('holds no WAL at or behind');
+  });
+});
+
+describe('timelines', () => {
+  /** Timeline 1 with more behind the switch, and timeline 2 from there, as a promotion leaves them. */
+  async function promoted(): Promise<{ switchLsn: Lsn; names: string[] }> {
+    const names = await writeSegments();
+    const child = new WalFixture();
+    child.fill(500_000, 3);
+    child.record({ body: Buffer.alloc(900_000, 1) });
+    child.fill(900_000, 5);
+    const switchLsn = child.endLsn;
+    child.history = {
+      timeline: toTimelineId(2),
+      ancestors: [{ timeline: toTimelineId(1), endLsn: switchLsn }],
+    };
+    child.fill(900_000, 9);
+    const bytes = child.bytes();
+    const first = Number(switchLsn - child.startLsn) >> 20;
+    for (let index = first; index << 20 < bytes.length; index++) {
+      const segment = Buffer.alloc(child.segmentSize);
+      bytes.copy(segment, 0, index << 20, (index + 1) << 20);
+      const name = nameOf(child.startLsn + BigInt(index << 20), 2);
+      await writeFile(join(directory, name), segment);
+      names.push(name);
+    }
+    await writeFile(
+      join(directory, '00000002.history'),
+      `1\t${formatLsn(switchLsn)}\tno recovery target specified\n`,
+    );
+    return { switchLsn, names };
+  }
+
+  it('are each walked along their own history', async () => {
+    await promoted();
+    const report = await verify();
+    expect(problems(report)).toEqual([]);
+    expect(report.timelines.map(({ timeline }) => timeline)).toEqual([1, 2]);
+    expect(report.timelines[1]?.endLsn).toBeGreaterThan(report.timelines[0]?.startLsn ?? 0n);
+  });
+
+  it('a missing or bad history file is a problem, and the pages tell what it would have said', async () => {
+    await promoted();
+    await unlink(join(directory, '00000002.history'));
+    expect(problems(await verify())).toEqual([
+      'history 00000002.history - it is missing: no server can follow this timeline without it',
+    ]);
+    await writeFile(join(directory, '00000002.history'), 'nonsense\n');
+    expect(problems(await verify())).toEqual([
+      'history 00000002.history - invalid line in history file: "nonsense"',
+    ]);
+  });
+
+  it('a hole where one timeline goes over into the next is told', async () => {
+    const { names } = await promoted();
+    for (const name of await readdir(directory)) {
+      if (name.startsWith('00000001') && name !== names[0]) await unlink(join(directory, name));
+    }
+    const left = (await readdir(directory)).filter((name) => /^00000002.{16}$/.test(name));
+    const isHole = left.toSorted()[0] !== names[1]?.replace(/^00000001/, '00000002');
+    expect(problems(await verify()).length).toBe(isHole ? 1 : 0);
+    expect(isHole).toBe(true);
+  });
+});
