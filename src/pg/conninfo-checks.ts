@@ -191,9 +191,9 @@ function checkTlsVersions(options: ConninfoOptions): ConninfoError | null {
 function checkGssEncryption(options: ConninfoOptions): ConninfoError | null {
   if (options.get('gssencmode') !== 'require') return null;
   return {
-    error: 'gssencmode value "require" invalid when GSSAPI support is not compiled in',
+    error:
+      'gssencmode value "require" invalid when GSSAPI support is not compiled in (use "disable", and sslmode for encryption)',
     keyword: 'gssencmode',
-    advice: 'walcast does not speak GSSAPI: set gssencmode=disable, and sslmode for encryption.',
   };
 }
 
@@ -315,10 +315,9 @@ function checkAbilities(options: ConninfoOptions, extent: ConninfoExtent): Conni
   const hasSocket = hosts.some(isUnixSocketPath) && (extent === 'complete' || options.has('host'));
   if ((options.get('requirepeer') ?? '') === '' || !hasSocket) return null;
   return {
-    error: 'requirepeer parameter is not supported on this platform',
+    error:
+      'requirepeer parameter is not supported on this platform (leave it out: the permissions of the socket directory do its work)',
     keyword: 'requirepeer',
-    advice:
-      'Leave requirepeer out: Node.js cannot tell whose a Unix socket is; rely on the permissions of its directory.',
   };
 }
 

@@ -80,8 +80,6 @@ export interface ConninfoError {
   readonly error: string;
   /** The option whose value is at fault, where one is. */
   readonly keyword?: string;
-  /** What to change, a sentence, where the error does not say so. */
-  readonly advice?: string;
 }
 
 /** Carries libpq's text out of the nested readers of a connection string; never leaves them. */

@@ -134,10 +134,9 @@ function textOf(path: string): string | null {
 
 function refusal(problem: ConninfoError, completed: CompletedOptions | null): UpstreamRefusal {
   const origin = completed?.origins.get(problem.keyword ?? '');
-  const where = origin === undefined ? [] : [`The value comes from the ${origin}.`];
-  const advice = problem.advice === undefined ? [] : [problem.advice];
-  const hint = [...where, ...advice].join(' ');
-  return { error: problem.error, hint: hint === '' ? 'Correct upstream.conninfo.' : hint };
+  const hint =
+    origin === undefined ? 'Correct upstream.conninfo.' : `The value comes from the ${origin}.`;
+  return { error: problem.error, hint };
 }
 
 /** A variable of the environment may be meant for other programs: no words about it. */
