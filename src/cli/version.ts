@@ -8,7 +8,9 @@ import type { Command } from './command.ts';
 export function versionLine(build: BuildInfo): string {
   const revision = build.revision === null ? '' : ` (${build.revision})`;
   const majors = [build.postgresqlMajors[0], build.postgresqlMajors.at(-1)];
-  return `walcast ${build.version}${revision}, Node.js ${build.nodeVersion}, PostgreSQL ${majors.join(' to ')}`;
+  const unverified =
+    build.unverifiedMajors.length === 0 ? '' : ` (${build.unverifiedMajors.join(', ')} unverified)`;
+  return `walcast ${build.version}${revision}, Node.js ${build.nodeVersion}, PostgreSQL ${majors.join(' to ')}${unverified}`;
 }
 
 /** The command. */

@@ -9,8 +9,10 @@ export interface BuildInfo {
   /** Abbreviated commit; null when it is not known (an installed package without WALCAST_REVISION). */
   readonly revision: string | null;
   readonly nodeVersion: string;
-  /** Majors that are run against, lowest first; newer ones are served as far as they are known. */
+  /** Majors that are run against, lowest first. */
   readonly postgresqlMajors: readonly number[];
+  /** Majors that were read about only; they are followed, with a warning. */
+  readonly unverifiedMajors: readonly number[];
 }
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -33,6 +35,7 @@ function readFor(env: Readonly<Record<string, string | undefined>>): BuildInfo {
     revision: revisionOf(env['WALCAST_REVISION']) ?? revisionOfClone(),
     nodeVersion: process.versions.node,
     postgresqlMajors: SUPPORTED_MAJORS.filter((major) => versionFacts(major).isVerified),
+    unverifiedMajors: SUPPORTED_MAJORS.filter((major) => !versionFacts(major).isVerified),
   };
 }
 

@@ -1,11 +1,12 @@
 // What differs between PostgreSQL majors, as data. Every other file asks this table and never compares majors itself.
-// Sources: repl_gram.y, walsender.c, xlog_internal.h, xlogrecord.h, protocol.h and auth.c of each major.
+// Sources: repl_gram.y, walsender.c, xlog_internal.h, xlogrecord.h, protocol.h, guc.c and auth.c of each major; what a
+// server can be asked is asked in test/pg/server-facts.test.ts.
 import { OperationalError } from '../base/errors.ts';
 
 /** The facts of one major that walcast depends on. */
 export interface VersionFacts {
   readonly major: number;
-  /** False for a major that was read about but not run against. */
+  /** False for a major that was read about but not run against: walcast follows it, with a warning. */
   readonly isVerified: boolean;
   /** XLOG_PAGE_MAGIC, first two bytes of every WAL page. */
   readonly walPageMagic: number;
@@ -27,8 +28,11 @@ export interface VersionFacts {
   readonly historyTypeModifier: number;
   /** READ_REPLICATION_SLOT is a command. */
   readonly hasReadReplicationSlot: boolean;
-  /** ALTER_REPLICATION_SLOT and UPLOAD_MANIFEST are commands. */
+  /** ALTER_REPLICATION_SLOT is a command, and FAILOVER an option of logical slots. */
   readonly hasAlterReplicationSlot: boolean;
+  /** ALTER_REPLICATION_SLOT takes TWO_PHASE, too. */
+  readonly altersTwoPhase: boolean;
+  /** UPLOAD_MANIFEST is a command. */
   readonly hasUploadManifest: boolean;
   /** CREATE_REPLICATION_SLOT and BASE_BACKUP take options in parentheses. */
   readonly hasParenthesizedOptions: boolean;
@@ -40,11 +44,29 @@ export interface VersionFacts {
   readonly refusesInvalidatedPhysicalSlot: boolean;
   /** Messages quote setting names: `"max_wal_senders"`. */
   readonly quotesSettingNames: boolean;
+  /** Limits in messages about a setting out of range have its unit: `(0 ms .. 2147483647 ms)`. */
+  readonly saysUnitsOfLimits: boolean;
   /** `pg_hba.conf` refusals say `no encryption` / `SSL encryption` instead of `SSL off` / `SSL on`. */
   readonly saysEncryptionInHbaErrors: boolean;
   /** Bytes outside printable ASCII in application_name become `\xNN`; before, `?`. */
   readonly escapesApplicationName: boolean;
+  /** Names of the parameters that are reported at login (GUC_REPORT), in the order of the alphabet without its cases. */
+  readonly reportedParameters: readonly string[];
 }
+
+const REPORTED_SINCE_EVER = [
+  'application_name',
+  'client_encoding',
+  'DateStyle',
+  'integer_datetimes',
+  'IntervalStyle',
+  'is_superuser',
+  'server_encoding',
+  'server_version',
+  'session_authorization',
+  'standard_conforming_strings',
+  'TimeZone',
+];
 
 const V13: VersionFacts = {
   major: 13,
@@ -60,14 +82,17 @@ const V13: VersionFacts = {
   historyTypeModifier: 0,
   hasReadReplicationSlot: false,
   hasAlterReplicationSlot: false,
+  altersTwoPhase: false,
   hasUploadManifest: false,
   hasParenthesizedOptions: false,
   hasVerticalTabAsSpace: false,
   protocolMinorMax: 0,
   refusesInvalidatedPhysicalSlot: false,
   quotesSettingNames: false,
+  saysUnitsOfLimits: false,
   saysEncryptionInHbaErrors: false,
   escapesApplicationName: false,
+  reportedParameters: REPORTED_SINCE_EVER,
 };
 
 const V14: VersionFacts = {
@@ -76,6 +101,7 @@ const V14: VersionFacts = {
   walPageMagic: 0xd10d,
   historyContentTypeOid: 25,
   saysEncryptionInHbaErrors: true,
+  reportedParameters: alsoReporting(V13, 'default_transaction_read_only', 'in_hot_standby'),
 };
 
 const V15: VersionFacts = {
@@ -94,6 +120,7 @@ const V16: VersionFacts = {
   identifyTimelineTypeOid: 20,
   historyTypeModifier: -1,
   escapesApplicationName: true,
+  reportedParameters: alsoReporting(V15, 'scram_iterations'),
 };
 
 const V17: VersionFacts = {
@@ -104,6 +131,7 @@ const V17: VersionFacts = {
   hasUploadManifest: true,
   hasVerticalTabAsSpace: true,
   quotesSettingNames: true,
+  saysUnitsOfLimits: true,
 };
 
 const V18: VersionFacts = {
@@ -112,8 +140,11 @@ const V18: VersionFacts = {
   walPageMagic: 0xd118,
   protocolMinorMax: 2,
   refusesInvalidatedPhysicalSlot: true,
+  altersTwoPhase: true,
+  reportedParameters: alsoReporting(V17, 'search_path'),
 };
 
+// From the sources of its betas; nothing of it was run against.
 const V19: VersionFacts = {
   ...V18,
   major: 19,
@@ -126,6 +157,11 @@ const V19: VersionFacts = {
 };
 
 const FACTS: readonly VersionFacts[] = [V13, V14, V15, V16, V17, V18, V19];
+
+function alsoReporting(before: VersionFacts, ...names: readonly string[]): readonly string[] {
+  const all = [...before.reportedParameters, ...names];
+  return all.toSorted((one, other) => (one.toLowerCase() < other.toLowerCase() ? -1 : 1));
+}
 
 /** Majors of the table, lowest first. */
 export const SUPPORTED_MAJORS: readonly number[] = FACTS.map((facts) => facts.major);

@@ -1,7 +1,8 @@
-// How an ErrorResponse of the upstream becomes an error for people: its own text and SQLSTATE, and what to do next.
+// What is said when the upstream refuses or fails: an ErrorResponse with its own text and SQLSTATE, and what to do next.
 import { OperationalError } from '../base/errors.ts';
 import { UPSTREAM_TEXT_CHARACTERS_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
+import type { TimelineId } from '../pg/timeline.ts';
 import type { ReceivedError } from '../wire/upstream-messages.ts';
 
 const HINTS: ReadonlyMap<string, string> = new Map([
@@ -63,4 +64,31 @@ export function upstreamError(
 /** A peer's text for our own messages: one line, bounded, without control characters. */
 export function printable(text: string): string {
   return text.slice(0, UPSTREAM_TEXT_CHARACTERS_MAX).replaceAll(/\p{Cc}+/gu, ' ');
+}
+
+/** The server ended the stream with COPY 0 (walsender.c:WalSndDone). */
+export function serverShutdown(): OperationalError {
+  return new OperationalError(
+    'UPSTREAM_SHUTDOWN',
+    'the upstream ended the stream because it is shutting down',
+    { isRetryable: true },
+  );
+}
+
+/** What a server said behind the last byte of a timeline makes no sense. */
+export function badTimelineEnd(timeline: TimelineId, why: string): OperationalError {
+  return new OperationalError(
+    'INVALID_UPSTREAM_ANSWER',
+    `invalid answer of the upstream at the end of timeline ${timeline}: ${why}`,
+    { isRetryable: true },
+  );
+}
+
+/** Nothing came for `timeoutMs`. */
+export function silence(timeoutMs: number): OperationalError {
+  return new OperationalError(
+    'UPSTREAM_TIMEOUT',
+    `terminating the stream: nothing came from the upstream for ${timeoutMs} ms (wal_receiver_timeout)`,
+    { isRetryable: true },
+  );
 }

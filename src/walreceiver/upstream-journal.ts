@@ -3,6 +3,7 @@
 import type { Log, LogFields } from '../base/log.ts';
 import { formatLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
+import type { UpstreamIdentity } from './ports.ts';
 import type { UpstreamView } from './upstream-machine.ts';
 
 /** The same trouble is repeated in the log this often at most. */
@@ -35,6 +36,7 @@ export class UpstreamJournal {
   #last = '';
   #troubleText = '';
   #troubleAtMs = Number.NEGATIVE_INFINITY;
+  #warnedOfMajor: number | null = null;
   /** What was last said of each host, by index, and when. */
   readonly #left = new Map<number, { readonly reason: string; readonly atMs: number }>();
 
@@ -50,6 +52,17 @@ export class UpstreamJournal {
     const entry = { reason: reasonOf(view), nextStep: nextStepOf(view, facts.nowMs) };
     this.#write(view, facts, entry);
     return entry;
+  }
+
+  /** A warning, once, for a server of a major that nobody has run walcast against. */
+  identified(identity: Pick<UpstreamIdentity, 'facts' | 'serverVersion'>): void {
+    const { major, isVerified } = identity.facts;
+    if (isVerified || this.#warnedOfMajor === major) return;
+    this.#warnedOfMajor = major;
+    this.#log.warn(
+      `upstream: PostgreSQL ${major} is known to walcast from its sources only; compare what standbys replay before you rely on it`,
+      { server_version: identity.serverVersion },
+    );
   }
 
   /** One line for a host that was left in favour of the others; the same again at most once a minute. */

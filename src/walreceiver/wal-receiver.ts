@@ -1,8 +1,8 @@
 // The session to the upstream server: owns the present attempt and the timer, and carries out what the machine decides.
 // What can be decided without a socket is in upstream-machine.ts; what is done with the WAL itself, in wal-stream.ts.
 import type { Timer } from '../base/clock.ts';
-import { OperationalError, invariant } from '../base/errors.ts';
-import type { WalcastError } from '../base/errors.ts';
+import { invariant } from '../base/errors.ts';
+import type { OperationalError, WalcastError } from '../base/errors.ts';
 import { UPSTREAM_FINISH_MS_MAX } from '../config/limits.ts';
 import { formatTarget } from '../net/dial.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
@@ -14,7 +14,7 @@ import { SlotBook } from './slot-book.ts';
 import { StatusReporter } from './status-reporter.ts';
 import { StreamTimers } from './stream-timers.ts';
 import { parseTimelineEnd } from './timeline-end.ts';
-import { upstreamError } from './upstream-errors.ts';
+import { badTimelineEnd, serverShutdown, silence, upstreamError } from './upstream-errors.ts';
 import { UpstreamJournal } from './upstream-journal.ts';
 import { UpstreamMachine } from './upstream-machine.ts';
 import type { UpstreamAction, UpstreamEvent } from './upstream-machine.ts';
@@ -224,6 +224,7 @@ export class WalReceiver {
           this.#tally.connectsFailed += 1;
         },
         onIdentified: ({ identity }) => {
+          this.#journal.identified(identity);
           this.#tally.identity = identity;
           this.#options.observer.onIdentified(identity);
         },
@@ -472,28 +473,4 @@ export class WalReceiver {
     this.#pausedAtLsn = writeLsn;
     timers.progressed(nowMs);
   }
-}
-
-function serverShutdown(): OperationalError {
-  return new OperationalError(
-    'UPSTREAM_SHUTDOWN',
-    'the upstream ended the stream because it is shutting down',
-    { isRetryable: true },
-  );
-}
-
-function badTimelineEnd(timeline: TimelineId, why: string): OperationalError {
-  return new OperationalError(
-    'INVALID_UPSTREAM_ANSWER',
-    `invalid answer of the upstream at the end of timeline ${timeline}: ${why}`,
-    { isRetryable: true },
-  );
-}
-
-function silence(timeoutMs: number): OperationalError {
-  return new OperationalError(
-    'UPSTREAM_TIMEOUT',
-    `terminating the stream: nothing came from the upstream for ${timeoutMs} ms (wal_receiver_timeout)`,
-    { isRetryable: true },
-  );
 }

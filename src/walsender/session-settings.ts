@@ -128,8 +128,7 @@ export function readMilliseconds(
     return invalidValue(name, value, 'Value exceeds integer range.');
   }
   if (milliseconds >= 0) return milliseconds;
-  // The limits got their units with the same version that quotes names.
-  const ms = facts.quotesSettingNames ? ' ms' : '';
+  const ms = facts.saysUnitsOfLimits ? ' ms' : '';
   return {
     sqlstate: SQLSTATE.invalidParameterValue,
     message: `${milliseconds} ms is outside the valid range for parameter "${name}" (0${ms} .. ${INT_MAX}${ms})`,

@@ -194,7 +194,7 @@ class CommandParser {
     this.#expectSymbol('(');
     const options = this.#optionList();
     return () => {
-      checkAlterOptions(options);
+      checkAlterOptions(options, this.#facts);
       return { type: 'ALTER_REPLICATION_SLOT', slot };
     };
   }

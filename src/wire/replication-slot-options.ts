@@ -59,10 +59,11 @@ function checkSnapshotAction(value: SlotOptionValue): void {
 }
 
 /** Checks the options of ALTER_REPLICATION_SLOT. */
-export function checkAlterOptions(options: readonly SlotOption[]): void {
+export function checkAlterOptions(options: readonly SlotOption[], facts: VersionFacts): void {
   const seen = new Set<string>();
   for (const { name, value } of options) {
-    if (name !== 'failover' && name !== 'two_phase') throw unrecognizedOption(name);
+    const isKnown = name === 'failover' || (name === 'two_phase' && facts.altersTwoPhase);
+    if (!isKnown) throw unrecognizedOption(name);
     if (seen.has(name)) throw syntaxError('conflicting or redundant options');
     seen.add(name);
     booleanOf(name, value);

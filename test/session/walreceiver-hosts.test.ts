@@ -171,6 +171,21 @@ describe('a list of hosts', () => {
   });
 });
 
+it('a server of a major that is known from its sources only is followed, with one warning', async () => {
+  const lines: string[] = [];
+  const destination = { write: (line: string) => void lines.push(line) };
+  const log = openLog({ level: 'warn', format: 'text', destination });
+  await using upstream = await ScriptedUpstream.listen();
+  await using rig = new ReceiverRig({ port: upstream.port, log });
+  rig.receiver.start();
+  const first = await upstream.accept();
+  await first.stream(server(19, {}));
+  first.end();
+  await (await upstream.accept()).stream(server(19, {}));
+  expect(lines.filter((line) => line.includes('PostgreSQL 19 is known'))).toHaveLength(1);
+  expect(rig.identities.map(({ facts }) => facts.isVerified)).toEqual([false, false]);
+});
+
 describe.each([13, 18])('target_session_attrs on servers of PostgreSQL %i', (major) => {
   const kinds = {
     primary: server(major, {}),

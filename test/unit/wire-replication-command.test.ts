@@ -212,6 +212,9 @@ describe('parseReplicationCommand', () => {
     expect(alter('(FAILOVER, FAILOVER)')).toBe('42601 conflicting or redundant options');
     expect(alter('(FAILOVER maybe)')).toBe('42601 failover requires a Boolean value');
     expect(alter('')).toBe(SYNTAX);
+    expect(command('ALTER_REPLICATION_SLOT s (FAILOVER, TWO_PHASE)', 17)).toBe(
+      'XX000 unrecognized option: two_phase',
+    );
   });
 
   it('reads BASE_BACKUP in the form of the version, and refuses the other', () => {
