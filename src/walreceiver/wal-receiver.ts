@@ -2,7 +2,7 @@
 // What can be decided without a socket is in upstream-machine.ts; what is done with the WAL itself, in wal-stream.ts.
 import type { Timer } from '../base/clock.ts';
 import { invariant } from '../base/errors.ts';
-import type { OperationalError, WalcastError } from '../base/errors.ts';
+import type { WalcastError } from '../base/errors.ts';
 import { UPSTREAM_FINISH_MS_MAX } from '../config/limits.ts';
 import { formatTarget } from '../net/dial.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
@@ -57,7 +57,7 @@ export class WalReceiver {
   readonly #events: { readonly event: UpstreamEvent; readonly session: UpstreamSession | null }[] =
     [];
 
-  /** Throws {@link OperationalError} for a slot name no server accepts. */
+  /** Throws OperationalError for a slot name no server accepts. */
   constructor(options: WalReceiverOptions) {
     if (options.slot !== null) quoteSlotName(options.slot);
     this.#options = options;
