@@ -139,7 +139,6 @@ export async function connectPostgres(target: ConnectTarget): Promise<PostgresCl
   const options = {
     clock: systemClock,
     timeoutMs: CONNECT_TIMEOUT_MS,
-    sslmode: 'disable',
     readBufferBytes: READ_BUFFER_BYTES,
   };
   client.attach(await dial(target, options, client.events));

@@ -8,38 +8,48 @@ export type AuthMethod = (typeof AUTH_METHODS)[number];
 /** Methods of libpq that this walcast does not speak; they may be named, and are then never used. */
 const FOREIGN_METHODS: readonly string[] = ['gss', 'sspi', 'oauth'];
 
+/** What is answered without require_auth. */
+const DEFAULT_METHODS: readonly AuthMethod[] = ['none', 'scram-sha-256'];
+
 /**
  * The methods `requireAuth` allows. Without it: SCRAM and no authentication. A password in clear text, or as MD5, is
  * given away to whoever listens or plays the server, so both must be named (`password`, `md5`); `!` only takes away.
- * Throws {@link OperationalError} for a list that libpq would refuse (fe-connect.c:pqConnectOptions2).
+ * Throws {@link OperationalError} for a list that libpq would refuse, with its words. (fe-connect.c:pqConnectOptions2)
  */
 export function allowedAuthMethods(requireAuth: string | null): ReadonlySet<AuthMethod> {
-  const names = (requireAuth ?? '').split(',').map((name) => name.trim());
-  if (names.length === 1 && names[0] === '') return new Set<AuthMethod>(['none', 'scram-sha-256']);
-  const isNegated = names.every((name) => name.startsWith('!'));
-  if (!isNegated && names.some((name) => name.startsWith('!'))) {
-    throw invalid(requireAuth, 'methods with and without "!" cannot be mixed');
-  }
-  const allowed = new Set<AuthMethod>(isNegated ? ['none', 'scram-sha-256'] : []);
+  if (requireAuth === null || requireAuth === '') return new Set(DEFAULT_METHODS);
+  const names = requireAuth.split(',');
+  const isNegated = requireAuth.startsWith('!');
+  const named = new Set<string>();
   for (const name of names) {
-    const bare = isNegated ? name.slice(1) : name;
-    const method = AUTH_METHODS.find((known) => known === bare);
-    if (method === undefined && !FOREIGN_METHODS.includes(bare)) {
-      throw invalid(requireAuth, `"${bare.slice(0, 40)}" is no authentication method`);
+    const bare = name.startsWith('!') ? name.slice(1) : name;
+    const shown = name.slice(0, SHOWN_CHARACTERS_MAX);
+    if (!isNegated && name.startsWith('!')) {
+      throw invalid(
+        `negative require_auth method "${shown}" cannot be mixed with non-negative methods`,
+      );
     }
-    if (method === undefined) continue;
-    if (isNegated) allowed.delete(method);
-    else allowed.add(method);
+    if (isNegated && !name.startsWith('!')) {
+      throw invalid(`require_auth method "${shown}" cannot be mixed with negative methods`);
+    }
+    if (!isKnown(bare))
+      throw invalid(`invalid require_auth value: "${bare.slice(0, SHOWN_CHARACTERS_MAX)}"`);
+    if (named.has(bare))
+      throw invalid(`require_auth method "${shown}" is specified more than once`);
+    named.add(bare);
   }
-  return allowed;
+  const methods: readonly AuthMethod[] = isNegated ? DEFAULT_METHODS : AUTH_METHODS;
+  return new Set(methods.filter((method) => named.has(method) !== isNegated));
 }
 
-function invalid(value: string | null, why: string): OperationalError {
-  return new OperationalError(
-    'INVALID_REQUIRE_AUTH',
-    `invalid require_auth value "${value}": ${why}`,
-    {
-      hint: 'Name methods out of none, password, md5, scram-sha-256, separated by commas.',
-    },
-  );
+const SHOWN_CHARACTERS_MAX = 40;
+
+function isKnown(name: string): boolean {
+  return AUTH_METHODS.some((method) => method === name) || FOREIGN_METHODS.includes(name);
+}
+
+function invalid(message: string): OperationalError {
+  return new OperationalError('INVALID_REQUIRE_AUTH', message, {
+    hint: 'Name methods out of none, password, md5, scram-sha-256 in require_auth, separated by commas without spaces.',
+  });
 }

@@ -1,54 +1,46 @@
 // One session at the upstream server: dialled, logged in, then commands, the stream of a START_REPLICATION, or raw bytes.
-import type { Clock, Timer } from '../base/clock.ts';
-import { OperationalError, ProtocolViolation, WalcastError, invariant } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
+import type { Timer } from '../base/clock.ts';
+import {
+  OperationalError,
+  ProtocolViolation,
+  WalcastError,
+  errorText,
+  invariant,
+} from '../base/errors.ts';
 import {
   UPSTREAM_CLOSE_MS_MAX,
   UPSTREAM_COMMANDS_MAX,
   UPSTREAM_NOTICES_LOGGED_MAX,
 } from '../config/limits.ts';
-import { SQLSTATE } from '../pg/sqlstate.ts';
-import type { ByteConnection, ConnectionEvents } from '../net/connection.ts';
-import { formatTarget } from '../net/dial.ts';
-import type { Dial } from '../net/dial.ts';
+import type { ConnectionEvents } from '../net/connection.ts';
+import { formatTarget, isUnixSocketHost } from '../net/dial.ts';
+import type { DialedConnection } from '../net/dial.ts';
 import { FrameDecoder } from '../wire/frame-decoder.ts';
 import { encodeCopyDone, encodeQuery, encodeTerminate } from '../wire/frontend-messages.ts';
 import { decodeUpstreamMessage, upstreamLengthMax } from '../wire/upstream-messages.ts';
 import type { ReceivedError, UpstreamMessage } from '../wire/upstream-messages.ts';
 import { allowedAuthMethods } from './auth-methods.ts';
+import type { AuthMethod } from './auth-methods.ts';
+import { ConnectAttempts } from './connect-attempts.ts';
+import {
+  closedByUs,
+  commandTimeout,
+  connectionEnded,
+  refusePeerCheck,
+  violation,
+} from './connection-errors.ts';
+import { dialOptionsFor, loginOptionsFor } from './connection-options.ts';
+import type { UpstreamConnectionOptions } from './connection-options.ts';
 import { LoginRun } from './login-run.ts';
 import { ParameterSet } from './parameter-set.ts';
 import { printable, upstreamError } from './upstream-errors.ts';
 import type { LoggedIn, LoginOptions } from './upstream-login.ts';
 import { REPLICATION_QUERY_LIMITS, ResultCollector } from './upstream-query.ts';
 import type { QueryLimits, QueryOutcome } from './upstream-query.ts';
-import type { UpstreamHost, UpstreamTarget } from './upstream-target.ts';
+
+export type { UpstreamConnectionOptions } from './connection-options.ts';
 
 const COPY_DATA = 0x64;
-
-/** What opening a session needs. */
-export interface UpstreamConnectionOptions {
-  readonly target: UpstreamTarget;
-  /** The entry of `target.hosts` to connect to. */
-  readonly host: UpstreamHost;
-  readonly database: string;
-  readonly applicationName: string;
-  /** Adds `replication=true`: a session for replication commands instead of SQL. */
-  readonly isReplication: boolean;
-  /** For connecting and logging in together. */
-  readonly timeoutMs: number;
-  readonly readBufferBytes: number;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly dial: Dial;
-  readonly signal?: AbortSignal;
-  /** The transport is open and the login begins. */
-  readonly onDialed?: () => void;
-  /** Bytes arrived; called once per read, before they are looked at. */
-  readonly onReceived?: () => void;
-  /** The session ended and it was not us who closed it. Called at most once, after the promise of `open` resolved. */
-  readonly onClosed?: (error: WalcastError) => void;
-}
 
 /** What a START_REPLICATION calls back. Views are valid until the call returns. */
 export interface CopyHandler {
@@ -86,7 +78,7 @@ export class UpstreamConnection {
   readonly #decoder: FrameDecoder = new FrameDecoder(upstreamLengthMax);
   readonly #onFrame: (type: number, body: Uint8Array) => void;
   readonly #pending: PendingCommand[] = [];
-  #bytes: ByteConnection | null = null;
+  #bytes: DialedConnection | null = null;
   #mode: Mode = 'login';
   #login: LoginRun | null = null;
   #parameters: ParameterSet = new ParameterSet();
@@ -106,14 +98,43 @@ export class UpstreamConnection {
    * SQLSTATE) or {@link ProtocolViolation}; the connection is closed then.
    */
   static async open(options: UpstreamConnectionOptions): Promise<UpstreamConnection> {
-    const connection = new UpstreamConnection(options);
-    try {
-      await connection.#open();
-    } catch (error) {
-      connection.destroy();
-      throw error;
+    const { target, host, clock, timeoutMs, signal, log } = options;
+    // Checked before anything leaves this machine.
+    const allowedMethods = allowedAuthMethods(target.requireAuth);
+    refusePeerCheck(target, host);
+    const attempts = new ConnectAttempts(target.tls.mode, isUnixSocketHost(host.address));
+    const startedAtMs = clock.nowMs();
+    for (let isFirst = true; ; isFirst = false) {
+      const leftMs = timeoutMs === 0 ? 0 : Math.max(1, timeoutMs - (clock.nowMs() - startedAtMs));
+      const connection = new UpstreamConnection({
+        ...options,
+        timeoutMs: leftMs,
+        // However often it is dialled, the caller hears of it once.
+        ...(isFirst ? {} : { onDialed: () => {} }),
+      });
+      try {
+        await connection.#open(attempts, allowedMethods);
+        return connection;
+      } catch (error) {
+        connection.destroy();
+        const encryption = attempts.current;
+        if (signal?.aborted === true || !attempts.failed(error)) throw attempts.failure(error);
+        const details = { sslmode: target.tls.mode, reason: errorText(error) };
+        if (encryption === 'plain')
+          log.info('upstream: refused in plain text, trying TLS', details);
+        else log.warn('upstream: failed with TLS, trying plain text', details);
+      }
     }
-    return connection;
+  }
+
+  /** `TLSv1.3`; null without TLS. */
+  get tlsVersion(): string | null {
+    return this.#bytes?.tls?.version ?? null;
+  }
+
+  /** Expiry of our client certificate, milliseconds since the Unix epoch; null when there is none. */
+  get clientCertificateExpiresAtMs(): number | null {
+    return this.#bytes?.tls?.clientCertificateExpiresAtMs ?? null;
   }
 
   /** ParameterStatus values so far. */
@@ -203,43 +224,23 @@ export class UpstreamConnection {
     this.#leave(closedByUs());
   }
 
-  async #open(): Promise<void> {
-    const { clock, timeoutMs } = this.#options;
+  async #open(attempts: ConnectAttempts, allowedMethods: ReadonlySet<AuthMethod>): Promise<void> {
+    const { clock, timeoutMs, host, log } = this.#options;
     const startedAtMs = clock.nowMs();
-    const { address, port } = this.#options.host;
-    const { sslmode } = this.#options.target;
     const events: ConnectionEvents = {
       onBytes: (chunk) => this.#takeBytes(chunk),
       onDrain: () => this.#raw?.onDrain(),
       onEnd: () => this.#takeClose(null),
       onClose: (errorCode) => this.#takeClose(errorCode),
     };
-    const dialOptions = {
-      clock,
-      timeoutMs,
-      sslmode,
-      readBufferBytes: this.#options.readBufferBytes,
-      ...(this.#options.signal === undefined ? {} : { signal: this.#options.signal }),
-    };
-    // Checked before anything leaves this machine.
-    const login = this.#loginOptions();
-    this.#bytes = await this.#options.dial({ host: address, port }, dialOptions, events);
+    const to = { host: host.address, port: host.port };
+    this.#bytes = await this.#options.dial(to, dialOptionsFor(this.#options, attempts), events);
+    const { tls } = this.#bytes;
+    if (tls === null && attempts.current === 'tls') attempts.plainTaken();
+    for (const warning of tls?.warnings ?? []) log.warn(`upstream: ${warning}`);
     this.#options.onDialed?.();
     const leftMs = timeoutMs === 0 ? 0 : Math.max(1, timeoutMs - (clock.nowMs() - startedAtMs));
-    await this.#runLogin(login, leftMs);
-  }
-
-  #loginOptions(): Omit<LoginOptions, 'nonce'> {
-    const { target, host, database, applicationName, isReplication } = this.#options;
-    const parameters = new Map([
-      ['user', target.user],
-      ['database', database],
-    ]);
-    if (isReplication) parameters.set('replication', 'true');
-    for (const [name, value] of target.parameters) parameters.set(name, value);
-    parameters.set('application_name', applicationName);
-    const allowedMethods = allowedAuthMethods(target.requireAuth);
-    return { user: target.user, password: host.password, allowedMethods, parameters };
+    await this.#runLogin(loginOptionsFor(this.#options, { allowedMethods, tls }), leftMs);
   }
 
   #runLogin(login: Omit<LoginOptions, 'nonce'>, timeoutMs: number): Promise<void> {
@@ -406,15 +407,10 @@ export class UpstreamConnection {
 
   #takeClose(errorCode: string | null): void {
     if (this.#mode === 'closed') return;
-    const how = errorCode === null ? '' : ` (${errorCode})`;
     const error =
       this.#lastError !== null
         ? upstreamError('the upstream ended the session', this.#lastError)
-        : new OperationalError(
-            'UPSTREAM_CLOSED',
-            `${formatTarget(this.#options.host)} closed the connection${how}`,
-            { isRetryable: true },
-          );
+        : connectionEnded(formatTarget(this.#options.host), errorCode);
     const raw = this.#raw;
     this.#fail(error);
     raw?.onClose(errorCode === null ? null : error.message);
@@ -439,23 +435,4 @@ export class UpstreamConnection {
       command.reject(error);
     }
   }
-}
-
-function violation(message: string): ProtocolViolation {
-  return new ProtocolViolation(SQLSTATE.protocolViolation, message);
-}
-
-function closedByUs(): OperationalError {
-  return new OperationalError('UPSTREAM_CLOSED', 'the session to the upstream was closed by us', {
-    isRetryable: true,
-  });
-}
-
-function commandTimeout(sql: string, timeoutMs: number): OperationalError {
-  const command = printable(sql).split(' ')[0] ?? '';
-  return new OperationalError(
-    'UPSTREAM_TIMEOUT',
-    `the upstream did not answer ${command} within ${timeoutMs} ms`,
-    { isRetryable: true },
-  );
 }

@@ -1,12 +1,22 @@
 // How a session at the upstream begins: startup packet, authentication, parameters, up to the first ReadyForQuery.
 // A pure machine: decoded messages in, what to do next out. (fe-connect.c:PQconnectPoll, fe-auth.c:pg_fe_sendauth)
 import { OperationalError, ProtocolViolation } from '../base/errors.ts';
+import type { TlsSession } from '../net/tls-session.ts';
+import type { ChannelBinding, ConninfoTls } from '../pg/conninfo.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
 import {
   encodePassword,
   encodeSaslInitial,
   encodeSaslResponse,
 } from '../wire/frontend-messages.ts';
-import { md5Password, SCRAM_MECHANISM, ScramClient } from '../wire/scram-client.ts';
+import {
+  md5Password,
+  SCRAM_MECHANISM,
+  SCRAM_PLUS_MECHANISM,
+  ScramClient,
+} from '../wire/scram-client.ts';
+import type { ScramBinding } from '../wire/scram-client.ts';
+import { serverEndPointBinding } from '../wire/server-certificate.ts';
 import { encodeStartupMessage } from '../wire/startup.ts';
 import type { ReceivedError, UpstreamMessage } from '../wire/upstream-messages.ts';
 import type { AuthMethod } from './auth-methods.ts';
@@ -18,10 +28,32 @@ export interface LoginOptions {
   readonly user: string;
   readonly password: string | null;
   readonly allowedMethods: ReadonlySet<AuthMethod>;
+  /** require_auth as it was given, for messages; null = not given. */
+  readonly requireAuth: string | null;
+  readonly channelBinding: ChannelBinding;
+  /** sslcertmode. */
+  readonly certMode: ConninfoTls['certMode'];
+  /** The TLS session that the login runs in; null without TLS. */
+  readonly tls: TlsSession | null;
   /** Every startup parameter in order, `user` among them. */
   readonly parameters: Iterable<readonly [name: string, value: string]>;
   /** The client's part of the SCRAM nonce: at least 18 random bytes as printable text, fresh for each login. */
   readonly nonce: string;
+}
+
+/** An ErrorResponse during the login. Always retryable. */
+export class LoginRefusal extends OperationalError {
+  /** The server had let us in before: it refuses the session, not who asks for it or how. */
+  readonly isAuthenticated: boolean;
+
+  constructor(fields: ReceivedError, isAuthenticated: boolean) {
+    const error = upstreamError('the upstream refused the login', fields, refusalHint(fields));
+    super(error.code, error.message, {
+      isRetryable: true,
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+    });
+    this.isAuthenticated = isAuthenticated;
+  }
 }
 
 /** What the server said about the session. */
@@ -58,6 +90,8 @@ export class UpstreamLogin {
   readonly #parameters: ParameterSet = new ParameterSet();
   #state: LoginState = 'startup';
   #scram: ScramClient | null = null;
+  /** The SCRAM exchange is bound to the TLS channel. */
+  #isBound = false;
   #backendPid = 0;
 
   constructor(options: LoginOptions) {
@@ -75,7 +109,7 @@ export class UpstreamLogin {
   receive(message: UpstreamMessage): LoginStep {
     switch (message.type) {
       case 'ErrorResponse':
-        return { kind: 'failed', error: loginRefused(message.fields) };
+        return { kind: 'failed', error: new LoginRefusal(message.fields, this.#state === 'in') };
       case 'NoticeResponse':
         return WAIT;
       case 'ParameterStatus':
@@ -96,6 +130,7 @@ export class UpstreamLogin {
     }
   }
 
+  /** (fe-auth.c:check_expected_areq, pg_fe_sendauth) */
   #authenticate(message: UpstreamMessage): LoginStep {
     switch (message.type) {
       case 'AuthenticationOk':
@@ -125,38 +160,97 @@ export class UpstreamLogin {
 
   /** Also ends a trust login; after a SASL exchange it counts only when the server proved that it knows the secret. */
   #authenticated(): LoginStep {
+    const problem = this.#certificateProblem();
+    if (problem !== null) return problem;
     if (this.#state === 'startup') {
-      if (!this.#options.allowedMethods.has('none')) return methodRefused('none');
+      if (!this.#options.allowedMethods.has('none')) return this.#methodRefused('none');
     } else if (this.#state !== 'password-sent' && this.#state !== 'sasl-verified') {
       throw unexpected('AuthenticationOk');
+    }
+    if (this.#options.channelBinding === 'require' && !this.#isBound) {
+      return bindingMissing(
+        'channel binding required, but server authenticated client without channel binding',
+      );
     }
     this.#state = 'in';
     return WAIT;
   }
 
-  #answerPassword(method: 'password' | 'md5', answer: (password: string) => string): LoginStep {
-    this.#requireState('startup', 'AuthenticationRequest');
-    if (!this.#options.allowedMethods.has(method)) return methodRefused(method);
-    if (this.#options.password === null) return passwordMissing();
-    this.#state = 'password-sent';
-    return { kind: 'send', bytes: encodePassword(answer(this.#options.password)) };
-  }
-
-  #startScram(mechanisms: readonly string[]): LoginStep {
-    this.#requireState('startup', 'AuthenticationSASL');
-    if (!mechanisms.includes(SCRAM_MECHANISM)) {
-      const offered = mechanisms.map((name) => name.slice(0, 40)).slice(0, 5);
+  /** sslcertmode=require: the server has to have asked for our certificate, and to have got one. */
+  #certificateProblem(): LoginStep | null {
+    const { certMode, tls } = this.#options;
+    if (certMode !== 'require') return null;
+    if (tls?.isCertificateRequested !== true) {
       return failed(
-        'AUTH_METHOD_UNSUPPORTED',
-        `the upstream offers none of walcast's SASL mechanisms, only ${offered.join(', ')}`,
-        'Let a pg_hba.conf line of the upstream ask for scram-sha-256 from this host.',
+        'TLS_CERTIFICATE_NOT_REQUESTED',
+        'server did not request an SSL certificate',
+        'Set ssl_ca_file on the upstream and clientcert=verify-full (or method cert) in its pg_hba.conf, or leave sslcertmode=require out of upstream.conninfo.',
       );
     }
-    if (!this.#options.allowedMethods.has('scram-sha-256')) return methodRefused('scram-sha-256');
-    if (this.#options.password === null) return passwordMissing();
-    this.#scram = new ScramClient(this.#options.password, this.#options.nonce);
+    if (tls.clientCertificateExpiresAtMs !== null) return null;
+    return failed(
+      'TLS_CERTIFICATE_NOT_SENT',
+      'server accepted connection without a valid SSL certificate',
+      'Name our certificate and its key in sslcert and sslkey, or leave sslcertmode=require out of upstream.conninfo.',
+    );
+  }
+
+  #answerPassword(method: 'password' | 'md5', answer: (password: string) => string): LoginStep {
+    this.#requireState('startup', 'AuthenticationRequest');
+    if (!this.#options.allowedMethods.has(method)) return this.#methodRefused(method);
+    if (this.#options.channelBinding === 'require') {
+      return bindingMissing(
+        "channel binding required but not supported by server's authentication request",
+      );
+    }
+    const { password } = this.#options;
+    if (password === null || password === '') return passwordMissing();
+    this.#state = 'password-sent';
+    return { kind: 'send', bytes: encodePassword(answer(password)) };
+  }
+
+  /** (fe-auth.c:pg_SASL_init) */
+  #startScram(mechanisms: readonly string[]): LoginStep {
+    this.#requireState('startup', 'AuthenticationSASL');
+    const { password, nonce, allowedMethods, channelBinding } = this.#options;
+    if (!allowedMethods.has('scram-sha-256')) return this.#methodRefused('scram-sha-256');
+    const binding = this.#chooseBinding(mechanisms);
+    if ('error' in binding) return { kind: 'failed', error: binding.error };
+    const isBound = binding.kind === 'bound';
+    if (!isBound && !mechanisms.includes(SCRAM_MECHANISM)) return unsupported(mechanisms);
+    if (channelBinding === 'require' && !isBound) {
+      return bindingMissing(
+        'channel binding is required, but server did not offer an authentication method that supports channel binding',
+      );
+    }
+    if (password === null || password === '') return passwordMissing();
+    this.#scram = new ScramClient(password, nonce, { binding });
+    this.#isBound = isBound;
     this.#state = 'sasl-first';
-    return { kind: 'send', bytes: encodeSaslInitial(SCRAM_MECHANISM, this.#scram.clientFirst) };
+    const mechanism = isBound ? SCRAM_PLUS_MECHANISM : SCRAM_MECHANISM;
+    return { kind: 'send', bytes: encodeSaslInitial(mechanism, this.#scram.clientFirst) };
+  }
+
+  #chooseBinding(
+    mechanisms: readonly string[],
+  ): ScramBinding | { readonly error: OperationalError } {
+    const { channelBinding, tls } = this.#options;
+    const isOffered = mechanisms.includes(SCRAM_PLUS_MECHANISM);
+    if (tls === null) {
+      if (channelBinding === 'require') {
+        return bindingMissing('channel binding required, but SSL not in use');
+      }
+      // The other end speaks TLS with somebody, and it is not us.
+      return isOffered ? strippedTls() : { kind: 'none' };
+    }
+    if (channelBinding === 'disable') return { kind: 'none' };
+    if (!isOffered) return { kind: 'not-offered' };
+    try {
+      return { kind: 'bound', data: serverEndPointBinding(tls.serverCertificate) };
+    } catch (error) {
+      if (!(error instanceof OperationalError)) throw error;
+      return { error };
+    }
   }
 
   #answerServerFirst(data: Uint8Array): LoginStep {
@@ -182,6 +276,29 @@ export class UpstreamLogin {
     return WAIT;
   }
 
+  /** (fe-auth.c:auth_method_description) */
+  #methodRefused(method: AuthMethod): LoginStep {
+    const { requireAuth } = this.#options;
+    const what: Readonly<Record<AuthMethod, string>> = {
+      none: 'server did not complete authentication',
+      password: 'server requested a cleartext password',
+      md5: 'server requested a hashed password',
+      'scram-sha-256': 'server requested SASL authentication',
+    };
+    const isGivenAway = method === 'password' || method === 'md5';
+    const text =
+      requireAuth === null
+        ? `${what[method]}, which gives it away to whoever ${method === 'md5' ? 'listens' : 'plays the server'}`
+        : `authentication method requirement "${requireAuth}" failed: ${what[method]}`;
+    return failed(
+      'AUTH_METHOD_REFUSED',
+      text,
+      isGivenAway
+        ? `Set password_encryption=scram-sha-256 on the upstream, set the role's password anew and use scram-sha-256 in pg_hba.conf; or accept the risk with require_auth=${method} in upstream.conninfo.`
+        : `Add ${method} to require_auth in upstream.conninfo, or change the method in the upstream's pg_hba.conf.`,
+    );
+  }
+
   #requireState(state: LoginState, messageType: string): void {
     if (this.#state !== state) throw unexpected(messageType);
   }
@@ -194,38 +311,57 @@ function unexpected(messageType: string): ProtocolViolation {
   );
 }
 
-function failed(code: string, message: string, hint: string): LoginStep {
+type Failed = Extract<LoginStep, { readonly kind: 'failed' }>;
+
+function failed(code: string, message: string, hint: string): Failed {
   return {
     kind: 'failed',
     error: new OperationalError(code, message, { isRetryable: true, hint }),
   };
 }
 
-function passwordMissing(): LoginStep {
+function unsupported(mechanisms: readonly string[]): Failed {
+  const offered = mechanisms.map((name) => name.slice(0, 40)).slice(0, 5);
+  return failed(
+    'AUTH_METHOD_UNSUPPORTED',
+    `none of the server's SASL authentication mechanisms are supported: it offers ${offered.join(', ')}`,
+    'Let a pg_hba.conf line of the upstream ask for scram-sha-256 from this host.',
+  );
+}
+
+function bindingMissing(message: string): Failed {
+  return failed(
+    'CHANNEL_BINDING_MISSING',
+    message,
+    'channel_binding=require needs TLS up to the server itself (sslmode=require or stronger, no proxy that ends it) and scram-sha-256 in its pg_hba.conf; or take channel_binding=prefer.',
+  );
+}
+
+function strippedTls(): Failed {
+  return failed(
+    'TLS_STRIPPED',
+    'server offered SCRAM-SHA-256-PLUS authentication over a non-SSL connection',
+    'Something between here and the server ends TLS: connect to the server itself, or check who listens in between.',
+  );
+}
+
+function passwordMissing(): Failed {
   return failed(
     'PASSWORD_MISSING',
-    'the upstream asks for a password and none is configured',
+    'fe_sendauth: no password supplied: the upstream asks for a password and none is configured',
     'Set password or passfile in upstream.conninfo, or PGPASSWORD.',
   );
 }
 
-function methodRefused(method: AuthMethod): LoginStep {
-  const risk: Readonly<Record<AuthMethod, string>> = {
-    none: 'the upstream asks for no authentication, and require_auth demands one',
-    password:
-      'the upstream asks for the password in clear text, which anybody who plays the server could do',
-    md5: 'the upstream asks for the password as MD5, which gives it away to whoever listens',
-    'scram-sha-256': 'the upstream asks for SCRAM-SHA-256, which require_auth leaves out',
-  };
-  return failed(
-    'AUTH_METHOD_REFUSED',
-    risk[method],
-    method === 'password' || method === 'md5'
-      ? `Set password_encryption=scram-sha-256 on the upstream, set the role's password anew and use scram-sha-256 in pg_hba.conf; or accept the risk with require_auth=${method} in upstream.conninfo.`
-      : `Add ${method} to require_auth in upstream.conninfo, or change the method in the upstream's pg_hba.conf.`,
-  );
-}
-
-function loginRefused(fields: ReceivedError): OperationalError {
-  return upstreamError('the upstream refused the login', fields);
+/** What to change in our own settings, where the refusal is about those; undefined where the general hint will do. */
+function refusalHint(fields: ReceivedError): string | undefined {
+  if (fields.sqlstate !== SQLSTATE.invalidAuthorizationSpecification) return undefined;
+  const { message } = fields;
+  if (/client certificate/.test(message)) {
+    return 'Name our certificate and its key in sslcert and sslkey of upstream.conninfo; the upstream checks them against its ssl_ca_file and the user name.';
+  }
+  if (/, (no encryption|SSL off)$/.test(message)) {
+    return "The upstream's pg_hba.conf lets nobody in from here without TLS: set sslmode=verify-full (or require) in upstream.conninfo, or add a line there such as: host replication <user> <this host>/32 scram-sha-256";
+  }
+  return undefined;
 }

@@ -1,5 +1,6 @@
-// How do we prove to the upstream that we know the password? SCRAM-SHA-256 without channel binding (RFC 5802, RFC 7677),
-// with everything the server says bounded and its own proof checked; and the older md5 answer.
+// How do we prove to the upstream that we know the password? SCRAM-SHA-256, bound to the TLS channel where there is one
+// (RFC 5802, RFC 7677, RFC 5929), with everything the server says bounded and its own proof checked; and the older md5
+// answer. (src/interfaces/libpq/fe-auth-scram.c)
 import { createHash, createHmac, pbkdf2, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 import { invariant, OperationalError, ProtocolViolation } from '../base/errors.ts';
@@ -10,15 +11,41 @@ import { saslprep } from './saslprep.ts';
 
 const pbkdf2Async = promisify(pbkdf2);
 
-/** The mechanism this client speaks. */
+/** The mechanism without channel binding. */
 export const SCRAM_MECHANISM = 'SCRAM-SHA-256';
+
+/** The mechanism with channel binding. */
+export const SCRAM_PLUS_MECHANISM = 'SCRAM-SHA-256-PLUS';
+
+/**
+ * What the client says about channel binding. `none`: it does none (no TLS, or channel_binding=disable). `not-offered`:
+ * it would, but the server did not offer it; a server that did offer it then knows that somebody changed its list.
+ * `bound`: `data` is the tls-server-end-point of the server's certificate.
+ */
+export type ScramBinding =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'not-offered' }
+  | { readonly kind: 'bound'; readonly data: Uint8Array };
+
+/** What a login may have besides its password. */
+export interface ScramOptions {
+  /** Default: `none`. */
+  readonly binding?: ScramBinding;
+  /** Stays empty for PostgreSQL, which takes the name of the startup message. */
+  readonly userName?: string;
+}
 
 /** More iterations than this from a server are an attack on our processor, not a password policy. */
 export const SCRAM_ITERATIONS_MAX = 1_000_000;
 
 const MESSAGE_BYTES_MAX = 1024;
 const HASH_BYTES = 32;
-const GS2_HEADER = 'n,,';
+
+const GS2_HEADERS: Readonly<Record<ScramBinding['kind'], string>> = {
+  none: 'n,,',
+  'not-offered': 'y,,',
+  bound: 'p=tls-server-end-point,,',
+};
 
 /** One login. Order: `clientFirst`, `serverFirst`, `serverFinal`; only then is the server known to know the password too. */
 export class ScramClient {
@@ -27,18 +54,21 @@ export class ScramClient {
   readonly #password: string;
   readonly #nonce: string;
   readonly #clientFirstBare: string;
+  /** The GS2 header and the binding data, base64: what the client-final-message repeats. */
+  readonly #channel: string;
   #expectedServerSignature: Uint8Array | null = null;
 
-  /**
-   * `nonce` is printable text without commas, fresh for each login. `userName` stays empty for PostgreSQL, which takes
-   * the name of the startup message.
-   */
-  constructor(password: string, nonce: string, userName = '') {
+  /** `nonce` is printable text without commas, fresh for each login. */
+  constructor(password: string, nonce: string, options: ScramOptions = {}) {
     invariant(/^[\x21-\x2b\x2d-\x7e]+$/.test(nonce), 'SCRAM nonce must be printable');
     this.#password = saslprep(password);
     this.#nonce = nonce;
+    const { binding = { kind: 'none' }, userName = '' } = options;
+    const header = GS2_HEADERS[binding.kind];
+    const data = binding.kind === 'bound' ? binding.data : new Uint8Array(0);
+    this.#channel = Buffer.concat([encodeText(header), data]).toString('base64');
     this.#clientFirstBare = `n=${userName.replaceAll('=', '=3D').replaceAll(',', '=2C')},r=${nonce}`;
-    this.clientFirst = encodeText(GS2_HEADER + this.#clientFirstBare);
+    this.clientFirst = encodeText(header + this.#clientFirstBare);
   }
 
   /**
@@ -48,7 +78,7 @@ export class ScramClient {
   async serverFirst(data: Uint8Array): Promise<Uint8Array> {
     const serverFirst = messageText(data);
     const { nonce, salt, iterations } = parseServerFirst(serverFirst, this.#nonce);
-    const withoutProof = `c=${Buffer.from(GS2_HEADER).toString('base64')},r=${nonce}`;
+    const withoutProof = `c=${this.#channel},r=${nonce}`;
     const authMessage = `${this.#clientFirstBare},${serverFirst},${withoutProof}`;
     const saltedPassword = await pbkdf2Async(
       this.#password,

@@ -1,5 +1,5 @@
 // Logging in at an upstream: every kind of authentication request, honest and not, and every way to be turned away.
-import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { createServer } from 'node:net';
 import { rm, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -16,6 +16,7 @@ import { valueText } from '../../src/walreceiver/upstream-query.ts';
 import { UpstreamTunnels } from '../../src/walreceiver/tunnel.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { cstr, i32, message, raw } from '../support/naive-writer.ts';
+import { playScram } from '../support/scram-server.ts';
 import { targetFor } from '../support/upstream-target.ts';
 import {
   complete,
@@ -66,54 +67,6 @@ async function refusal(
     () => Promise.reject(new Error('the login succeeded')),
     (error: WalcastError) => error,
   );
-}
-
-/** Plays the server's half of SCRAM-SHA-256 (RFC 5802), as plainly as it can be written. */
-async function playScram(
-  session: ScriptedSession,
-  password: string,
-  twist: {
-    iterations?: number;
-    nonce?: (clients: string) => string;
-    signature?: (s: string) => string;
-    salt?: string;
-  } = {},
-): Promise<void> {
-  session.send(message('R', i32(10), cstr('SCRAM-SHA-256-PLUS'), cstr('SCRAM-SHA-256'), 0));
-  const first = (await session.next()).body;
-  expect(first.subarray(0, 14).toString()).toBe('SCRAM-SHA-256\0');
-  const clientFirst = first.subarray(18).toString();
-  expect(clientFirst.startsWith('n,,n=,r=')).toBe(true);
-  const bare = clientFirst.slice(3);
-  const clientNonce = bare.slice('n=,r='.length);
-  const iterations = twist.iterations ?? 4096;
-  const salt = randomBytes(16);
-  const nonce = twist.nonce?.(clientNonce) ?? `${clientNonce}serverpart`;
-  const serverFirst = `r=${nonce},s=${twist.salt ?? salt.toString('base64')},i=${iterations}`;
-  session.send(message('R', i32(11), serverFirst));
-  const clientFinal = (await session.next()).body.toString();
-  const [withoutProof, proof] = clientFinal.split(',p=');
-  const salted = pbkdf2Sync(password.normalize('NFKC'), salt, iterations, 32, 'sha256');
-  const hmac = (key: Buffer, text: string): Buffer =>
-    createHmac('sha256', key).update(text).digest();
-  const clientKey = hmac(salted, 'Client Key');
-  const storedKey = createHash('sha256').update(clientKey).digest();
-  const authMessage = `${bare},${serverFirst},${withoutProof}`;
-  const signature = hmac(storedKey, authMessage);
-  const expected = Buffer.from(clientKey.map((byte, index) => byte ^ (signature[index] ?? 0)));
-  if (proof !== expected.toString('base64')) {
-    session.send(
-      errorResponse('28P01', 'password authentication failed for user "replicator"', 'FATAL'),
-    );
-    session.end();
-    return;
-  }
-  const server = hmac(hmac(salted, 'Server Key'), authMessage).toString('base64');
-  session.send(
-    message('R', i32(12), `v=${twist.signature?.(server) ?? server}`),
-    message('R', i32(0)),
-  );
-  session.greet();
 }
 
 describe('a login', () => {
@@ -307,16 +260,6 @@ describe('a login', () => {
 });
 
 describe('dialling', () => {
-  it('refuses sslmodes that need TLS before a byte leaves this machine', async () => {
-    await using upstream = await ScriptedUpstream.listen();
-    for (const sslmode of ['require', 'verify-ca', 'verify-full']) {
-      const error = await refusal(open(upstream, { sslmode }));
-      expect(error).toMatchObject({ code: 'TLS_UNSUPPORTED', isRetryable: false });
-      expect(error.hint).toContain('sslmode=disable');
-    }
-    expect(upstream.accepted).toBe(0);
-  });
-
   it('names host and port of a server that is not there', async () => {
     const upstream = await ScriptedUpstream.listen();
     const { port } = upstream;
@@ -361,7 +304,7 @@ describe('dialling', () => {
     const events = { onBytes() {}, onDrain() {}, onEnd() {}, onClose() {} };
     const clock = new ManualClock();
     const target = { host: '127.0.0.1', port: upstream.port };
-    const limits = { clock, timeoutMs: 700, sslmode: 'disable', readBufferBytes: 1 };
+    const limits = { clock, timeoutMs: 700, readBufferBytes: 1 };
     const aborted = dial(target, { ...limits, signal: AbortSignal.abort() }, events);
     await expect(aborted).rejects.toMatchObject({ code: 'CONNECT_ABORTED' });
     const late = dial(target, limits, events);

@@ -6,6 +6,8 @@ import { cstr, i16, i32, i64 } from './naive-writer.ts';
 
 type Part = number | string | Uint8Array;
 
+const SSL_REQUEST_CODE = 80_877_103;
+
 /** As naive-writer's `raw` and `message`, for bytes of any length. */
 function raw(...parts: readonly Part[]): Buffer {
   return Buffer.concat(
@@ -228,9 +230,14 @@ export class ScriptedSession {
     this.#socket.resetAndDestroy();
   }
 
-  /** The startup packet's parameters. */
+  /** The startup packet's parameters. A request for TLS before it is turned down. */
   async startup(): Promise<Map<string, string>> {
-    await this.#have(4);
+    await this.#have(8);
+    if (this.#received.readInt32BE(4) === SSL_REQUEST_CODE) {
+      this.#received = this.#received.subarray(8);
+      this.#socket.write('N');
+      await this.#have(8);
+    }
     const length = this.#received.readInt32BE(0);
     await this.#have(length);
     const fields = this.#received

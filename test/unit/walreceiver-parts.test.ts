@@ -24,7 +24,7 @@ describe('require_auth', () => {
     [null, ['none', 'scram-sha-256']],
     ['', ['none', 'scram-sha-256']],
     ['scram-sha-256', ['scram-sha-256']],
-    ['md5, password', ['md5', 'password']],
+    ['md5,password', ['md5', 'password']],
     ['none', ['none']],
     ['gss,scram-sha-256', ['scram-sha-256']],
     ['!none', ['scram-sha-256']],
@@ -34,8 +34,19 @@ describe('require_auth', () => {
     expect([...allowedAuthMethods(text)].toSorted()).toEqual(methods.toSorted());
   });
 
-  it.each(['x', 'none,', 'none,!md5', '!', 'SCRAM-SHA-256'])('refuses %s', (text) => {
-    expect(() => allowedAuthMethods(text)).toThrow('invalid require_auth value');
+  // The words are libpq's.
+  it.each([
+    ['x', 'invalid require_auth value: "x"'],
+    ['none,', 'invalid require_auth value: ""'],
+    ['!', 'invalid require_auth value: ""'],
+    ['SCRAM-SHA-256', 'invalid require_auth value: "SCRAM-SHA-256"'],
+    ['md5, none', 'invalid require_auth value: " none"'],
+    ['none,!md5', 'negative require_auth method "!md5" cannot be mixed with non-negative methods'],
+    ['!md5,none', 'require_auth method "none" cannot be mixed with negative methods'],
+    ['md5,md5', 'require_auth method "md5" is specified more than once'],
+    ['!none,!none', 'require_auth method "!none" is specified more than once'],
+  ])('refuses %s', (text, message) => {
+    expect(() => allowedAuthMethods(text)).toThrow(message);
   });
 });
 

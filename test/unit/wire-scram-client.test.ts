@@ -15,7 +15,7 @@ const bytes = (text: string): Uint8Array => Buffer.from(text);
 const textOf = (data: Uint8Array): string => Buffer.from(data).toString();
 
 function client(password = 'pencil'): ScramClient {
-  return new ScramClient(password, NONCE, 'user');
+  return new ScramClient(password, NONCE, { userName: 'user' });
 }
 
 async function answered(): Promise<ScramClient> {
@@ -36,7 +36,9 @@ describe('ScramClient', () => {
 
   it('leaves the user name out towards PostgreSQL, and escapes it otherwise', () => {
     expect(textOf(new ScramClient('x', 'abc').clientFirst)).toBe('n,,n=,r=abc');
-    expect(textOf(new ScramClient('x', 'abc', 'a=b,c').clientFirst)).toBe('n,,n=a=3Db=2Cc,r=abc');
+    expect(textOf(new ScramClient('x', 'abc', { userName: 'a=b,c' }).clientFirst)).toBe(
+      'n,,n=a=3Db=2Cc,r=abc',
+    );
   });
 
   it('agrees with a verifier that is written down another way', async () => {

@@ -1,0 +1,56 @@
+// How a session at the upstream ends when it does not end well.
+import { OperationalError, ProtocolViolation } from '../base/errors.ts';
+import { formatTarget, isUnixSocketHost } from '../net/dial.ts';
+import { alertFailure } from '../net/tls-errors.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import { printable } from './upstream-errors.ts';
+import type { UpstreamHost, UpstreamTarget } from './upstream-target.ts';
+
+/** Bad bytes of the upstream. */
+export function violation(message: string): ProtocolViolation {
+  return new ProtocolViolation(SQLSTATE.protocolViolation, message);
+}
+
+/** The connection ended without a word of the server; with one of its TLS, when that did not like us. */
+export function connectionEnded(target: string, errorCode: string | null): OperationalError {
+  const alert = errorCode === null ? null : alertFailure(errorCode, { target });
+  const how = errorCode === null ? '' : ` (${errorCode})`;
+  return (
+    alert ??
+    new OperationalError('UPSTREAM_CLOSED', `${target} closed the connection${how}`, {
+      isRetryable: true,
+    })
+  );
+}
+
+/**
+ * Throws {@link OperationalError} for requirepeer: who owns the other end of a Unix socket is a question (SO_PEERCRED)
+ * that this runtime cannot ask. Over TCP it means nothing, as in libpq.
+ */
+export function refusePeerCheck(target: UpstreamTarget, host: UpstreamHost): void {
+  if (target.requirePeer === null || !isUnixSocketHost(host.address)) return;
+  throw new OperationalError(
+    'REQUIREPEER_UNSUPPORTED',
+    `requirepeer="${target.requirePeer}" is set, and walcast cannot find out who owns ${formatTarget(host)}`,
+    {
+      hint: 'Leave requirepeer out of upstream.conninfo, and let only the server write into the directory of its socket; or connect by TCP with sslmode=verify-full.',
+    },
+  );
+}
+
+/** The session was ended from this side. */
+export function closedByUs(): OperationalError {
+  return new OperationalError('UPSTREAM_CLOSED', 'the session to the upstream was closed by us', {
+    isRetryable: true,
+  });
+}
+
+/** A command was not answered in time. */
+export function commandTimeout(sql: string, timeoutMs: number): OperationalError {
+  const command = printable(sql).split(' ')[0] ?? '';
+  return new OperationalError(
+    'UPSTREAM_TIMEOUT',
+    `the upstream did not answer ${command} within ${timeoutMs} ms`,
+    { isRetryable: true },
+  );
+}
