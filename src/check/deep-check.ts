@@ -1,15 +1,18 @@
 // Would walcast work with this configuration, here and now? Looks at every upstream, the data directory, the addresses and
 // the limits of the system, and changes nothing anywhere.
 import type { Clock } from '../base/clock.ts';
+import { OperationalError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { CHECK_HOSTS_AT_ONCE, CHECK_HOST_MS } from '../config/limits.ts';
 import { dial } from '../net/dial.ts';
 import { targetOf } from '../relay/upstream-address.ts';
+import type { UpstreamTarget } from '../walreceiver/upstream-target.ts';
+import { errorFinding, warningFinding } from './finding.ts';
 import type { Finding } from './finding.ts';
 import { probeHost } from './host-probe.ts';
 import type { HostProbe } from './host-probe.ts';
 import { limitFindings, portFindings } from './port-findings.ts';
-import { clusterFindings, hostFindings } from './server-findings.ts';
+import { clusterFindings, hostFindings, sessionKindFindings } from './server-findings.ts';
 import { checkStorage } from './storage-check.ts';
 import { storeFindings } from './store-findings.ts';
 
@@ -23,36 +26,40 @@ export interface CheckSurroundings {
 /** Database of the SQL session when upstream.conninfo names none: every cluster has it. */
 const DEFAULT_DATABASE = 'postgres';
 
-/** Everything about the upstreams only, in the order of the host list. */
-export interface UpstreamCheck {
-  readonly probes: readonly HostProbe[];
+/** All that a deep check found. */
+export interface DeepCheck {
+  /** Upstreams in the order of the list, then data directory, addresses, limits. */
   readonly findings: readonly Finding[];
+  readonly probes: readonly HostProbe[];
 }
 
-/** Every finding: upstreams in the order of the list, then data directory, addresses, limits. */
+/** Looks at everything. */
 export async function deepCheck(
   config: Config,
   surroundings: CheckSurroundings,
-): Promise<readonly Finding[]> {
+): Promise<DeepCheck> {
   const storage = await checkStorage(config);
   const isRunning = storage.ownerPid !== null;
   const upstream = await checkUpstreams(config, { ...surroundings, isRunning });
   const { directory } = config.storage;
-  return [
+  const findings = [
     ...upstream.findings,
     ...storage.findings,
     ...(storage.control === null ? [] : storeFindings(storage.control, upstream.probes, directory)),
     ...(await portFindings(config, storage)),
     ...(await limitFindings(config)),
   ];
+  return { findings, probes: upstream.probes };
 }
 
 /** Asks every host of the list, some at a time. */
-export async function checkUpstreams(
+async function checkUpstreams(
   config: Config,
   { clock, env, isRunning }: CheckSurroundings & { readonly isRunning: boolean },
-): Promise<UpstreamCheck> {
-  const target = targetOf(config.upstream.server, env);
+): Promise<DeepCheck> {
+  const resolved = resolveTarget(config, env);
+  if ('finding' in resolved) return { findings: [resolved.finding], probes: [] };
+  const { target } = resolved;
   const { applicationName, slot, server } = config.upstream;
   const probes = await mapSome(target.hosts, (host) =>
     probeHost({
@@ -68,10 +75,32 @@ export async function checkUpstreams(
   );
   const context = { applicationName, slot, isRunning };
   const findings = [
+    ...resolved.warnings,
     ...probes.flatMap((probe) => hostFindings(probe, context)),
     ...clusterFindings(probes),
+    ...sessionKindFindings(probes, target.targetSessionAttrs),
   ];
   return { probes, findings };
+}
+
+type ResolvedTarget =
+  | { readonly target: UpstreamTarget; readonly warnings: readonly Finding[] }
+  | { readonly finding: Finding };
+
+/** The connection string, completed as libpq completes it. */
+function resolveTarget(config: Config, env: CheckSurroundings['env']): ResolvedTarget {
+  const subject = 'upstream.conninfo';
+  const warnings: Finding[] = [];
+  try {
+    const target = targetOf(config.upstream.server, env, (message) =>
+      warnings.push(warningFinding('config.warning', { subject, message })),
+    );
+    return { target, warnings };
+  } catch (error) {
+    if (!(error instanceof OperationalError)) throw error;
+    const text = { subject, message: error.message, fix: error.hint ?? null };
+    return { finding: errorFinding('upstream.conninfo', text) };
+  }
 }
 
 /** As Promise.all over `items`, with a bound on how many are under way. */

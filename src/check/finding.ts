@@ -29,6 +29,8 @@ export const FINDING_CODES = {
   'config.invalid': 'A mistake of the configuration, with file, line and column.',
   'config.warning': 'The configuration allows something that should be looked at.',
 
+  'upstream.conninfo':
+    'The connection string cannot be completed: service file, environment, password file.',
   'upstream.name': 'The host name of an upstream has no address.',
   'upstream.unreachable': 'No connection to this host and port: refused, no route, no such socket.',
   'upstream.timeout': 'The host did not answer within connect_timeout, or 10 s without one.',

@@ -1,7 +1,9 @@
 // Is a server that lets us in set up for us? Pure: what a probe was told in, findings out.
 import { parseNumberWithUnit } from '../config/units.ts';
+import type { TargetSessionAttrs } from '../pg/conninfo.ts';
 import { formatPosition } from '../pg/timeline.ts';
 import type { UpstreamIdentity } from '../walreceiver/ports.ts';
+import { sessionMismatch } from '../walreceiver/session-attrs.ts';
 import { errorFinding, okFinding, warningFinding } from './finding.ts';
 import type { Finding } from './finding.ts';
 import type { HostProbe } from './host-probe.ts';
@@ -227,4 +229,35 @@ export function clusterFindings(probes: readonly HostProbe[]): Finding[] {
       }),
     ];
   });
+}
+
+/** A list in which no server is of the wanted kind is of no use; one of another kind waits for its turn. */
+export function sessionKindFindings(
+  probes: readonly HostProbe[],
+  wanted: TargetSessionAttrs,
+): Finding[] {
+  const mismatches = probes.flatMap(({ subject, identity }) => {
+    const mismatch = identity === null ? null : kindMismatch(identity, wanted);
+    return mismatch === null ? [] : [{ subject, mismatch }];
+  });
+  const isNoneLeft = probes.every(
+    ({ identity }) => identity === null || kindMismatch(identity, wanted) !== null,
+  );
+  return mismatches.map(({ subject, mismatch }) => {
+    const message = `${mismatch} (target_session_attrs=${wanted})`;
+    if (isNoneLeft) {
+      const fix = 'Name the server that is of that kind, too, or set target_session_attrs=any';
+      return errorFinding('upstream.target_session_attrs', { subject, message, fix });
+    }
+    const text = { subject, message: `${message}: not followed while that is so` };
+    return okFinding('upstream.target_session_attrs', text);
+  });
+}
+
+function kindMismatch(identity: UpstreamIdentity, wanted: TargetSessionAttrs): string | null {
+  // A standby will do where there is nothing better.
+  if (wanted === 'prefer-standby') return null;
+  const isReadOnlyByDefault = identity.settings.get('default_transaction_read_only') === 'on';
+  const { isInRecovery } = identity;
+  return sessionMismatch(wanted, { isInRecovery, isReadOnly: isInRecovery || isReadOnlyByDefault });
 }

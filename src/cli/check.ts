@@ -45,7 +45,9 @@ async function check(context: CommandContext): Promise<number> {
   const { clock, env } = context;
   const findings = [
     ...configFindings(loaded.config, source),
-    ...(isSet(context.input, 'deep') ? await deepCheck(loaded.config, { clock, env }) : []),
+    ...(isSet(context.input, 'deep')
+      ? (await deepCheck(loaded.config, { clock, env })).findings
+      : []),
   ];
   report(context, findings);
   return exitCodeOf(findings);

@@ -66,7 +66,8 @@ function checkValue(option: CommandOption, token: OptionToken): string | null {
   if (option.placeholder === undefined) {
     return token.inlineValue === true ? `${token.rawName} takes no value` : null;
   }
-  const isNextOption = token.inlineValue !== true && token.value?.startsWith('-') === true;
+  // A dash alone is no option but, as everywhere, standard input or output.
+  const isNextOption = token.inlineValue !== true && /^-./.test(token.value ?? '');
   if (token.value !== undefined && !isNextOption) return null;
   return `${token.rawName} needs a value: ${token.rawName} ${option.placeholder}`;
 }

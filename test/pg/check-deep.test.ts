@@ -65,8 +65,11 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
     const directory = await mkdtemp(join(tmpdir(), 'walcast-check-'));
     onTestFinished(() => rm(directory, { recursive: true, force: true }));
     return await checkDeep([
-      ...['--upstream', conninfo, '--http=', '--data', join(directory, 'data')],
-      ...['--set', 'auth.hba=host replication all 127.0.0.1/32 reject', '--listen', '127.0.0.1:0'],
+      `--upstream=${conninfo}`,
+      `--data=${join(directory, 'data')}`,
+      '--http=',
+      '--listen=127.0.0.1:0',
+      '--set=auth.hba=host replication all 127.0.0.1/32 reject',
       ...words,
     ]);
   }
@@ -88,7 +91,7 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
 
   it('finds nothing wrong where nothing is, and leaves nothing behind', async () => {
     const { code, problems, one } = await check(address());
-    expect([code, problems()]).toEqual([0, []]);
+    expect([code, problems]).toEqual([0, []]);
     const subject = `127.0.0.1:${primary.port}`;
     expect(one('upstream.identified')).toMatchObject({ severity: 'ok', subject });
     expect(one('upstream.identified').message).toMatch(
@@ -226,7 +229,7 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
       { synchronous_standby_names: 'FIRST 1 (standby_a, "WalCast")' },
       () => check(address()),
     );
-    expect([named.code, named.problems()]).toEqual([0, ['upstream.synchronous_standby_names']]);
+    expect([named.code, named.problems]).toEqual([0, ['upstream.synchronous_standby_names']]);
     expect(named.one('upstream.synchronous_standby_names')).toMatchObject({
       message: expect.stringContaining('commits then wait until walcast has flushed their WAL'),
       fix: expect.stringContaining('upstream.application_name'),
@@ -235,7 +238,7 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
       { synchronous_standby_names: '*', synchronous_commit: 'remote_apply' },
       () => check(address(), '--set', 'upstream.application_name=relay'),
     );
-    expect(any.problems()).toEqual(['upstream.remote_apply', 'upstream.synchronous_standby_names']);
+    expect(any.problems).toEqual(['upstream.remote_apply', 'upstream.synchronous_standby_names']);
     expect(any.one('upstream.remote_apply')).toMatchObject({
       message: expect.stringContaining('commits that wait for it wait for ever'),
       fix: expect.stringContaining("ALTER SYSTEM SET synchronous_commit = 'on'"),
@@ -243,7 +246,7 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
     const others = await withSettings({ synchronous_standby_names: 'ANY 1 (a, walcast2)' }, () =>
       check(address()),
     );
-    expect(others.problems()).toEqual([]);
+    expect(others.problems).toEqual([]);
   });
 
   it('warns of settings of the server that lose WAL or hold up too much', async () => {
@@ -251,12 +254,12 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
     const told = await withSettings(settings, () => check(address()));
     await primary.configure({ max_slot_wal_keep_size: '64GB' });
     await primary.reload();
-    expect(told.problems()).toEqual([
+    expect(told.problems).toEqual([
       'upstream.max_slot_wal_keep_size',
       'upstream.wal_sender_timeout',
     ]);
     const bare = await check(address(), '--slot=');
-    expect(bare.problems()).toEqual(['upstream.wal_keep_size']);
+    expect(bare.problems).toEqual(['upstream.wal_keep_size']);
     expect(bare.one('upstream.wal_keep_size').message).toContain('wal_keep_size = 0');
   });
 
@@ -266,14 +269,15 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
       upstream: () => ({ host: '127.0.0.1', port: primary.port }),
     });
     const words = [
-      ...['--data', running.directory, '--listen', `127.0.0.1:${running.port}`],
-      ...['--http', `127.0.0.1:${running.httpPort}`],
-      ...['--set', 'auth.hba=host replication all 127.0.0.1/32 reject'],
+      `--data=${running.directory}`,
+      `--listen=127.0.0.1:${running.port}`,
+      `--http=127.0.0.1:${running.httpPort}`,
+      '--set=auth.hba=host replication all 127.0.0.1/32 reject',
     ];
     await running.start();
     await running.waitForStatus('it streams', ({ state }) => state === 'streaming');
     const own = await checkDeep([...words, '--upstream', address()]);
-    expect([own.code, own.problems()]).toEqual([0, []]);
+    expect([own.code, own.problems]).toEqual([0, []]);
     expect(own.one('storage.in_use').message).toContain(`(pid ${running.process.pid})`);
     expect(own.one('upstream.slot').message).toContain('in use by PID');
     expect(own.one('storage.timeline').message).toContain("a server of this store's history");

@@ -18,9 +18,9 @@ export interface CheckEnd {
   readonly code: number;
   readonly findings: readonly Finding[];
   /** The only finding of that code; throws when there is none or more. */
-  one(code: FindingCode): Finding;
+  readonly one: (code: FindingCode) => Finding;
   /** Codes of the findings that are not in order, sorted. */
-  problems(): string[];
+  readonly problems: readonly string[];
 }
 
 /** Runs one command of `table`. */
@@ -55,17 +55,16 @@ export async function checkDeep(
   return {
     code: end.code,
     findings,
-    one(code) {
+    one: (code) => {
       const found = findings.filter((finding) => finding.code === code);
       const [first] = found;
       if (first === undefined || found.length > 1)
         throw new Error(`${found.length} findings ${code} in ${end.out}`);
       return first;
     },
-    problems: () =>
-      findings
-        .filter(({ severity }) => severity !== 'ok')
-        .map(({ code }) => code)
-        .toSorted(),
+    problems: findings
+      .filter(({ severity }) => severity !== 'ok')
+      .map(({ code }) => code)
+      .toSorted(),
   };
 }

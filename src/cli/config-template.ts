@@ -1,0 +1,112 @@
+// A walcast.yaml to begin with: every key with what it is for; what was given counts, the rest is a comment with its default.
+import { SETTINGS } from '../config/settings.ts';
+import type { Setting } from '../config/settings.ts';
+
+/** Value texts by the path of their key, as flags have them; several for a list. */
+export type GivenValues = ReadonlyMap<string, readonly string[]>;
+
+const WIDTH = 110;
+const INDENT = '  ';
+
+/** The text of the file. Keys of `given` are live, all others commented out. */
+export function configTemplate(given: GivenValues): string {
+  const blocks = sections().map(([name, settings]) => sectionText(name, settings, given));
+  return `${HEADER}\n${blocks.join('\n\n')}\n`;
+}
+
+const HEADER = `# walcast: the configuration. docs/configuration.md has every key; "walcast check -c FILE --deep" tries it.
+# Names, sizes (16MB) and times (1min) are PostgreSQL's. Flags and WALCAST_… variables count before this file.
+`;
+
+/** Keys by section, in the order of the documentation; a key without a section is one of its own. */
+function sections(): [name: string | null, settings: Setting[]][] {
+  const found: [string | null, Setting[]][] = [];
+  for (const setting of SETTINGS) {
+    const [first = '', second] = setting.path.split('.');
+    const name = second === undefined ? null : first;
+    const same = found.find(([other]) => name !== null && other === name);
+    if (same === undefined) found.push([name, [setting]]);
+    else same[1].push(setting);
+  }
+  return found;
+}
+
+function sectionText(
+  name: string | null,
+  settings: readonly Setting[],
+  given: GivenValues,
+): string {
+  const indent = name === null ? '' : INDENT;
+  const entries = settings.map((setting) => entryText(setting, indent, given.get(setting.path)));
+  if (name === null) return entries.join('\n');
+  const isLive = settings.some(({ path }) => given.has(path));
+  return `${isLive ? '' : '# '}${name}:\n${entries.join('\n')}`;
+}
+
+function entryText(
+  setting: Setting,
+  indent: string,
+  values: readonly string[] | undefined,
+): string {
+  const key = setting.path.split('.').at(-1) ?? '';
+  const lines = wrap(setting.description, WIDTH - indent.length).map(
+    (line) => `${indent}# ${line}`,
+  );
+  const shown = values ?? exampleOf(setting);
+  const value = valueLines(setting, shown);
+  const [first = '', ...rest] = value;
+  const mark = values === undefined ? '# ' : '';
+  lines.push(`${indent}${mark}${key}:${first === '' ? '' : ` ${first}`}`);
+  lines.push(...rest.map((line) => `${indent}${mark}${INDENT}${line}`));
+  return lines.join('\n');
+}
+
+/** What a key that was not given shows: its default, or how it would look. */
+function exampleOf({ path, defaultText, kind }: Setting): readonly string[] {
+  if (defaultText !== null) return [defaultText];
+  if (kind === 'rules') return ['host replication all 10.0.0.0/8 reject'];
+  if (kind === 'path') return [`/etc/walcast/${(path.split('.').at(-1) ?? '').replace(/_file$/, '')}`];
+  return ['…'];
+}
+
+/** The value behind the key's colon; further lines belong below it. */
+function valueLines({ kind }: Setting, values: readonly string[]): string[] {
+  const text = values.at(-1) ?? '';
+  if (kind === 'rules')
+    return [
+      '|',
+      ...text
+        .trim()
+        .split('\n')
+        .map((line) => line.trim()),
+    ];
+  if (kind === 'addresses') {
+    const addresses = values.flatMap((value) => value.split(',')).map((value) => value.trim());
+    return [`[ ${addresses.map((address) => `{ address: ${quoted(address)} }`).join(', ')} ]`];
+  }
+  return [scalar(text)];
+}
+
+/** A double-quoted scalar of YAML holds whatever a string of JSON holds. */
+function scalar(text: string): string {
+  const isPlain = /^[A-Za-z0-9/][\w./-]*$/.test(text) && !/^(true|false|null|~)$/i.test(text);
+  return isPlain ? text : quoted(text);
+}
+
+function quoted(text: string): string {
+  return JSON.stringify(text);
+}
+
+function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width - 2) {
+      lines.push(line);
+      line = word;
+    } else {
+      line = line === '' ? word : `${line} ${word}`;
+    }
+  }
+  return [...lines, line];
+}
