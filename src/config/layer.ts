@@ -5,6 +5,8 @@ import type { ConfigError, Place } from './problem.ts';
 export interface RawValue {
   readonly text: string | readonly string[];
   readonly place: Place;
+  /** Of each item of a list that was written item by item. */
+  readonly itemPlaces?: readonly Place[];
   /** File line of the first line of a block of text; null when the text is not such a block. */
   readonly blockLine: number | null;
 }

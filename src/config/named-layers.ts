@@ -58,6 +58,10 @@ export function readFlagLayer(flags: readonly FlagValue[]): Layer {
   for (const { path, text, flag } of flags) {
     const place = namedPlace(flag);
     const setting = settingOf(path);
+    if (path === '') {
+      errors.push(configError(place, 'it names no key', 'It is written KEY=VALUE.'));
+      continue;
+    }
     if (setting === null) {
       const isPlanned = UNSUPPORTED_KEYS.includes(path);
       const [message, hint] = isPlanned ? [unsupportedMessage(path), null] : unknownKey('', path);

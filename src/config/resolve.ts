@@ -158,10 +158,11 @@ export class ConfigResolver {
   }
 
   #listen(): readonly ListenAddress[] {
-    const { text, place } = this.#values.mustChoose('listen');
+    const { text, place: listPlace, itemPlaces } = this.#values.mustChoose('listen');
     const addresses: ListenAddress[] = [];
     const seen = new Set<string>();
-    for (const item of typeof text === 'string' ? [text] : text) {
+    for (const [index, item] of (typeof text === 'string' ? [text] : text).entries()) {
+      const place = itemPlaces?.[index] ?? listPlace;
       const parsed = parseListenAddress(item);
       if ('problem' in parsed) this.#values.report(place, `\`listen\`: ${parsed.problem}`);
       else addresses.push(parsed.address);

@@ -9,6 +9,7 @@ import { configError, namedPlace } from './problem.ts';
 import type { ConfigError, Place } from './problem.ts';
 import { readTextFile } from './read-file.ts';
 import { SETTINGS, settingOf } from './settings.ts';
+import { suggest } from './suggest.ts';
 import { fromBaseUnit, parseNumberWithUnit } from './units.ts';
 
 /** A value and which layer it is from. */
@@ -105,9 +106,11 @@ export class ConfigValues {
     const text = this.text(path);
     const word = words.find((candidate) => candidate === text);
     if (word !== undefined) return word;
+    const meant = suggest(text, words);
     this.report(
       this.mustChoose(path).place,
       `\`${path}\` must be one of ${words.join(', ')}, not "${text.slice(0, 100)}"`,
+      meant === null ? undefined : `Did you mean "${meant}"?`,
     );
     return words[0];
   }

@@ -35,8 +35,9 @@ class YamlReader {
   }
 
   read(): Layer {
-    for (const { pos, message } of [...this.#document.errors, ...this.#document.warnings]) {
-      this.#report(pos[0], message);
+    for (const { pos, code, message } of [...this.#document.errors, ...this.#document.warnings]) {
+      const isSecond = code === 'MULTIPLE_DOCS';
+      this.#report(pos[0], isSecond ? 'the file must hold one document only' : message);
     }
     const root = this.#document.contents;
     if (this.#errors.length > 0) return this.#unreadable();
@@ -102,7 +103,9 @@ class YamlReader {
   }
 
   #readScalar(setting: Setting, value: Node, position: number): void {
-    if (!isScalar(value) || !Value.Check(setting.schema, value.value)) {
+    // A word that is none of the choices is answered later, with the one that was probably meant.
+    const isWord = isScalar(value) && setting.kind === 'choice' && typeof value.value === 'string';
+    if (!isScalar(value) || (!isWord && !Value.Check(setting.schema, value.value))) {
       this.#report(position, wrongType(setting));
       return;
     }
@@ -127,7 +130,8 @@ class YamlReader {
       return;
     }
     const before = this.#errors.length;
-    const addresses = value.items.map((item) => this.#readAddress(this.#resolve(item), position));
+    const items = value.items.map((item) => this.#resolve(item));
+    const addresses = items.map((item) => this.#readAddress(item, position));
     if (this.#errors.length > before) return;
     const found = addresses.filter((address) => address !== null);
     if (
@@ -142,6 +146,7 @@ class YamlReader {
     this.#values.set(setting.path, {
       text: found,
       place: this.#placeAt(position),
+      itemPlaces: items.map((item) => this.#placeAt(item === null ? position : startOf(item))),
       blockLine: null,
     });
   }
@@ -152,6 +157,7 @@ class YamlReader {
       this.#report(position, 'an item of `listen` is written { address: HOST:PORT }');
       return null;
     }
+    const before = this.#errors.length;
     let address: string | null = null;
     for (const pair of item.items) {
       const key = this.#resolve(pair.key);
@@ -167,7 +173,9 @@ class YamlReader {
         this.#report(startOf(pair.key), '`address` must be text such as 127.0.0.1:5432');
       }
     }
-    if (address === null) this.#report(position, 'this item of `listen` has no `address`');
+    const isSilent = this.#errors.length === before;
+    if (address === null && isSilent)
+      this.#report(position, 'this item of `listen` has no `address`');
     return address;
   }
 

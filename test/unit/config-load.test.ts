@@ -390,7 +390,7 @@ drain_timeout: 30 days
     [
       'an address twice',
       `${MINIMUM}listen: [ { address: "*:1" }, { address: "*:1" } ]\n`,
-      'walcast.yaml:2:9: `listen`: "*:1" is given twice',
+      'walcast.yaml:2:31: `listen`: "*:1" is given twice',
     ],
   ])('%s is refused where it stands', (_what, yaml, beginning) => {
     expect(refuse({ yaml })).toEqual([expect.stringContaining(beginning)]);

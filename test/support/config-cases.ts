@@ -1,0 +1,198 @@
+// Configurations with mistakes: at least one for every message that src/config has.
+
+/** What is given, from every source. */
+export interface ConfigCase {
+  readonly name: string;
+  readonly yaml?: string | Uint8Array;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Written as on the command line, `--set` left out: `storage.directory=/x`. */
+  readonly set?: readonly string[];
+  /** Files beside walcast.yaml, by name; readable by their owner only. */
+  readonly files?: Readonly<Record<string, string | Uint8Array>>;
+  /** Names of files of which every user may read. */
+  readonly readableByAll?: readonly string[];
+  /** Another file than the one with `yaml`. */
+  readonly file?: string;
+}
+
+const UPSTREAM = 'upstream: { conninfo: "host=pg-a user=replicator" }\n';
+
+const LISTEN_65 = Array.from({ length: 65 }, (_, index) => `{ address: "*:${6000 + index}" }`);
+
+/** In the order of the golden file. */
+export const CONFIG_CASES: readonly ConfigCase[] = [
+  { name: 'nothing given at all' },
+  { name: 'no upstream in the file', yaml: 'log: { level: debug }\n' },
+  { name: 'an empty file', yaml: '' },
+  { name: 'a file of comments', yaml: '# nothing yet\n' },
+  { name: 'a list instead of a map', yaml: '- upstream\n' },
+  { name: 'a word instead of a map', yaml: 'upstream\n' },
+  { name: 'no such file', file: 'missing.yaml' },
+  { name: 'a directory instead of a file', file: '.' },
+  { name: 'a file that is no text', yaml: new Uint8Array([0xff, 0xfe, 0x61, 0x00]) },
+  { name: 'a file that is too large', yaml: `#${'x'.repeat(1024 * 1024)}` },
+  { name: 'a tab for indentation', yaml: 'upstream:\n\tconninfo: host=a\n' },
+  { name: 'a bracket that is not closed', yaml: `${UPSTREAM}listen: [ { address: "*:5432" }\n` },
+  { name: 'a second document', yaml: `${UPSTREAM}---\n${UPSTREAM}` },
+  { name: 'half of a file, as an editor may leave it', yaml: 'upstream:\n  conninfo: "host=pg-' },
+  { name: 'keys that are misspelt, or in another place', yaml: misspelt() },
+  { name: 'keys like nothing that exists', yaml: `${UPSTREAM}zzzzzzzz: 1\n? [ a ]\n: 1\n5: x\n` },
+  { name: 'a key given twice', yaml: `${UPSTREAM}log: { level: info }\nlog: { level: warn }\n` },
+  {
+    name: 'keys that are not built yet',
+    yaml: `${UPSTREAM}tunnel: off\nlisten: [ { address: "*:1", tls: { cert: x } } ]\n`,
+  },
+  {
+    name: 'a key that is not built yet, elsewhere',
+    env: { WALCAST_UPSTREAM_CONNINFO: 'host=a', WALCAST_TUNNEL: 'off' },
+    set: ['slots=a'],
+  },
+  { name: 'sections that are no sections', yaml: `${UPSTREAM}log: info\nstorage: [ directory ]\n` },
+  { name: 'keys without a value', yaml: 'upstream: { conninfo: }\nlog: { level: }\nhttp:\n' },
+  { name: 'values of the wrong kind', yaml: wrongKinds() },
+  {
+    name: 'lists of addresses',
+    yaml: `${UPSTREAM}listen: [ {}, "*:1", { address: 5 }, { adress: "*:1" } ]\n`,
+  },
+  { name: 'an empty list of addresses', yaml: `${UPSTREAM}listen: []\n` },
+  { name: 'too many addresses', yaml: `${UPSTREAM}listen: [ ${LISTEN_65.join(', ')} ]\n` },
+  { name: 'addresses that are none', yaml: badAddresses() },
+  {
+    name: 'an address given twice',
+    yaml: `${UPSTREAM}listen: [ { address: "*:1" }, { address: "*:1" } ]\n`,
+  },
+  { name: 'an HTTP address that is none', yaml: `${UPSTREAM}http: { listen: localhost }\n` },
+  { name: 'numbers that are none', yaml: badNumbers() },
+  {
+    name: 'numbers out of range',
+    yaml: `${UPSTREAM}storage: { max_wal_senders: -1, wal_keep_size: 3PB }\nwal_sender_timeout: -5s\ndrain_timeout: 30d\n`,
+  },
+  {
+    name: 'words that are none of the choices',
+    yaml: `${UPSTREAM}storage: { verify: pages, forward: "yes" }\n`,
+    env: { WALCAST_LOG_LEVEL: 'degub' },
+  },
+  {
+    name: 'names that PostgreSQL would refuse',
+    yaml: `upstream: { conninfo: host=a, slot: My-Slot, application_name: "größe" }\n`,
+  },
+  { name: 'an empty connection string', yaml: 'upstream: { conninfo: "" }\n' },
+  {
+    name: 'a connection string with an unknown option',
+    yaml: 'upstream: { conninfo: "host=a usr=b password=secret" }\n',
+  },
+  {
+    name: 'a connection string that ends in the middle',
+    env: { WALCAST_UPSTREAM_CONNINFO: "host=a password='secret" },
+  },
+  { name: 'a URI with a bad port', set: ['upstream.conninfo=postgresql://u:secret@h:port/'] },
+  {
+    name: 'a connection string in a file that is empty',
+    yaml: 'upstream: { conninfo_file: conninfo }\n',
+    files: { conninfo: '\n' },
+  },
+  {
+    name: 'a connection string in a file that is missing',
+    yaml: 'upstream: { conninfo_file: conninfo }\n',
+  },
+  {
+    name: 'a connection string in a file, with a mistake',
+    yaml: 'upstream: { conninfo_file: conninfo }\n',
+    files: { conninfo: 'host=a password=secret sslmode=on\n' },
+  },
+  {
+    name: 'the same thing given twice in one place',
+    yaml: 'upstream: { conninfo: host=a, conninfo_file: x }\nauth: { hba: "", hba_file: x }\n',
+    files: { x: 'host=b\n' },
+  },
+  {
+    name: 'names of files that are none',
+    yaml: UPSTREAM,
+    set: ['storage.directory=', 'auth.hba_file='],
+  },
+  {
+    name: 'tokens that no header can carry',
+    yaml: `${UPSTREAM}http: { token_file: token }\n`,
+    files: { token: 'two words\n' },
+  },
+  {
+    name: 'a token file that is empty',
+    yaml: `${UPSTREAM}http: { token_file: token }\n`,
+    files: { token: '\n' },
+  },
+  {
+    name: 'inline access rules with mistakes',
+    yaml: `${UPSTREAM}auth:\n  hba: |\n    host replication all 10.0.0.0/99 trust\n    host replication\n    hast replication all all trust\n`,
+  },
+  {
+    name: 'an access rule from the environment',
+    yaml: UPSTREAM,
+    env: { WALCAST_AUTH_HBA: 'host replication all 10.0.0.0/8 hope' },
+  },
+  {
+    name: 'a file of access rules with mistakes',
+    yaml: `${UPSTREAM}auth: { hba_file: hba }\n`,
+    files: { hba: '# rules\nlocal replication all\n' },
+  },
+  { name: 'a file of access rules that is missing', yaml: `${UPSTREAM}auth: { hba_file: hba }\n` },
+  {
+    name: 'a variable that is misspelt',
+    env: {
+      WALCAST_UPSTREAM_CONNINFO: 'host=a',
+      WALCAST_STORAGE_DIRECTRY: '/x',
+      WALCAST_ZZZZZZZZZ: '1',
+    },
+  },
+  {
+    name: 'flags for keys that are misspelt',
+    yaml: UPSTREAM,
+    set: ['storage.wal_keep_sise=1GB', 'wal_keep_size=1GB', 'zzzzzzzzz', '=x'],
+  },
+  { name: 'an alias of nothing', yaml: `${UPSTREAM}log: *nothing\n` },
+  {
+    name: 'too many aliases',
+    yaml: `upstream: { conninfo: &v "host=a" }\nlisten: [ { &k address : "*:1" }, ${'{ *k : *v }, '.repeat(60)} ]\n`,
+  },
+  {
+    name: 'warnings: rules that trust, no checks, files that everybody reads, a short token',
+    yaml: `upstream: { conninfo_file: conninfo }\nauth:\n  hba: |\n    host all all all trust\nstorage: { verify: off }\nhttp: { token_file: token }\n`,
+    files: { conninfo: 'host=a\n', token: 'short\n' },
+    readableByAll: ['conninfo', 'token'],
+  },
+];
+
+function misspelt(): string {
+  return `upstrem:
+  conninfo: host=a
+upstream:
+  conninfo: host=a
+  slto: x
+storage: { wal_keep_sise: 1GB }
+wal_keep_size: 1GB
+directory: /x
+log-level: debug
+`;
+}
+
+function wrongKinds(): string {
+  return `upstream: { conninfo: [ host=a ], slot: 5, wal_receiver_timeout: true }
+listen: 127.0.0.1:5432
+auth: { hba: [ host all all all trust ], hba_file: {} }
+storage: { directory: 5, wal_keep_size: [ 1 ], max_wal_senders: many, max_replication_slots: true, verify: no, forward: {} }
+drain_timeout: .nan
+http: { listen: 9188 }
+log: { format: 1 }
+`;
+}
+
+function badAddresses(): string {
+  const addresses = ['5432', '::1:5432', '*:65536', '/run/walcast:0', `/${'x'.repeat(120)}`];
+  return `${UPSTREAM}listen: [ ${addresses.map((text) => `{ address: "${text}" }`).join(', ')} ]\n`;
+}
+
+function badNumbers(): string {
+  return `${UPSTREAM}storage: { wal_keep_size: 10 gb, max_wal_senders: 5s, max_replication_slots: "010" }
+wal_sender_timeout: 30 days
+drain_timeout: "1e309"
+`;
+}
