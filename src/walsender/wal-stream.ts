@@ -139,14 +139,24 @@ export class WalStream {
 
   /** Sends the next batch when the socket has nothing pending. Called when WAL arrived and when the socket drained. */
   pump(): void {
-    if (this.#isEnded || this.#isCopyDoneSent) return;
-    if (this.#options.host.pendingBytes() > 0) return;
+    while (this.#pumpOnce()) {
+      // A piece from before the store may be so small that the socket takes it at once, and no drain follows.
+    }
+  }
+
+  /** True when there may be more to send at once. */
+  #pumpOnce(): boolean {
+    if (this.#isEnded || this.#isCopyDoneSent) return false;
+    if (this.#options.host.pendingBytes() > 0) return false;
     const targetLsn = this.#target();
-    if (targetLsn === null) return;
-    const sentLsn = this.#positions.sentLsn;
-    if (sentLsn < targetLsn) this.#sendFrom(sentLsn, targetLsn);
-    if (this.#isEnded || this.#positions.sentLsn < targetLsn) return;
+    if (targetLsn === null) return false;
+    const startLsn = this.#positions.sentLsn;
+    if (startLsn < targetLsn) this.#sendFrom(startLsn, targetLsn);
+    if (this.#isEnded) return false;
+    const { sentLsn } = this.#positions;
+    if (sentLsn < targetLsn) return sentLsn > startLsn && startLsn < this.#options.feed.oldestLsn();
     if (this.#options.host.pendingBytes() === 0) this.#onCaughtUp();
+    return false;
   }
 
   /** The socket has taken everything. */
@@ -298,15 +308,9 @@ export class WalStream {
     const { sendableLsn, nowMs } = request;
     const limitLsn = minLsn(this.#options.feed.oldestLsn(), sendableLsn);
     const read = this.#older.take(request, limitLsn);
-    if (read === null) {
-      this.#wakeup.ensure(this.#older.keepaliveAtMs);
-    } else if ('kind' in read) {
-      this.#failRead(read);
-    } else {
-      this.#send(read, sendableLsn, nowMs);
-      // A piece may be so small that the socket took it at once, and no drain follows.
-      if (this.#options.host.pendingBytes() === 0) this.pump();
-    }
+    if (read === null) this.#wakeup.ensure(this.#older.keepaliveAtMs);
+    else if ('kind' in read) this.#failRead(read);
+    else this.#send(read, sendableLsn, nowMs);
   }
 
   #send(batch: FrameBatch, targetLsn: Lsn, nowMs: number): void {

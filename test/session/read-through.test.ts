@@ -1,0 +1,546 @@
+// A standby from before the store, over real sockets: does it get through walcast what it would have got from the
+// upstream, byte for byte or word for word, and nobody else anything but what is right?
+import { describe, expect, it } from 'vitest';
+import { formatLsn } from '../../src/pg/lsn.ts';
+import type { Lsn } from '../../src/pg/lsn.ts';
+import { eventually } from '../support/eventually.ts';
+import { i32, message } from '../support/naive-writer.ts';
+import { query, summary } from '../support/raw-client.ts';
+import { listen, ODD, ReadThroughRig, WHOLE } from '../support/read-through-rig.ts';
+import {
+  COPY_BOTH,
+  complete,
+  errorResponse,
+  keepalive,
+  READY,
+  walData,
+} from '../support/scripted-upstream.ts';
+import type { ScriptedSession } from '../support/scripted-upstream.ts';
+import { WalFixture } from '../support/wal-fixture.ts';
+
+const SEGMENT = 1n << 20n;
+const COPY_DONE: Uint8Array = message('c');
+const STREAM_ENDED = [complete('START_STREAMING'), complete('START_REPLICATION'), READY];
+
+/** Three segments and a half; the store begins with the third. */
+function threeSegments(): WalFixture {
+  const wal = new WalFixture();
+  wal.fill(Number(3n * SEGMENT + SEGMENT / 2n), 3);
+  return wal;
+}
+
+async function open(
+  options: Partial<Parameters<typeof ReadThroughRig.open>[0]> = {},
+): Promise<ReadThroughRig> {
+  const wal = options.wal ?? threeSegments();
+  return await ReadThroughRig.open({ storeFrom: wal.startLsn + 2n * SEGMENT, ...options, wal });
+}
+
+/** Answers the end of a stream that walcast asked for; gives what it said before. */
+async function endStream(session: ScriptedSession): Promise<string[]> {
+  const seen: string[] = [];
+  for (;;) {
+    const { type, body } = await session.next();
+    seen.push(type === 'd' ? body.subarray(0, 25).toString('hex') : type);
+    if (type !== 'c') continue;
+    session.send(COPY_DONE, ...STREAM_ENDED);
+    return seen;
+  }
+}
+
+describe('a standby from before the store', () => {
+  it.each([
+    ['as PostgreSQL cuts them', WHOLE],
+    ['one by one and in odd pieces', ODD],
+  ])('gets the bytes of the upstream that came %s, then those of the store', async (_, cut) => {
+    await using rig = await open({ verify: 'record' });
+    const { wal } = rig;
+    const standby = await rig.stream(wal.startLsn);
+    const { session, command, startLsn } = await rig.accept();
+    expect(command).toBe(`START_REPLICATION PHYSICAL ${formatLsn(wal.startLsn)} TIMELINE 1`);
+    rig.send(session, startLsn, rig.store.oldestLsn() + 300_000n, cut);
+    await standby.readTo(wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+    expect(standby.messageEnds).toContain(rig.store.oldestLsn());
+    for (const end of standby.messageEnds.slice(0, -1)) expect(end % 8192n).toBe(0n);
+    expect(rig.readThrough.status()).toMatchObject({ connections: 1, bytes: Number(2n * SEGMENT) });
+    // It goes on as any other: what arrives now comes from the store.
+    wal.fill(50_000, 9);
+    rig.receiveAll();
+    await standby.readTo(wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+    expect(rig.upstream.accepted).toBe(1);
+  });
+
+  it('never counts for the upstream: no slot, a name of its own, and no position', async () => {
+    await using rig = await open();
+    const standby = await rig.stream(rig.wal.startLsn);
+    const session = await rig.upstream.accept();
+    const startup = await session.login(rig.server);
+    expect(startup.get('application_name')).toBe('walcast_read_through');
+    const { command, startLsn } = await rig.nextStart(session);
+    expect(command).not.toContain('SLOT');
+    expect(session.commands.some((text) => text.includes('SLOT'))).toBe(false);
+    session.send(COPY_BOTH, keepalive(startLsn, true));
+    rig.sendMore(session, startLsn, rig.store.oldestLsn());
+    await standby.readTo(rig.wal.endLsn);
+    const said = await endStream(session);
+    expect(said.slice(0, -1).length).toBeGreaterThan(0);
+    for (const status of said.slice(0, -1)) expect(status).toBe(`72${'00'.repeat(24)}`);
+  });
+
+  it('may begin anywhere; the check begins with the segment', async () => {
+    await using rig = await open();
+    const startLsn = rig.wal.startLsn + 123_456n;
+    const standby = await rig.stream(startLsn);
+    const { session, startLsn: asked } = await rig.accept();
+    expect(asked).toBe(rig.wal.startLsn);
+    rig.send(session, asked, rig.store.oldestLsn());
+    await standby.readTo(rig.wal.endLsn);
+    expect(standby.wal().equals(rig.wal.slice(startLsn, rig.wal.endLsn))).toBe(true);
+  });
+
+  it('gets the zeros behind a switch of segments', async () => {
+    const wal = new WalFixture();
+    wal.fill(300_000, 3);
+    wal.switchSegment();
+    wal.fill(Number(2n * SEGMENT), 4);
+    await using rig = await open({ wal });
+    const standby = await rig.stream(wal.startLsn);
+    const { session, startLsn } = await rig.accept();
+    // The connection is lost in the middle of the zeros.
+    rig.send(session, startLsn, wal.startLsn + 700_001n);
+    await standby.readTo(wal.startLsn + 690_000n);
+    session.end();
+    const next = await rig.accept();
+    expect(next.startLsn).toBe(wal.startLsn + 700_001n);
+    rig.send(next.session, next.startLsn, rig.store.oldestLsn());
+    await standby.readTo(wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+  });
+
+  it('does not notice that the connection to the upstream is cut, but for the time', async () => {
+    await using rig = await open();
+    const { wal } = rig;
+    const standby = await rig.stream(wal.startLsn);
+    const first = await rig.accept();
+    rig.send(first.session, first.startLsn, wal.startLsn + 500_000n);
+    first.session.end();
+    const second = await rig.accept();
+    expect(second.startLsn).toBe(wal.startLsn + 500_000n);
+    rig.send(second.session, second.startLsn, wal.startLsn + 900_001n);
+    second.session.reset();
+    const third = await rig.accept();
+    // What a reset left unread in the socket is asked for again.
+    expect(third.startLsn).toBeLessThanOrEqual(wal.startLsn + 900_001n);
+    rig.send(third.session, third.startLsn, rig.store.oldestLsn());
+    await standby.readTo(wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+  });
+
+  it('goes on with the store where that begins by then', async () => {
+    await using rig = await open();
+    const { wal, store } = rig;
+    const standby = await rig.stream(wal.startLsn);
+    const { session, startLsn } = await rig.accept();
+    rig.send(session, startLsn, wal.startLsn + SEGMENT);
+    await standby.readTo(wal.startLsn + SEGMENT);
+    await eventually(() => store.positions().flushedLsn).toBeGreaterThan(
+      wal.startLsn + 3n * SEGMENT,
+    );
+    const before = store.oldestLsn();
+    wal.checkpoint();
+    rig.receiveAll();
+    await eventually(() => {
+      store.removeOldSegments(null);
+      return store.oldestLsn();
+    }).toBe(before + SEGMENT);
+    rig.sendMore(session, wal.startLsn + SEGMENT, before + SEGMENT);
+    await standby.readTo(wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+  });
+
+  it('may be at a place that the store has removed just now', async () => {
+    await using rig = await open();
+    const { wal, store } = rig;
+    wal.checkpoint();
+    rig.receiveAll();
+    await eventually(() => store.positions().flushedLsn).toBe(wal.endLsn);
+    const start = store.oldestLsn();
+    await eventually(() => {
+      store.removeOldSegments(null);
+      return store.oldestLsn();
+    }).toBeGreaterThan(start);
+    const standby = await rig.stream(start);
+    const { session, startLsn } = await rig.accept();
+    expect(startLsn).toBe(start);
+    rig.send(session, startLsn, store.oldestLsn());
+    await standby.readTo(wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+  });
+});
+
+describe('an old timeline', () => {
+  /** Timeline 1 up to a record end in the first segment, then timeline 2. */
+  function twoTimelines(): { wal: WalFixture; switchLsn: Lsn } {
+    const wal = new WalFixture();
+    wal.fill(600_000, 3);
+    const switchLsn = wal.endLsn;
+    wal.history = {
+      timeline: 2 as WalFixture['history']['timeline'],
+      ancestors: [{ timeline: wal.history.timeline, endLsn: switchLsn }],
+    };
+    wal.fill(Number(3n * SEGMENT), 4);
+    return { wal, switchLsn };
+  }
+
+  function historyOf(switchLsn: Lsn): readonly [string, string] {
+    return ['00000002.history', `1\t${formatLsn(switchLsn)}\tno recovery target specified\n`];
+  }
+
+  it('ends where it was left, and the next one goes on', async () => {
+    const { wal, switchLsn } = twoTimelines();
+    const histories = { '2': historyOf(switchLsn) };
+    await using rig = await open({ wal, server: { histories } });
+    const old = await rig.stream(wal.startLsn, { timeline: 1 });
+    const { session, command, startLsn } = await rig.accept();
+    expect(command).toContain('TIMELINE 1');
+    rig.send(session, startLsn, switchLsn);
+    session.send(COPY_DONE);
+    await old.readTo(switchLsn);
+    expect((await old.nextOther())?.type).toBe('c');
+    old.client.send(COPY_DONE);
+    expect(await old.client.answer()).toEqual([
+      'T',
+      `D 2,${formatLsn(switchLsn)}`,
+      'C START_STREAMING',
+      'C START_REPLICATION',
+      'Z I',
+    ]);
+    expect(old.wal().equals(wal.slice(wal.startLsn, switchLsn))).toBe(true);
+    session.send(...STREAM_ENDED);
+
+    const standby = await rig.stream(wal.startLsn, { timeline: 2 });
+    for (;;) if ((await session.next()).type === 'c') break;
+    const next = await rig.nextStart(session);
+    expect(next.command).toContain('TIMELINE 2');
+    rig.send(session, next.startLsn, rig.store.oldestLsn());
+    await standby.readTo(wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+    expect(rig.upstream.accepted).toBe(1);
+  });
+
+  it('has its history asked for and kept, and that of a stranger passed on only', async () => {
+    const { wal } = twoTimelines();
+    const { ancestors } = wal.history;
+    // The store is on timeline 3, which left 2 at once.
+    const first = ancestors[0]?.endLsn ?? wal.endLsn;
+    const second = wal.endLsn;
+    const three = 3 as WalFixture['history']['timeline'];
+    wal.history = {
+      timeline: three,
+      ancestors: [...ancestors, { timeline: wal.history.timeline, endLsn: second }],
+    };
+    wal.fill(Number(2n * SEGMENT), 5);
+    const [, two] = historyOf(first);
+    const histories = {
+      '2': ['00000002.history', two],
+      '3': ['00000003.history', `${two}\n2\t${formatLsn(second)}\tx\n`],
+      '5': ['00000005.history', `${two}\n2\t${formatLsn(first)}\tanother branch\n`],
+    } as const;
+    await using rig = await open({
+      wal,
+      storeFrom: wal.endLsn - 2n * SEGMENT,
+      server: { histories },
+    });
+    const client = await rig.client();
+    client.send(query('TIMELINE_HISTORY 2'));
+    const session = await rig.upstream.accept();
+    await session.login(rig.server);
+    void session.identify(rig.server).catch(() => {});
+    expect(await client.answer()).toEqual([
+      'T',
+      `D 00000002.history,${two}`,
+      'C TIMELINE_HISTORY',
+      'Z I',
+    ]);
+    expect(Buffer.from((await rig.store.historyFile(rig.wal.history.timeline)) ?? [])).toHaveLength(
+      0,
+    );
+    const kept = await rig.store.historyFile(2 as WalFixture['history']['timeline']);
+    expect(Buffer.from(kept ?? []).toString()).toBe(two);
+    expect((await client.ask('TIMELINE_HISTORY 5'))[1]).toContain('another branch');
+    expect(await rig.store.historyFile(5 as WalFixture['history']['timeline'])).toBeNull();
+    for (const timeline of [1, 7]) {
+      expect(await client.ask(`TIMELINE_HISTORY ${timeline}`)).toEqual([
+        'T',
+        `E|ERROR|58P01|could not open file "pg_wal/0000000${timeline}.history": No such file or directory`,
+        'Z I',
+      ]);
+    }
+    expect(session.commands.filter((text) => text === 'TIMELINE_HISTORY 1')).toEqual([]);
+    expect(rig.upstream.accepted).toBe(1);
+  });
+});
+
+describe('an upstream that has not got it', () => {
+  it('has its own answer passed on, at the start and in the middle', async () => {
+    await using rig = await open();
+    const { wal } = rig;
+    const text = 'requested WAL segment 000000010000000000000030 has already been removed';
+    const standby = await rig.stream(wal.startLsn);
+    const { session, startLsn } = await rig.accept();
+    session.send(COPY_BOTH, errorResponse('58P01', text), READY);
+    expect(await standby.client.answer()).toEqual([`E|ERROR|58P01|${text}`, 'Z I']);
+    // The session goes on, on both sides.
+    standby.client.send(query(`START_REPLICATION ${formatLsn(wal.startLsn)} TIMELINE 1`));
+    expect((await standby.client.next())?.type).toBe('W');
+    const seen: string[] = [];
+    for (;;) {
+      const { type, body } = await session.next();
+      seen.push(type);
+      if (type === 'Q') {
+        expect(body.toString()).toContain('START_REPLICATION');
+        break;
+      }
+    }
+    rig.send(session, startLsn, startLsn + 400_000n);
+    session.send(errorResponse('58P01', text), READY);
+    expect(summary((await standby.nextOther()) ?? { type: '?', body: Buffer.of() })).toBe(
+      `E|ERROR|58P01|${text}`,
+    );
+    expect(rig.isRight(standby)).toBe(true);
+    expect(rig.senders.totals().disconnects.wal_removed).toBe(0);
+  });
+
+  it('is asked again when it refuses for another reason, until the time is up', async () => {
+    await using rig = await open({ timeoutMs: 1_200 });
+    const standby = await rig.stream(rig.wal.startLsn);
+    const { session } = await rig.accept();
+    const refusal = errorResponse('XX000', 'requested starting point 0/3000000 is ahead');
+    session.send(refusal, READY);
+    const again = await rig.nextStart(session);
+    expect(again.startLsn).toBe(rig.wal.startLsn);
+    session.send(refusal, READY);
+    const answers = standby.client.answer();
+    void rig.nextStart(session).then(
+      () => session.send(refusal, READY),
+      () => {},
+    );
+    expect(await answers).toEqual([
+      'E|ERROR|58P01|requested WAL segment 000000010000000000000030 has already been removed|' +
+        'walcast does not keep it any more and could not read it from the upstream: ' +
+        'it answered: requested starting point 0/3000000 is ahead',
+      'Z I',
+    ]);
+  });
+
+  it('is given up after a while when it cannot be reached; the standby lives meanwhile', async () => {
+    await using rig = await open({ timeoutMs: 1_000 });
+    rig.walSenderTimeoutMs = 400;
+    await rig.upstream[Symbol.asyncDispose]();
+    const standby = await rig.stream(rig.wal.startLsn);
+    const pings: number[] = [];
+    for (;;) {
+      const item = await standby.client.next();
+      if (item === null) throw new Error('closed');
+      if (item.type !== 'd') {
+        expect(summary(item)).toMatch(/^E\|ERROR\|58P01\|requested WAL segment .*\|.*ECONNREFUSED/);
+        break;
+      }
+      pings.push(item.body[17] ?? 0);
+      const nothing = Buffer.alloc(32);
+      standby.client.send(message('d', 'r', nothing, 0));
+    }
+    expect(pings.filter((ping) => ping === 1).length).toBeGreaterThanOrEqual(2);
+    // Whoever begins in the store is not concerned.
+    const other = await rig.stream(rig.store.oldestLsn());
+    await other.readTo(rig.wal.endLsn);
+  });
+
+  it('is not read from when it is another server, or one of another history', async () => {
+    await using rig = await open({
+      timeoutMs: 300,
+      server: { systemIdentifier: '7300000000000000999' },
+    });
+    const standby = await rig.stream(rig.wal.startLsn);
+    void (async () => {
+      for (;;) {
+        const session = await rig.upstream.accept();
+        await session.login(rig.server);
+        await session.identify(rig.server).catch(() => {});
+      }
+    })();
+    const answers = await standby.client.answer();
+    expect(answers[0]).toContain("the upstream's system identifier is 7300000000000000999");
+    expect(rig.isRight(standby)).toBe(true);
+  });
+
+  it('is not asked before it is known which of several hosts is followed', async () => {
+    const host = { host: '127.0.0.1', address: '127.0.0.1', port: 1, password: null };
+    await using rig = await open({ timeoutMs: 300, hosts: [host, host] });
+    const standby = await rig.stream(rig.wal.startLsn);
+    expect((await standby.client.answer())[0]).toContain('none of the 2 upstream hosts');
+    expect(rig.upstream.accepted).toBe(0);
+    rig.followed = { ...host, port: rig.upstream.port };
+    const other = await rig.stream(rig.wal.startLsn);
+    const { session, startLsn } = await rig.accept();
+    rig.send(session, startLsn, rig.store.oldestLsn());
+    await other.readTo(rig.wal.endLsn);
+  });
+});
+
+describe('wrong bytes from the upstream', () => {
+  it.each([
+    ['a flipped byte of a record', 400_000, 'incorrect resource manager data checksum'],
+    ['a page of another place', 49 * 8192 + 8, 'unexpected pageaddr'],
+    ['another timeline', 49 * 8192 + 4, 'unexpected timeline ID'],
+  ])('end the session of that standby alone: %s', async (_, offset, reason) => {
+    await using rig = await open({ verify: 'record' });
+    const { wal } = rig;
+    const beside = await rig.stream(rig.store.oldestLsn());
+    const standby = await rig.stream(wal.startLsn);
+    const { session, startLsn } = await rig.accept();
+    const bad = wal.slice(startLsn, startLsn + 524_288n);
+    bad[offset] = (bad[offset] ?? 0) ^ 0x40;
+    session.send(COPY_BOTH);
+    for (let at = 0; at < bad.length; at += 131_072) {
+      session.send(walData(startLsn + BigInt(at), bad.subarray(at, at + 131_072), wal.endLsn));
+    }
+    const error = summary((await standby.nextOther()) ?? { type: '?', body: Buffer.of() });
+    expect(error).toContain('E|ERROR|XX001|could not read WAL segment 000000010000000000000030 at');
+    expect(error).toContain(reason);
+    expect(rig.isRight(standby)).toBe(true);
+    expect(Number(standby.endLsn - wal.startLsn)).toBeLessThanOrEqual(offset);
+    await beside.readTo(wal.endLsn);
+    expect(rig.isRight(beside)).toBe(true);
+  });
+
+  it('are those of a message that does not join on', async () => {
+    await using rig = await open();
+    const { wal } = rig;
+    const standby = await rig.stream(wal.startLsn);
+    const { session, startLsn } = await rig.accept();
+    rig.send(session, startLsn, startLsn + 65_536n);
+    rig.sendMore(session, startLsn + 131_072n, startLsn + 262_144n);
+    const error = summary((await standby.nextOther()) ?? { type: '?', body: Buffer.of() });
+    expect(error).toContain('the message starts at 0/3020000, expected 0/3010000');
+    expect(standby.endLsn).toBe(startLsn + 65_536n);
+  });
+
+  it('are a message of another kind, or none that could be one: the connection goes', async () => {
+    await using rig = await open({ timeoutMs: 2_000 });
+    const standby = await rig.stream(rig.wal.startLsn);
+    const first = await rig.accept();
+    first.session.send(COPY_BOTH, message('d', 'x'));
+    await first.session.closed;
+    const second = await rig.accept();
+    second.session.send(COPY_BOTH, Buffer.concat([Buffer.from('d'), i32(2 ** 30)]));
+    await second.session.closed;
+    expect((await standby.client.answer())[0]).toContain('E|ERROR|58P01|');
+  });
+});
+
+describe('many standbys from before the store', () => {
+  it('share two connections, and each gets everything', async () => {
+    await using rig = await open();
+    const { wal } = rig;
+    let now = 0;
+    let most = 0;
+    void (async () => {
+      for (;;) {
+        const session = await rig.upstream.accept();
+        now += 1;
+        most = Math.max(most, now);
+        void session.closed.then(() => (now -= 1));
+        await session.login(rig.server);
+        void serveForEver(rig, session);
+      }
+    })();
+    const standbys = await Promise.all(
+      Array.from({ length: 7 }, (_, index) => rig.stream(wal.startLsn + BigInt(index) * 8192n)),
+    );
+    await Promise.all(standbys.map((standby) => standby.readTo(wal.endLsn)));
+    for (const standby of standbys) expect(rig.isRight(standby)).toBe(true);
+    expect(most).toBe(2);
+    expect(rig.readThrough.status().connectionsMax).toBe(2);
+  });
+
+  it('do not wait for long for two that take nothing', async () => {
+    // More than the kernel keeps for a standby that does not read.
+    const wal = new WalFixture();
+    wal.fill(20_000_000, 3);
+    await using rig = await open({ wal, storeFrom: wal.endLsn });
+    void (async () => {
+      for (;;) {
+        const session = await rig.upstream.accept();
+        await session.login(rig.server);
+        void serveForEver(rig, session);
+      }
+    })();
+    const stalled = [await rig.stream(wal.startLsn), await rig.stream(wal.startLsn)];
+    for (const { client } of stalled) client.pause();
+    const standby = await rig.stream(wal.startLsn);
+    await standby.readTo(wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+    const sent = rig.senders.statuses().map(({ sentLsn }) => sentLsn);
+    expect(sent.filter((lsn) => lsn < wal.endLsn)).toHaveLength(2);
+    for (const { client } of stalled) client.resume();
+    for (const reader of stalled) {
+      await reader.readTo(wal.endLsn);
+      expect(rig.isRight(reader)).toBe(true);
+    }
+  });
+
+  it('are told so when they are too many', async () => {
+    await using rig = await open();
+    const { wal } = rig;
+    await Promise.all(Array.from({ length: 64 }, () => rig.stream(wal.startLsn)));
+    const last = await rig.stream(wal.startLsn);
+    expect(await last.client.answer()).toEqual([
+      'E|ERROR|53300|too many standbys read WAL from before the store|Try again when others have caught up.',
+      'Z I',
+    ]);
+  });
+});
+
+describe('connections that read old WAL', () => {
+  it('end with the standby that needed them', async () => {
+    await using rig = await open();
+    const standby = await rig.stream(rig.wal.startLsn);
+    const { session, startLsn } = await rig.accept();
+    rig.send(session, startLsn, startLsn + 131_072n);
+    await standby.readTo(startLsn + 131_072n);
+    standby.client.close();
+    expect((await endStream(session)).at(-1)).toBe('c');
+  });
+
+  it('end when the upstream stops: it would wait for them', async () => {
+    await using rig = await open();
+    const standby = await rig.stream(rig.wal.startLsn);
+    const { session, startLsn } = await rig.accept();
+    rig.send(session, startLsn, startLsn + 131_072n);
+    await standby.readTo(startLsn + 131_072n);
+    // At least one look at it while it streams.
+    for (let looks = 0; looks < 2; looks += 1) await session.next();
+    rig.isMoving = false;
+    expect((await listen(session)).at(-1)).toBe('X');
+    const next = await rig.accept();
+    rig.send(next.session, next.startLsn, rig.store.oldestLsn());
+    await standby.readTo(rig.wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+  });
+});
+
+/** Gives every stream that is asked for its bytes, up to the store; ends it when walcast wants. */
+async function serveForEver(rig: ReadThroughRig, session: ScriptedSession): Promise<void> {
+  try {
+    for (;;) {
+      const { startLsn } = await rig.nextStart(session);
+      rig.send(session, startLsn, rig.store.oldestLsn());
+      await endStream(session);
+    }
+  } catch {
+    // The connection is closed.
+  }
+}
