@@ -1,0 +1,403 @@
+// Who may change something over HTTP, what is done then, and what is said when it is not?
+import { describe, expect, onTestFinished, test } from 'vitest';
+import type { Log } from '../../src/base/log.ts';
+import { HTTP_TOKEN_ADDRESSES_MAX, HTTP_TOKEN_FORGIVE_MS } from '../../src/config/limits.ts';
+import type { HttpOptions, HttpServer, HttpSources } from '../../src/http/server.ts';
+import { TokenGuard } from '../../src/http/token-guard.ts';
+import { exchange, openTestPort, RecordingActions, sampleFile } from '../support/http-port.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+
+const TOKEN = 'the-token-of-this-test-which-is-long';
+const EVERYWHERE = { kind: 'tcp', host: '0.0.0.0', port: 0 } as const;
+
+async function open(
+  options: Partial<HttpOptions> & Partial<HttpSources> = {},
+): Promise<{ server: HttpServer; url: string; actions: RecordingActions }> {
+  const actions = new RecordingActions();
+  const server = await openTestPort({ actions, token: () => TOKEN, ...options });
+  onTestFinished(() => server.close());
+  return { server, url: `http://127.0.0.1:${server.port}`, actions };
+}
+
+interface Asked {
+  readonly token?: string;
+  readonly body?: unknown;
+  readonly type?: string;
+}
+
+async function ask(
+  method: string,
+  url: string,
+  { token = TOKEN, body, type = 'application/json' }: Asked = {},
+): Promise<{ code: number; answer: unknown; headers: Headers }> {
+  const response = await fetch(url, {
+    method,
+    headers: {
+      ...(token === '' ? {} : { authorization: `Bearer ${token}` }),
+      ...(body === undefined ? {} : { 'content-type': type }),
+    },
+    ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  return {
+    code: response.status,
+    answer: text === '' ? null : JSON.parse(text),
+    headers: response.headers,
+  };
+}
+
+function recordingLog(): { lines: string[]; log: Log } {
+  const lines: string[] = [];
+  const log: Log = {
+    debug: () => {},
+    info: (message, fields) => void lines.push(`${message} ${JSON.stringify(fields)}`),
+    warn: (message, fields) => void lines.push(`warn ${message} ${JSON.stringify(fields)}`),
+    error: (message) => void lines.push(`error ${message}`),
+    child: () => log,
+  };
+  return { lines, log };
+}
+
+const WRITES = [
+  ['POST', '/api/v1/reload'],
+  ['POST', '/api/v1/drain'],
+  ['POST', '/api/v1/slots'],
+  ['DELETE', '/api/v1/slots/slot_a'],
+  ['DELETE', '/api/v1/standbys/42'],
+] as const;
+
+describe('the token', () => {
+  test.each(WRITES)(
+    '%s %s is refused without one, with a wrong one, and nothing is done',
+    async (method, path) => {
+      const { url, actions } = await open();
+      const missing = await ask(method, url + path, { token: '' });
+      const wrong = await ask(method, url + path, { token: `${TOKEN}x` });
+      expect([missing.code, wrong.code]).toEqual([401, 401]);
+      expect(missing.headers.get('www-authenticate')).toBe('Bearer realm="walcast"');
+      expect(wrong.headers.get('www-authenticate')).toContain('error="invalid_token"');
+      expect(missing.answer).toMatchObject({
+        error: 'this needs a token',
+        hint: expect.any(String),
+      });
+      expect(actions.done).toEqual([]);
+    },
+  );
+
+  test.each(WRITES)(
+    '%s %s is refused while none is configured, and says which key to set',
+    async (method, path) => {
+      const { url, actions } = await open({ token: () => null });
+      const { code, answer } = await ask(method, url + path);
+      expect([code, answer]).toMatchObject([
+        403,
+        { hint: expect.stringContaining('http.token_file') },
+      ]);
+      expect(actions.done).toEqual([]);
+    },
+  );
+
+  test('a reload that changes it takes effect at once', async () => {
+    let token = TOKEN;
+    const { url } = await open({ token: () => token });
+    expect((await ask('POST', `${url}/api/v1/reload`)).code).toBe(200);
+    token = 'another-token-that-is-long-enough';
+    expect((await ask('POST', `${url}/api/v1/reload`)).code).toBe(401);
+    expect((await ask('POST', `${url}/api/v1/reload`, { token })).code).toBe(200);
+  });
+
+  test.each([
+    '',
+    'Basic dXNlcjpwYXNz',
+    'Bearer',
+    `Bearer ${TOKEN} ${TOKEN}`,
+    `Bearer ${'x'.repeat(1025)}`,
+  ])('the header %j shows none', async (header) => {
+    const guard = new TokenGuard({ token: () => TOKEN, clock: new ManualClock() });
+    expect(guard.check(header, '127.0.0.1')).toBe('missing');
+  });
+
+  test('the scheme is read in any case', () => {
+    const guard = new TokenGuard({ token: () => TOKEN, clock: new ManualClock() });
+    expect(guard.check(`bearer ${TOKEN}`, '127.0.0.1')).toBe('good');
+  });
+
+  test('an address that guesses is not listened to any more for a while; others are', () => {
+    const clock = new ManualClock();
+    const guard = new TokenGuard({ token: () => TOKEN, clock });
+    const verdicts = Array.from({ length: 12 }, (_, index) =>
+      guard.check(`Bearer guess-${index}`, '10.0.0.1'),
+    );
+    expect(verdicts).toEqual([...Array<string>(10).fill('wrong'), 'locked', 'locked']);
+    expect(guard.check(`Bearer ${TOKEN}`, '10.0.0.1')).toBe('locked');
+    expect(guard.check(`Bearer ${TOKEN}`, '10.0.0.2')).toBe('good');
+    clock.advance(HTTP_TOKEN_FORGIVE_MS);
+    expect(guard.check(`Bearer ${TOKEN}`, '10.0.0.1')).toBe('good');
+    expect(guard.check('Bearer again', '10.0.0.1')).toBe('wrong');
+    expect(guard.check('Bearer again', '10.0.0.1')).toBe('locked');
+  });
+
+  test('one host has one count for all its IPv6 addresses, and for IPv4 in IPv6', () => {
+    const guard = new TokenGuard({ token: () => TOKEN, clock: new ManualClock() });
+    const guess = (address: string): string => guard.check('Bearer guess', address);
+    for (let index = 1; index <= 10; index += 1) guess(`2001:db8::${index}`);
+    expect(guess('2001:db8::ffff')).toBe('locked');
+    expect(guess('2001:db8:0:1::1')).toBe('wrong');
+    for (let index = 1; index <= 10; index += 1) guess('::ffff:10.0.0.9');
+    expect(guess('10.0.0.9')).toBe('locked');
+  });
+
+  test('addresses beyond the bound are counted together, so that the count cannot be washed out', () => {
+    const clock = new ManualClock();
+    const guard = new TokenGuard({ token: () => TOKEN, clock });
+    const guess = (index: number): string =>
+      guard.check('Bearer guess', `10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`);
+    for (let index = 0; index < HTTP_TOKEN_ADDRESSES_MAX + 10; index += 1) guess(index);
+    expect(guess(HTTP_TOKEN_ADDRESSES_MAX + 500)).toBe('locked');
+    clock.advance(HTTP_TOKEN_FORGIVE_MS);
+    expect(guess(HTTP_TOKEN_ADDRESSES_MAX + 501)).toBe('wrong');
+  });
+
+  test('guessing over the port ends in 429, and is logged once, without what was guessed', async () => {
+    const { lines, log } = recordingLog();
+    const { url } = await open({ log, clock: new ManualClock() });
+    const codes: number[] = [];
+    for (let index = 0; index < 12; index += 1) {
+      codes.push((await ask('POST', `${url}/api/v1/drain`, { token: `guess-${index}` })).code);
+    }
+    expect(codes).toEqual([...Array<number>(10).fill(401), 429, 429]);
+    const locked = await ask('POST', `${url}/api/v1/drain`);
+    expect([locked.code, locked.headers.get('retry-after')]).toEqual([429, '6']);
+    const about = lines.filter((line) => line.includes('wrong token'));
+    expect(about).toHaveLength(1);
+    expect(lines.join('\n')).not.toContain('guess-');
+  });
+});
+
+describe('reading', () => {
+  const PATHS = ['/api/v1/status', '/api/v1/config', '/wal/00000002.history'];
+  const OPEN_PATHS = ['/livez', '/readyz', '/startupz', '/metrics', '/openapi.json'];
+  const files = (actions: RecordingActions): RecordingActions => {
+    actions.file = (name) => sampleFile(name, [Buffer.from('x')]);
+    return actions;
+  };
+
+  test('needs no token on loopback', async () => {
+    const { url } = await open({ actions: files(new RecordingActions()) });
+    for (const path of [...PATHS, ...OPEN_PATHS]) {
+      expect((await fetch(url + path)).status, path).toBe(200);
+    }
+  });
+
+  test('needs it where others can reach the port, except for probes and metrics', async () => {
+    const { url } = await open({ listen: EVERYWHERE, actions: files(new RecordingActions()) });
+    for (const path of PATHS) {
+      expect((await fetch(url + path)).status, path).toBe(401);
+      expect((await fetch(url + path, { method: 'HEAD' })).status, path).toBe(401);
+      const headers = { authorization: `Bearer ${TOKEN}` };
+      expect((await fetch(url + path, { headers })).status, path).toBe(200);
+    }
+    for (const path of OPEN_PATHS) expect((await fetch(url + path)).status, path).toBe(200);
+  });
+
+  test('stays open there while no token is configured, which one warning says', async () => {
+    const { lines, log } = recordingLog();
+    const { url } = await open({
+      listen: EVERYWHERE,
+      token: () => null,
+      log,
+      actions: files(new RecordingActions()),
+    });
+    for (const path of PATHS) expect((await fetch(url + path)).status, path).toBe(200);
+    expect(lines.filter((line) => line.startsWith('warn'))).toEqual([
+      expect.stringContaining('set http.token_file'),
+    ]);
+  });
+
+  test('there is no warning on loopback, nor with a token', async () => {
+    const { lines, log } = recordingLog();
+    await open({ token: () => null, log });
+    await open({ listen: EVERYWHERE, log });
+    expect(lines.filter((line) => line.startsWith('warn'))).toEqual([]);
+  });
+});
+
+describe('slots', () => {
+  test('one is created with the options given, and shown', async () => {
+    const { url, actions } = await open();
+    const created = await ask('POST', `${url}/api/v1/slots`, {
+      body: { name: 'slot_a', reserve_wal: true },
+    });
+    expect(created).toMatchObject({
+      code: 201,
+      answer: { slot_name: 'slot_a', slot_type: 'physical' },
+    });
+    expect(created.headers.get('location')).toBe('/api/v1/slots/slot_a');
+    await ask('POST', `${url}/api/v1/slots`, { body: { name: 'slot_a' } });
+    expect(actions.done).toEqual(['create slot_a true', 'create slot_a false']);
+  });
+
+  test('one is dropped', async () => {
+    const { url, actions } = await open();
+    expect(await ask('DELETE', `${url}/api/v1/slots/slot_a`)).toMatchObject({
+      code: 204,
+      answer: null,
+    });
+    expect(actions.done).toEqual(['drop slot_a']);
+  });
+
+  test.each([
+    ['42602', 400],
+    ['42622', 400],
+    ['42704', 404],
+    ['42710', 409],
+    ['55006', 409],
+    ['53400', 409],
+    ['57P03', 503],
+    ['58030', 500],
+  ])('a refusal with SQLSTATE %s is %i, in the same words', async (sqlstate, code) => {
+    const { url, actions } = await open();
+    actions.refusal = { sqlstate, message: 'no', detail: 'because', hint: 'try again' };
+    const wanted = { error: 'no', detail: 'because', hint: 'try again', sqlstate };
+    const created = await ask('POST', `${url}/api/v1/slots`, { body: { name: 'a' } });
+    expect([created.code, created.answer]).toEqual([code, wanted]);
+    const dropped = await ask('DELETE', `${url}/api/v1/slots/a`);
+    expect([dropped.code, dropped.answer]).toEqual([code, wanted]);
+    expect(created.headers.get('retry-after')).toBe(code === 503 ? '1' : null);
+  });
+
+  test.each([
+    ['no body', undefined, 400],
+    ['an empty body', '', 400],
+    ['no JSON', '{name:', 400],
+    ['no object', '[]', 400],
+    ['no name', {}, 400],
+    ['a name that is no text', { name: 7 }, 400],
+    ['a flag that is no flag', { name: 'a', reserve_wal: 'yes' }, 400],
+    ['a field too many', { name: 'a', temporary: true }, 400],
+    ['a prototype', '{"name":"a","__proto__":{"x":1}}', 400],
+    ['a constructor', '{"name":"a","constructor":{"prototype":{"x":1}}}', 400],
+    ['64 KiB and more', { name: 'a'.repeat(70_000) }, 413],
+  ])('%s is refused and nothing is done', async (_what, body, code) => {
+    const { url, actions } = await open();
+    const refused = await ask('POST', `${url}/api/v1/slots`, { body });
+    expect([refused.code, refused.answer]).toMatchObject([
+      code,
+      { error: expect.any(String), hint: expect.any(String) },
+    ]);
+    expect(actions.done).toEqual([]);
+  });
+
+  test('a form, or a body without end, is refused', async () => {
+    const { url, server, actions } = await open();
+    const body = 'name=a';
+    const form = await ask('POST', `${url}/api/v1/slots`, {
+      body,
+      type: 'application/x-www-form-urlencoded',
+    });
+    expect([form.code, form.answer]).toMatchObject([
+      415,
+      { hint: expect.stringContaining('JSON') },
+    ]);
+    const endless = await exchange(
+      server.port,
+      `POST /api/v1/slots HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${TOKEN}\r\n` +
+        'Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n' +
+        `10000\r\n${' '.repeat(65_536)}\r\n`.repeat(4),
+    );
+    expect(endless).toMatch(/^HTTP\/1\.1 413 /);
+    expect(actions.done).toEqual([]);
+  });
+
+  test.each(['%00', 'a%2Fb', '%2e%2e', 'x'.repeat(5_000), '%F0%9F%98%80'])(
+    'a name like %s reaches the rule for names as it was meant',
+    async (name) => {
+      const { url, actions } = await open();
+      await ask('DELETE', `${url}/api/v1/slots/${name}`);
+      // fetch resolves ".." itself: what is left is another path.
+      const wanted = name === '%2e%2e' ? [] : [`drop ${decodeURIComponent(name)}`];
+      expect(actions.done).toEqual(wanted);
+    },
+  );
+});
+
+describe('standbys', () => {
+  test('one is disconnected by its pid', async () => {
+    const { url, actions } = await open();
+    expect((await ask('DELETE', `${url}/api/v1/standbys/42`)).code).toBe(204);
+    expect(await ask('DELETE', `${url}/api/v1/standbys/43`)).toMatchObject({
+      code: 404,
+      answer: { error: 'no standby has pid 43' },
+    });
+    expect(actions.done).toEqual(['disconnect 42', 'disconnect 43']);
+  });
+
+  test.each(['all', '-1', '4.2', '0x2a', '1e1', '12345678901', '%00', '42%20'])(
+    '%s is no pid',
+    async (pid) => {
+      const { url, actions } = await open();
+      expect((await ask('DELETE', `${url}/api/v1/standbys/${pid}`)).code).toBe(400);
+      expect(actions.done).toEqual([]);
+    },
+  );
+});
+
+describe('reload and drain', () => {
+  test('a reload says what changed and what waits for a restart', async () => {
+    const { url, actions } = await open();
+    actions.report = { problems: [], changed: ['log.level'], pendingRestart: ['listen'] };
+    expect(await ask('POST', `${url}/api/v1/reload`)).toMatchObject({
+      code: 200,
+      answer: { changed: ['log.level'], pending_restart: ['listen'] },
+    });
+  });
+
+  test('a reload that finds mistakes shows all of them', async () => {
+    const { url, actions } = await open();
+    actions.report = { problems: ['a:1:1: no', 'a:2:1: no'], changed: [], pendingRestart: [] };
+    expect(await ask('POST', `${url}/api/v1/reload`)).toMatchObject({
+      code: 422,
+      answer: { problems: ['a:1:1: no', 'a:2:1: no'], detail: 'a:1:1: no\na:2:1: no' },
+    });
+  });
+
+  test('a drain begins once its answer is out', async () => {
+    const { url, actions } = await open();
+    const begun = new Promise<void>((resolve) => {
+      actions.drain = () => resolve();
+    });
+    expect(await ask('POST', `${url}/api/v1/drain`)).toMatchObject({
+      code: 202,
+      answer: { state: 'draining' },
+    });
+    await begun;
+  });
+
+  test('each change is logged with who asked', async () => {
+    const { lines, log } = recordingLog();
+    const { url } = await open({ log });
+    await ask('POST', `${url}/api/v1/reload`);
+    await ask('POST', `${url}/api/v1/slots`, { body: { name: 'x'.repeat(500) } });
+    const about = lines.filter((line) => line.startsWith('HTTP request'));
+    expect(about).toEqual([
+      'HTTP request: reload {"client_addr":"127.0.0.1"}',
+      `HTTP request: create slot {"slot":"${'x'.repeat(63)}","client_addr":"127.0.0.1"}`,
+    ]);
+  });
+});
+
+describe('methods', () => {
+  test.each([
+    ['PUT', '/api/v1/slots', 'GET, HEAD, POST'],
+    ['GET', '/api/v1/slots/slot_a', 'DELETE'],
+    ['POST', '/api/v1/standbys/42', 'DELETE'],
+    ['GET', '/api/v1/drain', 'POST'],
+    ['DELETE', '/wal/00000002.history', 'GET, HEAD'],
+    ['OPTIONS', '/api/v1/status', 'GET, HEAD'],
+  ])('%s %s is 405 and says which there are', async (method, path, allow) => {
+    const { url, actions } = await open();
+    const { code, headers } = await ask(method, url + path);
+    expect([code, headers.get('allow')]).toEqual([405, allow]);
+    expect(actions.done).toEqual([]);
+  });
+});
