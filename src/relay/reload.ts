@@ -61,10 +61,11 @@ export class LiveConfiguration {
   reload(): Promise<ReloadReport> {
     const running = this.#running;
     if (running === null) return this.#begin();
-    this.#queued ??= running.then(() => {
+    const begin = (): Promise<ReloadReport> => {
       this.#queued = null;
       return this.#begin();
-    });
+    };
+    this.#queued ??= running.then(begin, begin);
     return this.#queued;
   }
 
