@@ -73,7 +73,7 @@ async function checkUpstreams(
       dial,
     }),
   );
-  const context = { applicationName, slot, isRunning };
+  const context = { applicationName, slot, isRunning, wallMs: clock.wallMs() };
   const findings = [
     ...resolved.warnings,
     ...probes.flatMap((probe) => hostFindings(probe, context)),

@@ -36,9 +36,10 @@ export const FINDING_CODES = {
   'upstream.timeout': 'The host did not answer within connect_timeout, or 10 s without one.',
   'upstream.sslmode':
     'sslmode does not fit the server: it has no TLS, or lets this login in with TLS only.',
-  'upstream.certificate_expired': 'The certificate of the server, or ours, has expired.',
+  'upstream.certificate_expired': 'A certificate of the server has expired.',
   'upstream.certificate':
     'A certificate cannot be verified: unknown issuer, other host name, missing or unreadable file.',
+  'upstream.client_certificate': 'Our client certificate expires soon.',
   'upstream.tls': 'TLS could not be agreed on for another reason.',
   'upstream.clear_text': 'All WAL would cross the network without encryption.',
   'upstream.password': 'The password is wrong, or the role has none.',

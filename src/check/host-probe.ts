@@ -42,7 +42,10 @@ export interface HostProbe {
   readonly failure: WalcastError | null;
   /** The failure is mended by `sslmode=require`: this was tried. */
   readonly isMendedByTls: boolean;
-  readonly isEncrypted: boolean;
+  /** `TLSv1.3`; null without TLS, or without a session. */
+  readonly tlsVersion: string | null;
+  /** Expiry of our client certificate, milliseconds since the Unix epoch; null when we have none. */
+  readonly clientCertificateExpiresAtMs: number | null;
   /** Null when the session ended before. */
   readonly identity: UpstreamIdentity | null;
   /** SHOW of {@link ASKED_SETTINGS}, from whichever session could be had; a major that does not know one leaves it out. */
@@ -92,7 +95,8 @@ export async function probeHost(options: ProbeOptions): Promise<HostProbe> {
     user: options.target.user,
     failure: session.failure,
     isMendedByTls: session.failure === null ? false : await isMendedByTls(options, session, leftMs),
-    isEncrypted: session.isEncrypted,
+    tlsVersion: session.tlsVersion,
+    clientCertificateExpiresAtMs: session.clientCertificateExpiresAtMs,
     identity: session.identity,
     settings: session.settings.size > 0 ? session.settings : (sql?.settings ?? new Map()),
     sql: sql?.facts ?? null,
@@ -108,7 +112,8 @@ function isPointless(failure: WalcastError): boolean {
 /** What the walreceiver's session gave. */
 interface ReplicationAnswers {
   readonly failure: WalcastError | null;
-  readonly isEncrypted: boolean;
+  readonly tlsVersion: string | null;
+  readonly clientCertificateExpiresAtMs: number | null;
   readonly identity: UpstreamIdentity | null;
   readonly settings: ReadonlyMap<string, string>;
   readonly slotType: string | null;
@@ -117,7 +122,8 @@ interface ReplicationAnswers {
 
 const NO_ANSWERS: ReplicationAnswers = {
   failure: null,
-  isEncrypted: false,
+  tlsVersion: null,
+  clientCertificateExpiresAtMs: null,
   identity: null,
   settings: new Map(),
   slotType: null,
@@ -133,7 +139,8 @@ async function askReplication(
   try {
     await lookUp(options, leftMs());
     connection = await openSession(options, { isReplication: true, timeoutMs: leftMs() });
-    answers = { ...answers, backendPid: connection.backendPid };
+    const { backendPid, tlsVersion, clientCertificateExpiresAtMs } = connection;
+    answers = { ...answers, backendPid, tlsVersion, clientCertificateExpiresAtMs };
     const runner = runnerOf(connection, leftMs);
     const settings = await askSettings(runner);
     answers = { ...answers, settings };
@@ -255,7 +262,7 @@ async function isMendedByTls(
 ): Promise<boolean> {
   const { target } = options;
   const isRefused = failure?.code === SQLSTATE.invalidAuthorizationSpecification;
-  if (!isRefused || (target.sslmode !== 'disable' && target.sslmode !== 'allow')) return false;
+  if (!isRefused || target.tls.mode !== 'disable') return false;
   try {
     const mended = {
       ...target,

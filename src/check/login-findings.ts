@@ -1,5 +1,5 @@
 // Why could we not log in at an upstream as a walreceiver, and what does the user change? Pure: an error in, a finding out.
-import { OperationalError, ProtocolViolation, systemErrorCode } from '../base/errors.ts';
+import { OperationalError, ProtocolViolation } from '../base/errors.ts';
 import type { WalcastError } from '../base/errors.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { errorFinding } from './finding.ts';
@@ -24,9 +24,7 @@ export function quoteIdentifier(name: string): string {
 export function loginFinding(probe: HostProbe, failure: WalcastError): Finding {
   const special = SPECIAL.get(failure.code);
   if (special !== undefined) return special(probe, failure);
-  if (failure.code.startsWith('TLS_') || failure.code.includes('CERT')) {
-    return tlsFinding(probe, failure);
-  }
+  if (failure.code.startsWith('TLS_')) return tlsFinding(probe, failure);
   const code = PLAIN.get(failure.code);
   if (code !== undefined) return plainFinding(code, probe, failure);
   const isNoPostgres = failure instanceof ProtocolViolation;
@@ -45,6 +43,8 @@ const PLAIN: ReadonlyMap<string, FindingCode> = new Map<string, FindingCode>([
   ['AUTH_METHOD_REFUSED', 'upstream.auth_method'],
   ['AUTH_METHOD_UNSUPPORTED', 'upstream.auth_method'],
   ['INVALID_REQUIRE_AUTH', 'upstream.auth_method'],
+  ['CHANNEL_BINDING_MISSING', 'upstream.auth_method'],
+  ['CHANNEL_BINDING_UNAVAILABLE', 'upstream.auth_method'],
   ['PASSWORD_MISSING', 'upstream.password_missing'],
   [SQLSTATE.cannotConnectNow, 'upstream.starting'],
   [SQLSTATE.adminShutdown, 'upstream.starting'],
@@ -201,13 +201,13 @@ function notLetIn(probe: HostProbe, failure: WalcastError): Finding {
 
 /** The line that lets this login in, with our address as the server sees it. */
 export function hbaLine(
-  { user, host, isEncrypted }: Pick<HostProbe, 'user' | 'host' | 'isEncrypted'>,
+  { user, host, tlsVersion }: Pick<HostProbe, 'user' | 'host' | 'tlsVersion'>,
   message: string,
 ): string {
   const name = /^[a-z_][a-z0-9_]*$/.test(user) && !isHbaKeyword(user) ? user : `"${user}"`;
   if (host.address.startsWith('/')) return `local replication ${name} scram-sha-256`;
   const address = /host "([0-9a-fA-F.:]+)"/.exec(message)?.[1] ?? null;
-  const type = isEncrypted ? 'hostssl' : 'host';
+  const type = tlsVersion !== null || /SSL on|SSL encryption/.test(message) ? 'hostssl' : 'host';
   if (address === null) return `${type} replication ${name} ADDRESS-OF-WALCAST/32 scram-sha-256`;
   return `${type} replication ${name} ${address}/${address.includes(':') ? 128 : 32} scram-sha-256`;
 }
@@ -217,26 +217,12 @@ function isHbaKeyword(word: string): boolean {
 }
 
 function tlsFinding(probe: HostProbe, failure: WalcastError): Finding {
-  const cause = tlsCause(failure);
-  if (cause === 'CERT_HAS_EXPIRED' || /expired/i.test(failure.message)) {
-    return errorFinding('upstream.certificate_expired', {
-      subject: probe.subject,
-      message: failure.message,
-      fix:
-        hintOf(failure) ??
-        'Give the server a new certificate (ssl_cert_file), then SELECT pg_reload_conf()',
-    });
+  if (failure.code === 'TLS_NOT_OFFERED') return plainFinding('upstream.sslmode', probe, failure);
+  if (failure.code === 'TLS_CERTIFICATE_EXPIRED') {
+    return plainFinding('upstream.certificate_expired', probe, failure);
   }
-  const isCertificate =
-    /certificate|CERT|self.signed|altname|host name/i.test(failure.message) ||
-    (cause !== null && /CERT|ALTNAME|ISSUER|SIGNATURE/.test(cause));
-  if (isCertificate) return plainFinding('upstream.certificate', probe, failure);
-  const isMode = /does not support|sslmode/i.test(failure.message);
-  return plainFinding(isMode ? 'upstream.sslmode' : 'upstream.tls', probe, failure);
-}
-
-function tlsCause(failure: WalcastError): string | null {
-  return systemErrorCode(failure.cause) ?? null;
+  const isCertificate = /CERT|_KEY_|_CA$|_CRL_|_NAME_|_FILE_/.test(failure.code);
+  return plainFinding(isCertificate ? 'upstream.certificate' : 'upstream.tls', probe, failure);
 }
 
 function hintOf(failure: WalcastError): string | null {

@@ -17,10 +17,15 @@ export interface CheckContext {
   readonly slot: string | null;
   /** A walcast holds the data directory, so the walsender and the slot of our name are probably its own. */
   readonly isRunning: boolean;
+  /** Milliseconds since the Unix epoch. */
+  readonly wallMs: number;
 }
 
 /** WAL that a server should keep beyond what it needs when there is no slot. */
 const WAL_KEEP_BYTES_MIN = 1024 ** 3;
+
+/** A certificate that expires sooner is warned about. */
+const CERTIFICATE_MS_MIN = 14 * 86_400_000;
 
 /** All findings about one host. */
 export function hostFindings(probe: HostProbe, context: CheckContext): Finding[] {
@@ -28,6 +33,7 @@ export function hostFindings(probe: HostProbe, context: CheckContext): Finding[]
   const findings: Finding[] = [];
   if (failure !== null) findings.push(failureFinding(probe, failure, context));
   if (identity !== null) findings.push(...identityFindings(probe, identity));
+  findings.push(...clientCertificateFindings(probe, context));
   if (failure !== null && probe.sql === null) return findings;
   return [
     ...findings,
@@ -65,7 +71,7 @@ function identityFindings(probe: HostProbe, identity: UpstreamIdentity): Finding
       subject: probe.subject,
       message:
         `PostgreSQL ${identity.serverVersion}, ${kind}, system identifier ${identity.systemIdentifier}, ` +
-        `at ${formatPosition(identity.timeline, identity.xlogPos)}, ${probe.isEncrypted ? 'TLS' : 'no TLS'}`,
+        `at ${formatPosition(identity.timeline, identity.xlogPos)}, ${probe.tlsVersion ?? 'no TLS'}`,
     }),
   ];
   if (identity.isInRecovery) {
@@ -76,7 +82,7 @@ function identityFindings(probe: HostProbe, identity: UpstreamIdentity): Finding
       }),
     );
   }
-  if (!probe.isEncrypted && isRemote(probe.host.address)) {
+  if (probe.tlsVersion === null && isRemote(probe.host.address)) {
     findings.push(
       warningFinding('upstream.clear_text', {
         subject: probe.subject,
@@ -86,6 +92,18 @@ function identityFindings(probe: HostProbe, identity: UpstreamIdentity): Finding
     );
   }
   return findings;
+}
+
+function clientCertificateFindings(probe: HostProbe, { wallMs }: CheckContext): Finding[] {
+  const expiresAtMs = probe.clientCertificateExpiresAtMs;
+  if (expiresAtMs === null || expiresAtMs - wallMs > CERTIFICATE_MS_MIN) return [];
+  return [
+    warningFinding('upstream.client_certificate', {
+      subject: probe.subject,
+      message: `our client certificate expires at ${new Date(expiresAtMs).toISOString()}`,
+      fix: 'Renew the files of sslcert and sslkey; they are read anew for every connection',
+    }),
+  ];
 }
 
 function isRemote(address: string): boolean {

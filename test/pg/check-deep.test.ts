@@ -13,6 +13,8 @@ import type { Workspace } from '../../src/demo/postgres-workspace.ts';
 import { encodeQuery } from '../../src/wire/frontend-messages.ts';
 import { freePort } from '../harness/free-port.ts';
 import { createRelay } from '../harness/walcast-process.ts';
+import { makeCertificate } from '../support/certificates.ts';
+import type { TestCertificate } from '../support/certificates.ts';
 import { checkDeep } from '../support/check-command.ts';
 import type { CheckEnd } from '../support/check-command.ts';
 import { installedMajors } from '../support/requirements.ts';
@@ -24,6 +26,7 @@ host replication postgres 127.0.0.1/32 trust
 host all,replication repl,plain 127.0.0.1/32 scram-sha-256
 host all nowal 127.0.0.1/32 trust
 host replication rejected 127.0.0.1/32 reject
+hostssl replication tlsonly 127.0.0.1/32 trust
 `;
 
 /** The oldest and the newest: between them nothing changes in what is asked here. */
@@ -41,6 +44,7 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
       major,
       name: 'primary',
       settings: {
+        wal_level: 'logical',
         max_wal_senders: '3',
         max_replication_slots: '2',
         max_slot_wal_keep_size: '64GB',
@@ -51,7 +55,8 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
     await primary.query(`
       CREATE ROLE repl REPLICATION LOGIN PASSWORD 'right';
       CREATE ROLE plain LOGIN PASSWORD 'right';
-      CREATE ROLE nowal REPLICATION LOGIN; CREATE ROLE rejected REPLICATION LOGIN;`);
+      CREATE ROLE nowal REPLICATION LOGIN; CREATE ROLE rejected REPLICATION LOGIN;
+      CREATE ROLE tlsonly REPLICATION LOGIN;`);
     await writeFile(join(primary.dataDirectory, 'pg_hba.conf'), HBA);
     await primary.reload();
   });
@@ -72,6 +77,23 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
       '--set=auth.hba=host replication all 127.0.0.1/32 reject',
       ...words,
     ]);
+  }
+
+  async function privateFile(name: string, text: string): Promise<string> {
+    const file = join(primary.directory, name);
+    await writeFile(file, text, { mode: 0o600 });
+    return file;
+  }
+
+  async function serveTls({ pem, key }: TestCertificate): Promise<void> {
+    for (const [name, text] of [
+      ['server.crt', pem],
+      ['server.key', key],
+    ] as const) {
+      await workspace.giveAway(await privateFile(join('data', name), text));
+    }
+    await primary.configure({ ssl: 'on' });
+    await primary.reload();
   }
 
   function address(rest = 'user=postgres', server = primary): string {
@@ -162,10 +184,15 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
 
   it('looks at the slot: ours, logical, in use, none left', async () => {
     await primary.query(
-      "SELECT pg_create_physical_replication_slot('walcast', true), pg_create_physical_replication_slot('other')",
+      "SELECT pg_create_physical_replication_slot('walcast', true), pg_create_logical_replication_slot('other', 'pgoutput')",
     );
     expect((await check(address())).one('upstream.slot').message).toMatch(
       /^replication slot "walcast" is there, from 0\//,
+    );
+    const logical = await check(address(), '--slot', 'other');
+    expect(logical.code).toBe(1);
+    expect(logical.one('upstream.slot_logical').message).toBe(
+      'replication slot "other" is a logical slot, not a physical one',
     );
     const full = await check(address(), '--slot', 'third');
     expect(full.code).toBe(1);
@@ -195,7 +222,7 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
     await primary.configure(minimal);
     await primary.restart();
     const told = await check(address());
-    await primary.configure({ wal_level: 'replica', max_wal_senders: '3' });
+    await primary.configure({ wal_level: 'logical', max_wal_senders: '3' });
     await primary.restart();
     expect(told.code).toBe(1);
     const { message, fix } = told.one('upstream.wal_level');
@@ -222,6 +249,42 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
       message: expect.stringContaining('could not translate host name "no-such-host.invalid"'),
     });
     expect(findings.filter(({ severity }) => severity === 'error')).toHaveLength(2);
+  });
+
+  it('says how sslmode does not fit the server, and what is wrong with its certificate', async () => {
+    const secured = (rest: string) =>
+      check(`host=localhost hostaddr=127.0.0.1 port=${primary.port} user=postgres ${rest}`);
+    const none = await secured('sslmode=require');
+    expect(none.code).toBe(1);
+    expect(none.one('upstream.sslmode')).toMatchObject({
+      subject: `localhost:${primary.port}`,
+      message: expect.stringContaining('server does not support SSL, but SSL was required'),
+      fix: expect.stringContaining('Set ssl=on with a certificate on the upstream'),
+    });
+    const root = makeCertificate({ commonName: 'root', isAuthority: true });
+    const rootFile = await privateFile('root.crt', root.pem);
+    await serveTls(makeCertificate({ dns: ['localhost'], issuer: root }));
+    const only = await check(address('user=tlsonly'));
+    expect(only.one('upstream.sslmode')).toMatchObject({
+      message: expect.stringContaining('lets this login in with TLS only'),
+      fix: expect.stringContaining('Set sslmode=require'),
+    });
+    const verified = await secured(`sslmode=verify-full sslrootcert=${rootFile}`);
+    expect([verified.code, verified.problems]).toEqual([0, []]);
+    expect(verified.one('upstream.identified').message).toMatch(/, TLSv1\.[23]$/);
+    const stranger = makeCertificate({ commonName: 'stranger', isAuthority: true });
+    const strangerFile = await privateFile('stranger.crt', stranger.pem);
+    const unknown = await secured(`sslmode=verify-ca sslrootcert=${strangerFile}`);
+    expect(unknown.one('upstream.certificate').fix).toContain('sslrootcert');
+    await serveTls(makeCertificate({ dns: ['localhost'], issuer: root, from: -10, to: -1 }));
+    const expired = await secured(`sslmode=verify-full sslrootcert=${rootFile}`);
+    expect(expired.code).toBe(1);
+    expect(expired.one('upstream.certificate_expired')).toMatchObject({
+      message: expect.stringContaining('certificate has expired'),
+      fix: expect.stringContaining('have it renewed (ssl_cert_file on the upstream)'),
+    });
+    await primary.configure({ ssl: 'off' });
+    await primary.reload();
   });
 
   it('warns where synchronous_standby_names counts us, and where commits would wait for ever', async () => {
