@@ -41,6 +41,8 @@ export class UpstreamFollowing {
   #store: WalStore | null = null;
   readonly #times: UpstreamClock;
   readonly #tally = new UpstreamTally();
+  /** What was said about the surroundings of the connection string since it was last loaded. */
+  readonly #warned = new Set<string>();
   #acknowledgement: Acknowledgement | null = null;
   /** While one walreceiver ends and the next has not begun. */
   #switching: Promise<void> | null = null;
@@ -53,7 +55,7 @@ export class UpstreamFollowing {
   constructor(parts: UpstreamFollowingParts) {
     this.#parts = parts;
     this.#settings = parts.settings;
-    this.#target = targetOf(parts.settings.server);
+    this.#target = this.#resolve(parts.settings);
     this.#times = new UpstreamClock(parts.clock);
   }
 
@@ -94,7 +96,8 @@ export class UpstreamFollowing {
    * everything the old server sent read to its end) and the new server is connected to; else nothing is disconnected.
    */
   prepare(settings: UpstreamConfig): () => void {
-    const target = targetOf(settings.server);
+    this.#warned.clear();
+    const target = this.#resolve(settings);
     return () => this.#follow(settings, target);
   }
 
@@ -224,10 +227,18 @@ export class UpstreamFollowing {
     return receiver;
   }
 
+  #resolve({ server }: UpstreamConfig): UpstreamTarget {
+    return targetOf(server, process.env, (warning) => {
+      if (this.#warned.has(warning)) return;
+      this.#warned.add(warning);
+      this.#parts.log.warn(`upstream.conninfo: ${warning}`);
+    });
+  }
+
   /** Passwords may have changed since in their file; everything else of the surroundings counts at a reload only. */
   #readPasswords(): void {
     try {
-      const { hosts } = targetOf(this.#settings.server);
+      const { hosts } = this.#resolve(this.#settings);
       const fresh = { ...this.#target, hosts };
       const isSame = isDeepStrictEqual(withoutPasswords(fresh), withoutPasswords(this.#target));
       if (isSame) this.#target = fresh;
