@@ -5,7 +5,10 @@ export const DURATION_BUCKETS_SECONDS: readonly number[] = [
   0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 ];
 
-/** Every family, without the prefix `walcast_`. */
+/** What every name begins with. */
+export const METRIC_PREFIX: string = 'walcast_';
+
+/** Every family, without the prefix. */
 export const CATALOGUE = [
   // --- process and configuration
   {
@@ -116,6 +119,18 @@ export const CATALOGUE = [
     type: 'gauge',
     labels: ['upstream'],
     help: "server_lsn minus flushed_lsn: the relay's own lag",
+  },
+  {
+    name: 'upstream_lag_seconds',
+    type: 'gauge',
+    labels: ['upstream'],
+    help: 'age of the oldest WAL not yet flushed here (0 when caught up)',
+  },
+  {
+    name: 'upstream_transit_seconds',
+    type: 'histogram',
+    labels: ['upstream'],
+    help: "receive time minus the sender's timestamp in the message (needs synced clocks)",
   },
   // --- store
   { name: 'store_size_bytes', type: 'gauge', labels: ['upstream'], help: 'bytes on disk for WAL' },
@@ -301,6 +316,12 @@ export const CATALOGUE = [
   },
   { name: 'slot_retained_bytes', type: 'gauge', labels: ['slot'], help: 'WAL held back by it' },
   {
+    name: 'slot_inactive_seconds',
+    type: 'gauge',
+    labels: ['slot'],
+    help: 'time since last use, 0 when active',
+  },
+  {
     name: 'slot_wal_status',
     type: 'gauge',
     labels: ['slot', 'status'],
@@ -320,6 +341,12 @@ export const CATALOGUE = [
     help: 'replication commands served',
   },
   {
+    name: 'tls_certificate_not_after_timestamp_seconds',
+    type: 'gauge',
+    labels: ['role'],
+    help: 'expiry of the loaded certificates',
+  },
+  {
     name: 'http_request_duration_seconds',
     type: 'histogram',
     labels: ['method', 'route', 'status_class'],
@@ -329,3 +356,10 @@ export const CATALOGUE = [
 
 /** The name of a family, without prefix. */
 export type FamilyName = (typeof CATALOGUE)[number]['name'];
+
+/** The unit a family counts in, which its name ends with (before `_total`); null for numbers, flags and sets of states. */
+export function unitOf(name: FamilyName): string | null {
+  if (name.endsWith('_timestamp_seconds')) return 'seconds since 1970';
+  if (name.endsWith('_lsn_bytes')) return 'bytes (LSN)';
+  return /_(seconds|bytes)(_total)?$/.exec(name)?.[1] ?? null;
+}

@@ -9,12 +9,14 @@ import {
   METRICS_STATFS_TIMEOUT_MS,
 } from '../config/limits.ts';
 import type { RelayStatus, StatusSource } from '../status/status.ts';
-import { CATALOGUE, DURATION_BUCKETS_SECONDS } from './catalogue.ts';
+import { CATALOGUE, DURATION_BUCKETS_SECONDS, METRIC_PREFIX } from './catalogue.ts';
 import type { FamilyName } from './catalogue.ts';
 import { FilesystemProbe } from './filesystem-probe.ts';
 import type { FilesystemSize, Statfs } from './filesystem-probe.ts';
 import { histogramText } from './histogram-text.ts';
+import { OPENMETRICS_CONTENT_TYPE, prefersOpenMetrics, toOpenMetrics } from './openmetrics.ts';
 import {
+  addCertificateSamples,
   addClientSamples,
   addProcessSamples,
   addSlotSamples,
@@ -43,7 +45,8 @@ export interface AnsweredRequest {
 export interface Metrics {
   /**
    * Reads the status once and renders every family. Scrapes that overlap, or follow a rendering within
-   * {@link METRICS_REUSE_MS}, share it: rendering holds up the event loop, and anybody may ask.
+   * {@link METRICS_REUSE_MS}, share it: rendering holds up the event loop, and anybody may ask. `accept` is the header of
+   * that name: OpenMetrics for who asks for it, else the text format.
    */
   render(accept?: string): Promise<Exposition>;
   observeRequest(request: AnsweredRequest): void;
@@ -63,8 +66,6 @@ export interface MetricsOptions {
 export function openMetrics(options: MetricsOptions): Metrics {
   return new RelayMetrics(options);
 }
-
-const PREFIX = 'walcast_';
 
 /** Methods that get a label of their own. */
 const HTTP_METHODS: readonly string[] = [
@@ -87,14 +88,11 @@ class RelayMetrics implements Metrics {
     cap: METRICS_STANDBYS_MAX,
     forgetMs: METRICS_FORGET_STANDBY_MS,
   });
-  readonly #build: {
-    version: string;
-    revision: string | null;
-    nodeVersion: string;
-    loadedAtMs: number;
-  };
+  readonly #build = readBuildInfo();
   readonly #filesystem: FilesystemProbe | null;
-  #rendering: Promise<Exposition> | null = null;
+  #rendering: Promise<string> | null = null;
+  /** The same as OpenMetrics, made of the rendering of that text. */
+  #openMetrics: { readonly from: string; readonly body: string } | null = null;
   #renderedAtMs = Number.POSITIVE_INFINITY;
 
   constructor(options: MetricsOptions) {
@@ -103,10 +101,9 @@ class RelayMetrics implements Metrics {
     const timeoutMs = METRICS_STATFS_TIMEOUT_MS;
     this.#filesystem =
       directory === null ? null : new FilesystemProbe({ directory, clock, timeoutMs, statfs });
-    this.#build = { ...readBuildInfo(), loadedAtMs: options.clock.wallMs() };
     for (const { name, type, labels, help } of CATALOGUE) {
       const settings = {
-        name: PREFIX + name,
+        name: METRIC_PREFIX + name,
         help,
         labelNames: [...labels],
         registers: [this.#registry],
@@ -125,16 +122,27 @@ class RelayMetrics implements Metrics {
     collectDefaultMetrics({ register: this.#registry });
   }
 
-  render(): Promise<Exposition> {
+  async render(accept?: string): Promise<Exposition> {
+    const text = await this.#text();
+    if (!prefersOpenMetrics(accept)) {
+      return { contentType: this.#registry.contentType, body: text };
+    }
+    if (this.#openMetrics?.from !== text) {
+      this.#openMetrics = { from: text, body: toOpenMetrics(text) };
+    }
+    return { contentType: OPENMETRICS_CONTENT_TYPE, body: this.#openMetrics.body };
+  }
+
+  #text(): Promise<string> {
     const { clock } = this.#options;
     const isOld = clock.nowMs() - this.#renderedAtMs >= METRICS_REUSE_MS;
     if (this.#rendering === null || isOld) {
       // While it runs it is never old.
       this.#renderedAtMs = Number.POSITIVE_INFINITY;
       this.#rendering = this.#renderNow().then(
-        (exposition) => {
+        (text) => {
           this.#renderedAtMs = clock.nowMs();
-          return exposition;
+          return text;
         },
         (error: unknown) => {
           this.#rendering = null;
@@ -156,7 +164,7 @@ class RelayMetrics implements Metrics {
     );
   }
 
-  async #renderNow(): Promise<Exposition> {
+  async #renderNow(): Promise<string> {
     const filesystem = (await this.#filesystem?.measure()) ?? null;
     const status = this.#options.source.status();
     this.#fill(status, filesystem);
@@ -166,8 +174,9 @@ class RelayMetrics implements Metrics {
       await this.#registry.metrics(),
       histogramText(familyOf('store_flush_duration_seconds'), upstream, flushDuration),
       histogramText(familyOf('store_write_duration_seconds'), upstream, writeDuration),
+      histogramText(familyOf('upstream_transit_seconds'), upstream, status.upstreamDelay.transit),
     ];
-    return { contentType: this.#registry.contentType, body: blocks.join('\n') };
+    return blocks.join('\n');
   }
 
   #fill(status: RelayStatus, filesystem: FilesystemSize | null): void {
@@ -176,7 +185,8 @@ class RelayMetrics implements Metrics {
     addUpstreamSamples(samples, status);
     addStoreSamples(samples, status, filesystem);
     this.#standbys.add(samples, status, this.#options.clock.nowMs());
-    addSlotSamples(samples, status);
+    addSlotSamples(samples, status, this.#options.clock.wallMs());
+    addCertificateSamples(samples, status);
     addClientSamples(samples, status);
     for (const [name, gauge] of this.#gauges) {
       const rows = samples.of(name);
@@ -194,5 +204,5 @@ class RelayMetrics implements Metrics {
 
 function familyOf(name: FamilyName): { name: string; help: string; labels: readonly string[] } {
   const family = CATALOGUE.find((entry) => entry.name === name);
-  return { name: PREFIX + name, help: family?.help ?? '', labels: family?.labels ?? [] };
+  return { name: METRIC_PREFIX + name, help: family?.help ?? '', labels: family?.labels ?? [] };
 }

@@ -41,11 +41,11 @@ export function knownEnd(status: RelayStatus): Lsn {
   return maxLsn(status.upstream.serverLsn, status.store.receivedLsn);
 }
 
-/** What the process says about itself. `loadedAtMs`: when the running configuration was loaded, milliseconds since the epoch. */
+/** What the process says about itself. */
 export function addProcessSamples(
   samples: Samples,
   status: RelayStatus,
-  build: { version: string; revision: string | null; nodeVersion: string; loadedAtMs: number },
+  build: { version: string; revision: string | null; nodeVersion: string },
 ): void {
   samples.add(
     'build_info',
@@ -54,8 +54,9 @@ export function addProcessSamples(
   );
   samples.add('ready', {}, status.isReady ? 1 : 0);
   samples.add('draining', {}, status.isDraining ? 1 : 0);
-  samples.add('config_last_reload_successful', {}, 1);
-  samples.add('config_last_reload_success_timestamp_seconds', {}, build.loadedAtMs / 1000);
+  const { isLastReloadGood, loadedAtMs } = status.configuration;
+  samples.add('config_last_reload_successful', {}, isLastReloadGood ? 1 : 0);
+  samples.add('config_last_reload_success_timestamp_seconds', {}, loadedAtMs / 1000);
 }
 
 /** The upstream session. */
@@ -94,6 +95,7 @@ export function addUpstreamSamples(samples: Samples, status: RelayStatus): void 
   if (upstream.serverLsn !== INVALID_LSN && store.flushedLsn !== INVALID_LSN) {
     const lag = Math.max(0, lsnDistance(store.flushedLsn, upstream.serverLsn));
     samples.add('upstream_lag_bytes', UPSTREAM, lag);
+    samples.add('upstream_lag_seconds', UPSTREAM, status.upstreamDelay.lagSeconds);
   }
 }
 
@@ -135,6 +137,7 @@ export function addStoreSamples(
   samples.addIfKnown('store_filesystem_size_bytes', {}, filesystem?.sizeBytes ?? null);
   samples.add('store_read_bytes_total', { source: 'memory' }, store.readFromMemoryBytes);
   samples.add('store_read_bytes_total', { source: 'disk' }, store.readFromDiskBytes);
+  samples.add('store_read_bytes_total', { source: 'upstream' }, status.readThrough.bytes);
   samples.add(
     'store_segments_removed_total',
     { ...UPSTREAM, reason: 'retention' },
@@ -149,11 +152,13 @@ export function addStoreSamples(
   samples.add('buffer_limit_bytes', UPSTREAM, store.tailBytesMax);
 }
 
-/** The slots that standbys created here. */
-export function addSlotSamples(samples: Samples, status: RelayStatus): void {
-  for (const { name, activePid, restartLsn, walStatus } of status.slots) {
+/** The slots kept here; `wallMs` is now, milliseconds since the Unix epoch. */
+export function addSlotSamples(samples: Samples, status: RelayStatus, wallMs: number): void {
+  for (const { name, activePid, restartLsn, inactiveSinceMs, walStatus } of status.slots) {
     const labels = { slot: name };
     samples.add('slot_active', labels, activePid === null ? 0 : 1);
+    const inactiveMs = inactiveSinceMs === null ? 0 : Math.max(0, wallMs - inactiveSinceMs);
+    samples.add('slot_inactive_seconds', labels, inactiveMs / 1000);
     samples.addLsn('slot_restart_lsn_bytes', labels, restartLsn);
     if (restartLsn !== INVALID_LSN && status.store.receivedLsn !== INVALID_LSN) {
       const retained = Math.max(0, lsnDistance(restartLsn, status.store.receivedLsn));
@@ -163,6 +168,16 @@ export function addSlotSamples(samples: Samples, status: RelayStatus): void {
     const words = SLOT_WAL_STATES.filter((word) => word !== null);
     samples.addStates('slot_wal_status', labels, { label: 'status', words, current: walStatus });
   }
+}
+
+/** When certificates expire that are in use. */
+export function addCertificateSamples(samples: Samples, { upstream }: RelayStatus): void {
+  const { clientCertificateExpiresAtMs: expiresAtMs } = upstream;
+  samples.addIfKnown(
+    'tls_certificate_not_after_timestamp_seconds',
+    { role: 'upstream_client' },
+    expiresAtMs === null ? null : expiresAtMs / 1000,
+  );
 }
 
 /** What clients asked for and were refused. */

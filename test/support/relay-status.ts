@@ -136,7 +136,7 @@ function sampleUpstream(): RelayStatus['upstream'] {
     systemIdentifier: '7301234567890123456',
     serverVersion: '15.18 (Debian 15.18-0+deb12u1)',
     tlsVersion: 'TLSv1.3',
-    clientCertificateExpiresAtMs: null,
+    clientCertificateExpiresAtMs: 1_800_000_000_000,
     timeline: toTimelineId(1),
     serverLsn: lsn(0x3000100),
     reported: { writeLsn: lsn(0x3000060), flushLsn: lsn(0x3000000), applyLsn: lsn(0) },

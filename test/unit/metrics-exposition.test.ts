@@ -156,6 +156,62 @@ describe('values', () => {
     expect(value('walcast_client_commands_total{command="other"}')).toBe(2);
   });
 
+  test('a reload that was refused shows, and when the configuration was loaded that counts', async () => {
+    const configuration = {
+      ...sampleStatus().configuration,
+      isLastReloadGood: false,
+      loadedAtMs: 1_700_000_000_500,
+    };
+    const metrics = open(() => sampleStatus({ configuration }));
+    expect(await seriesOf(metrics, 'config_last_reload_successful')).toEqual({
+      walcast_config_last_reload_successful: 0,
+    });
+    expect(await seriesOf(metrics, 'config_last_reload_success_timestamp_seconds')).toEqual({
+      walcast_config_last_reload_success_timestamp_seconds: 1_700_000_000.5,
+    });
+  });
+
+  test('a slot is inactive since it was let go, and for no time while it is in use', async () => {
+    const [slot] = sampleStatus().slots;
+    const clock = new HandClock();
+    const slots = [
+      { ...slot!, name: 'idle', activePid: null, inactiveSinceMs: clock.wallMs() - 90_500 },
+      { ...slot!, name: 'used' },
+      { ...slot!, name: 'stepped', activePid: null, inactiveSinceMs: clock.wallMs() + 5_000 },
+    ];
+    expect(
+      await seriesOf(
+        open(() => sampleStatus({ slots }), clock),
+        'slot_inactive_seconds',
+      ),
+    ).toEqual({
+      'walcast_slot_inactive_seconds{slot="idle"}': 90.5,
+      'walcast_slot_inactive_seconds{slot="used"}': 0,
+      'walcast_slot_inactive_seconds{slot="stepped"}': 0,
+    });
+  });
+
+  test('the expiry of our own certificate shows when one is sent', async () => {
+    const { upstream } = sampleStatus();
+    const expiring = (clientCertificateExpiresAtMs: number | null): Metrics =>
+      open(() => sampleStatus({ upstream: { ...upstream, clientCertificateExpiresAtMs } }));
+    const family = 'tls_certificate_not_after_timestamp_seconds';
+    expect(await seriesOf(expiring(1_800_000_000_000), family)).toEqual({
+      [`walcast_${family}{role="upstream_client"}`]: 1_800_000_000,
+    });
+    expect(await seriesOf(expiring(null), family)).toEqual({});
+  });
+
+  test('WAL comes from memory, disk and upstream, and how late it is shows', async () => {
+    const families = await scrape(open(() => sampleStatus()));
+    const value = (series: string): number | undefined =>
+      families.get(series.split('{')[0] ?? '')?.series.get(series);
+    expect(value('walcast_store_read_bytes_total{source="upstream"}')).toBe(4096);
+    expect(value('walcast_upstream_lag_seconds{upstream="default"}')).toBe(0.125);
+    const transit = families.get('walcast_upstream_transit_seconds')?.series;
+    expect(transit?.get('walcast_upstream_transit_seconds_count{upstream="default"}')).toBe(6);
+  });
+
   test('a histogram counted elsewhere is rendered cumulatively', async () => {
     expect(
       await seriesOf(
@@ -180,6 +236,7 @@ describe('values', () => {
       'upstream_received_lsn_bytes',
       'upstream_acknowledged_lsn_bytes',
       'upstream_lag_bytes',
+      'upstream_lag_seconds',
       'store_oldest_lsn_bytes',
       'store_filesystem_free_bytes',
       'standby_lag_bytes',

@@ -1,0 +1,125 @@
+// Since when is WAL known that is not on our own disk, and how long do messages travel?
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { UPSTREAM_LAG_GROUP_MS, UPSTREAM_LAG_GROUPS_MAX } from '../../src/config/limits.ts';
+import { toLsn } from '../../src/pg/lsn.ts';
+import type { Lsn } from '../../src/pg/lsn.ts';
+import { pgTimestampFromUnixMs } from '../../src/pg/timestamp.ts';
+import { UpstreamClock } from '../../src/relay/upstream-clock.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+
+const lsn = (value: number): Lsn => toLsn(BigInt(value));
+
+function open(): {
+  clock: ManualClock;
+  times: UpstreamClock;
+  hear: (walEnd: number) => void;
+  lag: () => number;
+} {
+  const clock = new ManualClock();
+  const times = new UpstreamClock(clock);
+  return {
+    clock,
+    times,
+    hear: (walEnd) => times.observe(lsn(walEnd), pgTimestampFromUnixMs(clock.wallMs())),
+    lag: () => times.delay().lagSeconds,
+  };
+}
+
+describe('the lag', () => {
+  test('is 0 before anything is known, and while everything known is flushed', () => {
+    const { clock, times, hear, lag } = open();
+    expect(lag()).toBe(0);
+    hear(100);
+    times.flushed(lsn(100));
+    clock.advance(60_000);
+    expect(lag()).toBe(0);
+    hear(100);
+    expect(lag()).toBe(0);
+  });
+
+  test('is the age of the oldest WAL that is not flushed', () => {
+    const { clock, times, hear, lag } = open();
+    hear(100);
+    clock.advance(1_000);
+    hear(200);
+    clock.advance(500);
+    expect(lag()).toBe(1.5);
+    times.flushed(lsn(99));
+    expect(lag()).toBe(1.5);
+    times.flushed(lsn(100));
+    expect(lag()).toBe(0.5);
+    times.flushed(lsn(150));
+    expect(lag()).toBe(0.5);
+    times.flushed(lsn(200));
+    expect(lag()).toBe(0);
+  });
+
+  test('goes on growing while the upstream is away', () => {
+    const { clock, hear, lag } = open();
+    hear(100);
+    clock.advance(3_600_000);
+    expect(lag()).toBe(3_600);
+  });
+
+  test('is never too low, and too high by little, however messages and flushes fall', () => {
+    const step = fc.record({
+      wait: fc.integer({ min: 0, max: 50 }),
+      grow: fc.integer({ min: 0, max: 10 }),
+      flush: fc.integer({ min: 0, max: 12 }),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+        const { clock, times, hear, lag } = open();
+        const known: { end: number; atMs: number }[] = [];
+        let [end, flushed] = [1, 0];
+        for (const { wait, grow, flush } of steps) {
+          clock.advance(wait);
+          end += grow;
+          hear(end);
+          if (known.at(-1)?.end !== end) known.push({ end, atMs: clock.nowMs() });
+          flushed = Math.min(end, flushed + flush);
+          times.flushed(lsn(flushed));
+          const oldest = known.find((entry) => entry.end > flushed);
+          const exact = oldest === undefined ? 0 : (clock.nowMs() - oldest.atMs) / 1000;
+          expect(lag()).toBeGreaterThanOrEqual(exact - 1e-9);
+          expect(lag()).toBeLessThanOrEqual(
+            oldest === undefined ? 0 : exact + UPSTREAM_LAG_GROUP_MS / 1000 + 1e-9,
+          );
+        }
+      }),
+    );
+  });
+
+  test('costs bounded memory when nothing is flushed for long, and is still right for the oldest', () => {
+    const { clock, times, hear, lag } = open();
+    const messages = 5 * UPSTREAM_LAG_GROUPS_MAX;
+    for (let index = 1; index <= messages; index += 1) {
+      hear(index * 100);
+      clock.advance(UPSTREAM_LAG_GROUP_MS);
+    }
+    expect(lag()).toBeCloseTo((messages * UPSTREAM_LAG_GROUP_MS) / 1000, 6);
+    times.flushed(lsn((messages / 2) * 100));
+    const half = ((messages / 2) * UPSTREAM_LAG_GROUP_MS) / 1000;
+    expect(lag()).toBeGreaterThanOrEqual(half - 1e-9);
+    expect(lag()).toBeLessThan(half * 1.05);
+    times.flushed(lsn(messages * 100));
+    expect(lag()).toBe(0);
+  });
+});
+
+describe('the transit', () => {
+  test('is the way from the clock of the server to ours, and never negative', () => {
+    const { clock, times } = open();
+    const sentAt = (ms: number): void =>
+      times.observe(lsn(1), pgTimestampFromUnixMs(clock.wallMs() + ms));
+    for (const ms of [0, -3, -3, -700, -60_000, +5_000]) sentAt(ms);
+    const { boundsSeconds, counts, sumSeconds } = times.delay().transit;
+    expect(sumSeconds).toBeCloseTo(60.706, 6);
+    expect(counts.reduce((sum, count) => sum + count, 0)).toBe(6);
+    expect(counts[0]).toBe(2);
+    expect(counts[boundsSeconds.indexOf(0.005)]).toBe(2);
+    expect(counts[boundsSeconds.indexOf(1)]).toBe(1);
+    expect(counts.at(-1)).toBe(1);
+  });
+});
