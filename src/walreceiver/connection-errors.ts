@@ -11,17 +11,27 @@ export function violation(message: string): ProtocolViolation {
   return new ProtocolViolation(SQLSTATE.protocolViolation, message);
 }
 
-/** The connection ended without a word of the server; with one of its TLS, when that did not like us. */
-export function connectionEnded(target: string, errorCode: string | null): OperationalError {
+/**
+ * The connection ended without a word of the server; with one of its TLS, when that did not like us. `isTlsLogin`: inside
+ * TLS, before the login was over.
+ */
+export function connectionEnded(
+  target: string,
+  errorCode: string | null,
+  isTlsLogin: boolean,
+): OperationalError {
   const alert = errorCode === null ? null : alertFailure(errorCode, { target });
+  if (alert !== null) return alert;
   const how = errorCode === null ? '' : ` (${errorCode})`;
-  return (
-    alert ??
-    new OperationalError('UPSTREAM_CLOSED', `${target} closed the connection${how}`, {
-      isRetryable: true,
-    })
-  );
+  return new OperationalError('UPSTREAM_CLOSED', `${target} closed the connection${how}`, {
+    isRetryable: true,
+    // The alert can be lost: a server that closes with our bytes unread resets the connection.
+    ...(isTlsLogin ? { hint: CLOSED_IN_LOGIN_HINT } : {}),
+  });
 }
+
+const CLOSED_IN_LOGIN_HINT =
+  'With TLS 1.3 this is also how a server refuses our certificate, or that there is none: check sslcert and sslkey, and the log of the server.';
 
 /**
  * Throws {@link OperationalError} for requirepeer: who owns the other end of a Unix socket is a question (SO_PEERCRED)

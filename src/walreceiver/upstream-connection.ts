@@ -410,7 +410,11 @@ export class UpstreamConnection {
     const error =
       this.#lastError !== null
         ? upstreamError('the upstream ended the session', this.#lastError)
-        : connectionEnded(formatTarget(this.#options.host), errorCode);
+        : connectionEnded(
+            formatTarget(this.#options.host),
+            errorCode,
+            this.#mode === 'login' && this.tlsVersion !== null,
+          );
     const raw = this.#raw;
     this.#fail(error);
     raw?.onClose(errorCode === null ? null : error.message);

@@ -82,20 +82,19 @@ it('only sslmode=prefer takes a server without TLS, and has nothing left to try 
 
 describe('what is reported of two attempts is', () => {
   const notOffered = new OperationalError('TLS_NOT_OFFERED', 'none');
-  it.each<[SslMode, OperationalError, OperationalError, string, RegExp]>([
+  it.each<[SslMode, [OperationalError, OperationalError], string, RegExp]>([
     [
       'prefer',
-      UNKNOWN_CA,
-      NO_RULE,
+      [UNKNOWN_CA, NO_RULE],
       'TLS_UNKNOWN_CA',
       /unknown; tried without TLS, too: .*no pg_hba/,
     ],
-    ['prefer', UNKNOWN_CA, WRONG_PASSWORD, '28P01', /failed.*; tried with TLS, too: unknown/],
-    ['prefer', WRONG_PASSWORD, NO_RULE, '28P01', /failed.*; tried without TLS, too: .*no pg_hba/],
-    ['prefer', NO_RULE, WRONG_PASSWORD, '28P01', /failed.*; tried with TLS, too: .*no pg_hba/],
-    ['allow', NO_RULE, notOffered, '28000', /no pg_hba.*; tried with TLS, too: none/],
-    ['allow', NO_RULE, UNKNOWN_CA, 'TLS_UNKNOWN_CA', /unknown; tried without TLS, too/],
-  ])('with sslmode=%s the one that says what to change', (mode, first, second, code, text) => {
+    ['prefer', [UNKNOWN_CA, WRONG_PASSWORD], '28P01', /failed.*; tried with TLS, too: unknown/],
+    ['prefer', [WRONG_PASSWORD, NO_RULE], '28P01', /failed.*; tried without TLS, too: .*no pg_hba/],
+    ['prefer', [NO_RULE, WRONG_PASSWORD], '28P01', /failed.*; tried with TLS, too: .*no pg_hba/],
+    ['allow', [NO_RULE, notOffered], '28000', /no pg_hba.*; tried with TLS, too: none/],
+    ['allow', [NO_RULE, UNKNOWN_CA], 'TLS_UNKNOWN_CA', /unknown; tried without TLS, too/],
+  ])('with sslmode=%s the one that says what to change', (mode, [first, second], code, text) => {
     const attempts = new ConnectAttempts(mode, false);
     expect(attempts.failed(first)).toBe(true);
     expect(attempts.failed(second)).toBe(false);
