@@ -48,7 +48,7 @@ export const FINDING_CODES = {
   'upstream.role': 'The role does not exist, may not log in, or may not use this database.',
   'upstream.replication_attribute': 'The role has no REPLICATION attribute.',
   'upstream.hba': 'pg_hba.conf of the server has no line that lets this replication connection in.',
-  'upstream.max_wal_senders': 'Every walsender of the server is in use, or it has none.',
+  'upstream.max_wal_senders': 'Every walsender of the server is in use, nearly so, or it has none.',
   'upstream.max_connections': 'The server has no connection left for us.',
   'upstream.wal_level': 'The server writes too little WAL for replication (wal_level=minimal).',
   'upstream.starting': 'The server is starting, stopping or recovering.',
@@ -125,7 +125,17 @@ export function formatFinding({ severity, code, subject, message, fix }: Finding
 const SEVERITY_WIDTH = 9;
 
 function withFix(text: FindingText): Omit<Finding, 'severity' | 'code'> {
-  return { subject: text.subject, message: text.message, fix: text.fix ?? null };
+  const fix = text.fix ?? null;
+  return {
+    subject: oneLine(text.subject),
+    message: oneLine(text.message),
+    fix: fix === null ? null : oneLine(fix),
+  };
+}
+
+/** Names and settings of a server may hold anything. */
+function oneLine(text: string): string {
+  return text.replaceAll(/\p{Cc}+/gu, ' ');
 }
 
 function sentence(text: string): string {

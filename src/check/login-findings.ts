@@ -27,8 +27,7 @@ export function loginFinding(probe: HostProbe, failure: WalcastError): Finding {
   if (failure.code.startsWith('TLS_')) return tlsFinding(probe, failure);
   const code = PLAIN.get(failure.code);
   if (code !== undefined) return plainFinding(code, probe, failure);
-  const isNoPostgres = failure instanceof ProtocolViolation;
-  return plainFinding(isNoPostgres ? 'upstream.protocol' : 'upstream.refused', probe, failure);
+  return plainFinding('upstream.refused', probe, failure);
 }
 
 type MakeFinding = (probe: HostProbe, failure: WalcastError) => Finding;
@@ -58,7 +57,8 @@ const SPECIAL: ReadonlyMap<string, MakeFinding> = new Map<string, MakeFinding>([
   [SQLSTATE.insufficientPrivilege, noReplicationAttribute],
   [SQLSTATE.tooManyConnections, tooManyConnections],
   [SQLSTATE.invalidAuthorizationSpecification, notLetIn],
-  [SQLSTATE.featureNotSupported, tooOld],
+  [SQLSTATE.featureNotSupported, noReplication],
+  [SQLSTATE.protocolViolation, noReplication],
 ]);
 
 function plainFinding(code: FindingCode, probe: HostProbe, failure: WalcastError): Finding {
@@ -108,8 +108,11 @@ function noReplicationAttribute(probe: HostProbe, failure: WalcastError): Findin
   });
 }
 
-/** Before 9.x and poolers alike: what is in the way has no replication connections. */
-function tooOld(probe: HostProbe, failure: WalcastError): Finding {
+/** A pooler in between knows no replication connections. */
+function noReplication(probe: HostProbe, failure: WalcastError): Finding {
+  if (failure instanceof ProtocolViolation) {
+    return plainFinding('upstream.protocol', probe, failure);
+  }
   return errorFinding('upstream.protocol', {
     subject: probe.subject,
     message: failure.message,
@@ -226,5 +229,8 @@ function tlsFinding(probe: HostProbe, failure: WalcastError): Finding {
 }
 
 function hintOf(failure: WalcastError): string | null {
+  if (failure instanceof ProtocolViolation) {
+    return 'Check host and port in upstream.conninfo: what answers there is no PostgreSQL server';
+  }
   return failure instanceof OperationalError ? (failure.hint ?? null) : null;
 }

@@ -11,43 +11,43 @@ import type { Finding, FindingCode } from './finding.ts';
 /** Files and sockets besides one for each standby: listeners, upstream, segments being read, slots being written. */
 const FILES_BESIDES = 256;
 
+interface NamedTarget {
+  readonly code: FindingCode;
+  readonly target: ListenTarget;
+}
+
 /** Tries every address, unless a walcast runs here already, whose addresses they are. */
 export async function portFindings(
   { listen, http, hba }: Config,
   { ownerPid }: { ownerPid: number | null },
 ): Promise<Finding[]> {
   const isTcpClosed = hba === null;
-  const targets = listen.filter(({ kind }) => kind === 'unix' || !isTcpClosed);
-  const findings = isTcpClosed ? [noRules()] : [];
-  for (const target of targets) {
-    findings.push(await portFinding('listen.address', target, ownerPid));
-  }
-  if (http.listen !== null) {
-    findings.push(await portFinding('http.address', http.listen, ownerPid));
-  }
-  return findings;
+  const targets: NamedTarget[] = listen
+    .filter(({ kind }) => kind === 'unix' || !isTcpClosed)
+    .map((target) => ({ code: 'listen.address', target }));
+  if (http.listen !== null) targets.push({ code: 'http.address', target: http.listen });
+  const problems =
+    ownerPid === null ? await probeListen(targets.map(({ target }) => target)) : null;
+  return [
+    ...(isTcpClosed ? [noRules()] : []),
+    ...targets.map(({ code, target }, index) => {
+      const subject = formatListenTarget(target);
+      if (problems !== null) return portFinding(code, subject, problems[index] ?? null);
+      const message = `not tried: the walcast that is running (pid ${ownerPid}) may listen there`;
+      return okFinding(code, { subject, message });
+    }),
+  ];
 }
 
-async function portFinding(
+function portFinding(
   code: FindingCode,
-  target: ListenTarget,
-  ownerPid: number | null,
-): Promise<Finding> {
-  const subject = formatListenTarget(target);
-  if (ownerPid !== null) {
-    const message = `not tried: the walcast that is running (pid ${ownerPid}) may listen there`;
-    return okFinding(code, { subject, message });
-  }
-  const problem: OperationalError | null = await probeListen(target);
+  subject: string,
+  problem: OperationalError | null,
+): Finding {
   if (problem === null) return okFinding(code, { subject, message: 'free to listen on' });
-  return errorFinding(code, {
-    subject,
-    message: problem.message,
-    fix: (problem.hint ?? '').replace(
-      '"listen"',
-      code === 'http.address' ? '"http.listen"' : '"listen"',
-    ),
-  });
+  const key = code === 'http.address' ? '"http.listen"' : '"listen"';
+  const fix = (problem.hint ?? '').replace('"listen"', key);
+  return errorFinding(code, { subject, message: problem.message, fix });
 }
 
 function noRules(): Finding {

@@ -24,6 +24,9 @@ export interface CheckContext {
 /** WAL that a server should keep beyond what it needs when there is no slot. */
 const WAL_KEEP_BYTES_MIN = 1024 ** 3;
 
+/** Walsenders for all that walcast may open. */
+const WAL_SENDERS_MIN = 3;
+
 /** A certificate that expires sooner is warned about. */
 const CERTIFICATE_MS_MIN = 14 * 86_400_000;
 
@@ -136,8 +139,29 @@ function settingFindings(probe: HostProbe, context: CheckContext): Finding[] {
       }),
     );
   }
+  findings.push(...fewWalSenders(probe, context));
   findings.push(...(context.slot === null ? withoutSlot(probe) : withSlot(probe, context.slot)));
   return findings;
+}
+
+/** The stream takes one walsender; a base backup through walcast two, older WAL that is read through one. */
+function fewWalSenders(
+  { subject, settings, sql, failure }: HostProbe,
+  context: CheckContext,
+): Finding[] {
+  const max = Number(settings.get('max_wal_senders') ?? Number.NaN);
+  if (sql === null || failure !== null || Number.isNaN(max)) return [];
+  const isOurs = ({ applicationName }: { applicationName: string }): boolean =>
+    context.isRunning && applicationName === context.applicationName;
+  const free = max - sql.walSenders.filter((sender) => !isOurs(sender)).length;
+  if (free >= WAL_SENDERS_MIN) return [];
+  return [
+    warningFinding('upstream.max_wal_senders', {
+      subject,
+      message: `max_wal_senders = ${max} leaves ${free} for walcast: the stream takes one, a base backup through walcast two more, reading older WAL through one more`,
+      fix: `Raise max_wal_senders above ${max} in postgresql.conf of the server and restart it`,
+    }),
+  ];
 }
 
 function withoutSlot({ subject, settings }: HostProbe): Finding[] {

@@ -61,11 +61,15 @@ function existing(
 ): Finding[] {
   const begins = slot.restartLsn === null ? 'it reserves nothing yet' : `from ${slot.restartLsn}`;
   if (slot.walStatus === 'lost' || slot.walStatus === 'unreserved') {
+    const isLost = slot.walStatus === 'lost';
+    const what = isLost ? 'the server has given up its WAL' : 'its WAL goes at the next checkpoint';
     return [
       warningFinding('upstream.slot_lost', {
         subject,
-        message: `replication slot "${name}" has wal_status "${slot.walStatus}": the server kept less WAL (max_slot_wal_keep_size) than the slot needed`,
-        fix: 'walcast drops it and creates it anew when its store can go on from what the server still has; else begin with an empty storage.directory, and raise max_slot_wal_keep_size',
+        message: `replication slot "${name}" has wal_status "${slot.walStatus}": it fell behind by more than max_slot_wal_keep_size, and ${what}`,
+        fix: isLost
+          ? 'walcast drops it and creates it anew where its store can go on from what the server still has; where it cannot (state gap), begin with an empty storage.directory. Raise max_slot_wal_keep_size on the server'
+          : 'Start walcast now, or raise max_slot_wal_keep_size on the server first',
       }),
     ];
   }

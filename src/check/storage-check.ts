@@ -2,6 +2,7 @@
 import { constants } from 'node:fs';
 import { access, readdir, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { storageHint } from '../base/durable-fs.ts';
 import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { directoryLockOwner } from '../net/directory-lock.ts';
@@ -60,7 +61,7 @@ async function checkExisting(storage: Config['storage']): Promise<StorageCheck> 
   } catch (error) {
     findings.push(controlFinding(directory, error));
   }
-  findings.push(await spaceFinding(directory, storage, control));
+  findings.push(...(await spaceFindings(directory, storage, control)));
   return { findings, control, ownerPid };
 }
 
@@ -73,7 +74,7 @@ async function checkMissing(storage: Config['storage']): Promise<StorageCheck> {
     subject: directory,
     message: 'the data directory does not exist; walcast makes it',
   });
-  const findings = [denied ?? made, await spaceFinding(parent, storage, null)];
+  const findings = [denied ?? made, ...(await spaceFindings(parent, storage, null))];
   return { findings, control: null, ownerPid: null };
 }
 
@@ -150,18 +151,18 @@ function unusable(directory: string, error: unknown): Finding {
       ? error.message
       : `the data directory "${directory}" cannot be used: ${errorText(error)}`,
     fix:
-      (isTold ? error.hint : undefined) ??
+      (isTold ? error.hint : storageHint(error)) ??
       'Set storage.directory to a directory that walcast can make or own',
   });
 }
 
-async function spaceFinding(
+async function spaceFindings(
   where: string,
   { directory, walKeepSizeBytes }: Config['storage'],
   control: ControlState | null,
-): Promise<Finding> {
-  const { bavail, bsize } = await statfs(where);
-  const free = bavail * bsize;
+): Promise<Finding[]> {
+  const free = await freeBytes(where);
+  if (free === null) return [];
   const segmentSize = control?.segmentSize ?? SEGMENT_BYTES_DEFAULT;
   const ahead = SEGMENTS_AHEAD * segmentSize;
   const held = control === null ? 0 : (await segmentCount(directory)) * segmentSize;
@@ -172,9 +173,19 @@ async function spaceFinding(
     message: `${sizeText(free)} are free; ${kept} and segments in preparation need ${sizeText(wanted)} more`,
   };
   const fix = 'Free space there, lower storage.wal_keep_size, or move storage.directory';
-  if (free < ahead) return errorFinding('storage.space', { ...text, fix });
-  if (free < wanted) return warningFinding('storage.space', { ...text, fix });
-  return okFinding('storage.space', text);
+  if (free < ahead) return [errorFinding('storage.space', { ...text, fix })];
+  if (free < wanted) return [warningFinding('storage.space', { ...text, fix })];
+  return [okFinding('storage.space', text)];
+}
+
+/** Null where the file system does not say, or we may not ask. */
+async function freeBytes(where: string): Promise<number | null> {
+  try {
+    const { bavail, bsize } = await statfs(where);
+    return bavail * bsize;
+  } catch {
+    return null;
+  }
 }
 
 async function segmentCount(directory: string): Promise<number> {

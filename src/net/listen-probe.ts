@@ -1,4 +1,5 @@
-// Could this address be listened on? Tries it and lets go at once; nobody is accepted, and no socket file is touched.
+// Could these addresses be listened on? Tries them all at once and lets go; nobody is accepted, and no socket file is
+// touched.
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -7,22 +8,37 @@ import { unixSocketPath } from './dial.ts';
 import { Listener } from './listener.ts';
 import type { ListenTarget } from './listener.ts';
 
-/** Null when the address is free; else why a listener there would be refused. */
-export async function probeListen(target: ListenTarget): Promise<OperationalError | null> {
+/** For each target null when it is free, or why a listener there would be refused; also for one that is there twice. */
+export async function probeListen(
+  targets: readonly ListenTarget[],
+): Promise<readonly (OperationalError | null)[]> {
+  const listeners: Listener[] = [];
+  const problems: (OperationalError | null)[] = [];
   try {
-    if (target.kind === 'tcp') await probeTcp(target);
-    else await probeUnix(target.directory, target.port);
+    for (const target of targets) problems.push(await probe(target, listeners));
+  } finally {
+    for (const listener of listeners) listener.close();
+  }
+  return problems;
+}
+
+async function probe(
+  target: ListenTarget,
+  listeners: Listener[],
+): Promise<OperationalError | null> {
+  try {
+    if (target.kind === 'tcp') {
+      // Whoever connects in this instant is turned away.
+      const options = { target, connectionsMax: 1, onConnection: () => {} };
+      listeners.push(await Listener.open(options));
+    } else {
+      await probeUnix(target.directory, target.port);
+    }
     return null;
   } catch (error) {
     if (error instanceof OperationalError) return error;
     throw error;
   }
-}
-
-async function probeTcp(target: ListenTarget): Promise<void> {
-  // Whoever connects in this instant is turned away.
-  const listener = await Listener.open({ target, connectionsMax: 1, onConnection: () => {} });
-  listener.close();
 }
 
 /** A file that nobody listens on is replaced when walcast starts; here it stays. */
@@ -41,9 +57,9 @@ async function probeUnix(directory: string, port: number): Promise<void> {
   if (await isAnswered(path)) {
     throw new OperationalError(
       'EADDRINUSE',
-      `could not listen on ${path}: address already in use`,
+      `could not listen on ${path}: another process listens there`,
       {
-        hint: 'Another process listens there. Stop it, or choose another port or directory in the configuration key "listen".',
+        hint: 'Stop it, or choose another port or directory in the configuration key "listen".',
       },
     );
   }

@@ -326,6 +326,27 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
     expect(bare.one('upstream.wal_keep_size').message).toContain('wal_keep_size = 0');
   });
 
+  it('says that the WAL of the slot was given up', async () => {
+    await primary.query("SELECT pg_create_physical_replication_slot('walcast', true)");
+    await primary.configure({ max_slot_wal_keep_size: '1MB' });
+    await primary.reload();
+    for (let segment = 0; segment < 3; segment += 1) {
+      await primary.query('CREATE TABLE t (); DROP TABLE t; SELECT pg_switch_wal()');
+    }
+    await primary.query('CHECKPOINT');
+    await primary.waitForValue('SELECT wal_status FROM pg_replication_slots', 'lost');
+    const { code, one } = await check(address());
+    await primary.query("SELECT pg_drop_replication_slot('walcast')");
+    await primary.configure({ max_slot_wal_keep_size: '64GB' });
+    await primary.reload();
+    expect(code).toBe(0);
+    expect(one('upstream.slot_lost')).toMatchObject({
+      severity: 'warning',
+      message: expect.stringContaining('wal_status "lost"'),
+      fix: expect.stringContaining('Raise max_slot_wal_keep_size'),
+    });
+  });
+
   it('says that a store is of another cluster, and that a running walcast holds it', async () => {
     const running = await createRelay(workspace, {
       name: 'relay',

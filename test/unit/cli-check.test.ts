@@ -3,11 +3,27 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import fc from 'fast-check';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { FINDING_CODES, formatFinding } from '../../src/check/finding.ts';
+import { systemClock } from '../../src/base/clock.ts';
+import type { Clock } from '../../src/base/clock.ts';
+import { errorFinding, FINDING_CODES, formatFinding } from '../../src/check/finding.ts';
+import type { HostProbe } from '../../src/check/host-probe.ts';
+import { storeFindings } from '../../src/check/store-findings.ts';
 import { syncMembership } from '../../src/check/sync-names.ts';
 import { checkCommand } from '../../src/cli/check.ts';
+import { configTemplate } from '../../src/cli/config-template.ts';
 import { runCommand } from '../../src/cli/run.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { checkConninfo } from '../../src/config/parsers.ts';
+import { SETTINGS } from '../../src/config/settings.ts';
+import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
+import { toSegmentSize } from '../../src/pg/segment.ts';
+import { versionFacts } from '../../src/pg/server-version.ts';
+import { rootHistory, toTimelineId } from '../../src/pg/timeline.ts';
+import type { ControlState } from '../../src/wal/control-file.ts';
+import type { UpstreamIdentity } from '../../src/walreceiver/ports.ts';
+import { freePort } from '../harness/free-port.ts';
 import { checkDeep, typeCommand } from '../support/check-command.ts';
 import type { CheckEnd } from '../support/check-command.ts';
 import { errorResponse, playedServer, ScriptedUpstream } from '../support/scripted-upstream.ts';
@@ -23,15 +39,22 @@ function temporaryDirectory(): string {
   return directory;
 }
 
-function deep(conninfo: string, directory: string, ...words: string[]): Promise<CheckEnd> {
-  return checkDeep([
-    `--upstream=${conninfo}`,
-    `--data=${directory}`,
-    '--http=',
-    '--listen=127.0.0.1:0',
-    '--set=auth.hba=host replication all 127.0.0.1/32 reject',
-    ...words,
-  ]);
+function deep(
+  conninfo: string,
+  directory: string,
+  { clock = systemClock, words = [] }: { clock?: Clock; words?: readonly string[] } = {},
+): Promise<CheckEnd> {
+  return checkDeep(
+    [
+      `--upstream=${conninfo}`,
+      `--data=${directory}`,
+      '--http=',
+      '--listen=127.0.0.1:0',
+      '--set=auth.hba=host replication all 127.0.0.1/32 reject',
+      ...words,
+    ],
+    { clock },
+  );
 }
 
 describe('a configuration', () => {
@@ -149,9 +172,15 @@ describe('servers that are not at hand', () => {
     return upstream.port;
   }
 
+  /** Time passes twenty times as fast. */
+  const clock: Clock = {
+    ...systemClock,
+    setTimer: (ms, callback) => systemClock.setTimer(ms / 20, callback),
+  };
+
   function checkPort(port: number, rest = ''): Promise<CheckEnd> {
     const conninfo = `host=127.0.0.1 port=${port} user=u sslmode=disable ${rest}`;
-    return deep(conninfo, join(temporaryDirectory(), 'data'));
+    return deep(conninfo, join(temporaryDirectory(), 'data'), { clock });
   }
 
   async function checkPlayed(server: PlayedServer, rest = ''): Promise<CheckEnd> {
@@ -217,6 +246,7 @@ describe('servers that are not at hand', () => {
     ['28000', 'role "u" is not permitted to log in', 'upstream.role'],
     ['28000', 'Peer authentication failed for user "u"', 'upstream.auth_method'],
     ['0A000', 'pooler: no replication', 'upstream.protocol'],
+    ['08P01', 'unsupported startup parameter: replication', 'upstream.protocol'],
     ['XX000', 'something else', 'upstream.refused'],
   ] as const)('a refusal %s "%s" is %s', async (sqlstate, text, wanted) => {
     const { code, one } = await checkRefusing(sqlstate, text);
@@ -276,10 +306,208 @@ describe('the data directory', () => {
   });
 
   test('with less room than is to be kept', async () => {
-    const end = await deep(nowhere, temporaryDirectory(), '--set=storage.wal_keep_size=1000TB');
+    const end = await deep(nowhere, temporaryDirectory(), {
+      words: ['--set=storage.wal_keep_size=1000TB'],
+    });
     expect(end.one('storage.space')).toMatchObject({
       severity: 'warning',
       fix: expect.stringContaining('lower storage.wal_keep_size'),
     });
   });
+});
+
+describe('addresses', () => {
+  test('that are taken, given twice, or have no directory are refused at once', async () => {
+    const taken = await ScriptedUpstream.listen();
+    onTestFinished(() => taken[Symbol.asyncDispose]());
+    const free = await freePort();
+    const { code, findings } = await checkDeep([
+      '--upstream=host=127.0.0.1 port=1 user=u',
+      `--data=${temporaryDirectory()}`,
+      `--http=127.0.0.1:${taken.port}`,
+      `--listen=127.0.0.1:${free}`,
+      `--listen=0.0.0.0:${free}`,
+      '--listen=/no/such/directory:5432',
+      '--set=auth.hba=host replication all 127.0.0.1/32 reject',
+    ]);
+    expect(code).toBe(1);
+    const of = (wanted: string) =>
+      findings
+        .filter((finding) => finding.code === wanted)
+        .map(({ severity, subject, message }) => [severity, subject, message]);
+    expect(of('listen.address')).toEqual([
+      ['ok', `127.0.0.1:${free}`, 'free to listen on'],
+      ['error', `0.0.0.0:${free}`, expect.stringContaining('EADDRINUSE')],
+      [
+        'error',
+        '/no/such/directory/.s.PGSQL.5432',
+        expect.stringContaining('the directory does not exist'),
+      ],
+    ]);
+    expect(of('http.address')).toEqual([
+      ['error', `127.0.0.1:${taken.port}`, expect.stringContaining('EADDRINUSE')],
+    ]);
+    const http = findings.find((finding) => finding.code === 'http.address');
+    expect(http?.fix).toContain('"http.listen"');
+  });
+
+  test('for standbys are not opened without rules, which is said', async () => {
+    const { one } = await checkDeep([
+      '--upstream=host=127.0.0.1 port=1 user=u',
+      `--data=${temporaryDirectory()}`,
+      '--http=',
+    ]);
+    expect(one('listen.rules')).toMatchObject({
+      severity: 'warning',
+      fix: expect.stringContaining('host replication all 127.0.0.1/32 trust'),
+    });
+  });
+});
+
+describe('a store that does not fit', () => {
+  const mark = { lsn: toLsn(0x5000060n), lastRecordLsn: null, isShutdownCheckpoint: false };
+  const control: ControlState = {
+    systemIdentifier: '7301234567890123456',
+    major: 18,
+    segmentSize: toSegmentSize(16 * 1024 ** 2),
+    timeline: toTimelineId(1),
+    server: { serverVersion: '18.4', parameters: new Map(), settings: new Map() },
+    firstLsn: toLsn(0x1000000n),
+    durableMark: { ...mark, redoLsn: toLsn(0x1000000n) },
+    reportedFlushLsn: toLsn(0x5000060n),
+    wasCleanStop: true,
+  };
+  const identity: UpstreamIdentity = {
+    systemIdentifier: control.systemIdentifier,
+    timeline: toTimelineId(1),
+    xlogPos: toLsn(0x6000000n),
+    serverVersion: '18.4',
+    facts: versionFacts(18),
+    isInRecovery: false,
+    segmentSize: control.segmentSize,
+    parameters: new Map(),
+    settings: new Map(),
+    history: rootHistory(toTimelineId(1)),
+    historyFile: null,
+    slotRestartLsn: INVALID_LSN,
+  };
+  const probe: HostProbe = {
+    host: { host: 'pg-a', address: 'pg-a', port: 5432, password: null },
+    subject: 'pg-a:5432',
+    user: 'u',
+    failure: null,
+    isMendedByTls: false,
+    tlsVersion: null,
+    clientCertificateExpiresAtMs: null,
+    identity,
+    settings: new Map(),
+    sql: null,
+    sqlProblem: null,
+    slotType: null,
+  };
+
+  const found = (
+    stored: Partial<ControlState>,
+    said: Partial<UpstreamIdentity>,
+    sql: HostProbe['sql'] = null,
+  ) =>
+    storeFindings(
+      { ...control, ...stored },
+      [{ ...probe, sql, identity: { ...identity, ...said } }],
+      '/store',
+    ).map(({ severity, code }) => [severity, code]);
+
+  const slotFrom = (restartLsn: string): HostProbe['sql'] => ({
+    hasReplicationAttribute: true,
+    slotCount: 1,
+    slot: { type: 'physical', activePid: null, restartLsn, walStatus: 'reserved' },
+    walSenders: [],
+  });
+
+  test('nothing is said against one that does', () => {
+    expect(found({}, {})).toEqual([['ok', 'storage.timeline']]);
+    expect(found({}, {}, slotFrom('0/5000060'))).toEqual([['ok', 'storage.timeline']]);
+  });
+
+  test.each([
+    ['system_identifier', { systemIdentifier: '1' }],
+    ['major', { major: 17 }],
+    ['segment_size', { segmentSize: toSegmentSize(1024 ** 2) }],
+    ['timeline', { timeline: toTimelineId(2) }],
+  ] as const)('another %s is an error', (code, stored) => {
+    expect(found(stored, {})).toEqual([['error', `storage.${code}`]]);
+  });
+
+  test('a standby that is behind will catch up, a primary that is behind lost WAL', () => {
+    const behind = { xlogPos: toLsn(0x4000000n) };
+    expect(found({}, { ...behind, isInRecovery: true })).toEqual([['warning', 'storage.timeline']]);
+    expect(found({}, behind)).toEqual([['error', 'storage.timeline']]);
+  });
+
+  test('a slot that begins behind the end of the store is a gap, when that end is known', () => {
+    expect(found({}, {}, slotFrom('0/5000068'))).toEqual([['warning', 'storage.gap']]);
+    const unknown = found({ wasCleanStop: false }, {}, slotFrom('0/5000068'));
+    expect(unknown).toEqual([['ok', 'storage.timeline']]);
+  });
+});
+
+describe('the file that init writes', () => {
+  const load = (text: string): ReturnType<typeof loadConfig> => {
+    const file = join(temporaryDirectory(), 'walcast.yaml');
+    writeFileSync(file, text);
+    return loadConfig({ flags: [], env: {}, file, workingDirectory: '/' });
+  };
+
+  test('holds any connection string as it was given', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'grapheme' }), (password) => {
+        const value = password.replaceAll('\0', '').replaceAll(/[\\']/g, String.raw`\$&`);
+        const conninfo = `host=a password='${value}'`;
+        const direct = checkConninfo(conninfo);
+        const loaded = load(configTemplate(new Map([['upstream.conninfo', [conninfo]]])));
+        if ('problem' in direct) expect(loaded).toHaveProperty('errors');
+        else expect(loaded).toMatchObject({ config: { upstream: { conninfo } } });
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test('is valid with every key that has a default written out', () => {
+    const given = new Map([['upstream.conninfo', ['host=a']]]);
+    for (const { path, defaultText } of SETTINGS) {
+      if (defaultText !== null) given.set(path, [defaultText]);
+    }
+    const text = configTemplate(given);
+    expect(load(text)).toHaveProperty('config');
+    for (const { path } of SETTINGS) expect(text).toContain(`${path.split('.').at(-1)}:`);
+  });
+
+  test('keeps rules, lists and odd values', () => {
+    const given = new Map([
+      ['upstream.conninfo', ['host=a']],
+      ['listen', ['127.0.0.1:1', '[::1]:2,/run/x:3']],
+      [
+        'auth.hba',
+        ['  # first\n\thost replication all 127.0.0.1/32 trust\n\n local all all trust\n'],
+      ],
+      ['http.listen', ['']],
+      ['storage.directory', ['/a b: #c']],
+    ]);
+    expect(load(configTemplate(given))).toMatchObject({
+      config: {
+        listen: [{ port: 1 }, { port: 2 }, { port: 3 }],
+        hba: { rules: { rules: [{ type: 'host' }, { type: 'local' }] } },
+        http: { listen: null },
+        storage: { directory: '/a b: #c' },
+      },
+    });
+  });
+});
+
+test('a server cannot put a line of its own among the findings', () => {
+  const { message } = errorFinding('upstream.refused', {
+    subject: 'a',
+    message: 'b\nok  c\u001b[2J',
+  });
+  expect(message).toBe('b ok  c [2J');
 });
