@@ -124,7 +124,7 @@ export class LiveConfiguration {
   #refuse(problems: readonly string[]): ReloadReport {
     const { board, log } = this.#parts;
     for (const problem of problems) log.error(`configuration: ${problem}`);
-    log.error('the configuration was read again and refused; nothing was changed', {
+    log.error('the new configuration was refused; nothing was changed', {
       problems: problems.length,
     });
     board.reloadRefused();
