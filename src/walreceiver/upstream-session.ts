@@ -156,6 +156,16 @@ export class UpstreamSession {
     );
   }
 
+  /** `TLSv1.3`; null before the login, and without TLS. */
+  get tlsVersion(): string | null {
+    return this.#connection?.tlsVersion ?? null;
+  }
+
+  /** Expiry of our client certificate, milliseconds since the Unix epoch; null when none is in use. */
+  get clientCertificateExpiresAtMs(): number | null {
+    return this.#connection?.clientCertificateExpiresAtMs ?? null;
+  }
+
   /** Bytes accepted by `write` that the kernel has not taken yet. */
   pendingBytes(): number {
     return this.#connection?.pendingBytes() ?? 0;

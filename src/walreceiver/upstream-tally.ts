@@ -20,6 +20,8 @@ export interface StatusParts {
   /** The stream is not read because the store is full. */
   readonly isStoreFull: boolean;
   readonly reported: ReportedPositions;
+  /** The connection, when there is one. */
+  readonly transport: Pick<UpstreamStatus, 'tlsVersion' | 'clientCertificateExpiresAtMs'> | null;
 }
 
 /** Counts over all connections of one walreceiver. */
@@ -63,8 +65,8 @@ export class UpstreamTally {
         view.detail ?? (parts.isStoreFull ? 'the store takes no more WAL at the moment' : null),
       systemIdentifier: this.identity?.systemIdentifier ?? null,
       serverVersion: this.identity?.serverVersion ?? null,
-      tlsVersion: null,
-      clientCertificateExpiresAtMs: null,
+      tlsVersion: parts.transport?.tlsVersion ?? null,
+      clientCertificateExpiresAtMs: parts.transport?.clientCertificateExpiresAtMs ?? null,
       timeline: this.identity?.timeline ?? null,
       serverLsn:
         stream === null || stream.serverLsn === INVALID_LSN ? this.#serverLsn : stream.serverLsn,

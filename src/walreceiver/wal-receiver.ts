@@ -141,6 +141,7 @@ export class WalReceiver {
       stream: this.#streaming?.stream ?? null,
       isStoreFull: this.#streaming?.timers.isPaused === true,
       reported: this.#reporter.reported,
+      transport: this.#session,
     });
   }
 
