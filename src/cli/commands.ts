@@ -11,6 +11,7 @@ import { initCommand } from './init.ts';
 import { runCommand } from './run.ts';
 import { slotsCommand } from './slots.ts';
 import { statusCommand } from './status.ts';
+import { storeCommand } from './store.ts';
 import { versionCommand } from './version.ts';
 import { walCommand } from './wal.ts';
 
@@ -25,6 +26,7 @@ export const COMMANDS: readonly Command[] = [
   healthCommand,
   slotsCommand,
   walCommand,
+  storeCommand,
   drainCommand,
   helpCommand(() => COMMANDS),
   versionCommand,

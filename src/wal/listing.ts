@@ -4,7 +4,7 @@ import { systemErrorCode } from '../base/errors.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { nextSegment, segmentStart } from '../pg/segment.ts';
 import type { SegmentSize } from '../pg/segment.ts';
-import { isPageOf, readFirstPage, readWalDirectory } from './wal-files.ts';
+import { isPageOf, readFirstPage, readWalDirectory, withSystemErrors } from './wal-files.ts';
 import type { FirstPage, StoredWalFile, WalDirectory } from './wal-files.ts';
 
 /**
@@ -30,6 +30,10 @@ export interface WalListing {
 
 /** Lists `directory`. Throws OperationalError when it cannot be read. */
 export async function listWal(directory: string): Promise<WalListing> {
+  return await withSystemErrors('the WAL cannot be read', () => list(directory));
+}
+
+async function list(directory: string): Promise<WalListing> {
   const found = await readWalDirectory(directory);
   const files: ListedFile[] = [];
   for (const file of found.files) {

@@ -3,7 +3,7 @@
 // or pages that a recycled file holds still; where pages of the right address follow, something before them is damaged.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
+import { OperationalError, systemErrorCode } from '../base/errors.ts';
 import { INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentNumber } from '../pg/segment.ts';
@@ -19,7 +19,7 @@ import type { PageOrigin } from './records/page-header.ts';
 import { ScanBuffers } from './segment-scan.ts';
 import { inferHistory } from './inferred-history.ts';
 import { TimelineVerification } from './verify-timeline.ts';
-import { readWalDirectory } from './wal-files.ts';
+import { readWalDirectory, withSystemErrors } from './wal-files.ts';
 import type { StoredWalFile, WalDirectory, WalIdentity } from './wal-files.ts';
 
 /** Something that is wrong. */
@@ -85,7 +85,9 @@ const PROBLEMS_MAX = 100;
 
 /** Walks everything. Throws OperationalError when there is nothing to verify, or it cannot be read at all. */
 export async function verifyWal(options: VerifyOptions): Promise<VerifyReport> {
-  return await new Verification(options, await readWalDirectory(options.directory)).run();
+  return await withSystemErrors('the WAL cannot be read', async () => {
+    return await new Verification(options, await readWalDirectory(options.directory)).run();
+  });
 }
 
 class Verification {
@@ -199,14 +201,10 @@ class Verification {
     const file = this.#directory.files.find((entry) => entry.name === name);
     if (file === undefined) return null;
     if (file.size > HISTORY_FILE_BYTES_MAX) return 'too large';
-    try {
-      return await readFile(join(this.#directory.path, name), 'latin1');
-    } catch (error) {
+    return await readFile(join(this.#directory.path, name), 'latin1').catch((error: unknown) => {
       if (systemErrorCode(error) === 'ENOENT') return null;
-      throw new OperationalError('WAL_READ', `${name} cannot be read: ${errorText(error)}`, {
-        cause: error,
-      });
-    }
+      throw error;
+    });
   }
 
   #report(problem: WalProblem): void {

@@ -3,8 +3,8 @@
 // (src/bin/pg_waldump/pg_waldump.c: search_directory, identify_target_directory)
 import { open, readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { readFully } from '../base/durable-fs.ts';
-import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
+import { readFully, storageHint } from '../base/durable-fs.ts';
+import { errorText, OperationalError, systemErrorCode, WalcastError } from '../base/errors.ts';
 import { PAGE_SIZE, toLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { parseWalFileName, segmentStart, toSegmentSize } from '../pg/segment.ts';
@@ -86,6 +86,20 @@ export async function readWalDirectory(directory: string): Promise<WalDirectory>
     files: files.filter((file) => file !== null).toSorted(byPosition),
     compressed: names.filter((name) => COMPRESSED.test(name)).toSorted(),
   };
+}
+
+/** Runs `work`; an error of the system that it meets is one of the world, told as `what`. */
+export async function withSystemErrors<T>(what: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof WalcastError || systemErrorCode(error) === null) throw error;
+    const hint = storageHint(error);
+    throw new OperationalError('WAL_FILES', `${what}: ${errorText(error)}`, {
+      ...(hint === null ? {} : { hint }),
+      cause: error,
+    });
+  }
 }
 
 /** Reads the first page of the segment file at `path`. Rejects with the system's error. */
