@@ -215,7 +215,7 @@ export const READ_THROUGH_CONNECTIONS_MAX: number = 2;
 
 /**
  * Standbys that may read through at one time, in turns. Each holds at most {@link READ_THROUGH_BUFFER_BYTES} and one
- * message of the upstream (128 KiB), so all of them together 40 MiB, and as much again in their sockets.
+ * message of the upstream (PostgreSQL's have 128 KiB), so all of them together 40 MiB, and as much again in their sockets.
  */
 export const READ_THROUGH_READERS_MAX: number = 64;
 
@@ -247,8 +247,11 @@ export const READ_THROUGH_STATUS_MS: number = 1_000;
 /** How long the upstream may take to end a stream we have enough of; it sends what it has queued before. */
 export const READ_THROUGH_END_MS: number = 5_000;
 
-/** How long a client waits for a history file that only the upstream has. */
-export const READ_THROUGH_HISTORY_MS: number = 10_000;
+/** How long the upstream may take for a command. */
+export const READ_THROUGH_COMMAND_MS: number = 10_000;
+
+/** How long a client waits for a history file that only the upstream has: also for a turn of others to end. */
+export const READ_THROUGH_HISTORY_MS: number = 30_000;
 
 /** How long it is remembered that the upstream has no history file of a timeline, and for how many timelines. */
 export const READ_THROUGH_NO_HISTORY_MS: number = 5_000;

@@ -112,7 +112,8 @@ export class StoreReadThrough implements BeforeTheStore {
     const { identity } = this.#parts.store;
     if (identity === null) return null;
     const { systemIdentifier, facts, segmentSize, history } = identity;
-    return { systemIdentifier, major: facts.major, segmentSize, history };
+    const receivedLsn = this.#parts.store.nextLsn();
+    return { systemIdentifier, major: facts.major, segmentSize, history, receivedLsn };
   }
 
   #openCheck(startLsn: Lsn): WalCheck {

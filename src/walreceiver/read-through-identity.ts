@@ -18,12 +18,14 @@ export function readThroughName(applicationName: string): string {
   return plain.slice(0, NAME_BYTES_MAX - NAME_SUFFIX.length) + NAME_SUFFIX;
 }
 
-/** Why old WAL of this server is not what the store goes on with, or null: history decides, as for following. */
+/**
+ * Why old WAL of this server is not what the store goes on with, or null: history decides, as for following. `origin` is
+ * from before the server was asked, so that its position cannot have been overtaken meanwhile.
+ */
 export function whyNotReadFrom(
-  origin: ReadThroughOrigin | null,
-  identity: Pick<UpstreamIdentity, 'systemIdentifier' | 'facts' | 'segmentSize' | 'history'>,
+  origin: ReadThroughOrigin,
+  identity: UpstreamIdentity,
 ): string | null {
-  if (origin === null) return 'nothing is stored yet';
   if (identity.systemIdentifier !== origin.systemIdentifier) {
     return `the upstream's system identifier is ${identity.systemIdentifier}, the store's is ${origin.systemIdentifier}`;
   }
@@ -38,5 +40,7 @@ export function whyNotReadFrom(
     if (switchPoint(identity.history, timeline)?.endLsn === endLsn) continue;
     return `the upstream's history does not leave timeline ${timeline} at ${formatLsn(endLsn)}, as the store's does`;
   }
-  return null;
+  const isBehind = identity.timeline === history.timeline && identity.xlogPos < origin.receivedLsn;
+  if (!isBehind || identity.isInRecovery) return null;
+  return `the upstream is a primary at ${formatLsn(identity.xlogPos)}, before the end of the store: it lost WAL`;
 }

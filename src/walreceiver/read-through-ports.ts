@@ -18,6 +18,8 @@ export interface ReadThroughOrigin {
   readonly segmentSize: SegmentSize;
   /** Of the timeline that is stored. */
   readonly history: TimelineHistory;
+  /** R: the end (exclusive) of what was received. A primary that ends before it lost WAL, and may have other bytes. */
+  readonly receivedLsn: Lsn;
 }
 
 /** The old WAL one standby wants. */

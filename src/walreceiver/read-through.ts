@@ -1,9 +1,16 @@
 // WAL older than the store, read through from the upstream while it has it: a few connections of their own, and many
 // standbys that take turns at them (read-through-turns.ts). The walreceiver's own session is not touched.
-import { InvariantError, OperationalError, WalcastError, errorText } from '../base/errors.ts';
+import {
+  InvariantError,
+  OperationalError,
+  WalcastError,
+  errorText,
+  invariant,
+} from '../base/errors.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import {
+  READ_THROUGH_COMMAND_MS,
   READ_THROUGH_CONNECTIONS_MAX,
   READ_THROUGH_END_MS,
   READ_THROUGH_HISTORY_MS,
@@ -120,7 +127,8 @@ export class ReadThrough implements ReaderHost {
     if (running !== undefined) return running;
     const missingSinceMs = this.#noHistory.get(timeline) ?? Number.NEGATIVE_INFINITY;
     const isKnownMissing = this.clock.nowMs() - missingSinceMs < READ_THROUGH_NO_HISTORY_MS;
-    if (isKnownMissing || this.#isClosed) return Promise.resolve(null);
+    const isEmpty = this.#options.origin() === null;
+    if (isKnownMissing || isEmpty || this.#isClosed) return Promise.resolve(null);
     const asked = this.#askHistory(timeline).finally(() => this.#histories.delete(timeline));
     this.#histories.set(timeline, asked);
     return asked;
@@ -222,21 +230,23 @@ export class ReadThrough implements ReaderHost {
   /** An idle connection to the right host, or a new one. */
   async #openLink(): Promise<ReadThroughLink> {
     const host = this.#host();
+    const origin = this.#options.origin();
+    invariant(origin !== null, 'old WAL of an empty store');
     for (const link of this.#idle.keys()) {
       this.#idle.delete(link);
       if (isSameHost(link.host, host)) return link;
       link.close();
     }
-    const { target, applicationName, clock, log, dial, origin, timeoutMs } = this.#options;
+    const { target, applicationName, clock, log, dial, timeoutMs } = this.#options;
     const link = new ReadThroughLink({
       target: target(),
       host,
       applicationName: readThroughName(applicationName),
-      commandTimeoutMs: Math.min(timeoutMs, READ_THROUGH_HISTORY_MS),
+      commandTimeoutMs: Math.min(timeoutMs, READ_THROUGH_COMMAND_MS),
       clock,
       log,
       dial,
-      judge: (identity) => whyNotReadFrom(origin(), identity),
+      judge: (identity) => whyNotReadFrom(origin, identity),
       onGone: () => {
         this.#links.delete(link);
         this.#idle.delete(link);
