@@ -9,7 +9,6 @@ import {
 } from './conninfo-options.ts';
 
 const URI_PREFIX = /^postgres(?:ql)?:\/\//;
-const SPACE = /[ \t\n\v\f\r]/;
 
 /** True for what is read as a URI; anything else has the keyword form. */
 export function isConninfoUri(text: string): boolean {
@@ -139,11 +138,11 @@ function storeDecoded(options: Map<string, string>, name: string, raw: string): 
   if (raw !== '') options.set(name, decodePercent(raw, SECRET_OPTIONS.has(name)));
 }
 
-/** Spaces around the text are dropped, white space within must be percent-encoded. */
+/** Blanks around the text are dropped, those within must be percent-encoded. */
 function decodePercent(raw: string, isSecret = false): string {
   const shown = isSecret ? MASK : raw;
   const text = raw.replace(/^ +/, '');
-  const end = text.search(SPACE);
+  const end = text.indexOf(' ');
   const parts = (end < 0 ? text : text.slice(0, end)).split('%');
   const bytes: Buffer[] = [Buffer.from(parts[0] ?? '')];
   for (const part of parts.slice(1)) {
