@@ -1,5 +1,6 @@
 // walcast config: what would be in effect, and where each value comes from.
 import { readBuildInfo } from '../config/build-info.ts';
+import { configFileSchema } from '../config/file-schema.ts';
 import { loadConfig } from '../config/load.ts';
 import { printConfig } from '../config/print.ts';
 import { configJson } from '../http/status-json.ts';
@@ -21,6 +22,10 @@ export const configCommand: Command = {
       name: 'json',
       description: 'Print a JSON array instead: key, value, default, origin, place.',
     },
+    {
+      name: 'schema',
+      description: 'Print the JSON Schema of the configuration file instead, for editors.',
+    },
     ...configurationOptions(),
   ],
   help: `
@@ -32,7 +37,8 @@ Exit codes: 0 ok, 2 usage, 78 bad configuration (every mistake is printed).
 
 Examples:
   walcast config --print -c walcast.yaml
-  WALCAST_LOG_LEVEL=debug walcast config --print -c walcast.yaml --json
+  WALCAST_LOG_LEVEL=debug walcast config --json -c walcast.yaml
+  walcast config --schema > walcast.schema.json
 `,
   async run(context): Promise<number> {
     return show(context);
@@ -40,9 +46,15 @@ Examples:
 };
 
 function show(context: CommandContext): number {
+  if (isSet(context.input, 'schema')) {
+    context.print(`${JSON.stringify(configFileSchema(), null, 2)}\n`);
+    return EXIT.ok;
+  }
   const isJson = isSet(context.input, 'json');
   if (!isJson && !isSet(context.input, 'print')) {
-    context.printError('walcast: config needs --print (or --json); see walcast config --help\n');
+    context.printError(
+      'walcast: config needs --print, --json or --schema; see walcast config --help\n',
+    );
     return EXIT.usage;
   }
   const sources = configSources(context);

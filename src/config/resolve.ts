@@ -10,7 +10,7 @@ import { checkConninfo, checkHba } from './parsers.ts';
 import { namedPlace } from './problem.ts';
 import type { Place } from './problem.ts';
 import { readTextFile } from './read-file.ts';
-import { environmentName } from './settings.ts';
+import { APPLICATION_NAME, environmentName, SLOT_NAME } from './settings.ts';
 import { textOf } from './values.ts';
 import type { ConfigValues } from './values.ts';
 
@@ -126,7 +126,7 @@ export class ConfigResolver {
   #slotName(): string | null {
     const name = this.#values.text('upstream.slot');
     if (name === '') return null;
-    if (!/^[a-z0-9_]{1,63}$/.test(name)) {
+    if (!new RegExp(SLOT_NAME).test(name)) {
       this.#values.report(
         this.#values.mustChoose('upstream.slot').place,
         `replication slot name "${name.slice(0, 100)}" is not valid`,
@@ -148,7 +148,7 @@ export class ConfigResolver {
         from: `upstream.conninfo${from}`,
       });
     }
-    if (!/^[\x20-\x7e]{1,63}$/.test(name)) {
+    if (!new RegExp(APPLICATION_NAME).test(name)) {
       this.#values.report(
         this.#values.mustChoose('upstream.application_name').place,
         '`upstream.application_name` must be 1 to 63 printable ASCII characters',

@@ -1,5 +1,5 @@
 // The one table of configuration keys: name, type, unit, default, whether a reload can change it, what it is for.
-// The file's schema, the environment names, the flags and docs/configuration.md are all made from it.
+// The file's schema (file-schema.ts), the environment names, the flags and docs/configuration.md are all made from it.
 import { Type } from 'typebox';
 import type { TSchema } from 'typebox';
 import { LOG_FORMATS, LOG_LEVELS } from '../base/log.ts';
@@ -24,7 +24,7 @@ export interface Setting {
   /** Dotted path in the file. */
   readonly path: string;
   readonly kind: SettingKind;
-  /** What the file may hold there. */
+  /** What the file may hold there, as far as its type goes. */
   readonly schema: TSchema;
   /** What a bare number counts; null for what has no unit. */
   readonly unit: BaseUnit | null;
@@ -32,6 +32,8 @@ export interface Setting {
   readonly minimum: number;
   readonly maximum: number;
   readonly choices: readonly string[];
+  /** What a text has to match; null for any. */
+  readonly pattern: string | null;
   /** As it would be written; null when there is none. */
   readonly defaultText: string | null;
   readonly isReloadable: boolean;
@@ -48,6 +50,12 @@ const INT_MAX = 2 ** 31 - 1;
 
 /** MAX_BACKENDS: what PostgreSQL bounds max_wal_senders and max_replication_slots by. */
 const BACKENDS_MAX = 0x3ffff;
+
+/** As PostgreSQL names slots; empty for none. (slot.c:ReplicationSlotValidateName) */
+export const SLOT_NAME: string = '^[a-z0-9_]{0,63}$';
+
+/** What PostgreSQL leaves as it is of an application_name. (guc.c: pg_clean_ascii) */
+export const APPLICATION_NAME: string = String.raw`^[\x20-\x7e]{1,63}$`;
 
 function schemaOf(kind: SettingKind, choices: readonly string[], description: string): TSchema {
   switch (kind) {
@@ -80,6 +88,7 @@ function setting(path: string, kind: SettingKind, parts: Parts): Setting {
     minimum: 0,
     maximum: INT_MAX,
     choices: [],
+    pattern: null,
     defaultText: null,
     isReloadable: false,
     isSecret: false,
@@ -106,6 +115,7 @@ export const SETTINGS: readonly Setting[] = [
     description: 'A file that holds the connection string, for one with a password in it.',
   }),
   setting('upstream.slot', 'text', {
+    pattern: SLOT_NAME,
     isReloadable: true,
     defaultText: 'walcast',
     flag: flag('slot', 'NAME'),
@@ -113,6 +123,7 @@ export const SETTINGS: readonly Setting[] = [
       'Physical replication slot on the upstream, created when missing; "" for none. Without one the upstream may remove WAL that has not been fetched yet.',
   }),
   setting('upstream.application_name', 'text', {
+    pattern: APPLICATION_NAME,
     isReloadable: true,
     defaultText: 'walcast',
     description:
@@ -252,19 +263,4 @@ export function settingOf(path: string): Setting | null {
 /** `WALCAST_` and the path: the environment variable that sets it. */
 export function environmentName(path: string): string {
   return `WALCAST_${path.toUpperCase().replaceAll('.', '_')}`;
-}
-
-/** JSON Schema of the whole file, for editors. Every key is optional there: it may come from elsewhere. */
-export function configFileSchema(): TSchema {
-  const top: Record<string, TSchema> = {};
-  const sections = new Map<string, Record<string, TSchema>>();
-  for (const { path, schema } of SETTINGS) {
-    const [first = '', second] = path.split('.');
-    if (second === undefined) top[first] = Type.Optional(schema);
-    else sections.set(first, { ...sections.get(first), [second]: Type.Optional(schema) });
-  }
-  for (const [section, properties] of sections) {
-    top[section] = Type.Optional(Type.Object(properties, { additionalProperties: false }));
-  }
-  return Type.Object(top, { additionalProperties: false });
 }

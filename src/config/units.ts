@@ -61,6 +61,11 @@ export function fromBaseUnit(value: number, unit: BaseUnit): number {
   return MEMORY_BYTES.has(unit) ? value * factor : (value * factor) / 1000;
 }
 
+/** The units that may be written where a bare number counts `unit`. */
+export function unitWords(unit: BaseUnit): readonly string[] {
+  return [...unitsOf(unit).keys()];
+}
+
 /** The unit spelled out, for documentation. */
 export function unitName(unit: BaseUnit): string {
   const names = {

@@ -1,17 +1,16 @@
 // Does docs/configuration.md say what the program does?
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import fc from 'fast-check';
 import { Value } from 'typebox/value';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { describeKeys, describeUnsupportedKeys } from '../../src/config/document.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import {
-  configFileSchema,
-  environmentName,
-  SETTINGS,
-  UNSUPPORTED_KEYS,
-} from '../../src/config/settings.ts';
+import { configFileSchema } from '../../src/config/file-schema.ts';
+import { environmentName, SETTINGS, UNSUPPORTED_KEYS } from '../../src/config/settings.ts';
+import { parseNumberWithUnit } from '../../src/config/units.ts';
+import type { BaseUnit } from '../../src/config/units.ts';
 
 const PAGE = fileURLToPath(new URL('../../docs/configuration.md', import.meta.url));
 
@@ -58,6 +57,86 @@ test('the schema of the file refuses what the loader refuses', () => {
   expect(Value.Check(schema, { upstrem: {} })).toBe(false);
   expect(Value.Check(schema, { upstream: { slto: 'x' } })).toBe(false);
   expect(Value.Check(schema, { log: { level: 'loud' } })).toBe(false);
+  expect(Value.Check(schema, { upstream: { conninfo: 'host=a', conninfo_file: 'x' } })).toBe(false);
+  expect(Value.Check(schema, { upstream: { slot: 'Upper' } })).toBe(false);
+  expect(Value.Check(schema, { storage: { wal_keep_size: '10 gb' } })).toBe(false);
+  expect(Value.Check(schema, { storage: { max_wal_senders: -1 } })).toBe(false);
+});
+
+test('the schema takes the numbers and units that the loader takes, and no others', () => {
+  const schema = configFileSchema();
+  const number = fc.constantFrom(
+    '',
+    '-',
+    '+',
+    '0',
+    '00',
+    '007',
+    '1',
+    '12',
+    '0x1f',
+    '0xg',
+    '1.5',
+    '.5',
+    '5.',
+    '1e2',
+    '1e',
+    '.',
+  );
+  const space = fc.constantFrom('', ' ', '  ');
+  const unit = fc.constantFrom(
+    '',
+    'B',
+    'kB',
+    'MB',
+    'mb',
+    'GB',
+    'TB',
+    'us',
+    'ms',
+    's',
+    'min',
+    'h',
+    'd',
+    'x',
+  );
+  const key = fc.constantFrom<[string, string, BaseUnit | null]>(
+    ['storage', 'wal_keep_size', 'MB'],
+    ['upstream', 'wal_receiver_timeout', 'ms'],
+    ['upstream', 'wal_receiver_status_interval', 's'],
+    ['storage', 'max_wal_senders', null],
+  );
+  fc.assert(
+    fc.property(
+      key,
+      fc.tuple(space, number, space, unit, space),
+      ([section, name, base], parts) => {
+        const text = parts.join('');
+        const isTaken = 'value' in parseNumberWithUnit(text, base);
+        expect([text, Value.Check(schema, { [section]: { [name]: text } })]).toEqual([
+          text,
+          isTaken,
+        ]);
+      },
+    ),
+    { numRuns: 2_000 },
+  );
+});
+
+test('the schema says of every key what the table says', () => {
+  const properties = JSON.parse(JSON.stringify(configFileSchema())).properties;
+  for (const { path, isReloadable, description } of SETTINGS) {
+    const [first = '', second] = path.split('.');
+    const found = second === undefined ? properties[first] : properties[first].properties[second];
+    expect([path, found]).toMatchObject([
+      path,
+      {
+        description,
+        'x-walcast-reload': isReloadable,
+        'x-walcast-environment': environmentName(path),
+      },
+    ]);
+  }
 });
 
 test('the published schema is the one of the program', () => {

@@ -79,7 +79,7 @@ const OUT_OF_REACH = [
 ];
 
 /** Files that hold no messages. */
-const SILENT_FILES = /^(settings|document|build-info|limits|print)\.ts$/;
+const SILENT_FILES = /^(settings|file-schema|document|build-info|limits|print)\.ts$/;
 
 /** Every text of two words or more in the code of the room, with `…` for what is put in. */
 function messageTemplates(): string[] {

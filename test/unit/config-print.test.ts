@@ -1,13 +1,15 @@
 // Does `walcast config --print` say what is in effect and where it comes from, keep secrets, and read back as the same?
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Value } from 'typebox/value';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { systemClock } from '../../src/base/clock.ts';
 import { configCommand } from '../../src/cli/config.ts';
 import { dispatch } from '../../src/cli/dispatch.ts';
 import type { Config } from '../../src/config/config.ts';
+import { configFileSchema } from '../../src/config/file-schema.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { formatConfigError } from '../../src/config/problem.ts';
 import { printConfig } from '../../src/config/print.ts';
@@ -131,6 +133,7 @@ test('the print is a valid configuration that means the same', async () => {
   const original = write('walcast.yaml', FULL.replace("password='top secret'", ''));
   write('token', '0123456789abcdef');
   const { out } = await config(['--print', '-c', 'walcast.yaml']);
+  expect([...Value.Errors(configFileSchema(), parse(out))]).toEqual([]);
   const again = load(write('again.yaml', out), '/');
   const before = load(original);
   for (const { path } of SETTINGS) {
@@ -188,6 +191,15 @@ test('a bad configuration is refused with every mistake, and 78', async () => {
   const { code, out, errors } = await config(['--print', '-c', 'walcast.yaml']);
   expect({ code, out }).toEqual({ code: 78, out: '' });
   expect(errors.trimEnd().split('\n')).toHaveLength(3);
+});
+
+test('the schema is the published one', async () => {
+  const { code, out } = await config(['--schema']);
+  const published = new URL('../../docs/walcast.schema.json', import.meta.url);
+  expect({ code, schema: JSON.parse(out) }).toEqual({
+    code: 0,
+    schema: JSON.parse(readFileSync(published, 'utf8')),
+  });
 });
 
 test('without --print it says what is missing', async () => {

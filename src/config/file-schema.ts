@@ -1,0 +1,113 @@
+// The JSON Schema of the configuration file, for editors: stricter than what the reader checks by schema, never than what
+// the reader takes in the end.
+import { Type } from 'typebox';
+import type { TSchema } from 'typebox';
+import { LISTEN_ADDRESSES_MAX } from './limits.ts';
+import { environmentName, SETTINGS } from './settings.ts';
+import type { Setting } from './settings.ts';
+import { unitWords } from './units.ts';
+
+/** Names the schema; it is no address. */
+const SCHEMA_ID = 'urn:walcast:configuration';
+
+/** What {@link parseNumberWithUnit} takes, but for the units. */
+const NUMBER = String.raw`[+-]?(?:0[xX][0-9a-fA-F]+|(?!0\d)(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)`;
+
+/** Of two keys that say the same only one may be given. */
+const EXCLUSIVE: ReadonlyMap<string, readonly [string, string]> = new Map([
+  ['upstream', ['conninfo', 'conninfo_file']],
+  ['auth', ['hba', 'hba_file']],
+]);
+
+/**
+ * The whole file. Every key is optional: it may come from elsewhere. `x-walcast-reload` says whether a reload changes the
+ * key, `x-walcast-environment` which variable sets it.
+ */
+export function configFileSchema(): TSchema {
+  const top: Record<string, TSchema> = {};
+  const sections = new Map<string, Record<string, TSchema>>();
+  for (const setting of SETTINGS) {
+    const schema = Type.Optional(valueSchema(setting));
+    const [first = '', second] = setting.path.split('.');
+    if (second === undefined) top[first] = schema;
+    else sections.set(first, { ...sections.get(first), [second]: schema });
+  }
+  for (const [section, properties] of sections) {
+    top[section] = Type.Optional(sectionSchema(section, properties));
+  }
+  return Type.Object(top, {
+    $schema: 'http://json-schema.org/draft-07/schema#',
+    $id: SCHEMA_ID,
+    title: 'walcast.yaml',
+    description: 'Configuration of walcast, a WAL relay for PostgreSQL.',
+    additionalProperties: false,
+  });
+}
+
+function sectionSchema(section: string, properties: Record<string, TSchema>): TSchema {
+  const exclusive = EXCLUSIVE.get(section);
+  const rule = exclusive === undefined ? {} : { not: { required: [...exclusive] } };
+  return Type.Object(properties, { additionalProperties: false, ...rule });
+}
+
+function valueSchema(setting: Setting): TSchema {
+  const { kind, choices, pattern } = setting;
+  const options = annotations(setting);
+  switch (kind) {
+    case 'text':
+    case 'rules':
+    case 'address':
+      return Type.String({ ...options, ...(pattern === null ? {} : { pattern }) });
+    case 'path':
+      return Type.String({ ...options, minLength: 1 });
+    case 'size':
+    case 'duration':
+    case 'integer':
+      return numberSchema(setting);
+    case 'choice':
+      return Type.Enum([...choices], options);
+    case 'addresses':
+      return Type.Array(addressSchema(), {
+        ...options,
+        minItems: 1,
+        maxItems: LISTEN_ADDRESSES_MAX,
+      });
+  }
+}
+
+/** A bare number counts the key's own unit; a text may name another one. */
+function numberSchema(setting: Setting): TSchema {
+  const { unit, minimum, maximum } = setting;
+  const units = unit === null ? '' : `(?:${unitWords(unit).join('|')})?`;
+  const pattern = String.raw`^\s*${NUMBER}\s*${units}\s*$`;
+  return Type.Union(
+    [Type.Number({ minimum, maximum }), Type.String({ pattern })],
+    annotations(setting),
+  );
+}
+
+function addressSchema(): TSchema {
+  const description =
+    'HOST:PORT, *:PORT, [IPv6]:PORT, or /directory[:PORT] for a Unix-domain socket.';
+  return Type.Object(
+    { address: Type.String({ minLength: 1, description }) },
+    { additionalProperties: false },
+  );
+}
+
+function annotations(setting: Setting): Record<string, unknown> & { description: string } {
+  const { path, description, isReloadable } = setting;
+  const standard = defaultOf(setting);
+  return {
+    description,
+    ...(standard === null ? {} : { default: standard }),
+    'x-walcast-reload': isReloadable,
+    'x-walcast-environment': environmentName(path),
+  };
+}
+
+function defaultOf({ kind, defaultText }: Setting): unknown {
+  if (defaultText === null) return null;
+  if (kind === 'integer') return Number(defaultText);
+  return kind === 'addresses' ? [{ address: defaultText }] : defaultText;
+}
