@@ -52,6 +52,15 @@ export async function deepCheck(
   return { findings, probes: upstream.probes };
 }
 
+/** What completing the connection string found: service file, environment, password file. Contacts nobody. */
+export function conninfoFindings(
+  config: Config,
+  { env }: Pick<CheckSurroundings, 'env'>,
+): readonly Finding[] {
+  const resolved = resolveTarget(config, env);
+  return 'finding' in resolved ? [resolved.finding] : resolved.warnings;
+}
+
 /** Asks every host of the list, some at a time. */
 async function checkUpstreams(
   config: Config,

@@ -149,7 +149,7 @@ function tooManyConnections(probe: HostProbe, failure: WalcastError): Finding {
 }
 
 function noConnectionLeft({ subject, user }: HostProbe, message: string): Finding {
-  const isRoleLimit = /role/.test(message);
+  const isRoleLimit = /connections for role "/.test(message);
   return errorFinding('upstream.max_connections', {
     subject,
     message,

@@ -1,6 +1,7 @@
 // Is a server that lets us in set up for us? Pure: what a probe was told in, findings out.
 import { parseNumberWithUnit } from '../config/units.ts';
 import type { TargetSessionAttrs } from '../pg/conninfo.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
 import { formatPosition } from '../pg/timeline.ts';
 import type { UpstreamIdentity } from '../walreceiver/ports.ts';
 import { sessionMismatch } from '../walreceiver/session-attrs.ts';
@@ -30,6 +31,8 @@ const WAL_SENDERS_MIN = 3;
 /** A certificate that expires sooner is warned about. */
 const CERTIFICATE_MS_MIN = 14 * 86_400_000;
 
+const PASSWORD_CODES: ReadonlySet<string> = new Set([SQLSTATE.invalidPassword, 'PASSWORD_MISSING']);
+
 /** All findings about one host. */
 export function hostFindings(probe: HostProbe, context: CheckContext): Finding[] {
   const { failure, identity } = probe;
@@ -37,6 +40,7 @@ export function hostFindings(probe: HostProbe, context: CheckContext): Finding[]
   if (failure !== null) findings.push(failureFinding(probe, failure, context));
   if (identity !== null) findings.push(...identityFindings(probe, identity));
   findings.push(...clientCertificateFindings(probe, context));
+  findings.push(...passwordFindings(probe));
   if (failure !== null && probe.sql === null) return findings;
   return [
     ...findings,
@@ -65,6 +69,14 @@ function failureFinding(
     severity: 'warning',
     message: `${found.message}; one of them is the running walcast's own, so only reconnecting is at risk`,
   };
+}
+
+/** A server whose walsenders are all in use says so before it looks at the password; the SQL session got further. */
+function passwordFindings(probe: HostProbe): Finding[] {
+  const { failure, sqlProblem } = probe;
+  const isHidden = failure?.code === SQLSTATE.tooManyConnections;
+  if (!isHidden || sqlProblem === null || !PASSWORD_CODES.has(sqlProblem.code)) return [];
+  return [loginFinding(probe, sqlProblem)];
 }
 
 function identityFindings(probe: HostProbe, identity: UpstreamIdentity): Finding[] {
@@ -115,7 +127,8 @@ function isRemote(address: string): boolean {
 
 /** Known from SQL even where the walreceiver's session failed for another reason. */
 function attributeFindings({ subject, sql, failure, user }: HostProbe): Finding[] {
-  if (sql?.hasReplicationAttribute !== false || failure?.code === '42501') return [];
+  if (sql?.hasReplicationAttribute !== false || failure?.code === SQLSTATE.insufficientPrivilege)
+    return [];
   return [
     errorFinding('upstream.replication_attribute', {
       subject,

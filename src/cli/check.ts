@@ -1,5 +1,5 @@
 // walcast check: is the configuration right, and with --deep, would walcast work with it here and now?
-import { deepCheck } from '../check/deep-check.ts';
+import { conninfoFindings, deepCheck } from '../check/deep-check.ts';
 import { errorFinding, formatFinding, okFinding, warningFinding } from '../check/finding.ts';
 import type { Finding } from '../check/finding.ts';
 import type { Config } from '../config/config.ts';
@@ -47,7 +47,7 @@ async function check(context: CommandContext): Promise<number> {
     ...configFindings(loaded.config, source),
     ...(isSet(context.input, 'deep')
       ? (await deepCheck(loaded.config, { clock, env })).findings
-      : []),
+      : conninfoFindings(loaded.config, { env })),
   ];
   report(context, findings);
   return exitCodeOf(findings);

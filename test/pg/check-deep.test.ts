@@ -172,7 +172,8 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
         connectPostgres(primary.target({ replication: true, applicationName })),
       ),
     );
-    const { code, one } = await check(address());
+    const { code, one } = await check(address('user=repl password=right'));
+    const wrong = await check(address('user=repl password=wrong'));
     for (const session of sessions) session.close();
     await primary.waitForValue('SELECT count(*) FROM pg_stat_replication', '0');
     expect(code).toBe(1);
@@ -180,6 +181,8 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
     expect(message).toMatch(/exceeds "?max_wal_senders"? \(currently 3\)/);
     expect(message).toMatch(/in use by [abc], [abc], [abc]$/);
     expect(fix).toContain('Raise max_wal_senders above 3');
+    // The server does not look at the password before it has a walsender to give.
+    expect(wrong.problems).toEqual(['upstream.max_wal_senders', 'upstream.password']);
   });
 
   it('looks at the slot: ours, logical, in use, none left', async () => {

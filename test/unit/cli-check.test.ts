@@ -100,6 +100,18 @@ describe('a configuration', () => {
     expect(summary).toBe('0 errors, 1 warning');
   });
 
+  test('whose connection string cannot be completed is refused without --deep, too', async () => {
+    for (const words of [[], ['--deep', '--http=', `--data=${temporaryDirectory()}`]]) {
+      const { code, out } = await typeCommand(
+        ['check', '--upstream=host=a', ...words],
+        [checkCommand],
+        { env: { PGSERVICE: 'nowhere', PGSERVICEFILE: '/no/such/file' } },
+      );
+      expect(code).toBe(1);
+      expect(out).toMatch(/^error {4}upstream\.conninfo: .*service.*\[upstream\.conninfo\]$/m);
+    }
+  });
+
   test('an unknown option is a mistake of usage', async () => {
     expect((await check('--depe')).code).toBe(2);
   });
