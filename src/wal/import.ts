@@ -5,7 +5,7 @@
 // can be done again.
 import { open, rename, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { CRC32C_INITIAL, updateCrc32c } from '../base/crc32c.ts';
 import { PRIVATE_FILE_MODE, readFully, syncDirectory, writeFully } from '../base/durable-fs.ts';
@@ -13,17 +13,12 @@ import { invariant, OperationalError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import { advanceLsn, formatLsn, lsnDistance } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
-import {
-  nextSegment,
-  segmentNumber,
-  segmentNumberBefore,
-  segmentStart,
-  walFileName,
-} from '../pg/segment.ts';
-import type { SegmentNumber, SegmentSize } from '../pg/segment.ts';
+import { segmentNumber, segmentStart, walFileName } from '../pg/segment.ts';
+import type { SegmentSize } from '../pg/segment.ts';
 import { loadControl, saveControl } from './control-file.ts';
-import type { ControlState } from './control-file.ts';
 import { walDirectory } from './data-directory.ts';
+import { refuseStrangers, SourceSegments } from './import-source.ts';
+import type { SourceSegment } from './import-source.ts';
 import { chainStart } from './records/record-chain.ts';
 import type { ChainPosition } from './records/record-chain.ts';
 import { RecordWalk } from './records/record-walk.ts';
@@ -33,7 +28,7 @@ import { TEMPORARY_SEGMENT_PREFIX } from './segment-writer.ts';
 import type { StoredIdentity } from './store-options.ts';
 import type { WorkProgress } from './verify.ts';
 import { readWalDirectory, withSystemErrors } from './wal-files.ts';
-import type { StoredWalFile, WalDirectory } from './wal-files.ts';
+import type { WalDirectory } from './wal-files.ts';
 import { WalStore } from './wal-store.ts';
 
 /** What is to be imported. */
@@ -66,12 +61,6 @@ export interface ImportReport {
   readonly notes: readonly string[];
 }
 
-/** A segment of the source. */
-interface SourceSegment {
-  readonly file: StoredWalFile;
-  readonly segment: SegmentNumber;
-}
-
 /** A segment of the source, walked and found good, as it was then. */
 interface CheckedSegment extends SourceSegment {
   readonly crc: number;
@@ -89,7 +78,7 @@ async function importInto(options: ImportOptions): Promise<ImportReport> {
   const control = await loadControl(options.dataDirectory);
   if (control === null) throw noStore(options.dataDirectory);
   const source = await readWalDirectory(options.source);
-  refuseStrangers(options, control, source);
+  refuseStrangers(source, options.dataDirectory, control);
   let failure: OperationalError | null = null;
   const store = await WalStore.open({
     directory: options.dataDirectory,
@@ -137,13 +126,12 @@ class Import {
   readonly #size: SegmentSize;
   readonly #buffers = new ScanBuffers();
   readonly #notes: string[] = [];
-  readonly #segments = new Map<SegmentNumber, SourceSegment>();
   readonly #before: StoreRange;
   #doneBytes = 0;
   #totalBytes = 0;
 
   constructor(options: ImportOptions, parts: ImportParts) {
-    const { store, source } = parts;
+    const { store } = parts;
     const { identity } = store;
     invariant(identity !== null, 'a store with a control file has an identity');
     this.#options = options;
@@ -151,18 +139,14 @@ class Import {
     this.#identity = identity;
     this.#size = identity.segmentSize;
     this.#before = { oldestLsn: store.oldestLsn(), endLsn: store.nextLsn() };
-    // Of two files of one segment the whole one comes first, and counts.
-    for (const file of source.files) {
-      const { segment } = file;
-      if (segment === null || file.timeline !== identity.timeline) continue;
-      if (!this.#segments.has(segment)) this.#segments.set(segment, { file, segment });
-    }
   }
 
   /** Everything is checked before anything is changed. */
   async run(): Promise<ImportReport> {
-    const older = this.#olderCandidates();
-    const newer = this.#newerCandidates();
+    const source = new SourceSegments(this.#parts.source, this.#identity);
+    const older = source.before(this.#before.oldestLsn);
+    const newer = source.from(this.#before.endLsn);
+    this.#notes.push(...source.notes);
     // Each byte is read twice: to be checked, and to be taken.
     this.#totalBytes = 2 * (older.length + newer.length) * this.#size;
     await this.#compareEnd(newer);
@@ -180,51 +164,6 @@ class Import {
       newerBytes: lsnDistance(this.#before.endLsn, sourceEnd),
       notes: this.#notes,
     };
-  }
-
-  // --- what could be taken
-
-  /** Whole segments before our first byte, without a hole up to it, lowest first. */
-  #olderCandidates(): SourceSegment[] {
-    const found: SourceSegment[] = [];
-    let segment = segmentNumber(this.#before.oldestLsn, this.#size);
-    for (;;) {
-      segment = segmentNumberBefore(segmentStart(segment, this.#size), this.#size);
-      const candidate = this.#segments.get(segment);
-      if (candidate === undefined || candidate.file.isPartial) break;
-      if (candidate.file.size !== this.#size) {
-        const { name, size } = candidate.file;
-        this.#notes.push(`${name} and older were left out: it has ${size} bytes`);
-        break;
-      }
-      found.unshift(candidate);
-    }
-    const isHole = [...this.#segments.keys()].some((other) => other < segment);
-    if (isHole && !this.#segments.has(segment)) {
-      const name = walFileName(this.#identity.timeline, segment, this.#size);
-      this.#notes.push(`what is older than ${name} was left out: that segment is missing`);
-    }
-    return found;
-  }
-
-  /** Segments from the one that holds our end on, without a hole. */
-  #newerCandidates(): SourceSegment[] {
-    const found: SourceSegment[] = [];
-    const first = segmentNumber(this.#before.endLsn, this.#size);
-    let segment = first;
-    for (;;) {
-      const candidate = this.#segments.get(segment);
-      if (candidate === undefined) break;
-      found.push(candidate);
-      if (candidate.file.size < this.#size) break;
-      segment = nextSegment(segment);
-    }
-    const isHole = [...this.#segments.keys()].some((other) => other > segment);
-    if (isHole) {
-      const name = walFileName(this.#identity.timeline, segment, this.#size);
-      this.#notes.push(`what is newer than ${name} was left out: that segment is missing or short`);
-    }
-    return found;
   }
 
   // --- does it fit?
@@ -452,47 +391,6 @@ function noStore(directory: string): OperationalError {
   return new OperationalError('NO_STORE', `"${directory}" holds no store of walcast`, {
     hint: 'Let walcast run begin one first: only it learns from the server whose WAL it is.',
   });
-}
-
-function refuseStrangers(
-  { dataDirectory, source }: ImportOptions,
-  control: ControlState,
-  found: WalDirectory,
-): void {
-  if (resolve(found.path) === resolve(walDirectory(dataDirectory))) {
-    throw new OperationalError('IMPORT_SELF', `"${source}" is the store itself`);
-  }
-  const { identity } = found;
-  if (identity === null) {
-    throw new OperationalError('NO_WAL', `"${source}" holds no WAL segment that can be read`);
-  }
-  const ours = {
-    'system identifier': control.systemIdentifier,
-    'segment size': control.segmentSize,
-    'PostgreSQL major': control.major,
-  };
-  const theirs = {
-    'system identifier': identity.systemIdentifier,
-    'segment size': identity.segmentSize,
-    'PostgreSQL major': identity.facts.major,
-  } satisfies Record<keyof typeof ours, unknown>;
-  for (const [what, own] of Object.entries(ours)) {
-    const other = Object.entries(theirs).find(([name]) => name === what)?.[1];
-    if (own === other) continue;
-    throw new OperationalError(
-      'IMPORT_FOREIGN',
-      `the WAL of "${source}" has ${what} ${String(other)}, the store has ${String(own)}`,
-      { hint: 'It is of another cluster. Nothing was changed.' },
-    );
-  }
-  if (found.files.some((file) => file.segment !== null && file.timeline === control.timeline)) {
-    return;
-  }
-  throw new OperationalError(
-    'IMPORT_TIMELINE',
-    `"${source}" holds no segment of timeline ${control.timeline}, which the store is on`,
-    { hint: 'Nothing was changed.' },
-  );
 }
 
 /** The store begins earlier now than where it once was begun. */
