@@ -13,7 +13,7 @@ import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
 import { freePort } from '../harness/free-port.ts';
 import { RawClient, STANDBY, startup } from '../support/raw-client.ts';
-import { needs } from '../support/requirements.ts';
+import { NEWEST_MAJOR, needs } from '../support/requirements.ts';
 import { ScriptedUpstream, errorResponse, playedServer } from '../support/scripted-upstream.ts';
 import {
   attempt,
@@ -44,7 +44,7 @@ let copies = 0;
 beforeAll(async () => {
   user = await serverUser();
   workspace = await openWorkspace(user);
-  primary = await createPrimary(workspace, { major: 18, name: 'primary' });
+  primary = await createPrimary(workspace, { major: NEWEST_MAJOR, name: 'primary' });
   await primary.start();
   deadPort = await freePort();
   template = join(workspace.directory, 'template');

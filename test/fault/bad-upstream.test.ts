@@ -15,6 +15,7 @@ import { formatLsn, parseLsn } from '../../src/pg/lsn.ts';
 import { toSegmentSize } from '../../src/pg/segment.ts';
 import { compareWal } from '../harness/compare-wal.ts';
 import { RawClient, StreamReader, query } from '../support/raw-client.ts';
+import { EDGE_MAJORS, NEWEST_MAJOR, installedMajors } from '../support/requirements.ts';
 import {
   attempt,
   complaints,
@@ -71,9 +72,13 @@ async function expectTroubleUntilRepaired(trouble: Trouble): Promise<void> {
     ...trouble.options,
   });
   await started.process.waitForLog(/"level":"(warn|error)".*upstream/);
-  await pollUntil('two more attempts', async () => ((await connects(started)) >= 3 ? true : null), {
-    timeoutMs: 30_000,
-  });
+  // That one reason is told once depends on no major, so the wait for more attempts is spared in between.
+  const attempts = EDGE_MAJORS.includes(trouble.primary.major) ? 3 : 1;
+  await pollUntil(
+    `${attempts} attempts`,
+    async () => ((await connects(started)) >= attempts ? true : null),
+    { timeoutMs: 30_000 },
+  );
   const lines = complaints(started.process);
   expect(lines.map(told)).toHaveLength(1);
   for (const text of trouble.says) expect(told(lines[0])).toMatch(text);
@@ -97,7 +102,7 @@ async function startPrimary(
   return primary;
 }
 
-describe.each([13, 18])('a primary of PostgreSQL %i that refuses walcast', (major) => {
+describe.each(installedMajors())('a primary of PostgreSQL %i that refuses walcast', (major) => {
   let primary: PostgresCluster;
 
   beforeAll(async () => {
@@ -242,8 +247,8 @@ describe('another cluster behind the same address', () => {
   let directory: string;
 
   beforeAll(async () => {
-    mine = await startPrimary(18, 'mine');
-    other = await startPrimary(18, 'other');
+    mine = await startPrimary(NEWEST_MAJOR, 'mine');
+    other = await startPrimary(NEWEST_MAJOR, 'other');
     directory = join(workspace.directory, 'followed');
     const started = await attempt(workspace, { directory, upstreamPort: mine.port });
     await waitForState(started, 'streaming');

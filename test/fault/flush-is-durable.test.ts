@@ -16,7 +16,7 @@ import { streamsOf } from '../harness/ledger.ts';
 import { openRecorder } from '../harness/recorder.ts';
 import type { Recorder } from '../harness/recorder.ts';
 import { startWriteLoad } from '../harness/write-load.ts';
-import { requires } from '../support/requirements.ts';
+import { NEWEST_MAJOR, requires } from '../support/requirements.ts';
 import {
   attempt,
   complaints,
@@ -31,7 +31,7 @@ import type { TracedStore } from './io-trace.ts';
 
 const SEGMENT = toSegmentSize(16 << 20);
 
-requires('strace', 'postgres-18').describe('what walcast reports as flushed', () => {
+requires('strace', `postgres-${NEWEST_MAJOR}`).describe('what walcast reports as flushed', () => {
   let workspace: Workspace;
   let primary: PostgresCluster;
   let recorder: Recorder;
@@ -40,7 +40,7 @@ requires('strace', 'postgres-18').describe('what walcast reports as flushed', ()
 
   beforeAll(async () => {
     workspace = await openWorkspace(await serverUser());
-    primary = await createPrimary(workspace, { major: 18, name: 'primary' });
+    primary = await createPrimary(workspace, { major: NEWEST_MAJOR, name: 'primary' });
     await primary.start();
     recorder = await openRecorder({ name: 'upstream', target: () => primary.target() });
     for (const signal of ['SIGKILL', 'SIGKILL', 'SIGTERM'] as const) await run(signal);

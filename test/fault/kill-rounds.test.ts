@@ -9,7 +9,7 @@ import type { StreamLedger } from '../harness/ledger.ts';
 import { openScenario } from '../harness/relay-scenario.ts';
 import type { RelayScenario } from '../harness/relay-scenario.ts';
 import type { WriteLoad } from '../harness/write-load.ts';
-import { requires } from '../support/requirements.ts';
+import { NEWEST_MAJOR, requires } from '../support/requirements.ts';
 
 const ROUNDS = Number(process.env['WALCAST_KILL_ROUNDS'] ?? '10');
 
@@ -34,12 +34,15 @@ function brokenPromises(streams: readonly StreamLedger[]): string[] {
   });
 }
 
-requires('postgres-18').describe('walcast under kill -9', () => {
+requires(`postgres-${NEWEST_MAJOR}`).describe('walcast under kill -9', () => {
   let scenario: RelayScenario;
   let load: WriteLoad;
 
   beforeAll(async () => {
-    scenario = await openScenario({ major: 18, standbys: [{ name: 'standby', hasSlot: true }] });
+    scenario = await openScenario({
+      major: NEWEST_MAJOR,
+      standbys: [{ name: 'standby', hasSlot: true }],
+    });
     load = await scenario.startLoad();
     await load.waitForCommits(50);
   });

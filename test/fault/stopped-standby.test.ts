@@ -16,11 +16,12 @@ import { createPhysicalSlot } from '../harness/relay-scenario.ts';
 import { tableDigest } from '../harness/table-digest.ts';
 import { createRelay } from '../harness/walcast-process.ts';
 import type { WalcastRelay } from '../harness/walcast-process.ts';
+import { NEWEST_MAJOR } from '../support/requirements.ts';
 import { metric } from './fault-support.ts';
 
 const SEGMENT = toSegmentSize(16 << 20);
 const MIB = 1 << 20;
-const MAJOR = 18;
+const MAJOR = NEWEST_MAJOR;
 /** WAL that flows past the stopped standby. */
 const FLOW_BYTES = 2048 * MIB;
 /** WAL of one transaction. */

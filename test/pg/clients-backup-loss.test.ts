@@ -11,9 +11,10 @@ import { tableDigest } from '../harness/table-digest.ts';
 import { backupPlace, verifyBackup } from '../support/clients-backup.ts';
 import { connectArguments, openClientsRig, writeWal } from '../support/clients-rig.ts';
 import type { ClientsRig } from '../support/clients-rig.ts';
-import { requires } from '../support/requirements.ts';
+import { clientMajor, requires } from '../support/requirements.ts';
 
-const MAJOR = 15;
+/** What Debian's pg_basebackup knows best; the rest is the same for every major. */
+const MAJOR = clientMajor('pg_basebackup');
 
 const { describe } = requires('pg_basebackup', 'pg_receivewal', `postgres-${MAJOR}`);
 

@@ -1,6 +1,6 @@
 // Does pg_basebackup take the same backups from walcast as from the primary, in every form, under load, and are they
 // standbys of walcast that end where the primary is?
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { PostgresCluster } from '../../src/demo/postgres-server.ts';
@@ -15,9 +15,8 @@ import { backupPlace, clusterOf, unpack, verifyBackup } from '../support/clients
 import { comparable } from '../support/clients-psql.ts';
 import { connectArguments, openClientsRig } from '../support/clients-rig.ts';
 import type { ClientsRig } from '../support/clients-rig.ts';
-import { requires } from '../support/requirements.ts';
+import { clientMajor, installedMajors, requires } from '../support/requirements.ts';
 
-const MAJOR = 15;
 const SEGMENT_SIZE = toSegmentSize(16 << 20);
 const QUICK = ['--checkpoint=fast', '--no-sync'];
 
@@ -46,16 +45,28 @@ const FORMS: readonly BackupForm[] = [
   { name: 'tar_none', args: ['-F', 't', '-X', 'none', '--no-slot'] },
 ];
 
-const { describe } = requires('pg_basebackup', 'pg_verifybackup', `postgres-${MAJOR}`);
+/** pg_basebackup takes backups of servers up to its own major. */
+const CLIENT_MAJOR = clientMajor('pg_basebackup');
+const MAJORS = installedMajors();
+const SERVED = MAJORS.filter((major) => major <= CLIENT_MAJOR);
+const NEWER = MAJORS.filter((major) => major > CLIENT_MAJOR);
 
-describe('pg_basebackup from walcast', () => {
+/** Those whose commands differ between majors; the whole list is gone through with the newest. */
+const FORMS_OF_OLDER = ['stream', 'stream_new_slot', 'fetch', 'tar_stream'];
+
+const { describe } = requires('pg_basebackup', 'pg_verifybackup');
+
+describe.each(SERVED)('pg_basebackup from walcast before PostgreSQL %i', (major) => {
+  const forms = FORMS.filter(
+    ({ name }) => major === Math.max(...SERVED) || FORMS_OF_OLDER.includes(name),
+  );
   let rig: ClientsRig;
   let load: WriteLoad;
   const standbys: PostgresCluster[] = [];
 
   beforeAll(async () => {
-    rig = await openClientsRig({ major: MAJOR });
-    await createPhysicalSlot(rig.relay.target(), 'made_before', MAJOR);
+    rig = await openClientsRig({ major });
+    await createPhysicalSlot(rig.relay.target(), 'made_before', major);
     load = await startWriteLoad(rig.primary);
     await load.waitForCommits(50);
   });
@@ -65,7 +76,7 @@ describe('pg_basebackup from walcast', () => {
     await rig[Symbol.asyncDispose]();
   });
 
-  it.each(FORMS)('takes a whole backup: $name', async (form) => {
+  it.each(forms)('takes a whole backup: $name', async (form) => {
     const directory = await backupPlace(rig.workspace, form.name);
     const result = await runTool(rig.workspace, 'pg_basebackup', [
       ...connectArguments(rig.relay),
@@ -79,14 +90,20 @@ describe('pg_basebackup from walcast', () => {
     if (form.args.includes('-P')) expect(result.stderr).toMatch(/\(100%\), 1\/1 tablespace/);
     else expect(result.stderr).toMatch(/^(NOTICE: .*\n)*$/);
     if (form.args.includes('t')) await unpack(rig.workspace, directory);
-    const hasWal = !form.args.includes('none');
+    // The WAL is read by pg_waldump, which knows that of its own major.
+    const hasWal = !form.args.includes('none') && major === clientMajor('pg_waldump');
     const verified = await verifyBackup(rig.workspace, directory, { hasWal });
     expect(verified).toMatchObject({ exitCode: 0, stderr: '' });
     const settings = await readFile(join(directory, 'postgresql.auto.conf'), 'utf8');
     expect(settings).toContain(`port=${rig.relay.port}`);
     expect(/^primary_slot_name = '(.*)'/m.exec(settings)?.[1]).toBe(form.slot);
     if (form.isStarted !== true) return;
-    const standby = await clusterOf(rig.workspace, { name: form.name, major: MAJOR });
+    // Of its own libpq's options pg_basebackup writes one into primary_conninfo that libpq has from 14 on.
+    if (major < 14) {
+      const file = join(directory, 'postgresql.auto.conf');
+      await writeFile(file, settings.replaceAll(/ sslsni=\d/g, ''));
+    }
+    const standby = await clusterOf(rig.workspace, { name: form.name, major });
     await standby.start();
     standbys.push(standby);
   });
@@ -101,12 +118,12 @@ describe('pg_basebackup from walcast', () => {
       (status) => status.standbys.every(({ state }) => state === 'streaming'),
     );
     const slotsInUse = connected.map(({ application_name: name, slot_name: slot }) => [name, slot]);
-    expect(Object.fromEntries(slotsInUse)).toEqual({
-      none: null,
-      stream: null,
-      stream_new_slot: 'made_by_it',
-    });
-    expect(connected).toHaveLength(3);
+    const started = forms.filter(({ isStarted }) => isStarted === true);
+    expect(started.length).toBeGreaterThan(1);
+    expect(Object.fromEntries(slotsInUse)).toEqual(
+      Object.fromEntries(started.map(({ name, slot = null }) => [name, slot])),
+    );
+    expect(connected).toHaveLength(started.length);
     expect(await rig.primary.query('SELECT application_name FROM pg_stat_replication')).toEqual([
       ['walcast'],
     ]);
@@ -168,5 +185,30 @@ describe('pg_basebackup from walcast', () => {
       expect(ours).toEqual(theirs);
       expect(theirs?.exitCode).toBe(1);
     }
+  });
+});
+
+describe.each(NEWER)('pg_basebackup from walcast before PostgreSQL %i, which is newer', (major) => {
+  it('refuses walcast as it refuses the server, and nothing else happens', async () => {
+    await using rig = await openClientsRig({ major });
+    const answers = await Promise.all(
+      [rig.primary.target(), rig.relay].map(async (server, index) => {
+        const directory = await backupPlace(rig.workspace, `newer-${index}`);
+        const { exitCode, stderr } = await runTool(rig.workspace, 'pg_basebackup', [
+          ...connectArguments(server),
+          ...QUICK,
+          '-D',
+          directory,
+        ]);
+        return { exitCode, stderr: stderr.replaceAll(/newer-\d/g, 'newer') };
+      }),
+    );
+    expect(answers[1]).toEqual(answers[0]);
+    const version = await rig.primary.value('SHOW server_version');
+    expect(answers[1]?.exitCode).toBe(1);
+    expect(answers[1]?.stderr).toContain(
+      `pg_basebackup: error: incompatible server version ${version}\n`,
+    );
+    expect(rig.relay.problems()).toEqual([]);
   });
 });

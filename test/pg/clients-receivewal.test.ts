@@ -6,6 +6,7 @@ import { pollUntil } from '../../src/demo/postgres-process.ts';
 import { advanceLsn, formatLsn, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { segmentNumber, segmentStart, toSegmentSize, walFileName } from '../../src/pg/segment.ts';
+import { versionFacts } from '../../src/pg/server-version.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { compareWal, missingSegments } from '../harness/compare-wal.ts';
 import { createPhysicalSlot } from '../harness/relay-scenario.ts';
@@ -19,18 +20,23 @@ import {
   writeWal,
 } from '../support/clients-rig.ts';
 import type { ClientsRig } from '../support/clients-rig.ts';
-import { requires } from '../support/requirements.ts';
+import { clientMajor, installedMajors, itWhen, requires } from '../support/requirements.ts';
 
-const MAJOR = 15;
 const SEGMENT_SIZE = toSegmentSize(1 << 20);
 
-const { describe } = requires('pg_receivewal', 'pg_waldump', `postgres-${MAJOR}`);
+/** pg_receivewal takes WAL from servers up to its own major. */
+const CLIENT_MAJOR = clientMajor('pg_receivewal');
+const MAJORS = installedMajors();
+const SERVED = MAJORS.filter((major) => major <= CLIENT_MAJOR);
+const NEWER = MAJORS.filter((major) => major > CLIENT_MAJOR);
 
-describe('pg_receivewal on walcast', () => {
+const { describe } = requires('pg_receivewal', 'pg_waldump');
+
+describe.each(SERVED)('pg_receivewal on walcast before PostgreSQL %i', (major) => {
   let rig: ClientsRig;
 
   beforeAll(async () => {
-    rig = await openClientsRig({ major: MAJOR, segmentSizeMb: 1 });
+    rig = await openClientsRig({ major, segmentSizeMb: 1 });
   });
 
   afterAll(async () => {
@@ -149,23 +155,27 @@ describe('pg_receivewal on walcast', () => {
     expect(ran[0]?.map(({ exitCode }) => exitCode)).toEqual([0, 1, 0, 1, 0, 1, 1]);
   });
 
-  it('archives with a slot from where the slot begins, also what was written before it came', async () => {
-    const slot = ['--slot=archive'];
-    // A slot that pg_receivewal makes keeps nothing before its first connection.
-    await createPhysicalSlot(rig.relay.target(), 'archive', MAJOR);
-    const endLsn = await writeSegments(3);
-    const directory = await rig.workspace.makeDirectory('archive-slot');
-    const args = archiving(directory, ...slot, '--synchronous', `--endpos=${formatLsn(endLsn)}`);
-    await runToolChecked(rig.workspace, 'pg_receivewal', args);
-    const fromLsn = await firstSegment(directory);
-    expect(endLsn - fromLsn).toBeGreaterThanOrEqual(3 * SEGMENT_SIZE);
-    expect(await differences(directory, fromLsn, endLsn)).toEqual([]);
-    await runToolChecked(rig.workspace, 'pg_receivewal', [
-      ...connectArguments(rig.relay),
-      ...slot,
-      '--drop-slot',
-    ]);
-  });
+  // Servers that cannot be asked where a slot begins are asked for what comes next.
+  itWhen(versionFacts(major).hasReadReplicationSlot)(
+    'archives with a slot from where the slot begins, also what was written before it came',
+    async () => {
+      const slot = ['--slot=archive'];
+      // A slot that pg_receivewal makes keeps nothing before its first connection.
+      await createPhysicalSlot(rig.relay.target(), 'archive', major);
+      const endLsn = await writeSegments(3);
+      const directory = await rig.workspace.makeDirectory('archive-slot');
+      const args = archiving(directory, ...slot, '--synchronous', `--endpos=${formatLsn(endLsn)}`);
+      await runToolChecked(rig.workspace, 'pg_receivewal', args);
+      const fromLsn = await firstSegment(directory);
+      expect(endLsn - fromLsn).toBeGreaterThanOrEqual(3 * SEGMENT_SIZE);
+      expect(await differences(directory, fromLsn, endLsn)).toEqual([]);
+      await runToolChecked(rig.workspace, 'pg_receivewal', [
+        ...connectArguments(rig.relay),
+        ...slot,
+        '--drop-slot',
+      ]);
+    },
+  );
 
   it('goes on after it was interrupted and after it was killed', async () => {
     const directory = await rig.workspace.makeDirectory('archive-resumed');
@@ -188,57 +198,91 @@ describe('pg_receivewal on walcast', () => {
     expect(await differences(directory, await firstSegment(directory), endLsn)).toEqual([]);
   });
 
-  it('goes on when walcast is restarted and when it is killed', async () => {
-    const directory = await rig.workspace.makeDirectory('archive-restarts');
-    const slot = ['--slot=restarts'];
-    await runToolChecked(rig.workspace, 'pg_receivewal', [
-      ...connectArguments(rig.relay),
-      ...slot,
-      '--create-slot',
-    ]);
-    const tool = startTool(rig.workspace, 'pg_receivewal', archiving(directory, ...slot));
-    await isStreaming();
-    await hasKept(await writeSegments(2));
-    expect(await rig.relay.stop('SIGTERM')).toEqual({ exitCode: 0, signal: null });
-    await writeSegments(2);
-    await rig.relay.start();
-    await isStreaming();
-    await hasKept(await writeSegments(2));
-    await rig.relay.kill();
-    await writeSegments(2);
-    await rig.relay.start();
-    await isStreaming();
-    const endLsn = await writeSegments(2);
-    await hasKept(endLsn);
-    // The primary pays for walcast alone.
-    expect(await rig.primary.query('SELECT application_name FROM pg_stat_replication')).toEqual([
-      ['walcast'],
-    ]);
-    const result = await tool.stop('SIGINT');
-    expect(result).toMatchObject({ exitCode: 0 });
-    expect(result.stderr.match(/disconnected; waiting 5 seconds/g)).toHaveLength(2);
-    expect(await differences(directory, await firstSegment(directory), endLsn)).toEqual([]);
-  });
+  // It waits five seconds each time; nothing of that depends on the major.
+  itWhen(major === Math.max(...SERVED))(
+    'goes on when walcast is restarted and when it is killed',
+    async () => {
+      const directory = await rig.workspace.makeDirectory('archive-restarts');
+      const slot = ['--slot=restarts'];
+      await runToolChecked(rig.workspace, 'pg_receivewal', [
+        ...connectArguments(rig.relay),
+        ...slot,
+        '--create-slot',
+      ]);
+      const tool = startTool(rig.workspace, 'pg_receivewal', archiving(directory, ...slot));
+      await isStreaming();
+      await hasKept(await writeSegments(2));
+      expect(await rig.relay.stop('SIGTERM')).toEqual({ exitCode: 0, signal: null });
+      await writeSegments(2);
+      await rig.relay.start();
+      await isStreaming();
+      await hasKept(await writeSegments(2));
+      await rig.relay.kill();
+      await writeSegments(2);
+      await rig.relay.start();
+      await isStreaming();
+      const endLsn = await writeSegments(2);
+      await hasKept(endLsn);
+      // The primary pays for walcast alone.
+      expect(await rig.primary.query('SELECT application_name FROM pg_stat_replication')).toEqual([
+        ['walcast'],
+      ]);
+      const result = await tool.stop('SIGINT');
+      expect(result).toMatchObject({ exitCode: 0 });
+      expect(result.stderr.match(/disconnected; waiting 5 seconds/g)).toHaveLength(2);
+      expect(await differences(directory, await firstSegment(directory), endLsn)).toEqual([]);
+    },
+  );
 
-  it('leaves a store that pg_waldump reads as it reads the primary', async () => {
-    const endLsn = await writeSegments(2);
-    await rig.relay.waitForStatus(
-      'everything stored',
-      ({ store }) => lsnOf(store.flushed_lsn ?? '0/0') >= endLsn,
+  // pg_waldump reads the WAL of its own major only.
+  itWhen(major === clientMajor('pg_waldump'))(
+    'leaves a store that pg_waldump reads as it reads the primary',
+    async () => {
+      const endLsn = await writeSegments(2);
+      await rig.relay.waitForStatus(
+        'everything stored',
+        ({ store }) => lsnOf(store.flushed_lsn ?? '0/0') >= endLsn,
+      );
+      const { store } = await rig.relay.status();
+      const startLsn = lsnOf(store.oldest_lsn ?? '0/0');
+      const first = walFileName(
+        toTimelineId(1),
+        segmentNumber(startLsn, SEGMENT_SIZE),
+        SEGMENT_SIZE,
+      );
+      expect(await readdir(rig.relay.walDirectory)).toContain(first);
+      const span = [`--start=${formatLsn(startLsn)}`, `--end=${formatLsn(endLsn)}`];
+      const [theirs, ours] = await Promise.all(
+        [rig.primary.walDirectory, rig.relay.walDirectory].map((directory) =>
+          runAsOurselves(rig.workspace, 'pg_waldump', ['-p', directory, ...span]),
+        ),
+      );
+      expect(ours).toMatchObject({ exitCode: 0, stderr: '' });
+      expect(ours?.stdout.length).toBeGreaterThan(100_000);
+      expect(ours?.stdout === theirs?.stdout).toBe(true);
+      expect(rig.relay.problems()).toEqual([]);
+    },
+  );
+});
+
+describe.each(NEWER)('pg_receivewal on walcast before PostgreSQL %i, which is newer', (major) => {
+  it('refuses walcast as it refuses the server, and nothing else happens', async () => {
+    await using rig = await openClientsRig({ major });
+    const answers = await Promise.all(
+      [rig.primary.target(), rig.relay].map(async (server, index) => {
+        const directory = await rig.workspace.makeDirectory(`archive-${index}`);
+        const args = [...connectArguments(server), '--no-loop', '-D', directory];
+        const { exitCode, stderr } = await runTool(rig.workspace, 'pg_receivewal', args);
+        return { exitCode, stderr, files: await readdir(directory) };
+      }),
     );
-    const { store } = await rig.relay.status();
-    const startLsn = lsnOf(store.oldest_lsn ?? '0/0');
-    const first = walFileName(toTimelineId(1), segmentNumber(startLsn, SEGMENT_SIZE), SEGMENT_SIZE);
-    expect(await readdir(rig.relay.walDirectory)).toContain(first);
-    const span = [`--start=${formatLsn(startLsn)}`, `--end=${formatLsn(endLsn)}`];
-    const [theirs, ours] = await Promise.all(
-      [rig.primary.walDirectory, rig.relay.walDirectory].map((directory) =>
-        runAsOurselves(rig.workspace, 'pg_waldump', ['-p', directory, ...span]),
-      ),
+    expect(answers[1]).toEqual(answers[0]);
+    const version = await rig.primary.value('SHOW server_version');
+    expect(answers[1]).toMatchObject({ exitCode: 1, files: [] });
+    expect(answers[1]?.stderr).toContain(
+      `pg_receivewal: error: incompatible server version ${version}; ` +
+        `client does not support streaming from server versions newer than ${CLIENT_MAJOR}`,
     );
-    expect(ours).toMatchObject({ exitCode: 0, stderr: '' });
-    expect(ours?.stdout.length).toBeGreaterThan(100_000);
-    expect(ours?.stdout === theirs?.stdout).toBe(true);
     expect(rig.relay.problems()).toEqual([]);
   });
 });

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { isProcessAlive } from '../../src/demo/postgres-workspace.ts';
+import { NEWEST_MAJOR } from '../support/requirements.ts';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/walcast.mjs', import.meta.url));
 
@@ -75,7 +76,7 @@ it('runs for a while and ends with everything replayed and the same rows everywh
 });
 
 it('shows a table and ready-made psql lines, and Ctrl-C ends it in order with nothing left behind', async () => {
-  const demo = new Demo(['--standbys', '1', '--postgres', '15']);
+  const demo = new Demo(['--standbys', '1', '--postgres', String(NEWEST_MAJOR)]);
   await demo.says(/walcast streaming, primary at/);
   const pids = [...(await processesOf(demo.child.pid ?? 0))];
   demo.child.kill('SIGINT');

@@ -17,10 +17,11 @@ import { openRecorder } from '../harness/recorder.ts';
 import type { Recorder } from '../harness/recorder.ts';
 import { recordEnds } from '../harness/record-ends.ts';
 import { tableDigest } from '../harness/table-digest.ts';
+import { EDGE_MAJORS, NEWEST_MAJOR } from '../support/requirements.ts';
 
 const SEGMENT = toSegmentSize(16 << 20);
 
-describe.each([15, 18])('a standby of PostgreSQL %i behind a recorder', (major) => {
+describe.each(EDGE_MAJORS)('a standby of PostgreSQL %i behind a recorder', (major) => {
   let workspace: Workspace;
   let primary: PostgresCluster;
   let standby: PostgresCluster;
@@ -110,7 +111,7 @@ describe.each([15, 18])('a standby of PostgreSQL %i behind a recorder', (major) 
   });
 });
 
-describe('a standby of PostgreSQL 15 behind a fault proxy and a recorder', () => {
+describe('a standby behind a fault proxy and a recorder', () => {
   let workspace: Workspace;
   let primary: PostgresCluster;
   let faults: FaultProxy;
@@ -120,7 +121,7 @@ describe('a standby of PostgreSQL 15 behind a fault proxy and a recorder', () =>
   beforeAll(async () => {
     workspace = await openWorkspace(await serverUser());
     primary = await createPrimary(workspace, {
-      major: 15,
+      major: NEWEST_MAJOR,
       name: 'primary',
       settings: { wal_keep_size: '1GB' },
     });
@@ -129,7 +130,7 @@ describe('a standby of PostgreSQL 15 behind a fault proxy and a recorder', () =>
     faults = await openFaultProxy({ target: () => primary.target() });
     recorder = await openRecorder({ name: 'behind the faults', target: () => faults });
     standby = await createStandby(workspace, {
-      major: 15,
+      major: NEWEST_MAJOR,
       name: 'standby',
       backupFrom: primary.target(),
       upstream: { ...primary.target(), port: recorder.port },

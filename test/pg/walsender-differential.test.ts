@@ -16,7 +16,7 @@ import {
   statusUpdate,
   summary,
 } from '../support/raw-client.ts';
-import { TEST_MAJORS } from '../support/requirements.ts';
+import { installedMajors } from '../support/requirements.ts';
 import { Fixture } from '../support/wal-senders-fixture.ts';
 
 const SSL_REQUEST = packet(80_877_103);
@@ -154,7 +154,7 @@ async function saidUntilMarker(client: RawClient): Promise<string[]> {
   }
 }
 
-describe.each(TEST_MAJORS)('PostgreSQL %i and we', (major) => {
+describe.each(installedMajors())('PostgreSQL %i and we', (major) => {
   let workspace: Workspace;
   let primary: PostgresCluster;
   let fixture: Fixture;

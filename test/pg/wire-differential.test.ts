@@ -23,7 +23,7 @@ import { COMMAND_SAMPLES } from '../support/command-samples.ts';
 import { cstr, i32, message, packet, raw } from '../support/naive-writer.ts';
 import { openRawSession, rawFields, startupPacket } from '../support/raw-session.ts';
 import type { RawMessage, RawSession } from '../support/raw-session.ts';
-import { TEST_MAJORS } from '../support/requirements.ts';
+import { installedMajors } from '../support/requirements.ts';
 
 /** What reading can refuse; whatever else a server answers comes from doing what was read. */
 const READING_ERRORS = /^(42601|0A000 cannot execute SQL|XX000 unrecognized option|22023 unrec)/;
@@ -45,7 +45,7 @@ function ownRefusal(run: () => unknown): string | null {
   }
 }
 
-describe.each(TEST_MAJORS)('PostgreSQL %i', (major) => {
+describe.each(installedMajors())('PostgreSQL %i', (major) => {
   const facts = versionFacts(major);
   let workspace: Workspace;
   let primary: PostgresCluster;

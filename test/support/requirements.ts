@@ -1,5 +1,6 @@
 // What a test needs from the machine, and what happens when it is not there: the test is skipped and says why; with
 // WALCAST_TEST_REQUIRE=all it fails instead, so that a complete machine cannot quietly test less.
+import { spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { createRequire } from 'node:module';
 import { delimiter, join } from 'node:path';
@@ -9,6 +10,14 @@ import { describe, it } from 'vitest';
 export const TEST_MAJORS: readonly number[] = parseMajors(
   process.env['WALCAST_TEST_MAJORS'] ?? '13,15,18',
 );
+
+/** The newest of {@link TEST_MAJORS}: for what does not depend on the major. */
+export const NEWEST_MAJOR: number = Math.max(...TEST_MAJORS);
+
+/** The oldest and the newest of them: for what is slow and depends on the major little. */
+export const EDGE_MAJORS: readonly number[] = [
+  ...new Set([Math.min(...TEST_MAJORS), Math.max(...TEST_MAJORS)]),
+];
 
 /** True when something absent is a failure. */
 export const MUST_HAVE_ALL: boolean = process.env['WALCAST_TEST_REQUIRE'] === 'all';
@@ -58,6 +67,11 @@ export function requires(...needs: readonly string[]): {
   return { describe: describe.skip, it: it.skip };
 }
 
+/** `it` for a test that has a meaning only under a condition: elsewhere there is none, and nothing is skipped. */
+export function itWhen(condition: boolean): (name: string, run: () => Promise<void>) => void {
+  return condition ? (name, run) => it(name, run) : () => {};
+}
+
 /** The majors of {@link TEST_MAJORS} whose server is installed; the others are reported like any unmet need. */
 export function installedMajors(): number[] {
   return TEST_MAJORS.filter((major) => {
@@ -67,6 +81,14 @@ export function installedMajors(): number[] {
     process.stderr.write(`skipped for PostgreSQL ${major}: ${reason}\n`);
     return false;
   });
+}
+
+/** The major of a client program, 0 where it is absent. It refuses servers that are newer. */
+export function clientMajor(program: string): number {
+  const path = findProgram(program);
+  if (path === null) return 0;
+  const { stdout } = spawnSync(path, ['--version'], { encoding: 'utf8' });
+  return Number(/\(PostgreSQL\) (\d+)/.exec(stdout)?.[1] ?? 0);
 }
 
 function hasServer(major: number): boolean {
