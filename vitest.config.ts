@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { SlowestFiles } from './test/support/slowest-files.ts';
 
 // One project a layer: unit and session suites are quick and run side by side; the real-server suites
 // start clusters, so they run one file at a time on a two-core machine.
@@ -6,6 +7,7 @@ export default defineConfig({
   test: {
     environment: 'node',
     retry: 0,
+    reporters: [new SlowestFiles(), 'default'],
     projects: [
       { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
       {
