@@ -29,10 +29,11 @@ export interface FollowedUpstream {
 export interface StoreReadThroughParts {
   readonly store: WalStore;
   readonly upstream: FollowedUpstream;
-  readonly applicationName: string;
+  /** The walreceiver's own, at this moment. */
+  readonly applicationName: () => string;
   readonly verify: 'page' | 'record' | 'off';
-  /** How long a standby waits for an upstream that cannot be read from. Positive. */
-  readonly timeoutMs: number;
+  /** How long a standby waits for an upstream that cannot be read from, at this moment. Positive. */
+  readonly timeoutMs: () => number;
   readonly clock: Clock;
   readonly log: Log;
 }

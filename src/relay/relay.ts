@@ -316,13 +316,12 @@ class RunningRelay implements Relay {
   }
 
   #openReadThrough(store: WalStore): StoreReadThrough {
-    const { storage, upstream } = this.#config;
     return new StoreReadThrough({
       store,
       upstream: this.#following,
-      applicationName: upstream.applicationName,
-      verify: storage.verify,
-      timeoutMs: upstream.walReceiverTimeoutMs || HOLD_AHEAD_DEFAULT_MS,
+      applicationName: () => this.#config.upstream.applicationName,
+      verify: this.#config.storage.verify,
+      timeoutMs: () => this.#config.upstream.walReceiverTimeoutMs || HOLD_AHEAD_DEFAULT_MS,
       clock: this.#clock,
       log: this.#log.child({ component: 'read-through' }),
     });

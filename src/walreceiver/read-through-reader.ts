@@ -30,6 +30,8 @@ const LOW_BYTES: number = READ_THROUGH_BUFFER_BYTES / 2;
 /** What a reader needs from the pool. */
 export interface ReaderHost {
   readonly clock: Clock;
+  /** How long it may go wrong. */
+  timeoutMs(): number;
   /** It may want a connection now. */
   onTaken(reader: ReadThroughReader, byteCount: number): void;
   /** WAL of it arrived and was good. */
@@ -53,8 +55,10 @@ export class ReadThroughReader {
   #isClosed = false;
   #failure: ReadThroughFailure | null = null;
   #progressAtMs: number;
+  /** Since when a connection is being used or opened and nothing has come; null while it has no turn. */
+  #attemptAtMs: number | null = null;
+  /** Since when every turn went wrong. */
   #troubleSinceMs: number | null = null;
-  #trouble = '';
   #retryMs = READ_THROUGH_RETRY_MS;
   #retryAtMs = Number.NEGATIVE_INFINITY;
 
@@ -113,20 +117,24 @@ export class ReadThroughReader {
     return this.#isIncomplete() && this.#buffer.byteCount < LOW_BYTES && nowMs >= this.#retryAtMs;
   }
 
+  /** Its turn begins: a connection is being opened for it. */
+  onGranted(): void {
+    this.#attemptAtMs = this.#host.clock.nowMs();
+    this.#isRevoked = false;
+  }
+
   /** Its turn: reads from `link` until it has what it wants, or the turn is revoked, or it goes wrong. */
   async readFrom(link: ReadThroughLink): Promise<void> {
-    const isRevoked = this.#isRevoked;
-    this.#isRevoked = false;
-    if (isRevoked || !this.#isIncomplete()) return;
-    this.#link = link;
     this.#isFull = false;
-    this.#progressAtMs = this.#host.clock.nowMs();
+    if (this.#isRevoked || !this.#isIncomplete()) {
+      this.#attemptAtMs = null;
+      return;
+    }
+    this.#link = link;
     try {
-      this.#onEnd(
-        await link.stream(this.timeline, this.#buffer.nextLsn, (startLsn, data) =>
-          this.#onWal(startLsn, data),
-        ),
-      );
+      const { nextLsn } = this.#buffer;
+      const onWal = (lsn: Lsn, data: Uint8Array): void => this.#onWal(lsn, data);
+      this.#onEnd(await link.stream(this.timeline, nextLsn, onWal));
     } finally {
       this.#link = null;
     }
@@ -138,25 +146,23 @@ export class ReadThroughReader {
     this.#link?.endStream();
   }
 
-  /** It went wrong and may be tried again, until it has for too long. */
+  /** A turn went wrong. It is tried again, unless every turn did for the time that is allowed. */
   noteTrouble(reason: string): void {
     const nowMs = this.#host.clock.nowMs();
-    this.#trouble = reason;
-    this.#troubleSinceMs ??= nowMs;
+    this.#troubleSinceMs ??= this.#attemptAtMs ?? nowMs;
+    this.#attemptAtMs = null;
     this.#retryAtMs = nowMs + this.#retryMs;
     this.#retryMs = Math.min(2 * this.#retryMs, READ_THROUGH_RETRY_MS_MAX);
+    if (nowMs - this.#troubleSinceMs >= this.#host.timeoutMs()) this.giveUp(reason);
   }
 
-  /** Gives up when it has gone wrong for `timeoutMs`, or when nothing came for as long on an open connection. */
-  checkTimeout(nowMs: number, timeoutMs: number): void {
-    const link = this.#link;
-    if (link !== null && !this.#isFull && nowMs - this.#progressAtMs >= timeoutMs) {
-      this.#troubleSinceMs ??= this.#progressAtMs;
-      this.#trouble = `nothing came from the upstream for ${timeoutMs} ms`;
-      link.destroy();
-    }
-    const sinceMs = this.#troubleSinceMs;
-    if (sinceMs !== null && nowMs - sinceMs >= timeoutMs) this.giveUp(this.#trouble);
+  /** Gives up when nothing has come for as long in the turn it has. */
+  checkTimeout(nowMs: number): void {
+    const timeoutMs = this.#host.timeoutMs();
+    // A buffer that is full waits for the standby, not for the upstream.
+    if (this.#isFull || this.#attemptAtMs === null || nowMs - this.#attemptAtMs < timeoutMs) return;
+    this.giveUp(`nothing came from it for ${timeoutMs} ms`);
+    this.#link?.destroy();
   }
 
   /** There will be no more: the upstream could not be asked. */
@@ -176,6 +182,7 @@ export class ReadThroughReader {
       return;
     }
     this.#progressAtMs = this.#host.clock.nowMs();
+    this.#attemptAtMs = this.#progressAtMs;
     this.#troubleSinceMs = null;
     this.#retryMs = READ_THROUGH_RETRY_MS;
     this.#host.onProgress(this);
@@ -192,6 +199,7 @@ export class ReadThroughReader {
   #noteRoom(): void {
     if (!this.#isFull || this.#buffer.byteCount >= LOW_BYTES) return;
     this.#isFull = false;
+    if (this.#attemptAtMs !== null) this.#attemptAtMs = this.#host.clock.nowMs();
     this.#link?.resume();
     this.#host.onFull(this, false);
   }
@@ -202,7 +210,9 @@ export class ReadThroughReader {
   }
 
   #onEnd(end: LinkStreamEnd): void {
-    if (end.kind === 'refused') {
+    if (end.kind === 'ended') {
+      this.#attemptAtMs = null;
+    } else if (end.kind === 'refused') {
       this.#onRefused(end.error);
     } else if (end.kind === 'timeline-end' && this.#isIncomplete()) {
       const at = formatLsn(this.#buffer.nextLsn);

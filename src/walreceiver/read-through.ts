@@ -13,10 +13,7 @@ import {
   READ_THROUGH_COMMAND_MS,
   READ_THROUGH_CONNECTIONS_MAX,
   READ_THROUGH_END_MS,
-  READ_THROUGH_HISTORY_MS,
   READ_THROUGH_IDLE_MS,
-  READ_THROUGH_NO_HISTORY_MAX,
-  READ_THROUGH_NO_HISTORY_MS,
   READ_THROUGH_READERS_MAX,
   READ_THROUGH_STALL_MS,
   READ_THROUGH_STATUS_MS,
@@ -29,6 +26,8 @@ import { formatLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import type { ReadThroughStatus } from '../status/status.ts';
+import { ReadThroughHistories } from './read-through-histories.ts';
+import type { HistoryHost, HistoryJob } from './read-through-histories.ts';
 import { readThroughName, whyNotReadFrom } from './read-through-identity.ts';
 import { ReadThroughLink } from './read-through-link.ts';
 import type { ReadThroughOrigin, ReadThroughRequest, WalCheck } from './read-through-ports.ts';
@@ -42,7 +41,7 @@ import type { UpstreamHost, UpstreamTarget } from './upstream-target.ts';
 export interface ReadThroughOptions {
   readonly target: () => UpstreamTarget;
   /** The walreceiver's own; ours is made from it. */
-  readonly applicationName: string;
+  readonly applicationName: () => string;
   /** The host whose WAL is followed, or was last; null: none yet. */
   readonly followedHost: () => UpstreamHost | null;
   /** True while WAL streams in from it. When that ends our connections end too: it may be shutting down. */
@@ -52,23 +51,16 @@ export interface ReadThroughOptions {
   /** A check of the WAL from this segment start on. */
   readonly openCheck: (startLsn: Lsn) => WalCheck;
   /** How long a standby waits for an upstream that cannot be read from. Positive. */
-  readonly timeoutMs: number;
+  readonly timeoutMs: () => number;
   readonly clock: Clock;
   readonly log: Log;
   readonly dial: Dial;
 }
 
-/** A client that waits for a history file. */
-interface HistoryJob {
-  readonly timeline: TimelineId;
-  readonly settle: (content: Uint8Array | null) => void;
-  isSettled: boolean;
-}
-
 type Claimant = ReadThroughReader | HistoryJob;
 
 /** Connections, readers and who is next. */
-export class ReadThrough implements ReaderHost {
+export class ReadThrough implements ReaderHost, HistoryHost {
   readonly clock: Clock;
   readonly #options: ReadThroughOptions;
   readonly #turns: ReadThroughTurns<Claimant>;
@@ -76,9 +68,7 @@ export class ReadThrough implements ReaderHost {
   readonly #links = new Set<ReadThroughLink>();
   /** Those that nobody uses, and since when. */
   readonly #idle = new Map<ReadThroughLink, number>();
-  readonly #histories = new Map<TimelineId, Promise<Uint8Array | null>>();
-  /** Timelines of which the upstream has no history file, and when it said so. */
-  readonly #noHistory = new Map<TimelineId, number>();
+  readonly #histories: ReadThroughHistories;
   #timer: Timer | null = null;
   #bytes = 0;
   #wasMoving = false;
@@ -91,6 +81,7 @@ export class ReadThrough implements ReaderHost {
   constructor(options: ReadThroughOptions) {
     this.#options = options;
     this.clock = options.clock;
+    this.#histories = new ReadThroughHistories(this);
     this.#turns = new ReadThroughTurns({
       connectionsMax: READ_THROUGH_CONNECTIONS_MAX,
       claimantsMax: READ_THROUGH_READERS_MAX,
@@ -120,18 +111,11 @@ export class ReadThrough implements ReaderHost {
 
   /**
    * The history file of a timeline as the upstream has it; null when it has none, or could not be asked within
-   * {@link READ_THROUGH_HISTORY_MS}. Never rejects.
+   * `READ_THROUGH_HISTORY_MS`. Never rejects.
    */
   historyFile(timeline: TimelineId): Promise<Uint8Array | null> {
-    const running = this.#histories.get(timeline);
-    if (running !== undefined) return running;
-    const missingSinceMs = this.#noHistory.get(timeline) ?? Number.NEGATIVE_INFINITY;
-    const isKnownMissing = this.clock.nowMs() - missingSinceMs < READ_THROUGH_NO_HISTORY_MS;
-    const isEmpty = this.#options.origin() === null;
-    if (isKnownMissing || isEmpty || this.#isClosed) return Promise.resolve(null);
-    const asked = this.#askHistory(timeline).finally(() => this.#histories.delete(timeline));
-    this.#histories.set(timeline, asked);
-    return asked;
+    if (this.#options.origin() === null || this.#isClosed) return Promise.resolve(null);
+    return this.#histories.ask(timeline);
   }
 
   /** Connections of this moment, bytes since the start. */
@@ -152,6 +136,10 @@ export class ReadThrough implements ReaderHost {
   }
 
   // --- from readers
+
+  timeoutMs(): number {
+    return this.#options.timeoutMs();
+  }
 
   onTaken(reader: ReadThroughReader, byteCount: number): void {
     this.#bytes += byteCount;
@@ -195,10 +183,11 @@ export class ReadThrough implements ReaderHost {
   /** One turn, from its grant to its end. */
   async #serve(claimant: Claimant): Promise<void> {
     let link: ReadThroughLink | null = null;
+    if (claimant instanceof ReadThroughReader) claimant.onGranted();
     try {
       link = await this.#openLink();
       if (claimant instanceof ReadThroughReader) await claimant.readFrom(link);
-      else await this.#readHistory(claimant, link);
+      else await this.#histories.read(claimant, link);
     } catch (error) {
       this.#onTrouble(claimant, error, link !== null);
     }
@@ -237,12 +226,12 @@ export class ReadThrough implements ReaderHost {
       if (isSameHost(link.host, host)) return link;
       link.close();
     }
-    const { target, applicationName, clock, log, dial, timeoutMs } = this.#options;
+    const { target, applicationName, clock, log, dial } = this.#options;
     const link = new ReadThroughLink({
       target: target(),
       host,
-      applicationName: readThroughName(applicationName),
-      commandTimeoutMs: Math.min(timeoutMs, READ_THROUGH_COMMAND_MS),
+      applicationName: readThroughName(applicationName()),
+      commandTimeoutMs: Math.min(this.timeoutMs(), READ_THROUGH_COMMAND_MS),
       clock,
       log,
       dial,
@@ -271,41 +260,17 @@ export class ReadThrough implements ReaderHost {
     );
   }
 
-  // --- history files
+  // --- from history files
 
-  #askHistory(timeline: TimelineId): Promise<Uint8Array | null> {
-    return new Promise((resolve) => {
-      const timer = this.clock.setTimer(READ_THROUGH_HISTORY_MS, () => job.settle(null));
-      const job: HistoryJob = {
-        timeline,
-        isSettled: false,
-        settle: (content) => {
-          job.isSettled = true;
-          timer.cancel();
-          this.#turns.leave(job);
-          resolve(content);
-        },
-      };
-      if (this.#turns.join(job)) this.#turns.want(job);
-      else job.settle(null);
-      this.#advance();
-    });
+  onJob(job: HistoryJob): boolean {
+    if (!this.#turns.join(job)) return false;
+    this.#turns.want(job);
+    this.#advance();
+    return true;
   }
 
-  async #readHistory(job: HistoryJob, link: ReadThroughLink): Promise<void> {
-    if (job.isSettled) return;
-    const content = await link.historyFile(job.timeline);
-    if (content === null) this.#noteNoHistory(job.timeline);
-    job.settle(content);
-  }
-
-  #noteNoHistory(timeline: TimelineId): void {
-    this.#noHistory.delete(timeline);
-    this.#noHistory.set(timeline, this.clock.nowMs());
-    const [oldest] = this.#noHistory.keys();
-    if (this.#noHistory.size > READ_THROUGH_NO_HISTORY_MAX && oldest !== undefined) {
-      this.#noHistory.delete(oldest);
-    }
+  onJobSettled(job: HistoryJob): void {
+    this.#turns.leave(job);
   }
 
   // --- time
@@ -338,12 +303,11 @@ export class ReadThrough implements ReaderHost {
   }
 
   #checkReader(reader: ReadThroughReader, nowMs: number): void {
-    const { timeoutMs } = this.#options;
-    reader.checkTimeout(nowMs, timeoutMs);
+    reader.checkTimeout(nowMs);
     const unreachable = this.#unreachable;
     if (unreachable === null || !this.#turns.isWaiting(reader)) return;
     const sinceMs = Math.max(unreachable.sinceMs, reader.progressAtMs);
-    if (nowMs - sinceMs >= timeoutMs) reader.giveUp(unreachable.reason);
+    if (nowMs - sinceMs >= this.timeoutMs()) reader.giveUp(unreachable.reason);
   }
 }
 

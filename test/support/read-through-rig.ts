@@ -84,9 +84,9 @@ export class ReadThroughRig implements AsyncDisposable {
         followedHost: () => this.followed,
         isMoving: () => this.isMoving,
       },
-      applicationName: 'walcast',
+      applicationName: () => 'walcast',
       verify: options.verify ?? 'page',
-      timeoutMs: options.timeoutMs ?? 10_000,
+      timeoutMs: () => options.timeoutMs ?? 10_000,
       clock: systemClock,
       log: this.log,
     });
@@ -137,6 +137,7 @@ export class ReadThroughRig implements AsyncDisposable {
   /** The store receives what it lacks. */
   receiveAll(): void {
     const { store, wal } = this;
+    this.server.xlogPos = formatLsn(wal.endLsn);
     while (store.nextLsn() < wal.endLsn) {
       const startLsn = store.nextLsn();
       const endLsn = minLsn(advanceLsn(startLsn, 131_072), wal.endLsn);
