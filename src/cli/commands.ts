@@ -2,6 +2,7 @@
 import { startRelay } from '../relay/relay.ts';
 import { checkCommand } from './check.ts';
 import type { Command } from './command.ts';
+import { completionCommand } from './completion.ts';
 import { configCommand } from './config.ts';
 import { demoCommand } from './demo.ts';
 import { drainCommand } from './drain.ts';
@@ -28,6 +29,7 @@ export const COMMANDS: readonly Command[] = [
   walCommand,
   storeCommand,
   drainCommand,
+  completionCommand(() => COMMANDS),
   helpCommand(() => COMMANDS),
   versionCommand,
 ];

@@ -14,7 +14,7 @@ const PROGRESS_LINE_MS = 10_000;
 const SPEED_WINDOW_MS = 5_000;
 
 /** Clears the line and leaves the cursor at its beginning, so that anything printed meanwhile stands alone. */
-const CLEAR_LINE = '\r\x1b[2K';
+export const CLEAR_LINE = '\r\x1b[2K';
 
 /** Where progress goes. */
 export interface ProgressOutput {

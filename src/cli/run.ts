@@ -7,12 +7,15 @@ import { readBuildInfo } from '../config/build-info.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import type { ConfigSources, LoadedConfig } from '../config/load.ts';
+import type { StatusSource } from '../status/status.ts';
+import { CatchupProgress } from './catchup-progress.ts';
 import { EXIT } from './command.ts';
 import type { Command, CommandContext, HandledSignal } from './command.ts';
 import { configSources, configurationOptions, printConfigErrors } from './config-options.ts';
 
 /** A running relay, as far as this command knows it. */
 export interface RunningRelay {
+  readonly statusSource: StatusSource;
   /** Resolves when the relay can no longer keep a promise and must end. */
   readonly failed: Promise<Error>;
   /** Resolves when somebody asked for a drain from outside. */
@@ -108,6 +111,7 @@ async function serve(context: CommandContext, service: Service): Promise<number>
   const { config, log, sources, startRelay } = service;
   const signals = new SignalInbox(log);
   const release = context.onSignal((signal) => signals.take(signal));
+  let unwatch: () => void = () => {};
   try {
     const starting = startRelay(config, {
       clock: context.clock,
@@ -118,14 +122,32 @@ async function serve(context: CommandContext, service: Service): Promise<number>
     const relay = await Promise.race([starting, signals.immediate.then(() => null)]);
     if (relay === null) return EXIT.ok;
     signals.reloadWith(() => void relay.reload());
+    unwatch = watchCatchup(context, relay, log);
     return await endOf(relay, signals, log);
   } catch (error) {
     if (!(error instanceof WalcastError)) throw error;
     logFailure(log, error);
     return EXIT.failure;
   } finally {
+    unwatch();
     release();
   }
+}
+
+/** Shows how far a catch-up is until the returned function is called. */
+function watchCatchup(
+  context: CommandContext,
+  { statusSource }: RunningRelay,
+  log: Log,
+): () => void {
+  const isTerminal = context.isErrorTerminal === true;
+  const progress = new CatchupProgress({
+    source: statusSource,
+    clock: context.clock,
+    log,
+    terminal: isTerminal ? (text) => context.printError(text) : null,
+  });
+  return () => progress.stop();
 }
 
 async function endOf(relay: RunningRelay, signals: SignalInbox, log: Log): Promise<number> {

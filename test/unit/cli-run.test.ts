@@ -7,6 +7,7 @@ import { dispatch } from '../../src/cli/dispatch.ts';
 import { runCommand } from '../../src/cli/run.ts';
 import type { RunningRelay, StartRelay } from '../../src/cli/run.ts';
 import type { Config } from '../../src/config/config.ts';
+import { sampleStatus } from '../support/relay-status.ts';
 
 /** A promise settled from outside. */
 class Gate<T> {
@@ -30,6 +31,7 @@ class FakeRelay implements RunningRelay {
   readonly calls: string[] = [];
   readonly drainWish = new Gate<void>();
   readonly failed: Promise<Error> = this.failure.promise;
+  readonly statusSource = { status: () => sampleStatus() };
   readonly drainRequested: Promise<void> = this.drainWish.promise;
 
   reload(): Promise<void> {
