@@ -1,0 +1,198 @@
+// Does a standby that has nothing but a restore_command on walcast's HTTP port get all of the primary's WAL, byte for
+// byte? And do the actions of the API do to real clients what they say?
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createStandby } from '../../src/demo/postgres-cluster.ts';
+import type { UpstreamDetailJson } from '../../src/http/api-types.ts';
+import { INVALID_LSN, parseLsn } from '../../src/pg/lsn.ts';
+import type { Lsn } from '../../src/pg/lsn.ts';
+import {
+  nextSegment,
+  segmentNumber,
+  segmentStart,
+  toSegmentSize,
+  walFileName,
+} from '../../src/pg/segment.ts';
+import { toTimelineId } from '../../src/pg/timeline.ts';
+import { freePort } from '../harness/free-port.ts';
+import { startTool } from '../harness/pg-tools.ts';
+import { connectArguments, openClientsRig, writeWal } from '../support/clients-rig.ts';
+import type { ClientsRig } from '../support/clients-rig.ts';
+import { clientMajor, installedMajors, itWhen } from '../support/requirements.ts';
+
+const SEGMENT_SIZE = toSegmentSize(1 << 20);
+const TOKEN = 'the-token-of-the-real-server-tests';
+
+/** `node SCRIPT URL PATH`: puts the file there, or fails without a trace. */
+const RESTORE_SCRIPT = `
+const { rename, writeFile } = await import('node:fs/promises');
+const [url, path] = process.argv.slice(2);
+const response = await fetch(url);
+if (!response.ok) process.exit(1);
+await writeFile(path + '.part', Buffer.from(await response.arrayBuffer()));
+await rename(path + '.part', path);
+`;
+
+describe.each(installedMajors())('the HTTP port, with PostgreSQL %i', (major) => {
+  let rig: ClientsRig;
+  let secrets: string;
+
+  beforeAll(async () => {
+    secrets = await mkdtemp(join(tmpdir(), 'walcast-token-'));
+    await writeFile(join(secrets, 'token'), `${TOKEN}\n`, { mode: 0o600 });
+    rig = await openClientsRig({
+      major,
+      segmentSizeMb: 1,
+      relaySettings: { http: { token_file: join(secrets, 'token') } },
+    });
+  });
+
+  afterAll(async () => {
+    await rig[Symbol.asyncDispose]();
+    await rm(secrets, { recursive: true });
+  });
+
+  function ask(method: string, path: string, body?: object): Promise<Response> {
+    return fetch(`${rig.relay.url}${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${TOKEN}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+  }
+
+  function nameAt(lsn: Lsn): string {
+    return walFileName(toTimelineId(1), segmentNumber(lsn, SEGMENT_SIZE), SEGMENT_SIZE);
+  }
+
+  /** Ends the present segment and waits until walcast has it on its disk. Gives its name. */
+  async function endSegment(): Promise<string> {
+    await rig.primary.query('SELECT pg_create_restore_point($$in front$$)');
+    const lsn = parseLsn(await rig.primary.value('SELECT pg_switch_wal()')) ?? INVALID_LSN;
+    const endLsn = segmentStart(nextSegment(segmentNumber(lsn, SEGMENT_SIZE)), SEGMENT_SIZE);
+    await rig.primary.query('SELECT pg_create_restore_point($$behind$$)');
+    await rig.relay.waitForStatus('the segment is on the disk', ({ store }) => {
+      const flushedLsn = parseLsn(store.flushed_lsn ?? '');
+      return flushedLsn !== null && flushedLsn >= endLsn;
+    });
+    return nameAt(lsn);
+  }
+
+  it('gives every whole segment as the primary has it, and nothing else', async () => {
+    await writeWal(rig.primary, 3);
+    const last = await endSegment();
+    const names = (await readdir(rig.relay.walDirectory)).filter((name) => name <= last);
+    expect(names.length).toBeGreaterThan(3);
+    for (const name of names) {
+      const response = await fetch(`${rig.relay.url}/wal/${name}`);
+      expect([name, response.status]).toEqual([name, 200]);
+      const expected = await readFile(join(rig.primary.walDirectory, name));
+      expect(expected.equals(Buffer.from(await response.arrayBuffer())), name).toBe(true);
+    }
+    const present = nameAt(await rig.primary.walPosition());
+    expect((await fetch(`${rig.relay.url}/wal/${present}`)).status).toBe(409);
+    await endSegment();
+    expect((await fetch(`${rig.relay.url}/wal/${present}`)).status).toBe(200);
+    expect((await fetch(`${rig.relay.url}/wal/00000002.history`)).status).toBe(404);
+    expect((await fetch(`${rig.relay.url}/wal/${present}.partial`)).status).toBe(400);
+  });
+
+  it('feeds a standby that never streams', async () => {
+    const script = join(rig.workspace.directory, 'restore.mjs');
+    await writeFile(script, RESTORE_SCRIPT, { mode: 0o644 });
+    const command = `"${process.execPath}" "${script}" ${rig.relay.url}/wal/%f "%p"`;
+    const standby = await createStandby(rig.workspace, {
+      major,
+      name: 'restoring',
+      backupFrom: rig.primary.target(),
+      // Nobody listens there.
+      upstream: { ...rig.primary.target(), port: await freePort() },
+      settings: { restore_command: command, wal_retrieve_retry_interval: '100ms' },
+    });
+    await standby.start();
+    await rig.primary.query('CREATE TABLE restored AS SELECT generate_series(1, 1000) AS n');
+    const lsn = await rig.primary.walPosition();
+    await endSegment();
+    await standby.waitForReplay(lsn);
+    expect(await standby.value('SELECT sum(n) FROM restored')).toBe('500500');
+    expect(await standby.value('SELECT count(*) FROM pg_stat_wal_receiver')).toBe('0');
+    await standby.stop('immediate');
+  });
+
+  it('tells of the upstream what the primary tells of itself', async () => {
+    const answer = await fetch(`${rig.relay.url}/api/v1/upstream`).then((response) =>
+      response.json(),
+    );
+    const upstream = answer as UpstreamDetailJson;
+    expect(upstream).toMatchObject({
+      state: 'streaming',
+      system_identifier: await rig.primary.value(
+        'SELECT system_identifier FROM pg_control_system()',
+      ),
+      timeline: 1,
+      tls: false,
+      connects: { success: 1 },
+    });
+    expect(upstream.server_version).toContain(String(major));
+    expect(upstream.messages.wal).toBeGreaterThan(0);
+    const metrics = await rig.relay.metrics();
+    const transits = /^walcast_upstream_transit_seconds_count\{upstream="default"\} (\d+)$/m.exec(
+      metrics,
+    );
+    expect(Number(transits?.[1])).toBeGreaterThanOrEqual(upstream.messages.wal);
+    // Once nothing is written, nothing is missing.
+    await rig.relay.waitForStatus('all is flushed', (status) => status.upstream.lag_bytes === 0);
+    const idle = (await rig.relay.get('/api/v1/upstream')) as UpstreamDetailJson;
+    expect(idle.lag_seconds).toBe(0);
+  });
+
+  // A client streams from servers of its own version and older ones only.
+  itWhen(major <= clientMajor('pg_receivewal'))(
+    'makes and drops slots, and ends sessions',
+    async () => {
+      expect(
+        (await ask('POST', '/api/v1/slots', { name: 'by_http', reserve_wal: true })).status,
+      ).toBe(201);
+      expect((await ask('POST', '/api/v1/slots', { name: 'by_http' })).status).toBe(409);
+      expect((await ask('POST', '/api/v1/slots', { name: 'By HTTP' })).status).toBe(400);
+      const tool = startTool(rig.workspace, 'pg_receivewal', [
+        ...connectArguments(rig.relay),
+        '-D',
+        await rig.workspace.makeDirectory('by-http'),
+        '--slot=by_http',
+        '--no-loop',
+      ]);
+      const { standbys } = await rig.relay.waitForStatus('pg_receivewal streams', (status) =>
+        status.standbys.some(
+          ({ slot_name, state }) => slot_name === 'by_http' && state === 'streaming',
+        ),
+      );
+      const pid = standbys.find(({ slot_name }) => slot_name === 'by_http')?.pid ?? 0;
+      const busy = await ask('DELETE', '/api/v1/slots/by_http');
+      expect([busy.status, await busy.json()]).toEqual([
+        409,
+        { error: `replication slot "by_http" is active for PID ${pid}`, sqlstate: '55006' },
+      ]);
+      expect((await ask('DELETE', `/api/v1/standbys/${pid}`)).status).toBe(204);
+      const ended = await tool.ended;
+      expect(ended.exitCode).toBe(1);
+      expect(ended.stderr).toContain('terminating connection due to administrator command');
+      expect((await ask('DELETE', `/api/v1/standbys/${pid}`)).status).toBe(404);
+      expect((await ask('DELETE', '/api/v1/slots/by_http')).status).toBe(204);
+      expect((await ask('DELETE', '/api/v1/slots/by_http')).status).toBe(404);
+      expect(await rig.relay.get('/api/v1/slots')).toEqual([]);
+    },
+  );
+
+  // What follows stops walcast.
+  it('drains when it is asked to', async () => {
+    const answer = await ask('POST', '/api/v1/drain');
+    expect([answer.status, await answer.json()]).toEqual([202, { state: 'draining' }]);
+    expect(await rig.relay.process.ended).toMatchObject({ exitCode: 0 });
+    expect(rig.relay.problems()).toEqual([]);
+  });
+});
