@@ -214,6 +214,9 @@ function logReload(
   for (const key of plan.pendingRestart) {
     log.warn(`\`${key}\` cannot be changed without a restart`, difference(key, before, loaded));
   }
+  if (before.hba !== null && loaded.hba === null) {
+    log.warn('there are no access rules any more: every connection over TCP is refused');
+  }
   for (const warning of loaded.warnings) {
     if (!before.warnings.includes(warning)) log.warn(warning);
   }
