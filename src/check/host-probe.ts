@@ -244,7 +244,7 @@ async function askSql(
     const settings = await askSettings(runner);
     const facts = await askSqlFacts(runner, {
       slot: options.slot,
-      exceptPid: session.backendPid,
+      except: { pid: session.backendPid, applicationName: options.applicationName },
     });
     return { facts, problem: null, settings };
   } catch (error) {

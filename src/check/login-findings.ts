@@ -220,6 +220,9 @@ function isHbaKeyword(word: string): boolean {
 }
 
 function tlsFinding(probe: HostProbe, failure: WalcastError): Finding {
+  if (failure.code === 'TLS_NEGOTIATION_FAILED') {
+    return plainFinding('upstream.protocol', probe, failure);
+  }
   if (failure.code === 'TLS_NOT_OFFERED') return plainFinding('upstream.sslmode', probe, failure);
   if (failure.code === 'TLS_CERTIFICATE_EXPIRED') {
     return plainFinding('upstream.certificate_expired', probe, failure);

@@ -1,4 +1,5 @@
 // What only SQL can tell about an upstream: roles, slots with their owners, the other walsenders.
+import { CHECK_ANSWER_BYTES_MAX, CHECK_ROWS_MAX } from '../config/limits.ts';
 import { answerOf } from '../walreceiver/upstream-command.ts';
 import type { CommandRunner } from '../walreceiver/upstream-command.ts';
 import { valueText } from '../walreceiver/upstream-query.ts';
@@ -25,20 +26,26 @@ export interface SqlFacts {
   readonly slotCount: number;
   /** Null when there is none of our name, or none is used. */
   readonly slot: SlotFacts | null;
-  /** Without our own session. */
+  /** Without our own session, and those of ours that are just ending. */
   readonly walSenders: readonly WalSenderFact[];
 }
 
-/** Most walsenders that are looked at; a server has a few. */
-const WAL_SENDERS_MAX = 1_000;
-
 /** What an answer may hold. */
-export const READ_LIMITS: QueryLimits = { rowsMax: WAL_SENDERS_MAX, bytesMax: 1024 * 1024 };
+export const READ_LIMITS: QueryLimits = {
+  rowsMax: CHECK_ROWS_MAX,
+  bytesMax: CHECK_ANSWER_BYTES_MAX,
+};
+
+/** The session of a check for the walreceiver's part, which is no walsender that anything has to be shared with. */
+export interface ProbeSession {
+  readonly pid: number;
+  readonly applicationName: string;
+}
 
 /** Asks. Rejects with OperationalError when the server refuses one of the statements. */
 export async function askSqlFacts(
   runner: CommandRunner,
-  { slot, exceptPid }: { slot: string | null; exceptPid: number },
+  { slot, except }: { slot: string | null; except: ProbeSession },
 ): Promise<SqlFacts> {
   const [role] = await rowsOf(
     runner,
@@ -47,16 +54,24 @@ export async function askSqlFacts(
   const [count] = await rowsOf(runner, 'SELECT count(*) FROM pg_replication_slots');
   const walSenders = await rowsOf(
     runner,
-    `SELECT pid, application_name FROM pg_stat_replication LIMIT ${WAL_SENDERS_MAX}`,
+    `SELECT pid, application_name, state FROM pg_stat_replication LIMIT ${CHECK_ROWS_MAX}`,
   );
   return {
     hasReplicationAttribute: role === undefined ? null : role[0] === 't',
     slotCount: Number(count?.[0] ?? 0),
     slot: slot === null ? null : await askSlot(runner, slot),
     walSenders: walSenders
-      .map(([pid, name]) => ({ pid: pid ?? '', applicationName: name ?? '' }))
-      .filter(({ pid }) => pid !== String(exceptPid)),
+      .filter(([pid, name, state]) => !isProbe({ pid, name, state }, except))
+      .map(([pid, name]) => ({ pid: pid ?? '', applicationName: name ?? '' })),
   };
+}
+
+/** A walsender of our name that streams nothing is what is left of a check that has just ended. */
+function isProbe(
+  { pid, name, state }: Readonly<Record<'pid' | 'name' | 'state', string | null | undefined>>,
+  except: ProbeSession,
+): boolean {
+  return pid === String(except.pid) || (name === except.applicationName && state === 'startup');
 }
 
 /** `name` has only the characters of a slot name, which need no quoting. */

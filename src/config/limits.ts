@@ -295,6 +295,10 @@ export const CHECK_HOST_MS: number = 10_000;
 /** Hosts of the list that are asked at once. */
 export const CHECK_HOSTS_AT_ONCE: number = 16;
 
+/** Walsenders of a server that are looked at, and bytes of one answer; a server has a few of them. */
+export const CHECK_ROWS_MAX: number = 1_000;
+export const CHECK_ANSWER_BYTES_MAX: number = 1024 * 1024;
+
 // --- connection strings
 
 /** Largest service file, and largest password file, that is read. */

@@ -67,6 +67,11 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
 
   /** A check of `conninfo` with a data directory of its own, no access rules and no HTTP port. */
   async function check(conninfo: string, ...words: string[]): Promise<CheckEnd> {
+    // A walsender of the check before may need a moment to end, and there are three.
+    await primary.waitForValue(
+      "SELECT count(*) FROM pg_stat_replication WHERE application_name IN ('walcast', 'relay') AND state = 'startup'",
+      '0',
+    );
     const directory = await mkdtemp(join(tmpdir(), 'walcast-check-'));
     onTestFinished(() => rm(directory, { recursive: true, force: true }));
     return await checkDeep([

@@ -191,7 +191,7 @@ describe('servers that are not at hand', () => {
   };
 
   function checkPort(port: number, rest = ''): Promise<CheckEnd> {
-    const conninfo = `host=127.0.0.1 port=${port} user=u sslmode=disable ${rest}`;
+    const conninfo = `host=127.0.0.1 port=${port} user=u ${rest}`;
     return deep(conninfo, join(temporaryDirectory(), 'data'), { clock });
   }
 
@@ -267,13 +267,21 @@ describe('servers that are not at hand', () => {
     expect(one(wanted).subject).toMatch(/^127\.0\.0\.1:\d+$/);
   });
 
-  test('what is no PostgreSQL is said to be none', async () => {
-    const port = await listening(async (session) => {
-      await session.startup();
-      session.send('HTTP/1.1 400 Bad Request\r\n\r\n');
-    });
-    expect((await checkPort(port)).one('upstream.protocol').severity).toBe('error');
-  });
+  test.each(['disable', 'require'])(
+    'what is no PostgreSQL is said to be none (%s)',
+    async (mode) => {
+      const upstream = await ScriptedUpstream.listen();
+      onTestFinished(() => upstream[Symbol.asyncDispose]());
+      void (async () => {
+        for (;;) (await upstream.accept()).send('HTTP/1.1 400 Bad Request\r\n\r\n');
+      })();
+      const end = await checkPort(upstream.port, `sslmode=${mode}`);
+      expect(end.one('upstream.protocol')).toMatchObject({
+        severity: 'error',
+        fix: expect.stringContaining('Check host and port'),
+      });
+    },
+  );
 
   test('a host that never answers ends with its connect_timeout, beside the others', async () => {
     const port = await listening(async (session) => {
