@@ -149,7 +149,7 @@ async function readClient(
   const x509 = new X509Certificate(first);
   if (!x509.checkPrivateKey(privateKey)) {
     throw failure(options, 'TLS_KEY_MISMATCH', {
-      text: `certificate does not match private key file "${path}": key values mismatch`,
+      text: `could not load private key file "${path}": key values mismatch`,
       hint: `sslkey must be the key that "${cert}" was made for; when both are replaced, replace them together.`,
     });
   }

@@ -263,7 +263,7 @@ describe('a client certificate', () => {
       'certificate present, but not private',
     ],
     ['sslcert=@me.crt sslkey=@open.key', 'TLS_KEY_PERMISSIONS', 'has group or world access'],
-    ['sslcert=@me.crt sslkey=@other.key', 'TLS_KEY_MISMATCH', 'certificate does not match private'],
+    ['sslcert=@me.crt sslkey=@other.key', 'TLS_KEY_MISMATCH', 'key values mismatch'],
     ['sslcert=@me.crt sslkey=@folder', 'TLS_FILE_UNREADABLE', 'not a regular file'],
     ['sslcert=@me.key sslkey=@me.key', 'TLS_CERT_UNREADABLE', 'could not read certificate file'],
     ['sslcert=@cut.crt sslkey=@me.key', 'TLS_CERT_UNREADABLE', 'could not read certificate file'],
