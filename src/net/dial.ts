@@ -8,6 +8,7 @@ import type { ConninfoKeepalive } from '../pg/conninfo.ts';
 import { encodeSslRequest } from '../wire/startup.ts';
 import { openConnection } from './connection.ts';
 import type { ByteConnection, ConnectionEvents } from './connection.ts';
+import { randomLookup } from './random-lookup.ts';
 import { readSslAnswer, secureSocket, tlsNotOffered } from './tls-session.ts';
 import type { TlsOptions, TlsSession } from './tls-session.ts';
 
@@ -37,6 +38,8 @@ export interface DialOptions {
   readonly keepalive?: ConninfoKeepalive;
   /** Size of the one buffer that all reads of a plain connection go into; inside TLS every record has its own. */
   readonly readBufferBytes: number;
+  /** The addresses of a name are tried in random order by this die, 0 ≤ random() < 1. Absent: as the name service has them. */
+  readonly random?: () => number;
   /** Ends the attempt; the promise rejects. Without effect once connected. */
   readonly signal?: AbortSignal;
 }
@@ -180,14 +183,17 @@ function connectSocket(target: DialTarget, options: DialOptions, reads: Reads): 
     const path = unixSocketPath(target.host, target.port).replace(/^@/, '\0');
     return connect({ path, onread });
   }
-  const { keepalive } = options;
+  const { keepalive, random, timeoutMs } = options;
   const idleMs = keepalive?.idleMs ?? 0;
   return connect({
     host: target.host,
     port: target.port,
     keepAlive: keepalive?.isOn ?? true,
     keepAliveInitialDelay: idleMs === 0 ? KEEPALIVE_DELAY_MS : idleMs,
-    autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_MS,
+    // A short limit must leave time for a second address.
+    autoSelectFamilyAttemptTimeout:
+      timeoutMs === 0 ? ADDRESS_ATTEMPT_MS : Math.min(ADDRESS_ATTEMPT_MS, Math.ceil(timeoutMs / 2)),
+    ...(random === undefined ? {} : { lookup: randomLookup(random) }),
     onread,
   });
 }

@@ -25,6 +25,8 @@ export interface UpstreamConnectionOptions {
   readonly log: Log;
   readonly dial: Dial;
   readonly signal?: AbortSignal;
+  /** 0 ≤ random() < 1, for load_balance_hosts; absent: addresses are tried in the order of the name service. */
+  readonly random?: () => number;
   /** The transport is open and the login begins. */
   readonly onDialed?: () => void;
   /** Bytes arrived; called once per read, before they are looked at. */
@@ -38,7 +40,7 @@ export function dialOptionsFor(
   options: UpstreamConnectionOptions,
   attempts: ConnectAttempts,
 ): DialOptions {
-  const { clock, timeoutMs, readBufferBytes, signal, target, host } = options;
+  const { clock, timeoutMs, readBufferBytes, signal, target, host, random } = options;
   const encryption = {
     settings: target.tls,
     hostName: host.host,
@@ -50,6 +52,7 @@ export function dialOptionsFor(
     readBufferBytes,
     keepalive: target.keepalive,
     ...(attempts.current === 'tls' ? { encryption } : {}),
+    ...(random !== undefined && target.loadBalanceHosts === 'random' ? { random } : {}),
     ...(signal === undefined ? {} : { signal }),
   };
 }

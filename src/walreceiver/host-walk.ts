@@ -2,6 +2,7 @@
 // second pass of target_session_attrs=prefer-standby, and the reasons why hosts were left. Pure.
 // (fe-connect.c:pqConnectOptions2, PQconnectPoll)
 import { invariant } from '../base/errors.ts';
+import { shuffled } from '../base/shuffle.ts';
 import type { TargetSessionAttrs } from '../pg/conninfo.ts';
 
 /** Hosts that are named with their reason; of the others only the number is told. */
@@ -45,12 +46,12 @@ export class HostWalk {
 
   /** Begins a round; gives its first host. */
   begin(): number {
-    const all = [...this.#options.hosts.keys()];
-    if (this.#options.loadBalanceHosts === 'random') shuffle(all, this.#options.random);
+    const { hosts, loadBalanceHosts, random } = this.#options;
+    const all = [...hosts.keys()];
     this.#reasons.clear();
     this.#otherKind.clear();
     this.#isSecondPass = false;
-    this.#pass = all;
+    this.#pass = loadBalanceHosts === 'random' ? shuffled(all, random) : all;
     this.#place = 0;
     return this.#current();
   }
@@ -109,13 +110,5 @@ export class HostWalk {
     const host = this.#pass[this.#place];
     invariant(host !== undefined, 'a walk that has not begun');
     return host;
-  }
-}
-
-/** Fisher and Yates. */
-function shuffle(list: number[], random: () => number): void {
-  for (let index = list.length - 1; index > 0; index -= 1) {
-    const other = Math.floor(random() * (index + 1));
-    [list[index], list[other]] = [list[other] ?? 0, list[index] ?? 0];
   }
 }

@@ -92,6 +92,7 @@ export class UpstreamSession {
         log,
         dial,
         signal: this.#abort.signal,
+        random: this.#options.random,
         onDialed: () => this.#emit({ type: 'dialed' }),
         onReceived: () => this.#listener.onReceived(),
         onClosed: (error) => {

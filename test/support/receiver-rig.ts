@@ -94,6 +94,8 @@ export interface RigOptions {
   readonly sslmode?: string;
   readonly connectTimeoutMs?: number;
   readonly slot?: string | null;
+  /** Default: jitter takes nothing away. */
+  readonly random?: () => number;
   readonly clock?: Clock;
   readonly log?: Log;
   readonly receiverTimeoutMs?: number;
@@ -180,7 +182,7 @@ export class ReceiverRig implements AsyncDisposable {
       clock: options.clock ?? systemClock,
       log: options.log ?? silentLog,
       dial,
-      random: () => 0,
+      random: options.random ?? (() => 0),
     };
   }
 }
