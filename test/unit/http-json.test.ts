@@ -4,8 +4,16 @@ import { describe, expect, test } from 'vitest';
 import { isLoopbackHeader, isLoopbackHost } from '../../src/http/host-check.ts';
 import { liveness, readiness, startup } from '../../src/http/probes.ts';
 import { SCHEMAS } from '../../src/http/schemas.ts';
-import { standbysJson, statusJson } from '../../src/http/status-json.ts';
+import {
+  configJson,
+  slotsJson,
+  standbysJson,
+  statusJson,
+  storeDetailJson,
+  upstreamDetailJson,
+} from '../../src/http/status-json.ts';
 import { INVALID_LSN } from '../../src/pg/lsn.ts';
+import { sampleEntry } from '../support/http-port.ts';
 import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
 
 describe('status', () => {
@@ -100,6 +108,94 @@ describe('status', () => {
       null,
       null,
     ]);
+  });
+});
+
+describe('upstream, store, slots and configuration', () => {
+  test('the upstream says what the status says of it, and more', () => {
+    const answer = upstreamDetailJson(sampleStatus());
+    expect(answer).toMatchObject(statusJson(sampleStatus()).upstream);
+    expect(answer).toMatchObject({
+      system_identifier: '7301234567890123456',
+      server_version: '15.18 (Debian 15.18-0+deb12u1)',
+      timeline: 1,
+      tls: true,
+      tls_version: 'TLSv1.3',
+      client_certificate_expires_at: '2027-01-15T08:00:00.000Z',
+      lag_seconds: 0.125,
+      received_bytes: 123_456,
+      messages: { wal: 70, keepalive: 7 },
+      connects: { success: 2, failure: 1 },
+      disconnects: { eof: 1, timeout: 0, error: 0, reload: 0, shutdown: 0, timeline_end: 0 },
+    });
+    expect(Value.Check(SCHEMAS.upstreamDetail, answer)).toBe(true);
+    expect(Value.Check(SCHEMAS.upstreamDetail, upstreamDetailJson(unknownStatus()))).toBe(true);
+  });
+
+  test('the store says from where to where, what it gave away and what went wrong', () => {
+    const answer = storeDetailJson(sampleStatus());
+    expect(answer).toMatchObject({
+      oldest_lsn: '0/1000000',
+      received_lsn: '0/3000060',
+      timeline: 1,
+      read_bytes: { memory: 900, disk: 100, upstream: 4096 },
+      read_through: { connections: 1, connections_max: 2 },
+      memory_bytes: 4096,
+      errors: { open: 0, write: 0, fsync: 0, read: 0, remove: 0 },
+    });
+    expect(Value.Check(SCHEMAS.storeDetail, answer)).toBe(true);
+    expect(Value.Check(SCHEMAS.storeDetail, storeDetailJson(unknownStatus()))).toBe(true);
+  });
+
+  test('slots have the columns of pg_replication_slots', () => {
+    const [slot] = sampleStatus().slots;
+    const idle = {
+      ...slot!,
+      activePid: null,
+      restartLsn: INVALID_LSN,
+      inactiveSinceMs: 1_700_000_000_000,
+      walStatus: null,
+    };
+    const answer = slotsJson(sampleStatus({ slots: [slot!, idle] }));
+    expect(answer).toEqual([
+      {
+        slot_name: 'slot_a',
+        slot_type: 'physical',
+        temporary: false,
+        active: true,
+        active_pid: 42,
+        restart_lsn: '0/1000000',
+        wal_status: 'reserved',
+        inactive_since: null,
+        retained_bytes: 0x2000060,
+      },
+      {
+        slot_name: 'slot_a',
+        slot_type: 'physical',
+        temporary: false,
+        active: false,
+        active_pid: null,
+        restart_lsn: null,
+        wal_status: null,
+        inactive_since: '2023-11-14T22:13:20.000Z',
+        retained_bytes: null,
+      },
+    ]);
+    expect(Value.Check(SCHEMAS.slots, answer)).toBe(true);
+  });
+
+  test('a key of the configuration says its value, its default and where it came from', () => {
+    const answer = configJson([sampleEntry(), sampleEntry({ value: null, place: null })]);
+    expect(answer[0]).toEqual({
+      key: 'storage.wal_keep_size',
+      value: '4GB',
+      default: '1GB',
+      origin: 'file',
+      place: 'walcast.yaml:4:3',
+      reloadable: true,
+      pending_restart: false,
+    });
+    expect(Value.Check(SCHEMAS.configuration, answer)).toBe(true);
   });
 });
 

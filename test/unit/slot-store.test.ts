@@ -4,15 +4,17 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
+import type { Clock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { SlotStore } from '../../src/slot/slot-store.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 
 let directory: string;
 let slots: SlotStore;
 
-async function open(slotsMax = 3): Promise<SlotStore> {
+async function open(slotsMax = 3, clock: Clock = systemClock): Promise<SlotStore> {
   return await SlotStore.open({
     directory,
     wal: {
@@ -22,7 +24,7 @@ async function open(slotsMax = 3): Promise<SlotStore> {
     },
     slotsMax,
     quotesSettingNames: () => true,
-    clock: systemClock,
+    clock,
     log: silentLog,
   });
 }
@@ -164,4 +166,29 @@ it('refuses to start with a damaged slot rather than forget what it kept', async
   await persistent('a');
   await writeFile(join(directory, 'pg_replslot/a/state'), 'walcast-slot 1\n{}\ncrc32c 00000000\n');
   await expect(open()).rejects.toMatchObject({ code: 'STATE_FILE_DAMAGED' });
+});
+
+describe('a slot that nobody uses', () => {
+  it('is idle since it was let go, and since the start when it was not used since', async () => {
+    const clock = new ManualClock();
+    const startedMs = clock.wallMs();
+    await slots.close();
+    slots = await open(3, clock);
+    const since = (): (number | null)[] => slots.list().map((slot) => slot.inactiveSinceMs);
+    clock.advance(1_000);
+    await persistent('a');
+    expect(since()).toEqual([startedMs + 1_000]);
+    clock.advance(1_000);
+    slots.acquire('a', 11);
+    expect(since()).toEqual([null]);
+    clock.advance(1_000);
+    slots.release('a', 12);
+    expect(since()).toEqual([null]);
+    slots.release('a', 11);
+    expect(since()).toEqual([startedMs + 3_000]);
+    await slots.close();
+    clock.advance(1_000);
+    slots = await open(3, clock);
+    expect(since()).toEqual([startedMs + 4_000]);
+  });
 });
