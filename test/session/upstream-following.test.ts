@@ -1,0 +1,198 @@
+// Does the upstream side of a relay take a new configuration in order: a last status to the old server, no lower one to the
+// new, counters that go on, passwords as they are now?
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { systemClock } from '../../src/base/clock.ts';
+import type { Clock } from '../../src/base/clock.ts';
+import { silentLog } from '../../src/base/log.ts';
+import type { UpstreamConfig } from '../../src/config/config.ts';
+import { UPSTREAM_FINISH_MS_MAX } from '../../src/config/limits.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { formatConfigError } from '../../src/config/problem.ts';
+import { UpstreamFollowing } from '../../src/relay/upstream-following.ts';
+import { WalStore } from '../../src/wal/wal-store.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { i32, message } from '../support/naive-writer.ts';
+import { errorResponse, ScriptedUpstream } from '../support/scripted-upstream.ts';
+import type { ScriptedSession } from '../support/scripted-upstream.ts';
+
+let directory: string;
+let store: WalStore;
+let following: UpstreamFollowing;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'walcast-following-'));
+  store = await WalStore.open({
+    directory: join(directory, 'data'),
+    verify: 'page',
+    forward: 'received',
+    walKeepSizeBytes: 1 << 30,
+    clock: systemClock,
+    log: silentLog,
+    onFatal: (error) => {
+      throw error;
+    },
+  });
+});
+
+afterEach(async () => {
+  following.stop();
+  await store.close();
+  await rm(directory, { recursive: true });
+});
+
+/** The `upstream` part of a configuration. */
+function settingsOf(
+  conninfo: string,
+  others: Readonly<Record<string, string>> = {},
+): UpstreamConfig {
+  const keys = Object.entries({ conninfo, slot: '', ...others });
+  const loaded = loadConfig({
+    flags: keys.map(([key, text]) => ({ path: `upstream.${key}`, text, flag: '--set' })),
+    env: {},
+    file: null,
+    workingDirectory: directory,
+  });
+  if ('errors' in loaded) throw new Error(loaded.errors.map(formatConfigError).join('\n'));
+  return loaded.config.upstream;
+}
+
+function follow(settings: UpstreamConfig, clock: Clock = systemClock): void {
+  following = new UpstreamFollowing({
+    settings,
+    clock,
+    log: silentLog,
+    confirmedLsns: () => [],
+    onFatal: (error) => {
+      throw error;
+    },
+  });
+  store.onFlush(() => following.positionsMoved());
+  following.start(store);
+}
+
+/** A connection string for a scripted server. */
+function at(upstream: ScriptedUpstream, others = ''): string {
+  return `host=127.0.0.1 port=${upstream.port} user=replicator sslmode=disable ${others}`;
+}
+
+/** What was sent as password after a request for one in clear text. */
+async function passwordOf(session: ScriptedSession): Promise<string> {
+  await session.startup();
+  session.send(message('R', i32(3)));
+  const { type, body } = await session.next();
+  expect(type).toBe('p');
+  return body.subarray(0, -1).toString();
+}
+
+it('reads the password file at every attempt', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  const passfile = join(directory, 'pgpass');
+  await writeFile(passfile, '*:*:*:*:before\n', { mode: 0o600 });
+  follow(settingsOf(at(upstream, `passfile=${passfile} require_auth=password`)));
+  const first = await upstream.accept();
+  expect(await passwordOf(first)).toBe('before');
+  await writeFile(passfile, '*:*:*:*:after\n', { mode: 0o600 });
+  first.send(errorResponse('28P01', 'password authentication failed'));
+  first.end();
+  const second = await upstream.accept();
+  expect(await passwordOf(second)).toBe('after');
+});
+
+it('goes to another server in order when it is told to', async () => {
+  await using old = await ScriptedUpstream.listen();
+  await using next = await ScriptedUpstream.listen();
+  follow(settingsOf(at(old)));
+  const session = await old.accept();
+  const begun = await session.stream();
+  following.prepare(settingsOf(at(next)))();
+  const last = await session.status();
+  expect(last.flush).toBeGreaterThanOrEqual(begun.flush);
+  expect((await session.next()).type).toBe('c');
+  expect(next.accepted).toBe(0);
+  session.send(message('c'), message('C', 'COPY 0\0'), message('Z', 'I'));
+  expect((await session.next()).type).toBe('X');
+  const successor = await next.accept();
+  expect((await successor.stream()).flush).toBeGreaterThanOrEqual(last.flush);
+  expect(following.status()).toMatchObject({
+    port: next.port,
+    connectsSucceeded: 2,
+    disconnects: { reload: 1, shutdown: 0 },
+  });
+});
+
+it('does not wait for ever for an old server that does not answer', async () => {
+  await using old = await ScriptedUpstream.listen();
+  await using next = await ScriptedUpstream.listen();
+  const clock = new ManualClock();
+  follow(settingsOf(at(old)), clock);
+  const session = await old.accept();
+  await session.stream();
+  following.prepare(settingsOf(at(next)))();
+  await session.status();
+  expect((await session.next()).type).toBe('c');
+  clock.advance(UPSTREAM_FINISH_MS_MAX);
+  await (await next.accept()).stream();
+});
+
+it('takes the settings that came last while the old stream ended', async () => {
+  await using old = await ScriptedUpstream.listen();
+  await using never = await ScriptedUpstream.listen();
+  await using next = await ScriptedUpstream.listen();
+  follow(settingsOf(at(old)));
+  const session = await old.accept();
+  await session.stream();
+  following.prepare(settingsOf(at(never)))();
+  following.prepare(settingsOf(at(next), { application_name: 'anew' }))();
+  session.reset();
+  const parameters = await (await next.accept()).login();
+  expect(parameters.get('application_name')).toBe('anew');
+  expect(never.accepted).toBe(0);
+});
+
+it('disconnects nothing for the same server in other words, or for timeouts', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  follow(
+    settingsOf(at(upstream), { wal_receiver_status_interval: '0', wal_receiver_timeout: '0' }),
+  );
+  const session = await upstream.accept();
+  await session.stream();
+  const uri = `postgresql://replicator@127.0.0.1:${upstream.port}/?sslmode=disable`;
+  following.prepare(
+    settingsOf(uri, { wal_receiver_status_interval: '1', wal_receiver_timeout: '0' }),
+  )();
+  // The new interval counts for the stream that runs: nothing was ever sent by timer before.
+  await session.status();
+  await session.status();
+  expect(upstream.accepted).toBe(1);
+});
+
+it('tries again at once when something may have been mended', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  const settings = settingsOf(at(upstream));
+  follow(settings);
+  const first = await upstream.accept();
+  await first.startup();
+  first.send(errorResponse('28000', 'no pg_hba.conf entry'));
+  await first.closed;
+  following.prepare(settings)();
+  await (await upstream.accept()).stream();
+});
+
+it('ends with a drain that comes while it is on its way', async () => {
+  await using old = await ScriptedUpstream.listen();
+  await using next = await ScriptedUpstream.listen();
+  follow(settingsOf(at(old)));
+  const session = await old.accept();
+  await session.stream();
+  following.prepare(settingsOf(at(next)))();
+  following.quiesce();
+  const finished = following.finish();
+  await session.status();
+  expect((await session.next()).type).toBe('c');
+  session.reset();
+  await finished;
+  expect(following.status()).toMatchObject({ state: 'disconnected' });
+});
