@@ -1,7 +1,9 @@
 // Which host of a list is followed: order, chance, target_session_attrs with its second pass, and what people are told
 // about the hosts that were left.
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { OperationalError } from '../../src/base/errors.ts';
+import { TARGET_SESSION_ATTRS } from '../../src/pg/conninfo.ts';
 import type { TargetSessionAttrs } from '../../src/pg/conninfo.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { INVALID_LSN } from '../../src/pg/lsn.ts';
@@ -269,5 +271,94 @@ describe('the session to a list of hosts', () => {
       phase: 'backoff',
       detail: 'server is not in hot standby mode',
     });
+  });
+
+  /** What a host of the list is found to be. */
+  const hostKind = fc.constantFrom('gone', 'primary', 'read-only primary', 'standby');
+  type HostKind = 'gone' | 'primary' | 'read-only primary' | 'standby';
+
+  function mismatchOf(wanted: TargetSessionAttrs, kind: HostKind): string | null {
+    const isInRecovery = kind === 'standby';
+    return sessionMismatch(wanted, { isInRecovery, isReadOnly: kind !== 'primary' });
+  }
+
+  /** The host that libpq would end up with. */
+  function libpqChoice(wanted: TargetSessionAttrs, kinds: readonly HostKind[]): number | null {
+    const passes = wanted === 'prefer-standby' ? [wanted, 'any' as const] : [wanted];
+    for (const pass of passes) {
+      const host = kinds.findIndex((kind) => kind !== 'gone' && mismatchOf(pass, kind) === null);
+      if (host >= 0) return host;
+    }
+    return null;
+  }
+
+  /** Plays `kinds` to a machine until it identified one or has nobody left; gives that host and all that were tried. */
+  function walk(
+    driver: Driver,
+    kinds: readonly HostKind[],
+  ): { chosen: number | null; tried: number[] } {
+    const tried: number[] = [];
+    let actions = driver.send({ type: 'start' });
+    for (;;) {
+      const connect = actions.find((action) => action.type === 'connect');
+      if (connect === undefined) return { chosen: null, tried };
+      tried.push(connect.hostIndex);
+      const kind = kinds[connect.hostIndex] ?? 'gone';
+      const gone = new OperationalError('CONNECT_FAILED', 'gone', { isRetryable: true });
+      if (kind === 'gone') {
+        actions = driver.send({ type: 'failed', error: gone });
+        continue;
+      }
+      driver.send({ type: 'dialed' });
+      const identify = driver
+        .send({ type: 'logged-in' })
+        .find((action) => action.type === 'identify');
+      if (identify === undefined) throw new Error('nothing is asked');
+      const mismatch = mismatchOf(identify.wanted, kind);
+      if (mismatch === null) return { chosen: connect.hostIndex, tried };
+      const error = new OperationalError(OTHER_SESSION_KIND, mismatch, { isRetryable: true });
+      actions = driver.send({ type: 'failed', error });
+    }
+  }
+
+  it('chooses the host that libpq would, and bothers no host more than twice', () => {
+    fc.assert(
+      fc.property(
+        fc.array(hostKind, { minLength: 1, maxLength: 6 }),
+        fc.constantFrom(...TARGET_SESSION_ATTRS),
+        (kinds, wanted) => {
+          const hosts = kinds.map((_kind, index) => `h${index}:5432`);
+          const driver = new Driver({ hosts, targetSessionAttrs: wanted });
+          const { chosen, tried } = walk(driver, kinds);
+          expect(chosen).toBe(libpqChoice(wanted, kinds));
+          for (const [host, kind] of kinds.entries()) {
+            const times = tried.filter((each) => each === host).length;
+            expect(times).toBeLessThanOrEqual(kind === 'gone' ? 1 : 2);
+            if (chosen === null) expect(times).toBe(1);
+          }
+          if (chosen !== null) return;
+          expect(driver.machine.view()).toMatchObject({ phase: 'backoff' });
+          expect(driver.machine.view().nextAttemptAtMs).toBe(driver.now + 180);
+        },
+      ),
+      { numRuns: 500 },
+    );
+  });
+
+  it('takes with load_balance_hosts=random one of those that libpq could, each of them at times', () => {
+    const kinds = ['standby', 'gone', 'primary', 'standby', 'read-only primary'] as const;
+    const hosts = kinds.map((_kind, index) => `h${index}:5432`);
+    const random = dice();
+    const chosen = new Set<number | null>();
+    for (let count = 0; count < 200; count += 1) {
+      const driver = new Driver({
+        hosts,
+        targetSessionAttrs: 'prefer-standby',
+        loadBalanceHosts: 'random',
+        random,
+      });
+      chosen.add(walk(driver, kinds).chosen);
+    }
+    expect(chosen).toEqual(new Set([0, 3]));
   });
 });
