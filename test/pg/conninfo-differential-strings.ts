@@ -304,6 +304,10 @@ export const ACCEPTED: readonly string[] = [
 export const SOURCE_FILES: Readonly<Record<string, string>> = {
   'home/.pgpass': [
     '# comment',
+    '**:*:*:*:two stars',
+    '\\*:*:*:*:a star',
+    ' 127.0.0.1:*:*:*:a blank',
+    '127.0.0.1:*:*:*',
     '127.0.0.1:{p1}:replication:reader:from home',
     '127.0.0.1:{p2}:replication:*:with\\:colon and \\\\',
     '127.0.0.2:*:*:*:second',

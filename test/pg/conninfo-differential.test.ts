@@ -193,7 +193,8 @@ function expectedAttempts(ours: UpstreamResolution, asksPassword: boolean): Atte
     ['user', user],
     ['database', asksPassword ? 'replication' : (conninfo.database ?? user)],
     ...target.parameters,
-    ['application_name', given.get('application_name') ?? 'psql'],
+    // psql has a fallback of its own.
+    ['application_name', given.has('application_name') ? (conninfo.applicationName ?? '') : 'psql'],
   ]);
   const attempts: Attempt[] = [];
   for (const { place, isTcp } of expectedPlaces(ours)) {
