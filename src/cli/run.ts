@@ -116,7 +116,7 @@ async function serve(context: CommandContext, service: Service): Promise<number>
     const starting = startRelay(config, {
       clock: context.clock,
       log,
-      readConfig: () => loadConfig(sources),
+      readConfig: () => loadConfig({ ...sources, isPlainOnly: true }),
       onLogSettings: (settings) => log.adjust(settings),
     });
     const relay = await Promise.race([starting, signals.immediate.then(() => null)]);

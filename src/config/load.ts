@@ -21,6 +21,8 @@ export interface ConfigSources {
   readonly file: string | null;
   /** What relative names given by flags and environment are relative to. */
   readonly workingDirectory: string;
+  /** Only plain files are read: whoever asks has other things to do than to wait for a pipe. Default: false. */
+  readonly isPlainOnly?: boolean;
 }
 
 /** A configuration, or everything that is wrong with it, in the order of the file. */
@@ -30,15 +32,16 @@ export type LoadedConfig =
 
 /** Reads and checks everything. Touches nothing but the files it is told to read. Never throws for a mistake of the user. */
 export function loadConfig(sources: ConfigSources): LoadedConfig {
-  const { flags, env, file, workingDirectory } = sources;
+  const { flags, env, file, workingDirectory, isPlainOnly = false } = sources;
   const layers: OrderedLayers = [
     ['flag', readFlagLayer(flags)],
     ['environment', readEnvironmentLayer(env)],
-    ['file', file === null ? NO_FILE : readFileLayer(file, workingDirectory)],
+    ['file', file === null ? NO_FILE : readFileLayer(sources, file)],
   ];
   const values = new ConfigValues(layers, {
     file: dirname(resolve(workingDirectory, file ?? '.')),
     other: resolve(workingDirectory),
+    isPlainOnly,
   });
   const config = new ConfigResolver(values, file ?? '--upstream').config();
   const errors = [...layers.flatMap(([, layer]) => layer.errors), ...values.errors];
@@ -48,8 +51,9 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 
 const NO_FILE: Layer = { values: new Map(), errors: [], isReadable: true };
 
-function readFileLayer(file: string, workingDirectory: string): Layer {
-  const content = readTextFile(resolve(workingDirectory, file), CONFIG_FILE_BYTES_MAX);
+function readFileLayer({ workingDirectory, isPlainOnly }: ConfigSources, file: string): Layer {
+  const path = resolve(workingDirectory, file);
+  const content = readTextFile(path, CONFIG_FILE_BYTES_MAX, isPlainOnly);
   if ('text' in content) return readYamlLayer(content.text, file);
   const problem = `the configuration file ${content.problem}`;
   return { values: new Map(), errors: [configError(namedPlace(file), problem)], isReadable: false };

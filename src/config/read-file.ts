@@ -1,5 +1,5 @@
 // Reads a small text file: bounded, valid UTF-8, without a byte order mark.
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { errorText, systemErrorCode } from '../base/errors.ts';
 
 /** The text and who may read the file, or why there is none. */
@@ -9,13 +9,18 @@ export type FileText =
 
 const CHUNK_BYTES = 64 * 1024;
 
-/** Reads the file at `path` whole; more than `bytesMax` bytes is a problem, not a truncation. Never throws. */
-export function readTextFile(path: string, bytesMax: number): FileText {
+/**
+ * Reads the file at `path` whole; more than `bytesMax` bytes is a problem, not a truncation. With `isPlainOnly` whatever is
+ * no plain file is a problem: a pipe might never answer. Never throws.
+ */
+export function readTextFile(path: string, bytesMax: number, isPlainOnly = false): FileText {
   let descriptor: number | null = null;
   try {
-    descriptor = openSync(path, 'r');
+    const { O_RDONLY, O_NONBLOCK } = constants;
+    descriptor = openSync(path, isPlainOnly ? O_RDONLY | O_NONBLOCK : O_RDONLY);
     const stat = fstatSync(descriptor);
     if (stat.isDirectory()) return { problem: 'is a directory' };
+    if (isPlainOnly && !stat.isFile()) return { problem: 'is not a plain file' };
     const bytes = readUpTo(descriptor, bytesMax + 1);
     if (bytes.byteLength > bytesMax) return { problem: `is larger than ${bytesMax} bytes` };
     const text = decode(bytes);

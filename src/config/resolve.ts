@@ -5,11 +5,9 @@ import { parseListenAddress, parseTcpAddress } from './address.ts';
 import { FORWARD_MODES, VERIFY_MODES } from './config.ts';
 import type { Config, HbaConfig, ListenAddress, TcpAddress, UpstreamConfig } from './config.ts';
 import { effectiveValues } from './effective.ts';
-import { CONFIG_FILE_BYTES_MAX } from './limits.ts';
 import { checkConninfo, checkHba } from './parsers.ts';
 import { namedPlace } from './problem.ts';
 import type { Place } from './problem.ts';
-import { readTextFile } from './read-file.ts';
 import { APPLICATION_NAME, environmentName, SLOT_NAME } from './settings.ts';
 import { textOf } from './values.ts';
 import type { ConfigValues } from './values.ts';
@@ -230,7 +228,7 @@ export class ConfigResolver {
     const file = this.#values.get('auth.hba_file');
     const name = this.#values.path('auth.hba_file');
     if (file === null || name === null) return null;
-    const content = readTextFile(name, CONFIG_FILE_BYTES_MAX);
+    const content = this.#values.readFile(name);
     if ('text' in content) {
       this.#contents.set('auth.hba_file', content.text);
       return { source: name, text: content.text };

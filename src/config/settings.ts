@@ -108,7 +108,7 @@ export const SETTINGS: readonly Setting[] = [
     isSecret: true,
     flag: flag('upstream', 'CONNINFO'),
     description:
-      'The server to receive WAL from: a libpq connection string in keyword or URI form. Needs a user with the REPLICATION attribute. Several hosts are tried in turn. After a reload the stream is ended in order and begun anew, at the new server, when the string names another one; what is stored is kept.',
+      'The server to receive WAL from: a libpq connection string in keyword or URI form. Needs a user with the REPLICATION attribute. Several hosts are tried in turn.',
   }),
   setting('upstream.conninfo_file', 'path', {
     isReloadable: true,

@@ -8,6 +8,7 @@ import { CONFIG_FILE_BYTES_MAX } from './limits.ts';
 import { configError, namedPlace } from './problem.ts';
 import type { ConfigError, Place } from './problem.ts';
 import { readTextFile } from './read-file.ts';
+import type { FileText } from './read-file.ts';
 import { SETTINGS, settingOf } from './settings.ts';
 import { suggest } from './suggest.ts';
 import { fromBaseUnit, parseNumberWithUnit } from './units.ts';
@@ -20,10 +21,12 @@ export interface ChosenValue extends RawValue {
 /** Layers with their origin, highest precedence first. */
 export type OrderedLayers = readonly (readonly [Origin, Layer])[];
 
-/** What relative names are relative to. Both absolute. */
-export interface BaseDirectories {
+/** How files that keys name are found and read. */
+export interface FileAccess {
+  /** What names in the configuration file are relative to, and names given elsewhere. Both absolute. */
   readonly file: string;
   readonly other: string;
+  readonly isPlainOnly: boolean;
 }
 
 /** The values of all keys. Reading one that is wrong gives a stand-in and adds to `errors`. */
@@ -31,11 +34,11 @@ export class ConfigValues {
   readonly errors: ConfigError[] = [];
   readonly #chosen = new Map<string, ChosenValue>();
   readonly #layers: OrderedLayers;
-  readonly #directories: BaseDirectories;
+  readonly #access: FileAccess;
 
-  constructor(layers: OrderedLayers, directories: BaseDirectories) {
+  constructor(layers: OrderedLayers, access: FileAccess) {
     this.#layers = layers;
-    this.#directories = directories;
+    this.#access = access;
     for (const { path, defaultText } of SETTINGS) {
       const found = layers.find(([, layer]) => layer.values.has(path));
       const value = found?.[1].values.get(path);
@@ -124,7 +127,7 @@ export class ConfigValues {
       this.report(chosen.place, `\`${path}\` must be the name of a file or directory`);
       return null;
     }
-    const { file, other } = this.#directories;
+    const { file, other } = this.#access;
     return resolve(chosen.origin === 'file' ? file : other, name);
   }
 
@@ -140,12 +143,17 @@ export class ConfigValues {
     return chosen;
   }
 
+  /** Content of the file at an absolute path. */
+  readFile(path: string): FileText {
+    return readTextFile(path, CONFIG_FILE_BYTES_MAX, this.#access.isPlainOnly);
+  }
+
   /** Content of a file that holds a secret, without its last line end; and who else may read it. Null after a report. */
   secretFile(path: string): { text: string; isReadableByOthers: boolean; name: string } | null {
     const name = this.path(path);
     const place = this.get(path)?.place;
     if (name === null || place === undefined) return null;
-    const content = readTextFile(name, CONFIG_FILE_BYTES_MAX);
+    const content = this.readFile(name);
     if ('problem' in content) {
       this.report(place, `\`${path}\`: "${name}" ${content.problem}`);
       return null;

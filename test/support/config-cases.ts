@@ -13,6 +13,8 @@ export interface ConfigCase {
   readonly readableByAll?: readonly string[];
   /** Another file than the one with `yaml`. */
   readonly file?: string;
+  /** As a reload reads. */
+  readonly isPlainOnly?: boolean;
 }
 
 const UPSTREAM = 'upstream: { conninfo: "host=pg-a user=replicator" }\n';
@@ -29,6 +31,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
   { name: 'a word instead of a map', yaml: 'upstream\n' },
   { name: 'no such file', file: 'missing.yaml' },
   { name: 'a directory instead of a file', file: '.' },
+  { name: 'a device instead of a file, at a reload', file: '/dev/null', isPlainOnly: true },
   { name: 'a file that is no text', yaml: new Uint8Array([0xff, 0xfe, 0x61, 0x00]) },
   { name: 'a file that is too large', yaml: `#${'x'.repeat(1024 * 1024)}` },
   { name: 'a tab for indentation', yaml: 'upstream:\n\tconninfo: host=a\n' },

@@ -30,6 +30,7 @@ function linesOf(given: ConfigCase): string[] {
       env: given.env ?? {},
       file: given.file ?? (given.yaml === undefined ? null : 'walcast.yaml'),
       workingDirectory: directory,
+      isPlainOnly: given.isPlainOnly === true,
     });
     const lines =
       'errors' in loaded

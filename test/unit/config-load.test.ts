@@ -1,4 +1,5 @@
 // Is a configuration put together in the right order, and is every mistake named with its place?
+import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -411,6 +412,19 @@ drain_timeout: 30 days
     });
     expect(missing).toMatchObject({
       errors: [{ message: expect.stringContaining('no such file') }],
+    });
+  });
+
+  test('a pipe that nobody writes to holds nobody up at a reload', () => {
+    const fifo = join(directory, 'pipe');
+    expect(spawnSync('mkfifo', [fifo]).status).toBe(0);
+    const sources = { flags: [], env: {}, workingDirectory: directory, isPlainOnly: true };
+    expect(loadConfig({ ...sources, file: 'pipe' })).toMatchObject({
+      errors: [{ message: 'the configuration file is not a plain file' }],
+    });
+    writeFileSync(join(directory, 'walcast.yaml'), `${MINIMUM}auth: { hba_file: pipe }\n`);
+    expect(loadConfig({ ...sources, file: 'walcast.yaml' })).toMatchObject({
+      errors: [{ message: expect.stringContaining('is not a plain file') }],
     });
   });
 
