@@ -13,6 +13,8 @@ export interface CommandOption {
    * the words of `a|b|c`.
    */
   readonly placeholder?: string;
+  /** What the value can be, where that is one of a few words. */
+  readonly values?: readonly string[];
   /** May be given more than once. */
   readonly isRepeatable?: boolean;
   readonly description: string;

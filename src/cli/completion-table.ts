@@ -78,12 +78,13 @@ function completable(command: Command, names: readonly string[]): CompletableCom
 }
 
 function completableOption(option: CommandOption): CompletableOption {
-  const { name, short, description, placeholder } = option;
+  const { name, short, description, placeholder, values = [] } = option;
+  const value = placeholder === undefined ? null : completableText(placeholder, []);
   return {
     name: `--${name}`,
     short: short === undefined ? null : `-${short}`,
     description,
-    value: placeholder === undefined ? null : completableText(placeholder, []),
+    value: values.length > 0 ? { kind: 'words', words: values } : value,
   };
 }
 

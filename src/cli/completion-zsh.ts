@@ -78,7 +78,7 @@ ${specs.map((spec) => `    ${spec}`).join(' \\\n')}
 
 function optionSpec({ name, short, description, value }: CompletableOption): string {
   const words = value === null ? '' : `:value:${action(value)}`;
-  const text = `[${description.replaceAll(/[[\]:\\]/g, ' ')}]${words}`;
+  const text = `[${description.replaceAll(/[[\]\\]/g, ' ')}]${words}`;
   const long = value === null ? name : `${name}=`;
   if (short === null) return quoted(`*${long}${text}`);
   return `${quoted(`*${long}${text}`)} \\\n    ${quoted(`*${short}${text}`)}`;

@@ -63,9 +63,10 @@ export function printConfigErrors(context: CommandContext, errors: readonly Conf
   }
 }
 
-function flagOption({ flag, kind, description }: (typeof SETTINGS)[number]): CommandOption[] {
+function flagOption(setting: (typeof SETTINGS)[number]): CommandOption[] {
+  const { flag, kind, description, choices } = setting;
   if (flag === null) return [];
-  return [{ ...flag, description, isRepeatable: kind === 'addresses' }];
+  return [{ ...flag, description, values: choices, isRepeatable: kind === 'addresses' }];
 }
 
 function setFlag(entry: string): FlagValue {

@@ -22,6 +22,7 @@ export const demoCommand: Command = {
     {
       name: 'postgres',
       placeholder: 'MAJOR',
+      values: SUPPORTED_MAJORS.map(String),
       description: `PostgreSQL major version (default ${MAJOR_DEFAULT}).`,
     },
     {
