@@ -237,7 +237,7 @@ function compare(
   const theirs = complaints(stderr);
   if ('error' in ours) {
     // libpq reads connect_timeout when a connection is under way; without a socket to connect to it never does.
-    const isUnread = /"connect_timeout"$/.test(ours.error) && stderr.includes('No such file');
+    const isUnread = ours.error.endsWith('"connect_timeout"') && stderr.includes('No such file');
     const said = isUnread || theirs.some((line) => isSameComplaint(ours.error, line));
     return said ? null : `we say: ${ours.error}\nlibpq: ${stderr}`;
   }
