@@ -7,8 +7,8 @@ export interface RawValue {
   readonly place: Place;
   /** Of each item of a list that was written item by item. */
   readonly itemPlaces?: readonly Place[];
-  /** File line of the first line of a block of text; null when the text is not such a block. */
-  readonly blockLine: number | null;
+  /** File line of the first line of a block of text, and the column its lines begin at; null when it is no such block. */
+  readonly block: { readonly line: number; readonly column: number } | null;
 }
 
 /** Everything one source says. */

@@ -228,10 +228,13 @@ export const READ_THROUGH_READ_BUFFER_BYTES: number = 128 * 1024;
 /** Longest time a connection is kept by one standby while another waits for one. */
 export const READ_THROUGH_TURN_MS: number = 10_000;
 
-/** How long a standby may leave a full buffer untouched before its connection goes to one that waits. */
+/**
+ * How long a standby may leave a full buffer untouched before it has to give up its connection. As long as its walsender
+ * can hold up a shutdown of the upstream.
+ */
 export const READ_THROUGH_STALL_MS: number = 2_000;
 
-/** How long a connection stays open that nobody needs, or whose standby leaves a full buffer untouched. */
+/** How long a connection stays open that nobody needs. */
 export const READ_THROUGH_IDLE_MS: number = 10_000;
 
 /** Waits between attempts that failed: the first and the longest. */

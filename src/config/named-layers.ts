@@ -38,7 +38,7 @@ export function readEnvironmentLayer(env: Readonly<Record<string, string | undef
       values.set(setting.path, {
         text: split(setting, text),
         place: namedPlace(name),
-        blockLine: null,
+        block: null,
       });
     } else if (refused !== undefined) {
       errors.push(configError(namedPlace(name), unsupportedMessage(refused)));
@@ -71,7 +71,7 @@ export function readFlagLayer(flags: readonly FlagValue[]): Layer {
     const before = values.get(path)?.text;
     const now = split(setting, text);
     const isList = Array.isArray(before) && Array.isArray(now);
-    values.set(path, { text: isList ? [...before, ...now] : now, place, blockLine: null });
+    values.set(path, { text: isList ? [...before, ...now] : now, place, block: null });
   }
   return { values, errors, isReadable: true };
 }

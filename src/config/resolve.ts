@@ -211,10 +211,7 @@ export class ConfigResolver {
     const check = checkHba(given.text, given.source);
     if ('errors' in check) {
       for (const { line, message, text } of check.errors) {
-        this.#values.report(
-          this.#hbaPlace(given.source, line),
-          `${message}: ${text.slice(0, 200)}`,
-        );
+        this.#values.report(this.#hbaPlace(given, line), `${message}: ${text.slice(0, 200)}`);
       }
       return null;
     }
@@ -237,10 +234,13 @@ export class ConfigResolver {
     return null;
   }
 
-  #hbaPlace(source: string, line: number): Place {
+  /** Where the rule in `line` of the text begins. */
+  #hbaPlace({ source, text }: { source: string; text: string }, line: number): Place {
+    const indent = /^\s*/.exec(text.split('\n')[line - 1] ?? '')?.[0].length ?? 0;
     const inline = this.#values.get('auth.hba');
-    if (inline === null) return { source, line, column: null };
-    if (inline.blockLine === null) return inline.place;
-    return { source: inline.place.source, line: inline.blockLine + line - 1, column: null };
+    if (inline === null) return { source, line, column: indent + 1 };
+    const { place, block } = inline;
+    if (block === null) return place;
+    return { source: place.source, line: block.line + line - 1, column: block.column + indent };
   }
 }

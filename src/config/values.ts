@@ -46,7 +46,7 @@ export class ConfigValues {
         this.#chosen.set(path, { ...value, origin: found[0] });
       } else if (defaultText !== null) {
         const place = namedPlace('default');
-        this.#chosen.set(path, { text: defaultText, place, blockLine: null, origin: 'default' });
+        this.#chosen.set(path, { text: defaultText, place, block: null, origin: 'default' });
       }
     }
   }

@@ -23,9 +23,11 @@ class YamlReader {
   readonly #errors: ConfigError[] = [];
   #aliases = 0;
   #isAbandoned = false;
+  readonly #fileLines: readonly string[];
 
   constructor(text: string, source: string) {
     this.#source = source;
+    this.#fileLines = text.split(/\r?\n/);
     this.#document = parseDocument(text, {
       lineCounter: this.#lines,
       prettyErrors: false,
@@ -116,8 +118,20 @@ class YamlReader {
     this.#values.set(setting.path, {
       text,
       place,
-      blockLine: isBlock && place.line !== null ? place.line + 1 : null,
+      block: isBlock && place.line !== null ? this.#blockAt(place.line + 1, text) : null,
     });
+  }
+
+  /** Where a block of text begins whose first line is `line` of the file. */
+  #blockAt(line: number, text: string): { line: number; column: number } {
+    const lines = text.split('\n');
+    const filled = Math.max(
+      0,
+      lines.findIndex((content) => content.trim() !== ''),
+    );
+    const written = this.#fileLines[line - 1 + filled] ?? '';
+    const indent = written.length - (lines[filled] ?? '').length;
+    return { line, column: Math.max(0, indent) + 1 };
   }
 
   #readAddresses(setting: Setting, value: Node, position: number): void {
@@ -147,7 +161,7 @@ class YamlReader {
       text: found,
       place: this.#placeAt(position),
       itemPlaces: items.map((item) => this.#placeAt(item === null ? position : startOf(item))),
-      blockLine: null,
+      block: null,
     });
   }
 

@@ -287,13 +287,22 @@ describe('access rules', () => {
 
   test('a mistake in inline rules has the line of the file', () => {
     const yaml = `${MINIMUM}auth:\n  hba: |\n    local replication all trust\n    host replication all 10.0.0.0/99 trust\n`;
-    expect(refuse({ yaml })).toEqual([expect.stringMatching(/^walcast\.yaml:5: /)]);
+    expect(refuse({ yaml })).toEqual([expect.stringMatching(/^walcast\.yaml:5:5: /)]);
+  });
+
+  test('a mistake in indented rules has its column', () => {
+    const yaml = `${MINIMUM}auth:\n  hba: |2\n\n      # deeper\n       host replication\n`;
+    expect(refuse({ yaml })).toEqual([expect.stringMatching(/^walcast\.yaml:6:8: /)]);
+    writeFileSync(join(directory, 'hba'), '\n\t host replication\r\n');
+    expect(refuse({ yaml: `${MINIMUM}auth: { hba_file: hba }\n` })).toEqual([
+      expect.stringMatching(/^hba:2:3: /),
+    ]);
   });
 
   test('a mistake in a rules file has its name and line', () => {
     writeFileSync(join(directory, 'hba'), '# comment\nhost replication\n');
     expect(refuse({ yaml: `${MINIMUM}auth: { hba_file: hba }\n` })).toEqual([
-      expect.stringMatching(/^hba:2: /),
+      expect.stringMatching(/^hba:2:1: /),
     ]);
   });
 
