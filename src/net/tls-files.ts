@@ -252,11 +252,11 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** The blocks of PEM text with this label; a trusted certificate of OpenSSL's own kind counts as a certificate. */
-function pemBlocks(text: string, label: string): string[] {
+/** The blocks of PEM text with this label; OpenSSL's own kind of certificate (TRUSTED) counts as one. */
+function pemBlocks(text: string, label: 'CERTIFICATE' | 'X509 CRL'): string[] {
   const pattern = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]*?-----END \1-----/g;
   return [...text.matchAll(pattern)]
-    .filter(([, found]) => found === label)
+    .filter(([, found]) => found === label || found === `TRUSTED ${label}`)
     .map(([block]) => `${block}\n`);
 }
 

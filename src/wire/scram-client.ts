@@ -105,7 +105,7 @@ export class ScramClient {
     if (text.startsWith('e=')) {
       throw new OperationalError(
         SQLSTATE.invalidPassword,
-        `error received from server in SCRAM exchange: ${text.slice(2)}`,
+        `error received from server in SCRAM exchange: ${text.slice(2).replaceAll(/\p{Cc}+/gu, ' ')}`,
         { hint: 'Check the password of the upstream connection.' },
       );
     }

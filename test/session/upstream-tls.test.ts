@@ -157,6 +157,12 @@ describe('a server’s certificate', () => {
     }
   });
 
+  it('may be that of an authority in OpenSSL’s own form', async () => {
+    await rig.write('trusted.crt', authority.pem.replaceAll('CERTIFICATE', 'TRUSTED CERTIFICATE'));
+    await using upstream = await listen();
+    await rig.logIn(upstream, 'sslmode=verify-full sslrootcert=@trusted.crt');
+  });
+
   it('comes with its chain', async () => {
     const between = makeCertificate({ commonName: 'i', isAuthority: true, issuer: authority });
     const leaf = makeCertificate({ dns: ['localhost'], issuer: between });
@@ -212,6 +218,19 @@ describe('the answer to the request for TLS', () => {
       const error = await rig.refusal(upstream, 'sslmode=require', { timeoutMs: 300 });
       expect(error).toMatchObject({ code: 'CONNECT_TIMEOUT', isRetryable: true });
       await upstream.empty();
+    }
+  });
+
+  it('is not waited for when the attempt is stopped', async () => {
+    for (const answer of ['', 'S']) {
+      await using upstream = await listen({ answer, isSilent: true });
+      const abort = new AbortController();
+      const refused = rig.refusal(upstream, 'sslmode=prefer', { signal: abort.signal });
+      await upstream.requested();
+      abort.abort();
+      expect(await refused).toMatchObject({ code: 'CONNECT_ABORTED' });
+      await upstream.empty();
+      expect(upstream.accepted).toBe(1);
     }
   });
 

@@ -290,6 +290,21 @@ describe('dialling', () => {
     await rm(directory, { recursive: true });
   });
 
+  it.runIf(process.platform === 'linux')('goes through an abstract socket', async () => {
+    const name = `walcast-test-${process.pid}`;
+    const server = createServer();
+    const accepted = new Promise<ScriptedSession>((resolve) => {
+      server.on('connection', (socket) => resolve(new ScriptedSession(socket)));
+    });
+    await new Promise<void>((resolve) => {
+      server.listen(`\0${name}/.s.PGSQL.5433`, resolve);
+    });
+    const opening = UpstreamConnection.open(optionsFor(`@${name}`, 5433));
+    await (await accepted).login();
+    (await opening).destroy();
+    server.close();
+  });
+
   it('is stopped by its signal and by its time limit', async () => {
     await using upstream = await ScriptedUpstream.listen();
     const abort = new AbortController();

@@ -20,6 +20,7 @@ export interface RigConnect {
   readonly address?: string;
   readonly timeoutMs?: number;
   readonly readBufferBytes?: number;
+  readonly signal?: AbortSignal;
   readonly onClosed?: UpstreamConnectionOptions['onClosed'];
 }
 
@@ -81,6 +82,7 @@ export class TlsRig {
       clock: systemClock,
       log: this.#log,
       dial,
+      ...(how.signal === undefined ? {} : { signal: how.signal }),
       ...(how.onClosed === undefined ? {} : { onClosed: how.onClosed }),
     });
   }

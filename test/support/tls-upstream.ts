@@ -49,6 +49,7 @@ export class TlsUpstream implements AsyncDisposable {
   readonly #sockets = new Set<Socket>();
   #wake: (() => void) | null = null;
   #broken = 0;
+  #requests = 0;
   /** Connections accepted so far. */
   accepted = 0;
 
@@ -81,6 +82,15 @@ export class TlsUpstream implements AsyncDisposable {
     for (;;) {
       const connection = this.#arrived.shift();
       if (connection !== undefined) return connection;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  /** Resolves once TLS was asked for. */
+  async requested(): Promise<void> {
+    while (this.#requests === 0) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
@@ -129,6 +139,8 @@ export class TlsUpstream implements AsyncDisposable {
   }
 
   #answer(socket: Socket): void {
+    this.#requests += 1;
+    this.#wake?.();
     const { answer = 'S', isSilent = false, garbles = false, closes = false } = this.#options;
     if (closes) {
       socket.end();

@@ -41,6 +41,24 @@ describe('ScramClient', () => {
     );
   });
 
+  it('says how it binds to the channel, and repeats it with the data', async () => {
+    const data = Uint8Array.from({ length: 32 }, (_, index) => index * 8);
+    for (const [binding, header, channel] of [
+      [{ kind: 'none' }, 'n,,', 'biws'],
+      [{ kind: 'not-offered' }, 'y,,', 'eSws'],
+      [
+        { kind: 'bound', data },
+        'p=tls-server-end-point,,',
+        Buffer.concat([Buffer.from('p=tls-server-end-point,,'), data]).toString('base64'),
+      ],
+    ] as const) {
+      const scram = new ScramClient('pencil', NONCE, { binding });
+      expect(textOf(scram.clientFirst)).toBe(`${header}n=,r=${NONCE}`);
+      const final = textOf(await scram.serverFirst(bytes(SERVER_FIRST)));
+      expect(final.startsWith(`c=${channel},r=`)).toBe(true);
+    }
+  });
+
   it('agrees with a verifier that is written down another way', async () => {
     const scram = new ScramClient('p\u00a0w', 'nonce');
     const first = 'r=noncemore,s=c2FsdA==,i=1';
@@ -74,6 +92,10 @@ describe('ScramClient', () => {
   it('says so when the server refuses', async () => {
     const scram = await answered();
     expect(() => scram.serverFinal(bytes('e=invalid-proof'))).toThrow(OperationalError);
+    const forged = (): void => scram.serverFinal(bytes('e=x\n2026-01-01 another line'));
+    expect(forged).toThrow(
+      'error received from server in SCRAM exchange: x 2026-01-01 another line',
+    );
   });
 
   it.each([
