@@ -1,6 +1,6 @@
 // Who of many standbys may use one of a few connections to the upstream, and until when? A pure machine: wishes and ticks
-// in, grants and revocations out. Nobody keeps a connection for long while another waits, and one who does not take what
-// was read for him, for less.
+// in, grants and revocations out. Nobody keeps a connection for long while another waits, and nobody who does not take
+// what was read for him.
 
 /** Times and bounds of the turns. */
 export interface TurnLimits {
@@ -8,10 +8,11 @@ export interface TurnLimits {
   readonly claimantsMax: number;
   /** Longest turn while somebody waits. */
   readonly turnMs: number;
-  /** Longest time without taking anything from a full buffer while somebody waits. */
+  /**
+   * Longest time that a full buffer is left untouched, also while nobody waits: a walsender that cannot send does not
+   * hear of a shutdown either, and would hold it up. (walsender.c:WalSndWaitStopping)
+   */
   readonly stallMs: number;
-  /** The same while nobody waits. */
-  readonly idleMs: number;
 }
 
 /** What to do: `grant` a connection, or end the use of one. After a `revoke` the place is free with `released`. */
@@ -99,17 +100,17 @@ export class ReadThroughTurns<T> {
     return null;
   }
 
-  /** At most one for each that waits. Turns stand in the order in which they began. */
+  /** Those that stall, and at most one for each that waits. Turns stand in the order in which they began. */
   #nextRevocation(nowMs: number): TurnAction<T> | null {
-    const { turnMs, stallMs, idleMs } = this.#limits;
+    const { turnMs, stallMs } = this.#limits;
     let ending = 0;
     for (const turn of this.#turns.values()) if (turn.isRevoked) ending += 1;
     const isAwaited = this.#waiting.size > ending;
     for (const [claimant, turn] of this.#turns) {
       if (turn.isRevoked) continue;
-      const fullMs = turn.fullSinceMs === null ? -1 : nowMs - turn.fullSinceMs;
-      const isOver = isAwaited && (fullMs >= stallMs || nowMs - turn.grantedAtMs >= turnMs);
-      if (!isOver && fullMs < idleMs) continue;
+      const isStalled = turn.fullSinceMs !== null && nowMs - turn.fullSinceMs >= stallMs;
+      const isOver = isAwaited && nowMs - turn.grantedAtMs >= turnMs;
+      if (!isStalled && !isOver) continue;
       turn.isRevoked = true;
       return { type: 'revoke', claimant };
     }

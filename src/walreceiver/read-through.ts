@@ -87,7 +87,6 @@ export class ReadThrough implements ReaderHost, HistoryHost {
       claimantsMax: READ_THROUGH_READERS_MAX,
       turnMs: READ_THROUGH_TURN_MS,
       stallMs: READ_THROUGH_STALL_MS,
-      idleMs: READ_THROUGH_IDLE_MS,
     });
   }
 

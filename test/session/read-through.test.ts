@@ -5,7 +5,7 @@ import { formatLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { eventually } from '../support/eventually.ts';
 import { i32, message } from '../support/naive-writer.ts';
-import { query, summary } from '../support/raw-client.ts';
+import { query, statusUpdate, StreamReader, summary } from '../support/raw-client.ts';
 import { listen, ODD, ReadThroughRig, WHOLE } from '../support/read-through-rig.ts';
 import {
   COPY_BOTH,
@@ -135,6 +135,26 @@ describe('a standby from before the store', () => {
     expect(third.startLsn).toBeLessThanOrEqual(wal.startLsn + 900_001n);
     rig.send(third.session, third.startLsn, rig.store.oldestLsn());
     await standby.readTo(wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+  });
+
+  it('may have a slot, which goes back to where the standby is', async () => {
+    await using rig = await open();
+    const client = await rig.client();
+    expect((await client.ask('CREATE_REPLICATION_SLOT "old" PHYSICAL RESERVE_WAL')).at(-1)).toBe(
+      'Z I',
+    );
+    const { startLsn } = rig.wal;
+    client.send(query(`START_REPLICATION SLOT "old" ${formatLsn(startLsn)} TIMELINE 1`));
+    expect((await client.next())?.type).toBe('W');
+    const standby = new StreamReader(client, startLsn);
+    const { session, command } = await rig.accept();
+    expect(command).not.toContain('SLOT');
+    rig.send(session, startLsn, rig.store.oldestLsn());
+    await standby.readTo(startLsn + 500_000n);
+    client.send(statusUpdate(startLsn + 8_192n, startLsn + 8_192n, 0n));
+    await eventually(() => rig.slots.read('old')?.restartLsn).toBe(startLsn + 8_192n);
+    await standby.readTo(rig.wal.endLsn);
     expect(rig.isRight(standby)).toBe(true);
   });
 
@@ -357,6 +377,28 @@ describe('an upstream that has not got it', () => {
     const other = await rig.stream(rig.store.oldestLsn());
     await other.readTo(rig.wal.endLsn);
   });
+
+  it.each(['the login', 'START_REPLICATION', 'the stream'])(
+    'is given up when it falls silent after %s',
+    async (stage) => {
+      await using rig = await open({ timeoutMs: 500 });
+      const standby = await rig.stream(rig.wal.startLsn);
+      const session = await rig.upstream.accept();
+      if (stage === 'the login') {
+        await session.login(rig.server);
+      } else {
+        await session.login(rig.server);
+        const { startLsn } = await rig.nextStart(session);
+        if (stage === 'the stream') rig.send(session, startLsn, startLsn + 65_536n);
+      }
+      const error = summary((await standby.nextOther()) ?? { type: '?', body: Buffer.of() });
+      expect(error).toMatch(
+        /E\|ERROR\|58P01\|.*\|walcast does not keep it any more and could not read it from the upstream: (nothing came from it for 500 ms|the upstream did not answer SHOW within 500 ms)/,
+      );
+      expect(rig.isRight(standby)).toBe(true);
+      await session.closed;
+    },
+  );
 
   it('is not read from when it is another server, or one of another history', async () => {
     await using rig = await open({
