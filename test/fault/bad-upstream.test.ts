@@ -153,7 +153,7 @@ describe.each(installedMajors())('a primary of PostgreSQL %i that refuses walcas
     await expectTroubleUntilRepaired({
       primary,
       options: { slot: '', conninfo: { user: 'outsider' } },
-      says: [/no pg_hba\.conf entry/, /pg_hba\.conf, such as: host replication/],
+      says: [/no pg_hba\.conf entry/, /pg_hba\.conf.*such as: host replication/],
       repair: async () => {
         const file = join(primary.dataDirectory, 'pg_hba.conf');
         await appendFile(file, 'host replication outsider 127.0.0.1/32 trust\n');
