@@ -55,6 +55,8 @@ export class LibpqWitness implements AsyncDisposable {
   #attempts: Attempt[] = [];
   #asksPassword = false;
   ports: readonly number[] = [];
+  /** Whether `::1` is an address of this machine. */
+  hasIpv6 = false;
 
   private constructor(psql: string, native: string) {
     this.#psql = psql;
@@ -153,6 +155,12 @@ export class LibpqWitness implements AsyncDisposable {
       ports.push(port);
     }
     this.ports = ports;
+    const probe = createServer();
+    this.hasIpv6 = await listen(probe, { port: 0, host: '::1' }).then(
+      () => true,
+      () => false,
+    );
+    probe.close();
   }
 
   #newServer(place: (socket: Socket) => string, fixedPort?: number): Server {

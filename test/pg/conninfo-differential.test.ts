@@ -35,6 +35,7 @@ const HARMLESS: readonly RegExp[] = [
   new RegExp(`^${WITNESS_ERROR}$`),
   /^connection to server (at|on socket) .* failed: (Connection refused|No such file or directory)$/,
   /^(Connection refused|No such file or directory|Cannot assign requested address)$/,
+  /^(could not create socket: )?Address family not supported by protocol$/,
   /^\tIs the server running /,
   /^server does not support SSL, but SSL was required$/,
   /^SSL (error|SYSCALL error): (?!certificate)/,
@@ -172,13 +173,14 @@ function expectedPlaces({
   target,
   conninfo,
 }: UpstreamResolution): { place: string; isTcp: boolean }[] {
-  const { ports, directory } = opened();
+  const { ports, directory, hasIpv6 } = opened();
   const names = listOf(conninfo.given.get('host'));
   const places = target.hosts.flatMap(({ address, port, password }, index) => {
     // libpq goes to its built-in socket directory where we go to localhost.
     const isDefault = (names[index] ?? '') === '' && conninfo.hosts[index]?.hostaddr === null;
     const isTcp = !isUnixSocketPath(address);
-    const isHeard = ports.includes(port) && (isTcp || address === directory) && !isDefault;
+    const isListening = isTcp ? address !== '::1' || hasIpv6 : address === directory;
+    const isHeard = ports.includes(port) && isListening && !isDefault;
     const place = `${SPELLINGS.get(address) ?? address}:${port}`;
     return isHeard ? [{ place, isTcp, password }] : [];
   });
