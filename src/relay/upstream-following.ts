@@ -66,7 +66,10 @@ export class UpstreamFollowing {
 
   /** Raw sessions to the upstream. To be called once. */
   openTunnels(): UpstreamTunnels {
-    const target = (): UpstreamTarget => this.#target;
+    const target = (): UpstreamTarget => {
+      this.#readPasswords();
+      return this.#target;
+    };
     return new UpstreamTunnels({
       get target() {
         return target();
@@ -151,9 +154,12 @@ export class UpstreamFollowing {
     return this.#times.delay();
   }
 
-  /** The host whose WAL is streaming in, or did last. */
+  /** The host whose WAL is streaming in, or did last; with its password of today. */
   followedHost(): UpstreamHost | null {
-    return this.#receiver?.followedHost() ?? null;
+    const followed = this.#receiver?.followedHost() ?? null;
+    if (followed === null) return null;
+    const today = this.#target.hosts.find((host) => isSameHost(host, followed));
+    return today ?? followed;
   }
 
   /** True while WAL streams in. */
@@ -256,6 +262,10 @@ export class UpstreamFollowing {
       onTimelineEnd() {},
     };
   }
+}
+
+function isSameHost(a: UpstreamHost, b: UpstreamHost): boolean {
+  return a.host === b.host && a.address === b.address && a.port === b.port;
 }
 
 function withoutPasswords(target: UpstreamTarget): UpstreamTarget {

@@ -101,6 +101,22 @@ it('reads the password file at every attempt', async () => {
   expect(await passwordOf(second)).toBe('after');
 });
 
+it('opens tunnels with the password of today', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  const passfile = join(directory, 'pgpass');
+  await writeFile(passfile, '*:*:*:*:before\n', { mode: 0o600 });
+  follow(settingsOf(at(upstream, `passfile=${passfile} require_auth=password,none`)));
+  await (await upstream.accept()).stream();
+  await writeFile(passfile, '*:*:*:*:after\n', { mode: 0o600 });
+  const events = { onBytes: () => {}, onDrain: () => {}, onClose: () => {} };
+  const opening = following.openTunnels().open('backup', events);
+  const session = await upstream.accept();
+  expect(await passwordOf(session)).toBe('after');
+  session.send(message('R', i32(0)));
+  session.greet();
+  (await opening).close();
+});
+
 it('goes to another server in order when it is told to', async () => {
   await using old = await ScriptedUpstream.listen();
   await using next = await ScriptedUpstream.listen();
