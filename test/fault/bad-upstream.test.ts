@@ -15,7 +15,7 @@ import { formatLsn, parseLsn } from '../../src/pg/lsn.ts';
 import { toSegmentSize } from '../../src/pg/segment.ts';
 import { compareWal } from '../harness/compare-wal.ts';
 import { RawClient, StreamReader, query } from '../support/raw-client.ts';
-import { EDGE_MAJORS, NEWEST_MAJOR, installedMajors } from '../support/requirements.ts';
+import { NEWEST_MAJOR, installedMajors } from '../support/requirements.ts';
 import {
   attempt,
   complaints,
@@ -72,8 +72,8 @@ async function expectTroubleUntilRepaired(trouble: Trouble): Promise<void> {
     ...trouble.options,
   });
   await started.process.waitForLog(/"level":"(warn|error)".*upstream/);
-  // That one reason is told once depends on no major, so the wait for more attempts is spared in between.
-  const attempts = EDGE_MAJORS.includes(trouble.primary.major) ? 3 : 1;
+  // That one reason is told once depends on no major, so one major waits for more attempts.
+  const attempts = trouble.primary.major === NEWEST_MAJOR ? 3 : 1;
   await pollUntil(
     `${attempts} attempts`,
     async () => ((await connects(started)) >= attempts ? true : null),
