@@ -270,8 +270,11 @@ export const UPSTREAM_LAG_GROUPS_MAX: number = 1_024;
 
 // --- http: WAL files and tokens
 
-/** WAL files that are given away at once; further requests are asked to come again. */
+/** WAL files that are given away at once. */
 export const WAL_DOWNLOADS_MAX: number = 8;
+
+/** How long a further request waits for its turn before it is asked to come again: below {@link HTTP_INACTIVITY_MS}. */
+export const WAL_DOWNLOAD_WAIT_MS: number = 5_000;
 
 /** Reads for them that are under way at once: they share four threads with everything else. */
 export const WAL_DOWNLOAD_READS_MAX: number = 2;

@@ -133,6 +133,7 @@ class RunningRelay implements Relay {
       walFiles: new WalFiles({
         store: () => this.#store,
         dataDirectory: config.storage.directory,
+        clock,
       }),
     });
     this.#following = new UpstreamFollowing({

@@ -3,10 +3,12 @@
 //
 // A download keeps the file of its segment open, in a reader of its own: one that retention removes meanwhile is given
 // whole. What it costs others is bounded: few reads at once, one segment held back from being freed a download.
+import type { Clock } from '../base/clock.ts';
 import { OperationalError } from '../base/errors.ts';
 import {
   WAL_DOWNLOAD_PIECE_BYTES,
   WAL_DOWNLOAD_READS_MAX,
+  WAL_DOWNLOAD_WAIT_MS,
   WAL_DOWNLOADS_MAX,
 } from '../config/limits.ts';
 import { advanceLsn, formatLsn, lsnDistance, minLsn } from '../pg/lsn.ts';
@@ -24,12 +26,14 @@ import type { WalStore } from '../wal/wal-store.ts';
 /** Bounds of all downloads together. */
 export interface WalFilesLimits {
   readonly downloadsMax: number;
+  readonly waitMs: number;
   readonly readsMax: number;
   readonly pieceBytes: number;
 }
 
 const LIMITS: WalFilesLimits = {
   downloadsMax: WAL_DOWNLOADS_MAX,
+  waitMs: WAL_DOWNLOAD_WAIT_MS,
   readsMax: WAL_DOWNLOAD_READS_MAX,
   pieceBytes: WAL_DOWNLOAD_PIECE_BYTES,
 };
@@ -47,8 +51,11 @@ interface Segment {
 export class WalFiles {
   readonly #store: () => WalStore | null;
   readonly #directory: string;
+  readonly #clock: Clock;
   readonly #limits: WalFilesLimits;
-  readonly #waiting: (() => void)[] = [];
+  readonly #waitingReads: (() => void)[] = [];
+  /** In the order they came. */
+  readonly #waitingDownloads = new Set<() => void>();
   #reads = 0;
   #downloads = 0;
 
@@ -56,10 +63,12 @@ export class WalFiles {
   constructor(options: {
     readonly store: () => WalStore | null;
     readonly dataDirectory: string;
+    readonly clock: Clock;
     readonly limits?: WalFilesLimits;
   }) {
     this.#store = options.store;
     this.#directory = walDirectory(options.dataDirectory);
+    this.#clock = options.clock;
     this.#limits = options.limits ?? LIMITS;
   }
 
@@ -75,7 +84,8 @@ export class WalFiles {
     if (segment === null) return { kind: 'unknown-name' };
     const refusal = refusalOf(store, segment);
     if (refusal !== null) return refusal;
-    if (this.#downloads >= this.#limits.downloadsMax) return { kind: 'busy' };
+    // Waiting is better than a refusal: to a recovery, that is the end of the archive.
+    if (!(await this.#beginDownload())) return { kind: 'busy' };
     return await this.#download(store, identity, segment);
   }
 
@@ -84,7 +94,6 @@ export class WalFiles {
     identity: StoredIdentity,
     segment: Segment,
   ): Promise<WalFile | WalFileRefusal> {
-    this.#downloads += 1;
     const reader = new WalReader({
       directory: this.#directory,
       origin: identity,
@@ -94,8 +103,8 @@ export class WalFiles {
       openFilesMax: 1,
     });
     const close = once(() => {
-      this.#downloads -= 1;
       reader.close();
+      this.#endDownload();
     });
     const read = (startLsn: Lsn): Promise<Uint8Array | StoredReadFailure> =>
       this.#read(store, reader, { segment, startLsn });
@@ -134,14 +143,43 @@ export class WalFiles {
     }
   }
 
+  /** False when no place became free in time. */
+  async #beginDownload(): Promise<boolean> {
+    if (this.#downloads < this.#limits.downloadsMax) {
+      this.#downloads += 1;
+      return true;
+    }
+    return await new Promise<boolean>((resolve) => {
+      const timer = this.#clock.setTimer(this.#limits.waitMs, () => {
+        this.#waitingDownloads.delete(begin);
+        resolve(false);
+      });
+      const begin = (): void => {
+        timer.cancel();
+        resolve(true);
+      };
+      this.#waitingDownloads.add(begin);
+    });
+  }
+
+  #endDownload(): void {
+    const [next] = this.#waitingDownloads;
+    if (next === undefined) {
+      this.#downloads -= 1;
+      return;
+    }
+    // The place is handed on, not given back, so that nobody can slip in between.
+    this.#waitingDownloads.delete(next);
+    next();
+  }
+
   async #enter(): Promise<void> {
     if (this.#reads < this.#limits.readsMax) this.#reads += 1;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else await new Promise<void>((resolve) => this.#waitingReads.push(resolve));
   }
 
   #leave(): void {
-    // The place is handed on, not given back, so that nobody can slip in between.
-    const next = this.#waiting.shift();
+    const next = this.#waitingReads.shift();
     if (next === undefined) this.#reads -= 1;
     else next();
   }

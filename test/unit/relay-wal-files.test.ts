@@ -15,17 +15,19 @@ import type { WalFile, WalFileRefusal } from '../../src/status/actions.ts';
 import { STORE_LIMITS } from '../../src/wal/store-options.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import type { StoredIdentity, WalStoreOptions } from '../../src/wal/wal-store.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 // Each test starts a thread and waits for a disk that others use too.
 vi.setConfig({ testTimeout: 60_000 });
 
 const SEGMENT = 1n << 20n;
-const LIMITS = { downloadsMax: 2, readsMax: 1, pieceBytes: 128 * 1024 };
+const LIMITS = { downloadsMax: 2, waitMs: 5_000, readsMax: 1, pieceBytes: 128 * 1024 };
 let directory: string;
 let wal: WalFixture;
 let store: WalStore;
 let files: WalFiles;
+let clock: ManualClock;
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'walcast-files-'));
@@ -70,12 +72,17 @@ async function openStore(
     timeline: history.timeline,
   };
   store = await WalStore.open(optionsOf(more));
-  files = new WalFiles({ store: () => store, dataDirectory: directory, limits: LIMITS });
+  files = newFiles(() => store);
   if (history.timeline > 1) {
     const text = history.ancestors.map(({ timeline }) => `${timeline}\t0/3180000\tpromoted\n`);
     await store.storeHistoryFile(history.timeline, Buffer.from(text.join('')));
   }
   await store.initialize(identity, wal.startLsn);
+}
+
+function newFiles(from: () => WalStore | null): WalFiles {
+  clock = new ManualClock();
+  return new WalFiles({ store: from, dataDirectory: directory, clock, limits: LIMITS });
 }
 
 /** Takes in everything, and waits until it is on the disk as far as it can be. */
@@ -243,11 +250,11 @@ describe('a segment that is not', () => {
 
   test('has to be asked for again while the store is empty or not open', async () => {
     store = await WalStore.open(optionsOf({}));
-    files = new WalFiles({ store: () => store, dataDirectory: directory });
+    files = newFiles(() => store);
     expect(await refusal(nameAt(startOf(0)))).toEqual({ kind: 'starting' });
     expect(await refusal('00000002.history')).toEqual({ kind: 'starting' });
     expect(await refusal('nonsense')).toEqual({ kind: 'unknown-name' });
-    files = new WalFiles({ store: () => null, dataDirectory: directory });
+    files = newFiles(() => null);
     expect(await refusal(nameAt(startOf(0)))).toEqual({ kind: 'starting' });
   });
 });
@@ -299,18 +306,36 @@ describe('damage', () => {
 });
 
 describe('what downloads hold on to', () => {
-  test('is bounded in number, and given back when they are closed, once each', async () => {
+  test('is bounded in number: one more waits for its turn, in the order of asking', async () => {
     await openStore();
     await receive();
     const name = nameAt(startOf(0));
     const [first, second] = [await get(name), await get(name)];
-    expect(await refusal(name)).toEqual({ kind: 'busy' });
+    const order: string[] = [];
+    const third = get(name).then((file) => (order.push('third'), file));
+    const fourth = get(name).then((file) => (order.push('fourth'), file));
     first.close();
+    // Once each, however often they are closed.
     first.close();
-    const third = await get(name);
-    expect(await refusal(name)).toEqual({ kind: 'busy' });
-    expect((await bytesOf(third)).length).toBe(Number(SEGMENT));
+    expect((await bytesOf(await third)).length).toBe(Number(SEGMENT));
+    expect((await bytesOf(await fourth)).length).toBe(Number(SEGMENT));
     expect((await bytesOf(second)).length).toBe(Number(SEGMENT));
+    expect(order).toEqual(['third', 'fourth']);
+    expect(clock.nextTimerMs()).toBeNull();
+  });
+
+  test('is bounded in time for who waits, and all places come back', async () => {
+    await openStore();
+    await receive();
+    const name = nameAt(startOf(0));
+    const held = [await get(name), await get(name)];
+    const late = [refusal(name), refusal(name)];
+    await expect.poll(() => clock.nextTimerMs()).not.toBeNull();
+    clock.advance(LIMITS.waitMs);
+    expect(await Promise.all(late)).toEqual([{ kind: 'busy' }, { kind: 'busy' }]);
+    for (const file of held) file.close();
+    const again = [await get(name), await get(name)];
+    for (const file of again) file.close();
   });
 
   test('one that is refused or damaged takes no place', async () => {
