@@ -18,7 +18,13 @@ export const versionCommand: Command = {
   name: 'version',
   summary: 'Show version, git revision, Node.js version and the PostgreSQL majors served.',
   options: [],
-  help: 'The same as "walcast --version".',
+  help: `
+One line; the same as "walcast --version".
+
+Examples:
+  walcast version
+  walcast --version
+`,
   async run(context): Promise<number> {
     context.print(`${versionLine(readBuildInfo(context.env))}\n`);
     return EXIT.ok;

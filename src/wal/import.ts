@@ -260,9 +260,11 @@ class Import {
         over ??= walk.scan(bytes)?.reason ?? null;
       });
       if (over === null) continue;
-      this.#notes.push(
-        `the WAL of the source ends at ${formatLsn(walk.recordEnd())}: ${String(over)}`,
-      );
+      // The end of the last segment is an end like any other.
+      if (segment !== candidates.at(-1)) {
+        const lsn = formatLsn(walk.recordEnd());
+        this.#notes.push(`the WAL of the source ends at ${lsn}: ${String(over)}`);
+      }
       break;
     }
     return walk.recordEnd();

@@ -216,8 +216,8 @@ export class TimelineVerification {
     for await (const piece of buffers.pieces(handle, offset, to)) {
       signal.throwIfAborted();
       const failure = walk?.scan(piece.bytes) ?? null;
-      if (failure !== null) return { failure, offset: piece.offset };
       onBytes(piece.bytes.length);
+      if (failure !== null) return { failure, offset: piece.offset };
     }
     return null;
   }

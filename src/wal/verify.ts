@@ -60,7 +60,7 @@ export interface VerifyReport {
   readonly isTruncated: boolean;
   /** What was left out, in sentences. */
   readonly notes: readonly string[];
-  /** Bytes that were read. */
+  /** Bytes of the files that were walked. */
   readonly bytes: number;
 }
 
@@ -125,7 +125,7 @@ class Verification {
       problems: this.#problems,
       isTruncated: this.#isTruncated,
       notes: this.#notes,
-      bytes: this.#doneBytes,
+      bytes: Math.min(this.#doneBytes, this.#totalBytes),
     };
   }
 
