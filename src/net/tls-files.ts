@@ -3,7 +3,7 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { errorText, systemErrorCode } from '../base/errors.ts';
 import type { ConninfoTls } from '../pg/conninfo.ts';
@@ -96,11 +96,14 @@ async function readRoots(
 /** As OpenSSL's defaults: SSL_CERT_FILE and SSL_CERT_DIR first; the roots that came with the runtime where a system has none. */
 async function readSystemRoots(options: TlsFileOptions): Promise<readonly string[]> {
   const file = options.environment['SSL_CERT_FILE'] ?? '';
-  const directory = options.environment['SSL_CERT_DIR'] ?? '';
-  const roots =
-    directory === '' ? [] : await readHashedFiles(options, directory, /^[0-9a-f]{8}\.\d+$/);
+  const directories = (options.environment['SSL_CERT_DIR'] ?? '').split(delimiter);
+  const roots: string[] = [];
+  for (const directory of directories) {
+    if (directory === '' || !(await exists(directory))) continue;
+    roots.push(...(await readHashedFiles(options, directory, /^[0-9a-f]{8}\.\d+$/)));
+  }
   if (file !== '') roots.push(await readText(options, file, 'root certificate file'));
-  if (file !== '' || directory !== '') return roots;
+  if (roots.length > 0) return roots;
   for (const path of SYSTEM_ROOTS) {
     if (await exists(path)) return [await readText(options, path, 'root certificate file')];
   }

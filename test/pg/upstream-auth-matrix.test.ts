@@ -6,7 +6,7 @@ import { parseLsn } from '../../src/pg/lsn.ts';
 import { toSegmentSize } from '../../src/pg/segment.ts';
 import { compareWal } from '../harness/compare-wal.ts';
 import { createRelay } from '../harness/walcast-process.ts';
-import { makeCertificate } from '../support/certificates.ts';
+import { makeCertificate, makeRevocationList } from '../support/certificates.ts';
 import type { SignatureKind } from '../support/certificates.ts';
 import { installedMajors, needs } from '../support/requirements.ts';
 import {
@@ -145,6 +145,41 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
     expect(isIn).toEqual(list.map((cell) => [cell.name, cell.isIn]));
   });
 
+  it('is reached in every other way in which libpq reaches it', async (context) => {
+    needs(context, witnessProblem());
+    const stranger = makeCertificate({ commonName: 'stranger', isAuthority: true });
+    await rig.write('foreign.crt', stranger.pem);
+    await rig.write('shared.key', stranger.key, 0o644);
+    await rig.write('good.crl', makeRevocationList(rig.authority, []));
+    const me = 'sslcert=@me.crt sslkey=@me.key';
+    const scram = `user=hostssl_scramsha256 password=${PASSWORD}`;
+    const full = modeOptions('verify-full');
+    const cases: readonly (readonly [version: string | null, conninfo: string])[] = [
+      [
+        'TLSv1.3',
+        `user=two_proofs password=${PASSWORD} ${me} ${full} sslcertmode=require channel_binding=require`,
+      ],
+      ['TLSv1.3', `user=replicator ${me} ${full} sslcertmode=require require_auth=none`],
+      ['TLSv1.3', `${scram} ${full} require_auth=!password,!md5,!none`],
+      ['TLSv1.3', `${scram} ${full} require_auth=scram-sha-256,none sslcertmode=disable`],
+      ['TLSv1.3', `${scram} ${full} sslsni=0 sslcrl=@good.crl`],
+      ['TLSv1.3', `host=127.0.0.1 ${scram} ${modeOptions('verify-ca')}`],
+      ['TLSv1.2', `${scram} ${full} ssl_max_protocol_version=TLSv1.2 channel_binding=require`],
+      ['TLSv1.3', `${scram} ${full} ssl_min_protocol_version=TLSv1.3`],
+      // Files that are named and missing are passed over where nothing depends on them.
+      ['TLSv1.3', `${scram} sslmode=require sslrootcert=@no.crt sslcert=@no.crt sslkey=@no.key`],
+      // TLS that fails is given up with prefer, whatever the reason.
+      [null, 'user=host_trust sslmode=prefer sslrootcert=@foreign.crt'],
+      [null, 'user=host_trust sslmode=prefer sslcert=@foreign.crt sslkey=@shared.key'],
+      [null, `user=hostnossl_scramsha256 password=${PASSWORD} sslmode=prefer`],
+      ['TLSv1.3', `${scram} sslmode=allow`],
+    ];
+    const results = await compare(cases.map(([, conninfo]) => [conninfo, conninfo]));
+    expect(differences(results)).toEqual([]);
+    const versions = results.map(({ name, walcast }) => [walcast.isIn, walcast.tlsVersion, name]);
+    expect(versions).toEqual(cases.map(([version, conninfo]) => [true, version, conninfo]));
+  });
+
   it('is told the reason for every other refusal', async (context) => {
     needs(context, witnessProblem());
     const stranger = makeCertificate({ commonName: 'stranger', isAuthority: true });
@@ -156,6 +191,7 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
     await rig.write('late.key', late.key);
     await rig.write('open.key', other.key, 0o644);
     await rig.write('stranger.crt', stranger.pem);
+    await rig.write('bad.crl', makeRevocationList(rig.authority, [rig.served]));
     const me = 'sslcert=@me.crt sslkey=@me.key';
     const scram = `user=hostssl_scramsha256 password=${PASSWORD}`;
     const cases: readonly (readonly [code: string | RegExp, conninfo: string])[] = [
@@ -176,6 +212,9 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
       ['TLS_UNKNOWN_CA', `${scram} sslmode=verify-ca sslrootcert=@stranger.crt`],
       ['TLS_UNKNOWN_CA', `${scram} sslmode=require sslrootcert=@stranger.crt`],
       ['TLS_UNKNOWN_CA', `${scram} sslmode=verify-full sslrootcert=system`],
+      ['TLS_CERTIFICATE_REVOKED', `${scram} ${modeOptions('verify-ca')} sslcrl=@bad.crl`],
+      ['TLS_CERTIFICATE_NOT_SENT', `${scram} sslmode=require sslcertmode=require`],
+      ['28000', `user=replicator ${me} sslmode=require sslcertmode=disable`],
       ['TLS_NAME_MISMATCH', `host=127.0.0.1 ${scram} sslmode=verify-full sslrootcert=@root.crt`],
       ['TLS_NAME_MISMATCH', `host=pg-a ${scram} sslmode=verify-full sslrootcert=@root.crt`],
       ['TLS_ROOT_CERT_MISSING', `${scram} sslmode=verify-full sslrootcert=@no.crt`],

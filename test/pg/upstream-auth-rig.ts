@@ -49,6 +49,7 @@ export class AuthRig implements AsyncDisposable {
   readonly primary: PostgresCluster;
   readonly authority: TestCertificate;
   readonly #libraries: string;
+  #served: TestCertificate | null = null;
 
   private constructor(parts: {
     workspace: Workspace;
@@ -81,6 +82,12 @@ export class AuthRig implements AsyncDisposable {
     return rig;
   }
 
+  /** What the server shows. */
+  get served(): TestCertificate {
+    if (this.#served === null) throw new Error('the server shows no certificate');
+    return this.#served;
+  }
+
   /** Path of a file for clients. */
   path(name: string): string {
     return join(this.workspace.directory, name);
@@ -94,12 +101,8 @@ export class AuthRig implements AsyncDisposable {
   }
 
   /** The server shows this certificate from now on. */
-  async serve(
-    certificate: TestCertificate,
-    settings: Readonly<Record<string, string>> = {},
-  ): Promise<void> {
+  async serve(certificate: TestCertificate): Promise<void> {
     await this.#showCertificate(certificate);
-    await this.primary.configure({ ssl_max_protocol_version: null, ...settings });
     // The postmaster takes no connection before it is through with what it read.
     await this.primary.reload();
   }
@@ -166,6 +169,7 @@ export class AuthRig implements AsyncDisposable {
   }
 
   async #showCertificate(certificate: TestCertificate): Promise<void> {
+    this.#served = certificate;
     await this.#serverFile('server.key', certificate.key);
     await this.#serverFile('server.crt', certificate.pem);
   }

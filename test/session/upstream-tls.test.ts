@@ -1,5 +1,5 @@
 // TLS towards an upstream: every sslmode against honest servers and against what somebody in between could do.
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import {
   decodeServerCertificate,
   serverEndPointBinding,
@@ -140,20 +140,20 @@ describe('a server’s certificate', () => {
   });
 
   it('is checked against what the system trusts, name and all, with sslrootcert=system', async () => {
-    const before = process.env['SSL_CERT_FILE'];
-    process.env['SSL_CERT_FILE'] = rig.path('root.crt');
-    try {
-      await using good = await listen();
-      await rig.logIn(good, 'sslmode=verify-full sslrootcert=system');
-      await using other = await listen({ certificate: certificates['of another host'] ?? server });
-      const error = await rig.refusal(other, 'sslmode=verify-full sslrootcert=system');
-      expect(error.code).toBe('TLS_NAME_MISMATCH');
-      delete process.env['SSL_CERT_FILE'];
-      const unknown = await rig.refusal(good, 'sslmode=verify-full sslrootcert=system');
-      expect(unknown.code).toBe('TLS_UNKNOWN_CA');
-    } finally {
-      if (before === undefined) delete process.env['SSL_CERT_FILE'];
-      else process.env['SSL_CERT_FILE'] = before;
+    const system = 'sslmode=verify-full sslrootcert=system';
+    await using good = await listen();
+    await using other = await listen({ certificate: certificates['of another host'] ?? server });
+    // The authority is none that this machine trusts by itself.
+    expect((await rig.refusal(good, system)).code).toBe('TLS_UNKNOWN_CA');
+    await rig.write('certs/0a1b2c3d.0', authority.pem);
+    for (const [variable, path] of [
+      ['SSL_CERT_FILE', rig.path('root.crt')],
+      ['SSL_CERT_DIR', rig.path('certs')],
+    ] as const) {
+      vi.stubEnv(variable, path);
+      await rig.logIn(good, system);
+      expect((await rig.refusal(other, system)).code).toBe('TLS_NAME_MISMATCH');
+      vi.unstubAllEnvs();
     }
   });
 
