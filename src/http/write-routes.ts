@@ -67,8 +67,8 @@ function drainRoute({ actions, log }: WriteSources): Route {
     answers: { 202: { description: 'It has begun.', schema: SCHEMAS.drain } },
     handle: (request, reply) => {
       logAction(log, request, 'drain');
-      // The answer is on its way before the ports begin to close.
-      reply.raw.once('finish', () => actions.drain());
+      // The answer is on its way before the ports begin to close; a client that is gone by then asked all the same.
+      reply.raw.once('close', () => actions.drain());
       return reply.code(202).send({ state: 'draining' });
     },
   };

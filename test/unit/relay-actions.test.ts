@@ -1,0 +1,111 @@
+// What does a relay do when it is asked from outside, before and after its store and slots are there?
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { systemClock } from '../../src/base/clock.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { toLsn } from '../../src/pg/lsn.ts';
+import { toTimelineId } from '../../src/pg/timeline.ts';
+import { RelayActionsOf } from '../../src/relay/actions.ts';
+import { WalFiles } from '../../src/relay/wal-files.ts';
+import { SlotStore } from '../../src/slot/slot-store.ts';
+
+let directory: string;
+let slots: SlotStore | null;
+let hasWal: boolean;
+let ended: number[];
+let actions: RelayActionsOf;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'walcast-actions-'));
+  slots = null;
+  hasWal = true;
+  ended = [];
+  actions = new RelayActionsOf({
+    reload: () => Promise.resolve({ problems: [], changed: [], pendingRestart: [] }),
+    configuration: () => [],
+    drain: () => {},
+    slots: () => slots,
+    hasWal: () => hasWal,
+    disconnect: (pid) => ended.push(pid) === 1,
+    walFiles: new WalFiles({ store: () => null, dataDirectory: directory, clock: systemClock }),
+  });
+});
+
+afterEach(async () => {
+  await slots?.close();
+  await rm(directory, { recursive: true });
+});
+
+async function openSlots(): Promise<SlotStore> {
+  slots = await SlotStore.open({
+    directory,
+    wal: {
+      oldestLsn: () => toLsn(0x1000000n),
+      redoLsn: () => toLsn(0x1800028n),
+      timeline: () => toTimelineId(1),
+    },
+    slotsMax: 2,
+    quotesSettingNames: () => true,
+    clock: systemClock,
+    log: silentLog,
+  });
+  return slots;
+}
+
+test('before the slots are loaded the answer is PostgreSQL’s while it starts', async () => {
+  const starting = { sqlstate: '57P03', message: 'the database system is starting up' };
+  expect(await actions.createSlot('a', { reserveWal: false })).toEqual(starting);
+  expect(await actions.dropSlot('a')).toEqual(starting);
+  expect(await actions.openWalFile('000000010000000000000001')).toEqual({ kind: 'starting' });
+});
+
+test('a slot is persistent, and reserves WAL from now on when it is told to', async () => {
+  const store = await openSlots();
+  expect(await actions.createSlot('a', { reserveWal: true })).toBeNull();
+  expect(await actions.createSlot('b', { reserveWal: false })).toBeNull();
+  expect(store.list()).toMatchObject([
+    { name: 'a', temporary: false, activePid: null, restartLsn: 0x1800028n },
+    { name: 'b', temporary: false, activePid: null, restartLsn: 0n },
+  ]);
+  expect(await actions.createSlot('a', { reserveWal: true })).toMatchObject({ sqlstate: '42710' });
+  expect(await actions.createSlot('c', { reserveWal: true })).toMatchObject({ sqlstate: '53400' });
+  expect(await actions.createSlot('C', { reserveWal: true })).toMatchObject({ sqlstate: '42602' });
+});
+
+test('WAL cannot be reserved before there is some; a slot without it can be made', async () => {
+  await openSlots();
+  hasWal = false;
+  expect(await actions.createSlot('a', { reserveWal: true })).toMatchObject({
+    sqlstate: '55000',
+    hint: expect.any(String),
+  });
+  expect(await actions.createSlot('a', { reserveWal: false })).toBeNull();
+});
+
+test('a slot is dropped unless a session uses it, or it is none', async () => {
+  const store = await openSlots();
+  await actions.createSlot('a', { reserveWal: true });
+  store.acquire('a', 10_000_007);
+  expect(await actions.dropSlot('a')).toEqual({
+    sqlstate: '55006',
+    message: 'replication slot "a" is active for PID 10000007',
+  });
+  store.release('a', 10_000_007);
+  expect(await actions.dropSlot('a')).toBeNull();
+  expect(await actions.dropSlot('a')).toMatchObject({ sqlstate: '42704' });
+  expect(await actions.dropSlot('../a')).toMatchObject({ sqlstate: '42602' });
+});
+
+test('a temporary slot is its session’s own', async () => {
+  const store = await openSlots();
+  await store.create({ name: 't', temporary: true, reserveWal: true, pid: 10_000_007 });
+  expect(await actions.dropSlot('t')).toMatchObject({ sqlstate: '55006' });
+  expect(store.list()).toHaveLength(1);
+});
+
+test('ending a session tells whether there was one', () => {
+  expect([actions.disconnectStandby(7), actions.disconnectStandby(8)]).toEqual([true, false]);
+  expect(ended).toEqual([7, 8]);
+});
