@@ -1,4 +1,6 @@
 // Does every command explain itself with examples that the command line really takes?
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import type { Command } from '../../src/cli/command.ts';
 import { COMMANDS } from '../../src/cli/commands.ts';
@@ -90,6 +92,20 @@ describe('help', () => {
     const { code, err } = await walcast(words);
     expect(code).toBe(2);
     expect(err).toContain(message);
+  });
+});
+
+describe('the documents', () => {
+  const text = (name: string): string =>
+    readFileSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), 'utf8');
+
+  test('the page of the command line names every command, the README their first words', () => {
+    const page = text('docs/command-line.md');
+    const readme = text('README.md');
+    for (const { name } of COMMANDS) {
+      expect(page).toContain(`| \`walcast ${name}\` |`);
+      expect(readme).toMatch(new RegExp(`\`(?:walcast )?${name}\\b`));
+    }
   });
 });
 
