@@ -9,6 +9,12 @@ import type { PgTimestamp } from '../pg/timestamp.ts';
 import type { UpstreamDelay } from '../status/status.ts';
 import { DurationCounter } from '../wal/duration-histogram.ts';
 
+/** Our own disk, as far as it matters here. */
+export interface FlushedWal {
+  positions(): { readonly flushedLsn: Lsn };
+  onFlush(listener: () => void): void;
+}
+
 /** WAL that became known within a short time. */
 interface Group {
   /** When its first byte became known, milliseconds of the monotonic clock. */
@@ -40,11 +46,11 @@ export class UpstreamClock {
     if (walEnd > this.#flushedLsn) this.#note(walEnd, this.#clock.nowMs());
   }
 
-  /** Everything before `lsn` is on our own disk. */
-  flushed(lsn: Lsn): void {
-    this.#flushedLsn = lsn;
-    const first = this.#pending.findIndex(({ endLsn }) => endLsn > lsn);
-    if (first !== 0) this.#pending.splice(0, first < 0 ? this.#pending.length : first);
+  /** To be called before the first message: what `store` has on the disk, now and later, is not missing. */
+  follow(store: FlushedWal): void {
+    const look = (): void => this.#flushed(store.positions().flushedLsn);
+    store.onFlush(look);
+    look();
   }
 
   /** Both answers, now. */
@@ -52,6 +58,12 @@ export class UpstreamClock {
     const oldest = this.#pending[0];
     const lagMs = oldest === undefined ? 0 : this.#clock.nowMs() - oldest.sinceMs;
     return { lagSeconds: lagMs / 1000, transit: this.#transit.snapshot() };
+  }
+
+  #flushed(lsn: Lsn): void {
+    this.#flushedLsn = lsn;
+    const first = this.#pending.findIndex(({ endLsn }) => endLsn > lsn);
+    if (first !== 0) this.#pending.splice(0, first < 0 ? this.#pending.length : first);
   }
 
   #note(walEnd: Lsn, nowMs: number): void {

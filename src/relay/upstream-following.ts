@@ -89,7 +89,7 @@ export class UpstreamFollowing {
       confirmedLsns: this.#parts.confirmedLsns,
       onMoved: () => this.positionsMoved(),
     });
-    store.onFlush(() => this.#times.flushed(store.positions().flushedLsn));
+    this.#times.follow(store);
     this.#startReceiver();
   }
 
