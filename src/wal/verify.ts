@@ -98,6 +98,7 @@ class Verification {
   readonly #buffers = new ScanBuffers();
   #isTruncated = false;
   #doneBytes = 0;
+  #walkedBytes = 0;
   #totalBytes = 0;
 
   constructor(options: VerifyOptions, directory: WalDirectory) {
@@ -116,7 +117,10 @@ class Verification {
     for (const timeline of new Set(segments.map((file) => file.timeline))) {
       const files = segments.filter((file) => file.timeline === timeline);
       const verified = await this.#verifyTimeline(timeline, files, identity);
-      if (verified !== null) timelines.push(verified);
+      if (verified === null) continue;
+      const used = files.slice(0, verified.segments);
+      this.#walkedBytes += used.reduce((sum, { size }) => sum + size, 0);
+      timelines.push(verified);
     }
     return {
       directory,
@@ -125,7 +129,7 @@ class Verification {
       problems: this.#problems,
       isTruncated: this.#isTruncated,
       notes: this.#notes,
-      bytes: Math.min(this.#doneBytes, this.#totalBytes),
+      bytes: this.#walkedBytes,
     };
   }
 
