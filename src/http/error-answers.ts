@@ -67,3 +67,33 @@ function isPathOf(route: Route, path: string): boolean {
     )
   );
 }
+
+/** What is said to who sends something that is no request; the connection ends with it. By the code of Node.js. */
+export function nonRequestAnswer(code: string | undefined): string {
+  const answers: Readonly<Record<string, readonly [string, ErrorJson]>> = {
+    ERR_HTTP_REQUEST_TIMEOUT: [
+      '408 Request Timeout',
+      { error: 'the request took too long', hint: 'Send headers and body without a pause.' },
+    ],
+    HPE_HEADER_OVERFLOW: [
+      '431 Request Header Fields Too Large',
+      { error: 'the headers are too large', hint: 'No request needs so many.' },
+    ],
+  };
+  const [status, answer] = answers[code ?? ''] ?? [
+    '400 Bad Request',
+    {
+      error: 'this is no HTTP request',
+      hint: 'Speak HTTP/1.1 here; standbys connect to `listen`.',
+    },
+  ];
+  const body = JSON.stringify(answer);
+  return [
+    `HTTP/1.1 ${status}`,
+    'Content-Type: application/json; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Connection: close',
+    '',
+    body,
+  ].join('\r\n');
+}

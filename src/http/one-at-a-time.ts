@@ -39,6 +39,11 @@ export class OneAtATime {
     if (running.behind > this.#behindMax) socket.destroy();
   }
 
+  /** True while an answer is on its way on that connection. */
+  isAnswering(socket: Socket): boolean {
+    return this.#running.has(socket);
+  }
+
   /** True for a request that must not be answered: its connection ends with the answer before it. */
   isEarly(request: RawRequest): boolean {
     return this.#early.has(request);

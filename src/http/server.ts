@@ -21,8 +21,9 @@ import {
 import type { Metrics } from '../metrics/registry.ts';
 import type { RelayActions } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
+import type { ErrorJson } from './api-types.ts';
 import { Authorization } from './authorization.ts';
-import { addErrorAnswers } from './error-answers.ts';
+import { addErrorAnswers, nonRequestAnswer } from './error-answers.ts';
 import { isLoopbackHeader, isLoopbackHost } from './host-check.ts';
 import { OneAtATime } from './one-at-a-time.ts';
 import { addRoutes, allRoutes } from './routes.ts';
@@ -58,9 +59,10 @@ export interface HttpSources {
 export async function openHttp(options: HttpOptions, sources: HttpSources): Promise<HttpServer> {
   const { listen, log, clock } = options;
   const isLoopback = isLoopbackHost(listen.host);
-  const server = createServer(options.inactivityMs ?? HTTP_INACTIVITY_MS);
+  const oneAtATime = new OneAtATime(HTTP_EARLY_REQUESTS_MAX);
+  const server = createServer(options.inactivityMs ?? HTTP_INACTIVITY_MS, oneAtATime);
   server.server.maxConnections = HTTP_CONNECTIONS_MAX;
-  refuseEarlyRequests(server);
+  refuseEarlyRequests(server, oneAtATime);
   if (isLoopback) server.addHook('onRequest', refuseForeignHost);
   addMeasuring(server, sources.metrics);
   const authorization = new Authorization({ ...options, isLoopback });
@@ -85,7 +87,7 @@ const OPEN_TO_ALL =
   'the HTTP port can be reached from other machines and shows everything to everybody, WAL included: ' +
   'set http.token_file, or let http.listen be an address on loopback';
 
-function createServer(inactivityMs: number): FastifyInstance {
+function createServer(inactivityMs: number, oneAtATime: OneAtATime): FastifyInstance {
   return fastify({
     logger: false,
     connectionTimeout: inactivityMs,
@@ -97,6 +99,16 @@ function createServer(inactivityMs: number): FastifyInstance {
     keepAliveTimeout: HTTP_KEEP_ALIVE_MS,
     forceCloseConnections: 'idle',
     return503OnClosing: true,
+    frameworkErrors: (error, _request, reply) => {
+      const hint = 'GET /openapi.json lists every path.';
+      const answer: ErrorJson = { error: error.message, hint };
+      void (reply as FastifyReply).code(error.statusCode ?? 400).send(answer);
+    },
+    clientErrorHandler: ({ code }, socket) => {
+      // Behind a part of an answer it would be taken for more of it.
+      if (socket.writable && !oneAtATime.isAnswering(socket)) socket.write(nonRequestAnswer(code));
+      socket.destroy();
+    },
     http: {
       headersTimeout: HTTP_HEADERS_TIMEOUT_MS,
       connectionsCheckingInterval: HTTP_TIMEOUT_CHECK_MS,
@@ -106,8 +118,7 @@ function createServer(inactivityMs: number): FastifyInstance {
 }
 
 /** Before everything else, also before a request without a route: what is not answered must cost next to nothing. */
-function refuseEarlyRequests(server: FastifyInstance): void {
-  const oneAtATime = new OneAtATime(HTTP_EARLY_REQUESTS_MAX);
+function refuseEarlyRequests(server: FastifyInstance, oneAtATime: OneAtATime): void {
   server.server.prependListener('request', (request, response) =>
     oneAtATime.arrived(request, response),
   );

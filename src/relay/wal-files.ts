@@ -47,6 +47,14 @@ interface Segment {
   readonly endLsn: Lsn;
 }
 
+/** What is read for a download: the piece of its segment that begins at `startLsn`. */
+interface PieceRead {
+  readonly reader: WalReader;
+  readonly segment: Segment;
+  readonly startLsn: Lsn;
+  readonly isClosed: () => boolean;
+}
+
 /** The files of one store. */
 export class WalFiles {
   readonly #store: () => WalStore | null;
@@ -102,12 +110,15 @@ export class WalFiles {
       readsMax: 1,
       openFilesMax: 1,
     });
-    const close = once(() => {
+    let isClosed = false;
+    const close = (): void => {
+      if (isClosed) return;
+      isClosed = true;
       reader.close();
       this.#endDownload();
-    });
+    };
     const read = (startLsn: Lsn): Promise<Uint8Array | StoredReadFailure> =>
-      this.#read(store, reader, { segment, startLsn });
+      this.#read(store, { reader, segment, startLsn, isClosed: () => isClosed });
     // The first piece opens the file, and is the answer to whether it can be read at all.
     const first = await read(segment.startLsn);
     if (!(first instanceof Uint8Array)) {
@@ -124,15 +135,14 @@ export class WalFiles {
     };
   }
 
-  async #read(
-    store: WalStore,
-    reader: WalReader,
-    { segment, startLsn }: { readonly segment: Segment; readonly startLsn: Lsn },
-  ): Promise<Uint8Array | StoredReadFailure> {
+  async #read(store: WalStore, piece: PieceRead): Promise<Uint8Array | StoredReadFailure> {
+    const { reader, segment, startLsn, isClosed } = piece;
     const { timeline } = segment;
     const endLsn = minLsn(segment.endLsn, advanceLsn(startLsn, this.#limits.pieceBytes));
     await this.#enter();
     try {
+      // A reader that is closed would open the file again, and nobody would close it.
+      if (isClosed()) throw new OperationalError('WAL_FILE_CLOSED', 'the download is over');
       const bytes = await reader.read(timeline, startLsn, endLsn);
       const isDamaged = !(bytes instanceof Uint8Array) && bytes.kind === 'damaged';
       // The store says it in the log and counts it, as for anybody else who comes across it.
@@ -258,13 +268,4 @@ function isWholeIn(history: TimelineHistory, { timeline, endLsn }: Segment): boo
   if (left !== null && endLsn > left.endLsn) return false;
   const parent = history.ancestors.findLast((entry) => entry.timeline < timeline);
   return parent === undefined || endLsn > parent.endLsn;
-}
-
-function once(action: () => void): () => void {
-  let isDone = false;
-  return () => {
-    if (isDone) return;
-    isDone = true;
-    action();
-  };
 }

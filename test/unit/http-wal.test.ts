@@ -150,6 +150,21 @@ describe('a client', () => {
     await eventually(() => watched.closed).toBeGreaterThan(0);
   });
 
+  test('that sends nonsense behind its request finds none of the answer to it in the file', async () => {
+    const { port } = await open((name) => sampleFile(name, [Buffer.alloc(8 * MIB, 1)]));
+    const odd = await client(port);
+    const closed = once(odd, 'close');
+    const received: Buffer[] = [];
+    odd.on('data', (chunk: Buffer) => received.push(chunk));
+    await once(odd, 'data');
+    odd.write('\u0000\u0001 nonsense\r\n\r\n');
+    await closed;
+    const bytes = Buffer.concat(received);
+    const begin = bytes.indexOf('\r\n\r\n') + 4;
+    // It may be cut short; what comes behind all of it is another answer.
+    expect(bytes.subarray(begin, begin + 8 * MIB).every((byte) => byte === 1)).toBe(true);
+  });
+
   test('that left before the file was open leaves nothing open', async () => {
     const watched = new WatchedFile(4);
     let found: (file: WalFile) => void = () => {};

@@ -338,6 +338,16 @@ describe('what downloads hold on to', () => {
     for (const file of again) file.close();
   });
 
+  test('nothing is opened again for one that is closed in the middle', async () => {
+    await openStore();
+    await receive();
+    const file = await get(nameAt(startOf(0)));
+    const pieces = file.chunks[Symbol.asyncIterator]();
+    await pieces.next();
+    file.close();
+    await expect(pieces.next()).rejects.toThrow('the download is over');
+  });
+
   test('one that is refused or damaged takes no place', async () => {
     await openStore();
     await receive();
