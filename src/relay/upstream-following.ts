@@ -121,13 +121,14 @@ export class UpstreamFollowing {
   /** Whoever reloads has mended something, perhaps: what waits for its next attempt makes it now. */
   #goOn(receiver: WalReceiver): void {
     receiver.timeoutsChanged();
-    if (receiver.status().state === 'disconnected') receiver.reconnect();
+    const { state } = receiver.status();
+    if (state === 'disconnected' || state === 'waiting_for_wal') receiver.reconnect();
   }
 
   /** Settings that come while the old stream ends are taken too: they are looked up when the next walreceiver is built. */
   async #switchReceiver(old: WalReceiver): Promise<void> {
     await old.finish('reload');
-    this.#reportedBefore = old.status().reported;
+    this.#reportedBefore = this.status()?.reported ?? null;
     this.#switching = null;
     if (!this.#isStopped) this.#startReceiver();
   }

@@ -43,6 +43,8 @@ export class WalReceiver {
   #session: UpstreamSession | null = null;
   #streaming: Streaming | null = null;
   #followedHost: UpstreamHost | null = null;
+  /** As of the last attempt: while this walreceiver ends, the target may be its successor's already. */
+  #hosts: readonly UpstreamHost[];
   #asked: { timeline: TimelineId; startLsn: Lsn } | null = null;
   /** When the answer to a START_REPLICATION, or the end of a stream, is overdue. */
   #deadline: { readonly atMs: number; readonly delayMs: number } | null = null;
@@ -63,6 +65,7 @@ export class WalReceiver {
     this.#options = options;
     this.#tally = options.tally ?? new UpstreamTally();
     const { hosts, targetSessionAttrs, loadBalanceHosts } = options.target;
+    this.#hosts = hosts;
     this.#machine = new UpstreamMachine({
       hosts: hosts.map((host) => formatTarget(host)),
       targetSessionAttrs,
@@ -213,6 +216,7 @@ export class WalReceiver {
 
   #connect(hostIndex: number): void {
     this.#options.onConnect?.();
+    this.#hosts = this.#options.target.hosts;
     const session: UpstreamSession = new UpstreamSession(this.#options, {
       hostIndex,
       slots: this.#slots,
@@ -402,7 +406,7 @@ export class WalReceiver {
   }
 
   #host(hostIndex: number): UpstreamHost {
-    const host = this.#options.target.hosts[hostIndex];
+    const host = this.#hosts[hostIndex];
     invariant(host !== undefined, `no upstream host ${hostIndex}`);
     return host;
   }

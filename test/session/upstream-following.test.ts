@@ -12,7 +12,9 @@ import { UPSTREAM_FINISH_MS_MAX } from '../../src/config/limits.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { formatConfigError } from '../../src/config/problem.ts';
 import { UpstreamFollowing } from '../../src/relay/upstream-following.ts';
+import { INVALID_LSN } from '../../src/pg/lsn.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
+import { eventually } from '../support/eventually.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { i32, message } from '../support/naive-writer.ts';
 import { errorResponse, ScriptedUpstream } from '../support/scripted-upstream.ts';
@@ -211,4 +213,52 @@ it('ends with a drain that comes while it is on its way', async () => {
   session.reset();
   await finished;
   expect(following.status()).toMatchObject({ state: 'disconnected' });
+});
+
+it('goes from the second of two servers to a single one', async () => {
+  await using old = await ScriptedUpstream.listen();
+  await using next = await ScriptedUpstream.listen();
+  const hosts = `host=127.0.0.1,127.0.0.1 port=1,${old.port}`;
+  follow(settingsOf(`${hosts} user=replicator sslmode=disable`));
+  const session = await old.accept();
+  await session.stream();
+  following.prepare(settingsOf(at(next)))();
+  // The old server is the one that is shown as long as its stream ends.
+  expect(following.status()).toMatchObject({ port: old.port });
+  await session.status();
+  session.reset();
+  await (await next.accept()).stream();
+  expect(following.status()).toMatchObject({ port: next.port });
+});
+
+it('shows what was reported last while one server after another cannot be reached', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  follow(settingsOf(at(upstream)));
+  const session = await upstream.accept();
+  await session.stream();
+  const reported = following.status()?.reported;
+  expect(reported?.writeLsn).toBeGreaterThan(INVALID_LSN);
+  for (const port of [1, 2]) {
+    following.prepare(settingsOf(`host=127.0.0.1 port=${port} user=replicator`))();
+    if (port === 1) {
+      await session.status();
+      session.reset();
+    }
+    await eventually(() => following.status()).toMatchObject({ port, state: 'disconnected' });
+    expect(following.status()?.reported).toEqual(reported);
+  }
+});
+
+it('asks a server that lacked WAL again at once when somebody may have brought it back', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  const settings = settingsOf(at(upstream));
+  follow(settings, new ManualClock());
+  const first = await upstream.accept();
+  await first.login();
+  await first.identify();
+  const removed = 'requested WAL segment has already been removed';
+  first.send(errorResponse('58P01', removed), message('Z', 'I'));
+  await eventually(() => following.status()?.heldState).toBe('gap');
+  following.prepare(settings)();
+  await (await upstream.accept()).stream();
 });
