@@ -4,7 +4,7 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
-import { advanceLsn, lsnDistance, PAGE_SIZE, pageStart } from '../pg/lsn.ts';
+import { advanceLsn, formatLsn, lsnDistance, PAGE_SIZE, pageStart } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { nextSegment, segmentNumber, segmentStart, walFileName } from '../pg/segment.ts';
 import type { SegmentNumber } from '../pg/segment.ts';
@@ -81,6 +81,7 @@ export class TimelineVerification {
       await this.#walkFile(file, index === used.length - 1);
     }
     for (const { size } of unused) onBytes(size);
+    this.#checkRequired(used.at(-1) ?? first);
     const startLsn = this.#startOf(first);
     return {
       timeline: origin.history.timeline,
@@ -250,6 +251,21 @@ export class TimelineVerification {
     // A record may have begun in the segment before.
     const file = all.find((entry) => entry.segment === segment && entry.timeline === timeline);
     onProblem({ kind: 'damage', timeline, file: (file ?? found).name, lsn, reason });
+  }
+
+  /** Segments may be missing at the end, too. */
+  #checkRequired(last: Segment): void {
+    const { origin, requiredLsn, onProblem } = this.#options;
+    const endLsn = segmentStart(nextSegment(last.segment), origin.segmentSize);
+    if (endLsn >= requiredLsn) return;
+    const { timeline } = origin.history;
+    onProblem({
+      kind: 'gap',
+      timeline,
+      file: walFileName(timeline, nextSegment(last.segment), origin.segmentSize),
+      lsn: endLsn,
+      reason: `segments are missing behind ${last.name}: there was WAL up to ${formatLsn(requiredLsn)} at least`,
+    });
   }
 
   #gap(before: Segment, after: Segment): void {

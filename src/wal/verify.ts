@@ -156,16 +156,15 @@ class Verification {
     files: readonly StoredWalFile[],
     identity: WalIdentity,
   ): Promise<VerifiedTimeline | null> {
-    const { control, path } = this.#directory;
+    const { required, path } = this.#directory;
     const history = await this.#history(timeline, files, identity);
     const origin: PageOrigin = { ...identity, history };
-    const isStores = control !== null && control.timeline === timeline;
     const verification = new TimelineVerification({
       path,
       origin,
       files,
       all: this.#directory.files,
-      requiredLsn: isStores ? control.durableMark.lsn : INVALID_LSN,
+      requiredLsn: required?.timeline === timeline ? required.lsn : INVALID_LSN,
       buffers: this.#buffers,
       signal: this.#options.signal,
       onProblem: (problem) => this.#report(problem),

@@ -14,6 +14,8 @@ import type { VersionFacts } from '../pg/server-version.ts';
 import { parseHistoryFileName } from '../pg/timeline.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import { loadControl } from './control-file.ts';
+import { readCheckpoint } from './server-control.ts';
+import type { RequiredWal } from './server-control.ts';
 import type { ControlState } from './control-file.ts';
 import { CONTROL_FILE_NAME, walDirectory } from './data-directory.ts';
 import { LONG_PAGE_HEADER_SIZE } from './records/page-header.ts';
@@ -47,6 +49,8 @@ export interface WalDirectory {
   readonly kind: 'store' | 'server' | 'archive';
   /** The store's control file; null for any other kind. */
   readonly control: ControlState | null;
+  /** Up to where the WAL of a timeline must be there and good, by what the owner says of itself; null when unknown. */
+  readonly required: RequiredWal | null;
   /** Null when there is no segment that says whose it is. */
   readonly identity: WalIdentity | null;
   /** By timeline, history first, then by segment. */
@@ -73,6 +77,13 @@ const PARTIAL_SUFFIX = '.partial';
 /** Reads what is there. Throws OperationalError when `directory` cannot be read, or is a damaged store. */
 export async function readWalDirectory(directory: string): Promise<WalDirectory> {
   const { path, kind, control } = await locate(directory);
+  // Before the segments: what it names was written to them before.
+  const required =
+    control === null
+      ? kind === 'server'
+        ? await readCheckpoint(join(path, '..', 'global', 'pg_control'))
+        : null
+      : { timeline: control.timeline, lsn: control.durableMark.lsn };
   const names = await readNames(path);
   const segments = names.filter((name) => SEGMENT.test(name)).toSorted();
   const identity = control === null ? await identify(path, segments) : identityOf(control);
@@ -82,6 +93,7 @@ export async function readWalDirectory(directory: string): Promise<WalDirectory>
     path,
     kind,
     control,
+    required,
     identity,
     files: files.filter((file) => file !== null).toSorted(byPosition),
     compressed: names.filter((name) => COMPRESSED.test(name)).toSorted(),

@@ -9,9 +9,10 @@ import { createStandby } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
 import { pollUntil } from '../../src/demo/postgres-process.ts';
 import { runCommand, serverUser } from '../../src/demo/postgres-user.ts';
-import { advanceLsn, formatLsn, parseLsn } from '../../src/pg/lsn.ts';
+import { advanceLsn, formatLsn, INVALID_LSN, parseLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { segmentNumber, segmentStart, toSegmentSize } from '../../src/pg/segment.ts';
+import { readCheckpoint } from '../../src/wal/server-control.ts';
 import { walcast } from '../support/cli.ts';
 import type { CliOutcome } from '../support/cli.ts';
 import { openClientsRig, runAsOurselves, writeWal } from '../support/clients-rig.ts';
@@ -130,6 +131,12 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
         const end = parseLsn(report.timelines[0]?.end_lsn ?? '');
         expect(end).toBeGreaterThanOrEqual(flushed);
       }
+      const [row = []] = await rig.primary.query(
+        'SELECT checkpoint_lsn, timeline_id FROM pg_control_checkpoint()',
+      );
+      const required = await readCheckpoint(join(rig.primary.dataDirectory, 'global/pg_control'));
+      const checkpoint = advanceLsn(required?.lsn ?? INVALID_LSN, -1);
+      expect([formatLsn(checkpoint), String(required?.timeline)]).toEqual(row);
       const copy = join(directory, 'copy');
       await cp(rig.relay.walDirectory, copy, { recursive: true });
       const names = (await readdir(copy)).filter((name) => /^[0-9A-F]{24}$/.test(name)).toSorted();

@@ -97,11 +97,29 @@ describe('exit codes', () => {
     [['run'], 78],
     [['run', '-c', '/nowhere/walcast.yaml'], 78],
     [['status', '--url', 'http://127.0.0.1:1'], 1],
+    [['slots', 'list', '--url', 'http://127.0.0.1:1'], 1],
+    [['drain', '--url', 'http://127.0.0.1:1'], 1],
+    [['wal', 'get', '00000002.history', 'x', '--url', 'http://127.0.0.1:1'], 1],
+    [['wal', 'verify', '/nowhere'], 1],
+    [['store', 'import', '/nowhere', '--data', '/nowhere'], 1],
+    [['store', 'reset', '-c', '/nowhere/walcast.yaml'], 78],
+    [['store', 'release'], 2],
+    [['completion', 'fish'], 0],
+    [['completion', 'csh'], 2],
+    [['help', 'wal', 'get'], 0],
   ] as const)('%j ends with %d', { timeout: 20_000 }, (words, status) => {
     const result = call(words);
     expect(result.status, result.stderr).toBe(status);
     expect(status === 0 ? result.stdout : result.stderr).toMatch(/\n$/);
     expect(status === 0 ? result.stderr : result.stdout).toBe('');
+  });
+});
+
+test('health tells on standard output that nobody is there, with 2', { timeout: 20_000 }, () => {
+  expect(call(['health', '--url', 'http://127.0.0.1:1'])).toMatchObject({
+    status: 2,
+    stdout: expect.stringMatching(/^WALCAST CRITICAL - no walcast answers at .*\n$/),
+    stderr: '',
   });
 });
 

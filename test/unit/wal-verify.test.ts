@@ -290,6 +290,46 @@ describe('damage', () => {
   });
 });
 
+describe('what an owner says of its WAL', () => {
+  /** A server's data directory whose last checkpoint is `lsn`. */
+  async function serverWith(lsn: bigint): Promise<string[]> {
+    const names = await writeSegments();
+    await mkdir(join(directory, 'pg_wal'));
+    await mkdir(join(directory, 'global'));
+    await writeFile(join(directory, 'PG_VERSION'), '15\n');
+    for (const name of names) {
+      await rename(join(directory, name), join(directory, 'pg_wal', name));
+    }
+    const control = Buffer.alloc(8192);
+    control.writeUInt32LE(1300, 8);
+    control.writeBigUInt64LE(lsn, 32);
+    control.writeUInt32LE(1, 48);
+    await writeFile(join(directory, 'global', 'pg_control'), control);
+    return names;
+  }
+
+  it('a damaged checkpoint record is damage, though nothing follows it', async () => {
+    const last = wal.records.at(-1)?.startLsn ?? INVALID_LSN;
+    await serverWith(last);
+    expect(problems(await verify())).toEqual([]);
+    const handle = await open(join(directory, 'pg_wal', nameOf(last)), 'r+');
+    await handle.write(Buffer.from([0xff]), 0, 1, Number(last % BigInt(wal.segmentSize)) + 20);
+    await handle.close();
+    for (const path of [directory, join(directory, 'pg_wal')]) {
+      await mkdir(join(directory, 'pg_wal', 'archive_status'), { recursive: true });
+      expect((await verify({ path })).problems).toMatchObject([{ kind: 'damage', lsn: last }]);
+    }
+  });
+
+  it('the segment of the last checkpoint must be there', async () => {
+    const names = await serverWith(wal.records.at(-1)?.startLsn ?? INVALID_LSN);
+    await unlink(join(directory, 'pg_wal', names.at(-1) ?? ''));
+    expect((await verify()).problems).toMatchObject([
+      { kind: 'gap', file: names.at(-1), reason: expect.stringContaining('segments are missing') },
+    ]);
+  });
+});
+
 describe('what is missing', () => {
   it('a hole between segments is told', async () => {
     const names = await writeSegments();
