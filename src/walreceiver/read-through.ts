@@ -198,7 +198,7 @@ export class ReadThrough implements ReaderHost, HistoryHost {
   #onTrouble(claimant: Claimant, error: unknown, isOpen: boolean): void {
     if (!(error instanceof WalcastError) || error instanceof InvariantError) throw error;
     const reason = errorText(error);
-    if (!isOpen) {
+    if (!isOpen && !this.#isClosed) {
       if (this.#unreachable === null) this.#logUnreachable(reason);
       this.#unreachable ??= { sinceMs: this.clock.nowMs(), reason };
       this.#unreachable.reason = reason;
@@ -276,6 +276,7 @@ export class ReadThrough implements ReaderHost, HistoryHost {
 
   #arm(): void {
     const isNeeded = this.#links.size > 0 || this.#turns.claimantCount > 0;
+    if (!isNeeded) this.#wasMoving = false;
     if (this.#timer !== null || !isNeeded || this.#isClosed) return;
     this.#timer = this.clock.setTimer(READ_THROUGH_TICK_MS, () => {
       this.#timer = null;
