@@ -96,6 +96,9 @@ export class LiveConfiguration {
       if (!(error instanceof OperationalError)) throw error;
       return this.#refuse([problemLine(error)]);
     }
+    // Ports may have taken long to open. What was opened is closed with the others.
+    const lateRefusal = this.#parts.refusal();
+    if (lateRefusal !== null) return this.#refuse([lateRefusal]);
     const before = this.#current;
     this.#current = plan.next;
     this.#pendingRestart = plan.pendingRestart;

@@ -51,6 +51,8 @@ class Rig {
   readonly live: LiveConfiguration;
   refusal: string | null = null;
   failure: Error | null = null;
+  /** What a preparation waits for. */
+  opening: Promise<void> = Promise.resolve();
 
   constructor(text: string) {
     const destination = { write: (line: string) => void this.lines.push(line) };
@@ -58,6 +60,7 @@ class Rig {
       read,
       prepare: async (next) => {
         if (this.failure !== null) throw this.failure;
+        await this.opening;
         return () => void this.applied.push(next);
       },
       board: {
@@ -256,6 +259,23 @@ describe('a reload', () => {
     write('walcast.yaml', `${BASE}drain_timeout: 5s\n`);
     expect((await rig.reload()).problems).toEqual(['walcast is ending']);
     expect(rig.applied).toEqual([]);
+  });
+
+  test('that is not ready when walcast begins to end changes nothing', async () => {
+    const rig = new Rig(BASE);
+    let open: () => void = () => {};
+    rig.opening = new Promise((resolve) => {
+      open = resolve;
+    });
+    write('walcast.yaml', `${BASE}drain_timeout: 5s\n`);
+    const report = rig.live.reload();
+    rig.clock.advance(RELOAD_SETTLE_MS);
+    await new Promise((resolve) => setImmediate(resolve));
+    rig.refusal = 'walcast is ending';
+    open();
+    expect((await report).problems).toEqual(['walcast is ending']);
+    expect(rig.applied).toEqual([]);
+    expect(rig.live.current.drainTimeoutMs).toBe(30_000);
   });
 
   test('a bug is no refusal', async () => {
