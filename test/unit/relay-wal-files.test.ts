@@ -385,4 +385,22 @@ describe('history', () => {
     expect(await refusal('00000003.history')).toEqual({ kind: 'absent' });
     expect(await refusal('00000001.history')).toEqual({ kind: 'absent' });
   });
+
+  test('decides which timeline a segment is whole on, as on the server: the one it was left for', async () => {
+    wal = new WalFixture();
+    wal.history = history;
+    wal.fill(1_500_000, 3);
+    wal.fill(1_000_000, 4);
+    await openStore({}, history);
+    await receive();
+    const [before, within, after] = [startOf(0), startOf(1), startOf(2)];
+    expect(await refusal(nameAt(before, 2))).toEqual({ kind: 'absent' });
+    expect(await refusal(nameAt(within, 1))).toEqual({ kind: 'absent' });
+    expect(await refusal(nameAt(after, 1))).toEqual({ kind: 'absent' });
+    const old = await bytesOf(await get(nameAt(before, 1)));
+    expect(old.equals(wal.slice(before, within))).toBe(true);
+    const left = await bytesOf(await get(nameAt(within, 2)));
+    expect(left.equals(wal.slice(within, after))).toBe(true);
+    expect(await refusal(nameAt(after, 2))).toMatchObject({ kind: 'incomplete' });
+  });
 });
