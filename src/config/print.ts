@@ -28,10 +28,10 @@ function linesOf(setting: Setting, value: EffectiveValue, name: string): string[
   const comment = commentOf(setting, value);
   const { shown } = value;
   if (shown === null) return [withComment(`${indent}# ${name}:`, comment)];
-  if (setting.kind === 'rules' && typeof shown === 'string') {
-    const rules = shown.replace(/\n$/, '').split('\n');
-    const block = rules.map((rule) => (rule === '' ? '' : `${indent}  ${rule}`));
-    return [withComment(`${indent}${name}: ${blockHeader(rules)}`, comment), ...block];
+  if (setting.kind === 'rules' && typeof shown === 'string' && isBlockText(shown)) {
+    const block = shown.replace(/\n$/, '').split('\n');
+    const lines = block.map((line) => (line === '' ? '' : `${indent}  ${line}`));
+    return [withComment(`${indent}${name}: ${blockHeader(shown)}`, comment), ...lines];
   }
   if (typeof shown === 'string') {
     return [withComment(`${indent}${name}: ${scalar(setting, shown)}`, comment)];
@@ -40,9 +40,16 @@ function linesOf(setting: Setting, value: EffectiveValue, name: string): string[
   return [withComment(`${indent}${name}:`, comment), ...items];
 }
 
-/** The indentation is named where the first rule begins with a space and it could not be told. */
-function blockHeader(rules: readonly string[]): string {
-  return rules[0]?.startsWith(' ') === true ? '|2' : '|';
+/** False for what would not be read back from a block as it is: YAML has its own idea of other line ends than LF. */
+function isBlockText(text: string): boolean {
+  return text.trim() !== '' && !/[^\P{Cc}\n\t]/u.test(text);
+}
+
+/** The indentation is named where it could not be told by the first line; `-` and `+` say how many line ends are at the end. */
+function blockHeader(text: string): string {
+  const isIndented = /^\n*[ \t]/.test(text);
+  const ends = text.endsWith('\n\n') ? '+' : text.endsWith('\n') ? '' : '-';
+  return `|${isIndented ? '2' : ''}${ends}`;
 }
 
 function commentOf({ defaultText, isReloadable }: Setting, value: EffectiveValue): string {
@@ -67,5 +74,7 @@ function scalar({ kind }: Setting, text: string): string {
 
 /** As YAML has it on one line: quoted where it would be read as something else. */
 function quoted(text: string): string {
+  // A text of several lines would be given several lines in quotes, too.
+  if (/\p{Cc}/u.test(text)) return JSON.stringify(text);
   return stringify(text, { lineWidth: 0, blockQuote: false }).trimEnd();
 }

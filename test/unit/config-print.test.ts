@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { Value } from 'typebox/value';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { parse } from 'yaml';
@@ -144,6 +145,85 @@ test('the print is a valid configuration that means the same', async () => {
   }
   expect({ ...again, values: null, hba: null }).toEqual({ ...before, values: null, hba: null });
 });
+
+/** Lines and blanks of every kind, where YAML could see something else in them. */
+const LINES = fc
+  .array(
+    fc.constantFrom(
+      ...[
+        '\n',
+        '\n\n',
+        '\r\n',
+        ' ',
+        '  ',
+        '\t',
+        '# x',
+        '#',
+        '\u0085',
+        '\u2028',
+        '\u{1F600}',
+        '\u0001',
+      ],
+      ...['host all all all reject', '"a b"', ': ', '- ', '---', '|', "'", '\\', '%', '&a', '*a'],
+    ),
+    { maxLength: 12 },
+  )
+  .map((parts) => parts.join(''));
+
+const PRINTABLE = fc.string({
+  unit: fc.constantFrom(...' "\'#:-?&*!|>%@`{}[],~\\=01aex_'),
+  maxLength: 20,
+});
+
+const SAMPLES: Readonly<Record<string, fc.Arbitrary<string>>> = {
+  'auth.hba': fc
+    .array(
+      fc.constantFrom(
+        '',
+        ' ',
+        '\t',
+        '\r',
+        '# x',
+        '  # : -',
+        'host all all all reject',
+        ' local all all trust',
+      ),
+    )
+    .chain((lines) => fc.constantFrom('', '\n', '\n\n').map((end) => lines.join('\n') + end)),
+  'upstream.conninfo': fc
+    .tuple(LINES, PRINTABLE)
+    .map(
+      ([blanks, word]) =>
+        `host=pg-a ${blanks.replaceAll(/\S/g, '')} user='${word.replaceAll(/['\\]/g, '')}'`,
+    ),
+  'upstream.application_name': PRINTABLE,
+  'storage.directory': fc.tuple(LINES, PRINTABLE).map(([a, b]) => `/${a}${b}`),
+  'storage.wal_keep_size': fc
+    .tuple(
+      fc.constantFrom('', ' ', '\t', '\n'),
+      fc.double({ min: 0, max: 9, noNaN: true }),
+      fc.constantFrom('', 'MB', ' GB ', ' '),
+    )
+    .map((parts) => parts.join('')),
+  listen: PRINTABLE.map((text) => `/${text.replaceAll(',', '')}:5432`),
+};
+
+test.each(Object.entries(SAMPLES))(
+  'any %s is printed so that it reads back as the same',
+  (path, texts) => {
+    const upstream = { path: 'upstream.conninfo', text: 'host=pg-a', flag: '--set' };
+    fc.assert(
+      fc.property(texts, (text) => {
+        const flags = [upstream, { path, text, flag: '--set' }];
+        const loaded = loadConfig({ flags, env: {}, file: null, workingDirectory: directory });
+        if ('errors' in loaded) return;
+        const again = load(write('again.yaml', printConfig(loaded.config)));
+        expect(again.values.get(path)?.meaning).toBe(loaded.config.values.get(path)?.meaning);
+      }),
+      { numRuns: 60 },
+    );
+  },
+);
 
 test('no secret is printed, in text or JSON', async () => {
   write('walcast.yaml', FULL);
