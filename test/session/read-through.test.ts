@@ -4,37 +4,16 @@ import { describe, expect, it } from 'vitest';
 import { formatLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { eventually } from '../support/eventually.ts';
-import { i32, message } from '../support/naive-writer.ts';
-import { query, statusUpdate, StreamReader, summary } from '../support/raw-client.ts';
-import { listen, ODD, ReadThroughRig, WHOLE } from '../support/read-through-rig.ts';
-import {
-  COPY_BOTH,
-  complete,
-  errorResponse,
-  keepalive,
-  READY,
-  walData,
-} from '../support/scripted-upstream.ts';
+import { message } from '../support/naive-writer.ts';
+import { query, statusUpdate, StreamReader } from '../support/raw-client.ts';
+import { listen, ODD, openRig, SEGMENT, WHOLE } from '../support/read-through-rig.ts';
+import type { ReadThroughRig } from '../support/read-through-rig.ts';
+import { COPY_BOTH, complete, keepalive, READY } from '../support/scripted-upstream.ts';
 import type { ScriptedSession } from '../support/scripted-upstream.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
-const SEGMENT = 1n << 20n;
 const COPY_DONE: Uint8Array = message('c');
 const STREAM_ENDED = [complete('START_STREAMING'), complete('START_REPLICATION'), READY];
-
-/** Three segments and a half; the store begins with the third. */
-function threeSegments(): WalFixture {
-  const wal = new WalFixture();
-  wal.fill(Number(3n * SEGMENT + SEGMENT / 2n), 3);
-  return wal;
-}
-
-async function open(
-  options: Partial<Parameters<typeof ReadThroughRig.open>[0]> = {},
-): Promise<ReadThroughRig> {
-  const wal = options.wal ?? threeSegments();
-  return await ReadThroughRig.open({ storeFrom: wal.startLsn + 2n * SEGMENT, ...options, wal });
-}
 
 /** Answers the end of a stream that walcast asked for; gives what it said before. */
 async function endStream(session: ScriptedSession): Promise<string[]> {
@@ -53,7 +32,7 @@ describe('a standby from before the store', () => {
     ['as PostgreSQL cuts them', WHOLE],
     ['one by one and in odd pieces', ODD],
   ])('gets the bytes of the upstream that came %s, then those of the store', async (_, cut) => {
-    await using rig = await open({ verify: 'record' });
+    await using rig = await openRig({ verify: 'record' });
     const { wal } = rig;
     const standby = await rig.stream(wal.startLsn);
     const { session, command, startLsn } = await rig.accept();
@@ -73,7 +52,7 @@ describe('a standby from before the store', () => {
   });
 
   it('never counts for the upstream: no slot, a name of its own, and no position', async () => {
-    await using rig = await open();
+    await using rig = await openRig();
     const standby = await rig.stream(rig.wal.startLsn);
     const session = await rig.upstream.accept();
     const startup = await session.login(rig.server);
@@ -90,7 +69,7 @@ describe('a standby from before the store', () => {
   });
 
   it('may begin anywhere; the check begins with the segment', async () => {
-    await using rig = await open();
+    await using rig = await openRig();
     const startLsn = rig.wal.startLsn + 123_456n;
     const standby = await rig.stream(startLsn);
     const { session, startLsn: asked } = await rig.accept();
@@ -105,7 +84,7 @@ describe('a standby from before the store', () => {
     wal.fill(300_000, 3);
     wal.switchSegment();
     wal.fill(Number(2n * SEGMENT), 4);
-    await using rig = await open({ wal });
+    await using rig = await openRig({ wal });
     const standby = await rig.stream(wal.startLsn);
     const { session, startLsn } = await rig.accept();
     // The connection is lost in the middle of the zeros.
@@ -120,7 +99,7 @@ describe('a standby from before the store', () => {
   });
 
   it('does not notice that the connection to the upstream is cut, but for the time', async () => {
-    await using rig = await open();
+    await using rig = await openRig();
     const { wal } = rig;
     const standby = await rig.stream(wal.startLsn);
     const first = await rig.accept();
@@ -139,7 +118,7 @@ describe('a standby from before the store', () => {
   });
 
   it('may have a slot, which goes back to where the standby is', async () => {
-    await using rig = await open();
+    await using rig = await openRig();
     const client = await rig.client();
     expect((await client.ask('CREATE_REPLICATION_SLOT "old" PHYSICAL RESERVE_WAL')).at(-1)).toBe(
       'Z I',
@@ -159,7 +138,7 @@ describe('a standby from before the store', () => {
   });
 
   it('goes on with the store where that begins by then', async () => {
-    await using rig = await open();
+    await using rig = await openRig();
     const { wal, store } = rig;
     const standby = await rig.stream(wal.startLsn);
     const { session, startLsn } = await rig.accept();
@@ -181,7 +160,7 @@ describe('a standby from before the store', () => {
   });
 
   it('may be at a place that the store has removed just now', async () => {
-    await using rig = await open();
+    await using rig = await openRig();
     const { wal, store } = rig;
     wal.checkpoint();
     rig.receiveAll();
@@ -202,9 +181,9 @@ describe('a standby from before the store', () => {
 
 describe('an old timeline', () => {
   /** Timeline 1 up to a record end in the first segment, then timeline 2. */
-  function twoTimelines(): { wal: WalFixture; switchLsn: Lsn } {
+  function twoTimelines(oldBytes = 600_000): { wal: WalFixture; switchLsn: Lsn } {
     const wal = new WalFixture();
-    wal.fill(600_000, 3);
+    wal.fill(oldBytes, 3);
     const switchLsn = wal.endLsn;
     wal.history = {
       timeline: 2 as WalFixture['history']['timeline'],
@@ -221,7 +200,7 @@ describe('an old timeline', () => {
   it('ends where it was left, and the next one goes on', async () => {
     const { wal, switchLsn } = twoTimelines();
     const histories = { '2': historyOf(switchLsn) };
-    await using rig = await open({ wal, server: { histories } });
+    await using rig = await openRig({ wal, server: { histories } });
     const old = await rig.stream(wal.startLsn, { timeline: 1 });
     const { session, command, startLsn } = await rig.accept();
     expect(command).toContain('TIMELINE 1');
@@ -250,6 +229,20 @@ describe('an old timeline', () => {
     expect(rig.upstream.accepted).toBe(1);
   });
 
+  it('ends where it was left also when that is in the first segment of the store', async () => {
+    const { wal, switchLsn } = twoTimelines(1_600_000);
+    const histories = { '2': historyOf(switchLsn) };
+    await using rig = await openRig({ wal, storeFrom: switchLsn, server: { histories } });
+    expect(rig.store.oldestLsn()).toBe(wal.startLsn + SEGMENT);
+    await eventually(() => rig.store.positions().writtenLsn).toBe(wal.endLsn);
+    const old = await rig.stream(wal.startLsn, { timeline: 1 });
+    const { session, startLsn } = await rig.accept();
+    rig.send(session, startLsn, rig.store.oldestLsn());
+    await old.readTo(switchLsn);
+    expect((await old.nextOther())?.type).toBe('c');
+    expect(old.wal().equals(wal.slice(wal.startLsn, switchLsn))).toBe(true);
+  });
+
   it('has its history asked for and kept, and that of a stranger passed on only', async () => {
     const { wal } = twoTimelines();
     const { ancestors } = wal.history;
@@ -268,7 +261,7 @@ describe('an old timeline', () => {
       '3': ['00000003.history', `${two}\n2\t${formatLsn(second)}\tx\n`],
       '5': ['00000005.history', `${two}\n2\t${formatLsn(first)}\tanother branch\n`],
     } as const;
-    await using rig = await open({
+    await using rig = await openRig({
       wal,
       storeFrom: wal.endLsn - 2n * SEGMENT,
       server: { histories },
@@ -303,189 +296,9 @@ describe('an old timeline', () => {
   });
 });
 
-describe('an upstream that has not got it', () => {
-  it('has its own answer passed on, at the start and in the middle', async () => {
-    await using rig = await open();
-    const { wal } = rig;
-    const text = 'requested WAL segment 000000010000000000000030 has already been removed';
-    const standby = await rig.stream(wal.startLsn);
-    const { session, startLsn } = await rig.accept();
-    session.send(COPY_BOTH, errorResponse('58P01', text), READY);
-    expect(await standby.client.answer()).toEqual([`E|ERROR|58P01|${text}`, 'Z I']);
-    // The session goes on, on both sides.
-    standby.client.send(query(`START_REPLICATION ${formatLsn(wal.startLsn)} TIMELINE 1`));
-    expect((await standby.client.next())?.type).toBe('W');
-    const seen: string[] = [];
-    for (;;) {
-      const { type, body } = await session.next();
-      seen.push(type);
-      if (type === 'Q') {
-        expect(body.toString()).toContain('START_REPLICATION');
-        break;
-      }
-    }
-    rig.send(session, startLsn, startLsn + 400_000n);
-    session.send(errorResponse('58P01', text), READY);
-    expect(summary((await standby.nextOther()) ?? { type: '?', body: Buffer.of() })).toBe(
-      `E|ERROR|58P01|${text}`,
-    );
-    expect(rig.isRight(standby)).toBe(true);
-    expect(rig.senders.totals().disconnects.wal_removed).toBe(0);
-  });
-
-  it('is asked again when it refuses for another reason, until the time is up', async () => {
-    await using rig = await open({ timeoutMs: 1_200 });
-    const standby = await rig.stream(rig.wal.startLsn);
-    const { session } = await rig.accept();
-    const refusal = errorResponse('XX000', 'requested starting point 0/3000000 is ahead');
-    session.send(refusal, READY);
-    const again = await rig.nextStart(session);
-    expect(again.startLsn).toBe(rig.wal.startLsn);
-    session.send(refusal, READY);
-    const answers = standby.client.answer();
-    void rig.nextStart(session).then(
-      () => session.send(refusal, READY),
-      () => {},
-    );
-    expect(await answers).toEqual([
-      'E|ERROR|58P01|requested WAL segment 000000010000000000000030 has already been removed|' +
-        'walcast does not keep it any more and could not read it from the upstream: ' +
-        'it answered: requested starting point 0/3000000 is ahead',
-      'Z I',
-    ]);
-  });
-
-  it('is given up after a while when it cannot be reached; the standby lives meanwhile', async () => {
-    await using rig = await open({ timeoutMs: 1_000 });
-    rig.walSenderTimeoutMs = 400;
-    await rig.upstream[Symbol.asyncDispose]();
-    const standby = await rig.stream(rig.wal.startLsn);
-    const pings: number[] = [];
-    for (;;) {
-      const item = await standby.client.next();
-      if (item === null) throw new Error('closed');
-      if (item.type !== 'd') {
-        expect(summary(item)).toMatch(/^E\|ERROR\|58P01\|requested WAL segment .*\|.*ECONNREFUSED/);
-        break;
-      }
-      pings.push(item.body[17] ?? 0);
-      const nothing = Buffer.alloc(32);
-      standby.client.send(message('d', 'r', nothing, 0));
-    }
-    expect(pings.filter((ping) => ping === 1).length).toBeGreaterThanOrEqual(2);
-    // Whoever begins in the store is not concerned.
-    const other = await rig.stream(rig.store.oldestLsn());
-    await other.readTo(rig.wal.endLsn);
-  });
-
-  it.each(['the login', 'START_REPLICATION', 'the stream'])(
-    'is given up when it falls silent after %s',
-    async (stage) => {
-      await using rig = await open({ timeoutMs: 500 });
-      const standby = await rig.stream(rig.wal.startLsn);
-      const session = await rig.upstream.accept();
-      if (stage === 'the login') {
-        await session.login(rig.server);
-      } else {
-        await session.login(rig.server);
-        const { startLsn } = await rig.nextStart(session);
-        if (stage === 'the stream') rig.send(session, startLsn, startLsn + 65_536n);
-      }
-      const error = summary((await standby.nextOther()) ?? { type: '?', body: Buffer.of() });
-      expect(error).toMatch(
-        /E\|ERROR\|58P01\|.*\|walcast does not keep it any more and could not read it from the upstream: (nothing came from it for 500 ms|the upstream did not answer SHOW within 500 ms)/,
-      );
-      expect(rig.isRight(standby)).toBe(true);
-      await session.closed;
-    },
-  );
-
-  it('is not read from when it is another server, or one of another history', async () => {
-    await using rig = await open({
-      timeoutMs: 300,
-      server: { systemIdentifier: '7300000000000000999' },
-    });
-    const standby = await rig.stream(rig.wal.startLsn);
-    void (async () => {
-      for (;;) {
-        const session = await rig.upstream.accept();
-        await session.login(rig.server);
-        await session.identify(rig.server).catch(() => {});
-      }
-    })();
-    const answers = await standby.client.answer();
-    expect(answers[0]).toContain("the upstream's system identifier is 7300000000000000999");
-    expect(rig.isRight(standby)).toBe(true);
-  });
-
-  it('is not asked before it is known which of several hosts is followed', async () => {
-    const host = { host: '127.0.0.1', address: '127.0.0.1', port: 1, password: null };
-    await using rig = await open({ timeoutMs: 300, hosts: [host, host] });
-    const standby = await rig.stream(rig.wal.startLsn);
-    expect((await standby.client.answer())[0]).toContain('none of the 2 upstream hosts');
-    expect(rig.upstream.accepted).toBe(0);
-    rig.followed = { ...host, port: rig.upstream.port };
-    const other = await rig.stream(rig.wal.startLsn);
-    const { session, startLsn } = await rig.accept();
-    rig.send(session, startLsn, rig.store.oldestLsn());
-    await other.readTo(rig.wal.endLsn);
-  });
-});
-
-describe('wrong bytes from the upstream', () => {
-  it.each([
-    ['a flipped byte of a record', 400_000, 'incorrect resource manager data checksum'],
-    ['a page of another place', 49 * 8192 + 8, 'unexpected pageaddr'],
-    ['another timeline', 49 * 8192 + 4, 'unexpected timeline ID'],
-  ])('end the session of that standby alone: %s', async (_, offset, reason) => {
-    await using rig = await open({ verify: 'record' });
-    const { wal } = rig;
-    const beside = await rig.stream(rig.store.oldestLsn());
-    const standby = await rig.stream(wal.startLsn);
-    const { session, startLsn } = await rig.accept();
-    const bad = wal.slice(startLsn, startLsn + 524_288n);
-    bad[offset] = (bad[offset] ?? 0) ^ 0x40;
-    session.send(COPY_BOTH);
-    for (let at = 0; at < bad.length; at += 131_072) {
-      session.send(walData(startLsn + BigInt(at), bad.subarray(at, at + 131_072), wal.endLsn));
-    }
-    const error = summary((await standby.nextOther()) ?? { type: '?', body: Buffer.of() });
-    expect(error).toContain('E|ERROR|XX001|could not read WAL segment 000000010000000000000030 at');
-    expect(error).toContain(reason);
-    expect(rig.isRight(standby)).toBe(true);
-    expect(Number(standby.endLsn - wal.startLsn)).toBeLessThanOrEqual(offset);
-    await beside.readTo(wal.endLsn);
-    expect(rig.isRight(beside)).toBe(true);
-  });
-
-  it('are those of a message that does not join on', async () => {
-    await using rig = await open();
-    const { wal } = rig;
-    const standby = await rig.stream(wal.startLsn);
-    const { session, startLsn } = await rig.accept();
-    rig.send(session, startLsn, startLsn + 65_536n);
-    rig.sendMore(session, startLsn + 131_072n, startLsn + 262_144n);
-    const error = summary((await standby.nextOther()) ?? { type: '?', body: Buffer.of() });
-    expect(error).toContain('the message starts at 0/3020000, expected 0/3010000');
-    expect(standby.endLsn).toBe(startLsn + 65_536n);
-  });
-
-  it('are a message of another kind, or none that could be one: the connection goes', async () => {
-    await using rig = await open({ timeoutMs: 2_000 });
-    const standby = await rig.stream(rig.wal.startLsn);
-    const first = await rig.accept();
-    first.session.send(COPY_BOTH, message('d', 'x'));
-    await first.session.closed;
-    const second = await rig.accept();
-    second.session.send(COPY_BOTH, Buffer.concat([Buffer.from('d'), i32(2 ** 30)]));
-    await second.session.closed;
-    expect((await standby.client.answer())[0]).toContain('E|ERROR|58P01|');
-  });
-});
-
 describe('many standbys from before the store', () => {
   it('share two connections, and each gets everything', async () => {
-    await using rig = await open();
+    await using rig = await openRig();
     const { wal } = rig;
     let now = 0;
     let most = 0;
@@ -512,7 +325,7 @@ describe('many standbys from before the store', () => {
     // More than the kernel keeps for a standby that does not read.
     const wal = new WalFixture();
     wal.fill(20_000_000, 3);
-    await using rig = await open({ wal, storeFrom: wal.endLsn });
+    await using rig = await openRig({ wal, storeFrom: wal.endLsn });
     void (async () => {
       for (;;) {
         const session = await rig.upstream.accept();
@@ -535,7 +348,7 @@ describe('many standbys from before the store', () => {
   });
 
   it('are told so when they are too many', async () => {
-    await using rig = await open();
+    await using rig = await openRig();
     const { wal } = rig;
     await Promise.all(Array.from({ length: 64 }, () => rig.stream(wal.startLsn)));
     const last = await rig.stream(wal.startLsn);
@@ -548,7 +361,7 @@ describe('many standbys from before the store', () => {
 
 describe('connections that read old WAL', () => {
   it('end with the standby that needed them', async () => {
-    await using rig = await open();
+    await using rig = await openRig();
     const standby = await rig.stream(rig.wal.startLsn);
     const { session, startLsn } = await rig.accept();
     rig.send(session, startLsn, startLsn + 131_072n);
@@ -558,7 +371,7 @@ describe('connections that read old WAL', () => {
   });
 
   it('end when the upstream stops: it would wait for them', async () => {
-    await using rig = await open();
+    await using rig = await openRig();
     const standby = await rig.stream(rig.wal.startLsn);
     const { session, startLsn } = await rig.accept();
     rig.send(session, startLsn, startLsn + 131_072n);

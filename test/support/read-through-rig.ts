@@ -18,8 +18,11 @@ import { query, RawClient, StreamReader } from './raw-client.ts';
 import { COPY_BOTH, playedServer, ScriptedUpstream, walData } from './scripted-upstream.ts';
 import type { PlayedServer, ScriptedSession } from './scripted-upstream.ts';
 import { targetFor } from './upstream-target.ts';
-import type { WalFixture } from './wal-fixture.ts';
+import { WalFixture } from './wal-fixture.ts';
 import { identityOf, LogRecord, rules } from './wal-senders-fixture.ts';
+
+/** The segments of the WAL that {@link openRig} makes. */
+export const SEGMENT: bigint = 1n << 20n;
 
 /** How many bytes a message of the played upstream has. */
 export type Cut = (offset: number) => number;
@@ -247,4 +250,17 @@ export async function listen(session: ScriptedSession, seen: string[] = []): Pro
       type === 'd' && body[0] === 0x72 ? `r ${body.subarray(1, 25).toString('hex')}` : type,
     );
   }
+}
+
+/** Three segments and a half; the store begins with the third. */
+function threeSegments(): WalFixture {
+  const wal = new WalFixture();
+  wal.fill(Number(3n * SEGMENT + SEGMENT / 2n), 3);
+  return wal;
+}
+
+/** A rig over them, unless a test says otherwise. */
+export async function openRig(options: Partial<RigOptions> = {}): Promise<ReadThroughRig> {
+  const wal = options.wal ?? threeSegments();
+  return await ReadThroughRig.open({ storeFrom: wal.startLsn + 2n * SEGMENT, ...options, wal });
 }
