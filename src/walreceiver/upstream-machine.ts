@@ -425,7 +425,8 @@ export class UpstreamMachine {
       state: 'gap',
       detail:
         `the upstream no longer has ${where} on: ${error.message}. ` +
-        'Restore the missing segments into its pg_wal, point upstream.conninfo at a server that has them, or start anew with an empty storage.directory.',
+        'Bring the missing segments from an archive with "walcast store import", point upstream.conninfo at a server that has them, ' +
+        'or start anew with an empty storage.directory ("walcast store reset").',
       retryMs: GAP_RETRY_MS,
     };
   }
