@@ -2,6 +2,7 @@
 import { ProtocolViolation } from '../base/errors.ts';
 import { UPSTREAM_PARAMETER_CHARACTERS_MAX, UPSTREAM_PARAMETERS_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
+import { printable } from './upstream-errors.ts';
 
 /** Values by name as the server spells it. */
 export class ParameterSet {
@@ -12,7 +13,7 @@ export class ParameterSet {
     if (name.length + value.length > UPSTREAM_PARAMETER_CHARACTERS_MAX) {
       throw new ProtocolViolation(
         SQLSTATE.protocolViolation,
-        `the upstream reports parameter "${name.slice(0, 63)}" with ${value.length} characters`,
+        `the upstream reports parameter "${printable(name.slice(0, 63))}" with ${value.length} characters`,
       );
     }
     if (!this.#values.has(name) && this.#values.size >= UPSTREAM_PARAMETERS_MAX) {

@@ -87,6 +87,9 @@ export class UpstreamConnection {
   #lastError: ReceivedError | null = null;
   #isCopyEnded = false;
   #noticesLogged = 0;
+  /** `open` has given the session to its caller. */
+  #isHandedOver = false;
+  #endedBy: WalcastError | null = null;
 
   private constructor(options: UpstreamConnectionOptions) {
     this.#options = options;
@@ -114,6 +117,7 @@ export class UpstreamConnection {
       });
       try {
         await connection.#open(attempts, allowedMethods);
+        connection.#handOver();
         return connection;
       } catch (error) {
         connection.destroy();
@@ -243,11 +247,17 @@ export class UpstreamConnection {
     await this.#runLogin(loginOptionsFor(this.#options, { allowedMethods, tls }), leftMs);
   }
 
+  /** What came in one piece with the end of the login may have ended the session already. */
+  #handOver(): void {
+    if (this.#endedBy !== null) throw this.#endedBy;
+    this.#isHandedOver = true;
+  }
+
   #runLogin(login: Omit<LoginOptions, 'nonce'>, timeoutMs: number): Promise<void> {
     const { clock, signal } = this.#options;
     return new Promise((resolve, reject) => {
-      if (this.#mode === 'closed') {
-        reject(closedByUs());
+      if (this.#mode === 'closed' || signal?.aborted === true) {
+        reject(this.#endedBy ?? closedByUs());
         return;
       }
       const onAbort = (): void => this.#fail(closedByUs());
@@ -423,14 +433,14 @@ export class UpstreamConnection {
   /** The session is over for a reason that is not ours. */
   #fail(error: WalcastError): void {
     if (this.#mode === 'closed') return;
-    const wasLogin = this.#mode === 'login';
     this.#bytes?.destroy();
     this.#leave(error);
-    if (!wasLogin) this.#options.onClosed?.(error);
+    if (this.#isHandedOver) this.#options.onClosed?.(error);
   }
 
   #leave(error: WalcastError): void {
     this.#mode = 'closed';
+    this.#endedBy = error;
     this.#raw = null;
     this.#decoder.stop();
     this.#login?.end(error);

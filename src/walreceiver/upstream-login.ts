@@ -21,7 +21,7 @@ import { encodeStartupMessage } from '../wire/startup.ts';
 import type { ReceivedError, UpstreamMessage } from '../wire/upstream-messages.ts';
 import type { AuthMethod } from './auth-methods.ts';
 import { ParameterSet } from './parameter-set.ts';
-import { upstreamError } from './upstream-errors.ts';
+import { printable, upstreamError } from './upstream-errors.ts';
 
 /** As whom to log in. */
 export interface LoginOptions {
@@ -45,6 +45,8 @@ export interface LoginOptions {
 export class LoginRefusal extends OperationalError {
   /** The server had let us in before: it refuses the session, not who asks for it or how. */
   readonly isAuthenticated: boolean;
+  /** What the server sent. */
+  readonly fields: ReceivedError;
 
   constructor(fields: ReceivedError, isAuthenticated: boolean) {
     const error = upstreamError('the upstream refused the login', fields, refusalHint(fields));
@@ -53,6 +55,7 @@ export class LoginRefusal extends OperationalError {
       ...(error.hint === undefined ? {} : { hint: error.hint }),
     });
     this.isAuthenticated = isAuthenticated;
+    this.fields = fields;
   }
 }
 
@@ -321,7 +324,7 @@ function failed(code: string, message: string, hint: string): Failed {
 }
 
 function unsupported(mechanisms: readonly string[]): Failed {
-  const offered = mechanisms.map((name) => name.slice(0, 40)).slice(0, 5);
+  const offered = mechanisms.slice(0, 5).map((name) => printable(name.slice(0, 40)));
   return failed(
     'AUTH_METHOD_UNSUPPORTED',
     `none of the server's SASL authentication mechanisms are supported: it offers ${offered.join(', ')}`,

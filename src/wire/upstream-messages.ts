@@ -19,11 +19,13 @@ import { writeUint32 } from './message-writer.ts';
 /** An error or notice as the server sent it. */
 export interface ReceivedError {
   readonly severity: string;
-  /** `XX000` when the server sent none. */
+  /** `XX000` when the server sent none, or one that is no SQLSTATE. */
   readonly sqlstate: string;
   readonly message: string;
   readonly detail: string | null;
   readonly hint: string | null;
+  /** The C function of the server that refused: tells causes apart that share an SQLSTATE, in whatever language the text is. */
+  readonly routine: string | null;
 }
 
 /** A message from the upstream. Byte fields are views of the body. */
@@ -186,10 +188,12 @@ function decodeErrorFields(body: Uint8Array): ReceivedError {
   const sqlstate = fields.get('C') ?? '';
   return {
     severity: fields.get('V') ?? fields.get('S') ?? 'ERROR',
-    sqlstate: sqlstate === '' ? SQLSTATE.internalError : sqlstate,
+    // Codes of our own errors look different, so that no server can make us take its refusal for one of them.
+    sqlstate: /^[0-9A-Z]{5}$/.test(sqlstate) ? sqlstate : SQLSTATE.internalError,
     message: fields.get('M') ?? 'missing error text',
     detail: fields.get('D') ?? null,
     hint: fields.get('H') ?? null,
+    routine: fields.get('R') ?? null,
   };
 }
 
