@@ -40,9 +40,9 @@ function linesOf(setting: Setting, value: EffectiveValue, name: string): string[
   return [withComment(`${indent}${name}:`, comment), ...items];
 }
 
-/** False for what would not be read back from a block as it is: YAML has its own idea of other line ends than LF. */
+/** False for what would not be read back from a block as it is: line ends other than LF, blanks on the last lines. */
 function isBlockText(text: string): boolean {
-  return text.trim() !== '' && !/[^\P{Cc}\n\t]/u.test(text);
+  return !/[^\P{Cc}\n\t]/u.test(text) && !/^\s*$|\n[ \t]+\n*$/.test(text);
 }
 
 /** The indentation is named where it could not be told by the first line; `-` and `+` say how many line ends are at the end. */
