@@ -16,6 +16,10 @@ import type { Remote } from './remote.ts';
 import { sizeText } from './text-table.ts';
 
 const POLL_MS = 500;
+
+/** Requests in a row that nobody answers, after which nobody is there. */
+const FAILURES_OF_ABSENCE = 2;
+
 const LINE_MS = 10_000;
 const TIMEOUT_SECONDS_DEFAULT = 600;
 
@@ -70,18 +74,21 @@ async function waitUntilGone(
   const output = new DrainOutput(context);
   const startMs = clock.nowMs();
   let isInterrupted = false;
+  let failures = 0;
   const release = context.onSignal((signal) => {
     isInterrupted = signal !== 'SIGHUP';
   });
   try {
     for (;;) {
       const status = await statusOf(remote);
-      if (status === null) {
+      failures = status === null ? failures + 1 : 0;
+      // One request may fail for other reasons.
+      if (failures === FAILURES_OF_ABSENCE) {
         output.end();
         context.print('walcast is gone\n');
         return EXIT.ok;
       }
-      output.show(status);
+      if (status !== null) output.show(status);
       const isLate = clock.nowMs() - startMs >= timeoutMs;
       if (isLate || isInterrupted) {
         output.end();
@@ -95,7 +102,7 @@ async function waitUntilGone(
   }
 }
 
-/** Null when nobody answers any more. */
+/** Null when nobody answers. */
 async function statusOf(remote: Remote): Promise<StatusJson | null> {
   try {
     return await remoteStatus(remote);

@@ -9,17 +9,21 @@ import {
   toSegmentSize,
   walFileName,
 } from '../pg/segment.ts';
+import type { SegmentSize } from '../pg/segment.ts';
 import { toTimelineId } from '../pg/timeline.ts';
+import type { StoreJson } from '../http/api-types.ts';
 import { listWal } from '../wal/listing.ts';
 import { EXIT, isSet } from './command.ts';
 import type { Command, CommandContext } from './command.ts';
 import {
+  badAnswer,
   JSON_OPTION,
   printable,
   remoteOf,
   remoteStatus,
   TOKEN_OPTION,
   URL_OPTION,
+  urlOf,
 } from './remote.ts';
 import type { Remote } from './remote.ts';
 import { sizeText, textTable } from './text-table.ts';
@@ -93,9 +97,12 @@ async function servedRows(remote: Remote): Promise<Row[]> {
   const oldest = parseLsn(store.oldest_lsn ?? '');
   const flushed = parseLsn(store.flushed_lsn ?? '');
   if (oldest === null || flushed === null || timeline === null || store.segments === 0) return [];
-  const size = toSegmentSize(Math.round(store.size_bytes / store.segments));
+  const size = segmentSizeOf(store);
+  const last = size === null ? null : segmentNumberBefore(flushed, size);
+  if (size === null || last === null || last - segmentNumber(oldest, size) > store.segments) {
+    throw badAnswer(urlOf(remote, 'api/v1/status'), 'a store that makes sense');
+  }
   const rows: Row[] = [];
-  const last = segmentNumberBefore(flushed, size);
   for (let segment = segmentNumber(oldest, size); segment <= last; segment = nextSegment(segment)) {
     const [startLsn, endLsn] = [
       segmentStart(segment, size),
@@ -111,6 +118,15 @@ async function servedRows(remote: Remote): Promise<Row[]> {
     });
   }
   return rows;
+}
+
+/** Segments are all of one size; null when the figures are not those of a store. */
+function segmentSizeOf(store: StoreJson): SegmentSize | null {
+  try {
+    return toSegmentSize(store.size_bytes / store.segments);
+  } catch {
+    return null;
+  }
 }
 
 const HEADER = ['name', 'kind', 'timeline', 'size', 'start_lsn', 'end_lsn'];

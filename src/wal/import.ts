@@ -305,22 +305,34 @@ class Import {
       await this.#read(segment, range, async ({ offset, bytes }) => {
         const refused = store.append(this.#lsnAt(segment, offset), bytes);
         if (refused !== null) throw this.#parts.failure() ?? this.#changed(segment.file.name);
-        while (store.isFull()) await this.#room();
+        await this.#room();
       });
     }
   }
 
+  /** Waits until the store takes more; not for ever, where the disk takes nothing. */
   async #room(): Promise<void> {
-    const failure = this.#parts.failure();
-    if (failure !== null) throw failure;
-    this.#options.signal.throwIfAborted();
-    await new Promise<void>((resolveRoom) => {
-      const timer = this.#options.clock.setTimer(ROOM_POLL_MS, resolveRoom);
-      this.#parts.store.onRoom(() => {
-        timer.cancel();
-        resolveRoom();
+    const { clock, signal, dataDirectory } = this.#options;
+    const { store } = this.#parts;
+    let writtenLsn = store.positions().writtenLsn;
+    let sinceMs = clock.nowMs();
+    while (store.isFull()) {
+      const failure = this.#parts.failure();
+      if (failure !== null) throw failure;
+      signal.throwIfAborted();
+      if (store.positions().writtenLsn > writtenLsn) {
+        writtenLsn = store.positions().writtenLsn;
+        sinceMs = clock.nowMs();
+      }
+      if (clock.nowMs() - sinceMs > NO_ROOM_MS_MAX) throw noRoom(dataDirectory, writtenLsn);
+      await new Promise<void>((resolve) => {
+        const timer = clock.setTimer(ROOM_POLL_MS, resolve);
+        store.onRoom(() => {
+          timer.cancel();
+          resolve();
+        });
       });
-    });
+    }
   }
 
   // --- reading
@@ -388,6 +400,17 @@ class Import {
 }
 
 const ROOM_POLL_MS = 1_000;
+
+/** A disk that takes nothing for so long is full. */
+const NO_ROOM_MS_MAX = 15_000;
+
+function noRoom(directory: string, lsn: Lsn): OperationalError {
+  return new OperationalError(
+    'IMPORT_NO_SPACE',
+    `the disk of "${directory}" takes nothing more; WAL up to ${formatLsn(lsn)} was imported`,
+    { hint: 'Free space on its file system, and import again.' },
+  );
+}
 
 function noStore(directory: string): OperationalError {
   return new OperationalError('NO_STORE', `"${directory}" holds no store of walcast`, {

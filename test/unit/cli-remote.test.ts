@@ -420,6 +420,18 @@ describe('wal ls', () => {
     );
   });
 
+  test('a store that makes no sense is refused', async () => {
+    const { store } = sampleStatus();
+    for (const strange of [
+      { ...store, sizeBytes: 12_345 },
+      { ...store, flushedLsn: toLsn(1n << 60n) },
+    ]) {
+      const { url } = await serve({ source: { status: () => sampleStatus({ store: strange }) } });
+      const { code, err } = await type(url, 'wal', 'ls');
+      expect([code, err.includes('a store that makes sense')]).toEqual([1, true]);
+    }
+  });
+
   test.each([
     [['wal', 'ls', 'a', 'b']],
     [['wal', 'ls', 'a', '--url', 'http://x']],
