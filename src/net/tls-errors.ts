@@ -39,7 +39,7 @@ const CRL_UNUSABLE: Explanation = {
 
 const CERTIFICATE_INVALID: Explanation = {
   code: 'TLS_CERTIFICATE_INVALID',
-  hint: "Have the server's certificate replaced (ssl_cert_file on the upstream).",
+  hint: "Have the server's certificate, or that of an authority in its chain, replaced (ssl_cert_file on the upstream).",
 };
 
 /** Results of the verification of the server's certificate, as Node.js names them (X509_V_ERR_…). */
@@ -82,6 +82,15 @@ const VERIFICATION: ReadonlyMap<string, Explanation> = new Map([
   ['PATH_LENGTH_EXCEEDED', CERTIFICATE_INVALID],
   ['CERT_REJECTED', CERTIFICATE_INVALID],
   ['HOSTNAME_MISMATCH', CERTIFICATE_INVALID],
+  ['UNABLE_TO_DECRYPT_CERT_SIGNATURE', CERTIFICATE_INVALID],
+  ['UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY', CERTIFICATE_INVALID],
+  ['ERROR_IN_CERT_NOT_BEFORE_FIELD', CERTIFICATE_INVALID],
+  ['ERROR_IN_CERT_NOT_AFTER_FIELD', CERTIFICATE_INVALID],
+  ['UNABLE_TO_DECRYPT_CRL_SIGNATURE', CRL_UNUSABLE],
+  ['ERROR_IN_CRL_LAST_UPDATE_FIELD', CRL_UNUSABLE],
+  ['ERROR_IN_CRL_NEXT_UPDATE_FIELD', CRL_UNUSABLE],
+  // All that Node.js has no name for, such as name constraints and a key usage that does not fit.
+  ['UNSPECIFIED', CERTIFICATE_INVALID],
 ]);
 
 const CLIENT_REFUSED: Explanation = {

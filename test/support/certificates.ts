@@ -24,6 +24,16 @@ export interface CertificateOptions {
   readonly from?: number;
   readonly to?: number;
   readonly isAuthority?: boolean;
+  /** Authorities that may stand below this one. */
+  readonly pathLength?: number;
+  /** The KeyUsage bits as they are written, `0x06` for an authority. */
+  readonly keyUsage?: number;
+  /** ExtendedKeyUsage: object identifiers. */
+  readonly purposes?: readonly string[];
+  /** NameConstraints: the one domain that certificates below may be for. */
+  readonly permittedDomain?: string;
+  /** DER of further extensions. */
+  readonly extensions?: readonly Buffer[];
 }
 
 export interface TestCertificate {
@@ -138,16 +148,29 @@ function extensions(options: CertificateOptions, publicKey: KeyObject): Buffer[]
     .update(publicKey.export({ type: 'spki', format: 'der' }))
     .digest();
   const list = [sequence(oid('2.5.29.14'), tlv(0x04, tlv(0x04, keyId)))];
-  if (options.isAuthority === true) {
-    const constraints = sequence(tlv(0x01, Buffer.of(0xff)));
-    list.push(sequence(oid('2.5.29.19'), tlv(0x01, Buffer.of(0xff)), tlv(0x04, constraints)));
+  const { isAuthority, pathLength, keyUsage, purposes = [], permittedDomain } = options;
+  if (isAuthority !== undefined) {
+    const limit = pathLength === undefined ? [] : [integer(pathLength)];
+    const constraints = isAuthority ? sequence(tlv(0x01, Buffer.of(0xff)), ...limit) : sequence();
+    list.push(extension('2.5.29.19', constraints));
+  }
+  if (keyUsage !== undefined) list.push(extension('2.5.29.15', tlv(0x03, Buffer.of(0, keyUsage))));
+  if (purposes.length > 0) list.push(extension('2.5.29.37', sequence(...purposes.map(oid))));
+  if (permittedDomain !== undefined) {
+    const subtree = sequence(tlv(0x82, Buffer.from(permittedDomain)));
+    list.push(extension('2.5.29.30', sequence(tlv(0xa0, subtree))));
   }
   const names = [
     ...(options.dns ?? []).map((name) => tlv(0x82, Buffer.from(name))),
     ...(options.ip ?? []).map((address) => tlv(0x87, address)),
   ];
   if (names.length > 0) list.push(sequence(oid('2.5.29.17'), tlv(0x04, sequence(...names))));
-  return list;
+  return [...list, ...(options.extensions ?? [])];
+}
+
+/** A critical one. */
+export function extension(id: string, value: Buffer): Buffer {
+  return sequence(oid(id), tlv(0x01, Buffer.of(0xff)), tlv(0x04, value));
 }
 
 function tlv(tag: number, ...parts: readonly Buffer[]): Buffer {
