@@ -55,13 +55,13 @@ process.exit(
   }),
 );
 
-/** Null without a terminal to ask at, or when it is closed instead of an answer. */
+/** Null without a terminal to ask at; nothing when it is closed, or interrupted, instead of an answer. */
 async function askTerminal(question: string): Promise<string | null> {
   if (!process.stdin.isTTY) return null;
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   try {
     return await new Promise((resolve) => {
-      terminal.once('close', () => resolve(null));
+      terminal.once('close', () => resolve(''));
       terminal.question(question, resolve);
     });
   } finally {
