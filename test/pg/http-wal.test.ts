@@ -8,13 +8,7 @@ import { createStandby } from '../../src/demo/postgres-cluster.ts';
 import type { UpstreamDetailJson } from '../../src/http/api-types.ts';
 import { INVALID_LSN, parseLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
-import {
-  nextSegment,
-  segmentNumber,
-  segmentStart,
-  toSegmentSize,
-  walFileName,
-} from '../../src/pg/segment.ts';
+import { segmentNumber, toSegmentSize, walFileName } from '../../src/pg/segment.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { freePort } from '../harness/free-port.ts';
 import { startTool } from '../harness/pg-tools.ts';
@@ -69,15 +63,15 @@ describe.each(installedMajors())('the HTTP port, with PostgreSQL %i', (major) =>
     return walFileName(toTimelineId(1), segmentNumber(lsn, SEGMENT_SIZE), SEGMENT_SIZE);
   }
 
-  /** Ends the present segment and waits until walcast has it on its disk. Gives its name. */
+  /** Ends the present segment, begins the next, and waits until walcast has both on its disk. Gives the name of the first. */
   async function endSegment(): Promise<string> {
     await rig.primary.query('SELECT pg_create_restore_point($$in front$$)');
     const lsn = parseLsn(await rig.primary.value('SELECT pg_switch_wal()')) ?? INVALID_LSN;
-    const endLsn = segmentStart(nextSegment(segmentNumber(lsn, SEGMENT_SIZE)), SEGMENT_SIZE);
     await rig.primary.query('SELECT pg_create_restore_point($$behind$$)');
-    await rig.relay.waitForStatus('the segment is on the disk', ({ store }) => {
+    const behindLsn = await rig.primary.walPosition();
+    await rig.relay.waitForStatus('all of it is on the disk', ({ store }) => {
       const flushedLsn = parseLsn(store.flushed_lsn ?? '');
-      return flushedLsn !== null && flushedLsn >= endLsn;
+      return flushedLsn !== null && flushedLsn >= behindLsn;
     });
     return nameAt(lsn);
   }
@@ -181,6 +175,10 @@ describe.each(installedMajors())('the HTTP port, with PostgreSQL %i', (major) =>
       const ended = await tool.ended;
       expect(ended.exitCode).toBe(1);
       expect(ended.stderr).toContain('terminating connection due to administrator command');
+      // The client knows a moment before walcast that the connection is closed.
+      await rig.relay.waitForStatus('the session is over', (status) =>
+        status.standbys.every((standby) => standby.pid !== pid),
+      );
       expect((await ask('DELETE', `/api/v1/standbys/${pid}`)).status).toBe(404);
       expect((await ask('DELETE', '/api/v1/slots/by_http')).status).toBe(204);
       expect((await ask('DELETE', '/api/v1/slots/by_http')).status).toBe(404);
