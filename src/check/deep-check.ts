@@ -107,9 +107,19 @@ function resolveTarget(config: Config, env: CheckSurroundings['env']): ResolvedT
     return { target, warnings };
   } catch (error) {
     if (!(error instanceof OperationalError)) throw error;
-    const text = { subject, message: error.message, fix: error.hint ?? null };
+    const message = error.message.replace(`${subject}: `, '');
+    const text = { subject, message, fix: fixOf(message) ?? error.hint ?? null };
     return { finding: errorFinding('upstream.conninfo', text) };
   }
+}
+
+/** What the string leads to may be wrong without the string being so. */
+function fixOf(message: string): string | null {
+  const service = /^definition of service "(.*)" not found/s.exec(message)?.[1];
+  if (service !== undefined) {
+    return `Correct the name of the service, or add a section [${service}] to the service file (PGSERVICEFILE, ~/.pg_service.conf, or pg_service.conf in PGSYSCONFDIR)`;
+  }
+  return /service file/.test(message) ? 'Correct that file' : null;
 }
 
 /** As Promise.all over `items`, with a bound on how many are under way. */

@@ -39,7 +39,8 @@ export const FINDING_CODES = {
   'upstream.certificate_expired': 'A certificate of the server has expired.',
   'upstream.certificate':
     'A certificate cannot be verified: unknown issuer, other host name, missing or unreadable file.',
-  'upstream.client_certificate': 'Our client certificate expires soon.',
+  'upstream.client_certificate':
+    'Our client certificate: missing, not accepted by the server, or about to expire.',
   'upstream.tls': 'TLS could not be agreed on for another reason.',
   'upstream.clear_text': 'All WAL would cross the network without encryption.',
   'upstream.password': 'The password is wrong, or the role has none.',

@@ -38,6 +38,8 @@ export interface HostProbe {
   /** `host:port`, or the path of the socket. */
   readonly subject: string;
   readonly user: string;
+  /** What the host was given for everything together. */
+  readonly timeoutMs: number;
   /** Why the walreceiver's session failed, on the way in or later; null when it did not. */
   readonly failure: WalcastError | null;
   /** The failure is mended by `sslmode=require`: this was tried. */
@@ -93,6 +95,7 @@ export async function probeHost(options: ProbeOptions): Promise<HostProbe> {
     host: options.host,
     subject: formatTarget({ host: options.host.host, port: options.host.port }),
     user: options.target.user,
+    timeoutMs,
     failure: session.failure,
     isMendedByTls: session.failure === null ? false : await isMendedByTls(options, session, leftMs),
     tlsVersion: session.tlsVersion,

@@ -1,8 +1,9 @@
 // What does a user type on the primary and on a standby so that both work with walcast? Pure texts.
 import type { ListenAddress } from '../config/config.ts';
 import type { HostProbe } from './host-probe.ts';
-import { grantReplication, hbaLine, quoteIdentifier, WAL_LEVEL_FIX } from './login-findings.ts';
 import type { Finding, FindingCode } from './finding.ts';
+import { grantReplication, hbaLine } from './login-findings.ts';
+import { conninfoValue, quoteIdentifier, settingString, shellWord } from './quoting.ts';
 
 /** One heading with the lines below it. */
 export interface Instructions {
@@ -38,16 +39,18 @@ export function primaryInstructions(
   findings: readonly Finding[],
 ): Instructions[] {
   return probes.flatMap((probe) => {
-    const codes = findings
-      .filter(({ subject }) => subject === probe.subject)
-      .map(({ code }) => code);
-    const lines = primaryLines(probe, codes);
+    const lines = primaryLines(
+      probe,
+      findings.filter(({ subject }) => subject === probe.subject),
+    );
     return lines.length === 0 ? [] : [{ heading: `On ${probe.subject}, as superuser:`, lines }];
   });
 }
 
-function primaryLines(probe: HostProbe, codes: readonly FindingCode[]): string[] {
-  const has = (...wanted: FindingCode[]): boolean => wanted.some((code) => codes.includes(code));
+function primaryLines(probe: HostProbe, findings: readonly Finding[]): string[] {
+  const errors = findings.filter(({ severity }) => severity === 'error');
+  const has = (...wanted: FindingCode[]): boolean =>
+    errors.some(({ code }) => wanted.includes(code));
   const role = quoteIdentifier(probe.user);
   const create = `CREATE ROLE ${role} REPLICATION LOGIN PASSWORD '…';`;
   const hba = `${hbaLine(probe, probe.failure?.message ?? '')}    # a line of pg_hba.conf; then SELECT pg_reload_conf();`;
@@ -63,33 +66,28 @@ function primaryLines(probe: HostProbe, codes: readonly FindingCode[]): string[]
       : []),
     ...(has('upstream.replication_attribute') ? [grantReplication(probe.user)] : []),
     ...(isUnknown || has('upstream.hba', 'upstream.auth_method') ? [hba] : []),
-    ...(has('upstream.wal_level') ? [`# ${WAL_LEVEL_FIX}`] : []),
+    ...errors
+      .filter(({ code }) => code === 'upstream.wal_level' || code === 'upstream.max_wal_senders')
+      .map(({ fix }) => `# ${fix ?? ''}`),
   ];
 }
 
 /** How a standby that exists, and one that does not yet, follow walcast. */
 export function standbyInstructions({ host, port, user }: StandbyAddress): Instructions[] {
   const address = `host=${conninfoValue(host)} port=${port} user=${conninfoValue(user)}`;
-  const primaryConninfo = `${address} application_name=${EXAMPLE_NAME}`.replaceAll("'", "''");
+  const named = `${address} application_name=${EXAMPLE_NAME}`;
   return [
     {
       heading: `For a new standby, here called ${EXAMPLE_NAME}; this makes its slot, its settings and standby.signal, too:`,
-      lines: [
-        `pg_basebackup -d "${address} application_name=${EXAMPLE_NAME}" -D DATA_DIRECTORY -R -C -S ${EXAMPLE_NAME}`,
-      ],
+      lines: [`pg_basebackup -d ${shellWord(named)} -D DATA_DIRECTORY -R -C -S ${EXAMPLE_NAME}`],
     },
     {
       heading:
         'For a standby that exists: in its postgresql.conf, with an empty file standby.signal beside it:',
       lines: [
-        `primary_conninfo = '${primaryConninfo}'`,
-        `primary_slot_name = '${EXAMPLE_NAME}'    # make it first: psql "${address} replication=true" -c 'CREATE_REPLICATION_SLOT ${EXAMPLE_NAME} PHYSICAL RESERVE_WAL'`,
+        `primary_conninfo = ${settingString(named)}`,
+        `primary_slot_name = '${EXAMPLE_NAME}'    # make it first: psql ${shellWord(`${address} replication=true`)} -c 'CREATE_REPLICATION_SLOT ${EXAMPLE_NAME} PHYSICAL RESERVE_WAL'`,
       ],
     },
   ];
-}
-
-function conninfoValue(value: string): string {
-  if (/^[\w.:/@+-]+$/.test(value)) return value;
-  return `'${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`;
 }

@@ -1,24 +1,24 @@
 // Why could we not log in at an upstream as a walreceiver, and what does the user change? Pure: an error in, a finding out.
 import { OperationalError, ProtocolViolation } from '../base/errors.ts';
 import type { WalcastError } from '../base/errors.ts';
+import { isUnixSocketHost } from '../net/dial.ts';
+import { parseIpAddress } from '../pg/ip-address.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
+import { LoginRefusal } from '../walreceiver/upstream-login.ts';
+import type { ReceivedError } from '../wire/upstream-messages.ts';
 import { errorFinding } from './finding.ts';
 import type { Finding, FindingCode } from './finding.ts';
 import type { HostProbe } from './host-probe.ts';
+import { hbaWord, quoteIdentifier } from './quoting.ts';
 
 /** The statement that gives the role its attribute. */
 export function grantReplication(user: string): string {
   return `ALTER ROLE ${quoteIdentifier(user)} REPLICATION;`;
 }
 
-/** The lines that make a server write enough WAL and serve it. */
-export const WAL_LEVEL_FIX =
+/** Makes a server write enough WAL and serve it. */
+const WAL_LEVEL_FIX =
   'Set wal_level = replica and max_wal_senders = 10 in postgresql.conf of the server and restart it; a reload is not enough';
-
-/** `name` as SQL needs it. */
-export function quoteIdentifier(name: string): string {
-  return /^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
-}
 
 /** What kept the walreceiver's session from working. To be asked for a probe that failed. */
 export function loginFinding(probe: HostProbe, failure: WalcastError): Finding {
@@ -45,7 +45,6 @@ const PLAIN: ReadonlyMap<string, FindingCode> = new Map<string, FindingCode>([
   ['CHANNEL_BINDING_MISSING', 'upstream.auth_method'],
   ['CHANNEL_BINDING_UNAVAILABLE', 'upstream.auth_method'],
   ['PASSWORD_MISSING', 'upstream.password_missing'],
-  [SQLSTATE.cannotConnectNow, 'upstream.starting'],
   [SQLSTATE.adminShutdown, 'upstream.starting'],
 ]);
 
@@ -53,6 +52,7 @@ const SPECIAL: ReadonlyMap<string, MakeFinding> = new Map<string, MakeFinding>([
   ['CONNECT_FAILED', unreachable],
   ['CONNECT_TIMEOUT', timedOut],
   ['UPSTREAM_TIMEOUT', timedOut],
+  [SQLSTATE.cannotConnectNow, notAccepting],
   [SQLSTATE.invalidPassword, wrongPassword],
   [SQLSTATE.insufficientPrivilege, noReplicationAttribute],
   [SQLSTATE.tooManyConnections, tooManyConnections],
@@ -78,17 +78,26 @@ function unreachable(probe: HostProbe, failure: WalcastError): Finding {
   });
 }
 
+/** (postmaster.c:ProcessStartupPacket) */
+function notAccepting({ subject }: HostProbe, { message }: WalcastError): Finding {
+  const fix = /Hot standby mode is disabled/.test(message)
+    ? 'Set hot_standby = on in postgresql.conf of that standby and restart it, or take the host out of upstream.conninfo'
+    : 'Wait until the server accepts connections: it is starting, stopping or recovering; a standby accepts them with hot_standby = on only';
+  return errorFinding('upstream.starting', { subject, message, fix });
+}
+
 function timedOut(probe: HostProbe, failure: WalcastError): Finding {
   const fix =
     hintOf(failure) ?? 'Check the network and any firewall, or raise connect_timeout in conninfo';
   return errorFinding('upstream.timeout', {
     subject: probe.subject,
-    message: failure.message,
+    // What was left of the time at that step is of no interest, and differs from check to check.
+    message: failure.message.replace(/within [\d.]+ ms/, `within ${probe.timeoutMs / 1_000} s`),
     fix,
   });
 }
 
-/** The server says the same for a wrong password, a role without one and a role that does not exist. */
+/** The server says the same for a wrong password, one that has expired, a role without one and one that does not exist. */
 function wrongPassword(probe: HostProbe, failure: WalcastError): Finding {
   const role = quoteIdentifier(probe.user);
   return errorFinding('upstream.password', {
@@ -96,7 +105,7 @@ function wrongPassword(probe: HostProbe, failure: WalcastError): Finding {
     message: failure.message,
     fix:
       `Correct the password (in upstream.conninfo, its file, passfile or PGPASSWORD), or set it on the server: ` +
-      `ALTER ROLE ${role} PASSWORD '…'; a role that does not exist yet: CREATE ROLE ${role} REPLICATION LOGIN PASSWORD '…';`,
+      `ALTER ROLE ${role} PASSWORD '…'; (one that has expired: with VALID UNTIL 'infinity'); a role that does not exist yet: CREATE ROLE ${role} REPLICATION LOGIN PASSWORD '…';`,
   });
 }
 
@@ -132,6 +141,13 @@ function tooManyConnections(probe: HostProbe, failure: WalcastError): Finding {
       fix: WAL_LEVEL_FIX,
     });
   }
+  if (max === '0' && settings.has('wal_level')) {
+    return errorFinding('upstream.max_wal_senders', {
+      subject,
+      message: `the server has max_wal_senders = 0, so it serves no WAL: ${message}`,
+      fix: 'Set max_wal_senders = 10 in postgresql.conf of the server and restart it; a reload is not enough',
+    });
+  }
   if (max === '0') {
     return errorFinding('upstream.max_wal_senders', {
       subject,
@@ -139,8 +155,9 @@ function tooManyConnections(probe: HostProbe, failure: WalcastError): Finding {
       fix: WAL_LEVEL_FIX,
     });
   }
-  if (!/max_wal_senders/.test(message)) return noConnectionLeft(probe, message);
-  const used = sql === null ? '' : `; in use by ${walSenderNames(sql.walSenders)}`;
+  if (!/max_wal_senders/.test(message)) return noConnectionLeft(probe, failure);
+  const isUsed = sql !== null && sql.walSenders.length > 0;
+  const used = isUsed ? `; in use by ${walSenderNames(sql.walSenders)}` : '';
   return errorFinding('upstream.max_wal_senders', {
     subject,
     message: `${message}${used}`,
@@ -148,8 +165,11 @@ function tooManyConnections(probe: HostProbe, failure: WalcastError): Finding {
   });
 }
 
-function noConnectionLeft({ subject, user }: HostProbe, message: string): Finding {
-  const isRoleLimit = /connections for role "/.test(message);
+function noConnectionLeft({ subject, user }: HostProbe, failure: WalcastError): Finding {
+  const { message } = failure;
+  const isRoleLimit =
+    refusalOf(failure)?.routine === 'InitializeSessionUserId' ||
+    /connections for role "/.test(message);
   return errorFinding('upstream.max_connections', {
     subject,
     message,
@@ -167,19 +187,19 @@ function walSenderNames(walSenders: readonly { applicationName: string }[]): str
   return `${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
 }
 
-/** One SQLSTATE for whatever pg_hba.conf and the role's attributes refuse; the server's own words tell them apart. */
+/**
+ * One SQLSTATE for whatever pg_hba.conf and the role's attributes refuse. The routine of the server tells them apart in
+ * every language, its words do more where they are English. (auth.c, miscinit.c)
+ */
 function notLetIn(probe: HostProbe, failure: WalcastError): Finding {
+  const refusal = refusalOf(failure);
+  const words = refusal?.message ?? failure.message;
+  const routine = refusal?.routine ?? null;
+  if (routine === 'InitializeSessionUserId' || /^role ".*" (does not|is not)/s.test(words)) {
+    return noRole(probe, failure, words);
+  }
   const { subject, user } = probe;
   const { message } = failure;
-  const role = quoteIdentifier(user);
-  if (/does not exist/.test(message)) {
-    const fix = `Create the role on the server: CREATE ROLE ${role} REPLICATION LOGIN PASSWORD '…';`;
-    return errorFinding('upstream.role', { subject, message, fix });
-  }
-  if (/not permitted to log in/.test(message)) {
-    const fix = `Run on the server: ALTER ROLE ${role} LOGIN;`;
-    return errorFinding('upstream.role', { subject, message, fix });
-  }
   if (probe.isMendedByTls) {
     return errorFinding('upstream.sslmode', {
       subject,
@@ -187,36 +207,76 @@ function notLetIn(probe: HostProbe, failure: WalcastError): Finding {
       fix: 'Set sslmode=require (better: verify-full with sslrootcert) in upstream.conninfo',
     });
   }
-  if (/Peer authentication|Ident authentication|[Cc]ertificate authentication/.test(message)) {
-    return errorFinding('upstream.auth_method', {
+  const isMissingCertificate = routine === 'ClientAuthentication' && peerIn(words) === null;
+  if (isMissingCertificate || /client certificate|certificate authentication/.test(words)) {
+    return errorFinding('upstream.client_certificate', {
       subject,
       message,
-      fix: `Put this line first in pg_hba.conf of the server, then SELECT pg_reload_conf(): ${hbaLine(probe, message)}`,
+      fix: `Set sslcert and sslkey in upstream.conninfo to files with a client certificate that ssl_ca_file of the server has signed and whose common name is ${user}, or map its name to that role in pg_ident.conf of the server`,
     });
   }
-  const isRejected = /rejects/.test(message);
-  return errorFinding('upstream.hba', {
+  const line = hbaLine(probe, words);
+  const [code, how] =
+    routine === 'auth_failed' || /authentication failed/.test(words)
+      ? (['upstream.auth_method', 'first in pg_hba.conf of the server'] as const)
+      : (['upstream.hba', placeOf(words)] as const);
+  return errorFinding(code, {
     subject,
     message,
-    fix: `${isRejected ? 'Put' : 'Add'} this line ${isRejected ? 'before the one that rejects ' : ''}to pg_hba.conf of the server, then SELECT pg_reload_conf(): ${hbaLine(probe, message)}`,
+    fix: `Put this line ${how}, then SELECT pg_reload_conf(): ${line}`,
   });
+}
+
+function noRole({ subject, user }: HostProbe, { message }: WalcastError, words: string): Finding {
+  const role = quoteIdentifier(user);
+  const create = `CREATE ROLE ${role} REPLICATION LOGIN PASSWORD '…';`;
+  const allow = `ALTER ROLE ${role} LOGIN;`;
+  const isMissing = words.endsWith(' does not exist');
+  const isBarred = words.endsWith(' is not permitted to log in');
+  const fix = isMissing
+    ? `Create the role on the server: ${create}`
+    : `Run on the server: ${allow}${isBarred ? '' : ` or, where there is no such role: ${create}`}`;
+  return errorFinding('upstream.role', { subject, message, fix });
+}
+
+/** A line that is missing may stand anywhere; one against which another one decides has to stand before that. */
+function placeOf(words: string): string {
+  if (words.startsWith('no pg_hba.conf entry')) return 'into pg_hba.conf of the server';
+  if (words.startsWith('pg_hba.conf rejects')) {
+    return 'into pg_hba.conf of the server, before the one that rejects us';
+  }
+  return 'first in pg_hba.conf of the server';
 }
 
 /** The line that lets this login in, with our address as the server sees it. */
 export function hbaLine(
   { user, host, tlsVersion }: Pick<HostProbe, 'user' | 'host' | 'tlsVersion'>,
-  message: string,
+  words: string,
 ): string {
-  const name = /^[a-z_][a-z0-9_]*$/.test(user) && !isHbaKeyword(user) ? user : `"${user}"`;
-  if (host.address.startsWith('/')) return `local replication ${name} scram-sha-256`;
-  const address = /host "([0-9a-fA-F.:]+)"/.exec(message)?.[1] ?? null;
-  const type = tlsVersion !== null || /SSL on|SSL encryption/.test(message) ? 'hostssl' : 'host';
-  if (address === null) return `${type} replication ${name} ADDRESS-OF-WALCAST/32 scram-sha-256`;
-  return `${type} replication ${name} ${address}/${address.includes(':') ? 128 : 32} scram-sha-256`;
+  const rest = `replication ${hbaWord(user)}`;
+  if (isUnixSocketHost(host.address)) return `local ${rest} scram-sha-256`;
+  const address = peerIn(words) ?? loopbackOf(host.address);
+  const type = tlsVersion !== null || /SSL on|SSL encryption/.test(words) ? 'hostssl' : 'host';
+  if (address === null) return `${type} ${rest} ADDRESS-OF-WALCAST/32 scram-sha-256`;
+  return `${type} ${rest} ${address}/${address.includes(':') ? 128 : 32} scram-sha-256`;
 }
 
-function isHbaKeyword(word: string): boolean {
-  return ['all', 'replication', 'sameuser', 'samerole', 'samegroup'].includes(word);
+/** The address that a refusal of pg_hba.conf names, in whatever language; `[local]` for a Unix socket. */
+function peerIn(words: string): string | null {
+  if (words.includes('[local]')) return '[local]';
+  return words.split(/[^0-9a-fA-F.:]+/).find((word) => parseIpAddress(word) !== null) ?? null;
+}
+
+/** Who connects to such an address comes from it. */
+function loopbackOf(address: string): string | null {
+  if (address === '::1') return address;
+  return /^(127\.|localhost$)/.test(address) ? '127.0.0.1' : null;
+}
+
+/** The ErrorResponse behind `failure`; of two attempts that of the one that tells more. Null where there is none. */
+function refusalOf(failure: WalcastError): ReceivedError | null {
+  if (failure instanceof LoginRefusal) return failure.fields;
+  return failure.cause instanceof LoginRefusal ? failure.cause.fields : null;
 }
 
 function tlsFinding(probe: HostProbe, failure: WalcastError): Finding {
@@ -224,6 +284,9 @@ function tlsFinding(probe: HostProbe, failure: WalcastError): Finding {
     return plainFinding('upstream.protocol', probe, failure);
   }
   if (failure.code === 'TLS_NOT_OFFERED') return plainFinding('upstream.sslmode', probe, failure);
+  if (failure.code === 'TLS_CLIENT_CERTIFICATE_REFUSED') {
+    return plainFinding('upstream.client_certificate', probe, failure);
+  }
   if (failure.code === 'TLS_CERTIFICATE_EXPIRED') {
     return plainFinding('upstream.certificate_expired', probe, failure);
   }

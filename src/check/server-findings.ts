@@ -6,7 +6,7 @@ import { formatPosition } from '../pg/timeline.ts';
 import type { UpstreamIdentity } from '../walreceiver/ports.ts';
 import { sessionMismatch } from '../walreceiver/session-attrs.ts';
 import { errorFinding, okFinding, warningFinding } from './finding.ts';
-import type { Finding } from './finding.ts';
+import type { Finding, FindingCode } from './finding.ts';
 import type { HostProbe } from './host-probe.ts';
 import { grantReplication, loginFinding } from './login-findings.ts';
 import { slotFindings } from './slot-findings.ts';
@@ -31,7 +31,18 @@ const WAL_SENDERS_MIN = 3;
 /** A certificate that expires sooner is warned about. */
 const CERTIFICATE_MS_MIN = 14 * 86_400_000;
 
-const PASSWORD_CODES: ReadonlySet<string> = new Set([SQLSTATE.invalidPassword, 'PASSWORD_MISSING']);
+/** What a server says before it looks at the password, or at the role. */
+const HIDING: ReadonlySet<string> = new Set([
+  SQLSTATE.tooManyConnections,
+  SQLSTATE.invalidAuthorizationSpecification,
+]);
+
+/** What holds for the walreceiver's session as for any other of the same role. */
+const HIDDEN: ReadonlySet<FindingCode> = new Set([
+  'upstream.password',
+  'upstream.password_missing',
+  'upstream.role',
+]);
 
 /** All findings about one host. */
 export function hostFindings(probe: HostProbe, context: CheckContext): Finding[] {
@@ -40,7 +51,7 @@ export function hostFindings(probe: HostProbe, context: CheckContext): Finding[]
   if (failure !== null) findings.push(failureFinding(probe, failure, context));
   if (identity !== null) findings.push(...identityFindings(probe, identity));
   findings.push(...clientCertificateFindings(probe, context));
-  findings.push(...passwordFindings(probe));
+  findings.push(...hiddenFindings(probe));
   if (failure !== null && probe.sql === null) return findings;
   return [
     ...findings,
@@ -71,12 +82,16 @@ function failureFinding(
   };
 }
 
-/** A server whose walsenders are all in use says so before it looks at the password; the SQL session got further. */
-function passwordFindings(probe: HostProbe): Finding[] {
+/**
+ * A server whose walsenders are all in use, or whose pg_hba.conf has no line for us, says so before it looks at the
+ * password; the SQL session got further.
+ */
+function hiddenFindings(probe: HostProbe): Finding[] {
   const { failure, sqlProblem } = probe;
-  const isHidden = failure?.code === SQLSTATE.tooManyConnections;
-  if (!isHidden || sqlProblem === null || !PASSWORD_CODES.has(sqlProblem.code)) return [];
-  return [loginFinding(probe, sqlProblem)];
+  if (failure === null || sqlProblem === null || !HIDING.has(failure.code)) return [];
+  const hidden = loginFinding(probe, sqlProblem);
+  const isNew = hidden.code !== loginFinding(probe, failure).code;
+  return isNew && HIDDEN.has(hidden.code) ? [hidden] : [];
 }
 
 function identityFindings(probe: HostProbe, identity: UpstreamIdentity): Finding[] {
@@ -265,7 +280,7 @@ function nameFindings({ subject, sql }: HostProbe, context: CheckContext): Findi
 function noSql({ subject }: HostProbe, why: string): Finding {
   return okFinding('upstream.sql', {
     subject,
-    message: `no SQL session for a closer look (${why}); walcast needs none, other walsenders and the owner of the slot were not looked at`,
+    message: `no SQL session for a closer look (${why}); walcast needs none; other walsenders, and whose the slot is and whether its WAL is still there, were not looked at`,
   });
 }
 
@@ -293,20 +308,27 @@ export function sessionKindFindings(
 ): Finding[] {
   const mismatches = probes.flatMap(({ subject, identity }) => {
     const mismatch = identity === null ? null : kindMismatch(identity, wanted);
-    return mismatch === null ? [] : [{ subject, mismatch }];
+    return identity === null || mismatch === null ? [] : [{ subject, identity, mismatch }];
   });
   const isNoneLeft = probes.every(
     ({ identity }) => identity === null || kindMismatch(identity, wanted) !== null,
   );
-  return mismatches.map(({ subject, mismatch }) => {
+  return mismatches.map(({ subject, identity, mismatch }) => {
     const message = `${mismatch} (target_session_attrs=${wanted})`;
     if (isNoneLeft) {
-      const fix = 'Name the server that is of that kind, too, or set target_session_attrs=any';
+      const fix = kindFix(identity, wanted);
       return errorFinding('upstream.target_session_attrs', { subject, message, fix });
     }
     const text = { subject, message: `${message}: not followed while that is so` };
     return okFinding('upstream.target_session_attrs', text);
   });
+}
+
+function kindFix({ isInRecovery }: UpstreamIdentity, wanted: TargetSessionAttrs): string {
+  if (wanted === 'read-write' && !isInRecovery) {
+    return 'Set target_session_attrs=primary: this one is, and default_transaction_read_only = on is no matter for WAL';
+  }
+  return 'Name the server that is of that kind, too, or set target_session_attrs=any';
 }
 
 function kindMismatch(identity: UpstreamIdentity, wanted: TargetSessionAttrs): string | null {

@@ -60,16 +60,13 @@ function existing(
   }: { name: string; slot: NonNullable<SqlFacts['slot']>; isRunning: boolean },
 ): Finding[] {
   const begins = slot.restartLsn === null ? 'it reserves nothing yet' : `from ${slot.restartLsn}`;
-  if (slot.walStatus === 'lost' || slot.walStatus === 'unreserved') {
-    const isLost = slot.walStatus === 'lost';
-    const what = isLost ? 'the server has given up its WAL' : 'its WAL goes at the next checkpoint';
+  if (slot.walStatus === 'lost') return [lost(subject, name, slot)];
+  if (slot.walStatus === 'unreserved') {
     return [
       warningFinding('upstream.slot_lost', {
         subject,
-        message: `replication slot "${name}" has wal_status "${slot.walStatus}": it fell behind by more than max_slot_wal_keep_size, and ${what}`,
-        fix: isLost
-          ? 'walcast drops it and creates it anew where its store can go on from what the server still has; where it cannot (state gap), begin with an empty storage.directory. Raise max_slot_wal_keep_size on the server'
-          : 'Start walcast now, or raise max_slot_wal_keep_size on the server first',
+        message: `replication slot "${name}" has wal_status "unreserved": it fell behind by more than max_slot_wal_keep_size, and its WAL goes at the next checkpoint`,
+        fix: 'Start walcast now, or raise max_slot_wal_keep_size on the server first',
       }),
     ];
   }
@@ -88,4 +85,18 @@ function existing(
       message: `replication slot "${name}" is there, ${begins}${slot.activePid === null ? '' : `, in use by PID ${slot.activePid}`}`,
     }),
   ];
+}
+
+/** (slot.c:ReportSlotInvalidation) */
+function lost(subject: string, name: string, slot: NonNullable<SqlFacts['slot']>): Finding {
+  const isIdle = slot.invalidationReason === 'idle_timeout';
+  const setting = isIdle ? 'idle_replication_slot_timeout' : 'max_slot_wal_keep_size';
+  const why = isIdle
+    ? `nobody used it for longer than ${setting}`
+    : `it fell behind by more than ${setting}`;
+  return warningFinding('upstream.slot_lost', {
+    subject,
+    message: `replication slot "${name}" has wal_status "lost": ${why}, and the server has given up its WAL`,
+    fix: `walcast drops it and creates it anew where its store can go on from what the server still has; where it cannot (state gap), begin with an empty storage.directory. Raise ${setting} on the server`,
+  });
 }

@@ -11,6 +11,8 @@ export interface SlotFacts {
   readonly activePid: string | null;
   readonly restartLsn: string | null;
   readonly walStatus: string | null;
+  /** Why it is lost, where the major tells (17 and later): `wal_removed`, `idle_timeout` … */
+  readonly invalidationReason: string | null;
 }
 
 /** A walsender of the server. */
@@ -78,15 +80,16 @@ function isProbe(
 async function askSlot(runner: CommandRunner, name: string): Promise<SlotFacts | null> {
   const [row] = await rowsOf(
     runner,
-    `SELECT slot_type, active_pid, restart_lsn, wal_status FROM pg_replication_slots WHERE slot_name = '${name}'`,
+    `SELECT slot_type, active_pid, restart_lsn, wal_status, to_jsonb(s) ->> 'invalidation_reason' FROM pg_replication_slots s WHERE slot_name = '${name}'`,
   );
   if (row === undefined) return null;
-  const [type, activePid, restartLsn, walStatus] = row;
+  const [type, activePid, restartLsn, walStatus, invalidationReason] = row;
   return {
     type: type ?? '',
     activePid: activePid ?? null,
     restartLsn: restartLsn ?? null,
     walStatus: walStatus ?? null,
+    invalidationReason: invalidationReason ?? null,
   };
 }
 

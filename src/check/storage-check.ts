@@ -11,6 +11,7 @@ import { loadControl } from '../wal/control-file.ts';
 import { inspectDataDirectory, refuseLeftSegments, walDirectory } from '../wal/data-directory.ts';
 import { errorFinding, okFinding, warningFinding } from './finding.ts';
 import type { Finding } from './finding.ts';
+import { shellWord } from './quoting.ts';
 
 /** What was found out about the directory. */
 export interface StorageCheck {
@@ -104,7 +105,7 @@ async function deniedFinding(directory: string, where: string): Promise<Finding 
         : `this user (uid ${process.getuid?.() ?? '?'}) may not write into "${where}" (${code ?? errorText(error)})`,
       fix: isReadOnly
         ? 'Mount it writable, or set storage.directory to another one'
-        : `Run walcast as the owner, or: install -d -m 0700 -o USER '${directory}'; or set storage.directory to another one`,
+        : `Run walcast as the owner, or: install -d -m 0700 -o USER ${shellWord(directory)}; or set storage.directory to another one`,
     });
   }
 }

@@ -65,7 +65,8 @@ function entryText(
 function exampleOf({ path, defaultText, kind }: Setting): readonly string[] {
   if (defaultText !== null) return [defaultText];
   if (kind === 'rules') return ['host replication all 10.0.0.0/8 reject'];
-  if (kind === 'path') return [`/etc/walcast/${(path.split('.').at(-1) ?? '').replace(/_file$/, '')}`];
+  if (kind === 'path')
+    return [`/etc/walcast/${(path.split('.').at(-1) ?? '').replace(/_file$/, '')}`];
   return ['…'];
 }
 

@@ -7,10 +7,12 @@ import { deepCheck } from '../check/deep-check.ts';
 import { formatFinding } from '../check/finding.ts';
 import { primaryInstructions, standbyAddress, standbyInstructions } from '../check/init-lines.ts';
 import type { Instructions } from '../check/init-lines.ts';
+import { shellWord } from '../check/quoting.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import type { FlagValue } from '../config/named-layers.ts';
 import { environmentName, SETTINGS, settingOf } from '../config/settings.ts';
+import { maskConninfo } from '../pg/conninfo-syntax.ts';
 import { exitCodeOf, summaryLine } from './check.ts';
 import { EXIT, optionValue } from './command.ts';
 import type { Command, CommandContext } from './command.ts';
@@ -108,10 +110,6 @@ function tellWritten(
   tell(isClean ? `Next: walcast run -c ${file}` : `Next: walcast check -c ${file} --deep`);
 }
 
-function shellWord(text: string): string {
-  return /^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
-}
-
 /** Flags, before them variables, before them what makes a first configuration work. */
 function valuesToWrite(context: CommandContext): FlagValue[] {
   const { env } = context;
@@ -174,7 +172,7 @@ function byPath(
 
 function holdsPassword({ upstream, values }: Config): boolean {
   const isInline = (values.get('upstream.conninfo')?.origin ?? 'default') !== 'default';
-  return isInline && upstream.server.password !== null;
+  return isInline && maskConninfo(upstream.conninfo) !== upstream.conninfo;
 }
 
 async function writeNew(file: string, text: string, config: Config): Promise<void> {

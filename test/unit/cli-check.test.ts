@@ -415,6 +415,7 @@ describe('a store that does not fit', () => {
     host: { host: 'pg-a', address: 'pg-a', port: 5432, password: null },
     subject: 'pg-a:5432',
     user: 'u',
+    timeoutMs: 10_000,
     failure: null,
     isMendedByTls: false,
     tlsVersion: null,
@@ -440,7 +441,7 @@ describe('a store that does not fit', () => {
   const slotFrom = (restartLsn: string): HostProbe['sql'] => ({
     hasReplicationAttribute: true,
     slotCount: 1,
-    slot: { type: 'physical', activePid: null, restartLsn, walStatus: 'reserved' },
+    slot: { type: 'physical', activePid: null, restartLsn, walStatus: 'reserved', invalidationReason: null },
     walSenders: [],
   });
 

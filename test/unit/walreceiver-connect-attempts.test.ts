@@ -8,7 +8,7 @@ import { ConnectAttempts } from '../../src/walreceiver/connect-attempts.ts';
 import { LoginRefusal } from '../../src/walreceiver/upstream-login.ts';
 
 function refusal(sqlstate: string, message = 'no', isAuthenticated = false): LoginRefusal {
-  const fields = { severity: 'FATAL', sqlstate, message, detail: null, hint: null };
+  const fields = { severity: 'FATAL', sqlstate, message, detail: null, hint: null, routine: null };
   return new LoginRefusal(fields, isAuthenticated);
 }
 

@@ -249,13 +249,23 @@ describe('decodeUpstreamMessage', () => {
   });
 
   it('reads errors, and tolerates ones that lack fields, hold unknown ones, or are cut', () => {
-    const fields = ['SFEHLER', 'VFATAL', 'C57P03', 'Mm', 'Dd', 'Hh', 'ZZ'].map(cstr);
+    const fields = [
+      'SFEHLER',
+      'VFATAL',
+      'C57P03',
+      'Mm',
+      'Dd',
+      'Hh',
+      'RProcessStartupPacket',
+      'ZZ',
+    ].map(cstr);
     const full = {
       severity: 'FATAL',
       sqlstate: '57P03',
       message: 'm',
       detail: 'd',
       hint: 'h',
+      routine: 'ProcessStartupPacket',
     };
     const empty = {
       severity: 'ERROR',
@@ -263,6 +273,7 @@ describe('decodeUpstreamMessage', () => {
       message: 'missing error text',
       detail: null,
       hint: null,
+      routine: null,
     };
     const error = (...parts: (number | string | Uint8Array)[]): unknown =>
       fromServer('E', ...parts);
