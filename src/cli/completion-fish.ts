@@ -57,7 +57,9 @@ function operandLines(base: string, operand: Completable): string[] {
 function optionLine(condition: string, option: CompletableOption): string {
   const { name, short, description, value } = option;
   const letter = short === null ? '' : ` -s ${short.slice(1)}`;
-  const requires = value === null ? '' : ` -r${valueArguments(value)}`;
+  // -x: a value is wanted, and no file unless it is asked for.
+  const flag = value?.kind === 'file' ? ' -r' : ' -x';
+  const requires = value === null ? '' : `${flag}${valueArguments(value)}`;
   return `complete -c walcast -n ${quoted(condition)} -l ${name.slice(2)}${letter}${requires} -d ${quoted(description)}`;
 }
 
