@@ -50,11 +50,16 @@ interface Stop {
   readonly offset: number;
 }
 
+/** Damages of one timeline, after which the rest of a damaged segment is not looked into. */
+const DAMAGES_IN_DETAIL = 100;
+
 export class TimelineVerification {
   readonly #options: TimelineVerificationOptions;
   readonly #segments: readonly Segment[];
   #walk: RecordWalk | null = null;
+  readonly #names: ReadonlyMap<SegmentNumber, string>;
   #records = 0;
+  #damages = 0;
   #end: Lsn | null = null;
   #endReason: string | null = null;
 
@@ -64,6 +69,11 @@ export class TimelineVerification {
       const { segment } = file;
       return segment === null ? [] : [{ ...file, segment }];
     });
+    const { timeline } = options.origin.history;
+    const own = options.all.filter((file) => file.timeline === timeline);
+    this.#names = new Map(
+      own.flatMap(({ segment, name }) => (segment === null ? [] : [[segment, name] as const])),
+    );
   }
 
   /** Walks everything; null when the timeline has nothing but segments that are not written yet. */
@@ -203,7 +213,8 @@ export class TimelineVerification {
       }
       this.#damage(file, failure.lsn, failure.reason);
       this.#walk = null;
-      if (live === null) return;
+      // Where page after page is bad, reading on from each of them would take for ever.
+      if (live === null || this.#damages > DAMAGES_IN_DETAIL) return;
       offset = live;
     }
     this.#checkSize(file, isLast);
@@ -245,12 +256,13 @@ export class TimelineVerification {
   // --- words
 
   #damage(found: Segment, lsn: Lsn, reason: string): void {
-    const { all, origin, onProblem } = this.#options;
+    const { origin, onProblem } = this.#options;
     const { timeline } = origin.history;
     const segment = segmentNumber(lsn, origin.segmentSize);
     // A record may have begun in the segment before.
-    const file = all.find((entry) => entry.segment === segment && entry.timeline === timeline);
-    onProblem({ kind: 'damage', timeline, file: (file ?? found).name, lsn, reason });
+    const file = this.#names.get(segment) ?? found.name;
+    this.#damages++;
+    onProblem({ kind: 'damage', timeline, file, lsn, reason });
   }
 
   /** Segments may be missing at the end, too. */

@@ -236,6 +236,21 @@ describe('damage', () => {
     expect(report.timelines[0]?.endLsn).toBe(wal.endLsn);
   });
 
+  it('of every page is told up to a bound, and does not take for ever', async () => {
+    const names = await writeSegments();
+    for (const name of names) {
+      const handle = await open(join(directory, name), 'r+');
+      for (let page = 0; page < wal.segmentSize; page += 8192) {
+        await handle.write(Buffer.from([9]), 0, 1, page + 4);
+      }
+      await handle.close();
+    }
+    const report = await verify();
+    expect(report.problems).toHaveLength(100);
+    expect(report.isTruncated).toBe(true);
+    expect(report.problems[0]?.reason).toContain('unexpected timeline ID 9 (expected 1)');
+  });
+
   it('of the first page of a segment is found, of the last segment too', async () => {
     const names = await writeSegments();
     for (const at of [0x100000n, 0x200000n]) await patch(wal.startLsn + at, () => 0);
