@@ -9,7 +9,11 @@ export default defineConfig({
     retry: 0,
     reporters: [new SlowestFiles(), 'default'],
     projects: [
-      { extends: true, test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
+      // Property tests take seconds on a machine that does something else, too.
+      {
+        extends: true,
+        test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 20_000 },
+      },
       {
         extends: true,
         test: { name: 'session', include: ['test/session/**/*.test.ts'], testTimeout: 20_000 },
