@@ -76,6 +76,8 @@ class SocketConnection implements ByteConnection {
     this.#events = events;
     socket.on('error', (error) => {
       this.#errorCode = systemErrorCode(error) ?? 'EIO';
+      // Node tells of an alert inside TLS and leaves the socket open; the end that follows would pass for an orderly one.
+      socket.destroy();
     });
     socket.on('data', (chunk: Buffer) => events.onBytes(chunk));
     socket.on('drain', () => events.onDrain());

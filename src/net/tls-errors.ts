@@ -152,12 +152,14 @@ export function handshakeFailure(error: Error | null, context: TlsErrorContext):
 
 /**
  * The error of a connection that ended with `code` after the handshake: in TLS 1.3 a server looks at the client's
- * certificate only then. Null when the code is none of TLS.
+ * certificate only then. Null when the code is none of TLS. No {@link TlsFailure}: libpq does not go on without TLS then.
  */
-export function alertFailure(code: string, context: { target: string }): TlsFailure | null {
+export function alertFailure(code: string, context: { target: string }): OperationalError | null {
   if (!code.startsWith('ERR_SSL_')) return null;
   const reason = code.replace('ERR_SSL_', '').replaceAll('_', ' ').toLowerCase();
-  return tlsFailure(context, `SSL error: ${reason}`, explainCode(code));
+  const known = explainCode(code);
+  const text = failureText(context, `SSL error: ${reason}`);
+  return new OperationalError(known.code, text, { isRetryable: true, hint: known.hint });
 }
 
 /** A {@link TlsFailure} that begins with where it happened. */
@@ -166,7 +168,11 @@ export function tlsFailure(
   text: string,
   options: { code: string; hint: string; cause?: unknown },
 ): TlsFailure {
-  return new TlsFailure(options.code, `TLS to ${context.target} failed: ${text}`, options);
+  return new TlsFailure(options.code, failureText(context, text), options);
+}
+
+function failureText(context: { target: string }, text: string): string {
+  return `TLS to ${context.target} failed: ${text}`;
 }
 
 /** What to do about a server that does not take part in ALPN. */

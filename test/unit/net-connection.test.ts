@@ -1,8 +1,11 @@
 // A byte connection over a real socket: what is pending, when it has drained, how it ends.
 import { createServer, connect } from 'node:net';
 import type { Server, Socket } from 'node:net';
+import { connect as startTls } from 'node:tls';
 import { afterEach, describe, expect, it } from 'vitest';
+import { makeCertificate } from '../support/certificates.ts';
 import { eventually } from '../support/eventually.ts';
+import { TlsUpstream } from '../support/tls-upstream.ts';
 import { openConnection } from '../../src/net/connection.ts';
 import type { ByteConnection } from '../../src/net/connection.ts';
 
@@ -93,4 +96,29 @@ describe('SocketConnection', () => {
     pair.connection.write([Buffer.alloc(10)]);
     expect(pair.connection.pendingBytes()).toBe(0);
   });
+});
+
+/** In TLS 1.3 the server looks at our certificate when the handshake is over for us: its alert is followed by its end. */
+it('ends with the alert of the other side, not with the end behind it', async () => {
+  const authority = makeCertificate({ commonName: 'authority', isAuthority: true });
+  await using upstream = await TlsUpstream.listen({
+    certificate: makeCertificate({ dns: ['localhost'], issuer: authority }),
+    clientRoots: authority.pem,
+    maxVersion: 'TLSv1.3',
+  });
+  const socket = startTls({
+    port: upstream.port,
+    host: '127.0.0.1',
+    ca: authority.pem,
+    servername: 'localhost',
+  });
+  const ended = new Promise<string | null>((resolve) => {
+    openConnection(socket, {
+      onBytes() {},
+      onDrain() {},
+      onEnd: () => resolve('an end'),
+      onClose: resolve,
+    });
+  });
+  expect(await ended).toMatch(/^ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED$/);
 });

@@ -5,6 +5,7 @@ import { TlsFailure } from '../../src/net/tls-errors.ts';
 import { SSL_MODES } from '../../src/pg/conninfo.ts';
 import type { SslMode } from '../../src/pg/conninfo.ts';
 import { ConnectAttempts } from '../../src/walreceiver/connect-attempts.ts';
+import { connectionEnded } from '../../src/walreceiver/connection-errors.ts';
 import { LoginRefusal } from '../../src/walreceiver/upstream-login.ts';
 
 function refusal(sqlstate: string, message = 'no', isAuthenticated = false): LoginRefusal {
@@ -50,6 +51,10 @@ describe('the other way is not tried', () => {
     ['one that cannot be reached', new OperationalError('CONNECT_FAILED', 'x')],
     ['bytes between answer and handshake', new OperationalError('TLS_UNENCRYPTED_DATA', 'x')],
     ['a password that is missing', new OperationalError('PASSWORD_MISSING', 'x')],
+    [
+      'an alert behind the handshake of TLS 1.3',
+      connectionEnded('pg-a:5432', 'ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED', true),
+    ],
     ['a mistake of ours', new Error('x')],
   ])('after %s', (_name, error) => {
     for (const mode of SSL_MODES) {
