@@ -20,7 +20,8 @@ import type { BeforeTheStore } from './store-adapters.ts';
 
 /** The upstream as it is followed. */
 export interface FollowedUpstream {
-  readonly target: UpstreamTarget;
+  /** With the passwords of this moment. */
+  targetToConnect(): UpstreamTarget;
   followedHost(): UpstreamHost | null;
   isMoving(): boolean;
 }
@@ -57,7 +58,7 @@ export class StoreReadThrough implements BeforeTheStore {
     const { upstream, applicationName, timeoutMs, clock, log } = parts;
     this.#parts = parts;
     this.#pool = new ReadThrough({
-      target: () => upstream.target,
+      target: () => upstream.targetToConnect(),
       applicationName,
       followedHost: () => upstream.followedHost(),
       isUpstreamMoving: () => upstream.isMoving(),

@@ -59,17 +59,15 @@ export class UpstreamFollowing {
     this.#times = new UpstreamClock(parts.clock);
   }
 
-  /** Where the upstream is, at this moment. */
-  get target(): UpstreamTarget {
+  /** Where the upstream is, with the passwords as they are now: for a session beside that of the walreceiver. */
+  targetToConnect(): UpstreamTarget {
+    this.#readPasswords();
     return this.#target;
   }
 
   /** Raw sessions to the upstream. To be called once. */
   openTunnels(): UpstreamTunnels {
-    const target = (): UpstreamTarget => {
-      this.#readPasswords();
-      return this.#target;
-    };
+    const target = (): UpstreamTarget => this.targetToConnect();
     return new UpstreamTunnels({
       get target() {
         return target();

@@ -11,8 +11,10 @@ import type { UpstreamConfig } from '../../src/config/config.ts';
 import { UPSTREAM_FINISH_MS_MAX } from '../../src/config/limits.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { formatConfigError } from '../../src/config/problem.ts';
+import { StoreReadThrough } from '../../src/relay/read-through.ts';
 import { UpstreamFollowing } from '../../src/relay/upstream-following.ts';
 import { INVALID_LSN } from '../../src/pg/lsn.ts';
+import { toTimelineId } from '../../src/pg/timeline.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import { eventually } from '../support/eventually.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -117,6 +119,28 @@ it('opens tunnels with the password of today', async () => {
   session.send(message('R', i32(0)));
   session.greet();
   (await opening).close();
+});
+
+it('reads through with the password of today', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  const passfile = join(directory, 'pgpass');
+  await writeFile(passfile, '*:*:*:*:before\n', { mode: 0o600 });
+  follow(settingsOf(at(upstream, `passfile=${passfile} require_auth=password,none`)));
+  await (await upstream.accept()).stream();
+  await writeFile(passfile, '*:*:*:*:after\n', { mode: 0o600 });
+  const readThrough = new StoreReadThrough({
+    store,
+    upstream: following,
+    applicationName: () => 'walcast',
+    verify: 'page',
+    timeoutMs: () => 60_000,
+    clock: systemClock,
+    log: silentLog,
+  });
+  const asking = readThrough.historyFile(toTimelineId(2)).catch(() => null);
+  expect(await passwordOf(await upstream.accept())).toBe('after');
+  readThrough.close();
+  await asking;
 });
 
 it('goes to another server in order when it is told to', async () => {

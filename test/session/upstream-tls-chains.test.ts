@@ -180,7 +180,7 @@ describe('sslmode=verify-ca refuses', () => {
     ['a file without certificates', signed(root), [], 'empty', 'TLS_ROOT_CERT_UNREADABLE'],
     ['a file that has a key', signed(root), [], 'key', 'TLS_ROOT_CERT_UNREADABLE'],
     ['a file that is damaged', signed(root), [], 'broken', 'TLS_ROOT_CERT_UNREADABLE'],
-  ])('%s', async (_, certificate, chain, file, code) => {
+  ])('%s', async (...[, certificate, chain, file, code]) => {
     const files = `sslrootcert=@${file}.crt`;
     expect(await codeOf(certificate, chain, `sslmode=verify-ca ${files}`)).toBe(code);
     expect(await codeOf(certificate, chain, `sslmode=require ${files}`)).toBe(code);

@@ -83,7 +83,7 @@ export class ReadThroughRig implements AsyncDisposable {
     const readThrough = new StoreReadThrough({
       store: opened.store,
       upstream: {
-        target,
+        targetToConnect: () => target,
         followedHost: () => this.followed,
         isMoving: () => this.isMoving,
       },
