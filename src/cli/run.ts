@@ -7,6 +7,7 @@ import { readBuildInfo } from '../config/build-info.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import type { ConfigSources, LoadedConfig } from '../config/load.ts';
+import { rememberingYamlReader } from '../config/yaml-layer.ts';
 import type { StatusSource } from '../status/status.ts';
 import { CatchupProgress } from './catchup-progress.ts';
 import { EXIT } from './command.ts';
@@ -111,12 +112,13 @@ async function serve(context: CommandContext, service: Service): Promise<number>
   const { config, log, sources, startRelay } = service;
   const signals = new SignalInbox(log);
   const release = context.onSignal((signal) => signals.take(signal));
+  const readYaml = rememberingYamlReader();
   let unwatch: () => void = () => {};
   try {
     const starting = startRelay(config, {
       clock: context.clock,
       log,
-      readConfig: () => loadConfig({ ...sources, isPlainOnly: true }),
+      readConfig: () => loadConfig({ ...sources, isPlainOnly: true, readYaml }),
       onLogSettings: (settings) => log.adjust(settings),
     });
     const relay = await Promise.race([starting, signals.immediate.then(() => null)]);

@@ -3,7 +3,13 @@
 
 // --- config
 
-/** Bytes of a configuration file, or of a file named by a `…_file` key, that are read at most. */
+/**
+ * Bytes of the configuration file that are read at most. The worst that can be written in them takes half a second to be
+ * taken apart, during which a relay that reloads does nothing else; many access rules belong in a file of their own.
+ */
+export const CONFIG_YAML_BYTES_MAX: number = 64 * 1024;
+
+/** Bytes of a file named by a `…_file` key that are read at most. */
 export const CONFIG_FILE_BYTES_MAX: number = 1024 * 1024;
 
 /** Aliases a YAML document may resolve to; more is taken for an expansion bomb. */

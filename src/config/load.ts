@@ -2,7 +2,7 @@
 import { dirname, resolve } from 'node:path';
 import type { Config } from './config.ts';
 import type { Layer } from './layer.ts';
-import { CONFIG_ERRORS_MAX, CONFIG_FILE_BYTES_MAX } from './limits.ts';
+import { CONFIG_ERRORS_MAX, CONFIG_YAML_BYTES_MAX } from './limits.ts';
 import { readEnvironmentLayer, readFlagLayer } from './named-layers.ts';
 import type { FlagValue } from './named-layers.ts';
 import { configError, namedPlace } from './problem.ts';
@@ -23,6 +23,8 @@ export interface ConfigSources {
   readonly workingDirectory: string;
   /** Only plain files are read: whoever asks has other things to do than to wait for a pipe. Default: false. */
   readonly isPlainOnly?: boolean;
+  /** Takes the text of the file apart. Default: {@link readYamlLayer}. */
+  readonly readYaml?: typeof readYamlLayer;
 }
 
 /** A configuration, or everything that is wrong with it, in the order of the file. */
@@ -51,10 +53,11 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
 
 const NO_FILE: Layer = { values: new Map(), errors: [], isReadable: true };
 
-function readFileLayer({ workingDirectory, isPlainOnly }: ConfigSources, file: string): Layer {
+function readFileLayer(sources: ConfigSources, file: string): Layer {
+  const { workingDirectory, isPlainOnly, readYaml = readYamlLayer } = sources;
   const path = resolve(workingDirectory, file);
-  const content = readTextFile(path, CONFIG_FILE_BYTES_MAX, isPlainOnly);
-  if ('text' in content) return readYamlLayer(content.text, file);
+  const content = readTextFile(path, CONFIG_YAML_BYTES_MAX, isPlainOnly);
+  if ('text' in content) return readYaml(content.text, file);
   const problem = `the configuration file ${content.problem}`;
   return { values: new Map(), errors: [configError(namedPlace(file), problem)], isReadable: false };
 }

@@ -15,6 +15,17 @@ export function readYamlLayer(text: string, source: string): Layer {
   return new YamlReader(text, source).read();
 }
 
+/** As {@link readYamlLayer}, for whoever reads again and again: a text that is the same as before is not taken apart anew. */
+export function rememberingYamlReader(): typeof readYamlLayer {
+  let last: { readonly text: string; readonly source: string; readonly layer: Layer } | null = null;
+  return (text, source) => {
+    if (last?.text !== text || last.source !== source) {
+      last = { text, source, layer: readYamlLayer(text, source) };
+    }
+    return last.layer;
+  };
+}
+
 class YamlReader {
   readonly #source: string;
   readonly #lines = new LineCounter();
@@ -38,6 +49,7 @@ class YamlReader {
 
   read(): Layer {
     for (const { pos, code, message } of [...this.#document.errors, ...this.#document.warnings]) {
+      if (code === 'RESOURCE_EXHAUSTION') return this.#nestedTooDeeply();
       const isSecond = code === 'MULTIPLE_DOCS';
       this.#report(pos[0], isSecond ? 'the file must hold one document only' : message);
     }
@@ -53,6 +65,13 @@ class YamlReader {
     }
     this.#readSection(root, '');
     return { values: this.#values, errors: this.#errors, isReadable: true };
+  }
+
+  /** The parser ran out of stack; where, is chance, and whatever else it says comes from that. */
+  #nestedTooDeeply(): Layer {
+    this.#errors.length = 0;
+    this.#report(0, 'the file is nested too deeply');
+    return this.#unreadable();
   }
 
   #unreadable(): Layer {

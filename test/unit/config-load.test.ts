@@ -410,8 +410,8 @@ drain_timeout: 30 days
     expect(refuse({ yaml: new Uint8Array([0xff, 0xfe, 0x61, 0x00]) })[0]).toContain(
       'is not UTF-8 text',
     );
-    expect(refuse({ yaml: `#${'x'.repeat(1024 * 1024)}` })[0]).toContain(
-      'is larger than 1048576 bytes',
+    expect(refuse({ yaml: `#${'x'.repeat(64 * 1024)}` })[0]).toContain(
+      'is larger than 65536 bytes',
     );
     const missing = loadConfig({
       flags: [],

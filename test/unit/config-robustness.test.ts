@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { readEnvironmentLayer, readFlagLayer } from '../../src/config/named-layers.ts';
 import { SETTINGS } from '../../src/config/settings.ts';
-import { readYamlLayer } from '../../src/config/yaml-layer.ts';
+import { readYamlLayer, rememberingYamlReader } from '../../src/config/yaml-layer.ts';
 import { loadConfig } from '../../src/config/load.ts';
 
 const PAGE = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8');
@@ -87,4 +87,14 @@ test('any name of a variable or a key', () => {
       readFlagLayer([{ path: name, text, flag: '--set' }]);
     }),
   );
+});
+
+test('the same file is not taken apart twice', () => {
+  const read = rememberingYamlReader();
+  const first = read(EXAMPLE, 'x.yaml');
+  expect(first).toEqual(readYamlLayer(EXAMPLE, 'x.yaml'));
+  expect(read(EXAMPLE, 'x.yaml')).toBe(first);
+  expect(read(EXAMPLE, 'y.yaml').values.get('upstream.conninfo')?.place.source).toBe('y.yaml');
+  expect(read('', 'x.yaml').isReadable).toBe(false);
+  expect(read(EXAMPLE, 'x.yaml')).toEqual(first);
 });
