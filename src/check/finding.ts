@@ -117,9 +117,12 @@ export function okFinding(code: FindingCode, text: FindingText): Finding {
   return { severity: 'ok', code, ...withFix(text) };
 }
 
-/** `error    host:5432: what is wrong. What to do. [code]`, on one line without its end. */
+/**
+ * `error    host:5432: what is wrong. What to do [code]`, on one line without its end. Nothing is put behind what to do: it
+ * may be a line to copy.
+ */
 export function formatFinding({ severity, code, subject, message, fix }: Finding): string {
-  const advice = fix === null ? '' : ` ${sentence(fix)}`;
+  const advice = fix === null ? '' : ` ${fix}`;
   return `${severity.padEnd(SEVERITY_WIDTH)}${subject}: ${sentence(message)}${advice} [${code}]`;
 }
 

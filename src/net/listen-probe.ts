@@ -2,10 +2,9 @@
 // touched.
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { OperationalError, systemErrorCode } from '../base/errors.ts';
 import { unixSocketPath } from './dial.ts';
-import { Listener } from './listener.ts';
+import { Listener, probeSocket, requireShortPath } from './listener.ts';
 import type { ListenTarget } from './listener.ts';
 
 /** For each target null when it is free, or why a listener there would be refused; also for one that is there twice. */
@@ -44,6 +43,7 @@ async function probe(
 /** A file that nobody listens on is replaced when walcast starts; here it stays. */
 async function probeUnix(directory: string, port: number): Promise<void> {
   const path = unixSocketPath(directory, port);
+  requireShortPath(path);
   try {
     await access(directory, constants.W_OK | constants.X_OK);
   } catch (cause) {
@@ -54,24 +54,13 @@ async function probeUnix(directory: string, port: number): Promise<void> {
       cause,
     });
   }
-  if (await isAnswered(path)) {
-    throw new OperationalError(
-      'EADDRINUSE',
-      `could not listen on ${path}: another process listens there`,
-      {
-        hint: 'Stop it, or choose another port or directory in the configuration key "listen".',
-      },
-    );
-  }
-}
-
-function isAnswered(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ path });
-    socket.once('error', () => resolve(false));
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
+  const code = await probeSocket(path);
+  if (code === 'ENOENT' || code === 'ECONNREFUSED') return;
+  const what =
+    code === null || code === 'EAGAIN'
+      ? 'another process listens there'
+      : `something is in the way (${code})`;
+  throw new OperationalError('EADDRINUSE', `could not listen on ${path}: ${what}`, {
+    hint: 'Stop or remove it, or choose another port or directory in the configuration key "listen".',
   });
 }

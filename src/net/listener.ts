@@ -169,18 +169,22 @@ const LISTEN_HINTS: Readonly<Record<string, string>> = {
 
 /** A socket file that nobody listens on is left over from a process that was killed. */
 async function removeStaleSocket(path: string): Promise<void> {
-  if (Buffer.byteLength(path) > UNIX_PATH_BYTES_MAX) {
-    throw new OperationalError(
-      'ENAMETOOLONG',
-      `Unix socket path "${path}" is too long (maximum ${UNIX_PATH_BYTES_MAX} bytes)`,
-      { hint: 'Choose a directory with a shorter path.' },
-    );
-  }
+  requireShortPath(path);
   if ((await probeSocket(path)) === 'ECONNREFUSED') await unlink(path);
 }
 
+/** Throws {@link OperationalError} for a path that no socket address can hold. */
+export function requireShortPath(path: string): void {
+  if (Buffer.byteLength(path) <= UNIX_PATH_BYTES_MAX) return;
+  throw new OperationalError(
+    'ENAMETOOLONG',
+    `Unix socket path "${path}" is too long (maximum ${UNIX_PATH_BYTES_MAX} bytes)`,
+    { hint: 'Choose a directory with a shorter path.' },
+  );
+}
+
 /** The error code that connecting to `path` gives, or null when somebody answers. */
-function probeSocket(path: string): Promise<string | null> {
+export function probeSocket(path: string): Promise<string | null> {
   return new Promise((resolve) => {
     const socket = connect({ path });
     socket.once('error', (error) => resolve(systemErrorCode(error) ?? 'EIO'));

@@ -123,6 +123,11 @@ describe('lines', () => {
     expect(formatFinding({ severity: 'error', code: 'upstream.hba', ...text })).toBe(
       'error    pg-a:5432: it is so. SELECT 1; [upstream.hba]',
     );
+    // A full stop behind a line of pg_hba.conf would be copied with it.
+    const line = 'Put this line first: host replication u ::1/128 scram-sha-256';
+    expect(formatFinding({ severity: 'error', code: 'upstream.hba', ...text, fix: line })).toBe(
+      `error    pg-a:5432: it is so. ${line} [upstream.hba]`,
+    );
     expect(formatFinding({ severity: 'ok', code: 'upstream.slot', ...text, fix: null })).toBe(
       'ok       pg-a:5432: it is so. [upstream.slot]',
     );
@@ -441,7 +446,13 @@ describe('a store that does not fit', () => {
   const slotFrom = (restartLsn: string): HostProbe['sql'] => ({
     hasReplicationAttribute: true,
     slotCount: 1,
-    slot: { type: 'physical', activePid: null, restartLsn, walStatus: 'reserved', invalidationReason: null },
+    slot: {
+      type: 'physical',
+      activePid: null,
+      restartLsn,
+      walStatus: 'reserved',
+      invalidationReason: null,
+    },
     walSenders: [],
   });
 
