@@ -112,8 +112,16 @@ export class UpstreamFollowing {
     this.#settings = settings;
     this.#target = target;
     if (this.#receiver === null) return;
+    if (before.slot !== null && before.slot !== settings.slot) this.#sayWhatStays(before.slot);
     if (isSameSession) this.#goOn(this.#receiver);
     else this.#switching ??= this.#switchReceiver(this.#receiver);
+  }
+
+  /** It may be wanted again, so it is not ours to drop. */
+  #sayWhatStays(slot: string): void {
+    this.#parts.log.warn(
+      `replication slot "${slot}" stays on the upstream and keeps all WAL from now on; drop it there when nobody needs it`,
+    );
   }
 
   /** Whoever reloads has mended something, perhaps: what waits for its next attempt makes it now. */

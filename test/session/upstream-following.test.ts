@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
-import { silentLog } from '../../src/base/log.ts';
+import { openLog, silentLog } from '../../src/base/log.ts';
+import type { Log } from '../../src/base/log.ts';
 import type { UpstreamConfig } from '../../src/config/config.ts';
 import { UPSTREAM_FINISH_MS_MAX } from '../../src/config/limits.ts';
 import { loadConfig } from '../../src/config/load.ts';
@@ -63,11 +64,11 @@ function settingsOf(
   return loaded.config.upstream;
 }
 
-function follow(settings: UpstreamConfig, clock: Clock = systemClock): void {
+function follow(settings: UpstreamConfig, clock: Clock = systemClock, log: Log = silentLog): void {
   following = new UpstreamFollowing({
     settings,
     clock,
-    log: silentLog,
+    log,
     confirmedLsns: () => [],
     onFatal: (error) => {
       throw error;
@@ -285,4 +286,21 @@ it('asks a server that lacked WAL again at once when somebody may have brought i
   await eventually(() => following.status()?.heldState).toBe('gap');
   following.prepare(settings)();
   await (await upstream.accept()).stream();
+});
+
+it('says that a slot stays behind which no longer moves', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  const lines: string[] = [];
+  const destination = { write: (line: string) => void lines.push(line) };
+  follow(
+    settingsOf(at(upstream), { slot: 'before' }),
+    systemClock,
+    openLog({ level: 'warn', format: 'text', destination }),
+  );
+  following.prepare(settingsOf(at(upstream), { slot: 'after' }))();
+  following.prepare(settingsOf(at(upstream), { slot: 'after', application_name: 'x' }))();
+  following.prepare(settingsOf(at(upstream), { slot: '' }))();
+  following.prepare(settingsOf(at(upstream), { slot: 'after' }))();
+  const stays = lines.filter((line) => line.includes('stays on the upstream'));
+  expect(stays.map((line) => /slot "(\w+)"/.exec(line)?.[1])).toEqual(['before', 'after']);
 });
