@@ -64,17 +64,23 @@ describe('maskConninfo', () => {
     let accepted = 0;
     fc.assert(
       fc.property(start, fc.array(piece, { maxLength: 12 }), (prefix, pieces) => {
-        const text = prefix + pieces.join('');
+        // Each has its own name: the same word as a password and as a host that a later option replaces is no leak.
+        let count = 0;
+        const text = (prefix + pieces.join('')).replaceAll('SECRET', () => `SECRET${count++}.`);
         const options = parseConninfoOptions(text);
         if ('error' in options) return;
-        const secrets = [...options].filter(([name]) => SECRET_OPTIONS.has(name));
-        if (!secrets.some(([, value]) => value.includes('SECRET'))) return;
+        const secrets = [...options]
+          .filter(([name]) => SECRET_OPTIONS.has(name))
+          .flatMap(([, value]) => value.match(/SECRET\d+\./g) ?? []);
+        if (secrets.length === 0) return;
         accepted += 1;
-        const plain = [...options].filter(([name]) => !SECRET_OPTIONS.has(name));
-        if (plain.some(([, value]) => value.includes('SECRET'))) return;
-        expect(maskConninfo(text)).not.toContain('SECRET');
+        const shown = maskConninfo(text);
+        expect(secrets.filter((secret) => shown.includes(secret))).toEqual([]);
       }),
-      { numRuns: 20_000 },
+      {
+        numRuns: 20_000,
+        examples: [['postgres://u:SECRET', ['@', 'SECRET', '?', 'host', '=']]],
+      },
     );
     expect(accepted).toBeGreaterThan(100);
   });
