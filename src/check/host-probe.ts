@@ -14,7 +14,7 @@ import { UpstreamConnection } from '../walreceiver/upstream-connection.ts';
 import { identifyUpstream } from '../walreceiver/upstream-identify.ts';
 import { valueText } from '../walreceiver/upstream-query.ts';
 import type { UpstreamHost, UpstreamTarget } from '../walreceiver/upstream-target.ts';
-import { askSqlFacts, READ_LIMITS } from './sql-facts.ts';
+import { askSqlFacts, checkName, READ_LIMITS } from './sql-facts.ts';
 import type { SqlFacts } from './sql-facts.ts';
 
 /** What is asked of a host. */
@@ -90,7 +90,7 @@ export async function probeHost(options: ProbeOptions): Promise<HostProbe> {
   const leftMs = (): number => Math.max(1, endsAtMs - clock.nowMs());
   const session = await askReplication(options, leftMs);
   const isHopeless = session.failure !== null && isPointless(session.failure);
-  const sql = isHopeless ? null : await askSql(options, { leftMs, session });
+  const sql = isHopeless ? null : await askSql(options, leftMs);
   return {
     host: options.host,
     subject: formatTarget({ host: options.host.host, port: options.host.port }),
@@ -120,7 +120,6 @@ interface ReplicationAnswers {
   readonly identity: UpstreamIdentity | null;
   readonly settings: ReadonlyMap<string, string>;
   readonly slotType: string | null;
-  readonly backendPid: number;
 }
 
 const NO_ANSWERS: ReplicationAnswers = {
@@ -130,7 +129,6 @@ const NO_ANSWERS: ReplicationAnswers = {
   identity: null,
   settings: new Map(),
   slotType: null,
-  backendPid: 0,
 };
 
 async function askReplication(
@@ -142,8 +140,8 @@ async function askReplication(
   try {
     await lookUp(options, leftMs());
     connection = await openSession(options, { isReplication: true, timeoutMs: leftMs() });
-    const { backendPid, tlsVersion, clientCertificateExpiresAtMs } = connection;
-    answers = { ...answers, backendPid, tlsVersion, clientCertificateExpiresAtMs };
+    const { tlsVersion, clientCertificateExpiresAtMs } = connection;
+    answers = { ...answers, tlsVersion, clientCertificateExpiresAtMs };
     const runner = runnerOf(connection, leftMs);
     const settings = await askSettings(runner);
     answers = { ...answers, settings };
@@ -190,7 +188,7 @@ function openSession(
     target,
     host,
     database: how.isReplication ? 'replication' : database,
-    applicationName,
+    applicationName: checkName(applicationName),
     isReplication: how.isReplication,
     timeoutMs: how.timeoutMs,
     readBufferBytes: UPSTREAM_READ_BUFFER_BYTES,
@@ -236,10 +234,7 @@ interface SqlAnswers {
   readonly settings: ReadonlyMap<string, string>;
 }
 
-async function askSql(
-  options: ProbeOptions,
-  { leftMs, session }: { leftMs: () => number; session: ReplicationAnswers },
-): Promise<SqlAnswers> {
+async function askSql(options: ProbeOptions, leftMs: () => number): Promise<SqlAnswers> {
   let connection: UpstreamConnection | null = null;
   try {
     connection = await openSession(options, { isReplication: false, timeoutMs: leftMs() });
@@ -247,7 +242,7 @@ async function askSql(
     const settings = await askSettings(runner);
     const facts = await askSqlFacts(runner, {
       slot: options.slot,
-      except: { pid: session.backendPid, applicationName: options.applicationName },
+      except: checkName(options.applicationName),
     });
     return { facts, problem: null, settings };
   } catch (error) {

@@ -28,7 +28,7 @@ export interface SqlFacts {
   readonly slotCount: number;
   /** Null when there is none of our name, or none is used. */
   readonly slot: SlotFacts | null;
-  /** Without our own session, and those of ours that are just ending. */
+  /** Without those of checks. */
   readonly walSenders: readonly WalSenderFact[];
 }
 
@@ -38,16 +38,19 @@ export const READ_LIMITS: QueryLimits = {
   bytesMax: CHECK_ANSWER_BYTES_MAX,
 };
 
-/** The session of a check for the walreceiver's part, which is no walsender that anything has to be shared with. */
-export interface ProbeSession {
-  readonly pid: number;
-  readonly applicationName: string;
+/** application_name is cut behind so many bytes. (NAMEDATALEN) */
+const NAME_BYTES_MAX = 63;
+
+/** What a check calls its own sessions, so that no other check takes them for a walcast. */
+export function checkName(applicationName: string): string {
+  const suffix = ' check';
+  return `${applicationName.slice(0, NAME_BYTES_MAX - suffix.length)}${suffix}`;
 }
 
-/** Asks. Rejects with OperationalError when the server refuses one of the statements. */
+/** Asks; walsenders called `except` do not count. Rejects with OperationalError when the server refuses a statement. */
 export async function askSqlFacts(
   runner: CommandRunner,
-  { slot, except }: { slot: string | null; except: ProbeSession },
+  { slot, except }: { slot: string | null; except: string },
 ): Promise<SqlFacts> {
   const [role] = await rowsOf(
     runner,
@@ -56,24 +59,16 @@ export async function askSqlFacts(
   const [count] = await rowsOf(runner, 'SELECT count(*) FROM pg_replication_slots');
   const walSenders = await rowsOf(
     runner,
-    `SELECT pid, application_name, state FROM pg_stat_replication LIMIT ${CHECK_ROWS_MAX}`,
+    `SELECT pid, application_name FROM pg_stat_replication LIMIT ${CHECK_ROWS_MAX}`,
   );
   return {
     hasReplicationAttribute: role === undefined ? null : role[0] === 't',
     slotCount: Number(count?.[0] ?? 0),
     slot: slot === null ? null : await askSlot(runner, slot),
     walSenders: walSenders
-      .filter(([pid, name, state]) => !isProbe({ pid, name, state }, except))
+      .filter(([, name]) => name !== except)
       .map(([pid, name]) => ({ pid: pid ?? '', applicationName: name ?? '' })),
   };
-}
-
-/** A walsender of our name that streams nothing is what is left of a check that has just ended. */
-function isProbe(
-  { pid, name, state }: Readonly<Record<'pid' | 'name' | 'state', string | null | undefined>>,
-  except: ProbeSession,
-): boolean {
-  return pid === String(except.pid) || (name === except.applicationName && state === 'startup');
 }
 
 /** `name` has only the characters of a slot name, which need no quoting. */

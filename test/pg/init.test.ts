@@ -113,6 +113,9 @@ describe('init', () => {
     const file = join(directory, 'secret.yaml');
     const done = await type('init', '--upstream', upstream(' password=x'), '-o', file);
     expect((await stat(file)).mode & 0o777).toBe(0o600);
+    const key = join(directory, 'key.yaml');
+    await type('init', '--upstream', upstream(' sslpassword=x'), '-o', key);
+    expect((await stat(key)).mode & 0o777).toBe(0o600);
     expect(done.out).toContain('upstream.conninfo_file');
     expect(done.out.replaceAll(/Wrote .*/g, '')).not.toContain('password=x');
   });

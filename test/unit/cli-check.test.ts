@@ -9,6 +9,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import { errorFinding, FINDING_CODES, formatFinding } from '../../src/check/finding.ts';
 import type { HostProbe } from '../../src/check/host-probe.ts';
+import { checkName } from '../../src/check/sql-facts.ts';
 import { storeFindings } from '../../src/check/store-findings.ts';
 import { syncMembership } from '../../src/check/sync-names.ts';
 import { checkCommand } from '../../src/cli/check.ts';
@@ -109,6 +110,9 @@ describe('a configuration', () => {
       );
       expect(code).toBe(1);
       expect(out).toMatch(/^error {4}upstream\.conninfo: .*service.*\[upstream\.conninfo\]$/m);
+      // What is wrong is not in the connection string.
+      expect(out).not.toContain('Correct upstream.conninfo');
+      expect(out).not.toContain('upstream.conninfo: upstream.conninfo');
     }
   });
 
@@ -224,6 +228,18 @@ describe('servers that are not at hand', () => {
       message: expect.stringContaining('PostgreSQL 12; this walcast speaks 13 to'),
       fix: expect.stringContaining('Upgrade the server'),
     });
+  });
+
+  test('no session of a check passes for a walcast', async () => {
+    const names: (string | undefined)[] = [];
+    const port = await listening(async (session) => {
+      const parameters = await session.login(playedServer());
+      names.push(parameters.get('application_name'));
+      await session.identify(playedServer());
+    });
+    await checkPort(port);
+    expect(new Set(names)).toEqual(new Set(['walcast check']));
+    expect(checkName('x'.repeat(63))).toBe(`${'x'.repeat(57)} check`);
   });
 
   test('WAL pages of another size are refused', async () => {
