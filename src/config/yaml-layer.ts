@@ -130,7 +130,8 @@ class YamlReader {
       this.#report(position, wrongType(setting));
       return;
     }
-    const isBlock = value.type === 'BLOCK_LITERAL' || value.type === 'BLOCK_FOLDED';
+    // Of a folded block no line can be told: several of the file make one of the text.
+    const isBlock = value.type === 'BLOCK_LITERAL';
     const text =
       typeof value.value === 'string' ? value.value : (value.source ?? String(value.value));
     const place = this.#placeAt(position);
@@ -163,25 +164,26 @@ class YamlReader {
       return;
     }
     const before = this.#errors.length;
-    const items = value.items.map((item) => this.#resolve(item));
-    const addresses = items.map((item) => this.#readAddress(item, position));
-    if (this.#errors.length > before) return;
-    const found = addresses.filter((address) => address !== null);
-    if (
-      !Value.Check(
-        setting.schema,
-        found.map((address) => ({ address })),
-      )
-    ) {
-      this.#report(position, wrongType(setting));
-      return;
+    const text: string[] = [];
+    const itemPlaces: Place[] = [];
+    for (const item of value.items) {
+      const node = this.#resolve(item);
+      const address = this.#readAddress(node, position);
+      if (address === null) continue;
+      text.push(address);
+      itemPlaces.push(this.#placeAt(node === null ? position : startOf(node)));
     }
-    this.#values.set(setting.path, {
-      text: found,
-      place: this.#placeAt(position),
-      itemPlaces: items.map((item) => this.#placeAt(item === null ? position : startOf(item))),
-      block: null,
-    });
+    const isList = Value.Check(
+      setting.schema,
+      text.map((address) => ({ address })),
+    );
+    // Beside a mistake in one item the others are looked at all the same.
+    if (isList && !this.#isAbandoned) {
+      const place = this.#placeAt(position);
+      this.#values.set(setting.path, { text, place, itemPlaces, block: null });
+    } else if (this.#errors.length === before) {
+      this.#report(position, wrongType(setting));
+    }
   }
 
   #readAddress(item: Node | null, listPosition: number): string | null {

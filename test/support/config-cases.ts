@@ -56,7 +56,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
   { name: 'values of the wrong kind', yaml: wrongKinds() },
   {
     name: 'lists of addresses',
-    yaml: `${UPSTREAM}listen: [ {}, "*:1", { address: 5 }, { adress: "*:1" } ]\n`,
+    yaml: `${UPSTREAM}listen: [ {}, "*:1", { address: 5 }, { adress: "*:1" }, { address: localhost } ]\n`,
   },
   { name: 'an empty list of addresses', yaml: `${UPSTREAM}listen: []\n` },
   { name: 'too many addresses', yaml: `${UPSTREAM}listen: [ ${LISTEN_65.join(', ')} ]\n` },
@@ -137,6 +137,10 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     name: 'a file of access rules with mistakes',
     yaml: `${UPSTREAM}auth: { hba_file: hba }\n`,
     files: { hba: '# rules\nlocal replication all\n' },
+  },
+  {
+    name: 'wrong access rules in a folded block, where lines are not what they were',
+    yaml: `${UPSTREAM}auth:\n  hba: >\n    host all all all trust\n\n    hast all all all trust\n`,
   },
   { name: 'a file of access rules that is missing', yaml: `${UPSTREAM}auth: { hba_file: hba }\n` },
   {
