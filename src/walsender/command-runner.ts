@@ -34,7 +34,7 @@ export interface CommandHost {
   onFatal(error: CommandError): void;
   onTerminate(): void;
   /** A command that had to wait is done; messages may be read again. */
-  onIdle(): void;
+  resumeReading(): void;
 }
 
 /** One session's commands. */
@@ -148,7 +148,7 @@ export class CommandRunner {
       return;
     }
     this.#finish(settled);
-    this.#host.onIdle();
+    this.#host.resumeReading();
   }
 
   #finish(outcome: CommandOutcome): void {

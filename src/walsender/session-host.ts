@@ -52,6 +52,8 @@ export interface SessionHost {
   onStreamStop(session: WalSenderSession): void;
   /** A position or the state of a streaming standby moved. */
   onStandbyMoved(): void;
-  /** The connection is gone; `reason` is null for one that was never admitted. */
-  onClosed(session: WalSenderSession, reason: StandbyDisconnectReason | null): void;
+  /** A session that was admitted is over, and has no status any more; what is pending may still be sent. */
+  onLeft(reason: StandbyDisconnectReason): void;
+  /** The connection is gone, admitted or not. */
+  onClosed(session: WalSenderSession): void;
 }

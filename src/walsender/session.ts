@@ -129,13 +129,13 @@ export class WalSenderSession
   }
 
   onClose(errorCode: string | null): void {
+    if (errorCode !== null && this.#reason === 'client') this.#reason = 'error';
     this.#leave();
     if (this.#admitted !== null) {
-      if (errorCode !== null && this.#reason === 'client') this.#reason = 'error';
       this.#host.slots.dropTemporary(this.pid);
       this.#log.debug('session closed', { reason: this.#reason, error: errorCode });
     }
-    this.#host.onClosed(this, this.#admitted === null ? null : this.#reason);
+    this.#host.onClosed(this);
   }
 
   // --- from all sessions together
@@ -309,10 +309,6 @@ export class WalSenderSession
     this.#end();
   }
 
-  onIdle(): void {
-    this.#continueInput();
-  }
-
   // --- for the stream
 
   onStandbyMoved(): void {
@@ -349,7 +345,7 @@ export class WalSenderSession
     if (this.#host.isDraining() && this.#phase === 'command') this.terminate('drain');
   }
 
-  // --- for the tunnel
+  // --- for commands and the tunnel
 
   resumeReading(): void {
     this.#continueInput();
@@ -491,10 +487,12 @@ export class WalSenderSession
 
   /** Whatever way a session ends, it goes through here, and gives back what it held. */
   #leave(): void {
+    if (this.#phase === 'closed') return;
     this.#phase = 'closed';
     this.#startup?.stop();
     this.#dropStream();
     this.#tunnel?.close();
     this.#commands.close();
+    if (this.#admitted !== null) this.#host.onLeft(this.#reason);
   }
 }

@@ -12,7 +12,7 @@ import { localInterfaceAddresses } from '../net/listener.ts';
 import type { HbaRules, LocalAddress } from '../pg/hba.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { STANDBY_DISCONNECT_REASONS } from '../status/status.ts';
-import type { StandbyDisconnectReason, StandbyStatus, StandbyTotals } from '../status/status.ts';
+import type { StandbyStatus, StandbyTotals } from '../status/status.ts';
 import type { RejectReason } from './admission.ts';
 import { FileReads } from './file-reads.ts';
 import { LogBudget } from './log-budget.ts';
@@ -160,7 +160,10 @@ export class WalSenders {
       onStreamStart: (session) => this.#onStreamStart(session),
       onStreamStop: (session) => this.#onStreamStop(session),
       onStandbyMoved: this.#options.onReply,
-      onClosed: (session, reason) => this.#onClosed(session, reason),
+      onLeft: (reason) => {
+        this.#disconnects[reason] += 1;
+      },
+      onClosed: (session) => this.#onClosed(session),
     };
   }
 
@@ -199,10 +202,9 @@ export class WalSenders {
     };
   }
 
-  #onClosed(session: WalSenderSession, reason: StandbyDisconnectReason | null): void {
+  #onClosed(session: WalSenderSession): void {
     this.#open.delete(session);
     this.#admitted.delete(session.pid);
-    if (reason !== null) this.#disconnects[reason] += 1;
     if (this.#open.size > 0) return;
     for (const resolve of this.#onEmpty.splice(0)) resolve();
   }

@@ -275,6 +275,20 @@ describe('a silent standby', () => {
   });
 });
 
+it('a session that ends is counted in the moment in which its status goes', async () => {
+  fixture = await Fixture.start();
+  const reader = await fixture.stream();
+  reader.client.pause();
+  for (let round = 0; round < 40; round += 1) fixture.feed.append(1 << 20);
+  await eventually(() => statusOf(reader.pid)?.sendQueueBytes).toBeGreaterThan(0);
+  fixture.senders.kill(reader.pid);
+  expect(statusOf(reader.pid)).toBeUndefined();
+  expect(fixture.senders.totals().disconnects.admin).toBe(1);
+  reader.client.close();
+  await eventually(() => fixture.senders.kill(reader.pid)).toBe(false);
+  expect(fixture.senders.totals().disconnects).toMatchObject({ admin: 1, client: 0, error: 0 });
+});
+
 describe('a standby that does not read', () => {
   it('costs one batch, keeps nobody waiting, and is served on when it reads again', async () => {
     fixture = await Fixture.start();
