@@ -1,6 +1,7 @@
 // The only door to pino. One line per change of state, none per message; an LSN is logged as text.
 import { pino } from 'pino';
 import type { DestinationStream, Logger } from 'pino';
+import { CONTROLS } from './controls.ts';
 
 /** Fields of a log line. LSNs as text, never a secret, never payload. */
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
@@ -119,21 +120,18 @@ class PinoLog implements ProcessLog {
 function textLine(json: string): string {
   const { ts, level, msg, ...fields } = JSON.parse(json) as Record<string, unknown>;
   const pairs = Object.entries(fields).map(([key, value]) => `${key}=${textValue(value)}`);
-  const message = withoutControls(String(msg));
+  const message = escapeControls(String(msg));
   return [`${String(ts)} ${String(level).toUpperCase().padEnd(5)} ${message}`, ...pairs].join(' ');
 }
 
 function textValue(value: unknown): string {
   const text = typeof value === 'string' ? value : JSON.stringify(value);
-  const isPlain = /^[^\s"=]+$/.test(text) && withoutControls(text) === text;
-  return isPlain ? text : withoutControls(JSON.stringify(text));
+  const isPlain = /^[^\s"=]+$/.test(text) && escapeControls(text) === text;
+  return isPlain ? text : escapeControls(JSON.stringify(text));
 }
 
-/** Characters that end a line, steer a terminal or turn the direction of the text; a peer may have chosen them. */
-const CONTROLS = /[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
-
-/** One call is one line: what is no visible character is written as JSON would escape it. */
-function withoutControls(text: string): string {
+/** One call is one line: what is no visible character is written as JSON would escape it; a peer may have chosen it. */
+function escapeControls(text: string): string {
   return text.replaceAll(CONTROLS, (character) => {
     const escaped = JSON.stringify(character).slice(1, -1);
     if (escaped !== character) return escaped;

@@ -103,6 +103,12 @@ const VERSION: Explanation = {
   hint: 'Let the server speak TLS 1.2 or later (ssl_min_protocol_version, ssl_max_protocol_version there), or widen the same settings in upstream.conninfo.',
 };
 
+/** Versions and certificates were agreed on before. */
+const BROKEN: Explanation = {
+  code: 'TLS_BROKEN',
+  hint: 'What arrived is not what the server encrypted: check what stands between here and it.',
+};
+
 /** Errors of the handshake by OpenSSL's reason; `alert` in a reason means that the server said it. */
 const HANDSHAKE: readonly { readonly reason: RegExp; readonly explanation: Explanation }[] = [
   {
@@ -157,7 +163,7 @@ export function handshakeFailure(error: Error | null, context: TlsErrorContext):
 export function alertFailure(code: string, context: { target: string }): OperationalError | null {
   if (!code.startsWith('ERR_SSL_')) return null;
   const reason = code.replace('ERR_SSL_', '').replaceAll('_', ' ').toLowerCase();
-  const known = explainCode(code);
+  const known = code.includes('_ALERT_') ? explainCode(code) : BROKEN;
   const text = failureText(context, `SSL error: ${reason}`);
   return new OperationalError(known.code, text, { isRetryable: true, hint: known.hint });
 }

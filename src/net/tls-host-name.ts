@@ -5,11 +5,16 @@ import type { ServerCertificate } from '../wire/server-certificate.ts';
 /**
  * Why `certificate` is not for `host`, in libpq's words; null when it is. A host name is looked for among the dNSName
  * entries, an address among the iPAddress entries too; without an entry of the host's own kind the common name counts.
+ * Other than in libpq, no wildcard stands for a part of an address.
  */
 export function hostNameProblem(certificate: ServerCertificate, host: string): string | null {
   if (host === '') return 'host name must be specified for a verified SSL connection';
   const address = parseIpAddress(host);
   const hostKind = address === null ? 'dns' : 'ip';
+  const isNamed = (name: string): boolean => {
+    const wanted = textOf(Buffer.from(host));
+    return isSameName(name, wanted) || (address === null && isInWildcard(name, wanted));
+  };
   const names: string[] = [];
   let looksAtCommonName = true;
   for (const { kind, value } of certificate.alternativeNames) {
@@ -17,7 +22,7 @@ export function hostNameProblem(certificate: ServerCertificate, host: string): s
     const problem = kind === 'dns' ? nameProblem(value) : addressProblem(value);
     if (problem !== null) return problem;
     names.push(kind === 'dns' ? textOf(value) : formatAddress(value));
-    const isMatch = kind === 'dns' ? matchesName(textOf(value), host) : equals(value, address);
+    const isMatch = kind === 'dns' ? isNamed(textOf(value)) : equals(value, address);
     if (isMatch) return null;
   }
   if (looksAtCommonName && certificate.commonName !== null) {
@@ -25,7 +30,7 @@ export function hostNameProblem(certificate: ServerCertificate, host: string): s
     if (problem !== null) return problem;
     const name = textOf(certificate.commonName);
     names.push(name);
-    if (matchesName(name, host)) return null;
+    if (isNamed(name)) return null;
   }
   return mismatch(names, host);
 }
@@ -43,11 +48,15 @@ function mismatch(names: readonly string[], host: string): string {
   return `server certificate for "${printable(first)}"${more} does not match host name "${host}"`;
 }
 
-/** Letters compare without case, and `*.` stands for one label. (wildcard_certificate_match) */
-function matchesName(pattern: string, host: string): boolean {
+/** Letters compare without case. (pg_strcasecmp) */
+function isSameName(name: string, host: string): boolean {
+  return asciiLower(name) === asciiLower(host);
+}
+
+/** `*.` stands for one label. (wildcard_certificate_match) */
+function isInWildcard(pattern: string, host: string): boolean {
   const name = asciiLower(pattern);
   const wanted = asciiLower(host);
-  if (name === wanted) return true;
   if (name.length < 3 || !name.startsWith('*.') || name.length > wanted.length) return false;
   const suffix = name.slice(1);
   return wanted.endsWith(suffix) && wanted.indexOf('.') >= wanted.length - suffix.length;
@@ -76,6 +85,7 @@ function formatAddress(value: Uint8Array): string {
   return groups.join(':');
 }
 
+/** One character a byte. */
 function textOf(value: Uint8Array): string {
   return Buffer.from(value).toString('latin1');
 }

@@ -1,4 +1,5 @@
 // What is said when the upstream refuses or fails: an ErrorResponse with its own text and SQLSTATE, and what to do next.
+import { withoutControls } from '../base/controls.ts';
 import { OperationalError } from '../base/errors.ts';
 import { UPSTREAM_TEXT_CHARACTERS_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
@@ -63,7 +64,7 @@ export function upstreamError(
 
 /** A peer's text for our own messages: one line, bounded, without control characters. */
 export function printable(text: string): string {
-  return text.slice(0, UPSTREAM_TEXT_CHARACTERS_MAX).replaceAll(/\p{Cc}+/gu, ' ');
+  return withoutControls(text.slice(0, UPSTREAM_TEXT_CHARACTERS_MAX));
 }
 
 /** The server ended the stream with COPY 0 (walsender.c:WalSndDone). */

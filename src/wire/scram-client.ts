@@ -3,6 +3,7 @@
 // answer. (src/interfaces/libpq/fe-auth-scram.c)
 import { createHash, createHmac, pbkdf2, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
+import { withoutControls } from '../base/controls.ts';
 import { invariant, OperationalError, ProtocolViolation } from '../base/errors.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { decodeText } from './message-reader.ts';
@@ -105,7 +106,7 @@ export class ScramClient {
     if (text.startsWith('e=')) {
       throw new OperationalError(
         SQLSTATE.invalidPassword,
-        `error received from server in SCRAM exchange: ${text.slice(2).replaceAll(/\p{Cc}+/gu, ' ')}`,
+        `error received from server in SCRAM exchange: ${withoutControls(text.slice(2))}`,
         { hint: 'Check the password of the upstream connection.' },
       );
     }

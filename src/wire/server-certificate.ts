@@ -1,6 +1,7 @@
 // What does a server's certificate say: which names is it for, and which hash binds a login to it? (RFC 5280, RFC 5929)
 import { createHash } from 'node:crypto';
-import { OperationalError } from '../base/errors.ts';
+import { OperationalError, ProtocolViolation } from '../base/errors.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
 import { DER_BOOLEAN, DER_OCTET_STRING, DER_SEQUENCE, DER_SET, DerReader } from './der-reader.ts';
 
 /** An entry of the subject alternative names of a kind that libpq looks at. The value is a view of the certificate. */
@@ -21,6 +22,7 @@ export interface ServerCertificate {
   readonly signatureHash: string | null;
 }
 
+/** Not more than are looked at: behind one that was left out, the common name would count. */
 const ALTERNATIVE_NAMES_MAX = 1_000;
 
 const OID_COMMON_NAME = '2.5.4.3';
@@ -144,13 +146,19 @@ function readExtensions(content: Uint8Array): AlternativeName[] {
     const value = extension.next(DER_OCTET_STRING).content;
     if (oid === OID_SUBJECT_ALT_NAME) names.push(...readAlternativeNames(value));
   }
+  if (names.length > ALTERNATIVE_NAMES_MAX) {
+    throw new ProtocolViolation(
+      SQLSTATE.protocolViolation,
+      `certificate with more than ${ALTERNATIVE_NAMES_MAX} names`,
+    );
+  }
   return names;
 }
 
 function readAlternativeNames(value: Uint8Array): AlternativeName[] {
   const names: AlternativeName[] = [];
   const reader = new DerReader(value).enter(DER_SEQUENCE);
-  while (!reader.isAtEnd && names.length < ALTERNATIVE_NAMES_MAX) {
+  while (!reader.isAtEnd) {
     const { tag, content } = reader.next();
     if (tag === TAG_DNS_NAME) names.push({ kind: 'dns', value: content });
     else if (tag === TAG_IP_ADDRESS) names.push({ kind: 'ip', value: content });

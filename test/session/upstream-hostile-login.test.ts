@@ -1,5 +1,6 @@
 // A server that plays PostgreSQL up to a point of the login and then does what none does: nothing of it may stay, run on,
 // be shown as it came, or take the process along.
+import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import type { WalcastError } from '../../src/base/errors.ts';
@@ -14,7 +15,7 @@ import { READY, ScriptedUpstream } from '../support/scripted-upstream.ts';
 import type { ScriptedSession } from '../support/scripted-upstream.ts';
 import { targetFor } from '../support/upstream-target.ts';
 
-const PASSWORD = 'secret';
+const PASSWORD = 'canary in the mine';
 const OK = message('R', i32(0));
 
 function optionsFor(
@@ -55,17 +56,27 @@ async function refused(
   await play(session);
   const error = await opening;
   await session.closed;
+  expect(inspect(error, { depth: 20, showHidden: true })).not.toContain(PASSWORD);
   return error;
 }
 
-const VISIBLE = /^[^\p{Cc}]*$/u;
+const VISIBLE = /^[^\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]*$/u;
 
 describe('what a server says is shown without control characters when it is', () => {
   it.each<[string, Uint8Array]>([
     ['a SQLSTATE', message('E', 'S', cstr('FATAL'), 'C', cstr('\u001b[2J\n'), 'M', cstr('x'), 0)],
     [
       'an error',
-      message('E', 'S', cstr('FATAL'), 'C', cstr('28000'), 'M', cstr('\u001b[2J\nx'), 0),
+      message(
+        'E',
+        'S',
+        cstr('FATAL'),
+        'C',
+        cstr('28000'),
+        'M',
+        cstr('\u001b[2J\nx\u2028y\u202ez'),
+        0,
+      ),
     ],
     ['a SASL mechanism', message('R', i32(10), cstr('\u001b]0;x\u0007\n'), 0)],
     [

@@ -6,6 +6,8 @@ import { connect, createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { WalcastError } from '../../src/base/errors.ts';
+import type { UpstreamConnection } from '../../src/walreceiver/upstream-connection.ts';
 import { makeCertificate } from '../support/certificates.ts';
 import { cstr, i32, message } from '../support/naive-writer.ts';
 import type { ScriptedSession } from '../support/scripted-upstream.ts';
@@ -199,4 +201,22 @@ describe('attempts that fail leave nothing behind', () => {
     await upstream.empty();
     expect(descriptors()).toBe(before);
   });
+});
+
+it('bytes that were changed on the way end the session, and are not blamed on its settings', async () => {
+  await using upstream = await TlsUpstream.listen({ certificate: server });
+  let isChanging = false;
+  await using proxy = await between(upstream.port, (chunk, client) => {
+    client.write(isChanging ? chunk.map((byte) => byte ^ 0x55) : chunk);
+  });
+  let opening: Promise<UpstreamConnection> | null = null;
+  const closed = new Promise<WalcastError>((resolve) => {
+    opening = rig.connect(proxy, 'sslmode=require', { onClosed: resolve });
+  });
+  const { session } = await upstream.accept();
+  await session.login();
+  await opening;
+  isChanging = true;
+  session.send(message('S', cstr('a'), cstr('b')));
+  expect(await closed).toMatchObject({ code: 'TLS_BROKEN', isRetryable: true });
 });

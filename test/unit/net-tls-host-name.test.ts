@@ -27,6 +27,8 @@ describe('a certificate is for', () => {
     ['192.0.2.1', { commonName: '192.0.2.1', dns: ['pg-a'] }],
     ['192.0.2.1', { dns: ['192.0.2.1'] }],
     ['pg-a', { commonName: 'pg-a', ip: [V4] }],
+    ['grün.test', { dns: [Buffer.from('grün.test')] }],
+    ['sub.grün.test', { dns: ['*.grün.test'] }],
   ])('%s with %j', (host, options) => {
     expect(problem(host, options)).toBeNull();
   });
@@ -65,6 +67,26 @@ describe('a certificate is not for', () => {
       '192.0.2.2',
       { commonName: '192.0.2.2', ip: [V4] },
       'server certificate for "192.0.2.1" does not match host name "192.0.2.2"',
+    ],
+    [
+      '192.0.2.1',
+      { commonName: '*.0.2.1', dns: ['*.0.2.1'] },
+      'server certificate for "*.0.2.1" (and 1 other name) does not match host name "192.0.2.1"',
+    ],
+    [
+      'ü.test',
+      { dns: [Buffer.from('ü.test', 'latin1')] },
+      'server certificate for "ü.test" does not match host name "ü.test"',
+    ],
+    [
+      'pg-a.test.',
+      { dns: ['pg-a.test', '*.test'] },
+      'server certificate for "pg-a.test" (and 1 other name) does not match host name "pg-a.test."',
+    ],
+    [
+      'pg-a',
+      { commonName: Buffer.from('pg-a', 'utf16le').swap16() },
+      "SSL certificate's name contains embedded null",
     ],
     ['pg-a', {}, "could not get server's host name from server certificate"],
     ['', { commonName: '' }, 'host name must be specified for a verified SSL connection'],

@@ -35,6 +35,14 @@ describe('a server certificate', () => {
     expect(read).toMatchObject({ commonName: null, alternativeNames: [] });
   });
 
+  it('with more names than are looked at is refused: behind one left out, the common name would count', () => {
+    const many = Array.from({ length: 1_000 }, () => Buffer.of(10, 0, 0, 1));
+    const read = decodeServerCertificate(makeCertificate({ ip: many }).der);
+    expect(read.alternativeNames).toHaveLength(1_000);
+    const { der } = makeCertificate({ commonName: 'pg', dns: ['elsewhere'], ip: many });
+    expect(() => decodeServerCertificate(der)).toThrow('more than 1000 names');
+  });
+
   // RFC 5929 section 4.1: the hash of the signature, SHA-256 where that is MD5 or SHA-1.
   it.each<[SignatureKind, string]>([
     ['ecdsa-sha256', 'sha256'],
