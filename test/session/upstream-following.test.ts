@@ -22,6 +22,7 @@ import { ManualClock } from '../support/manual-clock.ts';
 import { i32, message } from '../support/naive-writer.ts';
 import { errorResponse, ScriptedUpstream } from '../support/scripted-upstream.ts';
 import type { ScriptedSession } from '../support/scripted-upstream.ts';
+import { storeOptions } from '../support/store-rig.ts';
 
 let directory: string;
 let store: WalStore;
@@ -29,17 +30,7 @@ let following: UpstreamFollowing;
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'walcast-following-'));
-  store = await WalStore.open({
-    directory: join(directory, 'data'),
-    verify: 'page',
-    forward: 'received',
-    walKeepSizeBytes: 1 << 30,
-    clock: systemClock,
-    log: silentLog,
-    onFatal: (error) => {
-      throw error;
-    },
-  });
+  store = await WalStore.open(storeOptions(join(directory, 'data')));
 });
 
 afterEach(async () => {

@@ -16,6 +16,7 @@ import { WalStore } from '../../src/wal/wal-store.ts';
 import { WalSenders } from '../../src/walsender/wal-senders.ts';
 import { MemorySlots, MemoryTunnels } from '../support/memory-wal.ts';
 import { query, RawClient, StreamReader } from '../support/raw-client.ts';
+import { feedStore, storeOptions } from '../support/store-rig.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 import { identityOf, rules } from '../support/wal-senders-fixture.ts';
 
@@ -26,14 +27,7 @@ it('ends the session that holds part of a record that was refused, and serves al
   wal.fill(300_000, 5);
   await using served = await serve(wal);
   const { store } = served;
-  const append = (endLsn: Lsn): void => {
-    while (store.nextLsn() < endLsn) {
-      const start = store.nextLsn();
-      const end = start + 65_536n < endLsn ? advanceLsn(start, 65_536) : endLsn;
-      expect(store.append(start, wal.slice(start, end))).toBeNull();
-    }
-  };
-  append(advanceLsn(wal.startLsn, 500_000));
+  feedStore(store, wal, { endLsn: advanceLsn(wal.startLsn, 500_000) });
   const first = await served.stream(wal.startLsn);
   await first.readTo(store.sendableLsn());
 
@@ -41,7 +35,7 @@ it('ends the session that holds part of a record that was refused, and serves al
   const bad = wal.slice(sentLsn, advanceLsn(sentLsn, 65_536)).fill(0xee, 20_000, 30_000);
   expect(store.append(sentLsn, bad)).not.toBeNull();
   expect(store.sendableLsn()).toBeLessThan(sentLsn);
-  append(wal.endLsn);
+  feedStore(store, wal);
   expect(await first.client.closed()).toHaveLength(0);
 
   const again = await served.stream(wal.startLsn);
@@ -58,17 +52,7 @@ interface Served extends AsyncDisposable {
 /** An empty store of the fixture's cluster, and walsenders over it as the relay puts them together. */
 async function serve(wal: WalFixture): Promise<Served> {
   const directory = await mkdtemp(join(tmpdir(), 'walcast-refused-'));
-  const store = await WalStore.open({
-    directory,
-    verify: 'page',
-    forward: 'received',
-    walKeepSizeBytes: 1 << 30,
-    clock: systemClock,
-    log: silentLog,
-    onFatal: (error) => {
-      throw error;
-    },
-  });
+  const store = await WalStore.open(storeOptions(directory));
   const identity = { ...identityOf(15), ...wal.origin };
   await store.initialize({ ...identity, timeline: toTimelineId(1) }, wal.startLsn);
   const feed = new LateWalFeed();

@@ -18,6 +18,7 @@ import { query, RawClient, StreamReader } from './raw-client.ts';
 import { COPY_BOTH, playedServer, ScriptedUpstream, walData } from './scripted-upstream.ts';
 import type { PlayedServer, ScriptedSession } from './scripted-upstream.ts';
 import { targetFor } from './upstream-target.ts';
+import { storeOptions } from './store-rig.ts';
 import { WalFixture } from './wal-fixture.ts';
 import { identityOf, LogRecord, rules } from './wal-senders-fixture.ts';
 
@@ -101,17 +102,10 @@ export class ReadThroughRig implements AsyncDisposable {
   static async open(options: RigOptions): Promise<ReadThroughRig> {
     const { wal } = options;
     const directory = await mkdtemp(join(tmpdir(), 'walcast-read-through-'));
-    const store = await WalStore.open({
-      directory,
-      verify: options.verify ?? 'page',
-      forward: 'received',
-      walKeepSizeBytes: 0,
-      clock: systemClock,
-      log: new LogRecord(),
-      onFatal: (error) => {
-        throw error;
-      },
-    });
+    const verify = options.verify ?? 'page';
+    const store = await WalStore.open(
+      storeOptions(directory, { verify, walKeepSizeBytes: 0, log: new LogRecord() }),
+    );
     const identity = { ...identityOf(15), ...wal.origin, timeline: wal.history.timeline };
     await store.initialize(identity, segmentStartOf(options.storeFrom as Lsn, wal.segmentSize));
     const upstream = await ScriptedUpstream.listen();

@@ -6,13 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { formatLsn, INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
-import { toTimelineId } from '../../src/pg/timeline.ts';
 import { DirectoryLock } from '../../src/net/directory-lock.ts';
 import { SlotFiles } from '../../src/slot/slot-files.ts';
-import { saveControl } from '../../src/wal/control-file.ts';
-import { chainStart } from '../../src/wal/records/record-chain.ts';
-import { RecordWalk } from '../../src/wal/records/record-walk.ts';
 import { walcast } from '../support/cli.ts';
+import { saveControlOf } from '../support/store-rig.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 const MB = 1 << 20;
@@ -46,20 +43,7 @@ afterEach(async () => {
 
 /** A store that holds the second and third segment. */
 async function saveStore(): Promise<void> {
-  const firstLsn = toLsn(wal.startLsn + BigInt(MB));
-  const walk = new RecordWalk({ ...wal.origin, checksums: true }, chainStart(firstLsn));
-  expect(walk.scan(wal.slice(firstLsn, wal.endLsn))).toBeNull();
-  await saveControl(data, {
-    systemIdentifier: wal.systemIdentifier,
-    major: wal.facts.major,
-    segmentSize: wal.segmentSize,
-    timeline: toTimelineId(1),
-    server: { serverVersion: '15.1', parameters: new Map(), settings: new Map() },
-    firstLsn,
-    durableMark: walk.position(),
-    reportedFlushLsn: INVALID_LSN,
-    wasCleanStop: true,
-  });
+  await saveControlOf(data, wal, { firstLsn: wal.startLsn + BigInt(MB) });
 }
 
 async function damage(file: string): Promise<void> {

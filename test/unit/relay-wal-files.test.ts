@@ -3,7 +3,6 @@ import { mkdtemp, open as openFile, readdir, readFile, rm, unlink } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
@@ -16,6 +15,7 @@ import { STORE_LIMITS } from '../../src/wal/store-options.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import type { StoredIdentity, WalStoreOptions } from '../../src/wal/wal-store.ts';
 import { ManualClock } from '../support/manual-clock.ts';
+import { feedStore, storeFlushed, storeOptions } from '../support/store-rig.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 // Each test starts a thread and waits for a disk that others use too.
@@ -44,21 +44,6 @@ afterEach(async () => {
   await rm(directory, { recursive: true });
 });
 
-function optionsOf(more: Partial<WalStoreOptions>): WalStoreOptions {
-  return {
-    directory,
-    verify: 'page',
-    forward: 'received',
-    walKeepSizeBytes: 1 << 30,
-    clock: systemClock,
-    log: silentLog,
-    onFatal: (error) => {
-      throw error;
-    },
-    ...more,
-  };
-}
-
 async function openStore(
   more: Partial<WalStoreOptions> = {},
   history: TimelineHistory = wal.history,
@@ -71,7 +56,7 @@ async function openStore(
     settings: new Map(),
     timeline: history.timeline,
   };
-  store = await WalStore.open(optionsOf(more));
+  store = await WalStore.open(storeOptions(directory, more));
   files = newFiles(() => store);
   if (history.timeline > 1) {
     const text = history.ancestors.map(({ timeline }) => `${timeline}\t0/3180000\tpromoted\n`);
@@ -86,19 +71,9 @@ function newFiles(from: () => WalStore | null): WalFiles {
 }
 
 /** Takes in everything, and waits until it is on the disk as far as it can be. */
-async function receive(endLsn: Lsn = wal.endLsn): Promise<void> {
-  while (store.nextLsn() < endLsn) {
-    const start = store.nextLsn();
-    const end = start + 65_536n < endLsn ? start + 65_536n : endLsn;
-    expect(store.append(start, wal.slice(start, end))).toBeNull();
-  }
-  await new Promise<void>((resolve) => {
-    const check = (): void => {
-      if (store.positions().flushedLsn >= endLsn) resolve();
-    };
-    store.onFlush(check);
-    check();
-  });
+function receive(endLsn: Lsn = wal.endLsn): Promise<void> {
+  feedStore(store, wal, { endLsn });
+  return storeFlushed(store, endLsn);
 }
 
 function nameAt(lsn: bigint, timeline = 1): string {
@@ -249,7 +224,7 @@ describe('a segment that is not', () => {
   });
 
   test('has to be asked for again while the store is empty or not open', async () => {
-    store = await WalStore.open(optionsOf({}));
+    store = await WalStore.open(storeOptions(directory, {}));
     files = newFiles(() => store);
     expect(await refusal(nameAt(startOf(0)))).toEqual({ kind: 'starting' });
     expect(await refusal('00000002.history')).toEqual({ kind: 'starting' });

@@ -16,14 +16,13 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { systemClock } from '../../src/base/clock.ts';
-import { silentLog } from '../../src/base/log.ts';
 import { advanceLsn, maxLsn, parseLsn, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { STORE_LIMITS } from '../../src/wal/store-options.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import type { WalStoreOptions } from '../../src/wal/wal-store.ts';
+import { storeOptions } from '../support/store-rig.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 // Each test starts a thread and waits for a disk that others use too.
@@ -71,26 +70,11 @@ afterEach(async () => {
   await rm(scratch, { recursive: true });
 });
 
-function options(directory: string, more: Partial<WalStoreOptions> = {}): WalStoreOptions {
-  return {
-    directory,
-    verify: 'page',
-    forward: 'received',
-    walKeepSizeBytes: 1 << 30,
-    clock: systemClock,
-    log: silentLog,
-    onFatal: (error) => {
-      throw error;
-    },
-    ...more,
-  };
-}
-
 async function initialized(
   directory: string,
   more: Partial<WalStoreOptions> = {},
 ): Promise<WalStore> {
-  const store = await WalStore.open(options(directory, more));
+  const store = await WalStore.open(storeOptions(directory, more));
   const server = { serverVersion: '15.18', parameters: new Map(), settings: new Map() };
   await store.initialize({ ...wal.origin, ...server, timeline: toTimelineId(1) }, wal.startLsn);
   return store;
@@ -136,7 +120,7 @@ describe('after kill -9', () => {
           { stdio: ['ignore', 'pipe', 'pipe'] },
         );
         const promised = await runAndKill(child, 1 + ((round * 7) % 17));
-        const store = await WalStore.open(options(directory, { verify }));
+        const store = await WalStore.open(storeOptions(directory, { verify }));
         const { flushedLsn, receivedLsn } = store.positions();
         expect(flushedLsn >= promised, `round ${round}`).toBe(true);
         expect(receivedLsn).toBe(flushedLsn);
@@ -212,7 +196,7 @@ describe('on a full disk', () => {
       code: 'ENOSPC',
     });
     const more = { limits: { ...STORE_LIMITS, controlIntervalMs: 10 } };
-    const store = await WalStore.open(options(directory, more));
+    const store = await WalStore.open(storeOptions(directory, more));
     expect(store.positions().flushedLsn).toBe(wal.endLsn);
     const read = await store.fromFiles(toTimelineId(1), wal.startLsn, wal.endLsn);
     expect(Buffer.from(read as Uint8Array).equals(wal.bytes())).toBe(true);
@@ -265,7 +249,7 @@ describe('no space for the segment that is made ahead of time', () => {
     );
     appendTo(store, wal.endLsn);
     await store.close();
-    const again = await WalStore.open(options(directory));
+    const again = await WalStore.open(storeOptions(directory));
     expect(again.positions().flushedLsn).toBe(wal.endLsn);
     await again.close();
   });

@@ -18,18 +18,15 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { crc32c } from '../../src/base/crc32c.ts';
-import { silentLog } from '../../src/base/log.ts';
 import { formatLsn, INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { segmentNumber, walFileName } from '../../src/pg/segment.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
-import { saveControl } from '../../src/wal/control-file.ts';
 import { importWal } from '../../src/wal/import.ts';
 import type { ImportReport } from '../../src/wal/import.ts';
-import { chainStart } from '../../src/wal/records/record-chain.ts';
-import { RecordWalk } from '../../src/wal/records/record-walk.ts';
 import { verifyWal } from '../../src/wal/verify.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
+import { saveControlOf, storeOptions } from '../support/store-rig.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 const MB = 1 << 20;
@@ -84,20 +81,8 @@ async function makeStore(fromSegment: number, until: number, fixture = wal): Pro
   await mkdir(join(data, 'pg_wal'), { recursive: true, mode: 0o700 });
   const last = Math.floor(Number(endLsn - fixture.startLsn - 1n) / MB);
   await writeSegments(join(data, 'pg_wal'), fromSegment, last + 1, { endLsn, fixture });
-  const firstLsn = toLsn(fixture.startLsn + BigInt(fromSegment * MB));
-  const walk = new RecordWalk({ ...fixture.origin, checksums: true }, chainStart(firstLsn));
-  expect(walk.scan(fixture.slice(firstLsn, endLsn))).toBeNull();
-  await saveControl(data, {
-    systemIdentifier: fixture.systemIdentifier,
-    major: fixture.facts.major,
-    segmentSize: fixture.segmentSize,
-    timeline: toTimelineId(1),
-    server: { serverVersion: '15.1', parameters: new Map(), settings: new Map() },
-    firstLsn,
-    durableMark: walk.position(),
-    reportedFlushLsn: INVALID_LSN,
-    wasCleanStop: true,
-  });
+  const firstLsn = fixture.startLsn + BigInt(fromSegment * MB);
+  await saveControlOf(data, fixture, { firstLsn, endLsn });
   return endLsn;
 }
 
@@ -113,17 +98,9 @@ function run(source = archive, signal = new AbortController().signal): Promise<I
 
 /** Opens the store as walcast does, and reads all of it back. */
 async function rangeOfStore(): Promise<{ oldest: string; end: string }> {
-  const store = await WalStore.open({
-    directory: data,
-    verify: 'page',
-    forward: 'received',
-    walKeepSizeBytes: Number.MAX_SAFE_INTEGER,
-    clock: systemClock,
-    log: silentLog,
-    onFatal: (error) => {
-      throw error;
-    },
-  });
+  const store = await WalStore.open(
+    storeOptions(data, { walKeepSizeBytes: Number.MAX_SAFE_INTEGER }),
+  );
   const [oldestLsn, endLsn] = [store.oldestLsn(), store.nextLsn()];
   const bytes = await store.fromFiles(toTimelineId(1), oldestLsn, endLsn);
   await store.close();

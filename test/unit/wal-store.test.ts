@@ -2,7 +2,6 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { advanceLsn, INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
@@ -13,6 +12,7 @@ import { SegmentRemoval } from '../../src/wal/segment-removal.ts';
 import { STORE_LIMITS } from '../../src/wal/store-options.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import type { StoredIdentity, WalStoreOptions } from '../../src/wal/wal-store.ts';
+import { feedStore, storeFlushed, storeOptions } from '../support/store-rig.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 // Each test starts a thread and waits for a disk that others use too.
@@ -38,21 +38,6 @@ afterEach(async () => {
   await rm(directory, { recursive: true });
 });
 
-function options(more: Partial<WalStoreOptions> = {}): WalStoreOptions {
-  return {
-    directory,
-    verify: 'page',
-    forward: 'received',
-    walKeepSizeBytes: 1 << 30,
-    clock: systemClock,
-    log: silentLog,
-    onFatal: (error) => {
-      throw error;
-    },
-    ...more,
-  };
-}
-
 function identity(): StoredIdentity {
   return {
     ...wal.origin,
@@ -64,32 +49,21 @@ function identity(): StoredIdentity {
 }
 
 async function openFresh(more: Partial<WalStoreOptions> = {}): Promise<void> {
-  store = await WalStore.open(options(more));
+  store = await WalStore.open(storeOptions(directory, more));
   await store.initialize(identity(), wal.startLsn);
 }
 
 async function reopen(more: Partial<WalStoreOptions> = {}): Promise<void> {
   await store.close();
-  store = await WalStore.open(options(more));
+  store = await WalStore.open(storeOptions(directory, more));
 }
 
-/** Appends the WAL from the store's end on, up to `endLsn`, in messages as a server makes them. */
 function feed(endLsn: Lsn = wal.endLsn, step = 65_536): void {
-  while (store.nextLsn() < endLsn) {
-    const start = store.nextLsn();
-    const end = start + BigInt(step) < endLsn ? start + BigInt(step) : endLsn;
-    expect(store.append(start, wal.slice(start, end))).toBeNull();
-  }
+  feedStore(store, wal, { endLsn, step });
 }
 
-async function flushed(lsn: Lsn): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const check = (): void => {
-      if (store.positions().flushedLsn >= lsn) resolve();
-    };
-    store.onFlush(check);
-    check();
-  });
+function flushed(lsn: Lsn): Promise<void> {
+  return storeFlushed(store, lsn);
 }
 
 function nameOf(lsn: bigint): string {
@@ -98,7 +72,7 @@ function nameOf(lsn: bigint): string {
 
 describe('an empty store', () => {
   it('knows nothing and says so', async () => {
-    store = await WalStore.open(options());
+    store = await WalStore.open(storeOptions(directory));
     expect(store.identity).toBeNull();
     expect(store.positions().flushedLsn).toBe(INVALID_LSN);
     expect(store.oldestLsn()).toBe(INVALID_LSN);
@@ -125,7 +99,7 @@ describe('an empty store', () => {
   });
 
   it('is begun once by two who begin it the same way at the same time', async () => {
-    store = await WalStore.open(options());
+    store = await WalStore.open(storeOptions(directory));
     const begun = [1, 2].map(() => store.initialize(identity(), wal.startLsn));
     await Promise.all(begun);
     await store.initialize(identity(), wal.startLsn);
@@ -134,7 +108,7 @@ describe('an empty store', () => {
   });
 
   it('refuses to be begun in another way, then and later, and stays as it is', async () => {
-    store = await WalStore.open(options());
+    store = await WalStore.open(storeOptions(directory));
     const begun = store.initialize(identity(), wal.startLsn);
     const other = { ...identity(), systemIdentifier: '7300000000000000999' };
     const later = advanceLsn(wal.startLsn, wal.segmentSize);
@@ -155,7 +129,9 @@ describe('an empty store', () => {
 
   it('says so when it could not be begun, and stays empty', async () => {
     const failures: string[] = [];
-    store = await WalStore.open(options({ onFatal: (error) => failures.push(error.code) }));
+    store = await WalStore.open(
+      storeOptions(directory, { onFatal: (error) => failures.push(error.code) }),
+    );
     // What the control file is put together in.
     await mkdir(join(directory, 'walcast.control.tmp'));
     await expect(store.initialize(identity(), wal.startLsn)).rejects.toMatchObject({
@@ -166,7 +142,7 @@ describe('an empty store', () => {
   });
 
   it('keeps history files of any timeline, byte for byte', async () => {
-    store = await WalStore.open(options());
+    store = await WalStore.open(storeOptions(directory));
     const content = Buffer.from('1\t0/3000000\tno recovery target specified\n\n');
     await store.storeHistoryFile(toTimelineId(2), content);
     expect(await store.historyFile(toTimelineId(2))).toEqual(content);
@@ -178,7 +154,7 @@ describe('an empty store', () => {
       timeline: toTimelineId(2),
       ancestors: [{ timeline: TIMELINE, endLsn: wal.startLsn }],
     };
-    store = await WalStore.open(options());
+    store = await WalStore.open(storeOptions(directory));
     await store.storeHistoryFile(toTimelineId(2), Buffer.from('1\t0/3000000\twhy\n'));
     await store.initialize({ ...identity(), timeline: toTimelineId(2) }, wal.startLsn);
     await reopen();
@@ -205,7 +181,7 @@ describe('WAL whose control file is gone', () => {
     const control = await readFile(join(directory, 'walcast.control'));
     await rm(join(directory, 'walcast.control'));
     const before = await everything();
-    await expect(WalStore.open(options())).rejects.toMatchObject({
+    await expect(WalStore.open(storeOptions(directory))).rejects.toMatchObject({
       code: 'STORE_HAS_WAL',
       message: expect.stringContaining(nameOf(wal.startLsn)) as string,
       hint: expect.stringMatching(/restore .*walcast\.control.* or move/i) as string,
@@ -213,12 +189,12 @@ describe('WAL whose control file is gone', () => {
     expect(await everything()).toEqual(before);
     expect(await readdir(directory)).not.toContain('walcast.control');
     await writeFile(join(directory, 'walcast.control'), control, { mode: 0o600 });
-    store = await WalStore.open(options());
+    store = await WalStore.open(storeOptions(directory));
     expect(store.nextLsn()).toBe(wal.endLsn);
   });
 
   it('is not begun over when it came after the store was opened', async () => {
-    store = await WalStore.open(options());
+    store = await WalStore.open(storeOptions(directory));
     const path = join(directory, 'pg_wal', '00000001000000000000000A');
     await writeFile(path, 'somebody’s');
     await expect(store.initialize(identity(), wal.startLsn)).rejects.toMatchObject({
@@ -231,9 +207,9 @@ describe('WAL whose control file is gone', () => {
   });
 
   it('may be history files alone', async () => {
-    store = await WalStore.open(options());
+    store = await WalStore.open(storeOptions(directory));
     await store.storeHistoryFile(toTimelineId(2), Buffer.from('1\t0/3000000\twhy\n'));
-    store = await WalStore.open(options());
+    store = await WalStore.open(storeOptions(directory));
     await store.initialize(identity(), wal.startLsn);
   });
 });
@@ -397,7 +373,7 @@ describe('WAL that is taken back', () => {
 
   it('is announced at once, with the new end, when it could have been sent', async () => {
     const heard: Lsn[] = [];
-    store = await WalStore.open(options());
+    store = await WalStore.open(storeOptions(directory));
     store.onTakenBack((lsn) => heard.push(lsn));
     await store.initialize(identity(), wal.startLsn);
     feed(advanceLsn(wal.startLsn, 900_000));
@@ -519,7 +495,7 @@ describe('a removed segment', () => {
     await Promise.all(opened);
     await expect(read()).rejects.toMatchObject({ code: 'ENOENT' });
     files.clear();
-    store = await WalStore.open(options());
+    store = await WalStore.open(storeOptions(directory));
   });
 });
 

@@ -18,11 +18,10 @@ import { formatLsn, INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { segmentNumber, walFileName } from '../../src/pg/segment.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
-import { saveControl } from '../../src/wal/control-file.ts';
-import { chainStart } from '../../src/wal/records/record-chain.ts';
 import { verifyWal } from '../../src/wal/verify.ts';
 import type { VerifyReport } from '../../src/wal/verify.ts';
 import { listWal } from '../../src/wal/listing.ts';
+import { saveControlOf } from '../support/store-rig.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 let directory: string;
@@ -278,19 +277,8 @@ describe('damage', () => {
     for (const name of names) {
       await rename(join(directory, name), join(directory, 'store', 'pg_wal', name));
     }
-    const mark = wal.records.at(-1)?.endLsn ?? INVALID_LSN;
-    await saveControl(join(directory, 'store'), {
-      systemIdentifier: wal.systemIdentifier,
-      major: wal.facts.major,
-      segmentSize: wal.segmentSize,
-      timeline: toTimelineId(1),
-      server: { serverVersion: '15.1', parameters: new Map(), settings: new Map() },
-      firstLsn: wal.startLsn,
-      durableMark: { ...chainStart(mark), lastRecordLsn: wal.records.at(-1)?.startLsn ?? null },
-      reportedFlushLsn: INVALID_LSN,
-      wasCleanStop: true,
-    });
     const path = join(directory, 'store');
+    await saveControlOf(path, wal, { firstLsn: wal.startLsn });
     const report = await verify({ path });
     expect(report.directory.kind).toBe('store');
     expect(problems(report)).toEqual([]);
