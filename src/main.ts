@@ -1,13 +1,8 @@
 // From argv to an exit code: the only place for signal handlers and process.exit.
 import { createInterface } from 'node:readline';
-import { systemClock } from './base/clock.ts';
-import { errorText } from './base/errors.ts';
-import { openLog } from './base/log.ts';
 import type { Log } from './base/log.ts';
 import { EXIT, HANDLED_SIGNALS } from './cli/command.ts';
 import type { HandledSignal } from './cli/command.ts';
-import { COMMANDS } from './cli/commands.ts';
-import { dispatch } from './cli/dispatch.ts';
 
 /** What the shell expects of a process that a signal ended: 128 and the signal's number. */
 const SIGNAL_EXIT_CODES: Readonly<Record<HandledSignal, number>> = {
@@ -16,14 +11,24 @@ const SIGNAL_EXIT_CODES: Readonly<Record<HandledSignal, number>> = {
   SIGTERM: 143,
 };
 
-// First of all: as process 1 of a container a signal without a handler would be ignored, not obeyed.
+// First of all: as process 1 of a container a signal without a handler would be ignored, not obeyed. A hangup that comes
+// before the relay is there to be told is a reload all the same.
 let signalListener: ((signal: HandledSignal) => void) | null = null;
+let isHangupPending = false;
 for (const signal of HANDLED_SIGNALS) {
   process.on(signal, () => {
-    if (signalListener === null) process.exit(SIGNAL_EXIT_CODES[signal]);
-    signalListener(signal);
+    if (signalListener !== null) signalListener(signal);
+    else if (signal === 'SIGHUP' && process.argv[2] === 'run') isHangupPending = true;
+    else process.exit(SIGNAL_EXIT_CODES[signal]);
   });
 }
+
+// Everything else is loaded behind the handlers: that takes most of the time of a start.
+const { systemClock } = await import('./base/clock.ts');
+const { errorText } = await import('./base/errors.ts');
+const { openLog } = await import('./base/log.ts');
+const { COMMANDS } = await import('./cli/commands.ts');
+const { dispatch } = await import('./cli/dispatch.ts');
 
 let log: Log | null = null;
 process.on('uncaughtException', crash);
@@ -45,6 +50,8 @@ process.exit(
     ask: askTerminal,
     onSignal(listener) {
       signalListener = listener;
+      if (isHangupPending) listener('SIGHUP');
+      isHangupPending = false;
       return () => {
         signalListener = null;
       };

@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 
@@ -36,8 +36,8 @@ class Program {
   #isEnded = false;
   #read = 0;
 
-  constructor() {
-    const words = [PROGRAM, 'run', '-c', 'walcast.yaml'];
+  constructor(nodeWords: readonly string[] = []) {
+    const words = [...nodeWords, PROGRAM, 'run', '-c', 'walcast.yaml'];
     this.child = spawn(process.execPath, words, {
       cwd: directory,
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -84,8 +84,10 @@ function configure(keys: Record<string, unknown> = {}): void {
   );
 }
 
-async function start(): Promise<{ walcast: Program; url: string }> {
-  const walcast = new Program();
+async function start(
+  nodeWords: readonly string[] = [],
+): Promise<{ walcast: Program; url: string }> {
+  const walcast = new Program(nodeWords);
   running = walcast;
   const { url } = await walcast.find('HTTP port is open');
   return { walcast, url: String(url) };
@@ -172,3 +174,27 @@ test('signals in quick succession are one reload after another', { timeout: 30_0
   walcast.child.kill('SIGINT');
   expect(await walcast.exit).toBe(0);
 });
+
+test(
+  'a signal that comes while the program is being loaded is obeyed',
+  { timeout: 30_000 },
+  async () => {
+    configure();
+    const hooks = join(directory, 'hooks.mjs');
+    writeFileSync(
+      hooks,
+      `export async function load(url, context, next) {
+       if (url.endsWith('/dist/cli/commands.js')) process.kill(process.pid, 'SIGHUP');
+       return await next(url, context);
+     }`,
+    );
+    const register = `import { register } from 'node:module'; register(${JSON.stringify(pathToFileURL(hooks))});`;
+    const { walcast } = await start([
+      '--import',
+      `data:text/javascript,${encodeURIComponent(register)}`,
+    ]);
+    await walcast.find('the configuration was read again');
+    walcast.child.kill('SIGINT');
+    expect(await walcast.exit).toBe(0);
+  },
+);
