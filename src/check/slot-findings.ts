@@ -11,10 +11,22 @@ export function slotFindings(probe: HostProbe, context: CheckContext): Finding[]
   if (name === null) return [];
   const type = probe.sql?.slot?.type ?? probe.slotType;
   if (type !== null && type !== 'physical') return [wrongType(probe, name, type)];
-  if (probe.sql === null) return withoutSql(probe, name);
-  return probe.sql.slot === null
-    ? [missing(probe, probe.sql, name)]
-    : existing(probe, { name, slot: probe.sql.slot, isRunning: context.isRunning });
+  if (probe.sql !== null && probe.sql.slot !== null) {
+    return existing(probe, { name, slot: probe.sql.slot, isRunning: context.isRunning });
+  }
+  if (type === null && probe.settings.get('max_replication_slots') === '0') {
+    return [noSlots(probe, name)];
+  }
+  return probe.sql === null ? withoutSql(probe, name) : [missing(probe, probe.sql, name)];
+}
+
+/** (slot.c:CheckSlotRequirements) */
+function noSlots({ subject }: HostProbe, name: string): Finding {
+  return errorFinding('upstream.slots_full', {
+    subject,
+    message: `replication slot "${name}" cannot be created: the server has max_replication_slots = 0`,
+    fix: 'Set max_replication_slots = 10 in postgresql.conf of the server and restart it, or set upstream.slot to ""',
+  });
 }
 
 function wrongType({ subject }: HostProbe, name: string, type: string): Finding {
@@ -33,8 +45,8 @@ function withoutSql({ subject, identity, slotType }: HostProbe, name: string): F
       okFinding('upstream.slot', { subject, message: `replication slot "${name}" is there` }),
     ];
   const message = identity.facts.hasReadReplicationSlot
-    ? `replication slot "${name}" is missing; walcast creates it`
-    : `replication slot "${name}" is created by walcast when it is missing`;
+    ? `replication slot "${name}" is missing; walcast creates it, if max_replication_slots leaves room`
+    : `replication slot "${name}" is created by walcast when it is missing, if max_replication_slots leaves room`;
   return [okFinding('upstream.slot', { subject, message })];
 }
 

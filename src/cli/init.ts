@@ -51,10 +51,21 @@ Examples:
 
 const DEFAULT_FILE = 'walcast.yaml';
 
-/** Lets in what runs on this machine; everybody else has to be let in by a line of the user's. */
-const FIRST_RULES = `# TYPE DATABASE USER ADDRESS METHOD, as in pg_hba.conf; the first line that matches decides
-host replication all 127.0.0.1/32 trust
-# host replication all 10.0.0.0/8 trust`;
+const LOCAL_RULE = 'local replication all trust';
+const LOOPBACK_RULES = `host replication all 127.0.0.1/32 trust
+host replication all ::1/128 trust`;
+
+/** Lets in what runs on this machine, by each kind of `addresses`; everybody else has to be let in by a line of the user's. */
+function firstRules(addresses: readonly string[]): string {
+  const isUnix = (address: string): boolean => address.trim().startsWith('/');
+  const lines = [
+    '# TYPE DATABASE USER ADDRESS METHOD, as in pg_hba.conf; the first line that matches decides',
+    ...(addresses.some((address) => isUnix(address)) ? [LOCAL_RULE] : []),
+    ...(addresses.every((address) => isUnix(address)) ? [] : [LOOPBACK_RULES]),
+    '# host replication all 10.0.0.0/8 trust',
+  ];
+  return lines.join('\n');
+}
 
 async function init(context: CommandContext): Promise<number> {
   const flags = valuesToWrite(context);
@@ -126,12 +137,14 @@ function valuesToWrite(context: CommandContext): FlagValue[] {
   if (!has('upstream.conninfo', 'upstream.conninfo_file')) {
     added.push({ path: 'upstream.conninfo', text: addressOf(env), flag: '--upstream' });
   }
-  if (!has('auth.hba', 'auth.hba_file')) {
-    added.push({ path: 'auth.hba', text: FIRST_RULES, flag: '--set' });
-  }
   for (const path of ALWAYS_WRITTEN) {
     const text = settingOf(path)?.defaultText ?? null;
     if (text !== null && !has(path)) added.push({ path, text, flag: '--set' });
+  }
+  if (!has('auth.hba', 'auth.hba_file')) {
+    const listens = [...added, ...given].filter(({ path }) => path === 'listen');
+    const addresses = listens.flatMap(({ text }) => text.split(','));
+    added.push({ path: 'auth.hba', text: firstRules(addresses), flag: '--set' });
   }
   return [...added, ...given];
 }

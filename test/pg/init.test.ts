@@ -120,6 +120,21 @@ describe('init', () => {
     expect(done.out.replaceAll(/Wrote .*/g, '')).not.toContain('password=x');
   });
 
+  it('lets in this machine, in every way it listens', async () => {
+    const rules = async (...listen: string[]): Promise<string[]> => {
+      const done = await type('init', '--upstream', upstream(), '-o', '-', ...listen);
+      return done.out.split('\n').filter((line) => /^ +(local|host) replication/.test(line));
+    };
+    const ways = {
+      local: '    local replication all trust',
+      v4: '    host replication all 127.0.0.1/32 trust',
+      v6: '    host replication all ::1/128 trust',
+    };
+    expect(await rules('--listen', `${directory}:1`)).toEqual([ways.local]);
+    expect(await rules('--listen', '127.0.0.1:0')).toEqual([ways.v4, ways.v6]);
+    expect(await rules('--listen', `localhost:0,${directory}:1`)).toEqual(Object.values(ways));
+  });
+
   it('writes to standard output, and everything else to standard error', async () => {
     const done = await type('init', '--upstream', upstream(), '-o', '-', '--listen', '127.0.0.1:0');
     expect(done.err).toContain('[upstream.identified]');

@@ -1,4 +1,4 @@
-// Does a refused login become the finding that says what to change, whatever language the server speaks?
+// Does what a server says, or refuses, become the finding that says what to change, whatever language it speaks?
 import { describe, expect, test } from 'vitest';
 import { OperationalError } from '../../src/base/errors.ts';
 import type { WalcastError } from '../../src/base/errors.ts';
@@ -189,6 +189,20 @@ test('a slot that was idle for too long is not said to have fallen behind', () =
     fix: expect.stringContaining('Raise idle_replication_slot_timeout'),
   });
   expect(finding?.message).not.toContain('max_slot_wal_keep_size');
+});
+
+test.each([true, false])('a server without slots is told to be one (SQL: %j)', (hasSql) => {
+  const settings = new Map([['max_replication_slots', '0']]);
+  const facts = { hasReplicationAttribute: true, slotCount: 0, slot: null, walSenders: [] };
+  const sql = hasSql ? facts : null;
+  const [finding] = hostFindings({ ...PROBE, settings, sql }, CONTEXT);
+  expect(finding).toMatchObject({
+    severity: 'error',
+    code: 'upstream.slots_full',
+    message: expect.stringContaining('max_replication_slots = 0'),
+    fix: expect.stringMatching(/^Set max_replication_slots = 10 .* restart it/),
+  });
+  expect(finding?.message).not.toContain('in use');
 });
 
 describe('a name', () => {
