@@ -39,10 +39,17 @@ function followFinding(
   );
   if (decision.kind === 'start') return null;
   const code = codeOf(control, identity);
-  const text = { subject: directory, message: `${server}: ${decision.detail}` };
+  const { what, fix } = sentencesOf(decision.detail);
+  const text = { subject: directory, message: `${server}: ${what}`, fix };
   // A standby that is behind catches up by itself.
   if (decision.state === 'waiting') return warningFinding(code, text);
   return errorFinding(code, text);
+}
+
+/** The gate says in its first sentence what is, in the others what to do. */
+function sentencesOf(detail: string): { what: string; fix: string | null } {
+  const [, what, fix] = /^(.*?)\. ([A-Z].*)$/s.exec(detail) ?? [];
+  return { what: what ?? detail, fix: fix ?? null };
 }
 
 function codeOf(control: ControlState, identity: NonNullable<HostProbe['identity']>): FindingCode {

@@ -386,8 +386,9 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
     expect(told.one('storage.system_identifier')).toMatchObject({
       subject: running.directory,
       message: expect.stringMatching(
-        /^127\.0\.0\.1:\d+: database system identifier differs between the upstream and the store.*Point upstream\.conninfo at the right server, or storage\.directory at an empty directory/,
+        /^127\.0\.0\.1:\d+: database system identifier differs between the upstream and the store/,
       ),
+      fix: 'Point upstream.conninfo at the right server, or storage.directory at an empty directory.',
     });
     expect(told.one('upstream.other_cluster').subject).toBe(`127.0.0.1:${primary.port}`);
   });

@@ -484,6 +484,9 @@ describe('a store that does not fit', () => {
     ['timeline', { timeline: toTimelineId(2) }],
   ] as const)('another %s is an error', (code, stored) => {
     expect(found(stored, {})).toEqual([['error', `storage.${code}`]]);
+    const [finding] = storeFindings({ ...control, ...stored }, [{ ...probe, identity }], '/store');
+    expect(finding?.fix).toMatch(/storage\.directory|upstream\.conninfo/);
+    expect(finding?.message).not.toContain(finding?.fix);
   });
 
   test('a standby that is behind will catch up, a primary that is behind lost WAL', () => {
