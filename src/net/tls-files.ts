@@ -255,12 +255,23 @@ async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** The blocks of PEM text with this label; OpenSSL's own kind of certificate (TRUSTED) counts as one. */
+/**
+ * The blocks of PEM text with this label; OpenSSL's own kind of certificate (TRUSTED) counts as one. Every character is
+ * looked at once, whatever the file holds.
+ */
 function pemBlocks(text: string, label: 'CERTIFICATE' | 'X509 CRL'): string[] {
-  const pattern = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]*?-----END \1-----/g;
-  return [...text.matchAll(pattern)]
-    .filter(([, found]) => found === label || found === `TRUSTED ${label}`)
-    .map(([block]) => `${block}\n`);
+  const blocks: string[] = [];
+  // What stands behind an end and up to the next one is a block when it begins with the same label.
+  for (const part of text.split(/(?<=-----END [A-Z0-9 ]{1,64}-----)/)) {
+    const start = part.lastIndexOf('-----BEGIN ');
+    const block = start < 0 ? '' : part.slice(start);
+    const isWanted = [label, `TRUSTED ${label}`].some(
+      (name) =>
+        block.startsWith(`-----BEGIN ${name}-----`) && block.endsWith(`-----END ${name}-----`),
+    );
+    if (isWanted) blocks.push(`${block}\n`);
+  }
+  return blocks;
 }
 
 function certificateProblem(pem: string): string | null {

@@ -1,6 +1,7 @@
 // Would libpq refuse these options, and in which words? And which of them ask for what walcast cannot do?
 // (src/interfaces/libpq/fe-connect.c: pqConnectOptions2, PQconnectPoll; texts of PostgreSQL 18)
 import { parseIpAddress } from './ip-address.ts';
+import { MASK } from './conninfo-options.ts';
 import type { ConninfoError, ConninfoOptions } from './conninfo-options.ts';
 import { isUnixSocketPath, listOf, parseInteger } from './conninfo-values.ts';
 import { checkRequireAuth } from './require-auth.ts';
@@ -231,16 +232,24 @@ function checkHosts(options: ConninfoOptions): ConninfoError | null {
   for (let index = 0; index < count; index += 1) {
     const port = ports.length === 1 ? ports[0] : ports[index];
     const address = addresses[index] ?? '';
-    const problem = checkPort(port ?? '') ?? checkAddress(address, names[index] ?? '', port ?? '');
+    const name = names[index] ?? '';
+    const problem =
+      checkPort(port ?? '', options) ??
+      checkAddress(address, name, port ?? '') ??
+      checkName(address, name);
     if (problem !== null) return problem;
   }
   return null;
 }
 
-function checkPort(text: string): ConninfoError | null {
+function checkPort(text: string, options: ConninfoOptions): ConninfoError | null {
   if (text === '') return null;
   const port = parseInteger(text);
-  if (port === null) return { error: invalidInteger('port', text), keyword: 'port' };
+  if (port === null) {
+    // In a URI, what stands before a slash in a password that should have been percent-encoded is read as a port.
+    const isPassword = options.get('dbname')?.includes('@') === true;
+    return { error: invalidInteger('port', isPassword ? MASK : text), keyword: 'port' };
+  }
   if (port >= 1 && port <= 65_535) return null;
   return { error: `invalid port number: "${text}"`, keyword: 'port' };
 }
@@ -258,6 +267,15 @@ function checkAddress(address: string, name: string, port: string): ConninfoErro
   if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX) return null;
   return {
     error: `Unix-domain socket path "${path}" is too long (maximum ${SOCKET_PATH_BYTES_MAX} bytes)`,
+    keyword: 'host',
+  };
+}
+
+/** No host is called so: in a URI it is the end of a password with an `@` that should have been percent-encoded. */
+function checkName(address: string, name: string): ConninfoError | null {
+  if (address !== '' || isUnixSocketPath(name) || !name.includes('@')) return null;
+  return {
+    error: `could not translate host name "${MASK}" to address: Name or service not known`,
     keyword: 'host',
   };
 }

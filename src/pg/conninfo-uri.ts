@@ -114,14 +114,15 @@ function parseQuery(query: string, options: Map<string, string>): void {
   const parameters = query.endsWith('&') ? query.slice(0, -1) : query;
   for (const parameter of parameters.split('&')) {
     const [rawName = '', rawValue, ...more] = parameter.split('=');
+    const shown = parameter.includes('@') ? MASK : rawName;
     if (more.length > 0) {
       throw new ConninfoSyntaxFailure(
-        `extra key/value separator "=" in URI query parameter: "${rawName}"`,
+        `extra key/value separator "=" in URI query parameter: "${shown}"`,
       );
     }
     if (rawValue === undefined) {
       throw new ConninfoSyntaxFailure(
-        `missing key/value separator "=" in URI query parameter: "${rawName}"`,
+        `missing key/value separator "=" in URI query parameter: "${shown}"`,
       );
     }
     const name = decodePercent(rawName);
@@ -129,7 +130,9 @@ function parseQuery(query: string, options: Map<string, string>): void {
     // JDBC's spelling.
     if (name === 'ssl' && value === 'true') options.set('sslmode', 'require');
     else if (!storeOption(options, name, value)) {
-      throw new ConninfoSyntaxFailure(`invalid URI query parameter: "${name}"`);
+      throw new ConninfoSyntaxFailure(
+        `invalid URI query parameter: "${shown === MASK ? MASK : name}"`,
+      );
     }
   }
 }
@@ -138,9 +141,14 @@ function storeDecoded(options: Map<string, string>, name: string, raw: string): 
   if (raw !== '') options.set(name, decodePercent(raw, SECRET_OPTIONS.has(name)));
 }
 
+/** An `@` that is left over stood in a password: what is around it may be the rest of that. */
+function shownRaw(raw: string): string {
+  return raw.includes('@') ? MASK : raw;
+}
+
 /** Blanks around the text are dropped, those within must be percent-encoded. */
 function decodePercent(raw: string, isSecret = false): string {
-  const shown = isSecret ? MASK : raw;
+  const shown = isSecret ? MASK : shownRaw(raw);
   const text = raw.replace(/^ +/, '');
   const end = text.indexOf(' ');
   const parts = (end < 0 ? text : text.slice(0, end)).split('%');

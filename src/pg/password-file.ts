@@ -25,7 +25,7 @@ export function passwordFileHosts(host: string): readonly string[] {
  */
 export function findPassword(text: string, key: PasswordKey): string | null {
   for (const raw of text.split('\n')) {
-    const line = raw.replace(/\r+$/, '');
+    const line = withoutReturns(raw);
     if (line === '' || line.startsWith('#')) continue;
     for (const host of key.hosts) {
       const password = matchLine(line, [host, String(key.port), key.database, key.user]);
@@ -33,6 +33,12 @@ export function findPassword(text: string, key: PasswordKey): string | null {
     }
   }
   return null;
+}
+
+function withoutReturns(line: string): string {
+  let end = line.length;
+  while (line.charAt(end - 1) === '\r') end -= 1;
+  return line.slice(0, end);
 }
 
 function matchLine(line: string, wanted: readonly string[]): string | null {

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SECRET_OPTIONS } from '../../src/pg/conninfo-options.ts';
 import { parseConninfoOptions } from '../../src/pg/conninfo-syntax.ts';
-import { maskConninfo } from '../../src/pg/conninfo.ts';
+import { maskConninfo, parseConninfo } from '../../src/pg/conninfo.ts';
 
 describe('maskConninfo', () => {
   it.each([
@@ -83,5 +83,25 @@ describe('maskConninfo', () => {
       },
     );
     expect(accepted).toBeGreaterThan(100);
+  });
+});
+
+describe('what is said about a URI whose password should have been percent-encoded holds no part of it:', () => {
+  it.each([
+    'postgres://u:SEC/RET@h',
+    'postgres://u:SEC/RET@h:5432/d?sslmode=require',
+    'postgres://u:SEC@RET@h',
+    'postgres://u:SEC@RET@h:5432,h2',
+    'postgres://u:1/S?SECRET@h',
+    'postgres://u:1/S?SEC=RET@h',
+    'postgres://u:1/S?SEC=RET@h=x',
+    'postgres://u:1/SEC%RET@h',
+    'postgres://u:1/SEC RET@h',
+    'postgres://u:SEC RET@h',
+    'postgres://u:SEC%RET@h',
+    'postgres://u:SEC%00RET@h',
+  ])('%s', (uri) => {
+    const parsed = parseConninfo(uri);
+    expect('error' in parsed ? parsed.error : 'taken').not.toMatch(/SEC|RET|taken/);
   });
 });

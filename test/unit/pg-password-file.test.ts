@@ -42,6 +42,13 @@ describe('a password file', () => {
     );
   });
 
+  it('ends a line at its last carriage returns, however many stand elsewhere', () => {
+    const returns = '\r'.repeat(1 << 20);
+    expect(findPassword(`${returns}x\nh:*:*:*:a\rb${returns}`, { ...KEY, hosts: ['h'] })).toBe(
+      'a\rb',
+    );
+  });
+
   it('gives back whatever was written by the rules', () => {
     const field = fc.string({ minLength: 1 }).filter((text) => !/[\0\r\n]/.test(text));
     const escape = (text: string): string => text.replaceAll(/[\\:]/g, '\\$&');
