@@ -292,6 +292,9 @@ export const WAL_DOWNLOAD_PIECE_BYTES: number = 256 * 1024;
 export const WAL_DOWNLOAD_MS_MIN: number = 60_000;
 export const WAL_DOWNLOAD_BYTES_PER_SECOND_MIN: number = 256 * 1024;
 
+/** A token of fewer characters can be guessed over the network in reasonable time. */
+export const HTTP_TOKEN_LENGTH_GOOD: number = 16;
+
 /** Wrong tokens one address may send in a row; one more is forgiven each {@link HTTP_TOKEN_FORGIVE_MS}. */
 export const HTTP_TOKEN_FAILURES_MAX: number = 10;
 export const HTTP_TOKEN_FORGIVE_MS: number = 6_000;

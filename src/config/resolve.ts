@@ -5,6 +5,7 @@ import { parseListenAddress, parseTcpAddress } from './address.ts';
 import { FORWARD_MODES, VERIFY_MODES } from './config.ts';
 import type { Config, HbaConfig, ListenAddress, TcpAddress, UpstreamConfig } from './config.ts';
 import { effectiveValues } from './effective.ts';
+import { HTTP_TOKEN_LENGTH_GOOD } from './limits.ts';
 import { checkConninfo, checkHba } from './parsers.ts';
 import { namedPlace } from './problem.ts';
 import type { Place } from './problem.ts';
@@ -14,9 +15,6 @@ import type { ConfigValues } from './values.ts';
 
 /** What a header can carry. */
 const TOKEN = /^[\x21-\x7e]{1,1024}$/;
-
-/** A shorter token can be guessed. */
-const GOOD_TOKEN_LENGTH = 16;
 
 /** Puts the configuration together. `source` names what a missing key is missing from. */
 export class ConfigResolver {
@@ -190,9 +188,9 @@ export class ConfigResolver {
     const token = this.#secret('http.token_file')?.trim() ?? null;
     if (token === null) return null;
     if (TOKEN.test(token)) {
-      if (token.length < GOOD_TOKEN_LENGTH) {
+      if (token.length < HTTP_TOKEN_LENGTH_GOOD) {
         this.#warnings.push(
-          `http.token_file: a token of less than ${GOOD_TOKEN_LENGTH} characters can be guessed`,
+          `http.token_file: a token of less than ${HTTP_TOKEN_LENGTH_GOOD} characters can be guessed`,
         );
       }
       return token;

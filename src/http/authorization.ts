@@ -2,8 +2,9 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import { HTTP_TOKEN_FORGIVE_MS } from '../config/limits.ts';
+import { HTTP_TOKEN_FORGIVE_MS, HTTP_TOKEN_LENGTH_GOOD } from '../config/limits.ts';
 import type { ErrorJson } from './api-types.ts';
+import { addressOf } from './route.ts';
 import type { Access } from './route.ts';
 import { TokenGuard } from './token-guard.ts';
 
@@ -36,7 +37,7 @@ const WRONG: ErrorJson = {
 
 const LOCKED: ErrorJson = {
   error: 'too many wrong tokens came from this address',
-  hint: 'Wait as long as Retry-After says; a token that is sent earlier is not looked at.',
+  hint: `Send the one of http.token_file; one of less than ${HTTP_TOKEN_LENGTH_GOOD} characters is looked at again when Retry-After is over.`,
 };
 
 /** Decides for one port. */
@@ -54,7 +55,7 @@ export class Authorization {
   /** Answers what must not go on; the answer is out when it resolves. */
   async check(access: Access, request: FastifyRequest, reply: FastifyReply): Promise<void> {
     if (!this.#needsToken(access)) return;
-    const verdict = this.#guard.check(request.headers.authorization, request.ip);
+    const verdict = this.#guard.check(request.headers.authorization, addressOf(request));
     switch (verdict) {
       case 'good':
         return;
@@ -89,7 +90,7 @@ export class Authorization {
     this.#loggedAtMs = nowMs;
     log.warn('HTTP requests with a wrong token were refused', {
       requests: this.#unlogged,
-      client_addr: request.ip,
+      client_addr: addressOf(request),
       route: request.routeOptions.url,
     });
     this.#unlogged = 0;

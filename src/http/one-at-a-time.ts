@@ -8,6 +8,7 @@ type RawResponse = FastifyReply['raw'];
 type Socket = RawRequest['socket'];
 
 interface Running {
+  readonly request: RawRequest;
   readonly response: RawResponse;
   /** Requests that came before the answer was out. */
   behind: number;
@@ -29,7 +30,7 @@ export class OneAtATime {
     const { socket } = request;
     const running = this.#running.get(socket);
     if (running === undefined) {
-      this.#begin(socket, response);
+      this.#begin(request, response);
       return;
     }
     this.#early.add(request);
@@ -39,9 +40,10 @@ export class OneAtATime {
     if (running.behind > this.#behindMax) socket.destroy();
   }
 
-  /** True while an answer is on its way on that connection. */
+  /** True while an answer is on its way on that connection: to a request that came whole, or one that has begun. */
   isAnswering(socket: Socket): boolean {
-    return this.#running.has(socket);
+    const running = this.#running.get(socket);
+    return running !== undefined && (running.request.complete || running.response.headersSent);
   }
 
   /** True for a request that must not be answered: its connection ends with the answer before it. */
@@ -49,8 +51,9 @@ export class OneAtATime {
     return this.#early.has(request);
   }
 
-  #begin(socket: Socket, response: RawResponse): void {
-    const running: Running = { response, behind: 0 };
+  #begin(request: RawRequest, response: RawResponse): void {
+    const { socket } = request;
+    const running: Running = { request, response, behind: 0 };
     this.#running.set(socket, running);
     response.once('finish', () => {
       if (running.behind === 0) this.#running.delete(socket);

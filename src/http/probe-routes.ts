@@ -6,7 +6,7 @@ import type { Metrics } from '../metrics/registry.ts';
 import type { StatusSource } from '../status/status.ts';
 import type { ProbeJson } from './api-types.ts';
 import { liveness, readiness, startup } from './probes.ts';
-import { queryValue, refusal } from './route.ts';
+import { queryValues, refusal } from './route.ts';
 import type { Answer, Route } from './route.ts';
 import { SCHEMAS } from './schemas.ts';
 
@@ -52,13 +52,14 @@ function readyRoute(source: StatusSource): Route {
         name: 'lag',
         in: 'query',
         description:
-          'Ready only when no more WAL than this is missing from our own disk; a size such as 64MB, in bytes without a unit.',
+          'Ready only when no more WAL than this is missing from our own disk; a size such as 64MB, in bytes without a unit. ' +
+          'What is missing is counted to the end of WAL that the upstream reported last, also while it is away.',
         schema: Type.String(),
       },
     ],
     answers: { ...PROBE_ANSWERS, 400: refusal('The bound on the lag is no size.') },
     handle: (request, reply) => {
-      const lag = lagOf(queryValue(request, 'lag'));
+      const lag = lagOf(queryValues(request, 'lag'));
       if ('problem' in lag) {
         const hint = 'Give a size such as 64MB; without a unit it counts bytes.';
         return reply.code(400).send({ error: `lag ${lag.problem}`, hint });
@@ -88,9 +89,11 @@ function answer(reply: FastifyReply, probe: ProbeJson): FastifyReply {
   return reply.code(probe.status === 'ok' ? 200 : 503).send(probe);
 }
 
-/** `64MB`; a bare number counts bytes. */
-function lagOf(text: string | null): { bytesMax: number | null } | { problem: string } {
-  if (text === null) return { bytesMax: null };
+/** `64MB`; a bare number counts bytes. A bound that is not understood must not be taken for none. */
+function lagOf(values: readonly string[]): { bytesMax: number | null } | { problem: string } {
+  const [text] = values;
+  if (text === undefined) return { bytesMax: null };
+  if (values.length > 1) return { problem: 'is given more than once' };
   const parsed = parseNumberWithUnit(text, 'B');
   if ('problem' in parsed) return parsed;
   if (parsed.value < 0) return { problem: 'is negative' };

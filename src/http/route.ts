@@ -47,23 +47,29 @@ export function refusal(description: string): Answer {
 
 /** What a route answers, together with what any route of its kind may answer. */
 export function answersOf(route: Route): Readonly<Record<number, Answer>> {
-  return { ...(route.body === undefined ? {} : BODY), ...ACCESS[route.access], ...route.answers };
+  return { ...(route.method === 'GET' ? {} : BODY), ...ACCESS[route.access], ...route.answers };
+}
+
+/** The client's address; empty when its connection is gone by now, where fastify has `undefined` for a string. */
+export function addressOf(request: FastifyRequest): string {
+  return request.socket.remoteAddress ?? '';
 }
 
 /** A value of the path, decoded; empty when there is none of that name. */
 export function pathValue(request: FastifyRequest, name: string): string {
-  return valueIn(request.params, name) ?? '';
+  const { params } = request;
+  if (typeof params !== 'object' || params === null) return '';
+  const value: unknown = Object.getOwnPropertyDescriptor(params, name)?.value;
+  return typeof value === 'string' ? value : '';
 }
 
-/** A value of the query, decoded; null when there is none of that name, or several. */
-export function queryValue(request: FastifyRequest, name: string): string | null {
-  return valueIn(request.query, name);
-}
-
-function valueIn(values: unknown, name: string): string | null {
-  if (typeof values !== 'object' || values === null) return null;
-  const value: unknown = Object.getOwnPropertyDescriptor(values, name)?.value;
-  return typeof value === 'string' ? value : null;
+/** The values of that name in the query, decoded, in their order. */
+export function queryValues(request: FastifyRequest, name: string): readonly string[] {
+  const query = request.query;
+  if (typeof query !== 'object' || query === null) return [];
+  const value: unknown = Object.getOwnPropertyDescriptor(query, name)?.value;
+  const values: readonly unknown[] = Array.isArray(value) ? value : [value];
+  return values.filter((entry) => typeof entry === 'string');
 }
 
 const BODY: Readonly<Record<number, Answer>> = {

@@ -65,6 +65,7 @@ export async function openHttp(options: HttpOptions, sources: HttpSources): Prom
   refuseEarlyRequests(server, oneAtATime);
   if (isLoopback) server.addHook('onRequest', refuseForeignHost);
   addMeasuring(server, sources.metrics);
+  readJsonOnly(server);
   const authorization = new Authorization({ ...options, isLoopback });
   const routes = allRoutes({ ...sources, clock, log });
   addRoutes(server, routes, (access, request, reply) =>
@@ -147,6 +148,20 @@ function addMeasuring(server: FastifyInstance, metrics: Metrics): void {
       seconds: reply.elapsedTime / 1000,
     });
   });
+}
+
+/** An empty body is none, whatever the header says of it: many clients give a type to requests without a body too. */
+function readJsonOnly(server: FastifyInstance): void {
+  const parse = server.getDefaultJsonParser('error', 'error');
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser(
+    'application/json',
+    { parseAs: 'string' },
+    (request, body: string, done) => {
+      if (body === '') done(null, undefined);
+      else parse(request, body, done);
+    },
+  );
 }
 
 async function listenOn(server: FastifyInstance, listen: TcpAddress): Promise<number> {

@@ -1,15 +1,17 @@
-// Does a request show the token? Wrong ones cost their address time, so that a token cannot be guessed, and the
-// comparison takes as long however much of it is right.
+// Does a request show the token? The comparison takes as long however much of it is right. Who guesses is told to wait.
+// A token that can be guessed is not looked at meanwhile; one that cannot is, or whoever shares an address with its owner
+// (a proxy, a NAT, the machine itself) could shut the owner out.
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
 import {
   HTTP_TOKEN_ADDRESSES_MAX,
   HTTP_TOKEN_FAILURES_MAX,
   HTTP_TOKEN_FORGIVE_MS,
+  HTTP_TOKEN_LENGTH_GOOD,
 } from '../config/limits.ts';
 import { parseIpAddress } from '../pg/ip-address.ts';
 
-/** `unset`: there is no token to show. `locked`: too many wrong ones; what was shown now was not looked at. */
+/** `unset`: there is no token to show. `locked`: wrong, or not even looked at, because there were too many wrong ones. */
 export type TokenVerdict = 'good' | 'unset' | 'missing' | 'wrong' | 'locked';
 
 interface Failures {
@@ -41,10 +43,12 @@ export class TokenGuard {
     if (token === null) return 'unset';
     const shown = /^Bearer +([!-~]{1,1024}) *$/i.exec(header ?? '')?.[1];
     if (shown === undefined) return 'missing';
+    const isRight = timingSafeEqual(this.#digest(shown), this.#digest(token));
+    if (isRight && token.length >= HTTP_TOKEN_LENGTH_GOOD) return 'good';
     const key = this.#keyOf(address);
     const failures = this.#remaining(key);
     if (failures >= HTTP_TOKEN_FAILURES_MAX) return 'locked';
-    if (timingSafeEqual(this.#digest(shown), this.#digest(token))) return 'good';
+    if (isRight) return 'good';
     this.#failures.set(key, { count: failures + 1, atMs: this.#clock.nowMs() });
     return 'wrong';
   }

@@ -4,9 +4,9 @@ import { Type } from 'typebox';
 import type { Log } from '../base/log.ts';
 import type { ActionRefusal, RelayActions } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
-import type { ReloadJson } from './api-types.ts';
+import type { ErrorJson, ReloadJson } from './api-types.ts';
 import { actionRefused, refuse } from './refusals.ts';
-import { pathValue, refusal } from './route.ts';
+import { addressOf, pathValue, refusal } from './route.ts';
 import type { Answer, Parameter, Route } from './route.ts';
 import { SCHEMAS } from './schemas.ts';
 import { slotsJson } from './status-json.ts';
@@ -20,6 +20,11 @@ export interface WriteSources {
 
 const STARTING: Answer = refusal('The store is not open yet.');
 
+const ENDING: ErrorJson = {
+  error: 'the configuration is not read again, because walcast is draining',
+  hint: 'What the file says takes effect at the next start.',
+};
+
 /** Everything under /api/v1 that changes something. */
 export function writeRoutes(sources: WriteSources): Route[] {
   return [
@@ -31,7 +36,7 @@ export function writeRoutes(sources: WriteSources): Route[] {
   ];
 }
 
-function reloadRoute({ actions, log }: WriteSources): Route {
+function reloadRoute({ actions, source, log }: WriteSources): Route {
   return {
     method: 'POST',
     path: '/api/v1/reload',
@@ -40,10 +45,12 @@ function reloadRoute({ actions, log }: WriteSources): Route {
     access: 'write',
     answers: {
       200: { description: 'Read, and applied where it can be.', schema: SCHEMAS.reload },
+      409: refusal('Nothing is changed any more, because walcast is ending.'),
       422: refusal('The configuration has mistakes; nothing was changed.'),
     },
     handle: async (request, reply) => {
       logAction(log, request, 'reload');
+      if (source.status().isDraining) return reply.code(409).send(ENDING);
       const { problems, changed, pendingRestart } = await actions.reload();
       const done: ReloadJson = { changed, pending_restart: pendingRestart };
       if (problems.length === 0) return done;
@@ -175,5 +182,8 @@ function logAction(
   fields: Readonly<Record<string, string | number>> = {},
 ): void {
   const shown = Object.entries(fields).map(([key, value]) => [key, String(value).slice(0, 63)]);
-  log.info(`HTTP request: ${action}`, { ...Object.fromEntries(shown), client_addr: request.ip });
+  log.info(`HTTP request: ${action}`, {
+    ...Object.fromEntries(shown),
+    client_addr: addressOf(request),
+  });
 }

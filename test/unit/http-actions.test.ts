@@ -1,11 +1,16 @@
 // Who may change something over HTTP, what is done then, and what is said when it is not?
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Log } from '../../src/base/log.ts';
-import { HTTP_TOKEN_ADDRESSES_MAX, HTTP_TOKEN_FORGIVE_MS } from '../../src/config/limits.ts';
+import {
+  HTTP_TOKEN_ADDRESSES_MAX,
+  HTTP_TOKEN_FORGIVE_MS,
+  HTTP_TOKEN_LENGTH_GOOD,
+} from '../../src/config/limits.ts';
 import type { HttpOptions, HttpServer, HttpSources } from '../../src/http/server.ts';
 import { TokenGuard } from '../../src/http/token-guard.ts';
 import { exchange, openTestPort, RecordingActions, sampleFile } from '../support/http-port.ts';
 import { ManualClock } from '../support/manual-clock.ts';
+import { sampleStatus } from '../support/relay-status.ts';
 
 const TOKEN = 'the-token-of-this-test-which-is-long';
 const EVERYWHERE = { kind: 'tcp', host: '0.0.0.0', port: 0 } as const;
@@ -122,17 +127,26 @@ describe('the token', () => {
     expect(guard.check(`bearer ${TOKEN}`, '127.0.0.1')).toBe('good');
   });
 
-  test('an address that guesses is not listened to any more for a while; others are', () => {
+  test('who guesses from the address of the owner of a good token does not shut the owner out', () => {
+    const guard = new TokenGuard({ token: () => TOKEN, clock: new ManualClock() });
+    for (let index = 0; index < 50; index += 1) guard.check(`Bearer guess-${index}`, '10.0.0.1');
+    expect(guard.check('Bearer guess', '10.0.0.1')).toBe('locked');
+    expect(guard.check(`Bearer ${TOKEN}`, '10.0.0.1')).toBe('good');
+    expect(guard.check('Bearer guess', '10.0.0.1')).toBe('locked');
+  });
+
+  test('a token that can be guessed is not looked at for a while at an address that guesses; at others it is', () => {
     const clock = new ManualClock();
-    const guard = new TokenGuard({ token: () => TOKEN, clock });
+    const short = 'x'.repeat(HTTP_TOKEN_LENGTH_GOOD - 1);
+    const guard = new TokenGuard({ token: () => short, clock });
     const verdicts = Array.from({ length: 12 }, (_, index) =>
       guard.check(`Bearer guess-${index}`, '10.0.0.1'),
     );
     expect(verdicts).toEqual([...Array<string>(10).fill('wrong'), 'locked', 'locked']);
-    expect(guard.check(`Bearer ${TOKEN}`, '10.0.0.1')).toBe('locked');
-    expect(guard.check(`Bearer ${TOKEN}`, '10.0.0.2')).toBe('good');
+    expect(guard.check(`Bearer ${short}`, '10.0.0.1')).toBe('locked');
+    expect(guard.check(`Bearer ${short}`, '10.0.0.2')).toBe('good');
     clock.advance(HTTP_TOKEN_FORGIVE_MS);
-    expect(guard.check(`Bearer ${TOKEN}`, '10.0.0.1')).toBe('good');
+    expect(guard.check(`Bearer ${short}`, '10.0.0.1')).toBe('good');
     expect(guard.check('Bearer again', '10.0.0.1')).toBe('wrong');
     expect(guard.check('Bearer again', '10.0.0.1')).toBe('locked');
   });
@@ -166,11 +180,12 @@ describe('the token', () => {
       codes.push((await ask('POST', `${url}/api/v1/drain`, { token: `guess-${index}` })).code);
     }
     expect(codes).toEqual([...Array<number>(10).fill(401), 429, 429]);
-    const locked = await ask('POST', `${url}/api/v1/drain`);
+    const locked = await ask('POST', `${url}/api/v1/drain`, { token: 'guess-again' });
     expect([locked.code, locked.headers.get('retry-after')]).toEqual([429, '6']);
     const about = lines.filter((line) => line.includes('wrong token'));
     expect(about).toHaveLength(1);
     expect(lines.join('\n')).not.toContain('guess-');
+    expect((await ask('POST', `${url}/api/v1/drain`)).code).toBe(202);
   });
 });
 
@@ -299,6 +314,11 @@ describe('slots', () => {
       415,
       { hint: expect.stringContaining('JSON') },
     ]);
+    const text = await ask('POST', `${url}/api/v1/slots`, {
+      body: '{"name":"a"}',
+      type: 'text/plain',
+    });
+    expect(text.code).toBe(415);
     const endless = await exchange(
       server.port,
       `POST /api/v1/slots HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${TOKEN}\r\n` +
@@ -343,6 +363,24 @@ describe('standbys', () => {
 });
 
 describe('reload and drain', () => {
+  test('a client that gives a type to a body it does not send is served', async () => {
+    const { url, actions } = await open();
+    expect((await ask('POST', `${url}/api/v1/reload`, { body: '' })).code).toBe(200);
+    expect((await ask('DELETE', `${url}/api/v1/standbys/42`, { body: '' })).code).toBe(204);
+    expect((await ask('POST', `${url}/api/v1/slots`, { body: '' })).code).toBe(400);
+    expect(actions.done).toEqual(['reload', 'disconnect 42']);
+  });
+
+  test('a reload while draining is refused as such, not for mistakes in the file', async () => {
+    const source = { status: () => sampleStatus({ isDraining: true }) };
+    const { url, actions } = await open({ source });
+    expect(await ask('POST', `${url}/api/v1/reload`)).toMatchObject({
+      code: 409,
+      answer: { error: expect.stringContaining('draining') },
+    });
+    expect(actions.done).toEqual([]);
+  });
+
   test('a reload says what changed and what waits for a restart', async () => {
     const { url, actions } = await open();
     actions.report = { problems: [], changed: ['log.level'], pendingRestart: ['listen'] };

@@ -98,6 +98,11 @@ describe('answers', () => {
     expect(codes.map(({ status }) => status)).toEqual([200, 503, 200, 400, 400]);
   });
 
+  test('a bound on the lag that is given twice is refused, not left out', async () => {
+    const { url } = await open();
+    expect((await fetch(`${url}/readyz?lag=1kB&lag=64MB`)).status).toBe(400);
+  });
+
   test('HEAD is answered where GET is, without a body', async () => {
     const { url } = await open();
     const response = await fetch(`${url}/readyz`, { method: 'HEAD' });
@@ -191,6 +196,22 @@ describe('refusals', () => {
         'GET /livez HTTP/1.1\r\nHost: relay.example\r\nConnection: close\r\n\r\n',
       ),
     ).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
+  test.each([
+    ['a chunk without a length', '0x5\r\nhello\r\n0\r\n\r\n'],
+    ['a chunk longer than it says', '2\r\nhello\r\n0\r\n\r\n'],
+  ])('%s in the body is told, and is no trouble of ours', async (_what, chunks) => {
+    const { lines, log } = recordingLog();
+    const { port } = await open(sampleStatus, undefined, { log, token: () => 'x'.repeat(32) });
+    const answer = await exchange(
+      port,
+      `POST /api/v1/slots HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${'y'.repeat(32)}\r\n` +
+        `Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}`,
+    );
+    expect(answer).toMatch(/^HTTP\/1\.1 40[01] /);
+    await servers.at(-1)?.close();
+    expect(lines.filter((line) => line.startsWith('error'))).toEqual([]);
   });
 
   test.each([
