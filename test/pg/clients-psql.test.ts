@@ -10,7 +10,7 @@ import type { PsqlAnswer } from '../support/clients-psql.ts';
 import { openClientsRig } from '../support/clients-rig.ts';
 import type { ClientsRig } from '../support/clients-rig.ts';
 import { COMMAND_SAMPLES } from '../support/command-samples.ts';
-import { openRawSession, rawFields, startupPacket } from '../support/raw-session.ts';
+import { openRawSession, rawFields, startup } from '../support/raw-session.ts';
 import type { RawMessage, RawSession } from '../support/raw-session.ts';
 import { cstr, message } from '../support/naive-writer.ts';
 import { installedMajors, requires } from '../support/requirements.ts';
@@ -226,7 +226,7 @@ describeWithPsql.each(installedMajors())('psql on PostgreSQL %i and on walcast',
   async function holdSlot(server: { host: string; port: number }): Promise<RawSession> {
     const startLsn = formatLsn(await rig.primary.walPosition());
     const session = await openRawSession(server);
-    session.send(startupPacket({ user: 'postgres', replication: 'true' }));
+    session.send(startup({ user: 'postgres', replication: 'true' }));
     await session.until('Z');
     session.send(message('Q', cstr(`START_REPLICATION SLOT busy ${startLsn}`)));
     const answer = await session.until('WE');
@@ -259,7 +259,7 @@ async function transcript(
   commands: readonly string[],
 ): Promise<string[]> {
   const session = await openRawSession(server);
-  session.send(startupPacket({ user: 'postgres', replication: 'true' }));
+  session.send(startup({ user: 'postgres', replication: 'true' }));
   const lines = (await session.until('Z')).map(describeMessage);
   for (const command of commands) {
     lines.push(`> ${command}`);

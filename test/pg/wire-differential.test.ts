@@ -21,7 +21,7 @@ import {
 import { decodeInitialMessage } from '../../src/wire/startup.ts';
 import { COMMAND_SAMPLES } from '../support/command-samples.ts';
 import { cstr, i32, message, packet, raw } from '../support/naive-writer.ts';
-import { openRawSession, rawFields, startupPacket } from '../support/raw-session.ts';
+import { openRawSession, rawFields, startup } from '../support/raw-session.ts';
 import type { RawMessage, RawSession } from '../support/raw-session.ts';
 import { installedMajors } from '../support/requirements.ts';
 
@@ -65,9 +65,7 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
 
   async function login(parameters: Record<string, string>): Promise<RawSession> {
     const opened = await openRawSession(primary.target());
-    opened.send(
-      startupPacket({ user: primary.target().user, database: 'postgres', ...parameters }),
-    );
+    opened.send(startup({ user: primary.target().user, database: 'postgres', ...parameters }));
     expect((await opened.until('ZE')).at(-1)?.type).toBe('Z');
     return opened;
   }
@@ -167,9 +165,7 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
     const values = `true false t f TRUE yes y no n on of off o 1 0 10 database Database data maybe
       truee`.split(/\s+/);
     for (const replication of ['', ...values]) {
-      const theirs = await startupRefusal(
-        startupPacket({ user, database: 'postgres', replication }),
-      );
+      const theirs = await startupRefusal(startup({ user, database: 'postgres', replication }));
       expect(ownRefusal(() => parseReplicationParameter(replication))).toBe(theirs);
     }
   });
@@ -189,7 +185,7 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
     ];
     for (const options of samples) {
       const opened = await openRawSession(primary.target());
-      opened.send(startupPacket({ user: primary.target().user, database: 'postgres', options }));
+      opened.send(startup({ user: primary.target().user, database: 'postgres', options }));
       const answer = await opened.until('ZE');
       opened.close();
       const [theirs = null] = said(answer, 'E');
@@ -219,7 +215,7 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
     for (const name of [...names, 'ü'.repeat(40)]) {
       const opened = await openRawSession(primary.target());
       const { user } = primary.target();
-      opened.send(startupPacket({ user, replication: 'true', application_name: name }));
+      opened.send(startup({ user, replication: 'true', application_name: name }));
       const answer = await opened.until('Z');
       const pid = answer.find((each) => each.type === 'K')?.body.readInt32BE(0);
       const shown = await primary.value(

@@ -2,13 +2,10 @@
 
 /** Bytes of numbers, text (UTF-8, no NUL added) and other bytes, one behind the other. */
 export function raw(...parts: (number | string | Uint8Array)[]): Uint8Array {
-  const bytes: number[] = [];
-  for (const part of parts) {
-    if (typeof part === 'number') bytes.push(part);
-    else if (typeof part === 'string') bytes.push(...Buffer.from(part));
-    else bytes.push(...part);
-  }
-  return Uint8Array.from(bytes);
+  const pieces = parts.map((part) =>
+    typeof part === 'number' ? Uint8Array.of(part) : Buffer.from(part),
+  );
+  return Uint8Array.from(Buffer.concat(pieces));
 }
 
 /** Text and its NUL. */

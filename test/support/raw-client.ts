@@ -1,9 +1,10 @@
 // A client of a walsender that sends any bytes and keeps every byte it gets, in order.
 import { connect } from 'node:net';
-import type { Socket } from 'node:net';
-import { cstr, i32, i64, packet, raw } from './naive-writer.ts';
-import { rawFields } from './raw-session.ts';
+import { cstr, i64, message } from './naive-writer.ts';
+import { rawFields, RawSession, startup } from './raw-session.ts';
 import type { RawFields, RawMessage } from './raw-session.ts';
+
+export { message, startup };
 
 /** Microseconds since 2000-01-01 that tests put into replies. */
 const CLIENT_TIME = 700_000_000_000_000n;
@@ -35,12 +36,6 @@ export function rowValues(body: Buffer): string[] {
   return values;
 }
 
-/** A typed message. */
-export function message(type: string, ...parts: (number | string | Uint8Array)[]): Uint8Array {
-  const body = Buffer.concat(parts.map((part) => (part instanceof Uint8Array ? part : raw(part))));
-  return new Uint8Array(Buffer.concat([raw(type, i32(4 + body.length)), body]));
-}
-
 /** A Query. */
 export function query(sql: string): Uint8Array {
   return message('Q', cstr(sql));
@@ -56,11 +51,6 @@ export function statusUpdate(
   return message('d', 'r', i64(write), i64(flush), i64(apply), i64(CLIENT_TIME), replyRequested);
 }
 
-/** A StartupMessage of protocol 3.`minor`. */
-export function startup(parameters: Readonly<Record<string, string>>, minor = 0): Uint8Array {
-  return packet(0x30000 + minor, ...Object.entries(parameters).flat().map(cstr), 0);
-}
-
 /** Parameters of a standby. */
 export const STANDBY: Readonly<Record<string, string>> = {
   user: 'replicator',
@@ -69,26 +59,8 @@ export const STANDBY: Readonly<Record<string, string>> = {
   application_name: 'standby1',
 };
 
-/** An open socket. */
-export class RawClient {
-  readonly socket: Socket;
-  #received = Buffer.alloc(0);
-  #isClosed = false;
-  #wake: () => void = () => {};
-
-  private constructor(socket: Socket) {
-    this.socket = socket;
-    socket.on('data', (chunk: Buffer) => {
-      this.#received = Buffer.concat([this.#received, chunk]);
-      this.#wake();
-    });
-    socket.on('error', () => {});
-    socket.on('close', () => {
-      this.#isClosed = true;
-      this.#wake();
-    });
-  }
-
+/** A session with the words of a standby. */
+export class RawClient extends RawSession {
   /** Connects to a port of the loopback interface. */
   static async open(port: number): Promise<RawClient> {
     const socket = connect({ port, host: '127.0.0.1', noDelay: true });
@@ -118,43 +90,6 @@ export class RawClient {
     };
   }
 
-  get isClosed(): boolean {
-    return this.#isClosed;
-  }
-
-  send(...parts: (number | string | Uint8Array)[]): void {
-    this.socket.write(
-      Buffer.concat(parts.map((part) => (part instanceof Uint8Array ? part : raw(part)))),
-    );
-  }
-
-  /** Exactly `count` bytes, or fewer when the connection ends before. */
-  async bytes(count: number): Promise<Buffer> {
-    while (this.#received.length < count && !this.#isClosed) await this.#more();
-    const bytes = this.#received.subarray(0, count);
-    this.#received = this.#received.subarray(bytes.length);
-    return bytes;
-  }
-
-  /** The next message, or null when the connection has ended. */
-  async next(): Promise<RawMessage | null> {
-    const header = await this.bytes(5);
-    if (header.length < 5) return null;
-    const body = await this.bytes(header.readInt32BE(1) - 4);
-    return { type: header.toString('latin1', 0, 1), body };
-  }
-
-  /** All messages up to and with the first of one of the `types`, or up to the end of the connection. */
-  async until(types: string): Promise<RawMessage[]> {
-    const messages: RawMessage[] = [];
-    for (;;) {
-      const item = await this.next();
-      if (item === null) return messages;
-      messages.push(item);
-      if (types.includes(item.type)) return messages;
-    }
-  }
-
   /** Summaries of all messages up to ReadyForQuery, or up to the end of the connection. */
   async answer(): Promise<string[]> {
     return (await this.until('Z')).map(summary);
@@ -171,12 +106,6 @@ export class RawClient {
     return this.answer();
   }
 
-  /** Resolves when the server has closed the connection; gives what came before. */
-  async closed(): Promise<Buffer> {
-    while (!this.#isClosed) await this.#more();
-    return this.bytes(this.#received.length);
-  }
-
   /** Fields of the next message, which must be an error. */
   async error(): Promise<RawFields> {
     const item = await this.next();
@@ -191,16 +120,6 @@ export class RawClient {
 
   resume(): void {
     this.socket.resume();
-  }
-
-  close(): void {
-    this.socket.destroy();
-  }
-
-  #more(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wake = resolve;
-    });
   }
 }
 

@@ -22,20 +22,20 @@ export function rawFields(body: Buffer): RawFields {
   return Object.fromEntries(entries);
 }
 
-/** A StartupMessage of protocol 3.0. */
-export function startupPacket(parameters: Readonly<Record<string, string>>): Uint8Array {
-  return packet(0x30000, ...Object.entries(parameters).flat().map(cstr), 0);
+/** A StartupMessage of protocol 3.`minor`. */
+export function startup(parameters: Readonly<Record<string, string>>, minor = 0): Uint8Array {
+  return packet(0x30000 + minor, ...Object.entries(parameters).flat().map(cstr), 0);
 }
 
 /** An open socket. Messages wait until they are asked for. */
 export class RawSession {
-  readonly #socket: Socket;
+  readonly socket: Socket;
   #received = Buffer.alloc(0);
   #isClosed = false;
   #wake: () => void = () => {};
 
   constructor(socket: Socket) {
-    this.#socket = socket;
+    this.socket = socket;
     socket.on('data', (chunk: Buffer) => {
       this.#received = Buffer.concat([this.#received, chunk]);
       this.#wake();
@@ -47,8 +47,20 @@ export class RawSession {
     });
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   send(...parts: (number | string | Uint8Array)[]): void {
-    this.#socket.write(raw(...parts));
+    this.socket.write(raw(...parts));
+  }
+
+  /** Exactly `count` bytes, or fewer when the connection ends before. */
+  async bytes(count: number): Promise<Buffer> {
+    while (this.#received.length < count && !this.#isClosed) await this.#more();
+    const bytes = this.#received.subarray(0, count);
+    this.#received = this.#received.subarray(bytes.length);
+    return bytes;
   }
 
   /** The next message, or null when the server has closed the connection. */
@@ -57,9 +69,7 @@ export class RawSession {
       const message = this.#cut();
       if (message !== null) return message;
       if (this.#isClosed) return null;
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
+      await this.#more();
     }
   }
 
@@ -74,8 +84,20 @@ export class RawSession {
     }
   }
 
+  /** Resolves when the server has closed the connection; gives what came before. */
+  async closed(): Promise<Buffer> {
+    while (!this.#isClosed) await this.#more();
+    return this.bytes(this.#received.length);
+  }
+
   close(): void {
-    this.#socket.destroy();
+    this.socket.destroy();
+  }
+
+  #more(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
   }
 
   #cut(): RawMessage | null {
