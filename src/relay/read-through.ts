@@ -47,7 +47,7 @@ export const NOTHING_READ_THROUGH: ReadThroughStatus = {
 };
 
 /** `verify: off` takes everything as it comes. */
-const NO_CHECK: WalCheck = { push: () => null };
+const NO_CHECK: WalCheck = { push: () => null, recordEnd: () => null };
 
 /** What lies before the store of one relay. */
 export class StoreReadThrough implements BeforeTheStore {

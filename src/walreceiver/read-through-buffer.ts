@@ -4,6 +4,11 @@
 // The check begins at the segment's start, wherever the standby begins: only there is a page header that names the
 // cluster, and never the zeros behind an XLOG_SWITCH. It belongs to the standby and not to a connection, so that another
 // connection can go on at any byte.
+//
+// A record is given out when it is whole, also the one that goes on in the store: a standby that has got a bad head from
+// here and the rest from there would never recover from that by itself. Only of a record that is too large to be kept the
+// pages go out as they come. When it turns out to be bad its end is missing, and the standby asks for all of it again.
+import { READ_THROUGH_BUFFER_BYTES } from '../config/limits.ts';
 import { advanceLsn, formatLsn, lsnDistance, minLsn, pageStart } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentStartOf } from '../pg/segment.ts';
@@ -31,6 +36,8 @@ export class ReadThroughBuffer {
   #nextLsn: Lsn;
   /** The byte that is taken next; before it has arrived, what comes is checked and dropped. */
   #takenLsn: Lsn;
+  /** Nothing follows what has arrived: the timeline ends there. */
+  #isEnd = false;
   #blocks: Uint8Array[] = [];
   /** First byte not taken in the first block, first free one in the last. */
   #head = 0;
@@ -74,12 +81,38 @@ export class ReadThroughBuffer {
 
   /** Everything up to `limitLsn` (exclusive) that ends there or on a page boundary; null when that is nothing. */
   take(limitLsn: Lsn): ReadThroughPiece | null {
-    const available = minLsn(limitLsn, this.#nextLsn);
-    const endLsn = available === limitLsn ? available : pageStart(available);
+    const endLsn = this.#pieceEnd(limitLsn);
     const byteCount = lsnDistance(this.#takenLsn, endLsn);
     if (byteCount <= 0) return null;
     this.#takenLsn = endLsn;
     return { endLsn, views: this.#cut(byteCount) };
+  }
+
+  /** True when {@link take} would give something. */
+  hasPiece(limitLsn: Lsn): boolean {
+    return this.#pieceEnd(limitLsn) > this.#takenLsn;
+  }
+
+  /** True when everything up to `limitLsn` (exclusive) has been taken or can be. */
+  hasUpTo(limitLsn: Lsn): boolean {
+    return this.#takenLsn >= limitLsn || this.#goodLsn() >= limitLsn;
+  }
+
+  /** The timeline ends at {@link nextLsn}, also if that is inside a record: it will never be whole. */
+  noteEnd(): void {
+    this.#isEnd = true;
+  }
+
+  #pieceEnd(limitLsn: Lsn): Lsn {
+    const available = minLsn(limitLsn, this.#goodLsn());
+    return available === limitLsn ? available : pageStart(available);
+  }
+
+  /** End (exclusive) of what may be given out. */
+  #goodLsn(): Lsn {
+    const isKept = !this.#isEnd && this.byteCount < READ_THROUGH_BUFFER_BYTES;
+    const recordEnd = isKept ? this.#check?.recordEnd() : null;
+    return recordEnd ?? this.#nextLsn;
   }
 
   #keep(data: Uint8Array): void {

@@ -8,6 +8,8 @@ import type { WalRejection } from './ports.ts';
 /** Judges WAL as it arrives, cut anywhere. Starts at a segment start; nothing of a rejected push may be used. */
 export interface WalCheck {
   push(data: Uint8Array): WalRejection | null;
+  /** End (exclusive) of the last whole record; null when records are not looked at. */
+  recordEnd(): Lsn | null;
 }
 
 /** Whose WAL is wanted. An upstream that is another server, or has another history, is not read from. */

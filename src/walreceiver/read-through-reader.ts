@@ -114,7 +114,9 @@ export class ReadThroughReader {
 
   /** True when a connection would be of use now. */
   isWanting(nowMs: number): boolean {
-    return this.#isIncomplete() && this.#buffer.byteCount < LOW_BYTES && nowMs >= this.#retryAtMs;
+    if (!this.#isIncomplete() || nowMs < this.#retryAtMs) return false;
+    // What has come of a record that is not whole yet may be more than that, and cannot be taken.
+    return this.#buffer.byteCount < LOW_BYTES || !this.#buffer.hasPiece(this.#limitLsn);
   }
 
   /** Its turn begins: a connection is being opened for it. */
@@ -171,7 +173,7 @@ export class ReadThroughReader {
   }
 
   #isIncomplete(): boolean {
-    return !this.#isClosed && this.#failure === null && this.#buffer.nextLsn < this.#limitLsn;
+    return !this.#isClosed && this.#failure === null && !this.#buffer.hasUpTo(this.#limitLsn);
   }
 
   #onWal(startLsn: Lsn, data: Uint8Array): void {
@@ -186,7 +188,7 @@ export class ReadThroughReader {
     this.#troubleSinceMs = null;
     this.#retryMs = READ_THROUGH_RETRY_MS;
     this.#host.onProgress(this);
-    if (this.#buffer.nextLsn >= this.#limitLsn) this.#link?.endStream();
+    if (this.#buffer.hasUpTo(this.#limitLsn)) this.#link?.endStream();
     this.#wake();
     // The stream may have ended meanwhile; what still comes of it has to be read then.
     const isFull = this.#buffer.byteCount >= READ_THROUGH_BUFFER_BYTES;
@@ -214,10 +216,20 @@ export class ReadThroughReader {
       this.#attemptAtMs = null;
     } else if (end.kind === 'refused') {
       this.#onRefused(end.error);
-    } else if (end.kind === 'timeline-end' && this.#isIncomplete()) {
-      const at = formatLsn(this.#buffer.nextLsn);
-      this.noteTrouble(`timeline ${this.timeline} ends there at ${at} already`);
+    } else if (end.kind === 'timeline-end') {
+      this.#onTimelineEnd();
     }
+  }
+
+  #onTimelineEnd(): void {
+    const { nextLsn } = this.#buffer;
+    if (nextLsn < this.#limitLsn) {
+      this.noteTrouble(`timeline ${this.timeline} ends there at ${formatLsn(nextLsn)} already`);
+      return;
+    }
+    this.#attemptAtMs = null;
+    this.#buffer.noteEnd();
+    this.#wake();
   }
 
   #onRefused(error: ReceivedError): void {

@@ -4,8 +4,9 @@ import { describe, expect, it } from 'vitest';
 import { formatLsn } from '../../src/pg/lsn.ts';
 import { i32, message } from '../support/naive-writer.ts';
 import { query, summary } from '../support/raw-client.ts';
-import { openRig } from '../support/read-through-rig.ts';
+import { openRig, SEGMENT } from '../support/read-through-rig.ts';
 import { COPY_BOTH, errorResponse, READY, walData } from '../support/scripted-upstream.ts';
+import { WalFixture } from '../support/wal-fixture.ts';
 
 describe('an upstream that has not got it', () => {
   it('has its own answer passed on, at the start and in the middle', async () => {
@@ -131,7 +132,7 @@ describe('an upstream that has not got it', () => {
     rig.followed = { ...host, port: rig.upstream.port };
     const other = await rig.stream(rig.wal.startLsn);
     const { session, startLsn } = await rig.accept();
-    rig.send(session, startLsn, rig.store.oldestLsn());
+    rig.send(session, startLsn, rig.seamLsn);
     await other.readTo(rig.wal.endLsn);
   });
 });
@@ -162,6 +163,33 @@ describe('wrong bytes from the upstream', () => {
     expect(rig.isRight(beside)).toBe(true);
   });
 
+  it.each(['page', 'record'] as const)(
+    'of the head of a record that the store has the rest of are never joined to it: verify %s',
+    async (verify) => {
+      const wal = new WalFixture();
+      wal.fill(Number(SEGMENT) - 30_000, 3);
+      while (wal.endLsn < wal.startLsn + SEGMENT - 15_000n) wal.fill(1_000, 3);
+      const across = wal.record({ body: Buffer.alloc(40_000, 7) });
+      wal.fill(Number(SEGMENT), 4);
+      await using rig = await openRig({ wal, verify, storeFrom: wal.startLsn + SEGMENT });
+      expect(across.startLsn).toBeLessThan(rig.store.oldestLsn());
+      expect(across.endLsn).toBeGreaterThan(rig.store.oldestLsn());
+      const standby = await rig.stream(wal.startLsn);
+      const { session, startLsn } = await rig.accept();
+      const bad = wal.slice(startLsn, wal.endLsn);
+      const index = Number(across.startLsn - startLsn) + 100;
+      bad[index] = (bad[index] ?? 0) ^ 1;
+      session.send(COPY_BOTH);
+      for (let at = 0; at < bad.length; at += 131_072) {
+        session.send(walData(startLsn + BigInt(at), bad.subarray(at, at + 131_072), wal.endLsn));
+      }
+      const error = summary((await standby.nextOther()) ?? { type: '?', body: Buffer.of() });
+      expect(error).toContain('incorrect resource manager data checksum in record at');
+      expect(standby.endLsn).toBeLessThanOrEqual(across.startLsn);
+      expect(rig.isRight(standby)).toBe(true);
+    },
+  );
+
   it('are those of a message that does not join on', async () => {
     await using rig = await openRig();
     const { wal } = rig;
@@ -171,7 +199,10 @@ describe('wrong bytes from the upstream', () => {
     rig.sendMore(session, startLsn + 131_072n, startLsn + 262_144n);
     const error = summary((await standby.nextOther()) ?? { type: '?', body: Buffer.of() });
     expect(error).toContain('the message starts at 0/3020000, expected 0/3010000');
-    expect(standby.endLsn).toBe(startLsn + 65_536n);
+    // The record that was cut is not whole.
+    expect(standby.endLsn).toBeGreaterThan(startLsn + 40_000n);
+    expect(standby.endLsn).toBeLessThanOrEqual(startLsn + 65_536n);
+    expect(rig.isRight(standby)).toBe(true);
   });
 
   it('are a message of another kind, or none that could be one: the connection goes', async () => {

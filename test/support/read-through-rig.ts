@@ -131,6 +131,13 @@ export class ReadThroughRig implements AsyncDisposable {
     return this.#senders;
   }
 
+  /** End of the record that lies across the beginning of the store: as far as walcast reads. */
+  get seamLsn(): Lsn {
+    const oldestLsn = this.store.oldestLsn();
+    const across = this.wal.records.find(({ endLsn }) => endLsn >= oldestLsn);
+    return across?.endLsn ?? oldestLsn;
+  }
+
   /** The store receives what it lacks. */
   receiveAll(): void {
     const { store, wal } = this;

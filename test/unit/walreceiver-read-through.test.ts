@@ -2,7 +2,7 @@
 // right one.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { INVALID_LSN, advanceLsn, minLsn, toLsn } from '../../src/pg/lsn.ts';
+import { INVALID_LSN, advanceLsn, minLsn, pageStart, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { toSegmentSize } from '../../src/pg/segment.ts';
 import { versionFacts } from '../../src/pg/server-version.ts';
@@ -165,10 +165,15 @@ describe('the buffer of one standby', () => {
     });
   }
 
+  /** End of the record that holds the byte before `lsn`. */
+  function recordEndAt(lsn: Lsn): Lsn {
+    return wal.records.find(({ endLsn }) => endLsn >= lsn)?.endLsn ?? wal.endLsn;
+  }
+
   it.each([1, 7, 8_192, 24, 131_072])('gives out all of it, fed %i bytes at a time', (size) => {
     const startLsn = toLsn(wal.startLsn + 4_711n);
-    const endLsn = toLsn(wal.startLsn + (size < 100 ? 20_001n : 150_001n));
-    const limitLsn = toLsn(endLsn - 1_000n);
+    const limitLsn = toLsn(wal.startLsn + (size < 100 ? 20_001n : 150_001n));
+    const endLsn = recordEndAt(limitLsn);
     const reader = buffer(startLsn);
     const taken: Uint8Array[] = [];
     const ends: bigint[] = [];
@@ -218,10 +223,40 @@ describe('the buffer of one standby', () => {
 
   it('gives out nothing before a page is whole', () => {
     const reader = buffer(wal.startLsn);
-    const inPage = advanceLsn(wal.startLsn, 8_191);
+    const inPage = wal.records.findLast(({ endLsn }) => endLsn < wal.startLsn + 8_192n)?.endLsn;
+    if (inPage === undefined) throw new Error('no record ends in the first page');
     reader.append(wal.startLsn, wal.slice(wal.startLsn, inPage));
     expect(reader.take(wal.endLsn)).toBeNull();
     expect(reader.take(inPage)?.endLsn).toBe(inPage);
+  });
+
+  it('gives out nothing of a record that is not whole, up to no limit', () => {
+    const reader = buffer(wal.startLsn);
+    const long = wal.records.find(({ startLsn, endLsn }) => endLsn - startLsn > 16_384n);
+    if (long === undefined) throw new Error('no record spans pages');
+    const cut = toLsn(long.endLsn - 9n);
+    reader.append(wal.startLsn, wal.slice(wal.startLsn, cut));
+    const inRecord = toLsn(cut - 100n);
+    const last = reader.take(inRecord)?.endLsn ?? wal.startLsn;
+    expect(last).toBeLessThanOrEqual(long.startLsn);
+    expect(reader.hasPiece(inRecord)).toBe(false);
+    expect(reader.hasUpTo(inRecord)).toBe(false);
+    reader.append(cut, wal.slice(cut, long.endLsn));
+    expect(reader.hasUpTo(inRecord)).toBe(true);
+    expect(reader.take(inRecord)?.endLsn).toBe(inRecord);
+    expect(reader.hasUpTo(inRecord)).toBe(true);
+  });
+
+  it('gives out a record that never becomes whole where its timeline ends', () => {
+    const reader = buffer(wal.startLsn);
+    const long = wal.records.find(({ startLsn, endLsn }) => endLsn - startLsn > 16_384n);
+    if (long === undefined) throw new Error('no record spans pages');
+    const end = pageStart(long.endLsn);
+    expect(end).toBeGreaterThan(long.startLsn);
+    reader.append(wal.startLsn, wal.slice(wal.startLsn, end));
+    expect(reader.hasUpTo(end)).toBe(false);
+    reader.noteEnd();
+    expect(reader.take(end)?.endLsn).toBe(end);
   });
 });
 
