@@ -65,9 +65,12 @@ function plainFinding(code: FindingCode, probe: HostProbe, failure: WalcastError
   return errorFinding(code, {
     subject: probe.subject,
     message: failure.message,
-    fix: hintOf(failure),
+    fix: hintOf(failure) ?? WITHOUT_HINT,
   });
 }
+
+const WITHOUT_HINT =
+  'Read in the log of the server why; if it is not PostgreSQL that answers there, correct host and port in upstream.conninfo';
 
 function unreachable(probe: HostProbe, failure: WalcastError): Finding {
   const fix = `${hintOf(failure) ?? 'Start the server'} Correct host and port in upstream.conninfo, or take the host out of it`;

@@ -146,6 +146,18 @@ describe('a refusal', () => {
   });
 });
 
+test.each([
+  'UPSTREAM_CLOSED',
+  'XX000',
+  'TLS_WHATEVER',
+  '53300',
+  '28000',
+  '57P01',
+  'NEVER_HEARD_OF',
+])('no error is without something to do: %s', (code) => {
+  expect(found(new OperationalError(code, 'so it is')).fix).toMatch(/\w+ \w+/);
+});
+
 test('the time of a host that does not answer is the one that was given, not what was left of it', () => {
   const failure = new OperationalError('CONNECT_TIMEOUT', 'could not connect within 1986.4158 ms');
   expect(found(failure, { timeoutMs: 2_000 }).message).toBe('could not connect within 2 s');
