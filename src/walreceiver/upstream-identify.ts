@@ -81,7 +81,10 @@ export async function identifyUpstream(
 
 function factsOf(serverVersion: string): VersionFacts {
   const major = majorOfServerVersion(serverVersion);
-  if (major === null) throw invalidAnswer('the login', `server_version "${serverVersion}"`);
+  // It is shown in many places, on terminals too.
+  const isShowable = printable(serverVersion) === serverVersion;
+  if (major === null || !isShowable)
+    throw invalidAnswer('the login', `server_version "${serverVersion}"`);
   return versionFacts(major);
 }
 

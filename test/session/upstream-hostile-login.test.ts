@@ -11,7 +11,7 @@ import { UpstreamConnection } from '../../src/walreceiver/upstream-connection.ts
 import type { UpstreamConnectionOptions } from '../../src/walreceiver/upstream-connection.ts';
 import { cstr, i32, message, raw } from '../support/naive-writer.ts';
 import { ReceiverRig } from '../support/receiver-rig.ts';
-import { READY, ScriptedUpstream } from '../support/scripted-upstream.ts';
+import { playedServer, READY, ScriptedUpstream } from '../support/scripted-upstream.ts';
 import type { ScriptedSession } from '../support/scripted-upstream.ts';
 import { targetFor } from '../support/upstream-target.ts';
 
@@ -202,4 +202,17 @@ describe('a message that is out of place ends the login', () => {
     const error = await refused((session) => session.send(bytes));
     expect(error).toMatchObject({ code: '08P01', isRetryable: true });
   });
+});
+
+it('a server_version that would steer a terminal is that of no PostgreSQL', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  await using rig = new ReceiverRig({ port: upstream.port, sslmode: 'disable' });
+  rig.receiver.start();
+  const session = await upstream.accept();
+  await session.login(playedServer({ serverVersion: '18.4 \u001b]0;x\u0007' }));
+  await rig.until('it is disconnected', () => rig.receiver.status().state === 'disconnected');
+  const reason = rig.changes.at(-1)?.reason ?? '';
+  expect(reason).toContain('server_version "18.4 ');
+  expect(reason).toMatch(VISIBLE);
+  expect(rig.receiver.status().serverVersion).toBeNull();
 });
