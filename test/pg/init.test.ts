@@ -2,8 +2,6 @@
 import { mkdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { checkCommand } from '../../src/cli/check.ts';
-import { initCommand } from '../../src/cli/init.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { createPrimary } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
@@ -13,8 +11,8 @@ import type { Workspace } from '../../src/demo/postgres-workspace.ts';
 import { spawnWalcast, waitUntilReady } from '../../src/demo/walcast-process.ts';
 import type { WalcastProcess } from '../../src/demo/walcast-process.ts';
 import { freePort } from '../harness/free-port.ts';
-import { typeCommand } from '../support/check-command.ts';
-import type { CommandEnd } from '../support/check-command.ts';
+import { walcast } from '../support/cli.ts';
+import type { CliOutcome } from '../support/cli.ts';
 import { findProgram, installedMajors, requires } from '../support/requirements.ts';
 
 const MAJOR = installedMajors().find((major) => major === 15) ?? installedMajors().at(-1);
@@ -36,8 +34,8 @@ describe('init', () => {
     await workspace.close();
   });
 
-  function type(command: 'init' | 'check', ...words: string[]): Promise<CommandEnd> {
-    return typeCommand([command, ...words], [initCommand, checkCommand], {
+  function type(command: 'init' | 'check', ...words: string[]): Promise<CliOutcome> {
+    return walcast([command, ...words], {
       workingDirectory: directory,
     });
   }
@@ -47,7 +45,7 @@ describe('init', () => {
   }
 
   describe('with the address of a primary', () => {
-    let done: CommandEnd;
+    let done: CliOutcome;
     let port: number;
     let walcast: WalcastProcess;
 
@@ -154,7 +152,7 @@ describe('init', () => {
   });
 
   it('takes the address from the environment where none is given', async () => {
-    const end = await typeCommand(['init', '-o', '-', '--listen', '127.0.0.1:0'], [initCommand], {
+    const end = await walcast(['init', '-o', '-', '--listen', '127.0.0.1:0'], {
       workingDirectory: directory,
       env: { PGHOST: '127.0.0.1', PGPORT: String(primary.port), PGUSER: 'postgres' },
     });

@@ -1,17 +1,7 @@
-// `walcast check` and `walcast init` as a user types them, inside this process.
-import { systemClock } from '../../src/base/clock.ts';
+// `walcast check --deep` as a user types it, with its findings read.
 import type { Finding, FindingCode } from '../../src/check/finding.ts';
-import { checkCommand } from '../../src/cli/check.ts';
-import type { Command } from '../../src/cli/command.ts';
-import { dispatch } from '../../src/cli/dispatch.ts';
 import type { Surroundings } from '../../src/cli/dispatch.ts';
-
-/** How a command ended and what it printed. */
-export interface CommandEnd {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
+import { walcast } from './cli.ts';
 
 /** A check's answer. */
 export interface CheckEnd {
@@ -23,33 +13,12 @@ export interface CheckEnd {
   readonly problems: readonly string[];
 }
 
-/** Runs one command of `table`. */
-export async function typeCommand(
-  words: readonly string[],
-  table: readonly Command[],
-  overrides: Partial<Surroundings> = {},
-): Promise<CommandEnd> {
-  let [out, err] = ['', ''];
-  const code = await dispatch(words, table, {
-    env: {},
-    workingDirectory: '/',
-    clock: systemClock,
-    print: (text) => (out += text),
-    printError: (text) => (err += text),
-    isTerminal: false,
-    onSignal: () => () => {},
-    useLog: () => {},
-    ...overrides,
-  });
-  return { code, out, err };
-}
-
 /** `walcast check --deep --json` with further words. */
 export async function checkDeep(
   words: readonly string[],
   overrides: Partial<Surroundings> = {},
 ): Promise<CheckEnd> {
-  const end = await typeCommand(['check', '--deep', '--json', ...words], [checkCommand], overrides);
+  const end = await walcast(['check', '--deep', '--json', ...words], overrides);
   if (end.out === '') throw new Error(`no answer: ${end.err}`);
   const { findings }: { findings: Finding[] } = JSON.parse(end.out);
   return {

@@ -12,7 +12,6 @@ import type { HostProbe } from '../../src/check/host-probe.ts';
 import { checkName } from '../../src/check/sql-facts.ts';
 import { storeFindings } from '../../src/check/store-findings.ts';
 import { syncMembership } from '../../src/check/sync-names.ts';
-import { checkCommand } from '../../src/cli/check.ts';
 import { configTemplate } from '../../src/cli/config-template.ts';
 import { runCommand } from '../../src/cli/run.ts';
 import { loadConfig } from '../../src/config/load.ts';
@@ -25,14 +24,15 @@ import { rootHistory, toTimelineId } from '../../src/pg/timeline.ts';
 import type { ControlState } from '../../src/wal/control-file.ts';
 import type { UpstreamIdentity } from '../../src/walreceiver/ports.ts';
 import { freePort } from '../harness/free-port.ts';
-import { checkDeep, typeCommand } from '../support/check-command.ts';
+import { checkDeep } from '../support/check-command.ts';
 import type { CheckEnd } from '../support/check-command.ts';
+import { walcast } from '../support/cli.ts';
 import { errorResponse, playedServer, ScriptedUpstream } from '../support/scripted-upstream.ts';
 import type { PlayedServer, ScriptedSession } from '../support/scripted-upstream.ts';
 
 const PAGE = fileURLToPath(new URL('../../docs/check.md', import.meta.url));
 
-const check = (...words: string[]) => typeCommand(['check', ...words], [checkCommand]);
+const check = (...words: string[]) => walcast(['check', ...words]);
 
 function temporaryDirectory(): string {
   const directory = mkdtempSync(join(tmpdir(), 'walcast-check-'));
@@ -63,7 +63,7 @@ describe('a configuration', () => {
     const words = ['--set', 'nonsense', '--http', 'x'];
     const { code, out, err } = await check(...words);
     const neverStarted = runCommand(() => Promise.reject(new Error('not to be started')));
-    const run = await typeCommand(['run', ...words], [neverStarted]);
+    const run = await walcast(['run', ...words], { table: [neverStarted] });
     expect([code, run.code]).toEqual([1, 78]);
     expect(out).toBe('');
     expect(err).toBe(run.err);
@@ -103,11 +103,9 @@ describe('a configuration', () => {
 
   test('whose connection string cannot be completed is refused without --deep, too', async () => {
     for (const words of [[], ['--deep', '--http=', `--data=${temporaryDirectory()}`]]) {
-      const { code, out } = await typeCommand(
-        ['check', '--upstream=host=a', ...words],
-        [checkCommand],
-        { env: { PGSERVICE: 'nowhere', PGSERVICEFILE: '/no/such/file' } },
-      );
+      const { code, out } = await walcast(['check', '--upstream=host=a', ...words], {
+        env: { PGSERVICE: 'nowhere', PGSERVICEFILE: '/no/such/file' },
+      });
       expect(code).toBe(1);
       expect(out).toMatch(/^error {4}upstream\.conninfo: .*service.*\[upstream\.conninfo\]$/m);
       // What is wrong is not in the connection string.

@@ -6,8 +6,6 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { OperationalError } from '../../src/base/errors.ts';
 import type { Command, CommandContext } from '../../src/cli/command.ts';
-import { dispatch } from '../../src/cli/dispatch.ts';
-import type { Surroundings } from '../../src/cli/dispatch.ts';
 import { helpCommand } from '../../src/cli/help.ts';
 import { runCommand } from '../../src/cli/run.ts';
 import { statusCommand } from '../../src/cli/status.ts';
@@ -17,14 +15,10 @@ import { versionCommand } from '../../src/cli/version.ts';
 import { STATUS_WATCH_MS } from '../../src/config/limits.ts';
 import { SETTINGS } from '../../src/config/settings.ts';
 import { statusJson } from '../../src/http/status-json.ts';
+import { walcast } from '../support/cli.ts';
+import type { CliOutcome } from '../support/cli.ts';
 import { openTestPort } from '../support/http-port.ts';
 import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
-
-interface Outcome {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
 
 const neverStarted = runCommand(() => Promise.reject(new Error('not to be started')));
 const commands: readonly Command[] = [
@@ -34,23 +28,11 @@ const commands: readonly Command[] = [
   versionCommand,
 ];
 
-async function type(
+function type(
   words: readonly string[],
-  { table = commands, ...overrides }: Partial<Surroundings> & { table?: readonly Command[] } = {},
-): Promise<Outcome> {
-  let [out, err] = ['', ''];
-  const code = await dispatch(words, table, {
-    env: {},
-    workingDirectory: '/',
-    clock: systemClock,
-    print: (text) => (out += text),
-    printError: (text) => (err += text),
-    isTerminal: false,
-    onSignal: () => () => {},
-    useLog: () => {},
-    ...overrides,
-  });
-  return { code, out, err };
+  options?: Parameters<typeof walcast>[1],
+): Promise<CliOutcome> {
+  return walcast(words, { table: commands, ...options });
 }
 
 /** A command that keeps what it was given. */
