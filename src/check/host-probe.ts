@@ -7,6 +7,7 @@ import { UPSTREAM_READ_BUFFER_BYTES } from '../config/limits.ts';
 import { formatTarget } from '../net/dial.ts';
 import type { Dial } from '../net/dial.ts';
 import { lookUpName } from '../net/name-lookup.ts';
+import { majorOfServerVersion } from '../pg/server-version.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { UpstreamIdentity } from '../walreceiver/ports.ts';
 import type { CommandRunner } from '../walreceiver/upstream-command.ts';
@@ -50,7 +51,7 @@ export interface HostProbe {
   readonly clientCertificateExpiresAtMs: number | null;
   /** Null when the session ended before. */
   readonly identity: UpstreamIdentity | null;
-  /** SHOW of {@link ASKED_SETTINGS}, from whichever session could be had; a major that does not know one leaves it out. */
+  /** SHOW of {@link settingsOf}, from whichever session could be had; a major that does not know one leaves it out. */
   readonly settings: ReadonlyMap<string, string>;
   /** Null when there is no SQL session; `sqlProblem` then says why, if it was tried. */
   readonly sql: SqlFacts | null;
@@ -59,18 +60,22 @@ export interface HostProbe {
   readonly slotType: string | null;
 }
 
-/** Settings that a check looks at. */
-export const ASKED_SETTINGS: readonly string[] = [
+const ASKED_SETTINGS: readonly string[] = [
   'wal_level',
   'max_wal_senders',
   'max_replication_slots',
   'wal_keep_size',
   'max_slot_wal_keep_size',
-  'idle_replication_slot_timeout',
   'wal_sender_timeout',
   'synchronous_standby_names',
   'synchronous_commit',
 ];
+
+/** Settings that a check looks at, as far as a server with this server_version has them. */
+export function settingsOf(serverVersion: string | undefined): readonly string[] {
+  const major = majorOfServerVersion(serverVersion ?? '') ?? 0;
+  return major < 18 ? ASKED_SETTINGS : [...ASKED_SETTINGS, 'idle_replication_slot_timeout'];
+}
 
 /** Errors that any further session would meet again. */
 const HOPELESS: ReadonlySet<string> = new Set([
@@ -206,11 +211,12 @@ function runnerOf(connection: UpstreamConnection, leftMs: () => number): Command
 }
 
 async function askSettings(runner: CommandRunner): Promise<ReadonlyMap<string, string>> {
-  const outcomes = await Promise.all(ASKED_SETTINGS.map((name) => runner.run(`SHOW ${name}`)));
+  const names = settingsOf(runner.parameters.get('server_version'));
+  const outcomes = await Promise.all(names.map((name) => runner.run(`SHOW ${name}`)));
   const settings = new Map<string, string>();
   for (const [index, { error, results }] of outcomes.entries()) {
     const value = valueText(results[0]?.rows[0]?.[0]);
-    if (error === null && value !== null) settings.set(ASKED_SETTINGS[index] ?? '', value);
+    if (error === null && value !== null) settings.set(names[index] ?? '', value);
   }
   return settings;
 }

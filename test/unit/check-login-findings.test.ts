@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { OperationalError } from '../../src/base/errors.ts';
 import type { WalcastError } from '../../src/base/errors.ts';
 import type { Finding } from '../../src/check/finding.ts';
+import { settingsOf } from '../../src/check/host-probe.ts';
 import type { HostProbe } from '../../src/check/host-probe.ts';
 import { standbyInstructions } from '../../src/check/init-lines.ts';
 import { loginFinding } from '../../src/check/login-findings.ts';
@@ -201,6 +202,13 @@ test('a slot that was idle for too long is not said to have fallen behind', () =
     fix: expect.stringContaining('Raise idle_replication_slot_timeout'),
   });
   expect(finding?.message).not.toContain('max_slot_wal_keep_size');
+});
+
+test('a server is asked for no setting that its major does not have: it would log an error', () => {
+  expect(settingsOf('17.5 (Debian 17.5-1)')).not.toContain('idle_replication_slot_timeout');
+  expect(settingsOf('18.0')).toContain('idle_replication_slot_timeout');
+  expect(settingsOf('20devel')).toContain('idle_replication_slot_timeout');
+  expect(settingsOf(undefined)).toContain('max_wal_senders');
 });
 
 test.each([true, false])('a server without slots is told to be one (SQL: %j)', (hasSql) => {
