@@ -150,7 +150,10 @@ export interface StandbyJson {
   readonly write_lag: number | null;
   readonly flush_lag: number | null;
   readonly replay_lag: number | null;
-  /** End to end: the upstream's end of WAL minus replay_lsn, or minus flush_lsn for a receiver that does not replay. */
+  /**
+   * End to end: the upstream's end of WAL minus replay_lsn; minus flush_lsn for a receiver that does not replay, write_lsn
+   * for one that reports no flush either.
+   */
   readonly lag_bytes: number | null;
   readonly reply_time: string | null;
   readonly connected_at: string;

@@ -152,7 +152,8 @@ function storeJson({ store }: RelayStatus): StoreJson {
 }
 
 function standbyJson(standby: StandbyStatus, end: Lsn): StandbyJson {
-  const confirmed = standby.applyLsn === INVALID_LSN ? standby.flushLsn : standby.applyLsn;
+  const { applyLsn, flushLsn, writeLsn } = standby;
+  const confirmed = [applyLsn, flushLsn, writeLsn].find((lsn) => lsn !== INVALID_LSN);
   return {
     pid: standby.pid,
     application_name: standby.applicationName,
@@ -171,7 +172,7 @@ function standbyJson(standby: StandbyStatus, end: Lsn): StandbyJson {
     write_lag: lagSeconds(standby.writeLagSeconds),
     flush_lag: lagSeconds(standby.flushLagSeconds),
     replay_lag: lagSeconds(standby.applyLagSeconds),
-    lag_bytes: lagBytes(confirmed, end),
+    lag_bytes: lagBytes(confirmed ?? INVALID_LSN, end),
     reply_time: nullableTimeText(standby.replyTimeMs),
     connected_at: timeText(standby.connectedAtMs),
     tls: false,

@@ -13,6 +13,11 @@ export class CounterBook {
     this.#totals.set(label, (this.#totals.get(label) ?? 0) + growth);
   }
 
+  /** True when source `key` has counted something that was not told yet. */
+  hasGrown(key: string, value: number): boolean {
+    return value !== (this.#lastSeen.get(key) ?? 0);
+  }
+
   /** Forgets sources that are gone; their share of the totals stays. */
   keepSources(isAlive: (key: string) => boolean): void {
     for (const key of this.#lastSeen.keys()) if (!isAlive(key)) this.#lastSeen.delete(key);

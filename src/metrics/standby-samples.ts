@@ -98,7 +98,10 @@ export class StandbySampler {
     this.#blockedSeconds.keepSources(isAlive);
     const live = new Set(status.standbys.map(({ applicationName }) => applicationName));
     for (const [name, count] of status.standbyTotals.connects) {
-      const label = live.has(name) ? this.#labels.labelOf(name, nowMs) : this.#labels.peek(name);
+      // A standby that comes and goes between two scrapes is the one this counter is for.
+      const isNews = name !== OTHER_STANDBYS && this.#connects.hasGrown(name, count);
+      const label =
+        isNews || live.has(name) ? this.#labels.labelOf(name, nowMs) : this.#labels.peek(name);
       this.#connects.advance(name, label, count);
     }
     this.#render(samples);
@@ -146,10 +149,12 @@ function addGroup(
     if (lsn === INVALID_LSN || end === INVALID_LSN) continue;
     samples.add('standby_lag_bytes', { standby, stage }, Math.max(0, lsnDistance(lsn, end)));
   }
+  const lagOf = (session: StandbyStatus, lsn: Lsn, seconds: number | null): number | null =>
+    lsn !== INVALID_LSN && lsn === end && isIdle(session, seconds) ? 0 : seconds;
   const lags = {
-    write: highest(sessions.map(({ writeLagSeconds }) => writeLagSeconds)),
-    flush: highest(sessions.map(({ flushLagSeconds }) => flushLagSeconds)),
-    replay: highest(sessions.map(({ applyLagSeconds }) => applyLagSeconds)),
+    write: highest(sessions.map((one) => lagOf(one, one.writeLsn, one.writeLagSeconds))),
+    flush: highest(sessions.map((one) => lagOf(one, one.flushLsn, one.flushLagSeconds))),
+    replay: highest(sessions.map((one) => lagOf(one, one.applyLsn, one.applyLagSeconds))),
   };
   for (const [stage, seconds] of Object.entries(lags)) {
     samples.addIfKnown('standby_lag_seconds', { standby, stage }, seconds);
@@ -160,6 +165,14 @@ function addGroup(
   if (replies.length > 0) {
     samples.add('standby_last_reply_timestamp_seconds', labels, Math.min(...replies) / 1000);
   }
+}
+
+/**
+ * PostgreSQL forgets the lag of a standby that has had everything for a while; of a receiver that does not replay it shows
+ * the last one for ever. (walsender.c:ProcessStandbyReplyMessage)
+ */
+function isIdle({ applyLsn }: StandbyStatus, seconds: number | null): boolean {
+  return seconds === null || applyLsn === INVALID_LSN;
 }
 
 function addIdentity(samples: Samples, standby: string, session: StandbyStatus): void {

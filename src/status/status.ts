@@ -143,6 +143,7 @@ export interface StandbyStatus {
   /** When we received the last reply, milliseconds since the Unix epoch. */
   readonly lastReplyAtMs: number | null;
   readonly connectedAtMs: number;
+  /** Bytes of WAL given to the socket, without framing. */
   readonly sentBytes: number;
   readonly sendQueueBytes: number;
   readonly sendBlockedSeconds: number;

@@ -15,8 +15,6 @@ export interface FrameBatch {
   readonly endLsn: Lsn;
   /** Frame headers and WAL views in turn. Immutable: shared by sockets until they have drained. */
   readonly chunks: readonly Uint8Array[];
-  /** Of `chunks` together. */
-  readonly byteCount: number;
 }
 
 /** Most WAL bytes in one batch, and so in one write: eight messages. */
@@ -110,7 +108,6 @@ export interface FrameRange {
 export function frameMessages(views: readonly Uint8Array[], range: FrameRange): FrameBatch {
   const chunks: Uint8Array[] = [];
   const cursor = new ViewCursor(views);
-  let byteCount = 0;
   let startLsn = range.startLsn;
   while (startLsn < range.endLsn) {
     const end = messageEnd(startLsn, range.endLsn);
@@ -118,10 +115,9 @@ export function frameMessages(views: readonly Uint8Array[], range: FrameRange): 
     const header = encodeWalDataFrameHeader(startLsn, range.walEnd, range.sendTime, length);
     chunks.push(header);
     cursor.take(length, chunks);
-    byteCount += header.length + length;
     startLsn = advanceLsn(startLsn, length);
   }
-  return { startLsn: range.startLsn, endLsn: range.endLsn, chunks, byteCount };
+  return { startLsn: range.startLsn, endLsn: range.endLsn, chunks };
 }
 
 /** Cuts views at message ends. */

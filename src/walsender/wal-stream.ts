@@ -5,7 +5,7 @@
 // FILE_READ_BYTES_MAX), and one file read ahead. It never has a queue.
 import { ProtocolViolation } from '../base/errors.ts';
 import { DRAIN_PING_MS, HOLD_CHECK_MS, HOLD_KEEPALIVE_MS } from '../config/limits.ts';
-import { formatLsn, minLsn } from '../pg/lsn.ts';
+import { formatLsn, lsnDistance, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { switchPoint } from '../pg/timeline.ts';
@@ -109,6 +109,7 @@ export class WalStream {
     return this.#clampedReplies;
   }
 
+  /** Bytes of WAL given to the socket, without framing. */
   get sentBytes(): number {
     return this.#sentBytes;
   }
@@ -316,7 +317,7 @@ export class WalStream {
   #send(batch: FrameBatch, targetLsn: Lsn, nowMs: number): void {
     const { host } = this.#options;
     host.write(batch.chunks);
-    this.#sentBytes += batch.byteCount;
+    this.#sentBytes += lsnDistance(batch.startLsn, batch.endLsn);
     this.#positions.onSend(batch.endLsn, targetLsn, nowMs);
     if (host.pendingBytes() > 0) this.#blockedSinceMs ??= nowMs;
   }

@@ -49,6 +49,8 @@ describe.each(CUTS)('streaming, bytes fed %s', (cut) => {
       clientAddr: '127.0.0.1',
       timeline: 1,
       sentLsn: reader.endLsn,
+      // WAL only, without its framing.
+      sentBytes: Number(reader.endLsn - OLDEST_LSN),
       writeLsn: 0n,
       slotName: null,
     });

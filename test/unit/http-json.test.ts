@@ -12,7 +12,7 @@ import {
   storeDetailJson,
   upstreamDetailJson,
 } from '../../src/http/status-json.ts';
-import { INVALID_LSN } from '../../src/pg/lsn.ts';
+import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import { sampleEntry } from '../support/http-port.ts';
 import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
 
@@ -94,10 +94,17 @@ describe('status', () => {
     expect(Value.Check(SCHEMAS.status, { ...statusJson(sampleStatus()), extra: 1 })).toBe(false);
   });
 
-  test('the lag of a receiver that does not replay is counted from what it flushed', () => {
-    const standbys = [sampleStandby({ applyLsn: INVALID_LSN })];
-    expect(standbysJson(sampleStatus({ standbys }))).toMatchObject([
-      { replay_lsn: null, lag_bytes: 256 },
+  test('the lag of a receiver that does not replay is counted from what it flushed, else from what it wrote', () => {
+    const unknown = { applyLsn: INVALID_LSN, flushLsn: INVALID_LSN };
+    const standbys = [
+      sampleStandby({ applyLsn: INVALID_LSN }),
+      sampleStandby({ ...unknown, writeLsn: toLsn(0x3000000n) }),
+      sampleStandby({ ...unknown, writeLsn: INVALID_LSN }),
+    ];
+    expect(standbysJson(sampleStatus({ standbys })).map(({ lag_bytes }) => lag_bytes)).toEqual([
+      256,
+      256,
+      null,
     ]);
   });
 

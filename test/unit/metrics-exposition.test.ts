@@ -9,7 +9,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import { CATALOGUE } from '../../src/metrics/catalogue.ts';
 import { openMetrics } from '../../src/metrics/registry.ts';
 import type { Metrics } from '../../src/metrics/registry.ts';
-import { toLsn } from '../../src/pg/lsn.ts';
+import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
 import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -461,6 +461,41 @@ describe('standbys', () => {
     expect(await read()).toBe(1157);
     standbys = [];
     expect(await read()).toBe(1157);
+  });
+
+  test('a standby that came and went between two scrapes is counted under its own name', async () => {
+    const standbyTotals = {
+      ...sampleStatus().standbyTotals,
+      connects: new Map([['flapping', 7]]),
+    };
+    const metrics = open(() => sampleStatus({ standbys: [], standbyTotals }));
+    expect(await seriesOf(metrics, 'standby_connects_total')).toEqual({
+      'walcast_standby_connects_total{standby="flapping"}': 7,
+    });
+  });
+
+  test('who has everything lags by nothing, though no time was measured; who has not lags by what is known', async () => {
+    const end = sampleStatus().upstream.serverLsn;
+    const unmeasured = { writeLagSeconds: null, flushLagSeconds: null, applyLagSeconds: null };
+    const idle = { writeLsn: end, flushLsn: end, applyLsn: end, slotName: null, ...unmeasured };
+    const receiver = { flushLsn: INVALID_LSN, applyLsn: INVALID_LSN, writeLagSeconds: 4 };
+    const standbys = [
+      sampleStandby({ pid: 1, applicationName: 'idle', ...idle }),
+      sampleStandby({ pid: 2, applicationName: 'new', slotName: null, ...unmeasured }),
+      sampleStandby({ pid: 3, applicationName: 'receiver', ...idle, ...receiver }),
+      sampleStandby({ pid: 4, applicationName: 'fresh', ...idle, applyLagSeconds: 0.5 }),
+    ];
+    const metrics = open(() => sampleStatus({ standbys, slots: [] }));
+    const name = 'walcast_standby_lag_seconds';
+    expect(await seriesOf(metrics, 'standby_lag_seconds')).toEqual({
+      [`${name}{standby="idle",stage="write"}`]: 0,
+      [`${name}{standby="idle",stage="flush"}`]: 0,
+      [`${name}{standby="idle",stage="replay"}`]: 0,
+      [`${name}{standby="receiver",stage="write"}`]: 0,
+      [`${name}{standby="fresh",stage="write"}`]: 0,
+      [`${name}{standby="fresh",stage="flush"}`]: 0,
+      [`${name}{standby="fresh",stage="replay"}`]: 0.5,
+    });
   });
 
   test('a standby that owns a slot and is away is shown as disconnected, under its last name', async () => {

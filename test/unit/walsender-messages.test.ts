@@ -61,7 +61,6 @@ describe('frameMessages', () => {
     const bytes = walBytes(start, end);
     const batch = frameMessages([bytes.subarray(0, 100), bytes.subarray(100)], range(start, end));
     const wire = Buffer.concat(batch.chunks);
-    expect(wire).toHaveLength(batch.byteCount);
     const messages: [string, number, bigint, bigint][] = [];
     const data: Buffer[] = [];
     for (let offset = 0; offset < wire.length;) {
