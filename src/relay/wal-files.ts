@@ -243,6 +243,8 @@ function segmentOf(name: string, { segmentSize }: StoredIdentity): Segment | nul
   const parsed = parseWalFileName(name, segmentSize);
   if (parsed === null) return null;
   const { timeline, segment } = parsed;
+  // The last one of all ends where no LSN is any more: nobody ever writes it.
+  if (nextSegment(segment) * BigInt(segmentSize) >= 1n << 64n) return null;
   const startLsn = segmentStart(segment, segmentSize);
   return { name, timeline, startLsn, endLsn: segmentStart(nextSegment(segment), segmentSize) };
 }

@@ -102,11 +102,12 @@ export class WalSenders {
     this.#isPaused = isPaused;
   }
 
-  /** Ends one session with FATAL 57P01. False when there is none of that pid. */
+  /** Ends one session with FATAL 57P01. False when there is none of that pid, or one that is ending already. */
   kill(pid: number): boolean {
     const session = this.#admitted.get(pid);
-    session?.terminate('admin');
-    return session !== undefined;
+    if (session === undefined || session.status() === null) return false;
+    session.terminate('admin');
+    return true;
   }
 
   /**

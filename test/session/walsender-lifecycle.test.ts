@@ -364,6 +364,17 @@ describe('draining', () => {
     await drained;
   });
 
+  it('ends a session by its pid once: one that is ending is gone, although its connection is not yet', async () => {
+    fixture = await Fixture.start();
+    const reader = await fixture.stream();
+    expect(fixture.senders.kill(reader.pid)).toBe(true);
+    expect(statusOf(reader.pid)).toBeUndefined();
+    expect(fixture.senders.kill(reader.pid)).toBe(false);
+    expect(await reader.client.rest()).toContain(
+      'E|FATAL|57P01|terminating connection due to administrator command',
+    );
+  });
+
   it('ends an idle session at once, and tells new ones to go elsewhere', async () => {
     fixture = await Fixture.start();
     const { client } = await fixture.standby();

@@ -209,6 +209,8 @@ describe('a segment that is not', () => {
       '000000000000000000000030',
       // This segment size has 4096 segments a file number.
       '000000010000000000001000',
+      // Its end is beyond the last LSN.
+      '00000001FFFFFFFF00000FFF',
       '000000010000000000000030.partial',
       '000000010000000000000030.00000028.backup',
       '00000000.history',
