@@ -39,7 +39,7 @@ export async function deepCheck(
   surroundings: CheckSurroundings,
 ): Promise<DeepCheck> {
   const storage = await checkStorage(config);
-  const isRunning = storage.ownerPid !== null;
+  const isRunning = storage.owner !== null;
   const upstream = await checkUpstreams(config, { ...surroundings, isRunning });
   const { directory } = config.storage;
   const findings = [

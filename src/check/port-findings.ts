@@ -7,6 +7,7 @@ import { formatListenTarget } from '../net/listener.ts';
 import type { ListenTarget } from '../net/listener.ts';
 import { errorFinding, okFinding, warningFinding } from './finding.ts';
 import type { Finding, FindingCode } from './finding.ts';
+import type { StorageCheck } from './storage-check.ts';
 
 /** Files and sockets besides one for each standby: listeners, upstream, segments being read, slots being written. */
 const FILES_BESIDES = 256;
@@ -19,21 +20,22 @@ interface NamedTarget {
 /** Tries every address, unless a walcast runs here already, whose addresses they are. */
 export async function portFindings(
   { listen, http, hba }: Config,
-  { ownerPid }: { ownerPid: number | null },
+  { owner }: Pick<StorageCheck, 'owner'>,
 ): Promise<Finding[]> {
   const isTcpClosed = hba === null;
   const targets: NamedTarget[] = listen
     .filter(({ kind }) => kind === 'unix' || !isTcpClosed)
     .map((target) => ({ code: 'listen.address', target }));
   if (http.listen !== null) targets.push({ code: 'http.address', target: http.listen });
-  const problems =
-    ownerPid === null ? await probeListen(targets.map(({ target }) => target)) : null;
+  const problems = owner === null ? await probeListen(targets.map(({ target }) => target)) : null;
   return [
     ...(isTcpClosed ? [noRules()] : []),
     ...targets.map(({ code, target }, index) => {
       const subject = formatListenTarget(target);
       if (problems !== null) return portFinding(code, subject, problems[index] ?? null);
-      const message = `not tried: the walcast that is running (pid ${ownerPid}) may listen there`;
+      const pid = owner?.pid ?? null;
+      const who = `the walcast that is running${pid === null ? '' : ` (pid ${pid})`}`;
+      const message = `not tried: ${who} may listen there`;
       return okFinding(code, { subject, message });
     }),
   ];

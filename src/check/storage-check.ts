@@ -1,11 +1,12 @@
 // Could walcast work in its data directory? Looks only: nothing is created, locked or repaired.
 import { constants } from 'node:fs';
 import { access, readdir, stat, statfs } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { storageHint } from '../base/durable-fs.ts';
 import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
-import { directoryLockOwner } from '../net/directory-lock.ts';
+import { DIRECTORY_LOCK_NAME, directoryLockOwner } from '../net/directory-lock.ts';
+import type { DirectoryOwner } from '../net/directory-lock.ts';
 import type { ControlState } from '../wal/control-file.ts';
 import { loadControl } from '../wal/control-file.ts';
 import { inspectDataDirectory, refuseLeftSegments, walDirectory } from '../wal/data-directory.ts';
@@ -18,8 +19,8 @@ export interface StorageCheck {
   readonly findings: readonly Finding[];
   /** What the store says about itself; null when it is empty or cannot be read. */
   readonly control: ControlState | null;
-  /** Process id of the walcast that holds the directory; null when none does. */
-  readonly ownerPid: number | null;
+  /** The walcast that holds the directory; null when none does. */
+  readonly owner: DirectoryOwner | null;
 }
 
 /** Segments that are made ahead, and the one being written. */
@@ -35,25 +36,18 @@ export async function checkStorage({ storage }: Config): Promise<StorageCheck> {
     await inspectDataDirectory(directory);
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return await checkMissing(storage);
-    return { findings: [unusable(directory, error)], control: null, ownerPid: null };
+    return { findings: [unusable(directory, error)], control: null, owner: null };
   }
   const denied = await deniedFinding(directory, directory);
-  if (denied !== null) return { findings: [denied], control: null, ownerPid: null };
+  if (denied !== null) return { findings: [denied], control: null, owner: null };
   return await checkExisting(storage);
 }
 
 async function checkExisting(storage: Config['storage']): Promise<StorageCheck> {
   const { directory } = storage;
   const findings: Finding[] = [];
-  const ownerPid = await ownerOf(directory);
-  if (ownerPid !== null) {
-    findings.push(
-      okFinding('storage.in_use', {
-        subject: directory,
-        message: `a walcast (pid ${ownerPid}) is running on this data directory; a second one would be refused`,
-      }),
-    );
-  }
+  const owner = await ownerOf(directory);
+  if (owner !== null) findings.push(ownerFinding(directory, owner));
   let control: ControlState | null = null;
   try {
     control = await loadControl(directory);
@@ -63,7 +57,7 @@ async function checkExisting(storage: Config['storage']): Promise<StorageCheck> 
     findings.push(controlFinding(directory, error));
   }
   findings.push(...(await spaceFindings(directory, storage, control)));
-  return { findings, control, ownerPid };
+  return { findings, control, owner };
 }
 
 /** A missing directory is made at the start, when somebody lets us. */
@@ -76,7 +70,7 @@ async function checkMissing(storage: Config['storage']): Promise<StorageCheck> {
     message: 'the data directory does not exist; walcast makes it',
   });
   const findings = [denied ?? made, ...(await spaceFindings(parent, storage, null))];
-  return { findings, control: null, ownerPid: null };
+  return { findings, control: null, owner: null };
 }
 
 async function nearestExisting(path: string): Promise<string> {
@@ -110,7 +104,21 @@ async function deniedFinding(directory: string, where: string): Promise<Finding 
   }
 }
 
-async function ownerOf(directory: string): Promise<number | null> {
+function ownerFinding(directory: string, { pid }: DirectoryOwner): Finding {
+  if (pid !== null) {
+    return okFinding('storage.in_use', {
+      subject: directory,
+      message: `a walcast (pid ${pid}) is running on this data directory; a second one would be refused`,
+    });
+  }
+  return warningFinding('storage.in_use', {
+    subject: directory,
+    message: 'a process holds this data directory and does not answer; a walcast would be refused',
+    fix: `Find it (fuser ${shellWord(join(directory, DIRECTORY_LOCK_NAME))}), and let it go on or end it`,
+  });
+}
+
+async function ownerOf(directory: string): Promise<DirectoryOwner | null> {
   try {
     return await directoryLockOwner(directory);
   } catch {

@@ -89,12 +89,18 @@ export class DirectoryLock {
   }
 }
 
-/** The pid of the process that holds `directory`; null when nobody does, or when it does not say. Changes nothing. */
-export async function directoryLockOwner(directory: string): Promise<number | null> {
+/** A process that holds a data directory. */
+export interface DirectoryOwner {
+  /** Null when it does not say: it is stopped, or of another user. */
+  readonly pid: number | null;
+}
+
+/** Who holds `directory`; null when nobody does. Changes nothing. */
+export async function directoryLockOwner(directory: string): Promise<DirectoryOwner | null> {
   const sockets = await SocketDirectory.open(directory);
   try {
     const owner = await askOwner(sockets.path(DIRECTORY_LOCK_NAME));
-    return owner.state === 'alive' ? owner.pid : null;
+    return owner.state === 'alive' ? { pid: owner.pid } : null;
   } finally {
     await sockets.close();
   }

@@ -1,5 +1,6 @@
 // Does `walcast check` print every finding in a form that people and scripts can rely on?
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -342,6 +343,21 @@ describe('the data directory', () => {
     expect((await deep(nowhere, left)).one('storage.control').message).toContain(
       'holds 1 WAL segments',
     );
+  });
+
+  test('that somebody holds without a word is held all the same', async () => {
+    const directory = temporaryDirectory();
+    const silent = createServer();
+    await new Promise<void>((resolve) => {
+      silent.listen(join(directory, 'walcast.lock'), resolve);
+    });
+    onTestFinished(() => void silent.close());
+    const { one } = await deep(nowhere, directory);
+    expect(one('storage.in_use')).toMatchObject({
+      severity: 'warning',
+      fix: expect.stringContaining(`fuser ${directory}/walcast.lock`),
+    });
+    expect(one('listen.address').message).toMatch(/^not tried: the walcast that is running may/);
   });
 
   test('with less room than is to be kept', async () => {

@@ -51,7 +51,7 @@ describe.each(['short', 'long'])('DirectoryLock in a %s path', (length) => {
 
   it('is held until released, and names its owner', async () => {
     const lock = await DirectoryLock.acquire(directory);
-    expect(await directoryLockOwner(directory)).toBe(process.pid);
+    expect(await directoryLockOwner(directory)).toEqual({ pid: process.pid });
     const error = await refusal(directory);
     expect(error.code).toBe('DATA_DIRECTORY_IN_USE');
     expect(error.message).toBe(
