@@ -271,9 +271,17 @@ class RunningRelay implements Relay {
     await this.#ports.prepare(next);
     return () => {
       follow();
+      this.#readThrough?.settingsChanged();
       this.#ports.configChanged();
       this.#onLogSettings(next.log);
+      this.#removeOldSegments();
     };
+  }
+
+  /** A smaller window is in effect at once, not with the next segment only: a full disk is why it is made smaller. */
+  #removeOldSegments(): void {
+    if (this.#slots === null) return;
+    this.#store?.removeOldSegments(this.#slots.minimumPersistedRestartLsn());
   }
 
   /** Null, so that clients are told 57P03, until store and slots are both there and the upstream was identified once. */

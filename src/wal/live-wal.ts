@@ -269,7 +269,7 @@ export class LiveWal implements WriterListener {
 
   setRetention(minimumSlotLsn: () => Lsn | null): void {
     this.#slotSource = minimumSlotLsn;
-    this.removeOldSegments(minimumSlotLsn());
+    this.#removeUnneeded();
   }
 
   removeOldSegments(minimumSlotLsn: Lsn | null): void {
@@ -371,6 +371,8 @@ export class LiveWal implements WriterListener {
     this.#wakeIdleWaiters();
     this.#noSpaceTimer = this.#options.clock.setTimer(this.#limits.noSpaceRetryMs, () => {
       this.#noSpaceTimer = null;
+      // A slot may have moved on, or the window have become smaller.
+      this.#removeUnneeded();
       this.#writeNext();
     });
   }
@@ -462,10 +464,14 @@ export class LiveWal implements WriterListener {
       this.#control.change({ durableMark: chain });
     } else {
       this.#control.changeSoon({ durableMark: chain });
-      if (this.#slotSource !== null) this.removeOldSegments(this.#slotSource());
+      this.#removeUnneeded();
     }
     if (this.#options.forward === 'flushed') this.#advance.raise();
     for (const listener of this.#onFlush) listener();
+  }
+
+  #removeUnneeded(): void {
+    if (this.#slotSource !== null) this.removeOldSegments(this.#slotSource());
   }
 
   #leaveNoSpace(): void {
@@ -489,8 +495,6 @@ export class LiveWal implements WriterListener {
   }
 
   #wakeIdleWaiters(): void {
-    const waiters = this.#idleWaiters;
-    this.#idleWaiters = [];
-    for (const wake of waiters) wake();
+    for (const wake of this.#idleWaiters.splice(0)) wake();
   }
 }

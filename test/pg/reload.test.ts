@@ -216,4 +216,20 @@ describe.each(installedMajors().slice(-1))('a SIGHUP, with PostgreSQL %i', (majo
     const refused = /configuration|refused|reject/;
     expect(wrong.filter((line) => !refused.test(line))).toEqual([]);
   });
+
+  it('lets go of WAL at once when the window becomes smaller', async () => {
+    const segments = async (): Promise<number> => (await scenario.relay.status()).store.segments;
+    for (let count = 0; count < 4; count += 1) {
+      await scenario.primary.query(
+        "SELECT pg_logical_emit_message(false, '', ''), pg_switch_wal()",
+      );
+    }
+    await scenario.standbys[0]?.waitForReplay(await scenario.primary.walPosition(), 30_000);
+    expect(await segments()).toBeGreaterThan(4);
+    await reload((keys) => Object.assign(keys['storage'] ?? {}, { wal_keep_size: '16MB' }));
+    await pollUntil('segments are removed', async () => ((await segments()) < 4 ? true : null), {
+      timeoutMs: 10_000,
+    });
+    expect(await standbyPid()).toBe(pid);
+  });
 });

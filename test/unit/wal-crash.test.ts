@@ -16,6 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { TestContext } from 'vitest';
 import { advanceLsn, maxLsn, parseLsn, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
@@ -153,37 +154,49 @@ function mountSmall(path: string, bytes: number): (() => void) | null {
 }
 
 describe('on a full disk', () => {
-  it('the store stops taking, serves what it has, and goes on by itself when there is space', async (context) => {
-    const directory = join(scratch, 'small');
-    await mkdir(directory, { mode: 0o700 });
-    const unmount = mountSmall(directory, 4 << 20);
-    if (unmount === null) {
-      process.stderr.write('skipped: no tmpfs can be mounted here\n');
-      context.skip();
-      return;
-    }
-    try {
-      await fillUpAndRecover(directory);
-    } finally {
-      unmount();
-    }
-  });
+  it('the store stops taking, serves what it has, and goes on by itself when there is space', (context) =>
+    onSmallDisk(context, fillUpAndRecover));
 
-  it('the store starts, and serves what it has', async (context) => {
+  it('the store starts, and serves what it has', (context) =>
+    onSmallDisk(context, startOnFullDisk));
+
+  it('the store makes room by itself when WAL in it is needed no longer', (context) =>
+    onSmallDisk(context, fillUpAndLetGo));
+
+  async function onSmallDisk(
+    context: TestContext,
+    work: (directory: string) => Promise<void>,
+  ): Promise<void> {
     const directory = join(scratch, 'small');
     await mkdir(directory, { mode: 0o700 });
     const unmount = mountSmall(directory, 4 << 20);
     if (unmount === null) {
       process.stderr.write('skipped: no tmpfs can be mounted here\n');
       context.skip();
-      return;
     }
     try {
-      await startOnFullDisk(directory);
+      await work(directory);
     } finally {
       unmount();
     }
-  });
+  }
+
+  async function fillUpAndLetGo(directory: string): Promise<void> {
+    wal.fill(4_600_000, 3);
+    const limits = { ...STORE_LIMITS, noSpaceRetryMs: 20, controlIntervalMs: 1 };
+    const store = await initialized(directory, { limits, walKeepSizeBytes: 0 });
+    let slotLsn: Lsn | null = wal.startLsn;
+    store.setRetention(() => slotLsn);
+    const half = toLsn(wal.startLsn + 2_500_000n);
+    appendTo(store, half);
+    await vi.waitFor(() => expect(store.positions().flushedLsn + 100_000n > half).toBe(true));
+    appendTo(store, wal.endLsn);
+    while (store.status().errors.write < 3) await new Promise((resolve) => setImmediate(resolve));
+    slotLsn = null;
+    await vi.waitFor(() => expect(store.positions().flushedLsn).toBe(wal.endLsn));
+    expect(store.isFull()).toBe(false);
+    await store.close();
+  }
 
   async function startOnFullDisk(directory: string): Promise<void> {
     wal.fill(400_000, 3);
