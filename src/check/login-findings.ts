@@ -1,5 +1,5 @@
 // Why could we not log in at an upstream as a walreceiver, and what does the user change? Pure: an error in, a finding out.
-import { OperationalError, ProtocolViolation } from '../base/errors.ts';
+import { OperationalError, ProtocolViolation, systemErrorCode } from '../base/errors.ts';
 import type { WalcastError } from '../base/errors.ts';
 import { isUnixSocketHost } from '../net/dial.ts';
 import { parseIpAddress } from '../pg/ip-address.ts';
@@ -73,7 +73,11 @@ const WITHOUT_HINT =
   'Read in the log of the server why; if it is not PostgreSQL that answers there, correct host and port in upstream.conninfo';
 
 function unreachable(probe: HostProbe, failure: WalcastError): Finding {
-  const fix = `${hintOf(failure) ?? 'Start the server'} Correct host and port in upstream.conninfo, or take the host out of it`;
+  const { address } = probe.host;
+  const isForbidden = isUnixSocketHost(address) && systemErrorCode(failure.cause) === 'EACCES';
+  const fix = isForbidden
+    ? `Let the user that runs walcast (uid ${process.geteuid?.() ?? '?'}) into ${address} and write to the socket there (unix_socket_permissions, unix_socket_group of the server)`
+    : `${hintOf(failure) ?? 'Start the server'} Correct host and port in upstream.conninfo, or take the host out of it`;
   return errorFinding('upstream.unreachable', {
     subject: probe.subject,
     message: failure.message,

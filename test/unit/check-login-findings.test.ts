@@ -11,22 +11,7 @@ import { hbaWord, quoteIdentifier, settingString, shellWord } from '../../src/ch
 import { hostFindings } from '../../src/check/server-findings.ts';
 import { ConnectAttempts } from '../../src/walreceiver/connect-attempts.ts';
 import { LoginRefusal } from '../../src/walreceiver/upstream-login.ts';
-
-const PROBE: HostProbe = {
-  host: { host: 'pg-a', address: 'pg-a', port: 5432, password: null },
-  subject: 'pg-a:5432',
-  user: 'u',
-  timeoutMs: 10_000,
-  failure: null,
-  isMendedByTls: false,
-  tlsVersion: null,
-  clientCertificateExpiresAtMs: null,
-  identity: null,
-  settings: new Map(),
-  sql: null,
-  sqlProblem: null,
-  slotType: null,
-};
+import { SAMPLE_PROBE } from '../support/host-probe.ts';
 
 const CONTEXT = { applicationName: 'walcast', slot: 'walcast', isRunning: false, wallMs: 0 };
 
@@ -36,7 +21,7 @@ function refusal(sqlstate: string, message: string, routine: string): LoginRefus
 }
 
 function found(failure: WalcastError, probe: Partial<HostProbe> = {}): Finding {
-  return loginFinding({ ...PROBE, ...probe, failure }, failure);
+  return loginFinding({ ...SAMPLE_PROBE, ...probe, failure }, failure);
 }
 
 describe('a refusal', () => {
@@ -112,7 +97,7 @@ describe('a refusal', () => {
 
   test('of a method that fails at this machine names the address of this machine', () => {
     const text = 'Ident authentication failed for user "u"';
-    const host = { ...PROBE.host, address: '127.0.0.1' };
+    const host = { ...SAMPLE_PROBE.host, address: '127.0.0.1' };
     expect(found(refusal('28000', text, 'auth_failed'), { host }).fix).toContain(
       'host replication u 127.0.0.1/32 scram-sha-256',
     );
@@ -159,6 +144,16 @@ test.each([
   expect(found(new OperationalError(code, 'so it is')).fix).toMatch(/\w+ \w+/);
 });
 
+test('a socket that we may not reach is no server that does not run', () => {
+  const cause = Object.assign(new Error('connect EACCES'), { code: 'EACCES' });
+  const failure = new OperationalError('CONNECT_FAILED', 'permission denied', { cause });
+  const host = { ...PROBE.host, address: '/run/postgresql' };
+  const { code, fix } = found(failure, { host });
+  expect(code).toBe('upstream.unreachable');
+  expect(fix).toContain('unix_socket_permissions');
+  expect(fix).not.toContain('running');
+});
+
 test('the time of a host that does not answer is the one that was given, not what was left of it', () => {
   const failure = new OperationalError('CONNECT_TIMEOUT', 'could not connect within 1986.4158 ms');
   expect(found(failure, { timeoutMs: 2_000 }).message).toBe('could not connect within 2 s');
@@ -181,7 +176,7 @@ describe('what an earlier refusal hides', () => {
     [noLine, noLine, ['upstream.hba']],
     [full, noLine, ['upstream.max_wal_senders']],
   ] as const)('is told, too', (failure, sqlProblem, codes) => {
-    const findings = hostFindings({ ...PROBE, failure, sqlProblem }, CONTEXT);
+    const findings = hostFindings({ ...SAMPLE_PROBE, failure, sqlProblem }, CONTEXT);
     expect(findings.map(({ code }) => code)).toEqual(codes);
   });
 });
@@ -195,7 +190,7 @@ test('a slot that was idle for too long is not said to have fallen behind', () =
     invalidationReason: 'idle_timeout',
   };
   const sql = { hasReplicationAttribute: true, slotCount: 1, slot, walSenders: [] };
-  const [finding] = hostFindings({ ...PROBE, sql }, CONTEXT);
+  const [finding] = hostFindings({ ...SAMPLE_PROBE, sql }, CONTEXT);
   expect(finding).toMatchObject({
     code: 'upstream.slot_lost',
     message: expect.stringContaining('idle_replication_slot_timeout'),
@@ -215,7 +210,7 @@ test.each([true, false])('a server without slots is told to be one (SQL: %j)', (
   const settings = new Map([['max_replication_slots', '0']]);
   const facts = { hasReplicationAttribute: true, slotCount: 0, slot: null, walSenders: [] };
   const sql = hasSql ? facts : null;
-  const [finding] = hostFindings({ ...PROBE, settings, sql }, CONTEXT);
+  const [finding] = hostFindings({ ...SAMPLE_PROBE, settings, sql }, CONTEXT);
   expect(finding).toMatchObject({
     severity: 'error',
     code: 'upstream.slots_full',
