@@ -80,7 +80,7 @@ export function serverShutdown(): OperationalError {
 export function badTimelineEnd(timeline: TimelineId, why: string): OperationalError {
   return new OperationalError(
     'INVALID_UPSTREAM_ANSWER',
-    `invalid answer of the upstream at the end of timeline ${timeline}: ${why}`,
+    `invalid answer of the upstream at the end of timeline ${timeline}: ${printable(why)}`,
     { isRetryable: true },
   );
 }

@@ -7,7 +7,7 @@ import type { VersionFacts } from '../pg/server-version.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { invalidAnswer } from './upstream-command.ts';
 import type { CommandRunner } from './upstream-command.ts';
-import { upstreamError } from './upstream-errors.ts';
+import { printable, upstreamError } from './upstream-errors.ts';
 import { valueText } from './upstream-query.ts';
 
 /**
@@ -133,7 +133,7 @@ async function readSlot(runner: CommandRunner, name: string): Promise<FoundSlot>
 function wrongType(name: string, type: string): OperationalError {
   return new OperationalError(
     SQLSTATE.objectNotInPrerequisiteState,
-    `replication slot "${name}" of the upstream is a ${type} slot, not a physical one`,
+    `replication slot "${name}" of the upstream is a ${printable(type)} slot, not a physical one`,
     { isRetryable: true, hint: 'Give upstream.slot another name.' },
   );
 }

@@ -11,7 +11,13 @@ import { UpstreamConnection } from '../../src/walreceiver/upstream-connection.ts
 import type { UpstreamConnectionOptions } from '../../src/walreceiver/upstream-connection.ts';
 import { cstr, i32, message, raw } from '../support/naive-writer.ts';
 import { ReceiverRig } from '../support/receiver-rig.ts';
-import { playedServer, READY, ScriptedUpstream } from '../support/scripted-upstream.ts';
+import {
+  complete,
+  playedServer,
+  READY,
+  rows,
+  ScriptedUpstream,
+} from '../support/scripted-upstream.ts';
 import type { ScriptedSession } from '../support/scripted-upstream.ts';
 import { targetFor } from '../support/upstream-target.ts';
 
@@ -215,4 +221,34 @@ it('a server_version that would steer a terminal is that of no PostgreSQL', asyn
   expect(reason).toContain('server_version "18.4 ');
   expect(reason).toMatch(VISIBLE);
   expect(rig.receiver.status().serverVersion).toBeNull();
+});
+
+it('the type of a slot and the next timeline are shown as short visible text, too', async () => {
+  const odd = `\u001b[2J\n${'x'.repeat(50_000)}`;
+  await using upstream = await ScriptedUpstream.listen();
+  await using slotted = new ReceiverRig({
+    port: upstream.port,
+    sslmode: 'disable',
+    slot: 'walcast',
+  });
+  slotted.receiver.start();
+  const session = await upstream.accept();
+  const server = playedServer({ slots: { walcast: [odd, null] } });
+  await session.login(server);
+  const asked = session.identify(server).catch(() => {});
+  await slotted.until('it ends', () => slotted.receiver.status().state === 'disconnected');
+  expect(slotted.changes.at(-1)?.reason).toMatch(/^replication slot "walcast" .{0,3000}$/u);
+  expect(slotted.changes.at(-1)?.reason).toMatch(VISIBLE);
+  await asked;
+
+  await using rig = new ReceiverRig({ port: upstream.port, sslmode: 'disable' });
+  rig.receiver.start();
+  const streaming = await upstream.accept();
+  await streaming.stream();
+  const copyDone = message('c');
+  streaming.send(copyDone, rows(['next_tli', 'next_tli_startpos'], [['2', odd]]));
+  streaming.send(complete('START_STREAMING'), READY);
+  await rig.until('it ends', () => rig.receiver.status().state === 'disconnected');
+  expect(rig.changes.at(-1)?.reason).toContain('next timeline starts at');
+  expect(rig.changes.at(-1)?.reason).toMatch(VISIBLE);
 });
