@@ -147,7 +147,7 @@ test.each([
 test('a socket that we may not reach is no server that does not run', () => {
   const cause = Object.assign(new Error('connect EACCES'), { code: 'EACCES' });
   const failure = new OperationalError('CONNECT_FAILED', 'permission denied', { cause });
-  const host = { ...PROBE.host, address: '/run/postgresql' };
+  const host = { ...SAMPLE_PROBE.host, address: '/run/postgresql' };
   const { code, fix } = found(failure, { host });
   expect(code).toBe('upstream.unreachable');
   expect(fix).toContain('unix_socket_permissions');
