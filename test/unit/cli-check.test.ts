@@ -28,6 +28,7 @@ import { freePort } from '../harness/free-port.ts';
 import { checkDeep } from '../support/check-command.ts';
 import type { CheckEnd } from '../support/check-command.ts';
 import { walcast } from '../support/cli.ts';
+import { SAMPLE_PROBE } from '../support/host-probe.ts';
 import { errorResponse, playedServer, ScriptedUpstream } from '../support/scripted-upstream.ts';
 import type { PlayedServer, ScriptedSession } from '../support/scripted-upstream.ts';
 
@@ -446,21 +447,7 @@ describe('a store that does not fit', () => {
     historyFile: null,
     slotRestartLsn: INVALID_LSN,
   };
-  const probe: HostProbe = {
-    host: { host: 'pg-a', address: 'pg-a', port: 5432, password: null },
-    subject: 'pg-a:5432',
-    user: 'u',
-    timeoutMs: 10_000,
-    failure: null,
-    isMendedByTls: false,
-    tlsVersion: null,
-    clientCertificateExpiresAtMs: null,
-    identity,
-    settings: new Map(),
-    sql: null,
-    sqlProblem: null,
-    slotType: null,
-  };
+  const probe: HostProbe = { ...SAMPLE_PROBE, identity };
 
   const found = (
     stored: Partial<ControlState>,
