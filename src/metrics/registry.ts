@@ -1,5 +1,5 @@
 // The only door to prom-client: opens the registry that GET /metrics renders.
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Histogram, Registry } from 'prom-client';
 import type { Clock } from '../base/clock.ts';
 import { readBuildInfo } from '../config/build-info.ts';
 import {
@@ -11,6 +11,7 @@ import {
 import type { RelayStatus, StatusSource } from '../status/status.ts';
 import { CATALOGUE, DURATION_BUCKETS_SECONDS, METRIC_PREFIX } from './catalogue.ts';
 import type { FamilyName } from './catalogue.ts';
+import { familyText } from './family-text.ts';
 import { FilesystemProbe } from './filesystem-probe.ts';
 import type { FilesystemSize, Statfs } from './filesystem-probe.ts';
 import { histogramText } from './histogram-text.ts';
@@ -81,8 +82,6 @@ const HTTP_METHODS: readonly string[] = [
 class RelayMetrics implements Metrics {
   readonly #options: MetricsOptions;
   readonly #registry = new Registry();
-  readonly #gauges = new Map<FamilyName, Gauge>();
-  readonly #counters = new Map<FamilyName, Counter>();
   readonly #requestDuration: Histogram;
   readonly #standbys = new StandbySampler({
     cap: METRICS_STANDBYS_MAX,
@@ -101,16 +100,6 @@ class RelayMetrics implements Metrics {
     const timeoutMs = METRICS_STATFS_TIMEOUT_MS;
     this.#filesystem =
       directory === null ? null : new FilesystemProbe({ directory, clock, timeoutMs, statfs });
-    for (const { name, type, labels, help } of CATALOGUE) {
-      const settings = {
-        name: METRIC_PREFIX + name,
-        help,
-        labelNames: [...labels],
-        registers: [this.#registry],
-      };
-      if (type === 'gauge') this.#gauges.set(name, new Gauge(settings));
-      if (type === 'counter') this.#counters.set(name, new Counter(settings));
-    }
     const { name, help, labels } = familyOf('http_request_duration_seconds');
     this.#requestDuration = new Histogram({
       name,
@@ -167,10 +156,16 @@ class RelayMetrics implements Metrics {
   async #renderNow(): Promise<string> {
     const filesystem = (await this.#filesystem?.measure()) ?? null;
     const status = this.#options.source.status();
-    this.#fill(status, filesystem);
+    const samples = this.#samplesOf(status, filesystem);
     const { flushDuration, writeDuration } = status.store;
     const upstream = { name: 'upstream', value: UPSTREAM_LABEL };
+    let body = '';
+    for (const { name, type, help } of CATALOGUE) {
+      if (type === 'histogram') continue;
+      body += familyText({ name: METRIC_PREFIX + name, type, help }, samples.of(name));
+    }
     const blocks = [
+      body,
       await this.#registry.metrics(),
       histogramText(familyOf('store_flush_duration_seconds'), upstream, flushDuration),
       histogramText(familyOf('store_write_duration_seconds'), upstream, writeDuration),
@@ -179,7 +174,7 @@ class RelayMetrics implements Metrics {
     return blocks.join('\n');
   }
 
-  #fill(status: RelayStatus, filesystem: FilesystemSize | null): void {
+  #samplesOf(status: RelayStatus, filesystem: FilesystemSize | null): Samples {
     const samples = new Samples();
     addProcessSamples(samples, status, this.#build);
     addUpstreamSamples(samples, status);
@@ -188,17 +183,7 @@ class RelayMetrics implements Metrics {
     addSlotSamples(samples, status, this.#options.clock.wallMs());
     addCertificateSamples(samples, status);
     addClientSamples(samples, status);
-    for (const [name, gauge] of this.#gauges) {
-      const rows = samples.of(name);
-      gauge.reset();
-      // A reset gauge without labels stands at 0; what is not known is not shown instead.
-      if (rows.length === 0 && familyOf(name).labels.length === 0) gauge.remove();
-      for (const { labels, value } of rows) gauge.set(labels, value);
-    }
-    for (const [name, counter] of this.#counters) {
-      counter.reset();
-      for (const { labels, value } of samples.of(name)) counter.inc(labels, value);
-    }
+    return samples;
   }
 }
 

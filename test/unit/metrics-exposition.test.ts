@@ -374,6 +374,20 @@ describe('standbys', () => {
       sampleStandby({ pid: index + 1, applicationName: `${prefix}${index}`, slotName: null }),
     );
 
+  test('a scrape with a thousand standbys and slots is text that holds every series once', async () => {
+    const slots = crowd(1000).flatMap(({ applicationName: name }) =>
+      sampleStatus().slots.map((slot) => ({ ...slot, name })),
+    );
+    const metrics = open(() => sampleStatus({ standbys: crowd(1000), slots }));
+    const { body } = await metrics.render();
+    const series = body
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('#'))
+      .map((line) => line.slice(0, line.lastIndexOf(' ')));
+    expect(series.length).toBeGreaterThan(10_000);
+    expect(new Set(series).size).toBe(series.length);
+  });
+
   test('names beyond the cap are folded into one, and counted', async () => {
     const metrics = open(() => sampleStatus({ standbys: crowd(250), slots: [] }));
     const families = await scrape(metrics);
