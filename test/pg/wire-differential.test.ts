@@ -2,7 +2,6 @@
 import { createHash, createHmac, pbkdf2Sync } from 'node:crypto';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ProtocolViolation } from '../../src/base/errors.ts';
 import { createPrimary } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
@@ -24,6 +23,7 @@ import { cstr, i32, message, packet, raw } from '../support/naive-writer.ts';
 import { openRawSession, rawFields, startup } from '../support/raw-session.ts';
 import type { RawMessage, RawSession } from '../support/raw-session.ts';
 import { installedMajors } from '../support/requirements.ts';
+import { violation } from '../support/violation.ts';
 
 /** What reading can refuse; whatever else a server answers comes from doing what was read. */
 const READING_ERRORS = /^(42601|0A000 cannot execute SQL|XX000 unrecognized option|22023 unrec)/;
@@ -33,16 +33,6 @@ function said(messages: readonly RawMessage[], type: 'E' | 'N'): string[] {
     .filter((each) => each.type === type)
     .map((each) => rawFields(each.body))
     .map((fields) => `${fields['C']} ${fields['M']}`);
-}
-
-function ownRefusal(run: () => unknown): string | null {
-  try {
-    run();
-    return null;
-  } catch (error) {
-    if (error instanceof ProtocolViolation) return `${error.code} ${error.message}`;
-    throw error;
-  }
 }
 
 describe.each(installedMajors())('PostgreSQL %i', (major) => {
@@ -113,7 +103,7 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
     for (const body of [raw('SHOW x'), raw(), raw('a', 0, 'b', 0)]) {
       session.send(message('Q', body));
       const theirs = said(await session.until('Z'), 'E');
-      expect(theirs).toEqual([ownRefusal(() => decodeFrontendMessage(0x51, body))]);
+      expect(theirs).toEqual([violation(() => decodeFrontendMessage(0x51, body))]);
     }
   });
 
@@ -122,7 +112,7 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
       const opened = await login({ replication: 'true' });
       opened.send(type, i32(4));
       const answer = await opened.until('Z');
-      expect(said(answer, 'E')).toEqual([ownRefusal(() => decodeFrontendMessage(type, raw()))]);
+      expect(said(answer, 'E')).toEqual([violation(() => decodeFrontendMessage(type, raw()))]);
       opened.close();
     }
   });
@@ -134,7 +124,7 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
       const body = update.slice(0, length);
       session.send(message('Q', cstr(`START_REPLICATION ${start}`)), message('d', body));
       const theirs = said(await session.until('Z'), 'E');
-      expect(theirs).toEqual([ownRefusal(() => decodeStandbyStatusUpdate(body))]);
+      expect(theirs).toEqual([violation(() => decodeStandbyStatusUpdate(body))]);
     }
   });
 
@@ -151,7 +141,7 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
       [0x70008, raw()],
     ];
     for (const [code, body] of packets) {
-      const ours = ownRefusal(() => decodeInitialMessage({ code, body }, facts.protocolMinorMax));
+      const ours = violation(() => decodeInitialMessage({ code, body }, facts.protocolMinorMax));
       const theirs = await startupRefusal(packet(code, body));
       // 13 still speaks protocol 2 and says so.
       expect(theirs).toBe(
@@ -166,7 +156,7 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
       truee`.split(/\s+/);
     for (const replication of ['', ...values]) {
       const theirs = await startupRefusal(startup({ user, database: 'postgres', replication }));
-      expect(ownRefusal(() => parseReplicationParameter(replication))).toBe(theirs);
+      expect(violation(() => parseReplicationParameter(replication))).toBe(theirs);
     }
   });
 
@@ -189,7 +179,7 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
       const answer = await opened.until('ZE');
       opened.close();
       const [theirs = null] = said(answer, 'E');
-      expect({ options, refusal: ownRefusal(() => parseStartupOptions(options)) }).toEqual({
+      expect({ options, refusal: violation(() => parseStartupOptions(options)) }).toEqual({
         options,
         refusal: theirs,
       });
