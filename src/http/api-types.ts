@@ -42,8 +42,11 @@ export interface UpstreamDetailJson extends UpstreamJson {
   /** `TLSv1.3`; null without TLS. */
   readonly tls_version: string | null;
   readonly client_certificate_expires_at: string | null;
-  /** Age of the oldest WAL that is known to be there and that our own disk does not have; 0 when it has everything. */
-  readonly lag_seconds: number;
+  /**
+   * Age of the oldest WAL that is known to be there and that our own disk does not have; 0 when it has everything, null
+   * while one of the two is unknown.
+   */
+  readonly lag_seconds: number | null;
   readonly received_bytes: number;
   readonly messages: { readonly wal: number; readonly keepalive: number };
   readonly connects: { readonly success: number; readonly failure: number };

@@ -53,7 +53,7 @@ const upstreamDetail = Type.Object(
     tls: Type.Boolean(),
     tls_version: nullableText,
     client_certificate_expires_at: nullableTime,
-    lag_seconds: Type.Number(),
+    lag_seconds: nullableNumber,
     received_bytes: Type.Integer(),
     messages: counts(['wal', 'keepalive']),
     connects: counts(['success', 'failure']),

@@ -41,6 +41,7 @@ export function standbysJson(status: RelayStatus): StandbyJson[] {
 /** The answer of `/api/v1/upstream`. */
 export function upstreamDetailJson(status: RelayStatus): UpstreamDetailJson {
   const { upstream, upstreamDelay } = status;
+  const isLagKnown = upstreamLagBytes(status) !== null;
   return {
     ...upstreamJson(status),
     system_identifier: upstream.systemIdentifier,
@@ -49,7 +50,7 @@ export function upstreamDetailJson(status: RelayStatus): UpstreamDetailJson {
     tls: upstream.tlsVersion !== null,
     tls_version: upstream.tlsVersion,
     client_certificate_expires_at: nullableTimeText(upstream.clientCertificateExpiresAtMs),
-    lag_seconds: Math.round(upstreamDelay.lagSeconds * 1e6) / 1e6,
+    lag_seconds: lagSeconds(isLagKnown ? upstreamDelay.lagSeconds : null),
     received_bytes: upstream.receivedBytes,
     messages: { wal: upstream.walMessages, keepalive: upstream.keepaliveMessages },
     connects: { success: upstream.connectsSucceeded, failure: upstream.connectsFailed },

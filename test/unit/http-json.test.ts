@@ -136,6 +136,7 @@ describe('upstream, store, slots and configuration', () => {
       disconnects: { eof: 1, timeout: 0, error: 0, reload: 0, shutdown: 0, timeline_end: 0 },
     });
     expect(Value.Check(SCHEMAS.upstreamDetail, answer)).toBe(true);
+    expect(upstreamDetailJson(unknownStatus()).lag_seconds).toBeNull();
     expect(Value.Check(SCHEMAS.upstreamDetail, upstreamDetailJson(unknownStatus()))).toBe(true);
   });
 
