@@ -38,7 +38,8 @@ export function configurationOptions(): CommandOption[] {
 
 /** Where the configuration of this command line comes from. */
 export function configSources({ input, env, workingDirectory }: CommandContext): ConfigSources {
-  const file = optionValue(input, CONFIG_OPTION.name) ?? env[CONFIG_FILE_VARIABLE] ?? null;
+  const variable = env[CONFIG_FILE_VARIABLE] ?? '';
+  const file = optionValue(input, CONFIG_OPTION.name) ?? (variable === '' ? null : variable);
   return { flags: settingFlags(input), env, file, workingDirectory };
 }
 

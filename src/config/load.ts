@@ -55,11 +55,16 @@ const NO_FILE: Layer = { values: new Map(), errors: [], isReadable: true };
 
 function readFileLayer(sources: ConfigSources, file: string): Layer {
   const { workingDirectory, isPlainOnly, readYaml = readYamlLayer } = sources;
+  if (file === '') return unreadable('-c', 'names no file');
   const path = resolve(workingDirectory, file);
   const content = readTextFile(path, CONFIG_YAML_BYTES_MAX, isPlainOnly);
   if ('text' in content) return readYaml(content.text, file);
-  const problem = `the configuration file ${content.problem}`;
-  return { values: new Map(), errors: [configError(namedPlace(file), problem)], isReadable: false };
+  return unreadable(file, `the configuration file ${content.problem}`);
+}
+
+function unreadable(place: string, problem: string): Layer {
+  const errors = [configError(namedPlace(place), problem)];
+  return { values: new Map(), errors, isReadable: false };
 }
 
 function byPlace(a: ConfigError, b: ConfigError): number {

@@ -30,6 +30,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
   { name: 'a list instead of a map', yaml: '- upstream\n' },
   { name: 'a word instead of a map', yaml: 'upstream\n' },
   { name: 'no such file', file: 'missing.yaml' },
+  { name: 'a file without a name', file: '' },
   { name: 'a directory instead of a file', file: '.' },
   { name: 'a device instead of a file, at a reload', file: '/dev/null', isPlainOnly: true },
   { name: 'a file that is no text', yaml: new Uint8Array([0xff, 0xfe, 0x61, 0x00]) },
