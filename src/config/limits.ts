@@ -225,6 +225,9 @@ export const READ_THROUGH_CONNECTIONS_MAX: number = 2;
  */
 export const READ_THROUGH_READERS_MAX: number = 64;
 
+/** History files that may be asked for at one time, besides; they go first. */
+export const READ_THROUGH_HISTORIES_MAX: number = 16;
+
 /** Checked bytes waiting for one standby, above which its connection is not read. */
 export const READ_THROUGH_BUFFER_BYTES: number = 512 * 1024;
 
@@ -238,7 +241,7 @@ export const READ_THROUGH_TURN_MS: number = 10_000;
  * How long a standby may leave a full buffer untouched before it has to give up its connection. As long as its walsender
  * can hold up a shutdown of the upstream.
  */
-export const READ_THROUGH_STALL_MS: number = 2_000;
+export const READ_THROUGH_STALL_MS: number = 1_000;
 
 /** How long a connection stays open that nobody needs. */
 export const READ_THROUGH_IDLE_MS: number = 10_000;

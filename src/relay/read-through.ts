@@ -95,6 +95,11 @@ export class StoreReadThrough implements BeforeTheStore {
     return this.#pool.status();
   }
 
+  /** A reload has changed something, perhaps. */
+  settingsChanged(): void {
+    this.#pool.settingsChanged();
+  }
+
   close(): void {
     this.#pool.close();
   }

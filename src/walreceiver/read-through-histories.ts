@@ -1,6 +1,7 @@
 // History files that only the upstream has: who waits for which one, and what it is known not to have.
 import type { Clock } from '../base/clock.ts';
 import {
+  READ_THROUGH_HISTORIES_MAX,
   READ_THROUGH_HISTORY_MS,
   READ_THROUGH_NO_HISTORY_MAX,
   READ_THROUGH_NO_HISTORY_MS,
@@ -19,8 +20,8 @@ export interface HistoryJob {
 /** What the jobs need from the pool. */
 export interface HistoryHost {
   readonly clock: Clock;
-  /** The job wants a turn. False: there are too many that do. */
-  onJob(job: HistoryJob): boolean;
+  /** The job wants a turn. */
+  onJob(job: HistoryJob): void;
   onJobSettled(job: HistoryJob): void;
 }
 
@@ -28,6 +29,7 @@ export interface HistoryHost {
 export class ReadThroughHistories {
   readonly #host: HistoryHost;
   readonly #running = new Map<TimelineId, Promise<Uint8Array | null>>();
+  readonly #jobs = new Set<HistoryJob>();
   /** Timelines of which the upstream has no file, and when it said so, oldest first. */
   readonly #missing = new Map<TimelineId, number>();
 
@@ -41,10 +43,16 @@ export class ReadThroughHistories {
     if (running !== undefined) return running;
     const missingSinceMs = this.#missing.get(timeline) ?? Number.NEGATIVE_INFINITY;
     const isKnownMissing = this.#host.clock.nowMs() - missingSinceMs < READ_THROUGH_NO_HISTORY_MS;
-    if (isKnownMissing) return Promise.resolve(null);
+    const isFull = this.#jobs.size >= READ_THROUGH_HISTORIES_MAX;
+    if (isKnownMissing || isFull) return Promise.resolve(null);
     const asked = this.#begin(timeline).finally(() => this.#running.delete(timeline));
     this.#running.set(timeline, asked);
     return asked;
+  }
+
+  /** Everybody who waits is told that there is none. */
+  close(): void {
+    for (const job of this.#jobs) job.settle(null);
   }
 
   /** The job's turn. Rejects with a WalcastError when the connection fails. */
@@ -64,12 +72,14 @@ export class ReadThroughHistories {
         isSettled: false,
         settle: (content) => {
           job.isSettled = true;
+          this.#jobs.delete(job);
           timer.cancel();
           this.#host.onJobSettled(job);
           resolve(content);
         },
       };
-      if (!this.#host.onJob(job)) job.settle(null);
+      this.#jobs.add(job);
+      this.#host.onJob(job);
     });
   }
 

@@ -3,6 +3,7 @@
 //
 // It must never count for the upstream: no slot, a name of its own, and status updates without any position, so that it
 // is no synchronous standby and keeps nothing from being removed. (syncrep.c:SyncRepReleaseWaiters)
+import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import { OperationalError, ProtocolViolation, invariant } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -86,6 +87,15 @@ export class ReadThroughLink {
   /** Since when the end of a stream is awaited, monotonic; null while none is. */
   get endingSinceMs(): number | null {
     return this.#endingSinceMs;
+  }
+
+  /** True when a connection that is made now would be made in the same way; a password of today changes nothing. */
+  isMadeWith(target: UpstreamTarget, applicationName: string): boolean {
+    const options = this.#options;
+    return (
+      applicationName === options.applicationName &&
+      isDeepStrictEqual(withoutPasswords(target), withoutPasswords(options.target))
+    );
   }
 
   /** Connects, logs in, and asks the server who it is. Rejects with a WalcastError; the connection is gone then. */
@@ -244,4 +254,8 @@ export class ReadThroughLink {
         );
     }
   }
+}
+
+function withoutPasswords(target: UpstreamTarget): UpstreamTarget {
+  return { ...target, hosts: target.hosts.map((host) => ({ ...host, password: null })) };
 }

@@ -57,6 +57,8 @@ export class ReadThroughReader {
   #progressAtMs: number;
   /** Since when a connection is being used or opened and nothing has come; null while it has no turn. */
   #attemptAtMs: number | null = null;
+  /** How long it was so in the turns before, since WAL last came. */
+  #silentMs = 0;
   /** Since when every turn went wrong. */
   #troubleSinceMs: number | null = null;
   #retryMs = READ_THROUGH_RETRY_MS;
@@ -129,7 +131,7 @@ export class ReadThroughReader {
   async readFrom(link: ReadThroughLink): Promise<void> {
     this.#isFull = false;
     if (this.#isRevoked || !this.#isIncomplete()) {
-      this.#attemptAtMs = null;
+      this.#endAttempt();
       return;
     }
     this.#link = link;
@@ -158,11 +160,12 @@ export class ReadThroughReader {
     if (nowMs - this.#troubleSinceMs >= this.#host.timeoutMs()) this.giveUp(reason);
   }
 
-  /** Gives up when nothing has come for as long in the turn it has. */
+  /** Gives up when nothing has come for as long in the turn it has and those before: a turn may be shorter than that. */
   checkTimeout(nowMs: number): void {
     const timeoutMs = this.#host.timeoutMs();
     // A buffer that is full waits for the standby, not for the upstream.
-    if (this.#isFull || this.#attemptAtMs === null || nowMs - this.#attemptAtMs < timeoutMs) return;
+    if (this.#isFull || this.#attemptAtMs === null) return;
+    if (this.#silentMs + nowMs - this.#attemptAtMs < timeoutMs) return;
     this.giveUp(`nothing came from it for ${timeoutMs} ms`);
     this.#link?.destroy();
   }
@@ -185,6 +188,7 @@ export class ReadThroughReader {
     }
     this.#progressAtMs = this.#host.clock.nowMs();
     this.#attemptAtMs = this.#progressAtMs;
+    this.#silentMs = 0;
     this.#troubleSinceMs = null;
     this.#retryMs = READ_THROUGH_RETRY_MS;
     this.#host.onProgress(this);
@@ -206,14 +210,15 @@ export class ReadThroughReader {
     this.#host.onFull(this, false);
   }
 
+  /** The standby is told, and asks again; nobody is served from that connection any more. */
   #reject({ lsn, reason }: WalRejection): void {
-    this.#link?.endStream();
     this.#fail({ kind: 'mismatch', walFileName: this.#walFileName(), lsn, reason });
+    this.#link?.close();
   }
 
   #onEnd(end: LinkStreamEnd): void {
     if (end.kind === 'ended') {
-      this.#attemptAtMs = null;
+      this.#endAttempt();
     } else if (end.kind === 'refused') {
       this.#onRefused(end.error);
     } else if (end.kind === 'timeline-end') {
@@ -221,10 +226,16 @@ export class ReadThroughReader {
     }
   }
 
+  #endAttempt(): void {
+    const isSilent = this.#attemptAtMs !== null && !this.#isFull;
+    if (isSilent) this.#silentMs += this.#host.clock.nowMs() - (this.#attemptAtMs ?? 0);
+    this.#attemptAtMs = null;
+  }
+
   #onTimelineEnd(): void {
     const { nextLsn } = this.#buffer;
     if (nextLsn < this.#limitLsn) {
-      this.noteTrouble(`timeline ${this.timeline} ends there at ${formatLsn(nextLsn)} already`);
+      this.#disown(`timeline ${this.timeline} ends there at ${formatLsn(nextLsn)} already`);
       return;
     }
     this.#attemptAtMs = null;
@@ -232,10 +243,16 @@ export class ReadThroughReader {
     this.#wake();
   }
 
+  /** Another server may have taken this one's place since it was asked who it is: the next attempt asks anew. */
+  #disown(reason: string): void {
+    this.#link?.close();
+    this.noteTrouble(reason);
+  }
+
   #onRefused(error: ReceivedError): void {
     const text = printable(error.message);
     if (error.sqlstate !== SQLSTATE.undefinedFile) {
-      this.noteTrouble(`it answered: ${text}`);
+      this.#disown(`it answered: ${text}`);
       return;
     }
     // Which timeline's file is meant depends on the server's own history.

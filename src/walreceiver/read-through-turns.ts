@@ -33,6 +33,8 @@ export class ReadThroughTurns<T> {
   readonly #claimants = new Set<T>();
   /** In order of their wishes. */
   readonly #waiting = new Set<T>();
+  /** As those, before them. */
+  readonly #urgent = new Set<T>();
   readonly #turns = new Map<T, Turn>();
 
   constructor(limits: TurnLimits) {
@@ -60,6 +62,7 @@ export class ReadThroughTurns<T> {
   leave(claimant: T): void {
     this.#claimants.delete(claimant);
     this.#waiting.delete(claimant);
+    this.#urgent.delete(claimant);
   }
 
   /** It wants a connection: to the end of the queue, unless it is in it or has one. */
@@ -68,8 +71,13 @@ export class ReadThroughTurns<T> {
     this.#waiting.add(claimant);
   }
 
+  /** It wants one for a moment only, before all that `want` one; no claimant, and as many as the caller likes. */
+  wantSoon(visitor: T): void {
+    if (!this.#turns.has(visitor)) this.#urgent.add(visitor);
+  }
+
   isWaiting(claimant: T): boolean {
-    return this.#waiting.has(claimant);
+    return this.#waiting.has(claimant) || this.#urgent.has(claimant);
   }
 
   /** Its buffer has just become full, or has room again. */
@@ -92,10 +100,12 @@ export class ReadThroughTurns<T> {
 
   #nextGrant(nowMs: number): TurnAction<T> | null {
     if (this.#turns.size >= this.#limits.connectionsMax) return null;
-    for (const claimant of this.#waiting) {
-      this.#waiting.delete(claimant);
-      this.#turns.set(claimant, { grantedAtMs: nowMs, fullSinceMs: null, isRevoked: false });
-      return { type: 'grant', claimant };
+    for (const queue of [this.#urgent, this.#waiting]) {
+      for (const claimant of queue) {
+        queue.delete(claimant);
+        this.#turns.set(claimant, { grantedAtMs: nowMs, fullSinceMs: null, isRevoked: false });
+        return { type: 'grant', claimant };
+      }
     }
     return null;
   }
@@ -105,7 +115,7 @@ export class ReadThroughTurns<T> {
     const { turnMs, stallMs } = this.#limits;
     let ending = 0;
     for (const turn of this.#turns.values()) if (turn.isRevoked) ending += 1;
-    const isAwaited = this.#waiting.size > ending;
+    const isAwaited = this.#waiting.size + this.#urgent.size > ending;
     for (const [claimant, turn] of this.#turns) {
       if (turn.isRevoked) continue;
       const isStalled = turn.fullSinceMs !== null && nowMs - turn.fullSinceMs >= stallMs;

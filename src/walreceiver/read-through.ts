@@ -131,7 +131,15 @@ export class ReadThrough implements ReaderHost, HistoryHost {
     this.#isClosed = true;
     this.#timer?.cancel();
     this.#timer = null;
+    this.#histories.close();
     for (const link of this.#links) link.close();
+  }
+
+  /** The settings of the upstream may have changed: what was connected with others is closed, and connected anew. */
+  settingsChanged(): void {
+    const target = this.#options.target();
+    const name = readThroughName(this.#options.applicationName());
+    for (const link of this.#links) if (!link.isMadeWith(target, name)) link.close();
   }
 
   // --- from readers
@@ -261,11 +269,9 @@ export class ReadThrough implements ReaderHost, HistoryHost {
 
   // --- from history files
 
-  onJob(job: HistoryJob): boolean {
-    if (!this.#turns.join(job)) return false;
-    this.#turns.want(job);
+  onJob(job: HistoryJob): void {
+    this.#turns.wantSoon(job);
     this.#advance();
-    return true;
   }
 
   onJobSettled(job: HistoryJob): void {
@@ -275,7 +281,8 @@ export class ReadThrough implements ReaderHost, HistoryHost {
   // --- time
 
   #arm(): void {
-    const isNeeded = this.#links.size > 0 || this.#turns.claimantCount > 0;
+    const { claimantCount, turnCount } = this.#turns;
+    const isNeeded = this.#links.size + claimantCount + turnCount > 0;
     if (!isNeeded) this.#wasMoving = false;
     if (this.#timer !== null || !isNeeded || this.#isClosed) return;
     this.#timer = this.clock.setTimer(READ_THROUGH_TICK_MS, () => {

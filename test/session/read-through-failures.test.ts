@@ -2,10 +2,20 @@
 // wrong ever forwarded, and does nobody wait for ever?
 import { describe, expect, it } from 'vitest';
 import { formatLsn } from '../../src/pg/lsn.ts';
+import { eventually } from '../support/eventually.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { i32, message } from '../support/naive-writer.ts';
 import { query, summary } from '../support/raw-client.ts';
 import { openRig, SEGMENT } from '../support/read-through-rig.ts';
-import { COPY_BOTH, errorResponse, READY, walData } from '../support/scripted-upstream.ts';
+import type { ReadThroughRig } from '../support/read-through-rig.ts';
+import {
+  complete,
+  COPY_BOTH,
+  errorResponse,
+  READY,
+  walData,
+} from '../support/scripted-upstream.ts';
+import type { ScriptedSession } from '../support/scripted-upstream.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 describe('an upstream that has not got it', () => {
@@ -44,12 +54,13 @@ describe('an upstream that has not got it', () => {
     const { session } = await rig.accept();
     const refusal = errorResponse('XX000', 'requested starting point 0/3000000 is ahead');
     session.send(refusal, READY);
-    const again = await rig.nextStart(session);
+    // On a new connection: another server may be behind the address by now.
+    const again = await rig.accept();
     expect(again.startLsn).toBe(rig.wal.startLsn);
-    session.send(refusal, READY);
+    again.session.send(refusal, READY);
     const answers = standby.client.answer();
-    void rig.nextStart(session).then(
-      () => session.send(refusal, READY),
+    void rig.accept().then(
+      (next) => next.session.send(refusal, READY),
       () => {},
     );
     expect(await answers).toEqual([
@@ -123,6 +134,76 @@ describe('an upstream that has not got it', () => {
     expect(rig.isRight(standby)).toBe(true);
   });
 
+  it('is given up also when others have their turns in between, and it only ever answers', async () => {
+    const clock = new ManualClock();
+    await using rig = await openRig({ clock, timeoutMs: 25_000 });
+    const standbys = [];
+    for (let count = 0; count < 3; count += 1) standbys.push(await rig.stream(rig.wal.startLsn));
+    void (async () => {
+      for (;;) {
+        const session = await rig.upstream.accept();
+        await session.login(rig.server);
+        void sayNothing(rig, session);
+      }
+    })();
+    let told = 0;
+    for (const standby of standbys) {
+      void standby.nextOther().then((item) => (told += item?.type === 'E' ? 1 : 0));
+    }
+    const startedAtMs = clock.nowMs();
+    await eventually(() => {
+      clock.advance(100);
+      return told;
+    }).toBe(3);
+    expect(clock.nowMs() - startedAtMs).toBeLessThan(120_000);
+  });
+
+  it('is connected to anew when the settings for it have changed, and only then', async () => {
+    await using rig = await openRig();
+    const { wal } = rig;
+    const standby = await rig.stream(wal.startLsn);
+    const first = await rig.accept();
+    rig.send(first.session, first.startLsn, wal.startLsn + 500_000n);
+    await standby.readTo(wal.startLsn + 400_000n);
+    rig.readThrough.settingsChanged();
+    const [host] = rig.target.hosts;
+    if (host === undefined) throw new Error('no host');
+    rig.target = { ...rig.target, hosts: [{ ...host, password: 'of today' }] };
+    rig.readThrough.settingsChanged();
+    expect(rig.readThrough.status().connections).toBe(1);
+    rig.target = { ...rig.target, user: 'other' };
+    rig.readThrough.settingsChanged();
+    expect(rig.readThrough.status().connections).toBe(0);
+    const session = await rig.upstream.accept();
+    expect((await session.login(rig.server)).get('user')).toBe('other');
+    const { startLsn } = await rig.nextStart(session);
+    rig.send(session, startLsn, rig.seamLsn);
+    await standby.readTo(wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+  });
+
+  it('holds up only so many who ask for history files, no standby, and no end', async () => {
+    await using rig = await openRig();
+    const { wal } = rig;
+    const standby = await rig.stream(wal.startLsn);
+    const first = await rig.accept();
+    const answers = [];
+    for (let timeline = 100; timeline < 117; timeline += 1) {
+      const client = await rig.client();
+      answers.push(client.ask(`TIMELINE_HISTORY ${timeline}`));
+    }
+    // The last one is one too many.
+    expect((await answers.at(-1))?.[1]).toContain('58P01');
+    const others = await Promise.all(
+      Array.from({ length: 63 }, () => rig.stream(wal.startLsn, { timeline: 1 })),
+    );
+    expect(others).toHaveLength(63);
+    rig.send(first.session, first.startLsn, rig.seamLsn);
+    await standby.readTo(wal.endLsn);
+    rig.readThrough.close();
+    for (const answer of await Promise.all(answers)) expect(answer[1]).toContain('58P01');
+  });
+
   it('is not asked before it is known which of several hosts is followed', async () => {
     const host = { host: '127.0.0.1', address: '127.0.0.1', port: 1, password: null };
     await using rig = await openRig({ timeoutMs: 300, hosts: [host, host] });
@@ -161,6 +242,7 @@ describe('wrong bytes from the upstream', () => {
     expect(Number(standby.endLsn - wal.startLsn)).toBeLessThanOrEqual(offset);
     await beside.readTo(wal.endLsn);
     expect(rig.isRight(beside)).toBe(true);
+    await session.closed;
   });
 
   it.each(['page', 'record'] as const)(
@@ -217,3 +299,17 @@ describe('wrong bytes from the upstream', () => {
     expect((await standby.client.answer())[0]).toContain('E|ERROR|58P01|');
   });
 });
+
+/** Opens every stream that is asked for, ends it when that is wanted, and sends no WAL. */
+async function sayNothing(rig: ReadThroughRig, session: ScriptedSession): Promise<void> {
+  try {
+    for (;;) {
+      await rig.nextStart(session);
+      session.send(COPY_BOTH);
+      while ((await session.next()).type !== 'c');
+      session.send(message('c'), complete('START_STREAMING'), complete('START_REPLICATION'), READY);
+    }
+  } catch {
+    // The connection is closed.
+  }
+}

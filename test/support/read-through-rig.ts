@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../src/base/clock.ts';
+import type { Clock } from '../../src/base/clock.ts';
 import { Listener } from '../../src/net/listener.ts';
 import { advanceLsn, formatLsn, minLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
@@ -43,6 +44,8 @@ export interface RigOptions {
   readonly verify?: 'page' | 'record';
   readonly server?: Partial<PlayedServer>;
   readonly hosts?: readonly UpstreamHost[];
+  /** Of reading through alone. */
+  readonly clock?: Clock;
 }
 
 /** Everything of one test. */
@@ -55,6 +58,7 @@ export class ReadThroughRig implements AsyncDisposable {
   isMoving = true;
   followed: UpstreamHost | null = null;
   walSenderTimeoutMs = 60_000;
+  target: UpstreamTarget;
   readonly #parts: { store: WalStore; readThrough: StoreReadThrough; directory: string };
   readonly #senders: WalSenders;
   #listener: Listener | null = null;
@@ -76,7 +80,7 @@ export class ReadThroughRig implements AsyncDisposable {
       ...options.server,
     });
     this.server.settings['wal_segment_size'] = '1MB';
-    const target: UpstreamTarget = targetFor('', {
+    this.target = targetFor('', {
       hosts: options.hosts ?? [
         { host: '127.0.0.1', address: '127.0.0.1', port: upstream.port, password: null },
       ],
@@ -84,14 +88,14 @@ export class ReadThroughRig implements AsyncDisposable {
     const readThrough = new StoreReadThrough({
       store: opened.store,
       upstream: {
-        targetToConnect: () => target,
+        targetToConnect: () => this.target,
         followedHost: () => this.followed,
         isMoving: () => this.isMoving,
       },
       applicationName: () => 'walcast',
       verify: options.verify ?? 'page',
       timeoutMs: () => options.timeoutMs ?? 10_000,
-      clock: systemClock,
+      clock: options.clock ?? systemClock,
       log: this.log,
     });
     this.#parts = { ...opened, readThrough };

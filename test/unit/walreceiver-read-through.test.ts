@@ -52,6 +52,22 @@ describe('turns', () => {
     expect(due(turns, 99)).toEqual(['grant c']);
   });
 
+  it('come sooner for a visitor who wants one for a moment, and who takes no place', () => {
+    const turns = machine('a', 'b', 'c', 'd');
+    for (const claimant of ['a', 'b', 'c']) turns.want(claimant);
+    expect(due(turns, 0)).toEqual(['grant a', 'grant b']);
+    turns.wantSoon('visitor');
+    turns.wantSoon('gone');
+    turns.leave('gone');
+    expect(turns.isWaiting('visitor')).toBe(true);
+    expect(due(turns, 100)).toEqual(['revoke a', 'revoke b']);
+    turns.released('a');
+    expect(due(turns, 101)).toEqual(['grant visitor']);
+    turns.released('visitor');
+    expect(due(turns, 102)).toEqual(['grant c']);
+    expect(turns.claimantCount).toBe(4);
+  });
+
   it('end after a while when somebody waits, the oldest first, and only as many as wait', () => {
     const turns = machine('a', 'b', 'c');
     turns.want('a');
