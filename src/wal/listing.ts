@@ -9,9 +9,16 @@ import type { FirstPage, StoredWalFile, WalDirectory } from './wal-files.ts';
 
 /**
  * What a file is. `blank`: a segment made ahead of time. `recycled`: one that holds older WAL under a name of the future.
- * `foreign`: its first page is none that we know, or of another cluster.
+ * `foreign`: its first page is none that we know, or of another cluster. `unreadable`: the system does not let us read it.
  */
-export type ListedKind = 'segment' | 'partial' | 'history' | 'blank' | 'recycled' | 'foreign';
+export type ListedKind =
+  | 'segment'
+  | 'partial'
+  | 'history'
+  | 'blank'
+  | 'recycled'
+  | 'foreign'
+  | 'unreadable';
 
 /** One line of the listing. */
 export interface ListedFile {
@@ -52,19 +59,27 @@ async function listFile(
   if (segment === null || identity === null) {
     return { file, kind: 'history', startLsn: null, endLsn: null };
   }
+  const { segmentSize, systemIdentifier } = identity;
+  const page = await pageOf(join(path, file.name));
+  if (page === null) return null;
+  const isForeign =
+    page !== 'unreadable' &&
+    page.kind === 'header' &&
+    page.identity.systemIdentifier !== systemIdentifier;
+  return {
+    file,
+    kind: page === 'unreadable' ? page : isForeign ? 'foreign' : kindOf(file, page, segmentSize),
+    startLsn: segmentStart(segment, segmentSize),
+    endLsn: segmentStart(nextSegment(segment), segmentSize),
+  };
+}
+
+/** Null for a file that has gone meanwhile. */
+async function pageOf(file: string): Promise<FirstPage | 'unreadable' | null> {
   try {
-    const page = await readFirstPage(join(path, file.name));
-    const { segmentSize, systemIdentifier } = identity;
-    const isForeign = page.kind === 'header' && page.identity.systemIdentifier !== systemIdentifier;
-    return {
-      file,
-      kind: isForeign ? 'foreign' : kindOf(file, page, segmentSize),
-      startLsn: segmentStart(segment, segmentSize),
-      endLsn: segmentStart(nextSegment(segment), segmentSize),
-    };
+    return await readFirstPage(file);
   } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return null;
-    throw error;
+    return systemErrorCode(error) === 'ENOENT' ? null : 'unreadable';
   }
 }
 

@@ -3,7 +3,7 @@
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
+import { errorText, systemErrorCode } from '../base/errors.ts';
 import { advanceLsn, formatLsn, lsnDistance, PAGE_SIZE, pageStart } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { nextSegment, segmentNumber, segmentStart, walFileName } from '../pg/segment.ts';
@@ -58,6 +58,7 @@ export class TimelineVerification {
   readonly #segments: readonly Segment[];
   #walk: RecordWalk | null = null;
   readonly #names: ReadonlyMap<SegmentNumber, string>;
+  readonly #unread = new Set<SegmentNumber>();
   #records = 0;
   #damages = 0;
   #end: Lsn | null = null;
@@ -114,7 +115,9 @@ export class TimelineVerification {
       const file = this.#segments[index];
       if (file === undefined) continue;
       const page = await this.#firstPage(file);
-      if (page !== null && isPageOf(page, file.segment, origin.segmentSize)) last = index;
+      if (page === null) continue;
+      // What cannot be read is walked, so that it is told.
+      if (page === 'unreadable' || isPageOf(page, file.segment, origin.segmentSize)) last = index;
     }
     // The first page of a segment may be what is damaged: the one that comes next decides for itself.
     for (;;) {
@@ -125,12 +128,11 @@ export class TimelineVerification {
   }
 
   /** Null for a file that went away. */
-  async #firstPage({ name }: Segment): Promise<FirstPage | null> {
+  async #firstPage({ name }: Segment): Promise<FirstPage | 'unreadable' | null> {
     try {
       return await readFirstPage(join(this.#options.path, name));
     } catch (error) {
-      if (systemErrorCode(error) === 'ENOENT') return null;
-      throw unreadable(name, error);
+      return systemErrorCode(error) === 'ENOENT' ? null : 'unreadable';
     }
   }
 
@@ -140,6 +142,9 @@ export class TimelineVerification {
     try {
       const scanned = this.#scanned(file, handle);
       return (await findLivePage(this.#options.buffers, scanned, 0)) !== null;
+    } catch (error) {
+      this.#unreadable(file, error);
+      return true;
     } finally {
       await handle.close();
     }
@@ -159,6 +164,8 @@ export class TimelineVerification {
       const stop = isWhole ? await this.#scan(before, handle, 0) : 'short';
       if (stop !== null) this.#walk = null;
       this.#records = 0;
+    } catch (error) {
+      this.#unreadable(before, error);
     } finally {
       await handle.close();
     }
@@ -186,13 +193,14 @@ export class TimelineVerification {
   async #walkFile(file: Segment, isLast: boolean): Promise<void> {
     const handle = await this.#open(file);
     if (handle === null) {
-      this.#options.onNote(`${file.name} went away while the directory was read`);
       this.#options.onBytes(file.size);
       this.#walk = null;
       return;
     }
     try {
       await this.#walkOpen(file, handle, isLast);
+    } catch (error) {
+      this.#unreadable(file, error);
     } finally {
       await handle.close();
     }
@@ -309,19 +317,24 @@ export class TimelineVerification {
     return segmentStart(segment, this.#options.origin.segmentSize);
   }
 
-  /** Null for a file that went away. */
-  async #open({ name }: Segment): Promise<FileHandle | null> {
+  /** Null for a file that went away, or cannot be opened; that is told once. */
+  async #open(file: Segment): Promise<FileHandle | null> {
     try {
-      return await open(join(this.#options.path, name), 'r');
+      return await open(join(this.#options.path, file.name), 'r');
     } catch (error) {
-      if (systemErrorCode(error) === 'ENOENT') return null;
-      throw unreadable(name, error);
+      if (systemErrorCode(error) !== 'ENOENT') this.#unreadable(file, error);
+      else this.#options.onNote(`${file.name} went away while the directory was read`);
+      return null;
     }
   }
-}
 
-function unreadable(name: string, error: unknown): OperationalError {
-  return new OperationalError('WAL_READ', `${name} cannot be read: ${errorText(error)}`, {
-    cause: error,
-  });
+  /** Files that cannot be read are told like damage, and the others are walked. Throws what is no error of the system. */
+  #unreadable(file: Segment, error: unknown): void {
+    this.#options.signal.throwIfAborted();
+    if (systemErrorCode(error) === null) throw error;
+    this.#walk = null;
+    if (this.#unread.has(file.segment)) return;
+    this.#unread.add(file.segment);
+    this.#damage(file, this.#startOf(file), `it cannot be read: ${errorText(error)}`);
+  }
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { OperationalError, systemErrorCode } from '../base/errors.ts';
 import { INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
-import { segmentNumber } from '../pg/segment.ts';
+import { segmentNumber, segmentStart } from '../pg/segment.ts';
 import type { SegmentNumber } from '../pg/segment.ts';
 import {
   HISTORY_FILE_BYTES_MAX,
@@ -113,6 +113,7 @@ class Verification {
     if (identity === null || segments.length === 0) throw this.#nothingThere();
     this.#totalBytes = segments.reduce((sum, { size }) => sum + size, 0);
     this.#noteCompressed();
+    this.#reportUnusable(identity);
     const timelines: VerifiedTimeline[] = [];
     for (const timeline of new Set(segments.map((file) => file.timeline))) {
       const files = segments.filter((file) => file.timeline === timeline);
@@ -213,6 +214,16 @@ class Verification {
   #report(problem: WalProblem): void {
     if (this.#problems.length < PROBLEMS_MAX) this.#problems.push(problem);
     else this.#isTruncated = true;
+  }
+
+  #reportUnusable(identity: WalIdentity): void {
+    const first = this.#firstSegment(identity);
+    for (const { name, timeline, segment, reason } of this.#directory.unusable) {
+      if (segment !== null && segment < first) continue;
+      const lsn = segment === null ? null : segmentStart(segment, identity.segmentSize);
+      const kind = segment === null ? 'history' : 'damage';
+      this.#report({ kind, timeline, file: name, lsn, reason });
+    }
   }
 
   #noteCompressed(): void {

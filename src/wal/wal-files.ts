@@ -1,7 +1,7 @@
 // What lies in a directory of WAL that nobody has opened: a walcast store, the pg_wal of a server, an archive? Which
 // files, of which cluster, and what does the first page of each say about itself?
 // (src/bin/pg_waldump/pg_waldump.c: search_directory, identify_target_directory)
-import { open, readdir, stat } from 'node:fs/promises';
+import { lstat, open, readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { readFully, storageHint } from '../base/durable-fs.ts';
 import { errorText, OperationalError, systemErrorCode, WalcastError } from '../base/errors.ts';
@@ -33,6 +33,15 @@ export interface StoredWalFile {
   readonly isPartial: boolean;
 }
 
+/** Something under the name of a WAL file that cannot be read as one, and is never opened. */
+export interface UnusableFile {
+  readonly name: string;
+  readonly timeline: TimelineId;
+  /** Null for a history file. */
+  readonly segment: SegmentNumber | null;
+  readonly reason: string;
+}
+
 /** The cluster that a directory of WAL is of. */
 export interface WalIdentity {
   readonly facts: VersionFacts;
@@ -55,6 +64,8 @@ export interface WalDirectory {
   readonly identity: WalIdentity | null;
   /** By timeline, history first, then by segment. */
   readonly files: readonly StoredWalFile[];
+  /** What has the name of such a file and is none: a directory, a pipe, a link that leads nowhere. By name. */
+  readonly unusable: readonly UnusableFile[];
   /** Names of compressed segments, which are not looked into. */
   readonly compressed: readonly string[];
 }
@@ -85,17 +96,26 @@ export async function readWalDirectory(directory: string): Promise<WalDirectory>
         : null
       : { timeline: control.timeline, lsn: control.durableMark.lsn };
   const names = await readNames(path);
-  const segments = names.filter((name) => SEGMENT.test(name)).toSorted();
-  const identity = control === null ? await identify(path, segments) : identityOf(control);
-  const found = names.map((name) => parseName(name, identity)).filter((entry) => entry !== null);
-  const files = await Promise.all(found.map((entry) => withSize(path, entry)));
+  const looks = await lookAt(path, names);
+  const segments = names.filter((name) => SEGMENT.test(name) && looks.get(name)?.kind === 'file');
+  const identity =
+    control === null ? await identify(path, segments.toSorted()) : identityOf(control);
+  const files: StoredWalFile[] = [];
+  const unusable: UnusableFile[] = [];
+  for (const [name, look] of looks) {
+    const parsed = parseName(name, identity);
+    if (parsed === null) continue;
+    if (look.kind === 'file') files.push({ ...parsed, size: look.size });
+    else unusable.push({ ...parsed, reason: look.reason });
+  }
   return {
     path,
     kind,
     control,
     required,
     identity,
-    files: files.filter((file) => file !== null).toSorted(byPosition),
+    files: files.toSorted(byPosition),
+    unusable: unusable.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
     compressed: names.filter((name) => COMPRESSED.test(name)).toSorted(),
   };
 }
@@ -201,16 +221,33 @@ function parseName(name: string, identity: WalIdentity | null): Omit<StoredWalFi
   return parsed === null ? null : { name, ...parsed, isPartial };
 }
 
-/** Null for a file that has gone meanwhile. */
-async function withSize(
-  path: string,
-  entry: Omit<StoredWalFile, 'size'>,
-): Promise<StoredWalFile | null> {
+/** What lies under a name. */
+type Look =
+  | { readonly kind: 'file'; readonly size: number }
+  | { readonly kind: 'other'; readonly reason: string };
+
+/** Looks at what has the name of a WAL file; without what has gone meanwhile. */
+async function lookAt(path: string, names: readonly string[]): Promise<Map<string, Look>> {
+  const wanted = names.filter((name) => SEGMENT.test(name) || parseHistoryFileName(name) !== null);
+  const looks = await Promise.all(wanted.map((name) => look(join(path, name))));
+  return new Map(
+    wanted.flatMap((name, index) => {
+      const found = looks[index] ?? null;
+      return found === null ? [] : [[name, found] as const];
+    }),
+  );
+}
+
+/** Opening a pipe would wait for ever for somebody who writes to it. */
+async function look(file: string): Promise<Look | null> {
   try {
-    return { ...entry, size: (await stat(join(path, entry.name))).size };
+    const found = await stat(file);
+    if (found.isFile()) return { kind: 'file', size: found.size };
+    return { kind: 'other', reason: 'it is no regular file' };
   } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return null;
-    throw error;
+    if (systemErrorCode(error) !== 'ENOENT') return { kind: 'other', reason: errorText(error) };
+    const link = await lstat(file).catch(() => null);
+    return link === null ? null : { kind: 'other', reason: 'it is a link that leads nowhere' };
   }
 }
 

@@ -1,11 +1,14 @@
 // Is damage found wherever it is, with file, LSN and reason, and is the end of the WAL not taken for damage?
+import { execFileSync } from 'node:child_process';
 import {
+  chmod,
   mkdir,
   mkdtemp,
   open,
   readdir,
   rename,
   rm,
+  symlink,
   truncate,
   unlink,
   writeFile,
@@ -342,6 +345,39 @@ describe('what is missing', () => {
       `gap ${names[1]} 0/3100000 one segment is missing between ${names[0]} and ${names[2]}`,
     ]);
     expect(report.timelines[0]?.endLsn).toBe(wal.endLsn);
+  });
+
+  it('what is no file is named and never opened, and the others are walked', async () => {
+    const names = await writeSegments();
+    const [first = '', second = '', third = ''] = names;
+    const named = (name: string): string => join(directory, name);
+    await unlink(named(first));
+    execFileSync('mkfifo', [named(first), named('00000002.history')]);
+    await unlink(named(second));
+    await mkdir(named(second));
+    await symlink('nowhere', named(nameOf(0x9000000n)));
+    await symlink(nameOf(0xa000000n), named(nameOf(0xa000000n)));
+    const report = await verify();
+    const others = problems(report).map((line) => line.replaceAll(/E[A-Z]+:.*/g, 'error'));
+    expect(others).toEqual([
+      `damage ${first} 0/3000000 it is no regular file`,
+      `damage ${second} 0/3100000 it is no regular file`,
+      `damage ${nameOf(0x9000000n)} 0/9000000 it is a link that leads nowhere`,
+      `damage ${nameOf(0xa000000n)} 0/A000000 error`,
+      'history 00000002.history - it is no regular file',
+    ]);
+    expect(report.timelines[0]?.startLsn).toBe(0x3200000n);
+    expect((await listWal(directory)).files.map(({ file }) => file.name)).toContain(third);
+  });
+
+  it.skipIf(process.getuid?.() === 0)('what may not be read is named, too', async () => {
+    const names = await writeSegments();
+    await chmod(join(directory, names[1] ?? ''), 0);
+    expect(problems(await verify())).toEqual([
+      expect.stringMatching(`^damage ${names[1]} 0/3100000 it cannot be read: EACCES`),
+    ]);
+    const kinds = (await listWal(directory)).files.map(({ kind }) => kind);
+    expect(kinds.slice(0, 3)).toEqual(['segment', 'unreadable', 'segment']);
   });
 
   it('an empty directory, or one without WAL, is no directory of WAL', async () => {
