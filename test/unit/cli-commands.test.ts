@@ -200,7 +200,7 @@ describe('a bad configuration', () => {
 
   test('reads no file when the variable that names one is empty', async () => {
     const env = { WALCAST_CONFIG: '', WALCAST_UPSTREAM_CONNINFO: '' };
-    const { err } = await type(['run'], { workingDirectory: directory, env });
+    const { err } = await type(['run'], { workingDirectory: '/', env });
     expect(err).toMatch(/^walcast: WALCAST_UPSTREAM_CONNINFO: `upstream.conninfo` is empty\n/);
   });
 });
