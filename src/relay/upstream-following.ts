@@ -10,7 +10,7 @@ import { INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { ReportedPositions, UpstreamDelay, UpstreamStatus } from '../status/status.ts';
 import type { WalStore } from '../wal/wal-store.ts';
-import type { UpstreamObserver } from '../walreceiver/ports.ts';
+import type { StartDecision, UpstreamObserver } from '../walreceiver/ports.ts';
 import { UpstreamTunnels } from '../walreceiver/tunnel.ts';
 import { UpstreamTally } from '../walreceiver/upstream-tally.ts';
 import type { UpstreamHost, UpstreamTarget } from '../walreceiver/upstream-target.ts';
@@ -48,6 +48,7 @@ export class UpstreamFollowing {
   #switching: Promise<void> | null = null;
   /** What the last walreceiver reported; shown until its successor reports. */
   #reportedBefore: ReportedPositions | null = null;
+  #lastDecision: Promise<unknown> = Promise.resolve();
   #isQuiet = false;
   #isStopped = false;
   #receiver: WalReceiver | null = null;
@@ -223,9 +224,11 @@ export class UpstreamFollowing {
       sink: store,
       gate: {
         decide: async (identity) => {
-          const decision = await gate.decide(identity);
-          const isStart = decision.kind === 'start' && receiver === this.#receiver;
-          if (isStart) acknowledgement.startStream(decision.timeline, store.reportedFlushLsn());
+          const decision = await this.#inTurn(() => gate.decide(identity));
+          if (decision.kind === 'start' && receiver === this.#receiver) {
+            acknowledgement.startStream(decision.timeline, store.reportedFlushLsn());
+            this.#times.startStream(identity.xlogPos);
+          }
           return decision;
         },
       },
@@ -238,6 +241,13 @@ export class UpstreamFollowing {
       random: Math.random,
     });
     return receiver;
+  }
+
+  /** One decision may still begin an empty store when the next server is asked for already. */
+  #inTurn(decide: () => Promise<StartDecision>): Promise<StartDecision> {
+    const turn = this.#lastDecision.then(decide, decide);
+    this.#lastDecision = turn;
+    return turn;
   }
 
   #resolve({ server }: UpstreamConfig): UpstreamTarget {

@@ -3,7 +3,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import { openLog, silentLog } from '../../src/base/log.ts';
@@ -20,7 +20,7 @@ import { WalStore } from '../../src/wal/wal-store.ts';
 import { eventually } from '../support/eventually.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { i32, message } from '../support/naive-writer.ts';
-import { errorResponse, ScriptedUpstream } from '../support/scripted-upstream.ts';
+import { errorResponse, playedServer, ScriptedUpstream } from '../support/scripted-upstream.ts';
 import type { ScriptedSession } from '../support/scripted-upstream.ts';
 import { storeOptions } from '../support/store-rig.ts';
 
@@ -294,4 +294,35 @@ it('says that a slot stays behind which no longer moves', async () => {
   following.prepare(settingsOf(at(upstream), { slot: 'after' }))();
   const stays = lines.filter((line) => line.includes('stays on the upstream'));
   expect(stays.map((line) => /slot "(\w+)"/.exec(line)?.[1])).toEqual(['before', 'after']);
+});
+
+it('takes one decision after the other, so that an empty store becomes the store of one cluster', async () => {
+  await using first = await ScriptedUpstream.listen();
+  await using second = await ScriptedUpstream.listen();
+  const initialize = store.initialize.bind(store);
+  let goOn: () => void = () => {};
+  const disk = new Promise<void>((resolve) => {
+    goOn = resolve;
+  });
+  const isReached = new Promise<void>((resolve) => {
+    vi.spyOn(store, 'initialize').mockImplementation(async (identity, startLsn) => {
+      resolve();
+      await disk;
+      await initialize(identity, startLsn);
+    });
+  });
+  follow(settingsOf(at(first)));
+  const session = await first.accept();
+  await session.login();
+  void session.identify().catch(() => {});
+  await isReached;
+  following.prepare(settingsOf(at(second)))();
+  const other = await second.accept();
+  const server = playedServer({ systemIdentifier: '7300000000000000000' });
+  await other.login(server);
+  void other.identify(server).catch(() => {});
+  await eventually(() => following.status()?.systemIdentifier).toBe(server.systemIdentifier);
+  goOn();
+  await eventually(() => following.status()?.heldState).toBe('diverged');
+  expect(store.identity?.systemIdentifier).toBe(playedServer().systemIdentifier);
 });
