@@ -2,7 +2,7 @@
 // WAL has been known that our own disk does not have.
 import type { Clock } from '../base/clock.ts';
 import { UPSTREAM_LAG_GROUP_MS, UPSTREAM_LAG_GROUPS_MAX } from '../config/limits.ts';
-import { INVALID_LSN } from '../pg/lsn.ts';
+import { INVALID_LSN, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { unixMsFromPgTimestamp } from '../pg/timestamp.ts';
 import type { PgTimestamp } from '../pg/timestamp.ts';
@@ -36,6 +36,19 @@ export class UpstreamClock {
     this.#clock = clock;
   }
 
+  /**
+   * A stream is about to begin with a server that has WAL up to `serverLsn` (exclusive). What an earlier one claimed beyond
+   * that and did not deliver is not known to exist any more: after a failover it may never come.
+   */
+  startStream(serverLsn: Lsn): void {
+    const kept = this.#pending.filter((_, index) => this.#startOf(index) < serverLsn);
+    this.#pending = kept.map(({ sinceMs, endLsn }) => ({
+      sinceMs,
+      endLsn: minLsn(endLsn, serverLsn),
+    }));
+    this.#knownLsn = minLsn(this.#knownLsn, serverLsn);
+  }
+
   /** A message came that names `walEnd` as the server's end of WAL. */
   observe(walEnd: Lsn, sendTime: PgTimestamp): void {
     // A server whose clock is ahead of ours seems to be faster than light.
@@ -64,6 +77,11 @@ export class UpstreamClock {
     this.#flushedLsn = lsn;
     const first = this.#pending.findIndex(({ endLsn }) => endLsn > lsn);
     if (first !== 0) this.#pending.splice(0, first < 0 ? this.#pending.length : first);
+  }
+
+  /** Where the WAL of a group that is pending begins. */
+  #startOf(index: number): Lsn {
+    return this.#pending[index - 1]?.endLsn ?? this.#flushedLsn;
   }
 
   #note(walEnd: Lsn, nowMs: number): void {

@@ -49,6 +49,46 @@ describe('the lag', () => {
     expect(lag()).toBe(0);
   });
 
+  test('does not count what a server claimed that is gone, and that the next one does not have', () => {
+    const { clock, times, flush, hear, lag } = open();
+    hear(100);
+    clock.advance(1_000);
+    hear(500);
+    flush(90);
+    clock.advance(1_000);
+    times.startStream(lsn(300));
+    expect(lag()).toBe(2);
+    flush(100);
+    expect(lag()).toBe(1);
+    flush(300);
+    expect(lag()).toBe(0);
+    clock.advance(60_000);
+    expect(lag()).toBe(0);
+    hear(400);
+    clock.advance(1_000);
+    expect(lag()).toBe(1);
+  });
+
+  test('goes back to nothing when the next server has no more than our own disk', () => {
+    const { clock, times, flush, hear, lag } = open();
+    hear(500);
+    flush(100);
+    clock.advance(1_000);
+    times.startStream(lsn(100));
+    expect(lag()).toBe(0);
+    hear(100);
+    expect(lag()).toBe(0);
+  });
+
+  test('goes on through a new stream of the same server', () => {
+    const { clock, times, hear, lag } = open();
+    hear(100);
+    clock.advance(1_000);
+    times.startStream(lsn(200));
+    hear(200);
+    expect(lag()).toBe(1);
+  });
+
   test('is the age of the oldest WAL that is not flushed', () => {
     const { clock, flush, hear, lag } = open();
     hear(100);
