@@ -1,15 +1,8 @@
 // From argv to an exit code: the only place for signal handlers and process.exit.
 import { createInterface } from 'node:readline';
 import type { Log } from './base/log.ts';
-import { EXIT, HANDLED_SIGNALS } from './cli/command.ts';
+import { EXIT, HANDLED_SIGNALS, SIGNAL_EXIT_CODES } from './cli/command.ts';
 import type { HandledSignal } from './cli/command.ts';
-
-/** What the shell expects of a process that a signal ended: 128 and the signal's number. */
-const SIGNAL_EXIT_CODES: Readonly<Record<HandledSignal, number>> = {
-  SIGHUP: 129,
-  SIGINT: 130,
-  SIGTERM: 143,
-};
 
 // First of all: as process 1 of a container a signal without a handler would be ignored, not obeyed. A hangup that comes
 // before the relay is there to be told is a reload all the same.

@@ -76,6 +76,13 @@ export interface Command {
 /** Exit codes. */
 export const EXIT = { ok: 0, failure: 1, usage: 2, configuration: 78 } as const;
 
+/** What the shell, and a server of its restore_command, expects of a process that a signal ended: 128 and its number. */
+export const SIGNAL_EXIT_CODES: Readonly<Record<HandledSignal, number>> = {
+  SIGHUP: 129,
+  SIGINT: 130,
+  SIGTERM: 143,
+};
+
 /** The last value of `name`, or null when it was not given. */
 export function optionValue(input: CommandInput, name: string): string | null {
   return input.options.get(name)?.at(-1) ?? null;

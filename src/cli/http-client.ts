@@ -13,6 +13,8 @@ export interface HttpRequest {
   /** Sent as JSON. */
   readonly body?: unknown;
   readonly clock: Clock;
+  /** Gives the request up. */
+  readonly signal?: AbortSignal;
 }
 
 /** An answer with its body read. `body` is null when there is none, or when it is no JSON. */
@@ -92,7 +94,8 @@ async function withAnswer<T>(
     clock.setTimer(HTTP_CLIENT_TIMEOUT_MS, () => aborter.abort());
   let timer = arm();
   try {
-    const response = await fetch(url, { ...initOf(request), signal: aborter.signal });
+    const signals = [aborter.signal, ...(request.signal === undefined ? [] : [request.signal])];
+    const response = await fetch(url, { ...initOf(request), signal: AbortSignal.any(signals) });
     return await use(response, () => {
       timer.cancel();
       timer = arm();

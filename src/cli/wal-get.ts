@@ -1,5 +1,6 @@
 // walcast wal get: fetches one WAL file from a running walcast, for restore_command. The target is there whole and durable,
 // or not at all.
+import { randomBytes } from 'node:crypto';
 import { open, rename, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
@@ -7,8 +8,8 @@ import { syncDirectory, writeFully } from '../base/durable-fs.ts';
 import { errorText, OperationalError } from '../base/errors.ts';
 import { parseWalFileName } from '../pg/segment.ts';
 import { isPageOf, parseFirstPage } from '../wal/wal-files.ts';
-import { EXIT } from './command.ts';
-import type { Command, CommandContext } from './command.ts';
+import { EXIT, SIGNAL_EXIT_CODES } from './command.ts';
+import type { Command, CommandContext, HandledSignal } from './command.ts';
 import { streamBody } from './http-client.ts';
 import type { StreamedAnswer } from './http-client.ts';
 import { refusalOf, remoteOf, TOKEN_OPTION, URL_OPTION, urlOf } from './remote.ts';
@@ -20,6 +21,9 @@ const SEGMENT_NAME = /^[0-9A-F]{24}$/;
 
 /** As PostgreSQL makes the files of its data directory. */
 const FILE_MODE = 0o600;
+
+/** The largest wal_segment_size that a server can have. */
+const FILE_BYTES_MAX = 1 << 30;
 
 /** Bytes of a segment that are looked at before it gets its name. */
 const HEAD_BYTES = 8192;
@@ -52,23 +56,46 @@ Examples:
       context.printError(`walcast wal get: ${request}\n`);
       return EXIT.usage;
     }
-    const { remote, name, target } = request;
-    const refusal = await streamBody(
-      {
-        url: urlOf(remote, `wal/${encodeURIComponent(name)}`),
-        token: remote.token,
-        clock: remote.clock,
-      },
-      (answer) => keep(answer, name, target),
-    );
-    if (refusal === null) return EXIT.ok;
-    if (refusal.status === 404) {
-      context.printError(`walcast wal get: ${name} is not stored by ${remote.base.origin}\n`);
-      return EXIT.failure;
+    const stop = new AbortController();
+    let ended: HandledSignal | null = null;
+    let release: () => void = () => {};
+    release = context.onSignal((signal) => {
+      if (signal === 'SIGHUP') return;
+      ended = signal;
+      stop.abort();
+      release();
+    });
+    try {
+      return await fetchFile(context, request, stop.signal);
+    } catch (error) {
+      if (ended === null) throw error;
+      // A server that is stopped itself must see that: anything else means "not in the archive" to it.
+      return SIGNAL_EXIT_CODES[ended];
+    } finally {
+      release();
     }
-    throw refusalOf(refusal);
   },
 };
+
+async function fetchFile(
+  context: CommandContext,
+  { remote, name, target }: GetRequest,
+  signal: AbortSignal,
+): Promise<number> {
+  const refusal = await streamBody(
+    {
+      url: urlOf(remote, `wal/${encodeURIComponent(name)}`),
+      token: remote.token,
+      clock: remote.clock,
+      signal,
+    },
+    (answer) => keep(answer, name, target),
+  );
+  if (refusal === null) return EXIT.ok;
+  if (refusal.status !== 404) throw refusalOf(refusal);
+  context.printError(`walcast wal get: ${name} is not stored by ${remote.base.origin}\n`);
+  return EXIT.failure;
+}
 
 interface GetRequest {
   readonly remote: Remote;
@@ -89,7 +116,8 @@ function requestOf(context: CommandContext): GetRequest | string {
 
 /** Writes the answer under a name of our own, and gives it its name when it is whole, right and durable. */
 async function keep(answer: StreamedAnswer, name: string, target: string): Promise<void> {
-  const temporary = `${target}.walcast-${process.pid}`;
+  // Not the process id alone: in a container the next process may have the same, and a kill leaves its file behind.
+  const temporary = `${target}.walcast-${process.pid}-${randomBytes(4).toString('hex')}`;
   const handle = await ofTarget(target, () => open(temporary, 'wx', FILE_MODE));
   try {
     try {
@@ -112,28 +140,32 @@ async function receive(
   { target, handle }: { readonly target: string; readonly handle: FileHandle },
 ): Promise<void> {
   const head = Buffer.alloc(HEAD_BYTES);
+  // Whoever answers may not know an end: it must not fill the disk.
+  const most = Math.min(length ?? FILE_BYTES_MAX, FILE_BYTES_MAX);
   let total = 0;
   for await (const chunk of chunks) {
     if (total < HEAD_BYTES) head.set(chunk.subarray(0, HEAD_BYTES - total), total);
     await ofTarget(target, () => writeFully(handle, chunk, total));
     total += chunk.byteLength;
-    if (length !== null && total > length) break;
+    const isWal = total < HEAD_BYTES || parseFirstPage(head).kind === 'header';
+    if (total > most || (SEGMENT_NAME.test(name) && !isWal)) break;
   }
+  const isCut = length !== null && total < length;
   const problem =
-    length !== null && total !== length
-      ? `${total} bytes came of ${length}`
-      : contentProblem(name, head.subarray(0, Math.min(total, HEAD_BYTES)), total);
+    contentProblem(name, head.subarray(0, Math.min(total, HEAD_BYTES)), isCut ? null : total) ??
+    (isCut || total > most ? `${total} bytes came of ${length ?? most}` : null);
   if (problem === null) return;
   throw new OperationalError('WAL_GET', `${name} is not what was asked for: ${problem}`);
 }
 
 /** What shows that the bytes are no segment of that name; null when nothing does. */
-function contentProblem(name: string, head: Uint8Array, total: number): string | null {
+function contentProblem(name: string, head: Uint8Array, total: number | null): string | null {
   if (!SEGMENT_NAME.test(name)) return total === 0 ? 'it is empty' : null;
   const page = head.length === HEAD_BYTES ? parseFirstPage(head) : { kind: 'foreign' as const };
   if (page.kind !== 'header') return 'its first page is no WAL';
   const { segmentSize } = page.identity;
-  if (total !== segmentSize) return `it has ${total} bytes, a segment has ${segmentSize}`;
+  if (total !== null && total !== segmentSize)
+    return `it has ${total} bytes, a segment has ${segmentSize}`;
   const parsed = parseWalFileName(name, segmentSize);
   const isIt = parsed !== null && isPageOf(page, parsed.segment, segmentSize);
   return isIt ? null : 'its first page is of another segment';

@@ -3,15 +3,21 @@ import { EXIT } from './command.ts';
 import type { CommandContext } from './command.ts';
 import { ProgressLine } from './progress-line.ts';
 
-/** Resolves to what `work` gave, or to the exit code 1 when a signal ended it. Rejects with what `work` rejects with. */
+/**
+ * Resolves to what `work` gave, or to the exit code 1 when a signal ended it; a second signal ends the process, where a
+ * disk lets nobody go. Rejects with what `work` rejects with.
+ */
 export async function withProgress<T>(
   context: CommandContext,
   title: string,
   work: (line: ProgressLine, signal: AbortSignal) => Promise<T>,
 ): Promise<T | typeof EXIT.failure> {
   const stop = new AbortController();
-  const release = context.onSignal((signal) => {
-    if (signal !== 'SIGHUP') stop.abort();
+  let release: () => void = () => {};
+  release = context.onSignal((signal) => {
+    if (signal === 'SIGHUP') return;
+    stop.abort();
+    release();
   });
   const line = new ProgressLine(
     {

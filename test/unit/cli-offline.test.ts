@@ -5,6 +5,8 @@ import { mkdir, mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { systemClock } from '../../src/base/clock.ts';
+import type { HandledSignal } from '../../src/cli/command.ts';
 import { formatLsn, INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import { DirectoryLock } from '../../src/net/directory-lock.ts';
 import { SlotFiles } from '../../src/slot/slot-files.ts';
@@ -97,6 +99,29 @@ describe('wal verify', () => {
     [['wal', 'verify', 'a', '--from', 'nonsense']],
   ])('%j is a mistake of usage', async (words) => {
     expect((await walcast(words)).code).toBe(2);
+  });
+
+  test('after the first signal the next one has its ordinary effect', async () => {
+    let released = 0;
+    let releasedAtSignal = 0;
+    let signal: (name: HandledSignal) => void = () => {};
+    const outcome = await walcast(['wal', 'verify', archive], {
+      onSignal: (listener) => {
+        signal = listener;
+        return () => released++;
+      },
+      clock: {
+        ...systemClock,
+        setTimer: (ms, callback) => {
+          signal('SIGHUP');
+          expect(released).toBe(0);
+          signal('SIGINT');
+          releasedAtSignal = released;
+          return systemClock.setTimer(ms, callback);
+        },
+      },
+    });
+    expect([outcome.code, releasedAtSignal]).toEqual([1, 1]);
   });
 
   test('nothing to verify is 1, and an interrupt too', async () => {

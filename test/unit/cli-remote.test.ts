@@ -1,9 +1,11 @@
 // Do the commands that talk to a running walcast ask for the right thing, tell what came of it, and end with their codes?
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
+import type { HandledSignal } from '../../src/cli/command.ts';
 import { healthOf } from '../../src/cli/health.ts';
 import type { HttpServer, HttpSources } from '../../src/http/server.ts';
 import { statusJson } from '../../src/http/status-json.ts';
@@ -394,6 +396,54 @@ describe('wal get', () => {
     [['wal', 'get', name, 'x', '--url', 'x']],
   ])('%j is a mistake of usage', async (words) => {
     expect((await walcast(words)).code).toBe(2);
+  });
+
+  test('a signal ends it with the code of that signal, and nothing is left', async () => {
+    const { url, actions } = await serve();
+    let signal: (name: HandledSignal) => void = () => {};
+    actions.file = () => ({
+      ...sampleFile(name, []),
+      size: 1 << 20,
+      chunks: (async function* () {
+        yield segment.subarray(0, 100_000);
+        while (left().length === 0) await new Promise((resolve) => setImmediate(resolve));
+        signal('SIGHUP');
+        signal('SIGTERM');
+        await new Promise(() => {});
+      })(),
+    });
+    const outcome = await walcast(['wal', 'get', name, 'RECOVERYXLOG', '--url', url], {
+      workingDirectory: directory,
+      env: { WALCAST_HTTP_TOKEN_FILE: tokenFile },
+      onSignal: (listener) => {
+        signal = listener;
+        return () => {};
+      },
+    });
+    expect(outcome).toEqual({ code: 143, out: '', err: '' });
+    expect(left()).toEqual([]);
+  });
+
+  test('an answer without end does not fill the disk', async () => {
+    let sent = 0;
+    const endless = createServer((_request, response) => {
+      const more = (): void => {
+        for (;;) {
+          sent += 65_536;
+          if (!response.write(Buffer.alloc(65_536))) break;
+        }
+      };
+      response.on('drain', more);
+      more();
+    });
+    await new Promise<void>((resolve) => endless.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => void endless.close());
+    const address = endless.address();
+    const port = typeof address === 'object' ? address?.port : null;
+    const { code, err } = await type(`http://127.0.0.1:${port}`, 'wal', 'get', name, 'x');
+    expect([code, err]).toEqual([1, expect.stringContaining('its first page is no WAL')]);
+    expect(sent).toBeLessThan(1 << 25);
+    expect(left()).toEqual([]);
   });
 
   test('nobody there is 1, as a server wants it to be', async () => {
