@@ -79,6 +79,13 @@ const HTTP_METHODS: readonly string[] = [
   'PATCH',
 ];
 
+/** Gauges that are named like counters, which promtool refuses; the sums of what is shown by type anyway. */
+const MISNAMED: readonly string[] = [
+  'nodejs_active_handles_total',
+  'nodejs_active_requests_total',
+  'nodejs_active_resources_total',
+];
+
 class RelayMetrics implements Metrics {
   readonly #options: MetricsOptions;
   readonly #registry = new Registry();
@@ -109,6 +116,7 @@ class RelayMetrics implements Metrics {
       registers: [this.#registry],
     });
     collectDefaultMetrics({ register: this.#registry });
+    for (const misnamed of MISNAMED) this.#registry.removeSingleMetric(misnamed);
   }
 
   async render(accept?: string): Promise<Exposition> {

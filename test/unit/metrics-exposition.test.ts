@@ -113,21 +113,14 @@ describe('names', () => {
     }
   });
 
-  requires('promtool').it(
-    'promtool finds nothing to complain about in our own families',
-    async () => {
-      const { body } = await open(() => sampleStatus()).render();
-      const own = body
-        .split('\n\n')
-        .filter((block) => block.startsWith('# HELP walcast_'))
-        .join('\n');
-      const result = spawnSync('promtool', ['check', 'metrics'], {
-        input: `${own}\n`,
-        encoding: 'utf8',
-      });
-      expect([result.status, result.stdout, result.stderr]).toEqual([0, '', '']);
-    },
-  );
+  requires('promtool').it('promtool finds nothing to complain about', async () => {
+    const { body } = await open(() => sampleStatus()).render();
+    const result = spawnSync('promtool', ['check', 'metrics'], {
+      input: body,
+      encoding: 'utf8',
+    });
+    expect([result.status, result.stdout, result.stderr]).toEqual([0, '', '']);
+  });
 });
 
 describe('values', () => {
