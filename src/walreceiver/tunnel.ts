@@ -1,6 +1,6 @@
 // Raw replication sessions to the upstream, logged in as walcast and used 1:1 for one client each (BASE_BACKUP …).
 import type { Clock } from '../base/clock.ts';
-import { OperationalError } from '../base/errors.ts';
+import { InvariantError, OperationalError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import {
   TUNNEL_READ_BUFFER_BYTES,
@@ -94,6 +94,7 @@ export class UpstreamTunnels {
           dial,
         });
       } catch (error) {
+        if (error instanceof InvariantError) throw error;
         failure = error;
       }
     }

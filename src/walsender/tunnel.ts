@@ -1,7 +1,7 @@
 // BASE_BACKUP and UPLOAD_MANIFEST: the client's messages go to a connection of its own to the upstream, the upstream's
 // bytes come back as they are, until ReadyForQuery. Neither side is read faster than the other takes it.
 import type { Clock, Timer } from '../base/clock.ts';
-import { ProtocolViolation, errorText } from '../base/errors.ts';
+import { InvariantError, ProtocolViolation, WalcastError } from '../base/errors.ts';
 import { TUNNEL_IDLE_MS_MAX, TUNNEL_PENDING_BYTES_MAX } from '../config/limits.ts';
 import { MessageScanner } from './message-scanner.ts';
 import type { TunnelConnection, TunnelEvents, TunnelOpener } from './ports.ts';
@@ -75,7 +75,8 @@ export class Tunnel implements TunnelEvents {
     try {
       this.#connection ??= await options.opener.open(options.applicationName, this);
     } catch (error) {
-      this.#lose(errorText(error));
+      if (!(error instanceof WalcastError) || error instanceof InvariantError) throw error;
+      this.#lose(error.message);
       return;
     }
     if (this.#isClosed) {

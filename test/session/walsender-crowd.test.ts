@@ -1,6 +1,7 @@
 // Many clients, clients that come and go, and clients that send anything at all: nobody else notices, nothing stays.
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
+import { OperationalError } from '../../src/base/errors.ts';
 import { eventually } from '../support/eventually.ts';
 import { i32, i64, packet, raw } from '../support/naive-writer.ts';
 import {
@@ -96,7 +97,7 @@ describe('a client that sends anything', () => {
 
   it('neither ends the process nor disturbs a standby beside it, after the startup', async () => {
     fixture = await Fixture.start({ beside: true });
-    fixture.tunnels.failure = new Error('no upstream here');
+    fixture.tunnels.failure = new OperationalError('CONNECT_FAILED', 'no upstream here');
     const session = fc.tuple(fc.array(piece, { minLength: 1, maxLength: 12 }), fc.boolean());
     await fc.assert(
       fc.asyncProperty(session, async ([pieces, isCutShort]) => {

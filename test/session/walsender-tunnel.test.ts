@@ -1,5 +1,6 @@
 // BASE_BACKUP and UPLOAD_MANIFEST: bytes pass 1:1 between the client and an upstream connection of its own.
 import { afterEach, describe, expect, it } from 'vitest';
+import { OperationalError } from '../../src/base/errors.ts';
 import { eventually } from '../support/eventually.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { i32 } from '../support/naive-writer.ts';
@@ -157,7 +158,10 @@ describe.each(CUTS)('tunnel, bytes fed %s', (cut) => {
 
   it('says why when the upstream cannot be reached, and works again when it can', async () => {
     await start(15);
-    fixture.tunnels.failure = new Error('could not connect to pg-a:5432: connection refused');
+    fixture.tunnels.failure = new OperationalError(
+      'CONNECT_FAILED',
+      'could not connect to pg-a:5432: connection refused',
+    );
     expect(await client.ask(BACKUP)).toEqual([
       'E|ERROR|08006|could not hand the command to the upstream server|could not connect to pg-a:5432: connection refused',
       'Z I',
