@@ -228,6 +228,13 @@ export const READ_THROUGH_READERS_MAX: number = 64;
 /** History files that may be asked for at one time, besides; they go first. */
 export const READ_THROUGH_HISTORIES_MAX: number = 16;
 
+/**
+ * How long is read while the walreceiver itself is not connected, and how long its places at the upstream are then left to
+ * it: longer than the longest wait between two of its attempts. It may be the last place that it lacks.
+ */
+export const READ_THROUGH_ALONE_MS: number = 10_000;
+export const READ_THROUGH_YIELD_MS: number = 6_000;
+
 /** Checked bytes waiting for one standby, above which its connection is not read. */
 export const READ_THROUGH_BUFFER_BYTES: number = 512 * 1024;
 

@@ -10,6 +10,7 @@ import {
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import {
+  READ_THROUGH_ALONE_MS,
   READ_THROUGH_COMMAND_MS,
   READ_THROUGH_CONNECTIONS_MAX,
   READ_THROUGH_END_MS,
@@ -19,6 +20,7 @@ import {
   READ_THROUGH_STATUS_MS,
   READ_THROUGH_TICK_MS,
   READ_THROUGH_TURN_MS,
+  READ_THROUGH_YIELD_MS,
 } from '../config/limits.ts';
 import type { Dial } from '../net/dial.ts';
 import { formatTarget } from '../net/dial.ts';
@@ -72,6 +74,10 @@ export class ReadThrough implements ReaderHost, HistoryHost {
   #timer: Timer | null = null;
   #bytes = 0;
   #wasMoving = false;
+  /** Since when the walreceiver is not connected while we want to be; null when it is. */
+  #aloneSinceMs: number | null = null;
+  /** Nothing is connected before: the walreceiver goes first. */
+  #yieldUntilMs = Number.NEGATIVE_INFINITY;
   #isAdvancing = false;
   #isClosed = false;
   /** Since when no connection could be opened; null after one was. */
@@ -175,7 +181,9 @@ export class ReadThrough implements ReaderHost, HistoryHost {
     this.#isAdvancing = true;
     const nowMs = this.clock.nowMs();
     for (const reader of this.#readers) if (reader.isWanting(nowMs)) this.#turns.want(reader);
-    for (let action = this.#turns.next(nowMs); action !== null; action = this.#turns.next(nowMs)) {
+    while (nowMs >= this.#yieldUntilMs) {
+      const action = this.#turns.next(nowMs);
+      if (action === null) break;
       this.#perform(action);
     }
     this.#isAdvancing = false;
@@ -283,7 +291,10 @@ export class ReadThrough implements ReaderHost, HistoryHost {
   #arm(): void {
     const { claimantCount, turnCount } = this.#turns;
     const isNeeded = this.#links.size + claimantCount + turnCount > 0;
-    if (!isNeeded) this.#wasMoving = false;
+    if (!isNeeded) {
+      this.#wasMoving = false;
+      this.#aloneSinceMs = null;
+    }
     if (this.#timer !== null || !isNeeded || this.#isClosed) return;
     this.#timer = this.clock.setTimer(READ_THROUGH_TICK_MS, () => {
       this.#timer = null;
@@ -294,7 +305,7 @@ export class ReadThrough implements ReaderHost, HistoryHost {
 
   #tick(nowMs: number): void {
     const isMoving = this.#options.isUpstreamMoving();
-    const hasStopped = this.#wasMoving && !isMoving;
+    const mustLeave = (this.#wasMoving && !isMoving) || this.#mustYield(isMoving, nowMs);
     this.#wasMoving = isMoving;
     const followed = this.#options.followedHost();
     const isStatusDue = nowMs - this.#statusSentAtMs >= READ_THROUGH_STATUS_MS;
@@ -302,11 +313,24 @@ export class ReadThrough implements ReaderHost, HistoryHost {
     for (const link of this.#links) {
       const isElsewhere = followed !== null && !isSameHost(link.host, followed);
       const idleSinceMs = this.#idle.get(link) ?? nowMs;
-      if (hasStopped || isElsewhere || nowMs - idleSinceMs >= READ_THROUGH_IDLE_MS) link.close();
+      if (mustLeave || isElsewhere || nowMs - idleSinceMs >= READ_THROUGH_IDLE_MS) link.close();
       else if (nowMs - (link.endingSinceMs ?? nowMs) >= READ_THROUGH_END_MS) link.destroy();
       else if (isStatusDue) link.sendStatus();
     }
     for (const reader of this.#readers) this.#checkReader(reader, nowMs);
+  }
+
+  /** True when the walreceiver may need one of our places: from then on none is taken for a while. */
+  #mustYield(isMoving: boolean, nowMs: number): boolean {
+    if (isMoving) {
+      this.#aloneSinceMs = null;
+      return false;
+    }
+    this.#aloneSinceMs ??= nowMs;
+    if (nowMs - this.#aloneSinceMs < READ_THROUGH_ALONE_MS) return false;
+    this.#yieldUntilMs = nowMs + READ_THROUGH_YIELD_MS;
+    this.#aloneSinceMs = this.#yieldUntilMs;
+    return true;
   }
 
   #checkReader(reader: ReadThroughReader, nowMs: number): void {

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { formatLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { eventually } from '../support/eventually.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { message } from '../support/naive-writer.ts';
 import { query, statusUpdate, StreamReader } from '../support/raw-client.ts';
 import { listen, ODD, openRig, SEGMENT, WHOLE } from '../support/read-through-rig.ts';
@@ -404,6 +405,31 @@ describe('connections that read old WAL', () => {
     expect((await listen(session)).at(-1)).toBe('X');
     const next = await rig.accept();
     rig.send(next.session, next.startLsn, rig.seamLsn);
+    await standby.readTo(rig.wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+  });
+
+  it('leave their places to the walreceiver from time to time while that has none', async () => {
+    const clock = new ManualClock();
+    await using rig = await openRig({ clock, timeoutMs: 60_000 });
+    rig.isMoving = false;
+    const standby = await rig.stream(rig.wal.startLsn);
+    const { session, startLsn } = await rig.accept();
+    rig.send(session, startLsn, startLsn + 131_072n);
+    await standby.readTo(startLsn + 100_000n);
+    for (let second = 0; second < 10; second += 1) clock.advance(1_000);
+    expect(rig.readThrough.status().connections).toBe(1);
+    clock.advance(500);
+    expect((await listen(session)).at(-1)).toBe('X');
+    clock.advance(5_000);
+    expect(rig.readThrough.status().connections).toBe(0);
+    const next = rig.accept();
+    await eventually(() => {
+      clock.advance(250);
+      return rig.readThrough.status().connections;
+    }).toBe(1);
+    const again = await next;
+    rig.send(again.session, again.startLsn, rig.seamLsn);
     await standby.readTo(rig.wal.endLsn);
     expect(rig.isRight(standby)).toBe(true);
   });
