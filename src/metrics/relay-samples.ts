@@ -78,7 +78,8 @@ export function addUpstreamSamples(samples: Samples, status: RelayStatus): void 
     words: UPSTREAM_STATES,
     current: upstream.state,
   });
-  samples.addIfKnown('upstream_timeline', UPSTREAM, upstream.timeline);
+  // Not the server's own: it may have gone on to a timeline that is not received, or not yet.
+  samples.addIfKnown('upstream_timeline', UPSTREAM, store.timeline);
   addOutcomes(samples, upstream);
   samples.addIfKnown(
     'upstream_last_message_timestamp_seconds',

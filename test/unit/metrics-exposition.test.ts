@@ -10,6 +10,7 @@ import { CATALOGUE } from '../../src/metrics/catalogue.ts';
 import { openMetrics } from '../../src/metrics/registry.ts';
 import type { Metrics } from '../../src/metrics/registry.ts';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
+import { toTimelineId } from '../../src/pg/timeline.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
 import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -147,6 +148,16 @@ describe('values', () => {
     expect(value('walcast_slot_wal_status{slot="slot_a",status="reserved"}')).toBe(1);
     expect(value('walcast_client_commands_total{command="IDENTIFY_SYSTEM"}')).toBe(4);
     expect(value('walcast_client_commands_total{command="other"}')).toBe(2);
+  });
+
+  test('the timeline is the one that is received, not one the server has gone on to', async () => {
+    const { upstream } = sampleStatus();
+    const metrics = open(() =>
+      sampleStatus({ upstream: { ...upstream, timeline: toTimelineId(2) } }),
+    );
+    expect(await seriesOf(metrics, 'upstream_timeline')).toEqual({
+      'walcast_upstream_timeline{upstream="default"}': 1,
+    });
   });
 
   test('a reload that was refused shows, and when the configuration was loaded that counts', async () => {
