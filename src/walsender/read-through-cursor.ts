@@ -65,7 +65,8 @@ export class ReadThroughCursor {
 
   /** The store has what follows, or the stream is over. */
   leave(): void {
-    this.#reader?.close();
+    if (this.#reader === null) return;
+    this.#reader.close();
     this.#reader = null;
     this.#nextLsn = null;
     this.#keepaliveAtMs = Number.POSITIVE_INFINITY;
