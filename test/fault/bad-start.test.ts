@@ -12,7 +12,7 @@ import type { ServerUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
 import { freePort } from '../harness/free-port.ts';
-import { RawClient, STANDBY, startup } from '../support/raw-client.ts';
+import { query, RawClient, STANDBY, startup } from '../support/raw-client.ts';
 import { NEWEST_MAJOR, needs } from '../support/requirements.ts';
 import { ScriptedUpstream, errorResponse, playedServer } from '../support/scripted-upstream.ts';
 import {
@@ -462,6 +462,26 @@ describe('an upstream that cannot be reached', () => {
     client.close();
     expect(complaints(started.process)).toHaveLength(1);
     expect(await started.process.stop('SIGTERM')).toEqual({ exitCode: 0, signal: null });
+  });
+});
+
+describe('a drain that waits for a standby', () => {
+  it.each(['SIGTERM', 'SIGINT'] as const)('ends at once by a second signal: %s', async (second) => {
+    const started = await attempt(workspace, {
+      directory: await storeCopy(),
+      upstreamPort: deadPort,
+      extraYaml: 'drain_timeout: 1h\n',
+    });
+    await waitForFailedConnects(started, 1);
+    const { client } = await RawClient.standby(started.port);
+    const { oldest_lsn } = await httpJson(started.httpPort, '/api/v1/store');
+    // This one takes everything and never says that it has it.
+    client.send(query(`START_REPLICATION ${String(oldest_lsn)} TIMELINE 1`));
+    expect((await client.next())?.type).toBe('W');
+    started.process.signal('SIGTERM');
+    await started.process.waitForLog(/"draining"/);
+    expect(await started.process.stop(second)).toEqual({ exitCode: 0, signal: null });
+    expect(logLines(started.process).map(told)).toContain('walcast stops at once');
   });
 });
 
