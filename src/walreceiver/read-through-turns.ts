@@ -22,6 +22,7 @@ export type TurnAction<T> =
 
 interface Turn {
   readonly grantedAtMs: number;
+  readonly isVisit: boolean;
   /** Since when its buffer is full; null while there is room. */
   fullSinceMs: number | null;
   isRevoked: boolean;
@@ -100,14 +101,26 @@ export class ReadThroughTurns<T> {
 
   #nextGrant(nowMs: number): TurnAction<T> | null {
     if (this.#turns.size >= this.#limits.connectionsMax) return null;
-    for (const queue of [this.#urgent, this.#waiting]) {
-      for (const claimant of queue) {
-        queue.delete(claimant);
-        this.#turns.set(claimant, { grantedAtMs: nowMs, fullSinceMs: null, isRevoked: false });
-        return { type: 'grant', claimant };
-      }
+    return this.#grantFrom(this.#urgent, nowMs) ?? this.#grantFrom(this.#waiting, nowMs);
+  }
+
+  /** Visitors leave one connection to the others, however many come: they must not keep everybody out. */
+  #grantFrom(queue: Set<T>, nowMs: number): TurnAction<T> | null {
+    const isVisit = queue === this.#urgent;
+    if (isVisit && this.#visits() >= Math.max(1, this.#limits.connectionsMax - 1)) return null;
+    for (const claimant of queue) {
+      queue.delete(claimant);
+      const turn = { grantedAtMs: nowMs, isVisit, fullSinceMs: null, isRevoked: false };
+      this.#turns.set(claimant, turn);
+      return { type: 'grant', claimant };
     }
     return null;
+  }
+
+  #visits(): number {
+    let visits = 0;
+    for (const turn of this.#turns.values()) if (turn.isVisit) visits += 1;
+    return visits;
   }
 
   /** Those that stall, and at most one for each that waits. Turns stand in the order in which they began. */

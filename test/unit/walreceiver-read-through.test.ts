@@ -68,6 +68,19 @@ describe('turns', () => {
     expect(turns.claimantCount).toBe(4);
   });
 
+  it('are left to the others by visitors, however many come', () => {
+    const turns = machine('a', 'b', 'c', 'd');
+    for (const visitor of ['v', 'w', 'x']) turns.wantSoon(visitor);
+    turns.want('a');
+    turns.want('b');
+    expect(due(turns, 0)).toEqual(['grant v', 'grant a']);
+    turns.released('v');
+    expect(due(turns, 1)).toEqual(['grant w']);
+    turns.released('w');
+    turns.released('a');
+    expect(due(turns, 2)).toEqual(['grant x', 'grant b']);
+  });
+
   it('end after a while when somebody waits, the oldest first, and only as many as wait', () => {
     const turns = machine('a', 'b', 'c');
     turns.want('a');
