@@ -30,6 +30,7 @@ export async function getJson(
   token: string | null = null,
 ): Promise<unknown> {
   return await withAnswer({ url, clock, token }, async (response) => {
+    if (response.status === 401 || response.status === 403) throw noToken(url, token);
     if (!response.ok) throw unusable(url, `it answered ${response.status}`);
     const body = parsed(await textOf(response, url));
     if (body === undefined) throw unusable(url, 'its answer is not JSON');
@@ -141,6 +142,13 @@ function parsed(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+function noToken(url: URL, token: string | null): OperationalError {
+  const message = `${url.origin} ${token === null ? 'wants a token' : 'refuses the token'}`;
+  return new OperationalError('REFUSED', message, {
+    hint: 'Give the token of its http.token_file with --token-file.',
+  });
 }
 
 function unusable(url: URL, reason: string): OperationalError {

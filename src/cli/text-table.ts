@@ -7,7 +7,7 @@ export function textTable(
   rightAligned: ReadonlySet<string> = new Set(),
 ): string {
   const widths = header.map((name, column) =>
-    Math.max(name.length, ...rows.map((row) => row[column]?.length ?? 0)),
+    rows.reduce((width, row) => Math.max(width, row[column]?.length ?? 0), name.length),
   );
   const line = (cells: readonly string[]): string =>
     cells

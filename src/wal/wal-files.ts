@@ -3,6 +3,7 @@
 // (src/bin/pg_waldump/pg_waldump.c: search_directory, identify_target_directory)
 import { lstat, open, readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { readFully, storageHint } from '../base/durable-fs.ts';
 import { errorText, OperationalError, systemErrorCode, WalcastError } from '../base/errors.ts';
 import { PAGE_SIZE, toLsn } from '../pg/lsn.ts';
@@ -193,18 +194,36 @@ async function readNames(directory: string): Promise<string[]> {
   }
 }
 
-/** A page that names its own file is believed before one that a recycled file holds. */
+/** First pages that are heard: one of them may be damaged, and would make strangers of all the others. */
+const WITNESSES = 5;
+
+/** A page that names its own file is believed before one that a recycled file holds; what most of them say holds. */
 async function identify(path: string, names: readonly string[]): Promise<WalIdentity | null> {
   let other: WalIdentity | null = null;
+  const witnesses: WalIdentity[] = [];
   for (const name of names) {
+    if (witnesses.length === WITNESSES) break;
     const page = await readFirstPage(join(path, name)).catch(() => null);
     if (page?.kind !== 'header') continue;
     const { identity } = page;
     const parsed = parseWalFileName(name.replace(PARTIAL_SUFFIX, ''), identity.segmentSize);
-    if (parsed !== null && isPageOf(page, parsed.segment, identity.segmentSize)) return identity;
-    other ??= identity;
+    if (parsed !== null && isPageOf(page, parsed.segment, identity.segmentSize)) {
+      witnesses.push(identity);
+    } else {
+      other ??= identity;
+    }
   }
-  return other;
+  return mostFrequent(witnesses) ?? other;
+}
+
+/** Of several that are as frequent, the first one. */
+function mostFrequent(identities: readonly WalIdentity[]): WalIdentity | null {
+  const count = (one: WalIdentity): number =>
+    identities.filter((identity) => isDeepStrictEqual(identity, one)).length;
+  return identities.reduce<WalIdentity | null>(
+    (best, one) => (best === null || count(one) > count(best) ? one : best),
+    null,
+  );
 }
 
 function identityOf(control: ControlState): WalIdentity {

@@ -1,5 +1,6 @@
 // Does the command line understand what is typed, say what is wrong, and end with the right code?
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -301,7 +302,29 @@ pid | application_name | client   | state     | sync  | sent_lsn  | flush_lsn | 
   });
 });
 
+test('a token that is missing or wrong is told as such, not as somebody else', async () => {
+  const server = createServer((_request, response) => response.writeHead(401).end());
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => void server.close());
+  const address = server.address();
+  const url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`;
+  const missing = await type(['status', '--url', url]);
+  const directory = mkdtempSync(join(tmpdir(), 'walcast-token-'));
+  const file = join(directory, 'token');
+  writeFileSync(file, 'another-token-of-somebody');
+  const wrong = await type(['status', '--url', url, '--token-file', file]);
+  rmSync(directory, { recursive: true });
+  expect([missing.code, wrong.code]).toEqual([1, 1]);
+  expect(missing.err).toContain(`${url} wants a token. Give the token of its http.token_file`);
+  expect(wrong.err).toContain(`${url} refuses the token. Give the token of its http.token_file`);
+});
+
 describe('tables', () => {
+  test('may have any number of rows', () => {
+    const rows = Array.from({ length: 200_000 }, () => ['x']);
+    expect(textTable(['a'], rows).length).toBe(200_002 * 2 - 1);
+  });
+
   test('columns are as wide as their longest cell', () => {
     expect(textTable(['a', 'long'], [['xyz', '1']], new Set(['long']))).toBe(
       'a   | long\n----+-----\nxyz |    1',

@@ -347,6 +347,14 @@ describe('what is missing', () => {
     expect(report.timelines[0]?.endLsn).toBe(wal.endLsn);
   });
 
+  it('a damaged system identifier in the first segment makes no strangers of the others', async () => {
+    const names = await writeSegments();
+    await patch(wal.startLsn + 24n, (byte) => byte ^ 16);
+    expect(problems(await verify())).toEqual([
+      expect.stringMatching(`^damage ${names[0]} 0/3000000 WAL is from different database system`),
+    ]);
+  });
+
   it('what is no file is named and never opened, and the others are walked', async () => {
     const names = await writeSegments();
     const [first = '', second = '', third = ''] = names;
