@@ -109,6 +109,6 @@ function lost(subject: string, name: string, slot: NonNullable<SqlFacts['slot']>
   return warningFinding('upstream.slot_lost', {
     subject,
     message: `replication slot "${name}" has wal_status "lost": ${why}, and the server has given up its WAL`,
-    fix: `walcast drops it and creates it anew where its store can go on from what the server still has; where it cannot (state gap), begin with an empty storage.directory. Raise ${setting} on the server`,
+    fix: `walcast drops it and creates it anew where its store can go on from what the server still has; where it cannot (state gap), bring the missing segments from an archive with "walcast store import", or begin anew with "walcast store reset". Raise ${setting} on the server`,
   });
 }

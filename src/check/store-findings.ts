@@ -83,7 +83,7 @@ function gapFindings(
     warningFinding('storage.gap', {
       subject: directory,
       message: `the store ends at ${formatLsn(lsn)}, and the slot on ${server} holds WAL from ${formatLsn(restartLsn)} on only: what lies between may be gone`,
-      fix: 'If walcast stands in state gap after its start, bring the missing segments from the archive, or begin with an empty storage.directory',
+      fix: 'If walcast stands in state gap after its start, bring the missing segments from the archive with "walcast store import", or begin anew with "walcast store reset"',
     }),
   ];
 }

@@ -125,13 +125,13 @@ function refuseOtherCluster(stored: StoredWal, identity: UpstreamIdentity): Hold
   if (stored.major !== identity.facts.major) {
     return diverged(
       `the upstream is PostgreSQL ${identity.facts.major}, the store holds WAL of PostgreSQL ${stored.major}. ` +
-        'Start with an empty storage.directory after a major upgrade.',
+        'After a major upgrade, begin anew with "walcast store reset".',
     );
   }
   if (stored.segmentSize !== identity.segmentSize) {
     return diverged(
       `the upstream's wal_segment_size is ${identity.segmentSize} bytes, the store's is ${stored.segmentSize}. ` +
-        'Start with an empty storage.directory.',
+        'Begin anew with "walcast store reset".',
     );
   }
   return null;

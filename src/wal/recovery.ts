@@ -105,7 +105,7 @@ class Recovery {
       'WAL_MISSING',
       `the WAL segment "${this.#path(segment)}" is missing, though WAL up to ${formatLsn(lsn)} was durable`,
       {
-        hint: 'Something removed it. Put it back, or start with an empty storage.directory.',
+        hint: 'Something removed it. Put it back, or begin anew with "walcast store reset".',
       },
     );
   }
