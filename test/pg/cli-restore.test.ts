@@ -17,7 +17,13 @@ import { walcast } from '../support/cli.ts';
 import type { CliOutcome } from '../support/cli.ts';
 import { openClientsRig, runAsOurselves, writeWal } from '../support/clients-rig.ts';
 import type { ClientsRig } from '../support/clients-rig.ts';
-import { clientMajor, installedMajors, itWhen, needs } from '../support/requirements.ts';
+import {
+  clientMajor,
+  EDGE_MAJORS,
+  installedMajors,
+  itWhen,
+  needs,
+} from '../support/requirements.ts';
 
 const SEGMENT_SIZE = toSegmentSize(1 << 20);
 const PROGRAM = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
@@ -65,9 +71,9 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
     return walcast([...words, '--url', rig.relay.url, '--token-file', tokenFile]);
   }
 
-  it(
+  // The bytes are those of the files: what depends on the major is how a server asks, and the oldest and newest show that.
+  itWhen(EDGE_MAJORS.includes(major))(
     'a standby with nothing but wal get as restore_command replays every whole segment',
-    { timeout: TIMEOUT_MS },
     async (context) => {
       const user = await serverUser();
       const cwd = rig.workspace.directory;

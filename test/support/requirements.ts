@@ -68,7 +68,9 @@ export function requires(...needs: readonly string[]): {
 }
 
 /** `it` for a test that has a meaning only under a condition: elsewhere there is none, and nothing is skipped. */
-export function itWhen(condition: boolean): (name: string, run: () => Promise<void>) => void {
+export function itWhen(
+  condition: boolean,
+): (name: string, run: (context: { skip(note?: string): never }) => Promise<void>) => void {
   return condition ? (name, run) => it(name, run) : () => {};
 }
 
