@@ -107,7 +107,7 @@ export class ReadThroughTurns<T> {
   /** Visitors leave one connection to the others, however many come: they must not keep everybody out. */
   #grantFrom(queue: Set<T>, nowMs: number): TurnAction<T> | null {
     const isVisit = queue === this.#urgent;
-    if (isVisit && this.#visits() >= Math.max(1, this.#limits.connectionsMax - 1)) return null;
+    if (isVisit && !this.#mayVisit()) return null;
     for (const claimant of queue) {
       queue.delete(claimant);
       const turn = { grantedAtMs: nowMs, isVisit, fullSinceMs: null, isRevoked: false };
@@ -117,10 +117,10 @@ export class ReadThroughTurns<T> {
     return null;
   }
 
-  #visits(): number {
+  #mayVisit(): boolean {
     let visits = 0;
     for (const turn of this.#turns.values()) if (turn.isVisit) visits += 1;
-    return visits;
+    return visits < Math.max(1, this.#limits.connectionsMax - 1);
   }
 
   /** Those that stall, and at most one for each that waits. Turns stand in the order in which they began. */
@@ -128,7 +128,8 @@ export class ReadThroughTurns<T> {
     const { turnMs, stallMs } = this.#limits;
     let ending = 0;
     for (const turn of this.#turns.values()) if (turn.isRevoked) ending += 1;
-    const isAwaited = this.#waiting.size + this.#urgent.size > ending;
+    const visitors = this.#mayVisit() ? this.#urgent.size : 0;
+    const isAwaited = this.#waiting.size + visitors > ending;
     for (const [claimant, turn] of this.#turns) {
       if (turn.isRevoked) continue;
       const isStalled = turn.fullSinceMs !== null && nowMs - turn.fullSinceMs >= stallMs;

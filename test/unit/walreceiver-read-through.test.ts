@@ -79,6 +79,11 @@ describe('turns', () => {
     turns.released('w');
     turns.released('a');
     expect(due(turns, 2)).toEqual(['grant x', 'grant b']);
+    // Nobody's turn ends for a visitor who has to wait for another.
+    turns.wantSoon('y');
+    expect(due(turns, 200)).toEqual([]);
+    turns.released('x');
+    expect(due(turns, 201)).toEqual(['grant y']);
   });
 
   it('end after a while when somebody waits, the oldest first, and only as many as wait', () => {
