@@ -30,11 +30,16 @@ export async function dispatch(
   const wanted = name === '--version' || name === '-V' ? 'version' : name;
   const command = commands.find((entry) => entry.name === wanted);
   if (command === undefined) {
-    surroundings.printError(`${unknownCommand(name, commands)}\n`);
+    const what = name.startsWith('-') ? misplacedOption(name) : unknownCommand(name, commands);
+    surroundings.printError(`${what}\n`);
     return EXIT.usage;
   }
   if (command.subcommands === undefined) return runCommand(command, rest, surroundings);
   return dispatchInGroup(command, rest, surroundings);
+}
+
+function misplacedOption(name: string): string {
+  return `walcast: options stand behind the command: walcast COMMAND ${name.slice(0, 100)}. "walcast --help" lists the commands.`;
 }
 
 async function dispatchInGroup(

@@ -55,7 +55,8 @@ export function remoteOf(context: CommandContext): Remote | { readonly problem: 
   const text = optionValue(context.input, URL_OPTION.name) ?? DEFAULT_URL;
   const base = baseUrl(text);
   if (base === null) {
-    return { problem: `--url needs a URL such as http://127.0.0.1:9188, not "${text}"` };
+    const shown = printable(text).replace(/\/\/[^/]*@/, '//…@');
+    return { problem: `--url needs a URL such as http://127.0.0.1:9188, not "${shown}"` };
   }
   return { base, token: tokenOf(context), clock: context.clock };
 }
@@ -135,6 +136,8 @@ function isStatus(value: unknown): value is StatusJson {
 function baseUrl(text: string): URL | null {
   const url = URL.canParse(text) ? new URL(text) : null;
   if (url === null || !/^https?:$/.test(url.protocol)) return null;
+  // None of these would reach the walcast: a path is put behind it, and names are no tokens.
+  if (`${url.username}${url.password}${url.search}${url.hash}` !== '') return null;
   return new URL(url.href.endsWith('/') ? url.href : `${url.href}/`);
 }
 

@@ -288,9 +288,20 @@ pid | application_name | client   | state     | sync  | sent_lsn  | flush_lsn | 
       /^walcast status: no walcast answers at http:\/\/127\.0\.0\.1:\d+: .*ECONNREFUSED.*\. Is it running/,
     );
     const bad = await Promise.all(
-      ['nonsense', 'ftp://x/'].map((text) => type(['status', '--url', text])),
+      ['nonsense', 'ftp://x/', 'http://x/?a', 'http://x/#a', 'http://me:secret@x/'].map((text) =>
+        type(['status', '--url', text]),
+      ),
     );
-    expect(bad.map(({ code }) => code)).toEqual([2, 2]);
+    expect(bad.map(({ code }) => code)).toEqual([2, 2, 2, 2, 2]);
+    expect(bad.map(({ err }) => err).join('')).not.toContain('secret');
+  });
+
+  test('options before the command are told apart from unknown commands', async () => {
+    const { code, err } = await type(['--json', 'status']);
+    expect([code, err]).toEqual([
+      2,
+      'walcast: options stand behind the command: walcast COMMAND --json. "walcast --help" lists the commands.\n',
+    ]);
   });
 
   test('an answer that is no status is refused', async () => {
