@@ -26,7 +26,7 @@ export interface TimelineVerificationOptions {
   readonly origin: PageOrigin;
   /** Segments of the timeline, lowest first, one file each. */
   readonly files: readonly StoredWalFile[];
-  /** Everything in the directory. */
+  /** Everything of the timeline and of those before it. */
   readonly all: readonly StoredWalFile[];
   /** WAL before it must be good, whatever follows it; INVALID_LSN when that is not known. */
   readonly requiredLsn: Lsn;

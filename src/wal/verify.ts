@@ -93,6 +93,7 @@ export async function verifyWal(options: VerifyOptions): Promise<VerifyReport> {
 class Verification {
   readonly #options: VerifyOptions;
   readonly #directory: WalDirectory;
+  readonly #byTimeline: ReadonlyMap<TimelineId, readonly StoredWalFile[]>;
   readonly #problems: WalProblem[] = [];
   readonly #notes: string[] = [];
   readonly #buffers = new ScanBuffers();
@@ -104,6 +105,7 @@ class Verification {
   constructor(options: VerifyOptions, directory: WalDirectory) {
     this.#options = options;
     this.#directory = directory;
+    this.#byTimeline = byTimeline(directory.files);
   }
 
   async run(): Promise<VerifyReport> {
@@ -115,8 +117,7 @@ class Verification {
     this.#noteCompressed();
     this.#reportUnusable(identity);
     const timelines: VerifiedTimeline[] = [];
-    for (const timeline of new Set(segments.map((file) => file.timeline))) {
-      const files = segments.filter((file) => file.timeline === timeline);
+    for (const [timeline, files] of byTimeline(segments)) {
       const verified = await this.#verifyTimeline(timeline, files, identity);
       if (verified === null) continue;
       const used = files.slice(0, verified.segments);
@@ -164,7 +165,9 @@ class Verification {
       path,
       origin,
       files,
-      all: this.#directory.files,
+      all: [timeline, ...history.ancestors.map((ancestor) => ancestor.timeline)].flatMap(
+        (member) => this.#byTimeline.get(member) ?? [],
+      ),
       requiredLsn: required?.timeline === timeline ? required.lsn : INVALID_LSN,
       buffers: this.#buffers,
       signal: this.#options.signal,
@@ -185,7 +188,7 @@ class Verification {
     identity: WalIdentity,
   ): Promise<TimelineHistory> {
     const name = historyFileName(timeline);
-    const content = await this.#historyContent(name);
+    const content = await this.#historyContent(timeline);
     if (content === null && timeline === 1) return rootHistory(timeline);
     const parsed =
       content === null
@@ -201,8 +204,9 @@ class Verification {
     });
   }
 
-  async #historyContent(name: string): Promise<string | null> {
-    const file = this.#directory.files.find((entry) => entry.name === name);
+  async #historyContent(timeline: TimelineId): Promise<string | null> {
+    const name = historyFileName(timeline);
+    const file = this.#byTimeline.get(timeline)?.find((entry) => entry.name === name);
     if (file === undefined) return null;
     if (file.size > HISTORY_FILE_BYTES_MAX) return 'too large';
     return await readFile(join(this.#directory.path, name), 'latin1').catch((error: unknown) => {
@@ -247,4 +251,15 @@ class Verification {
         : 'Name the data directory of walcast, a pg_wal, or an archive directory.';
     return new OperationalError('NO_WAL', message, { hint });
   }
+}
+
+/** Keeps the order of timelines and of files. A directory may hold thousands of timelines. */
+function byTimeline(files: readonly StoredWalFile[]): Map<TimelineId, StoredWalFile[]> {
+  const groups = new Map<TimelineId, StoredWalFile[]>();
+  for (const file of files) {
+    const group = groups.get(file.timeline);
+    if (group === undefined) groups.set(file.timeline, [file]);
+    else group.push(file);
+  }
+  return groups;
 }
