@@ -115,9 +115,7 @@ export class TimelineVerification {
       const file = this.#segments[index];
       if (file === undefined) continue;
       const page = await this.#firstPage(file);
-      if (page === null) continue;
-      // What cannot be read is walked, so that it is told.
-      if (page === 'unreadable' || isPageOf(page, file.segment, origin.segmentSize)) last = index;
+      if (page !== null && isPageOf(page, file.segment, origin.segmentSize)) last = index;
     }
     // The first page of a segment may be what is damaged: the one that comes next decides for itself.
     for (;;) {
@@ -127,12 +125,13 @@ export class TimelineVerification {
     }
   }
 
-  /** Null for a file that went away. */
-  async #firstPage({ name }: Segment): Promise<FirstPage | 'unreadable' | null> {
+  /** Null for a file that went away, or cannot be read; that is told, and says nothing about the segments before. */
+  async #firstPage(file: Segment): Promise<FirstPage | null> {
     try {
-      return await readFirstPage(join(this.#options.path, name));
+      return await readFirstPage(join(this.#options.path, file.name));
     } catch (error) {
-      return systemErrorCode(error) === 'ENOENT' ? null : 'unreadable';
+      if (systemErrorCode(error) !== 'ENOENT') this.#unreadable(file, error);
+      return null;
     }
   }
 
