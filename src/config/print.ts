@@ -76,5 +76,5 @@ function scalar({ kind }: Setting, text: string): string {
 function quoted(text: string): string {
   // A text of several lines would be given several lines in quotes, too.
   if (/\p{Cc}/u.test(text)) return JSON.stringify(text);
-  return stringify(text, { lineWidth: 0, blockQuote: false }).trimEnd();
+  return stringify(text, { lineWidth: 0, blockQuote: false }).replace(/\n$/, '');
 }

@@ -217,10 +217,21 @@ test.each(Object.entries(SAMPLES))(
         const again = load(write('again.yaml', printConfig(loaded.config)));
         expect(again.values.get(path)?.meaning).toBe(loaded.config.values.get(path)?.meaning);
       }),
-      { numRuns: 60 },
+      { numRuns: Number(process.env['WALCAST_TEST_RUNS'] ?? 60) },
     );
   },
 );
+
+test('a blank that is none to YAML stays at the end of a path', () => {
+  const flags = [
+    { path: 'upstream.conninfo', text: 'host=pg-a', flag: '--set' },
+    { path: 'storage.directory', text: '/\u2028', flag: '--set' },
+  ];
+  const loaded = loadConfig({ flags, env: {}, file: null, workingDirectory: directory });
+  if ('errors' in loaded) throw new Error('refused');
+  const again = load(write('again.yaml', printConfig(loaded.config)));
+  expect(again.storage.directory).toBe(loaded.config.storage.directory);
+});
 
 test('no secret is printed, in text or JSON', async () => {
   write('walcast.yaml', FULL);
