@@ -1,5 +1,5 @@
 // Is it alive, has it started, can it serve? One pure answer a probe.
-import { formatLsn } from '../pg/lsn.ts';
+import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { RelayStatus } from '../status/status.ts';
 import type { ProbeJson } from './api-types.ts';
 import { upstreamLagBytes } from './status-json.ts';
@@ -24,11 +24,20 @@ export function startup(status: RelayStatus): ProbeJson {
 /**
  * Ready when a standby that connects now is served: the server is known, the store is open, and nothing is being shut
  * down. An upstream that is away does not matter, because what is stored can be served. With `lagBytesMax` it must also
- * have caught up that far.
+ * have caught up that far, which can be told only while WAL streams in.
  */
 export function readiness(status: RelayStatus, lagBytesMax: number | null): ProbeJson {
   if (!status.isReady) return unavailable(status, unreadyReason(status));
   if (lagBytesMax === null) return { status: 'ok', state: status.state, reason: null };
+  if (!isHeard(status)) {
+    const { serverLsn } = status.upstream;
+    const last =
+      serverLsn === INVALID_LSN ? '' : `; it was at ${formatLsn(serverLsn)} when last heard`;
+    return unavailable(
+      status,
+      `no WAL streams in, so how far the upstream is ahead is not known${last}`,
+    );
+  }
   const lag = upstreamLagBytes(status);
   if (lag === null) return unavailable(status, 'the lag behind the upstream is not known yet');
   if (lag <= lagBytesMax) return { status: 'ok', state: status.state, reason: null };
@@ -36,6 +45,10 @@ export function readiness(status: RelayStatus, lagBytesMax: number | null): Prob
     status,
     `${lag} bytes behind the upstream, which is at ${formatLsn(status.upstream.serverLsn)}; ${lagBytesMax} are allowed`,
   );
+}
+
+function isHeard({ upstream }: RelayStatus): boolean {
+  return upstream.state === 'streaming' || upstream.state === 'catchup';
 }
 
 function unreadyReason(status: RelayStatus): string {

@@ -270,10 +270,23 @@ describe('probes', () => {
       status: 'unavailable',
       reason: '256 bytes behind the upstream, which is at 0/3000100; 255 are allowed',
     });
-    expect(readiness({ ...unknownStatus(), isReady: true }, 1)).toMatchObject({
+    const { upstream } = unknownStatus();
+    const unheard = { ...upstream, state: 'streaming' as const };
+    expect(readiness(sampleStatus({ upstream: unheard }), 1)).toMatchObject({
       status: 'unavailable',
       reason: 'the lag behind the upstream is not known yet',
     });
+  });
+
+  test('how far the upstream is ahead is not known while it is away', () => {
+    const away = sampleStatus();
+    const upstream = { ...away.upstream, state: 'disconnected' as const };
+    expect(readiness({ ...away, upstream }, 2 ** 30)).toMatchObject({
+      status: 'unavailable',
+      reason:
+        'no WAL streams in, so how far the upstream is ahead is not known; it was at 0/3000100 when last heard',
+    });
+    expect(readiness({ ...away, upstream }, null)).toMatchObject({ status: 'ok' });
   });
 });
 
