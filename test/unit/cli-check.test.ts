@@ -486,7 +486,7 @@ describe('a store that does not fit', () => {
   ] as const)('another %s is an error', (code, stored) => {
     expect(found(stored, {})).toEqual([['error', `storage.${code}`]]);
     const [finding] = storeFindings({ ...control, ...stored }, [{ ...probe, identity }], '/store');
-    expect(finding?.fix).toMatch(/storage\.directory|upstream\.conninfo/);
+    expect(finding?.fix).toMatch(/storage\.directory|upstream\.conninfo|walcast store reset/);
     expect(finding?.message).not.toContain(finding?.fix);
   });
 
