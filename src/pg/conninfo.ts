@@ -68,7 +68,6 @@ export interface Conninfo {
   readonly applicationName: string | null;
   /** 0 or less = no limit. */
   readonly connectTimeoutSeconds: number | null;
-  readonly sslmode: SslMode;
   readonly tls: ConninfoTls;
   readonly channelBinding: ChannelBinding;
   /** require_auth as written; null = not given. */
@@ -104,7 +103,6 @@ export function conninfoOf(
 ): Conninfo | ConninfoError {
   const problem = checkConninfoOptions(options, extent);
   if (problem !== null) return problem;
-  const sslmode = choice(SSL_MODES, effectiveSslMode(options), 'prefer');
   const timeout = options.get('connect_timeout');
   return {
     hosts: hostList(options),
@@ -115,8 +113,7 @@ export function conninfoOf(
       options.get('application_name') ?? options.get('fallback_application_name'),
     ),
     connectTimeoutSeconds: timeout === undefined ? null : parseInteger(timeout),
-    sslmode,
-    tls: tlsOf(options, sslmode),
+    tls: tlsOf(options),
     channelBinding: choice(CHANNEL_BINDINGS, options.get('channel_binding'), 'prefer'),
     requireAuth: nonEmpty(options.get('require_auth')),
     targetSessionAttrs: choice(TARGET_SESSION_ATTRS, options.get('target_session_attrs'), 'any'),
@@ -132,9 +129,9 @@ export function conninfoOf(
   };
 }
 
-function tlsOf(options: ConninfoOptions, mode: SslMode): ConninfoTls {
+function tlsOf(options: ConninfoOptions): ConninfoTls {
   return {
-    mode,
+    mode: choice(SSL_MODES, effectiveSslMode(options), 'prefer'),
     negotiation: choice(['postgres', 'direct'], options.get('sslnegotiation'), 'postgres'),
     rootCert: nonEmpty(options.get('sslrootcert')),
     crl: nonEmpty(options.get('sslcrl')),

@@ -24,7 +24,6 @@ export interface UpstreamTarget {
   /** Tried in order; never empty. */
   readonly hosts: readonly UpstreamHost[];
   readonly user: string;
-  readonly sslmode: string;
   /** How to do TLS; files with their defaults (`~/.postgresql/…`) filled in where they exist. */
   readonly tls: ConninfoTls;
   /** libpq's require_auth, or null when it is not given. */
@@ -63,7 +62,6 @@ export function upstreamTarget(conninfo: Conninfo, defaults: TargetDefaults): Up
       password: conninfo.password ?? defaults.passwordFor(entry, user),
     })),
     user,
-    sslmode: conninfo.sslmode,
     tls: conninfo.tls,
     requireAuth: conninfo.requireAuth,
     channelBinding: conninfo.channelBinding,

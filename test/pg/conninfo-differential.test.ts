@@ -200,10 +200,10 @@ function expectedAttempts(ours: UpstreamResolution, asksPassword: boolean): Atte
   ]);
   const attempts: Attempt[] = [];
   for (const { place, isTcp } of expectedPlaces(ours)) {
-    const isTls = isTcp && target.sslmode !== 'disable' && target.sslmode !== 'allow';
+    const isTls = isTcp && target.tls.mode !== 'disable' && target.tls.mode !== 'allow';
     const opening = !isTls ? 'plain' : target.tls.negotiation === 'direct' ? 'tls' : 'ssl-request';
-    const isStrict = isTls && target.sslmode !== 'prefer';
-    const isUnverifiable = target.sslmode.startsWith('verify') && target.tls.rootCert === null;
+    const isStrict = isTls && target.tls.mode !== 'prefer';
+    const isUnverifiable = target.tls.mode.startsWith('verify') && target.tls.rootCert === null;
     // libpq reads the roots before it says anything.
     if (opening === 'tls' && isUnverifiable) break;
     const host = target.hosts.find((each) => `${each.address}:${each.port}` === place);
@@ -252,7 +252,7 @@ function compare(
   const wanted = comparable(expectedAttempts(ours, asksPassword), isShuffled);
   // With sslmode=allow TLS is tried where plain text was refused.
   const isRetry = ({ opening }: Attempt): boolean =>
-    ours.target.sslmode === 'allow' && opening === 'ssl-request';
+    ours.target.tls.mode === 'allow' && opening === 'ssl-request';
   const seen = comparable(
     attempts.filter((attempt) => !isRetry(attempt)),
     isShuffled,

@@ -153,7 +153,6 @@ describe('parseConninfo', () => {
       database: null,
       applicationName: null,
       connectTimeoutSeconds: null,
-      sslmode: 'prefer',
       tls: {
         mode: 'prefer',
         negotiation: 'postgres',
@@ -231,7 +230,7 @@ describe('parseConninfo', () => {
   });
 
   it('checks the host name, too, where it trusts the roots of the machine', () => {
-    expect(meaning('sslrootcert=system').sslmode).toBe('verify-full');
+    expect(meaning('sslrootcert=system').tls.mode).toBe('verify-full');
     expect(meaning('sslrootcert=system').tls.mode).toBe('verify-full');
   });
 

@@ -69,13 +69,13 @@ describe('the environment', () => {
     expect(resolved('', { env }).target).toMatchObject({
       hosts: [{ host: 'e', address: 'e', port: 7, password: 'ep' }],
       user: 'eu',
-      sslmode: 'require',
+      tls: { mode: 'require' },
     });
     const given = resolved('host=h port=8 user=u password=p sslmode=disable', { env });
     expect(given.target).toMatchObject({
       hosts: [{ host: 'h', port: 8, password: 'p' }],
       user: 'u',
-      sslmode: 'disable',
+      tls: { mode: 'disable' },
     });
   });
 
@@ -115,10 +115,10 @@ describe('the environment', () => {
   });
 
   it('is heard in its old word for TLS, after PGSSLMODE', () => {
-    expect(resolved('', { env: { PGREQUIRESSL: '1' } }).target.sslmode).toBe('require');
-    expect(resolved('', { env: { PGREQUIRESSL: '0' } }).target.sslmode).toBe('prefer');
+    expect(resolved('', { env: { PGREQUIRESSL: '1' } }).target.tls.mode).toBe('require');
+    expect(resolved('', { env: { PGREQUIRESSL: '0' } }).target.tls.mode).toBe('prefer');
     const both = { PGREQUIRESSL: '1', PGSSLMODE: 'allow' };
-    expect(resolved('', { env: both }).target.sslmode).toBe('allow');
+    expect(resolved('', { env: both }).target.tls.mode).toBe('allow');
   });
 
   it('can put right what the string leaves open, or spoil it', () => {
