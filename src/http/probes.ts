@@ -1,5 +1,6 @@
 // Is it alive, has it started, can it serve? One pure answer a probe.
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
+import { isReceivingWal } from '../status/status.ts';
 import type { RelayStatus } from '../status/status.ts';
 import type { ProbeJson } from './api-types.ts';
 import { upstreamLagBytes } from './status-json.ts';
@@ -29,7 +30,7 @@ export function startup(status: RelayStatus): ProbeJson {
 export function readiness(status: RelayStatus, lagBytesMax: number | null): ProbeJson {
   if (!status.isReady) return unavailable(status, unreadyReason(status));
   if (lagBytesMax === null) return { status: 'ok', state: status.state, reason: null };
-  if (!isHeard(status)) {
+  if (!isReceivingWal(status.upstream)) {
     const { serverLsn } = status.upstream;
     const last =
       serverLsn === INVALID_LSN ? '' : `; it was at ${formatLsn(serverLsn)} when last heard`;
@@ -45,10 +46,6 @@ export function readiness(status: RelayStatus, lagBytesMax: number | null): Prob
     status,
     `${lag} bytes behind the upstream, which is at ${formatLsn(status.upstream.serverLsn)}; ${lagBytesMax} are allowed`,
   );
-}
-
-function isHeard({ upstream }: RelayStatus): boolean {
-  return upstream.state === 'streaming' || upstream.state === 'catchup';
 }
 
 function unreadyReason(status: RelayStatus): string {

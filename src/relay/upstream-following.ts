@@ -8,6 +8,7 @@ import type { UpstreamConfig } from '../config/config.ts';
 import { dial } from '../net/dial.ts';
 import { INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
+import { isReceivingWal } from '../status/status.ts';
 import type { ReportedPositions, UpstreamDelay, UpstreamStatus } from '../status/status.ts';
 import type { WalStore } from '../wal/wal-store.ts';
 import type { StartDecision, UpstreamObserver } from '../walreceiver/ports.ts';
@@ -172,8 +173,8 @@ export class UpstreamFollowing {
 
   /** True while WAL streams in. */
   isMoving(): boolean {
-    const state = this.#receiver?.status().state;
-    return state === 'streaming' || state === 'catchup';
+    const receiver = this.#receiver;
+    return receiver !== null && isReceivingWal(receiver.status());
   }
 
   /** A position that is reported may have moved. */

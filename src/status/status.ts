@@ -84,6 +84,11 @@ export interface UpstreamStatus {
   readonly keepaliveMessages: number;
 }
 
+/** True while WAL streams in from the upstream, caught up or not. */
+export function isReceivingWal({ state }: Pick<UpstreamStatus, 'state'>): boolean {
+  return state === 'streaming' || state === 'catchup';
+}
+
 /** A histogram kept as plain numbers in the hot path: counts per bucket (not cumulative; the last is +Inf). */
 export interface DurationHistogram {
   readonly boundsSeconds: readonly number[];
