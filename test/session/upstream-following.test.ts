@@ -97,13 +97,18 @@ it('reads the password file at every attempt', async () => {
   expect(await passwordOf(second)).toBe('after');
 });
 
-it('opens tunnels with the password of today', async () => {
-  await using upstream = await ScriptedUpstream.listen();
+/** WAL streams in; then the password file says `after` instead of `before`. */
+async function streamThenChangePassword(upstream: ScriptedUpstream): Promise<void> {
   const passfile = join(directory, 'pgpass');
   await writeFile(passfile, '*:*:*:*:before\n', { mode: 0o600 });
   follow(settingsOf(at(upstream, `passfile=${passfile} require_auth=password,none`)));
   await (await upstream.accept()).stream();
   await writeFile(passfile, '*:*:*:*:after\n', { mode: 0o600 });
+}
+
+it('opens tunnels with the password of today', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  await streamThenChangePassword(upstream);
   const events = { onBytes: () => {}, onDrain: () => {}, onClose: () => {} };
   const opening = following.openTunnels().open('backup', events);
   const session = await upstream.accept();
@@ -115,11 +120,7 @@ it('opens tunnels with the password of today', async () => {
 
 it('reads through with the password of today', async () => {
   await using upstream = await ScriptedUpstream.listen();
-  const passfile = join(directory, 'pgpass');
-  await writeFile(passfile, '*:*:*:*:before\n', { mode: 0o600 });
-  follow(settingsOf(at(upstream, `passfile=${passfile} require_auth=password,none`)));
-  await (await upstream.accept()).stream();
-  await writeFile(passfile, '*:*:*:*:after\n', { mode: 0o600 });
+  await streamThenChangePassword(upstream);
   const readThrough = new StoreReadThrough({
     store,
     upstream: following,
