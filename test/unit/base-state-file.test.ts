@@ -16,7 +16,7 @@ const BODY = { name: 'größe', list: [1, 2, 3], nothing: null };
 
 describe('a state file', () => {
   it('gives back what was put in', () => {
-    expect(decodeStateFile(KIND, encodeStateFile(KIND, BODY))).toEqual({ body: BODY });
+    expect(decodeStateFile(KIND, encodeStateFile(KIND, BODY))).toEqual({ body: BODY, version: 3 });
   });
 
   it('is refused with any bit flipped', () => {
@@ -41,6 +41,17 @@ describe('a state file', () => {
     expect(decodeStateFile({ magic: 'test-state', version: 4 }, bytes)).toMatch(/test-state 4/);
     expect(decodeStateFile(KIND, Buffer.alloc(STATE_FILE_BYTES_MAX + 1))).toMatch(/larger/);
   });
+
+  it('is read in every version that its kind allows, which is told, and in no other', () => {
+    const kind = { magic: 'test-state', version: 4, oldestVersion: 2 };
+    const versionOf = (version: number): number | string => {
+      const decoded = decodeStateFile(kind, encodeStateFile({ ...KIND, version }, BODY));
+      return typeof decoded === 'string' ? decoded : decoded.version;
+    };
+    expect([2, 3, 4].map(versionOf)).toEqual([2, 3, 4]);
+    expect(versionOf(1)).toMatch(/it says "test-state 1", wanted is "test-state 4"/);
+    expect(versionOf(5)).toMatch(/it says "test-state 5"/);
+  });
 });
 
 describe('on the disk', () => {
@@ -58,7 +69,7 @@ describe('on the disk', () => {
     const path = join(directory, 'state');
     await saveStateFile(path, KIND, { a: 1 });
     await saveStateFile(path, KIND, { a: 2 });
-    expect(await loadStateFile(path, KIND)).toEqual({ body: { a: 2 } });
+    expect(await loadStateFile(path, KIND)).toEqual({ body: { a: 2 }, version: 3 });
     expect(await readdir(directory)).toEqual(['state']);
   });
 
@@ -67,6 +78,14 @@ describe('on the disk', () => {
     expect(await loadStateFile(path, KIND)).toBeNull();
     await writeFile(path, 'rubbish');
     await expect(loadStateFile(path, KIND)).rejects.toMatchObject({ code: 'STATE_FILE_DAMAGED' });
+  });
+
+  it('says when another version of walcast wrote it, and leaves it as it is', async () => {
+    const path = join(directory, 'state');
+    const newer = { ...KIND, version: 4 };
+    await saveStateFile(path, newer, BODY);
+    await expect(loadStateFile(path, KIND)).rejects.toMatchObject({ code: 'STATE_FILE_VERSION' });
+    expect(await loadStateFile(path, newer)).toEqual({ body: BODY, version: 4 });
   });
 
   it('keeps the old content when the new one cannot be written', async () => {
