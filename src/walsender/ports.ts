@@ -96,11 +96,10 @@ export interface WalFeed {
   isUpstreamMoving(): boolean;
 }
 
-/** What READ_REPLICATION_SLOT answers. */
+/** Where a slot's WAL begins. */
 export interface SlotPosition {
   /** INVALID_LSN when the slot reserves no WAL. */
   readonly restartLsn: Lsn;
-  readonly restartTimeline: TimelineId | null;
 }
 
 /** A refused slot command: becomes an ERROR with exactly these fields. */

@@ -38,13 +38,13 @@ export function sessionStatus(parts: {
     writeLagSeconds: positions?.lagSeconds('write') ?? null,
     flushLagSeconds: positions?.lagSeconds('flush') ?? null,
     applyLagSeconds: positions?.lagSeconds('apply') ?? null,
-    replyTimeMs: stream?.replyTimeMs ?? null,
-    lastReplyAtMs: stream?.lastReplyAtMs ?? null,
+    replyTimeMs: stream?.report.replyTimeMs ?? null,
+    lastReplyAtMs: stream?.report.lastReplyAtMs ?? null,
     connectedAtMs: parts.connectedAtMs,
     sentBytes: stream?.sentBytes ?? 0,
     sendQueueBytes: connection.pendingBytes(),
     sendBlockedSeconds: stream?.blockedSeconds() ?? 0,
-    clampedReplies: stream?.clampedReplies ?? 0,
+    clampedReplies: stream?.report.clampedReplies ?? 0,
   };
 }
 

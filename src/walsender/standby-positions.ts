@@ -1,6 +1,6 @@
 // How far has a standby got, by its own word and never beyond what it was sent? Pure.
 // (walsender.c:ProcessStandbyReplyMessage)
-import { INVALID_LSN, minLsn } from '../pg/lsn.ts';
+import { INVALID_LSN, maxLsn, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { LagTracker } from '../syncrep/lag-tracker.ts';
 import type { LagHead } from '../syncrep/lag-tracker.ts';
@@ -14,7 +14,7 @@ export interface ReplyEffect {
   /** A position moved, in either direction. */
   readonly hasMoved: boolean;
   /**
-   * A position was beyond what was sent and has been cut to it. Usual for a standby's first reply, else a lie. Not set
+   * A position was beyond all that was ever sent, and has been cut. Usual for a standby's first reply, else a lie. Not set
    * when only replay is ahead, at the end of a segment: that is where it stands behind an XLOG_SWITCH while the zeros up
    * to there are still on their way. (xlogreader.c:XLogDecodeNextRecord)
    */
@@ -28,6 +28,8 @@ export class StandbyPositions {
   readonly #lag = new LagTracker();
   readonly #lagMs: Record<LagHead, number | null> = { write: null, flush: null, apply: null };
   #sentLsn: Lsn;
+  /** What was sent in truth, also where a switch of timeline cut it: a claim up to here is no lie. */
+  #deliveredLsn: Lsn;
   #writeLsn: Lsn = INVALID_LSN;
   #flushLsn: Lsn = INVALID_LSN;
   #applyLsn: Lsn = INVALID_LSN;
@@ -35,6 +37,7 @@ export class StandbyPositions {
   /** `startLsn`: where the stream begins; everything before it counts as sent. */
   constructor(startLsn: Lsn) {
     this.#sentLsn = startLsn;
+    this.#deliveredLsn = startLsn;
   }
 
   get sentLsn(): Lsn {
@@ -62,6 +65,7 @@ export class StandbyPositions {
   /** WAL up to `endLsn` goes to the socket while `sendableLsn` is the end of all there is. */
   onSend(endLsn: Lsn, sendableLsn: Lsn, nowMs: number): void {
     this.#sentLsn = endLsn;
+    this.#deliveredLsn = maxLsn(this.#deliveredLsn, endLsn);
     this.#lag.write(sendableLsn, nowMs);
   }
 
@@ -73,7 +77,8 @@ export class StandbyPositions {
     const applyLsn = minLsn(update.applyLsn, sent);
     const hasMoved =
       writeLsn !== this.#writeLsn || flushLsn !== this.#flushLsn || applyLsn !== this.#applyLsn;
-    const isApplyClaimFalse = update.applyLsn > sent && !isSegmentEnd(update.applyLsn);
+    const delivered = this.#deliveredLsn;
+    const isApplyClaimFalse = update.applyLsn > delivered && !isSegmentEnd(update.applyLsn);
     const isIdle = !hasMoved && flushLsn === sent && applyLsn === sent;
     this.#updateLag('write', writeLsn, { nowMs, isIdle });
     this.#updateLag('flush', flushLsn, { nowMs, isIdle });
@@ -83,7 +88,7 @@ export class StandbyPositions {
     this.#applyLsn = applyLsn;
     return {
       hasMoved,
-      isClamped: update.writeLsn > sent || update.flushLsn > sent || isApplyClaimFalse,
+      isClamped: update.writeLsn > delivered || update.flushLsn > delivered || isApplyClaimFalse,
       confirmedLsn: update.flushLsn === INVALID_LSN || update.flushLsn > sent ? null : flushLsn,
     };
   }

@@ -34,16 +34,8 @@ export function planStream(
   const end = switchPoint(history, timeline);
   if (end === null) return { kind: 'refused', error: notInHistory(timeline) };
   if (request.startLsn > end.endLsn) {
-    const start = formatLsn(request.startLsn, facts.padsLsnText);
-    const fork = formatLsn(end.endLsn, facts.padsLsnText);
-    return {
-      kind: 'refused',
-      error: {
-        sqlstate: SQLSTATE.internalError,
-        message: `requested starting point ${start} on timeline ${timeline} is not in this server's history`,
-        detail: `This server's history forked from timeline ${timeline} at ${fork}.`,
-      },
-    };
+    const { startLsn } = request;
+    return { kind: 'refused', error: startIsOffHistory({ startLsn, timeline }, end, facts) };
   }
   return request.startLsn === end.endLsn
     ? { kind: 'nothing-left', end }
@@ -55,6 +47,21 @@ export function notInHistory(timeline: TimelineId): CommandError {
   return {
     sqlstate: SQLSTATE.internalError,
     message: `requested timeline ${timeline} is not in this server's history`,
+  };
+}
+
+/** The refusal of a start beyond the place where its timeline was left. */
+export function startIsOffHistory(
+  request: { readonly startLsn: Lsn; readonly timeline: TimelineId },
+  end: TimelineEnd,
+  facts: VersionFacts,
+): CommandError {
+  const start = formatLsn(request.startLsn, facts.padsLsnText);
+  const fork = formatLsn(end.endLsn, facts.padsLsnText);
+  return {
+    sqlstate: SQLSTATE.internalError,
+    message: `requested starting point ${start} on timeline ${request.timeline} is not in this server's history`,
+    detail: `This server's history forked from timeline ${request.timeline} at ${fork}.`,
   };
 }
 

@@ -10,8 +10,7 @@ import type { Lsn } from '../pg/lsn.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { switchPoint } from '../pg/timeline.ts';
 import type { TimelineId } from '../pg/timeline.ts';
-import { pgTimestampFromUnixMs, unixMsFromPgTimestamp } from '../pg/timestamp.ts';
-import type { PgTimestamp } from '../pg/timestamp.ts';
+import { pgTimestampFromUnixMs } from '../pg/timestamp.ts';
 import type { StandbyDisconnectReason, WalSenderState } from '../status/status.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 import { encodeCopyDone } from '../wire/backend-messages.ts';
@@ -22,7 +21,6 @@ import {
   decodeStandbyStatusUpdate,
   encodePrimaryKeepalive,
 } from '../wire/replication-messages.ts';
-import type { HotStandbyFeedback, StandbyStatusUpdate } from '../wire/replication-messages.ts';
 import { FileCursor } from './file-cursor.ts';
 import type { OlderWalFailure, WalReadFailure } from './ports.ts';
 import { ReadThroughCursor } from './read-through-cursor.ts';
@@ -30,8 +28,9 @@ import type { NoRoom } from './read-through-cursor.ts';
 import type { BatchRequest, FrameBatch } from './shared-frames.ts';
 import { StandbyClock } from './standby-clock.ts';
 import { StandbyPositions } from './standby-positions.ts';
+import { StandbyReport } from './standby-report.ts';
 import type { StreamEnd, StreamOptions } from './stream-host.ts';
-import { notInHistory, readFailed, startIsAhead } from './stream-plan.ts';
+import { notInHistory, readFailed, startIsAhead, startIsOffHistory } from './stream-plan.ts';
 import type { TimelineEnd } from './stream-plan.ts';
 import { Wakeup } from './wakeup.ts';
 
@@ -39,6 +38,8 @@ import { Wakeup } from './wakeup.ts';
 export class WalStream {
   readonly #options: StreamOptions;
   readonly #positions: StandbyPositions;
+  /** What the standby has said so far. */
+  readonly report: StandbyReport;
   readonly #standbyClock: StandbyClock;
   readonly #wakeup: Wakeup;
   readonly #files: FileCursor;
@@ -54,18 +55,14 @@ export class WalStream {
   #blockedSinceMs: number | null = null;
   #blockedMs = 0;
   #sentBytes = 0;
-  #replies = 0;
-  #clampedReplies = 0;
-  #slotLsn: Lsn | null = null;
-  #replyTimeMs: number | null = null;
-  #lastReplyAtMs: number | null = null;
-  #feedback: HotStandbyFeedback | null = null;
 
   constructor(options: StreamOptions) {
     this.#options = options;
     this.#end = options.end;
     this.#loadFromMemory = (startLsn, endLsn) => options.feed.fromMemory(startLsn, endLsn);
     this.#positions = new StandbyPositions(options.startLsn);
+    const { slots, slot, log } = options;
+    this.report = new StandbyReport({ positions: this.#positions, slots, slot, log });
     const nowMs = options.clock.nowMs();
     this.#standbyClock = new StandbyClock({ timeoutMs: options.timeoutMs, nowMs });
     this.#wakeup = new Wakeup(options.clock, () => this.#onWake());
@@ -95,28 +92,9 @@ export class WalStream {
     return this.#hold === null ? this.#positions : null;
   }
 
-  /** The standby's own clock in its last reply, Unix milliseconds. */
-  get replyTimeMs(): number | null {
-    return this.#replyTimeMs;
-  }
-
-  /** When the last reply came, Unix milliseconds. */
-  get lastReplyAtMs(): number | null {
-    return this.#lastReplyAtMs;
-  }
-
-  get clampedReplies(): number {
-    return this.#clampedReplies;
-  }
-
   /** Bytes of WAL given to the socket, without framing. */
   get sentBytes(): number {
     return this.#sentBytes;
-  }
-
-  /** The last hot standby feedback; null when there was none. */
-  get feedback(): HotStandbyFeedback | null {
-    return this.#feedback;
   }
 
   /** Seconds during which the socket did not take what was written. */
@@ -231,8 +209,7 @@ export class WalStream {
     if (kind === COPY_DATA_KIND.standbyStatusUpdate) {
       this.#onStatusUpdate(data, nowMs);
     } else if (kind === COPY_DATA_KIND.hotStandbyFeedback) {
-      this.#feedback = decodeHotStandbyFeedback(data);
-      this.#noteReplyTime(this.#feedback.sendTime);
+      this.report.onFeedback(decodeHotStandbyFeedback(data), this.#options.clock.wallMs());
     } else if (kind === -1) {
       throw new ProtocolViolation(SQLSTATE.protocolViolation, 'no data left in message');
     } else {
@@ -264,6 +241,11 @@ export class WalStream {
     const end = switchPoint(this.#options.feed.history(), this.timeline);
     if (end === null) {
       this.#fail(notInHistory(this.timeline), 'timeline');
+      return false;
+    }
+    const { startLsn, facts } = this.#options;
+    if (this.#hold !== null && startLsn > end.endLsn) {
+      this.#fail(startIsOffHistory({ startLsn, timeline: this.timeline }, end, facts), 'timeline');
       return false;
     }
     this.#end = end;
@@ -349,8 +331,10 @@ export class WalStream {
 
   #onStatusUpdate(data: Uint8Array, nowMs: number): void {
     const update = decodeStandbyStatusUpdate(data);
-    this.#noteReplyTime(update.sendTime);
-    if (this.#hold === null) this.#takePositions(update, nowMs);
+    this.report.onReply(update.sendTime, this.#options.clock.wallMs());
+    if (this.#hold === null && this.report.onPositions(update, nowMs)) {
+      this.#options.host.onStandbyMoved();
+    }
     if (
       update.replyRequested &&
       this.#standbyClock.onReplyRequested(nowMs, !this.#isAnswerPending)
@@ -358,37 +342,6 @@ export class WalStream {
       this.#sendAnswer();
     }
     if (this.#drain !== null) this.pump();
-  }
-
-  #takePositions(update: StandbyStatusUpdate, nowMs: number): void {
-    const effect = this.#positions.onReply(update, nowMs);
-    this.#replies += 1;
-    if (effect.isClamped) this.#noteClamped(formatLsn(update.flushLsn));
-    if (effect.confirmedLsn !== null) this.#advanceSlot(effect.confirmedLsn);
-    if (effect.hasMoved) this.#options.host.onStandbyMoved();
-  }
-
-  #advanceSlot(confirmedLsn: Lsn): void {
-    const { slot, slots } = this.#options;
-    if (slot === null || confirmedLsn === this.#slotLsn) return;
-    this.#slotLsn = confirmedLsn;
-    slots.advance(slot, confirmedLsn);
-  }
-
-  #noteReplyTime(sendTime: PgTimestamp): void {
-    this.#replyTimeMs = unixMsFromPgTimestamp(sendTime);
-    this.#lastReplyAtMs = this.#options.clock.wallMs();
-  }
-
-  /** A standby's first reply names what it has replayed, which is often beyond what this connection sent. */
-  #noteClamped(claimedFlush: string): void {
-    this.#clampedReplies += 1;
-    const isFirstReply = this.#replies === 1;
-    if (isFirstReply || this.#clampedReplies > 2) return;
-    this.#options.log.warn('standby claims WAL that was not sent to it; the claim is cut', {
-      claimed_flush_lsn: claimedFlush,
-      sent_lsn: formatLsn(this.#positions.sentLsn),
-    });
   }
 
   #onWake(): void {

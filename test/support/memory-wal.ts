@@ -254,8 +254,7 @@ export class MemorySlots implements SlotRegistry {
   read(name: string): SlotPosition | null {
     const slot = this.slots.get(name);
     if (slot === undefined) return null;
-    const restartTimeline = slot.restartLsn === INVALID_LSN ? null : toTimelineId(1);
-    return { restartLsn: slot.restartLsn, restartTimeline };
+    return { restartLsn: slot.restartLsn };
   }
 
   acquire(name: string, pid: number): SlotRefusal | null {

@@ -1,6 +1,7 @@
 // READ_, CREATE_, DROP_ and ALTER_REPLICATION_SLOT: physical slots only. (walsender.c)
 import { formatLsn, INVALID_LSN } from '../../pg/lsn.ts';
 import { SQLSTATE } from '../../pg/sqlstate.ts';
+import { timelineOfLsn } from '../../pg/timeline.ts';
 import {
   encodeCommandComplete,
   encodeDataRow,
@@ -9,6 +10,7 @@ import {
   textColumn,
 } from '../../wire/backend-messages.ts';
 import type { ReplicationCommand } from '../../wire/replication-command.ts';
+import type { SlotPosition } from '../ports.ts';
 import { done, failed, logicalRefusal } from './command.ts';
 import type { CommandContext, CommandOutcome } from './command.ts';
 
@@ -20,16 +22,7 @@ export function readReplicationSlot(
   context: CommandContext,
 ): CommandOutcome {
   const slot = context.slots.read(command.slot);
-  const row =
-    slot === null
-      ? [null, null, null]
-      : [
-          'physical',
-          slot.restartLsn === INVALID_LSN
-            ? null
-            : formatLsn(slot.restartLsn, context.identity.facts.padsLsnText),
-          slot.restartTimeline === null ? null : String(slot.restartTimeline),
-        ];
+  const row = slot === null ? [null, null, null] : ['physical', ...restartOf(slot, context)];
   return done(
     encodeRowDescription([
       textColumn('slot_type'),
@@ -39,6 +32,13 @@ export function readReplicationSlot(
     encodeDataRow(row),
     encodeCommandComplete('READ_REPLICATION_SLOT'),
   );
+}
+
+/** Where the slot's WAL begins, and the timeline that place lies on. (walsender.c: tliOfPointInHistory) */
+function restartOf({ restartLsn }: SlotPosition, context: CommandContext): (string | null)[] {
+  if (restartLsn === INVALID_LSN) return [null, null];
+  const timeline = timelineOfLsn(context.feed.history(), restartLsn);
+  return [formatLsn(restartLsn, context.identity.facts.padsLsnText), String(timeline)];
 }
 
 /** A physical slot has no consistent point, no snapshot and no plugin. */
