@@ -214,6 +214,9 @@ export const CONTROL_SAVE_INTERVAL_MS: number = 3_000;
 /** How often a write is tried again while the disk is full. */
 export const NO_SPACE_RETRY_MS: number = 1_000;
 
+/** Files of removed segments kept to become future ones, in bytes, all together; one at least, whatever its size. */
+export const RECYCLED_BYTES_MAX: number = 64 * 1024 * 1024;
+
 // --- read-through: WAL older than the store, from the upstream
 
 /** Connections to the upstream for it; each is a walsender there. */
