@@ -138,7 +138,7 @@ describe('several switches while a standby reads from files', () => {
 
 describe('READ_REPLICATION_SLOT', () => {
   it('names the timeline on which the slot’s WAL begins, as pg_receivewal starts there', async () => {
-    fixture = await Fixture.start(18);
+    fixture = await Fixture.start({ major: 18 });
     const { client } = await fixture.standby();
     const reader = await fixture.stream(START_LSN, {});
     await client.ask('CREATE_REPLICATION_SLOT s PHYSICAL (RESERVE_WAL)');
