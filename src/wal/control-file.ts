@@ -7,10 +7,12 @@ import { formatLsn, parseLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { toSegmentSize } from '../pg/segment.ts';
 import type { SegmentSize } from '../pg/segment.ts';
+import { toPgTimestamp } from '../pg/timestamp.ts';
 import { toTimelineId } from '../pg/timeline.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import { controlFile } from './data-directory.ts';
 import type { ChainPosition } from './records/record-chain.ts';
+import type { WalFacts } from './records/wal-facts.ts';
 
 /** The server that the WAL is of, as far as it can change while the WAL stays the same. */
 export interface StoredServer {
@@ -76,6 +78,8 @@ function encode(state: ControlState): Record<string, unknown> {
     last_record_lsn: mark.lastRecordLsn === null ? null : formatLsn(mark.lastRecordLsn),
     last_record_is_shutdown_checkpoint: mark.isShutdownCheckpoint,
     redo_lsn: formatLsn(mark.redoLsn),
+    next_full_xid: mark.facts.nextFullXid?.toString() ?? null,
+    newest_commit_at: mark.facts.newestCommitAt?.toString() ?? null,
     reported_flush_lsn: formatLsn(state.reportedFlushLsn),
     was_clean_stop: state.wasCleanStop,
   };
@@ -103,9 +107,21 @@ function decode(body: unknown): ControlState {
       lastRecordLsn: lastRecord === null ? null : asLsn(lastRecord),
       isShutdownCheckpoint: fields.get('last_record_is_shutdown_checkpoint') === true,
       redoLsn: asLsn(fields.get('redo_lsn')),
+      facts: decodeFacts(fields),
     },
     reportedFlushLsn: asLsn(fields.get('reported_flush_lsn')),
     wasCleanStop: fields.get('was_clean_stop') === true,
+  };
+}
+
+/** Files from before these were known have none of them. Which commit waits for apply feedback is asked anew by each process. */
+function decodeFacts(fields: ReadonlyMap<string, unknown>): WalFacts {
+  const nextFullXid = fields.get('next_full_xid') ?? null;
+  const commitAt = fields.get('newest_commit_at') ?? null;
+  return {
+    nextFullXid: nextFullXid === null ? null : BigInt.asUintN(64, BigInt(asText(nextFullXid))),
+    newestCommitAt: commitAt === null ? null : toPgTimestamp(BigInt(asText(commitAt))),
+    applyFeedbackLsn: null,
   };
 }
 

@@ -23,6 +23,7 @@ import { toSegmentSize } from '../../src/pg/segment.ts';
 import { versionFacts } from '../../src/pg/server-version.ts';
 import { rootHistory, toTimelineId } from '../../src/pg/timeline.ts';
 import type { ControlState } from '../../src/wal/control-file.ts';
+import { NO_WAL_FACTS } from '../../src/wal/records/wal-facts.ts';
 import type { UpstreamIdentity } from '../../src/walreceiver/ports.ts';
 import { freePort } from '../harness/free-port.ts';
 import { checkDeep } from '../support/check-command.ts';
@@ -429,7 +430,7 @@ describe('a store that does not fit', () => {
     timeline: toTimelineId(1),
     server: { serverVersion: '18.4', parameters: new Map(), settings: new Map() },
     firstLsn: toLsn(0x1000000n),
-    durableMark: { ...mark, redoLsn: toLsn(0x1000000n) },
+    durableMark: { ...mark, redoLsn: toLsn(0x1000000n), facts: NO_WAL_FACTS },
     reportedFlushLsn: toLsn(0x5000060n),
     wasCleanStop: true,
   };

@@ -1,8 +1,10 @@
-// What must the next record link to? The last complete record: where it began, where it ended, and the two things that
-// others ask about it.
+// What must the next record link to? The last complete record: where it began, where it ended, and what the records up to
+// it have told.
 import { INVALID_LSN } from '../../pg/lsn.ts';
 import type { Lsn } from '../../pg/lsn.ts';
 import { highHalf, lowHalf, lsnOfHalves } from './address.ts';
+import { LearnedFacts, NO_WAL_FACTS } from './wal-facts.ts';
+import type { WalFacts } from './wal-facts.ts';
 
 /** What is known of the chain of records at a record end. */
 export interface ChainPosition {
@@ -14,11 +16,19 @@ export interface ChainPosition {
   readonly isShutdownCheckpoint: boolean;
   /** Redo position of the newest checkpoint seen; INVALID_LSN before the first. */
   readonly redoLsn: Lsn;
+  /** What the records up to there say about transactions. */
+  readonly facts: WalFacts;
 }
 
 /** The chain of a store that begins at `lsn`, a page start. */
 export function chainStart(lsn: Lsn): ChainPosition {
-  return { lsn, lastRecordLsn: null, isShutdownCheckpoint: false, redoLsn: INVALID_LSN };
+  return {
+    lsn,
+    lastRecordLsn: null,
+    isShutdownCheckpoint: false,
+    redoLsn: INVALID_LSN,
+    facts: NO_WAL_FACTS,
+  };
 }
 
 /** {@link ChainPosition} in halves, changed in place as records pass. */
@@ -33,6 +43,7 @@ export class RecordChain {
   isShutdownCheckpoint = false;
   redoHigh = 0;
   redoLow = 0;
+  readonly learned: LearnedFacts;
 
   constructor(position: ChainPosition) {
     const start = position.lastRecordLsn ?? INVALID_LSN;
@@ -45,6 +56,7 @@ export class RecordChain {
     this.isShutdownCheckpoint = position.isShutdownCheckpoint;
     this.redoHigh = highHalf(position.redoLsn);
     this.redoLow = lowHalf(position.redoLsn);
+    this.learned = new LearnedFacts(position.facts);
   }
 
   copyFrom(other: RecordChain): void {
@@ -57,6 +69,7 @@ export class RecordChain {
     this.isShutdownCheckpoint = other.isShutdownCheckpoint;
     this.redoHigh = other.redoHigh;
     this.redoLow = other.redoLow;
+    this.learned.copyFrom(other.learned);
   }
 
   endLsn(): Lsn {
@@ -73,6 +86,7 @@ export class RecordChain {
       lastRecordLsn: this.isStartKnown ? lsnOfHalves(this.startHigh, this.startLow) : null,
       isShutdownCheckpoint: this.isShutdownCheckpoint,
       redoLsn: this.redoLsn(),
+      facts: this.learned.facts(),
     };
   }
 }
