@@ -331,3 +331,8 @@ export const CHECK_ANSWER_BYTES_MAX: number = 1024 * 1024;
 
 /** Largest service file, and largest password file, that is read. */
 export const CONNINFO_FILE_BYTES_MAX: number = 1024 * 1024;
+
+// --- timelines of the upstream
+
+/** History files that are fetched at one identification; after that many switches in a row the server is identified anew. */
+export const UPSTREAM_HISTORIES_MAX: number = 64;
