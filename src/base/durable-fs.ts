@@ -13,10 +13,15 @@ export const PRIVATE_FILE_MODE = 0o600;
 /** Mode of every directory we make. */
 export const PRIVATE_DIRECTORY_MODE = 0o700;
 
-/** True for the errors that mean "no room now": they may go away by themselves, when they come from a write. */
+/**
+ * True for the errors that mean "no room now" and may go away by themselves. From an fsync they do not: what the kernel
+ * had taken is lost then, as with any other error of it.
+ */
 export function isOutOfSpace(error: unknown): boolean {
   const code = systemErrorCode(error);
-  return code === 'ENOSPC' || code === 'EDQUOT';
+  if (code !== 'ENOSPC' && code !== 'EDQUOT') return false;
+  const call = error instanceof Error && 'syscall' in error ? error.syscall : null;
+  return call !== 'fsync' && call !== 'fdatasync';
 }
 
 /** What a person does about a directory that cannot be written, where the error tells; null for any other error. */
@@ -30,6 +35,11 @@ export function storageHint(error: unknown): string | null {
     case 'ENOSPC':
     case 'EDQUOT':
       return 'Free space on its file system (or raise the quota), or set storage.directory to another one.';
+    case 'EFBIG':
+      return 'A limit on the size of files is below that of a WAL segment: raise it (LimitFSIZE=infinity, ulimit -f unlimited).';
+    case 'EMFILE':
+    case 'ENFILE':
+      return 'Too many files are open: raise the limit (LimitNOFILE=, ulimit -n).';
     default:
       return null;
   }

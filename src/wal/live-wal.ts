@@ -112,6 +112,7 @@ export class LiveWal implements WriterListener {
       oldestLsn: start.oldestLsn,
       log: options.log,
       onRemove: (walFile) => this.#reader.forget(walFile),
+      onRemovable: (path) => this.#writer.recycle(path),
       onError: () => this.#counters.countError('remove'),
     });
     this.#reader = new WalReader({

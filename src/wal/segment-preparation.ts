@@ -1,27 +1,26 @@
-// How is the next segment made without holding up the current one? Through the thread pool, in pieces, beside the
-// blocking writes. Running out of space at a write is ignored here: what was begun is removed, and the write that needs
+// How is the next segment made without holding up the current one? Of a removed one by renaming, else of zeros in pieces,
+// through the thread pool, beside the blocking writes. Running out of space at a write is ignored here: what was begun is removed, and the write that needs
 // the segment makes it again or finds out. Any other error, an fsync's above all, counts as if that write had met it.
 import { access, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isOutOfSpace, PRIVATE_FILE_MODE, syncDirectory, writeFully } from '../base/durable-fs.ts';
-import type { SegmentSize } from '../pg/segment.ts';
+import { systemErrorCode } from '../base/errors.ts';
 import { TEMPORARY_SEGMENT_PREFIX } from './segment-writer.ts';
+import type { SegmentPlace } from './segment-writer.ts';
 
 const ZEROS: Uint8Array = new Uint8Array(1 << 20);
 
 /** Makes one segment ahead of time. */
 export class SegmentPreparation {
-  readonly #directory: string;
-  readonly #size: SegmentSize;
+  readonly #place: SegmentPlace;
   readonly #onFailed: (error: unknown) => void;
   #name: string | null = null;
   #isRunning = false;
   #running: Promise<void> = Promise.resolve();
 
   /** `onFailed`: nothing may count as durable any more. Called when it happens, whoever needs the segment or not. */
-  constructor(directory: string, size: SegmentSize, onFailed: (error: unknown) => void) {
-    this.#directory = directory;
-    this.#size = size;
+  constructor(place: SegmentPlace, onFailed: (error: unknown) => void) {
+    this.#place = place;
     this.#onFailed = onFailed;
   }
 
@@ -50,13 +49,32 @@ export class SegmentPreparation {
   }
 
   async #make(name: string): Promise<void> {
-    const path = join(this.#directory, name);
+    const { directory } = this.#place;
+    const path = join(directory, name);
     const isThere = await access(path).then(
       () => true,
       () => false,
     );
     if (isThere) return;
-    const temporary = join(this.#directory, TEMPORARY_SEGMENT_PREFIX + name);
+    if (!(await this.#useRecycled(path))) await this.#makeOfZeros(name, path);
+    await syncDirectory(directory);
+  }
+
+  async #useRecycled(path: string): Promise<boolean> {
+    const recycled = this.#place.takeRecycled();
+    if (recycled === null) return false;
+    try {
+      await rename(recycled, path);
+      return true;
+    } catch (error) {
+      // Somebody has tidied up.
+      if (systemErrorCode(error) === 'ENOENT') return false;
+      throw error;
+    }
+  }
+
+  async #makeOfZeros(name: string, path: string): Promise<void> {
+    const temporary = join(this.#place.directory, TEMPORARY_SEGMENT_PREFIX + name);
     try {
       await this.#fill(temporary);
     } catch (error) {
@@ -64,7 +82,6 @@ export class SegmentPreparation {
       throw error;
     }
     await rename(temporary, path);
-    await syncDirectory(this.#directory);
   }
 
   async #fill(temporary: string): Promise<void> {
@@ -84,8 +101,9 @@ export class SegmentPreparation {
   async #writeZeros(temporary: string): Promise<void> {
     const handle = await open(temporary, 'w', PRIVATE_FILE_MODE);
     try {
-      for (let at = 0; at < this.#size; at += ZEROS.length) {
-        await writeFully(handle, ZEROS.subarray(0, Math.min(ZEROS.length, this.#size - at)), at);
+      const { size } = this.#place;
+      for (let at = 0; at < size; at += ZEROS.length) {
+        await writeFully(handle, ZEROS.subarray(0, Math.min(ZEROS.length, size - at)), at);
       }
     } finally {
       await handle.close();

@@ -26,6 +26,8 @@ export interface SegmentRemovalOptions {
   readonly log: Log;
   /** Called before each file goes and again when it has gone: a read may have opened it in between. */
   readonly onRemove: (walFile: string) => void;
+  /** Offers the file at a path for another use. False: it is still there, and is removed. Never rejects. */
+  readonly onRemovable?: (path: string) => Promise<boolean>;
   readonly onError: () => void;
 }
 
@@ -75,7 +77,9 @@ export class SegmentRemoval {
     for (const name of names) {
       this.#options.onRemove(name);
       try {
-        await unlink(join(this.#options.directory, name));
+        const path = join(this.#options.directory, name);
+        const isTaken = (await this.#options.onRemovable?.(path)) ?? false;
+        if (!isTaken) await unlink(path);
         this.#options.onRemove(name);
         this.#removed++;
       } catch (error) {

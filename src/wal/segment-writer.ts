@@ -1,7 +1,7 @@
 // How do bytes of WAL get into segment files? Blocking, in the writer thread alone. A segment counts only once it has its
-// name: it is made under another one, extended to its full size with zeros, fsynced, renamed, and the directory fsynced.
-// So a flush of WAL later changes data only, and running out of space shows when a segment is made, before anything
-// depends on it. (xlog.c:XLogFileInitInternal, walreceiver.c:XLogWalRcvWrite)
+// name: it is made under another one, of a removed segment or of zeros, at its full size, durable, then renamed, and the
+// directory fsynced. So a flush of WAL later changes data only, and running out of space shows when a segment is made,
+// before anything depends on it. (xlog.c:XLogFileInitInternal, InstallXLogFileSegment, walreceiver.c:XLogWalRcvWrite)
 import {
   closeSync,
   fdatasyncSync,
@@ -40,6 +40,17 @@ export class NoSpace extends Error {
   }
 }
 
+/** Where segments are made, and of what. */
+export interface SegmentPlace {
+  readonly directory: string;
+  readonly size: SegmentSize;
+  /**
+   * A file in `directory` that has a segment's size, all its blocks, and old content on the disk; null when there is
+   * none. It is the caller's from then on.
+   */
+  readonly takeRecycled: () => string | null;
+}
+
 interface OpenSegment {
   readonly path: string;
   readonly fd: number;
@@ -47,13 +58,13 @@ interface OpenSegment {
 
 /** Writes WAL of one directory. Every method blocks and throws the system's error; after one that is not NoSpace, stop. */
 export class SegmentWriter {
-  readonly #directory: string;
+  readonly #place: SegmentPlace;
   readonly #size: SegmentSize;
   #open: OpenSegment | null = null;
 
-  constructor(directory: string, size: SegmentSize) {
-    this.#directory = directory;
-    this.#size = size;
+  constructor(place: SegmentPlace) {
+    this.#place = place;
+    this.#size = place.size;
   }
 
   /** Hands `bytes`, the WAL from `startLsn` on, to the kernel. A segment that is left behind is flushed on the way. */
@@ -83,7 +94,7 @@ export class SegmentWriter {
 
   #segment(timeline: TimelineId, lsn: Lsn): OpenSegment {
     const name = walFileName(timeline, segmentNumber(lsn, this.#size), this.#size);
-    const path = join(this.#directory, name);
+    const path = join(this.#place.directory, name);
     if (this.#open?.path === path) return this.#open;
     this.flush();
     this.close();
@@ -97,7 +108,7 @@ export class SegmentWriter {
     } catch (error) {
       if (systemErrorCode(error) !== 'ENOENT') throw error;
     }
-    makeSegment(this.#directory, name, this.#size);
+    if (!useRecycled(this.#place, name)) makeSegment(this.#place.directory, name, this.#size);
     return openWholeSegment(path, this.#size);
   }
 }
@@ -115,8 +126,23 @@ export function makeSegment(directory: string, name: string, size: SegmentSize):
   } finally {
     closeSync(fd);
   }
-  renameSync(temporary, join(directory, name));
+  tellNoSpace(() => renameSync(temporary, join(directory, name)));
   syncDirectorySync(directory);
+}
+
+/** The same of a recycled file, whose content stays; false when there is none. */
+function useRecycled(place: SegmentPlace, name: string): boolean {
+  const recycled = place.takeRecycled();
+  if (recycled === null) return false;
+  try {
+    renameSync(recycled, join(place.directory, name));
+  } catch (error) {
+    // Somebody has tidied up.
+    if (systemErrorCode(error) === 'ENOENT') return false;
+    throw error;
+  }
+  syncDirectorySync(place.directory);
+  return true;
 }
 
 function fillWithZeros(fd: number, size: number): void {

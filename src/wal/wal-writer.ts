@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { OperationalError } from '../base/errors.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
+import { RecycledSegments } from './recycled-segments.ts';
 import { workerModule } from './worker-module.ts';
 import type { WriterError, WriterReply, WriterRequest, WriterSetup } from './writer-messages.ts';
 
@@ -31,6 +32,7 @@ export class WalWriter {
   readonly #listener: WriterListener;
   readonly #directory: string;
   readonly #ended: Promise<void>;
+  readonly #recycled: RecycledSegments;
   #staging: Uint8Array = new Uint8Array(new SharedArrayBuffer(STAGING_BYTES));
   #isBusy = false;
   #isClosing = false;
@@ -40,6 +42,10 @@ export class WalWriter {
   constructor(setup: WriterSetup, listener: WriterListener) {
     this.#listener = listener;
     this.#directory = setup.directory;
+    this.#recycled = new RecycledSegments({
+      segmentSize: setup.segmentSize,
+      offer: (path) => this.#offer(path),
+    });
     this.#worker = new Worker(workerModule(import.meta.url, 'writer-thread'), {
       workerData: setup,
       name: 'wal-writer',
@@ -65,6 +71,14 @@ export class WalWriter {
   write(timeline: TimelineId, startLsn: Lsn, chunks: readonly Uint8Array[]): void {
     this.#isBusy = true;
     this.#post({ kind: 'write', timeline, startLsn, bytes: this.#stage(chunks) });
+  }
+
+  /**
+   * Takes the file of a segment that nobody needs any more, to make a future one of it. False when it has to be removed
+   * instead ({@link RecycledSegments.take}). Never rejects.
+   */
+  async recycle(path: string): Promise<boolean> {
+    return await this.#recycled.take(path);
   }
 
   /** Ends the thread; what is under way is finished first. */
@@ -94,6 +108,12 @@ export class WalWriter {
     return this.#staging.subarray(0, length);
   }
 
+  #offer(path: string): boolean {
+    if (this.#isClosing || this.#isOver) return false;
+    this.#post({ kind: 'recycle', path });
+    return true;
+  }
+
   #post(request: WriterRequest): void {
     this.#worker.postMessage(request);
   }
@@ -106,6 +126,9 @@ export class WalWriter {
       case 'flushed':
         this.#isBusy = false;
         this.#listener.onFlushed(reply.seconds);
+        break;
+      case 'recycled':
+        this.#recycled.used();
         break;
       case 'no-space':
         this.#isBusy = false;

@@ -19,6 +19,11 @@ export type WriterRequest =
       /** In shared memory that stays as it is until `flushed`, `no-space` or `failed`. */
       readonly bytes: Uint8Array;
     }
+  | {
+      readonly kind: 'recycle';
+      /** A file of a segment's size with old content, to make the next segment of. */
+      readonly path: string;
+    }
   | { readonly kind: 'close' };
 
 /** An error as it crosses the thread's border. */
@@ -28,9 +33,13 @@ export interface WriterError {
   readonly message: string;
 }
 
-/** From the thread, in this order for each job: `written`, `flushed`; or `no-space`; or `failed`, its last word. */
+/**
+ * From the thread, in this order for each job: `written`, `flushed`; or `no-space`; or `failed`, its last word. And
+ * `recycled` whenever a file it was given has become a segment.
+ */
 export type WriterReply =
   | { readonly kind: 'written'; readonly seconds: number }
   | { readonly kind: 'flushed'; readonly seconds: number }
+  | { readonly kind: 'recycled' }
   | { readonly kind: 'no-space'; readonly error: WriterError }
   | { readonly kind: 'failed'; readonly during: 'write' | 'fsync'; readonly error: WriterError };

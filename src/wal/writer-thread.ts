@@ -1,5 +1,6 @@
 // The thread that writes and flushes WAL: blocking calls, so that no other work of the process (its thread pool is shared
 // by file reads, name look-ups and password hashing) ever stands before an fdatasync that a commit waits for.
+import { rmSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { systemClock } from '../base/clock.ts';
 import { errorText, invariant, systemErrorCode } from '../base/errors.ts';
@@ -14,13 +15,21 @@ import {
 } from '../pg/segment.ts';
 import { SegmentPreparation } from './segment-preparation.ts';
 import { NoSpace, SegmentWriter } from './segment-writer.ts';
+import type { SegmentPlace } from './segment-writer.ts';
 import type { WriterError, WriterReply, WriterRequest, WriterSetup } from './writer-messages.ts';
 
 const port = parentPort;
 invariant(port !== null, 'the WAL writer runs as a thread');
 const setup = workerData as WriterSetup;
-const writer = new SegmentWriter(setup.directory, setup.segmentSize);
-const preparation = new SegmentPreparation(setup.directory, setup.segmentSize, fail);
+/** Files given to us to make segments of, oldest first. */
+const recycled: string[] = [];
+const place: SegmentPlace = {
+  directory: setup.directory,
+  size: setup.segmentSize,
+  takeRecycled,
+};
+const writer = new SegmentWriter(place);
+const preparation = new SegmentPreparation(place, fail);
 /** After a failure nothing is written or flushed any more, and nothing said. */
 let hasFailed = false;
 
@@ -30,10 +39,12 @@ port.on('message', (request: WriterRequest) => {
 });
 
 async function handle(request: WriterRequest): Promise<void> {
+  if (request.kind === 'recycle') {
+    recycled.push(request.path);
+    return;
+  }
   if (request.kind === 'close') {
-    await preparation.settle();
-    writer.close();
-    port?.close();
+    await end();
     return;
   }
   try {
@@ -50,6 +61,24 @@ async function handle(request: WriterRequest): Promise<void> {
     if (error instanceof NoSpace) reply({ kind: 'no-space', error: describe(error.cause) });
     else fail(error);
   }
+}
+
+async function end(): Promise<void> {
+  await preparation.settle();
+  try {
+    writer.close();
+  } catch (error) {
+    fail(error);
+  }
+  for (const path of recycled) rmSync(path, { force: true });
+  port?.close();
+}
+
+function takeRecycled(): string | null {
+  const path = recycled.shift();
+  if (path === undefined) return null;
+  reply({ kind: 'recycled' });
+  return path;
 }
 
 function fail(error: unknown): void {

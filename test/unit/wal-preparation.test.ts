@@ -36,9 +36,8 @@ afterEach(async () => {
 async function failuresOf(failing: string, code: string): Promise<unknown[]> {
   Object.assign(disk, { failing, code });
   const failures: unknown[] = [];
-  const preparation = new SegmentPreparation(directory, toSegmentSize(1 << 20), (error) =>
-    failures.push(error),
-  );
+  const place = { directory, size: toSegmentSize(1 << 20), takeRecycled: () => null };
+  const preparation = new SegmentPreparation(place, (error) => failures.push(error));
   preparation.begin(NAME);
   expect(preparation.isMaking(NAME)).toBe(true);
   await preparation.settle();
