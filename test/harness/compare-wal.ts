@@ -35,6 +35,8 @@ export interface CompareOptions {
   readonly untilLsn: Lsn;
   /** Bytes before this position are not compared; default: everything both have. */
   readonly fromLsn?: Lsn;
+  /** Files of this timeline only; default: of all. */
+  readonly timeline?: number;
 }
 
 /**
@@ -51,7 +53,7 @@ export async function compareWal(options: CompareOptions): Promise<WalComparison
   let comparedFiles = 0;
   for (const [name, file] of [...actual].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
     const other = expected.get(name);
-    if (other === undefined) continue;
+    if (other === undefined || !isOfTimeline(name, options)) continue;
     const span = comparedSpan(name, options);
     if (span.until <= span.from) continue;
     const result = await compareFiles(
@@ -136,6 +138,10 @@ async function segmentFiles(directory: string, size: SegmentSize): Promise<Map<s
     if (parseWalFileName(name, size) !== null && !files.has(name)) files.set(name, file);
   }
   return files;
+}
+
+function isOfTimeline(name: string, { timeline, segmentSize }: CompareOptions): boolean {
+  return timeline === undefined || parseWalFileName(name, segmentSize)?.timeline === timeline;
 }
 
 function comparedSpan(name: string, options: CompareOptions): Span {
