@@ -1,13 +1,17 @@
 import { defineConfig } from 'vitest/config';
 import { SlowestFiles } from './test/support/slowest-files.ts';
 
-// One project a layer: unit and session suites are quick and run side by side; the real-server suites
-// start clusters, so they run one file at a time on a two-core machine.
+/** Files side by side. Vitest's own choice leaves one of two cores to itself; suites wait more than they compute. */
+const WORKERS = 2;
+
+// One project a layer. The real-server suites wait for servers half of the time, so two of their files run at once; what
+// one machine has once only (a port, a directory, a mount) is drawn anew by each.
 export default defineConfig({
   test: {
     environment: 'node',
     retry: 0,
     reporters: [new SlowestFiles(), 'default'],
+    maxWorkers: WORKERS,
     projects: [
       // Property tests take seconds on a machine that does something else, too.
       {
@@ -25,7 +29,6 @@ export default defineConfig({
           include: ['test/pg/**/*.test.ts', 'test/fault/**/*.test.ts'],
           testTimeout: 180_000,
           hookTimeout: 120_000,
-          fileParallelism: false,
         },
       },
     ],
