@@ -36,20 +36,27 @@ export class RecycledSegments {
 
   /**
    * Takes the segment file at `path`, which is needed by nobody any more. True: it has that name no longer. False:
-   * nothing was changed, and it is to be removed. A file is left alone while a reader of this process has it open (it
+   * nothing was changed, and it is to be removed. A file is not used again while a reader of this process has it open (it
    * would see other WAL), or when it has a second name (a backup by links would change), another size, or holes.
    * Never rejects.
    */
   async take(path: string): Promise<boolean> {
     if (this.#waiting >= this.#filesMax || isOpenForReading(path)) return false;
+    this.#names++;
+    const recycled = join(dirname(path), RECYCLED_SEGMENT_PREFIX + this.#names);
     this.#waiting++;
-    try {
-      if (await this.#isFit(path)) return await this.#rename(path);
-    } catch {
+    const isRenamed = await rename(path, recycled).then(
+      () => true,
       // Who removes it meets the same error, and tells it.
+      () => false,
+    );
+    if (isRenamed && (await this.#isFit(path, recycled)) && this.#options.offer(recycled)) {
+      return true;
     }
     this.#waiting--;
-    return false;
+    // What cannot be removed now is removed at the next start.
+    if (isRenamed) await unlink(recycled).catch(() => {});
+    return isRenamed;
   }
 
   /** To be called when a file that was offered has been used. */
@@ -57,21 +64,12 @@ export class RecycledSegments {
     this.#waiting--;
   }
 
-  async #isFit(path: string): Promise<boolean> {
+  async #isFit(path: string, recycled: string): Promise<boolean> {
     const { segmentSize } = this.#options;
-    const found = await lstat(path);
-    const isWhole = found.size === segmentSize && found.blocks * 512 >= segmentSize;
-    return found.isFile() && found.nlink === 1 && isWhole;
-  }
-
-  async #rename(path: string): Promise<boolean> {
-    this.#names++;
-    const recycled = join(dirname(path), RECYCLED_SEGMENT_PREFIX + this.#names);
-    await rename(path, recycled);
-    // Opened between the first look and the rename: that reader keeps the file as it is.
-    if (!isOpenForReading(path) && this.#options.offer(recycled)) return true;
-    this.#waiting--;
-    await unlink(recycled).catch(() => {});
-    return true;
+    const found = await lstat(recycled).catch(() => null);
+    if (found === null || !found.isFile() || found.nlink !== 1) return false;
+    if (found.size !== segmentSize || found.blocks * 512 < segmentSize) return false;
+    // Opened just before the rename: that reader keeps the file as it is.
+    return !isOpenForReading(path);
   }
 }
