@@ -2,12 +2,14 @@
 //
 //   pg_wal/            segments under PostgreSQL's names and sizes, zero behind the end, and `.history` files
 //   pg_replslot/NAME/  one replication slot each (src/slot)
+//   page_sums/         a checksum of each page of the segments (page-sums.ts)
 //   walcast.control    identity and durable mark (control-file.ts)
 //   walcast.lock       the owner's lock (src/net/directory-lock.ts)
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { createDirectory, PRIVATE_DIRECTORY_MODE, storageHint } from '../base/durable-fs.ts';
 import { errorText, OperationalError } from '../base/errors.ts';
+import { PAGE_SUMS_DIRECTORY } from './page-sums.ts';
 
 /** Name of the control file inside the data directory. */
 export const CONTROL_FILE_NAME = 'walcast.control';
@@ -16,6 +18,7 @@ export const CONTROL_FILE_NAME = 'walcast.control';
 const OUR_NAMES: ReadonlySet<string> = new Set([
   'pg_wal',
   'pg_replslot',
+  PAGE_SUMS_DIRECTORY,
   CONTROL_FILE_NAME,
   `${CONTROL_FILE_NAME}.tmp`,
   'walcast.lock',
@@ -47,6 +50,7 @@ export async function prepareDataDirectory(dataDirectory: string): Promise<void>
     await checkContent(dataDirectory);
     await createDirectory(walDirectory(dataDirectory));
     await createDirectory(join(dataDirectory, 'pg_replslot'));
+    await createDirectory(join(dataDirectory, PAGE_SUMS_DIRECTORY));
   } catch (error) {
     if (error instanceof OperationalError) throw error;
     throw new OperationalError(

@@ -15,6 +15,7 @@ import {
 } from '../pg/segment.ts';
 import type { SegmentSize } from '../pg/segment.ts';
 import type { TimelineId } from '../pg/timeline.ts';
+import { removePageSums } from './page-sums.ts';
 
 /** What removal needs. */
 export interface SegmentRemovalOptions {
@@ -80,6 +81,7 @@ export class SegmentRemoval {
         const path = join(this.#options.directory, name);
         const isTaken = (await this.#options.onRemovable?.(path)) ?? false;
         if (!isTaken) await unlink(path);
+        await removePageSums(this.#options.directory, name);
         this.#options.onRemove(name);
         this.#removed++;
       } catch (error) {

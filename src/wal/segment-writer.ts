@@ -24,6 +24,7 @@ import type { Lsn } from '../pg/lsn.ts';
 import { segmentNumber, segmentOffset, walFileName } from '../pg/segment.ts';
 import type { SegmentSize } from '../pg/segment.ts';
 import type { TimelineId } from '../pg/timeline.ts';
+import { PageSumsWriter } from './page-sums-writer.ts';
 
 /** Segments in the making carry this prefix; leftovers of a crash are removed at the start. */
 export const TEMPORARY_SEGMENT_PREFIX = 'xlogtemp.';
@@ -52,6 +53,7 @@ export interface SegmentPlace {
 }
 
 interface OpenSegment {
+  readonly name: string;
   readonly path: string;
   readonly fd: number;
 }
@@ -60,11 +62,13 @@ interface OpenSegment {
 export class SegmentWriter {
   readonly #place: SegmentPlace;
   readonly #size: SegmentSize;
+  readonly #sums: PageSumsWriter;
   #open: OpenSegment | null = null;
 
   constructor(place: SegmentPlace) {
     this.#place = place;
     this.#size = place.size;
+    this.#sums = new PageSumsWriter(place.directory, place.size);
   }
 
   /** Hands `bytes`, the WAL from `startLsn` on, to the kernel. A segment that is left behind is flushed on the way. */
@@ -74,8 +78,10 @@ export class SegmentWriter {
       const lsn = advanceLsn(startLsn, done);
       const offset = segmentOffset(lsn, this.#size);
       const part = bytes.subarray(done, done + this.#size - offset);
-      const { fd } = this.#segment(timeline, lsn);
+      const { fd, name } = this.#segment(timeline, lsn);
+      this.#sums.beforeWrite(name, offset, part.length);
       tellNoSpace(() => writeFullySync(fd, part, offset));
+      this.#sums.afterWrite(name, fd, { offset, bytes: part });
       done += part.length;
     }
   }
@@ -86,6 +92,7 @@ export class SegmentWriter {
   }
 
   close(): void {
+    this.#sums.close();
     if (this.#open === null) return;
     const { fd } = this.#open;
     this.#open = null;
@@ -98,7 +105,7 @@ export class SegmentWriter {
     if (this.#open?.path === path) return this.#open;
     this.flush();
     this.close();
-    this.#open = { path, fd: this.#openFile(path, name) };
+    this.#open = { name, path, fd: this.#openFile(path, name) };
     return this.#open;
   }
 
