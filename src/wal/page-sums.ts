@@ -143,7 +143,10 @@ export async function preparePageSums(
 ): Promise<void> {
   const directory = pageSumsDirectory(walDirectory);
   const segments = new Set(await readdir(walDirectory));
-  const names = await readdir(directory);
+  const names = await readdir(directory).catch((error: unknown) => {
+    if (systemErrorCode(error) === 'ENOENT') return [];
+    throw error;
+  });
   const orphans = names.filter((name) => !segments.has(name));
   for (const name of orphans) await unlink(join(directory, name));
   const last = walFileName(

@@ -25,6 +25,7 @@ import {
 } from '../pg/segment.ts';
 import type { SegmentNumber } from '../pg/segment.ts';
 import type { TimelineId } from '../pg/timeline.ts';
+import { preparePageSums } from './page-sums.ts';
 import type { PageOrigin } from './records/page-header.ts';
 import type { ChainPosition } from './records/record-chain.ts';
 import { RecordWalk } from './records/record-walk.ts';
@@ -78,6 +79,8 @@ class Recovery {
     await syncDirectory(this.#options.directory);
     const oldestLsn = this.#oldestBefore(end.lsn);
     await this.#removeBefore(oldestLsn);
+    const { directory, timeline, origin } = this.#options;
+    await preparePageSums(directory, { timeline, endLsn: end.lsn, ...origin });
     this.#options.log.info('stored WAL ends here', {
       lsn: formatLsn(end.lsn),
       oldest_lsn: formatLsn(oldestLsn),

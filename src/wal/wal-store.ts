@@ -25,6 +25,7 @@ import { prepareDataDirectory, refuseLeftSegments, walDirectory } from './data-d
 import { DurationCounter } from './duration-histogram.ts';
 import { LiveWal } from './live-wal.ts';
 import type { LiveWalStart } from './live-wal.ts';
+import { preparePageSums } from './page-sums.ts';
 import { chainStart } from './records/record-chain.ts';
 import type { WalkFailure } from './records/record-walk.ts';
 import { recoverWal } from './recovery.ts';
@@ -332,6 +333,9 @@ export class WalStore {
     await this.#saveNow(control);
     if (this.#isLeft) return;
     const { durableMark: end, firstLsn: oldestLsn } = state;
+    const { timeline, segmentSize } = state;
+    const directory = walDirectory(this.#options.directory);
+    await preparePageSums(directory, { timeline, endLsn: oldestLsn, segmentSize });
     this.#goLive(control, { identity: identityOf(identity), end, oldestLsn });
   }
 
