@@ -18,6 +18,8 @@ export interface VersionFacts {
   readonly rmgrIdMax: number;
   /** True where extensions may register resource managers 128 … 255. */
   readonly hasCustomRmgrs: boolean;
+  /** Offset of nextXid (a FullTransactionId) in the CheckPoint struct. */
+  readonly checkpointNextXidOffset: number;
   /** LSN text is `%X/%08X`. */
   readonly padsLsnText: boolean;
   /** Type of IDENTIFY_SYSTEM's timeline column: int4 (23) or int8 (20). */
@@ -76,6 +78,7 @@ const V13: VersionFacts = {
   walPageOverwriteFlag: 0x0008,
   rmgrIdMax: 21,
   hasCustomRmgrs: false,
+  checkpointNextXidOffset: 24,
   padsLsnText: false,
   identifyTimelineTypeOid: 23,
   historyContentTypeOid: 17,
@@ -153,6 +156,7 @@ const V19: VersionFacts = {
   walPageFlagsMask: 0x0007,
   walPageOverwriteFlag: 0x0004,
   rmgrIdMax: 22,
+  checkpointNextXidOffset: 32,
   padsLsnText: true,
 };
 

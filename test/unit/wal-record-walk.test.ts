@@ -216,7 +216,7 @@ describe('a walk over bad WAL', () => {
     ['page flags', 8_195, /invalid info bits/],
     ['page timeline', 8_196, /unexpected timeline ID/],
     ['page address', 8_200, /unexpected pageaddr/],
-    ['system identifier', 24, /different database system: identifier/],
+    ['system identifier', 24, /different database system: WAL file database system identifier is/],
     ['segment size', 33, /incorrect segment size/],
     ['block size', 37, /incorrect XLOG_BLCKSZ/],
     ['record length', 40, /invalid record length|checksum|padding|prev-link|too long/],

@@ -274,7 +274,7 @@ describe('damage', () => {
     ]);
     await writeSegments();
     await patch(wal.startLsn + 0x100000n + 24n, (byte) => byte ^ 1);
-    expect((await verify()).problems[0]?.reason).toContain('WAL is from different database system');
+    expect((await verify()).problems[0]?.reason).toContain('WAL file is from different database system');
   });
 
   it('before the durable mark of a store is damage, even when nothing follows', async () => {
@@ -354,7 +354,7 @@ describe('what is missing', () => {
     const names = await writeSegments();
     await patch(wal.startLsn + 24n, (byte) => byte ^ 16);
     expect(problems(await verify())).toEqual([
-      expect.stringMatching(`^damage ${names[0]} 0/3000000 WAL is from different database system`),
+      expect.stringMatching(`^damage ${names[0]} 0/3000000 WAL file is from different database system`),
     ]);
   });
 

@@ -5,10 +5,11 @@
 // Addresses come as two signed 32-bit halves, because this runs for every page and every record: a bigint costs more
 // than the whole check.
 import { INVALID_LSN, PAGE_SIZE, toLsn } from '../../pg/lsn.ts';
+import { segmentNumber, walFileName } from '../../pg/segment.ts';
 import type { SegmentSize } from '../../pg/segment.ts';
 import type { VersionFacts } from '../../pg/server-version.ts';
 import { timelineOfLsn } from '../../pg/timeline.ts';
-import type { TimelineHistory } from '../../pg/timeline.ts';
+import type { TimelineHistory, TimelineId } from '../../pg/timeline.ts';
 import { formatHalves, highHalf, isBelow, lowHalf, lsnOfHalves } from './address.ts';
 
 /** SizeOfXLogShortPHD. */
@@ -21,6 +22,8 @@ export const LONG_PAGE_HEADER_SIZE = 40;
 export const PAGE_IS_CONTINUATION = 0x0001;
 
 const PAGE_HAS_LONG_HEADER = 0x0002;
+
+const FOREIGN = 'WAL file is from different database system';
 
 /** u16 xlp_info. */
 export function pageFlags(view: DataView, at: number): number {
@@ -68,35 +71,42 @@ export class PageHeaderCheck {
     return (low & this.#segmentMask) === 0 ? LONG_PAGE_HEADER_SIZE : PAGE_HEADER_SIZE;
   }
 
-  /** What is wrong with the whole header at `view[at]` of the page at this address, or null. */
+  /** What is wrong with the whole header at `view[at]` of the page at this address, in PostgreSQL's words, or null. */
   problem(view: DataView, at: number, high: number, low: number): string | null {
     const magic = view.getUint16(at, true);
     if (magic !== this.#origin.facts.walPageMagic) {
-      return `invalid magic number ${hex4(magic)} in WAL page at ${formatHalves(high, low)}`;
+      return `invalid magic number ${hex4(magic)} ${this.#where(high, low)}`;
     }
     const flags = pageFlags(view, at);
     const isFirst = (low & this.#segmentMask) === 0;
     const isUnknown = (flags & ~this.#origin.facts.walPageFlagsMask) !== 0;
     if (isUnknown || ((flags & PAGE_HAS_LONG_HEADER) !== 0) !== isFirst) {
-      return `invalid info bits ${hex4(flags)} in WAL page at ${formatHalves(high, low)}`;
+      return `invalid info bits ${hex4(flags)} ${this.#where(high, low)}`;
     }
+    const problem = isFirst ? this.#longHeaderProblem(view, at) : null;
+    if (problem !== null) return problem;
     const addressLow = view.getInt32(at + 8, true);
     const addressHigh = view.getInt32(at + 12, true);
     if (addressLow !== low || addressHigh !== high) {
-      return `unexpected pageaddr ${formatHalves(addressHigh, addressLow)} in WAL page at ${formatHalves(high, low)}`;
-    }
-    if (view.getInt32(at + 20, true) !== 0) {
-      return `padding of the page header at ${formatHalves(high, low)} is not zero`;
+      return `unexpected pageaddr ${formatHalves(addressHigh, addressLow)} ${this.#where(high, low)}`;
     }
     const timeline = view.getUint32(at + 4, true);
     const expected = this.#timelineAt(high, low);
     if (timeline !== expected) {
-      return `unexpected timeline ID ${timeline} (expected ${expected}) in WAL page at ${formatHalves(high, low)}`;
+      return `unexpected timeline ID ${timeline} (expected ${expected}) ${this.#where(high, low)}`;
     }
-    return isFirst ? this.#longHeaderProblem(view, at) : null;
+    if (view.getInt32(at + 20, true) === 0) return null;
+    return `padding of the page header is not zero ${this.#where(high, low)}`;
   }
 
-  #timelineAt(high: number, low: number): number {
+  /** As PostgreSQL names a page in its messages. */
+  #where(high: number, low: number): string {
+    const segment = segmentNumber(lsnOfHalves(high, low), this.#origin.segmentSize);
+    const name = walFileName(this.#timelineAt(high, low), segment, this.#origin.segmentSize);
+    return `in WAL segment ${name}, LSN ${formatHalves(high, low)}, offset ${low & this.#segmentMask}`;
+  }
+
+  #timelineAt(high: number, low: number): TimelineId {
     const { history } = this.#origin;
     return isBelow(high, low, this.#switchHigh, this.#switchLow)
       ? timelineOfLsn(history, lsnOfHalves(high, low))
@@ -109,17 +119,36 @@ export class PageHeaderCheck {
     if (low !== this.#systemLow || high !== this.#systemHigh) {
       const theirs = lsnOfHalves(high, low).toString();
       const ours = lsnOfHalves(this.#systemHigh, this.#systemLow).toString();
-      return `WAL is from different database system: identifier ${theirs} in page header, expected ${ours}`;
+      return `${FOREIGN}: WAL file database system identifier is ${theirs}, expected ${ours}`;
     }
-    const segmentSize = view.getUint32(at + 32, true);
-    if (segmentSize !== this.#origin.segmentSize) {
-      return `WAL is from different database system: incorrect segment size ${segmentSize} in page header`;
+    if (view.getUint32(at + 32, true) !== this.#origin.segmentSize) {
+      return `${FOREIGN}: incorrect segment size in page header`;
     }
-    const blockSize = view.getUint32(at + 36, true);
-    if (blockSize !== PAGE_SIZE) {
-      return `WAL is from different database system: incorrect XLOG_BLCKSZ ${blockSize} in page header`;
+    if (view.getUint32(at + 36, true) !== PAGE_SIZE) {
+      return `${FOREIGN}: incorrect XLOG_BLCKSZ in page header`;
     }
     return null;
+  }
+}
+
+/** A page header that came in pieces. */
+export class CutPageHeader {
+  readonly #bytes = new Uint8Array(LONG_PAGE_HEADER_SIZE);
+  /** The header, once it is whole. */
+  readonly view: DataView = new DataView(this.#bytes.buffer);
+  /** Bytes that are there. */
+  got = 0;
+
+  clear(): void {
+    this.got = 0;
+  }
+
+  /** Takes what is missing of `size` bytes out of `data` from index `from` on; returns the index behind it. */
+  take(data: Uint8Array, from: number, size: number): number {
+    const end = Math.min(data.length, from + size - this.got);
+    this.#bytes.set(data.subarray(from, end), this.got);
+    this.got += end - from;
+    return end;
   }
 }
 

@@ -1,12 +1,14 @@
-// What is known of a record that has only partly arrived? Its header, how much of it came, its checksum so far, and all
-// of it when it is a small one of RM_XLOG_ID. (xlogreader.c:ValidXLogRecordHeader, ValidXLogRecord)
+// What is known of a record that has only partly arrived? Its header, how much of it came, its checksum so far, and the
+// beginning of it when it is one that says something. (xlogreader.c:ValidXLogRecordHeader, ValidXLogRecord)
 import { CRC32C_INITIAL, finishCrc32c, updateCrc32c } from '../../base/crc32c.ts';
 import type { VersionFacts } from '../../pg/server-version.ts';
 import { formatHalves, isBelow } from './address.ts';
 import type { RecordChain } from './record-chain.ts';
+import { isLearned } from './xact-records.ts';
 import {
   isResourceManager,
   KEPT_RECORD_SIZE_MAX,
+  KEPT_XLOG_SIZE_MAX,
   OPERATION_MASK,
   RECORD_CRC_OFFSET,
   RECORD_HEADER_SIZE,
@@ -25,7 +27,7 @@ export class RecordInProgress {
   got = 0;
   /** Its checksum is being computed. */
   isSummed = false;
-  /** `view` holds all of it, not only the header. */
+  /** `view` holds the first {@link kept} bytes of it, not only the header. */
   isKept = false;
   readonly #bytes = new Uint8Array(KEPT_RECORD_SIZE_MAX);
   readonly view: DataView = new DataView(this.#bytes.buffer);
@@ -39,8 +41,10 @@ export class RecordInProgress {
     this.got = 0;
   }
 
-  /** The rest of a record whose start is unknown: `remaining` bytes that cannot be checked. */
-  beginRest(remaining: number): void {
+  /** The rest of a record whose start is unknown: `remaining` bytes that cannot be checked, from the page at this address. */
+  beginRest(high: number, low: number, remaining: number): void {
+    this.high = high;
+    this.low = low;
     this.index = -1;
     this.total = remaining;
     this.got = 0;
@@ -60,9 +64,15 @@ export class RecordInProgress {
     return to;
   }
 
+  /** Bytes of it in `view` when it is whole. */
+  get kept(): number {
+    return this.isKept ? Math.min(this.total, KEPT_RECORD_SIZE_MAX) : RECORD_HEADER_SIZE;
+  }
+
   /** To be called once between header and body. */
   beginBody(isSummed: boolean): void {
-    this.isKept = this.rmgrId === RMGR_XLOG && this.total <= KEPT_RECORD_SIZE_MAX;
+    const isSmallXlog = this.rmgrId === RMGR_XLOG && this.total <= KEPT_XLOG_SIZE_MAX;
+    this.isKept = isSmallXlog || isLearned(this.rmgrId);
     this.isSummed = isSummed || this.isKept;
     this.#crc = CRC32C_INITIAL;
   }
@@ -71,7 +81,10 @@ export class RecordInProgress {
   takeBody(data: Uint8Array, from: number, end: number): number {
     const to = Math.min(end, from + this.missing);
     if (this.isSummed) this.#crc = updateCrc32c(this.#crc, data, from, to);
-    if (this.isKept) this.#bytes.set(data.subarray(from, to), this.got);
+    if (this.isKept && this.got < KEPT_RECORD_SIZE_MAX) {
+      const keptEnd = Math.min(to, from + KEPT_RECORD_SIZE_MAX - this.got);
+      this.#bytes.set(data.subarray(from, keptEnd), this.got);
+    }
     this.got += to - from;
     return to;
   }
@@ -118,22 +131,22 @@ export class RecordInProgress {
     if (this.total < RECORD_HEADER_SIZE) {
       return `invalid record length at ${this.addressText()}: expected at least ${RECORD_HEADER_SIZE}, got ${this.total}`;
     }
-    if (this.total > RECORD_SIZE_MAX) {
-      return `record length ${this.total} at ${this.addressText()} too long`;
-    }
     if (!isResourceManager(this.rmgrId, facts)) {
       return `invalid resource manager ID ${this.rmgrId} at ${this.addressText()}`;
-    }
-    if (this.view.getUint16(18, true) !== 0) {
-      return `padding of the record header at ${this.addressText()} is not zero`;
     }
     const low = this.view.getInt32(8, true);
     const high = this.view.getInt32(12, true);
     const isLinked = chain.isStartKnown
       ? low === chain.startLow && high === chain.startHigh
       : isBelow(high, low, this.high, this.low);
-    if (isLinked) return null;
-    return `record with incorrect prev-link ${formatHalves(high, low)} at ${this.addressText()}`;
+    if (!isLinked) {
+      return `record with incorrect prev-link ${formatHalves(high, low)} at ${this.addressText()}`;
+    }
+    if (this.total > RECORD_SIZE_MAX) {
+      return `record length ${this.total} at ${this.addressText()} too long`;
+    }
+    if (this.view.getUint16(18, true) === 0) return null;
+    return `padding of the record header at ${this.addressText()} is not zero`;
   }
 
   /** `X/X`. */

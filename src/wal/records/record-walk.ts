@@ -7,14 +7,17 @@
 // A push is a transaction: when a check fails, the walk stands at the last record end before that push.
 //
 // A record that lies whole in one page and one push costs a few reads; only what is cut, spans pages or belongs to
-// RM_XLOG_ID takes the slow path. Readers of records (transaction ids, commit timestamps) join as a RecordObserver.
+// RM_XLOG_ID takes the slow path. What records say about transactions (LearnedFacts) is learned in every mode, from records
+// whose checksum was seen to match; their ids alone, which move in small steps, from any.
 // (xlogreader.c: XLogReadRecord, XLogFindNextRecord)
-import { CRC32C_INITIAL, finishCrc32c, updateCrc32c } from '../../base/crc32c.ts';
 import { PAGE_SIZE } from '../../pg/lsn.ts';
 import type { Lsn } from '../../pg/lsn.ts';
 import type { VersionFacts } from '../../pg/server-version.ts';
-import { formatHalves, lsnOfHalves } from './address.ts';
+import { lsnOfHalves } from './address.ts';
+import { LastRecord } from './last-record.ts';
+import { learnRecord } from './learning.ts';
 import {
+  CutPageHeader,
   LONG_PAGE_HEADER_SIZE,
   PAGE_IS_CONTINUATION,
   PageHeaderCheck,
@@ -25,16 +28,11 @@ import type { PageOrigin } from './page-header.ts';
 import { RecordChain } from './record-chain.ts';
 import type { ChainPosition } from './record-chain.ts';
 import { RecordInProgress } from './record-in-progress.ts';
-import {
-  isResourceManager,
-  OPERATION_MASK,
-  RECORD_CRC_OFFSET,
-  RECORD_HEADER_SIZE,
-  RECORD_SIZE_MAX,
-  RMGR_XLOG,
-  shortMainDataOffset,
-  XLOG_OPERATION,
-} from './xlog-records.ts';
+import { RecordSums } from './record-sums.ts';
+import { WalBytes } from './wal-bytes.ts';
+import type { WalFacts } from './wal-facts.ts';
+import { WholeRecords } from './whole-records.ts';
+import { RECORD_HEADER_SIZE, RECORD_SIZE_MAX, XLOG_OPERATION } from './xlog-records.ts';
 import { isZeroRange } from './zeros.ts';
 
 /** Told of each complete record in order. After a failed push, records of it come again. */
@@ -74,7 +72,6 @@ const STATE = {
 
 const PAGE_MASK = PAGE_SIZE - 1;
 const FAILED = -1;
-const NOTHING: Uint8Array = new Uint8Array(0);
 
 export class RecordWalk {
   readonly #facts: VersionFacts;
@@ -82,10 +79,9 @@ export class RecordWalk {
   readonly #pages: PageHeaderCheck;
   readonly #checksums: boolean;
   readonly #observer: RecordObserver | null;
-
-  /** Address of the byte wanted next; during a push, of its first byte. */
-  #high = 0;
-  #low = 0;
+  readonly #bytes = new WalBytes();
+  readonly #whole: WholeRecords;
+  readonly #last: LastRecord;
 
   /** At the last record end, and at the last one before the push. */
   readonly #chain: RecordChain;
@@ -93,21 +89,11 @@ export class RecordWalk {
 
   #state: number = STATE.boundary;
   readonly #record = new RecordInProgress();
-  readonly #probe = new RecordInProgress();
+  readonly #cutPage = new CutPageHeader();
   /** The server crashed inside a record; the next one must say so, and name its address where that is known. */
   #isOverwriteDue = false;
   #overwrittenText: string | null = null;
 
-  /** A page header that was cut. */
-  readonly #page = new Uint8Array(LONG_PAGE_HEADER_SIZE);
-  readonly #pageView = new DataView(this.#page.buffer);
-  #pageGot = 0;
-
-  /** The push in progress. */
-  #data: Uint8Array = NOTHING;
-  #view = new DataView(NOTHING.buffer);
-  #lastIndex = FAILED;
-  #isLastSummed = true;
   #failure: WalkFailure | null = null;
 
   constructor(options: RecordWalkOptions, start: ChainPosition) {
@@ -118,12 +104,21 @@ export class RecordWalk {
     this.#observer = options.observer ?? null;
     this.#chain = new RecordChain(start);
     this.#savedChain = new RecordChain(start);
+    this.#last = new LastRecord(this.#bytes, this.#pages);
+    this.#whole = new WholeRecords({
+      facts: options.facts,
+      bytes: this.#bytes,
+      chain: this.#chain,
+      sums: new RecordSums(this.#bytes),
+      checksums: options.checksums,
+      observer: this.#observer,
+    });
     this.#standAtRecordEnd();
   }
 
   /** The byte wanted next. */
   nextLsn(): Lsn {
-    return lsnOfHalves(this.#high, this.#low);
+    return this.#bytes.lsnAt(0);
   }
 
   /** End (exclusive) of the last complete record; the start of the walk before there was one. */
@@ -134,6 +129,16 @@ export class RecordWalk {
   /** Redo position of the newest checkpoint record; INVALID_LSN before the first. */
   redoLsn(): Lsn {
     return this.#chain.redoLsn();
+  }
+
+  /** What the records up to {@link recordEnd} say about transactions. */
+  facts(): WalFacts {
+    return this.#chain.learned.facts();
+  }
+
+  /** True once a commit record asked for apply feedback; cheap enough to ask after every push. */
+  hasApplyFeedback(): boolean {
+    return this.#chain.learned.hasApplyFeedback;
   }
 
   /** Everything known at {@link recordEnd}; another walk can go on from there. */
@@ -160,33 +165,38 @@ export class RecordWalk {
    */
   scan(data: Uint8Array): WalkFailure | null {
     this.#failure = null;
-    this.#data = data;
-    this.#view = new DataView(data.buffer, data.byteOffset, data.length);
+    this.#bytes.borrow(data);
     this.#record.index = FAILED;
-    this.#lastIndex = FAILED;
-    this.#isLastSummed = true;
-    const isGood = this.#walk(data.length) && this.#sumLastRecord();
-    this.#data = NOTHING;
-    if (!isGood) return this.#failure;
-    this.#high = this.#highAt(data.length);
-    this.#low = (this.#low + data.length) | 0;
+    this.#last.forget();
+    const isWalked = this.#walk(data.length);
+    const damaged = isWalked ? this.#last.damaged() : null;
+    if (damaged !== null) this.#failSum(damaged);
+    this.#bytes.release();
+    if (this.#failure !== null) return this.#failure;
+    this.#bytes.advance(data.length);
     return null;
   }
 
+  /** Begins anew at `start`. */
+  restart(start: ChainPosition): void {
+    this.#chain.copyFrom(new RecordChain(start));
+    this.#standAtRecordEnd();
+  }
+
   #standAtRecordEnd(): void {
-    this.#high = this.#chain.endHigh;
-    this.#low = this.#chain.endLow;
+    this.#bytes.high = this.#chain.endHigh;
+    this.#bytes.low = this.#chain.endLow;
     this.#state = STATE.boundary;
-    this.#pageGot = 0;
+    this.#cutPage.clear();
     this.#isOverwriteDue = false;
   }
 
   #walk(length: number): boolean {
     let i = 0;
     while (i >= 0 && i < length) {
-      const inPage = (this.#low + i) & PAGE_MASK;
+      const inPage = this.#bytes.lowAt(i) & PAGE_MASK;
       if (this.#state === STATE.switchZeros) i = this.#switchZeros(i);
-      else if (inPage === 0 || this.#pageGot > 0) i = this.#pageHeader(i);
+      else if (inPage === 0 || this.#cutPage.got > 0) i = this.#pageHeader(i);
       else i = this.#pageContent(i, Math.min(length, i + PAGE_SIZE - inPage));
     }
     return i >= 0;
@@ -195,45 +205,56 @@ export class RecordWalk {
   // --- pages
 
   #pageHeader(from: number): number {
-    const start = from - this.#pageGot;
-    const size = this.#pages.headerSize((this.#low + start) | 0);
-    const available = this.#data.length - from;
-    if (this.#pageGot === 0 && available >= size) {
-      return this.#enterPage(this.#view, from, start) ? from + size : FAILED;
+    const { data, view } = this.#bytes;
+    const page = this.#cutPage;
+    const start = from - page.got;
+    const size = this.#pages.headerSize(this.#bytes.lowAt(start));
+    if (page.got === 0 && data.length - from >= size) {
+      return this.#enterPage(view, from, start) ? from + size : FAILED;
     }
-    const take = Math.min(size - this.#pageGot, available);
-    this.#page.set(this.#data.subarray(from, from + take), this.#pageGot);
-    this.#pageGot += take;
-    if (this.#pageGot < size) return from + take;
-    this.#pageGot = 0;
-    return this.#enterPage(this.#pageView, 0, start) ? from + take : FAILED;
+    const end = page.take(data, from, size);
+    if (page.got < size) return end;
+    page.clear();
+    return this.#enterPage(page.view, 0, start) ? end : FAILED;
   }
 
   /** Checks the header at `view[at]` of the page that begins at index `start` (negative when in an earlier push). */
   #enterPage(view: DataView, at: number, start: number): boolean {
-    const high = this.#highAt(start);
-    const low = (this.#low + start) | 0;
-    const problem = this.#pages.problem(view, at, high, low);
+    const low = this.#bytes.lowAt(start);
+    const problem = this.#pages.problem(view, at, this.#bytes.highAt(start), low);
     if (problem !== null) return this.#fail(start, problem);
     const flags = pageFlags(view, at);
     const remaining = pageRemainingLength(view, at);
     if ((flags & this.#facts.walPageOverwriteFlag) !== 0) return this.#dropRecord(start);
     const isContinuation = (flags & PAGE_IS_CONTINUATION) !== 0;
-    if (this.#state === STATE.boundary) {
-      if (!isContinuation && remaining === 0) return true;
-      if (isContinuation && this.#chain.isBeginning) return this.#skip(start, remaining);
-      return this.#failAt(start, 'unexpected contrecord flag or length in WAL page');
-    }
-    if (!isContinuation) return this.#failAt(start, 'there is no contrecord flag');
+    if (this.#state === STATE.boundary) return this.#expectRecord(start, isContinuation, remaining);
+    const record = this.#record.addressText();
+    if (!isContinuation) return this.#fail(start, `there is no contrecord flag at ${record}`);
     const expected = this.#record.missing;
     if (remaining === expected && expected > 0) return true;
-    return this.#failAt(start, `invalid contrecord length ${remaining} (expected ${expected})`);
+    const reason = `invalid contrecord length ${remaining} (expected ${expected}) at ${record}`;
+    return this.#fail(start, reason);
+  }
+
+  /** The page must begin with a record, or the walk with the rest of one. */
+  #expectRecord(start: number, isContinuation: boolean, remaining: number): boolean {
+    if (isContinuation && this.#chain.isBeginning) return this.#skip(start, remaining);
+    const first = start + this.#pages.headerSize(this.#bytes.lowAt(start));
+    if (isContinuation) {
+      return this.#fail(start, `contrecord is requested by ${this.#bytes.textAt(first)}`);
+    }
+    if (remaining === 0) return true;
+    const at = this.#bytes.textAt(first);
+    return this.#fail(start, `invalid contrecord length ${remaining} (expected 0) at ${at}`);
   }
 
   /** The page says that the server crashed inside the record in progress: it never gets its end. */
   #dropRecord(start: number): boolean {
     if (this.#state === STATE.boundary && !this.#chain.isBeginning) {
-      return this.#failAt(start, 'unexpected overwrite contrecord flag');
+      return this.#fail(
+        start,
+        `unexpected overwrite contrecord flag at ${this.#bytes.textAt(start)}`,
+      );
     }
     const isAddressKnown = this.#state === STATE.header || this.#state === STATE.body;
     this.#overwrittenText = isAddressKnown ? this.#record.addressText() : null;
@@ -244,9 +265,10 @@ export class RecordWalk {
 
   #skip(start: number, remaining: number): boolean {
     if (remaining === 0 || remaining > RECORD_SIZE_MAX) {
-      return this.#failAt(start, `invalid contrecord length ${remaining}`);
+      const at = this.#bytes.textAt(start);
+      return this.#fail(start, `invalid contrecord length ${remaining} at ${at}`);
     }
-    this.#record.beginRest(remaining);
+    this.#record.beginRest(this.#bytes.highAt(start), this.#bytes.lowAt(start), remaining);
     this.#state = STATE.skipping;
     return true;
   }
@@ -270,7 +292,7 @@ export class RecordWalk {
         case STATE.switchZeros:
           return i;
         default:
-          i = this.#record.takeBody(this.#data, i, end);
+          i = this.#record.takeBody(this.#bytes.data, i, end);
           if (this.#record.missing === 0) i = this.#endBody(i);
       }
     }
@@ -281,60 +303,23 @@ export class RecordWalk {
     const isOrdinary = this.#chain.isStartKnown && !this.#isOverwriteDue;
     const i = isOrdinary ? this.#wholeRecords(from, end) : from;
     if (i >= end) return i;
-    this.#record.begin(this.#highAt(i), (this.#low + i) | 0, i);
+    this.#record.begin(this.#bytes.highAt(i), this.#bytes.lowAt(i), i);
     this.#state = STATE.header;
     return i;
   }
 
-  /** Takes ordinary records that lie whole in [from, end) of one page; stops before anything else, good or bad. */
   #wholeRecords(from: number, end: number): number {
-    const view = this.#view;
-    const low = this.#low;
-    const high = this.#highAt(from);
-    let previousHigh = this.#chain.startHigh;
-    let previousLow = this.#chain.startLow;
-    let lastIndex = FAILED;
-    let i = from;
-    while (end - i >= RECORD_HEADER_SIZE) {
-      const total = view.getInt32(i, true);
-      // Before padding, which would make a length near 2^31 negative.
-      if (total < RECORD_HEADER_SIZE || total > end - i) break;
-      const padded = (total + 7) & ~7;
-      if (padded > end - i) break;
-      if (view.getInt32(i + 8, true) !== previousLow) break;
-      if (view.getInt32(i + 12, true) !== previousHigh) break;
-      const rest = view.getInt32(i + 16, true);
-      const rmgrId = (rest >>> 8) & 0xff;
-      if (rest >>> 16 !== 0 || rmgrId === RMGR_XLOG) break;
-      if (!isResourceManager(rmgrId, this.#facts)) break;
-      if (padded !== total && !isZeroRange(this.#data, i + total, i + padded)) break;
-      if (this.#checksums && !this.#isSumRight(i, total)) break;
-      this.#observer?.onRecord(rmgrId, rest & 0xff, view.getUint32(i + 4, true));
-      previousLow = (low + i) | 0;
-      previousHigh = high;
-      lastIndex = i;
-      i += padded;
-    }
-    if (lastIndex === FAILED) return from;
-    this.#chain.startHigh = previousHigh;
-    this.#chain.startLow = previousLow;
+    const i = this.#whole.take(from, end);
+    if (i === from) return i;
     this.#chain.isShutdownCheckpoint = false;
-    this.#lastIndex = lastIndex;
-    this.#isLastSummed = this.#checksums;
+    this.#last.note(this.#whole.lastIndex, this.#checksums);
     this.#endRecord(i);
     return i;
   }
 
-  #isSumRight(index: number, total: number): boolean {
-    const end = index + total;
-    const body = updateCrc32c(CRC32C_INITIAL, this.#data, index + RECORD_HEADER_SIZE, end);
-    const sum = updateCrc32c(body, this.#data, index, index + RECORD_CRC_OFFSET);
-    return finishCrc32c(sum) === this.#view.getUint32(index + RECORD_CRC_OFFSET, true);
-  }
-
   #headerBytes(from: number, end: number): number {
     const record = this.#record;
-    const i = record.takeHeader(this.#data, from, end);
+    const i = record.takeHeader(this.#bytes.data, from, end);
     const isTooShort = record.got >= 4 && record.total < RECORD_HEADER_SIZE;
     if (record.got < RECORD_HEADER_SIZE && !isTooShort) return i;
     const problem = record.headerProblem(this.#facts, this.#chain);
@@ -342,7 +327,8 @@ export class RecordWalk {
     if (this.#isOverwriteDue && !record.isXlog(XLOG_OPERATION.overwriteContrecord)) {
       return this.#failRecord(`expected an overwrite contrecord at ${record.addressText()}`);
     }
-    record.beginBody(this.#checksums || !this.#endsInPush(i, end));
+    const isLeap = this.#chain.learned.isLeap(record.xid);
+    record.beginBody(this.#checksums || isLeap || !this.#endsInPush(i, end));
     this.#state = STATE.body;
     return record.missing === 0 ? this.#endBody(i) : i;
   }
@@ -354,26 +340,27 @@ export class RecordWalk {
     const pages = Math.ceil(beyondPage / (PAGE_SIZE - LONG_PAGE_HEADER_SIZE));
     const padding = 7;
     const end = from + this.#record.missing + pages * LONG_PAGE_HEADER_SIZE + padding;
-    return end < this.#data.length;
+    return end < this.#bytes.data.length;
   }
 
   #endBody(i: number): number {
     if (this.#state === STATE.skipping) {
       this.#state = STATE.skippedPadding;
     } else {
-      if (!this.#record.isSumRight()) return this.#failSum();
+      if (!this.#record.isSumRight()) return this.#failSum(this.#record);
       this.#state = STATE.padding;
     }
-    return ((this.#low + i) & 7) === 0 ? this.#endPadding(i) : i;
+    return (this.#bytes.lowAt(i) & 7) === 0 ? this.#endPadding(i) : i;
   }
 
   #paddingBytes(from: number, end: number): number {
-    const i = Math.min(from + (-(this.#low + from) & 7), end);
-    if (!isZeroRange(this.#data, from, i)) {
-      this.#failAt(from, 'padding behind the record is not zero');
+    const i = Math.min(from + (-this.#bytes.lowAt(from) & 7), end);
+    if (!isZeroRange(this.#bytes.data, from, i)) {
+      const at = this.#bytes.textAt(from);
+      this.#fail(from, `padding behind the record is not zero at ${at}`);
       return FAILED;
     }
-    return ((this.#low + i) & 7) === 0 ? this.#endPadding(i) : i;
+    return (this.#bytes.lowAt(i) & 7) === 0 ? this.#endPadding(i) : i;
   }
 
   #endPadding(i: number): number {
@@ -381,9 +368,9 @@ export class RecordWalk {
       this.#endRecord(i);
       return i;
     }
-    const problem = this.#record.isKept ? this.#noteXlogRecord() : null;
+    const problem = this.#record.isKept ? this.#learn() : null;
     if (problem !== null) return this.#failRecord(problem);
-    const isInSegment = ((this.#low + i) & this.#segmentMask) !== 0;
+    const isInSegment = (this.#bytes.lowAt(i) & this.#segmentMask) !== 0;
     if (this.#record.isXlog(XLOG_OPERATION.switch) && isInSegment) this.#state = STATE.switchZeros;
     else this.#completeRecord(i);
     return i;
@@ -391,9 +378,10 @@ export class RecordWalk {
 
   /** Zeros up to the end of the segment; with them the XLOG_SWITCH record is complete. */
   #switchZeros(from: number): number {
-    const left = this.#segmentMask + 1 - ((this.#low + from) & this.#segmentMask);
-    const end = Math.min(this.#data.length, from + left);
-    if (!isZeroRange(this.#data, from, end)) {
+    const { data } = this.#bytes;
+    const left = this.#segmentMask + 1 - (this.#bytes.lowAt(from) & this.#segmentMask);
+    const end = Math.min(data.length, from + left);
+    if (!isZeroRange(data, from, end)) {
       const address = this.#record.addressText();
       this.#fail(from, `bytes behind the XLOG_SWITCH record at ${address} are not zero`);
       return FAILED;
@@ -408,75 +396,33 @@ export class RecordWalk {
     this.#chain.startLow = record.low;
     this.#chain.isStartKnown = true;
     this.#chain.isShutdownCheckpoint = record.isXlog(XLOG_OPERATION.checkpointShutdown);
+    this.#chain.learned.noteXid(record.xid);
     this.#isOverwriteDue = false;
-    this.#lastIndex = record.index;
-    this.#isLastSummed = record.isSummed;
+    this.#last.note(record.index, record.isSummed);
     this.#endRecord(i);
     this.#observer?.onRecord(record.rmgrId, record.info, record.xid);
   }
 
   #endRecord(i: number): void {
-    this.#chain.endHigh = this.#highAt(i);
-    this.#chain.endLow = (this.#low + i) | 0;
+    this.#chain.endHigh = this.#bytes.highAt(i);
+    this.#chain.endLow = this.#bytes.lowAt(i);
     this.#chain.isBeginning = false;
     this.#state = STATE.boundary;
   }
 
-  /** Learns from a whole record of RM_XLOG_ID; returns what is wrong with it, or null. */
-  #noteXlogRecord(): string | null {
-    const { view, total, info } = this.#record;
-    const main = shortMainDataOffset(view, total, 8);
-    if (main < 0) return null;
-    const low = view.getInt32(main, true);
-    const high = view.getInt32(main + 4, true);
-    switch (info & OPERATION_MASK) {
-      case XLOG_OPERATION.checkpointShutdown:
-      case XLOG_OPERATION.checkpointOnline:
-        this.#chain.redoHigh = high;
-        this.#chain.redoLow = low;
-        return null;
-      case XLOG_OPERATION.overwriteContrecord: {
-        const expected = this.#isOverwriteDue ? this.#overwrittenText : null;
-        if (expected === null || expected === formatHalves(high, low)) return null;
-        return `mismatching overwritten LSN ${formatHalves(high, low)} (expected ${expected})`;
-      }
-      default:
-        return null;
-    }
+  /** Learns from a record whose beginning was kept; returns what is wrong with it, or null. */
+  #learn(): string | null {
+    const overwritten = learnRecord(this.#record, this.#facts, this.#chain);
+    const expected = this.#isOverwriteDue ? this.#overwrittenText : null;
+    if (overwritten === null || expected === null || overwritten === expected) return null;
+    return `mismatching overwritten LSN ${overwritten} (expected ${expected})`;
   }
 
-  /** Checks the sum of the last complete record, unless that was done; it lies whole in this push then. */
-  #sumLastRecord(): boolean {
-    if (this.#isLastSummed || this.#lastIndex === FAILED) return true;
-    const start = this.#lastIndex;
-    const probe = this.#probe;
-    probe.begin(this.#highAt(start), (this.#low + start) | 0, start);
-    let i = start;
-    do {
-      if (((this.#low + i) & PAGE_MASK) === 0) i += this.#pages.headerSize((this.#low + i) | 0);
-      i = probe.take(this.#data, i, i + PAGE_SIZE - ((this.#low + i) & PAGE_MASK));
-    } while (!probe.isWhole());
-    if (probe.isSumRight()) return true;
-    this.#failure = sumFailure(probe);
-    return false;
-  }
-
-  // --- addresses and failures
-
-  /** Upper half of the address of index `i`, which may lie before this push. */
-  #highAt(i: number): number {
-    const sum = (this.#low >>> 0) + i;
-    if (sum < 0) return (this.#high - 1) | 0;
-    return sum > 0xffffffff ? (this.#high + 1) | 0 : this.#high;
-  }
+  // --- failures
 
   #fail(i: number, reason: string): boolean {
-    this.#failure = { lsn: lsnOfHalves(this.#highAt(i), (this.#low + i) | 0), reason };
+    this.#failure = { lsn: this.#bytes.lsnAt(i), reason };
     return false;
-  }
-
-  #failAt(i: number, reason: string): boolean {
-    return this.#fail(i, `${reason} at ${formatHalves(this.#highAt(i), (this.#low + i) | 0)}`);
   }
 
   #failRecord(reason: string): number {
@@ -484,13 +430,9 @@ export class RecordWalk {
     return FAILED;
   }
 
-  #failSum(): number {
-    this.#failure = sumFailure(this.#record);
+  #failSum(record: RecordInProgress): number {
+    const reason = `incorrect resource manager data checksum in record at ${record.addressText()}`;
+    this.#failure = { lsn: lsnOfHalves(record.high, record.low), reason };
     return FAILED;
   }
-}
-
-function sumFailure(record: RecordInProgress): WalkFailure {
-  const reason = `incorrect resource manager data checksum in record at ${record.addressText()}`;
-  return { lsn: lsnOfHalves(record.high, record.low), reason };
 }

@@ -14,6 +14,12 @@ export const RECORD_SIZE_MAX: number = 1020 * 1024 * 1024;
 /** RM_XLOG_ID. */
 export const RMGR_XLOG = 0;
 
+/** RM_XACT_ID. */
+export const RMGR_XACT = 1;
+
+/** RM_STANDBY_ID. */
+export const RMGR_STANDBY = 8;
+
 /** The operation is the upper half of xl_info. (XLR_RMGR_INFO_MASK) */
 export const OPERATION_MASK = 0xf0;
 
@@ -25,8 +31,14 @@ export const XLOG_OPERATION = {
   overwriteContrecord: 0xd0,
 } as const;
 
-/** Records of RM_XLOG_ID up to this size are kept whole while they pass by: a checkpoint has 114 bytes. */
-export const KEPT_RECORD_SIZE_MAX = 256;
+/**
+ * So much of a record that says something is kept while it passes by: a checkpoint has 114 bytes, a commit record its time
+ * and flags within 60, then 8 kB hold two thousand subtransactions.
+ */
+export const KEPT_RECORD_SIZE_MAX = 8192;
+
+/** Larger records of RM_XLOG_ID are images of pages, which say nothing. */
+export const KEPT_XLOG_SIZE_MAX = 256;
 
 const SHORT_MAIN_DATA = 255;
 
