@@ -134,6 +134,7 @@ const NO_UPSTREAM: UpstreamStatus = {
   connectsSucceeded: 0,
   connectsFailed: 0,
   disconnects: { eof: 0, timeout: 0, error: 0, reload: 0, shutdown: 0, timeline_end: 0 },
+  timelineSwitches: 0,
   receivedBytes: 0,
   walMessages: 0,
   keepaliveMessages: 0,
@@ -157,4 +158,5 @@ const NO_STORE: StoreStatus = {
   errors: { open: 0, write: 0, fsync: 0, read: 0, remove: 0 },
   flushDuration: { boundsSeconds: [], counts: [0], sumSeconds: 0 },
   writeDuration: { boundsSeconds: [], counts: [0], sumSeconds: 0 },
+  dead: { files: 0, bytes: 0, acknowledged: null },
 };

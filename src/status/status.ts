@@ -79,6 +79,8 @@ export interface UpstreamStatus {
   readonly connectsSucceeded: number;
   readonly connectsFailed: number;
   readonly disconnects: Readonly<Record<UpstreamDisconnectReason, number>>;
+  /** Times the store went on with another timeline of the upstream: failovers seen. */
+  readonly timelineSwitches: number;
   readonly receivedBytes: number;
   readonly walMessages: number;
   readonly keepaliveMessages: number;
@@ -123,6 +125,26 @@ export interface StoreStatus {
   readonly errors: Readonly<Record<'open' | 'write' | 'fsync' | 'read' | 'remove', number>>;
   readonly flushDuration: DurationHistogram;
   readonly writeDuration: DurationHistogram;
+  readonly dead: DeadWalStatus;
+}
+
+/** WAL behind a switch point, kept aside in `dead/` until a person lets go of it. */
+export interface DeadWalStatus {
+  readonly files: number;
+  readonly bytes: number;
+  /** Null unless more had been reported upstream as flushed than the next timeline has. */
+  readonly acknowledged: AcknowledgedBeyond | null;
+}
+
+/** WAL that was reported upstream as flushed, and that the next timeline does not have: its commits were told to be safe. */
+export interface AcknowledgedBeyond {
+  /** The timeline that was left. */
+  readonly timeline: TimelineId;
+  readonly reportedFlushLsn: Lsn;
+  /** Where it was left: the first byte that is not on it any more. */
+  readonly switchLsn: Lsn;
+  /** From there to the reported position. */
+  readonly bytes: number;
 }
 
 /** One downstream session. Positions are INVALID_LSN when unknown; lags are seconds or null. */
@@ -172,11 +194,27 @@ export interface SlotStatus {
   readonly name: string;
   readonly temporary: boolean;
   readonly activePid: number | null;
-  /** INVALID_LSN when it reserves no WAL yet. */
+  /** INVALID_LSN when it reserves no WAL yet, or was lost. */
   readonly restartLsn: Lsn;
   /** When it was last used, or loaded at our start, milliseconds since the Unix epoch; null while it is in use. */
   readonly inactiveSinceMs: number | null;
   readonly walStatus: 'reserved' | 'extended' | 'unreserved' | 'lost' | null;
+  /** Bytes that may be written before it is lost; null for a lost one, and where nothing bounds what slots keep. */
+  readonly safeWalSize: number | null;
+  /** Why it was lost, in PostgreSQL's words; null for one that is not. */
+  readonly invalidationReason: 'wal_removed' | 'idle_timeout' | null;
+}
+
+/** What bounds the WAL that is kept, and how near the bound is. */
+export interface RetentionStatus {
+  /** storage.quota, or what max_slot_wal_keep_size and wal_keep_size come to; 0 = no bound. */
+  readonly limitBytes: number;
+  /** True from 80 % of the limit on. */
+  readonly isNearLimit: boolean;
+  /** Segments removed, of all that were, because of a bound on what slots keep. */
+  readonly segmentsRemovedByLimit: number;
+  /** Slots lost since the start, by reason. */
+  readonly slotsInvalidated: Readonly<Record<'wal_removed' | 'idle_timeout', number>>;
 }
 
 /** WAL older than the store, read through from the upstream for standbys. */
@@ -215,6 +253,7 @@ export interface RelayStatus {
   readonly standbys: readonly StandbyStatus[];
   readonly standbyTotals: StandbyTotals;
   readonly slots: readonly SlotStatus[];
+  readonly retention: RetentionStatus;
   readonly readThrough: ReadThroughStatus;
   readonly configuration: ConfigurationStatus;
 }

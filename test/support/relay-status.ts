@@ -144,6 +144,7 @@ function sampleUpstream(): RelayStatus['upstream'] {
     connectsSucceeded: 2,
     connectsFailed: 1,
     disconnects: { eof: 1, timeout: 0, error: 0, reload: 0, shutdown: 0, timeline_end: 0 },
+    timelineSwitches: 2,
     receivedBytes: 123_456,
     walMessages: 70,
     keepaliveMessages: 7,
@@ -169,6 +170,7 @@ function sampleStore(): RelayStatus['store'] {
     errors: { open: 0, write: 0, fsync: 0, read: 0, remove: 0 },
     flushDuration: histogram(),
     writeDuration: histogram(),
+    dead: { files: 0, bytes: 0, acknowledged: null },
   };
 }
 
