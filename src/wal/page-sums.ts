@@ -143,7 +143,7 @@ export async function preparePageSums(
 ): Promise<void> {
   const directory = pageSumsDirectory(walDirectory);
   const segments = new Set(await readdir(walDirectory));
-  const names = await readdir(directory).catch((error: unknown) => {
+  const names = await readdir(directory).catch((error: unknown): string[] => {
     if (systemErrorCode(error) === 'ENOENT') return [];
     throw error;
   });
