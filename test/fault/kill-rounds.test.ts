@@ -1,95 +1,47 @@
-// Does walcast take a word back after kill -9? It is killed again and again while the primary writes, in the middle of
-// streaming, of starting and of recovery; what it reported as flushed before, it must have afterwards.
-// WALCAST_KILL_ROUNDS sets the number of rounds.
+// Does walcast take a word back after kill -9? The short form of the campaign `npm run soak -- kill`.
 import { randomInt } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { INVALID_LSN, formatLsn } from '../../src/pg/lsn.ts';
-import { streamsOf } from '../harness/ledger.ts';
-import type { StreamLedger } from '../harness/ledger.ts';
-import { openScenario } from '../harness/relay-scenario.ts';
-import type { RelayScenario } from '../harness/relay-scenario.ts';
-import type { WriteLoad } from '../harness/write-load.ts';
-import { NEWEST_MAJOR, requires } from '../support/requirements.ts';
+import { describe, expect, it } from 'vitest';
+import { toLsn } from '../../src/pg/lsn.ts';
+import type { ReplyEntry } from '../harness/ledger.ts';
+import { describeResult } from '../soak/campaign.ts';
+import { brokenPromises } from '../soak/crash-rig.ts';
+import { KILL_MOMENTS, killCampaign } from '../soak/kill-campaign.ts';
+import { FULL_FAULTS, NEWEST_MAJOR, requires } from '../support/requirements.ts';
 
-const ROUNDS = Number(process.env['WALCAST_KILL_ROUNDS'] ?? '10');
-
-/** Log lines of a start, in their order; it is killed as soon as it has said one of them. */
-const MOMENTS = [
-  /"msg":"walcast starts"/,
-  /"msg":"HTTP port is open"/,
-  /"msg":"stored WAL ends here"/,
-];
-
-/** First reports that are lower than what had been reported before, as sentences. */
-function brokenPromises(streams: readonly StreamLedger[]): string[] {
-  let highest = INVALID_LSN;
-  return streams.flatMap(({ replies }, index) => {
-    const first = replies.find(({ flushLsn }) => flushLsn !== INVALID_LSN)?.flushLsn;
-    const before = highest;
-    for (const { flushLsn } of replies) if (flushLsn > highest) highest = flushLsn;
-    if (first === undefined || first >= before) return [];
-    return [
-      `stream ${index} began by reporting ${formatLsn(first)}; ${formatLsn(before)} had been reported before`,
-    ];
-  });
-}
+const ROUNDS = FULL_FAULTS ? 24 : 6;
 
 requires(`postgres-${NEWEST_MAJOR}`).describe('walcast under kill -9', () => {
-  let scenario: RelayScenario;
-  let load: WriteLoad;
-
-  beforeAll(async () => {
-    scenario = await openScenario({
+  it(`loses nothing that it acknowledged in ${ROUNDS} rounds`, { timeout: 300_000 }, async () => {
+    const result = await killCampaign({
       major: NEWEST_MAJOR,
-      standbys: [{ name: 'standby', hasSlot: true }],
+      rounds: ROUNDS,
+      seed: randomInt(2 ** 31),
     });
-    load = await scenario.startLoad();
-    await load.waitForCommits(50);
-  });
-
-  afterAll(async () => {
-    await scenario.close();
-  });
-
-  async function streamAgain(): Promise<void> {
-    await scenario.relay.waitForStatus(
-      'streaming, with the standby',
-      ({ state, standbys }) =>
-        state === 'streaming' && standbys.some((standby) => standby.state === 'streaming'),
-    );
-  }
-
-  it(`keeps its word over ${ROUNDS} rounds`, { timeout: 60_000 + ROUNDS * 20_000 }, async () => {
-    const { relay } = scenario;
-    for (let round = 0; round < ROUNDS; round += 1) {
-      await load.waitForCommits(randomInt(1, 120));
-      await relay.kill();
-      const moment = MOMENTS[round % (MOMENTS.length + 1)];
-      if (moment !== undefined) {
-        await relay.start({ wait: false });
-        await relay.process.waitForLog(moment);
-        await relay.kill();
-      }
-      await relay.start();
-      await streamAgain();
-    }
-    const streams = streamsOf(scenario.upstream.ledger);
-    expect(streams.length).toBeGreaterThan(ROUNDS);
-    expect(streams.filter(({ replies }) => replies.length > 1).length).toBeGreaterThan(ROUNDS / 2);
-    expect(brokenPromises(streams)).toEqual([]);
-  });
-
-  it('ends with the bytes and the rows of the primary everywhere', async () => {
-    const endLsn = await scenario.settle();
-    expect(await scenario.violations(endLsn)).toEqual([]);
+    const text = describeResult(result).join('\n');
+    process.stderr.write(`${text}\n`);
+    expect(result.violations, text).toEqual([]);
+    expect(Object.keys(result.moments)).toEqual([...KILL_MOMENTS]);
+    expect(result.figures).toMatchObject({ rounds: ROUNDS });
+    expect(result.figures.comparedBytes, text).toBeGreaterThan(ROUNDS << 16);
+    expect(result.figures.standbyBytes, text).toBeGreaterThan(ROUNDS << 16);
   });
 });
 
 describe('the look at first reports', () => {
   it('sees a word that is taken back', () => {
-    const stream = (...flushed: bigint[]): StreamLedger =>
-      ({ replies: flushed.map((flushLsn) => ({ flushLsn })) }) as unknown as StreamLedger;
-    expect(brokenPromises([stream(0n, 8n, 16n), stream(), stream(0n, 16n, 24n)])).toEqual([]);
-    expect(brokenPromises([stream(8n, 16n), stream(0n, 8n, 32n)])).toHaveLength(1);
+    const stream = (...flushed: bigint[]): { replies: ReplyEntry[] } => ({
+      replies: flushed.map((lsn) => ({
+        seq: 0,
+        atMs: 0,
+        writeLsn: toLsn(lsn),
+        flushLsn: toLsn(lsn),
+        applyLsn: toLsn(0n),
+        replyRequested: false,
+        sentLsn: toLsn(lsn),
+      })),
+    });
+    const floors = [{ streams: 1, acknowledged: toLsn(16n) }];
+    expect(brokenPromises([stream(0n, 8n, 16n), stream(), stream(0n, 16n)], floors)).toEqual([]);
+    expect(brokenPromises([stream(8n, 16n), stream(0n, 8n, 32n)], floors)).toHaveLength(1);
   });
 });

@@ -30,6 +30,8 @@ export interface RelayOptions {
   /** Arguments of node itself. */
   readonly nodeArguments?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
+  /** Its `storage.directory`; default a directory of the workspace. */
+  readonly directory?: string;
 }
 
 /** How a process used its memory, in bytes. */
@@ -60,7 +62,7 @@ export class WalcastRelay {
     this.name = options.name;
     this.port = ports.pg;
     this.httpPort = ports.http;
-    this.directory = join(workspace.directory, options.name);
+    this.directory = options.directory ?? join(workspace.directory, options.name);
     this.#workspace = workspace;
     this.#options = options;
     this.#settings = options.settings ?? {};

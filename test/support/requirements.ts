@@ -22,6 +22,9 @@ export const EDGE_MAJORS: readonly number[] = [
 /** True when something absent is a failure. */
 export const MUST_HAVE_ALL: boolean = process.env['WALCAST_TEST_REQUIRE'] === 'all';
 
+/** True where faults are injected at length (`.ci/run`); elsewhere a few of each kind have to do. */
+export const FULL_FAULTS: boolean = process.env['WALCAST_TEST_FAULTS'] === 'full';
+
 /** Folders of Debian's clients, newest first; their wrappers in /usr/bin choose another version than we mean. */
 const CLIENT_DIRECTORIES = [18, 17, 16, 15, 14, 13].map(
   (major) => `/usr/lib/postgresql/${major}/bin`,

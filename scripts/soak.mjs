@@ -1,0 +1,114 @@
+// What `npm run soak` runs after the bootstrap: long campaigns of crashes, with a seed that says what was hit.
+import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const HELP = `Usage: npm run soak -- [CAMPAIGN…] [OPTIONS]
+
+Crashes walcast under load again and again, and compares after each crash what it had acknowledged with what it has, byte for
+byte, in its store and in a standby. Exit code 0: nothing was lost and no byte differs.
+
+  kill         kill -9 at random instants: streaming, switches of segments, large records, slots, start, recovery
+  power-cut    the store's disk is copied at a random instant while it is mounted; walcast goes on with the copy (Linux, root)
+
+Without a name all of them run, one after the other.
+
+Options:
+  --rounds N     crashes per campaign (default 200 for kill, 50 for power-cut)
+  --for SECONDS  end each campaign after the round in which so much time has passed
+  --seed N       what is hit, and the load; printed at the start (default: drawn)
+  --help         this text
+
+WALCAST_TEST_MAJORS=16 chooses another server than PostgreSQL 18.
+`;
+
+const DEFAULT_ROUNDS = { kill: 200, 'power-cut': 50 };
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+process.exitCode = await main(process.argv.slice(2));
+
+/** @param {string[]} argv @returns {Promise<number>} */
+async function main(argv) {
+  /** @type {ReturnType<typeof readOptions>} */
+  let options;
+  try {
+    options = readOptions(argv);
+  } catch (error) {
+    console.error(
+      `walcast soak: ${error instanceof Error ? error.message : String(error)}\n\n${HELP}`,
+    );
+    return 2;
+  }
+  if (options === null) {
+    process.stdout.write(HELP);
+    return 0;
+  }
+  let worst = 0;
+  for (const campaign of options.campaigns) {
+    worst = Math.max(worst, await runCampaign(campaign, options));
+  }
+  console.log(worst === 0 ? 'soak: ok' : 'soak: FAILED, see above');
+  return worst;
+}
+
+/** @param {string[]} argv */
+function readOptions(argv) {
+  const { values, positionals } = parseArgs({
+    args: argv,
+    allowPositionals: true,
+    options: {
+      rounds: { type: 'string' },
+      for: { type: 'string' },
+      seed: { type: 'string' },
+      help: { type: 'boolean' },
+    },
+  });
+  if (values.help === true) return null;
+  const known = Object.keys(DEFAULT_ROUNDS);
+  const unknown = positionals.find((name) => !known.includes(name));
+  if (unknown !== undefined) throw new Error(`there is no campaign "${unknown}"`);
+  return {
+    campaigns: positionals.length === 0 ? known : positionals,
+    rounds: wholeNumber('--rounds', values.rounds, 1),
+    seconds: wholeNumber('--for', values.for, 1),
+    seed: wholeNumber('--seed', values.seed, 0) ?? randomInt(2 ** 31),
+  };
+}
+
+/** @param {string} name @param {string | undefined} text @param {number} min */
+function wholeNumber(name, text, min) {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < min || value >= 2 ** 32)
+    throw new Error(`${name} ${text}: a whole number from ${min} on is expected`);
+  return value;
+}
+
+/** @param {string} campaign @param {NonNullable<ReturnType<typeof readOptions>>} options @returns {Promise<number>} */
+function runCampaign(campaign, { rounds, seconds, seed }) {
+  const count = rounds ?? DEFAULT_ROUNDS[campaign];
+  console.log(`${campaign}: at most ${count} rounds, seed ${seed}`);
+  const vitest = join(root, 'node_modules/vitest/vitest.mjs');
+  const child = spawn(process.execPath, [vitest, 'run', '-c', 'test/soak/vitest.config.ts'], {
+    cwd: root,
+    stdio: 'inherit',
+    env: {
+      ...process.env,
+      NO_COLOR: '1',
+      WALCAST_TEST_SOAK_CAMPAIGNS: campaign,
+      WALCAST_TEST_SOAK_ROUNDS: String(count),
+      WALCAST_TEST_SOAK_SECONDS: String(seconds ?? 0),
+      WALCAST_TEST_SOAK_SEED: String(seed),
+    },
+  });
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => child.kill(signal));
+  return new Promise((resolve) => {
+    child.on('error', (error) => {
+      console.error(`walcast soak: vitest did not start: ${error.message}`);
+      resolve(1);
+    });
+    child.on('exit', (code) => resolve(code ?? 1));
+  });
+}
