@@ -1,4 +1,4 @@
-// walcast store: ways out of a gap or a divergence, for a store that no relay holds.
+// walcast store: ways out of a gap or a divergence, and an end for what a timeline left behind.
 import { resolve } from 'node:path';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import { SlotFiles } from '../slot/slot-files.ts';
@@ -8,9 +8,11 @@ import { resetStore, storeContent } from '../wal/reset.ts';
 import type { StoreContent } from '../wal/reset.ts';
 import { EXIT, isSet } from './command.ts';
 import type { Command, CommandContext } from './command.ts';
+import { confirm, YES_OPTION } from './confirm.ts';
 import { commandGroup } from './group.ts';
 import { STORE_OPTIONS, storeDirectory, withStoreLock } from './offline-store.ts';
 import { JSON_OPTION, printable } from './remote.ts';
+import { releaseCommand } from './store-release.ts';
 import { sizeText } from './text-table.ts';
 import { withProgress } from './work.ts';
 
@@ -63,10 +65,7 @@ Examples:
 const resetCommand: Command = {
   name: 'store reset',
   summary: 'Remove all stored WAL, so that the next start begins anew with the upstream.',
-  options: [
-    ...STORE_OPTIONS,
-    { name: 'yes', short: 'y', description: 'Do not ask. Without a terminal this is needed.' },
-  ],
+  options: [...STORE_OPTIONS, YES_OPTION],
   help: `
 walcast must not run meanwhile. Segments, history files and the control file go. Slots stay, by name; the WAL they were
 waiting for is gone, so each begins again where its standby asks for WAL next. A standby that needs WAL from before has to
@@ -95,13 +94,14 @@ Examples:
 /** The command. */
 export const storeCommand: Command = commandGroup({
   name: 'store',
-  summary: 'Bring missing WAL into a store, or begin it anew; walcast must not run meanwhile.',
+  summary: 'Bring missing WAL into a store, let go of dead WAL, or begin the store anew.',
   help: `
 Examples:
   walcast store import /mnt/archive --data /var/lib/walcast
+  walcast store release --url http://relay-a:9188 --token-file /etc/walcast/token
   walcast store reset --data /var/lib/walcast
 `,
-  subcommands: [importCommand, resetCommand],
+  subcommands: [importCommand, releaseCommand, resetCommand],
 });
 
 async function reset(context: CommandContext, directory: string): Promise<number> {
@@ -112,22 +112,12 @@ async function reset(context: CommandContext, directory: string): Promise<number
     context.print(`${printable(directory)}: there is no WAL\n`);
     return EXIT.ok;
   }
-  if (!isSet(context.input, 'yes')) {
-    const question = `${contentText(directory, content, kept.length)}Remove all of it? Type "yes": `;
-    const answer = await context.ask?.(question);
-    if (answer === undefined || answer === null) {
-      context.printError(
-        'walcast store reset: there is nobody to ask here; --yes goes on without\n',
-      );
-      return EXIT.usage;
-    }
-    if (answer.trim() !== 'yes') {
-      context.printError('walcast store reset: nothing was changed\n');
-      return EXIT.failure;
-    }
-  }
+  const what = contentText(directory, content, kept.length);
+  const refused = await confirm(context, 'store reset', `${what}Remove all of it?`);
+  if (refused !== null) return refused;
   // Positions first: with a new store, those of the old one would be lies.
-  for (const { name } of kept) await slots.save({ name, restartLsn: INVALID_LSN });
+  for (const { name } of kept)
+    await slots.save({ name, restartLsn: INVALID_LSN, invalidation: null });
   await resetStore(directory);
   context.print(`${printable(directory)}: ${content.files.length} files were removed\n`);
   return EXIT.ok;

@@ -2,6 +2,7 @@
 import type { ConfigEntry } from '../status/actions.ts';
 import type {
   RelayState,
+  RetentionStatus,
   SlotStatus,
   StoreStatus,
   UpstreamStatus,
@@ -61,12 +62,34 @@ export interface StoreJson {
   readonly segments: number;
 }
 
+/** WAL from behind a switch point, kept aside; or what was let go of it. */
+export interface DeadWalJson {
+  readonly files: number;
+  readonly bytes: number;
+  /** Null unless more had been reported upstream as flushed than the next timeline has. */
+  readonly acknowledged: {
+    /** The timeline that was left, and where. */
+    readonly timeline: number;
+    readonly switch_lsn: string | null;
+    readonly reported_flush_lsn: string | null;
+    readonly bytes: number;
+  } | null;
+}
+
 /** `GET /api/v1/store`. */
 export interface StoreDetailJson extends StoreJson {
   readonly timeline: number | null;
   readonly received_lsn: string | null;
   readonly written_lsn: string | null;
+  /** storage.quota, or what max_slot_wal_keep_size and wal_keep_size come to; null without a bound. */
+  readonly limit_bytes: number | null;
+  /** True from 80 % of it on. */
+  readonly near_limit: boolean;
   readonly segments_removed: number;
+  /** Of those, removed because of the limit: some slot was lost, or the window was cut. */
+  readonly segments_removed_by_limit: number;
+  /** Slots lost since the start, by reason. */
+  readonly slots_invalidated: RetentionStatus['slotsInvalidated'];
   /** WAL kept in memory, and at most. */
   readonly memory_bytes: number;
   readonly memory_bytes_max: number;
@@ -81,6 +104,7 @@ export interface StoreDetailJson extends StoreJson {
   readonly errors: StoreStatus['errors'];
   /** Connections to the upstream for WAL that is older than the store. */
   readonly read_through: { readonly connections: number; readonly connections_max: number };
+  readonly dead: DeadWalJson;
 }
 
 /** One replication slot kept by walcast; columns as in pg_replication_slots. */
@@ -92,6 +116,10 @@ export interface SlotJson {
   readonly active_pid: number | null;
   readonly restart_lsn: string | null;
   readonly wal_status: SlotStatus['walStatus'];
+  /** Bytes that may be written before it is lost; negative when that may be at any time. Null for a lost one, and without a bound. */
+  readonly safe_wal_size: number | null;
+  /** Why it was lost. */
+  readonly invalidation_reason: SlotStatus['invalidationReason'];
   readonly inactive_since: string | null;
   /** From restart_lsn to the end of what was received; null for a slot that reserves nothing. */
   readonly retained_bytes: number | null;

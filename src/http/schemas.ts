@@ -4,6 +4,7 @@ import type { Static, TInteger, TObject, TSchema } from 'typebox';
 import { RELAY_STATES, UPSTREAM_DISCONNECT_REASONS, WALSENDER_STATES } from '../status/status.ts';
 import type {
   ConfigEntryJson,
+  DeadWalJson,
   DrainJson,
   ErrorJson,
   ProbeJson,
@@ -25,6 +26,8 @@ const lsn = Type.Union([Type.String({ pattern: '^[0-9A-F]{1,8}/[0-9A-F]{1,8}$' }
 const time = Type.String({ format: 'date-time' });
 const nullableTime = Type.Union([time, Type.Null()]);
 const relayState = Type.Enum([...RELAY_STATES]);
+/** pg_replication_slots.invalidation_reason, as far as physical slots have one. */
+const INVALIDATION_REASONS = ['wal_removed', 'idle_timeout'] as const;
 const closed = { additionalProperties: false };
 
 const upstreamFields = {
@@ -71,19 +74,44 @@ const storeFields = {
 
 const store = Type.Object(storeFields, closed);
 
+const deadWal = Type.Object(
+  {
+    files: Type.Integer(),
+    bytes: Type.Integer(),
+    acknowledged: Type.Union([
+      Type.Object(
+        {
+          timeline: Type.Integer(),
+          switch_lsn: lsn,
+          reported_flush_lsn: lsn,
+          bytes: Type.Integer(),
+        },
+        closed,
+      ),
+      Type.Null(),
+    ]),
+  },
+  closed,
+);
+
 const storeDetail = Type.Object(
   {
     ...storeFields,
     timeline: nullableInteger,
     received_lsn: lsn,
     written_lsn: lsn,
+    limit_bytes: nullableInteger,
+    near_limit: Type.Boolean(),
     segments_removed: Type.Integer(),
+    segments_removed_by_limit: Type.Integer(),
+    slots_invalidated: counts(INVALIDATION_REASONS),
     memory_bytes: Type.Integer(),
     memory_bytes_max: Type.Integer(),
     read_bytes: counts(['memory', 'disk', 'upstream']),
     rejected: counts(['upstream', 'disk']),
     errors: counts(['open', 'write', 'fsync', 'read', 'remove']),
     read_through: counts(['connections', 'connections_max']),
+    dead: deadWal,
   },
   closed,
 );
@@ -100,6 +128,8 @@ const slot = Type.Object(
       Type.Enum(['reserved', 'extended', 'unreserved', 'lost']),
       Type.Null(),
     ]),
+    safe_wal_size: nullableInteger,
+    invalidation_reason: Type.Union([Type.Enum([...INVALIDATION_REASONS]), Type.Null()]),
     inactive_since: nullableTime,
     retained_bytes: nullableInteger,
   },
@@ -232,6 +262,7 @@ export const SCHEMAS: Readonly<
     | 'slotRequest'
     | 'store'
     | 'storeDetail'
+    | 'deadWal'
     | 'sync'
     | 'version'
     | 'configEntry'
@@ -253,6 +284,7 @@ export const SCHEMAS: Readonly<
   slotRequest,
   store,
   storeDetail,
+  deadWal,
   sync,
   version,
   configEntry,
@@ -272,6 +304,7 @@ const agreement: readonly [
   Agrees<Static<typeof slots>, SlotJson[]>,
   Agrees<Static<typeof slotRequest>, SlotRequestJson>,
   Agrees<Static<typeof storeDetail>, StoreDetailJson>,
+  Agrees<Static<typeof deadWal>, DeadWalJson>,
   Agrees<Static<typeof sync>, SyncJson>,
   Agrees<Static<typeof version>, VersionJson>,
   Agrees<Static<typeof configuration>, ConfigEntryJson[]>,
@@ -279,7 +312,7 @@ const agreement: readonly [
   Agrees<Static<typeof drain>, DrainJson>,
   Agrees<Static<typeof probe>, ProbeJson>,
   Agrees<Static<typeof error>, ErrorJson>,
-] = [true, true, true, true, true, true, true, true, true, true, true, true, true];
+] = [true, true, true, true, true, true, true, true, true, true, true, true, true, true];
 void agreement;
 
 /** Whole numbers by name. */

@@ -1,10 +1,11 @@
 // From the status of the parts to the JSON the API answers.
 import { formatLsn, INVALID_LSN, lsnDistance, maxLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
-import type { RelayStatus, StandbyStatus } from '../status/status.ts';
+import type { DeadWalStatus, RelayStatus, StandbyStatus } from '../status/status.ts';
 import type { ConfigEntry } from '../status/actions.ts';
 import type {
   ConfigEntryJson,
+  DeadWalJson,
   SlotJson,
   StandbyJson,
   StatusJson,
@@ -60,13 +61,17 @@ export function upstreamDetailJson(status: RelayStatus): UpstreamDetailJson {
 
 /** The answer of `/api/v1/store`. */
 export function storeDetailJson(status: RelayStatus): StoreDetailJson {
-  const { store, readThrough } = status;
+  const { store, readThrough, retention } = status;
   return {
     ...storeJson(status),
     timeline: store.timeline,
     received_lsn: lsnText(store.receivedLsn),
     written_lsn: lsnText(store.writtenLsn),
+    limit_bytes: retention.limitBytes === 0 ? null : retention.limitBytes,
+    near_limit: retention.isNearLimit,
     segments_removed: store.segmentsRemoved,
+    segments_removed_by_limit: retention.segmentsRemovedByLimit,
+    slots_invalidated: retention.slotsInvalidated,
     memory_bytes: store.tailBytes,
     memory_bytes_max: store.tailBytesMax,
     read_bytes: {
@@ -80,12 +85,29 @@ export function storeDetailJson(status: RelayStatus): StoreDetailJson {
       connections: readThrough.connections,
       connections_max: readThrough.connectionsMax,
     },
+    dead: deadWalJson(store.dead),
   };
 }
 
 /** The answer of `/api/v1/sync`: there is no policy over the standbys, so our own disk is enough. */
 export function syncJson(): SyncJson {
   return { synchronous_standby_names: '', satisfied: true };
+}
+
+/** Dead WAL as `/api/v1/store` shows it. */
+export function deadWalJson({ files, bytes, acknowledged }: DeadWalStatus): DeadWalJson {
+  if (acknowledged === null) return { files, bytes, acknowledged };
+  const { timeline, switchLsn, reportedFlushLsn } = acknowledged;
+  return {
+    files,
+    bytes,
+    acknowledged: {
+      timeline,
+      switch_lsn: lsnText(switchLsn),
+      reported_flush_lsn: lsnText(reportedFlushLsn),
+      bytes: acknowledged.bytes,
+    },
+  };
 }
 
 /** The answer of `/api/v1/slots`, by name. */
@@ -98,6 +120,8 @@ export function slotsJson({ slots, store }: RelayStatus): SlotJson[] {
     active_pid: slot.activePid,
     restart_lsn: lsnText(slot.restartLsn),
     wal_status: slot.walStatus,
+    safe_wal_size: slot.safeWalSize,
+    invalidation_reason: slot.invalidationReason,
     inactive_since: nullableTimeText(slot.inactiveSinceMs),
     retained_bytes: lagBytes(slot.restartLsn, store.receivedLsn),
   }));

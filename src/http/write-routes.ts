@@ -9,7 +9,7 @@ import { actionRefused, refuse } from './refusals.ts';
 import { addressOf, pathValue, refusal } from './route.ts';
 import type { Answer, Parameter, Route } from './route.ts';
 import { SCHEMAS } from './schemas.ts';
-import { slotsJson } from './status-json.ts';
+import { deadWalJson, slotsJson } from './status-json.ts';
 
 /** What they act on. */
 export interface WriteSources {
@@ -33,6 +33,7 @@ export function writeRoutes(sources: WriteSources): Route[] {
     createSlotRoute(sources),
     dropSlotRoute(sources),
     disconnectRoute(sources),
+    releaseRoute(sources),
   ];
 }
 
@@ -154,6 +155,30 @@ function disconnectRoute({ actions, log }: WriteSources): Route {
       if (actions.disconnectStandby(Number(text))) return done(reply, null);
       const hint = 'GET /api/v1/standbys shows those that are connected.';
       return reply.code(404).send({ error: `no standby has pid ${text}`, hint });
+    },
+  };
+}
+
+function releaseRoute({ actions, log }: WriteSources): Route {
+  return {
+    method: 'POST',
+    path: '/api/v1/store/release',
+    operation: 'releaseDeadWal',
+    summary: 'Lets go of WAL that lies behind the switch point of a timeline that was left.',
+    access: 'write',
+    answers: {
+      200: {
+        description: 'What was let go of; nothing, when there was none.',
+        schema: SCHEMAS.deadWal,
+      },
+      500: refusal('The disk failed.'),
+      503: STARTING,
+    },
+    handle: async (request, reply) => {
+      logAction(log, request, 'release dead WAL');
+      const gone = await actions.releaseDeadWal();
+      if ('sqlstate' in gone) return refuse(reply, actionRefused(gone));
+      return deadWalJson(gone);
     },
   };
 }

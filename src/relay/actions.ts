@@ -8,6 +8,7 @@ import type {
   WalFileRefusal,
 } from '../status/actions.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
+import type { DeadWalStatus } from '../status/status.ts';
 import { checkSlotName } from '../slot/slot-name.ts';
 import type { SlotStore } from '../slot/slot-store.ts';
 import type { WalFiles } from './wal-files.ts';
@@ -26,6 +27,8 @@ export interface ActionParts {
   readonly hasWal: () => boolean;
   /** Ends the session of that pid; false when there is none. */
   readonly disconnect: (pid: number) => boolean;
+  /** Null before the store is open. */
+  readonly releaseDeadWal: () => Promise<DeadWalStatus> | null;
   readonly walFiles: WalFiles;
 }
 
@@ -67,6 +70,10 @@ export class RelayActionsOf implements RelayActions {
 
   disconnectStandby(pid: number): boolean {
     return this.#parts.disconnect(pid);
+  }
+
+  async releaseDeadWal(): Promise<DeadWalStatus | ActionRefusal> {
+    return (await this.#parts.releaseDeadWal()) ?? STARTING;
   }
 
   openWalFile(name: string): Promise<WalFile | WalFileRefusal> {

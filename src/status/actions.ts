@@ -1,6 +1,7 @@
 // What may be asked of a running relay from outside: the actions behind the HTTP API and the console. The relay does
 // them; http and console only name them.
 import type { Lsn } from '../pg/lsn.ts';
+import type { DeadWalStatus } from './status.ts';
 
 /** Why an action was refused, in PostgreSQL's words. */
 export interface ActionRefusal {
@@ -77,6 +78,8 @@ export interface RelayActions {
   dropSlot(name: string): Promise<ActionRefusal | null>;
   /** Ends the session of that process id, as pg_terminate_backend does; false when there is none. */
   disconnectStandby(pid: number): boolean;
+  /** Lets go of WAL from behind a switch point, durably; what was let go of. */
+  releaseDeadWal(): Promise<DeadWalStatus | ActionRefusal>;
   /** Every key, in the order of the documentation. */
   configuration(): readonly ConfigEntry[];
   /** Opens a whole segment or a history file for restore_command. */

@@ -13,6 +13,7 @@ import type {
   WalFile,
   WalFileRefusal,
 } from '../../src/status/actions.ts';
+import type { DeadWalStatus } from '../../src/status/status.ts';
 import { sampleStatus } from './relay-status.ts';
 
 /** Metrics that write down what they are told. */
@@ -32,6 +33,7 @@ export class RecordingMetrics implements Metrics {
 export class RecordingActions implements RelayActions {
   readonly done: string[] = [];
   refusal: ActionRefusal | null = null;
+  dead: DeadWalStatus = { files: 0, bytes: 0, acknowledged: null };
   report: ReloadReport = { problems: [], changed: [], pendingRestart: [] };
   entries: readonly ConfigEntry[] = [sampleEntry()];
   file: (name: string) => WalFile | WalFileRefusal = () => ({ kind: 'absent' });
@@ -58,6 +60,11 @@ export class RecordingActions implements RelayActions {
   disconnectStandby(pid: number): boolean {
     this.done.push(`disconnect ${pid}`);
     return pid === 42;
+  }
+
+  async releaseDeadWal(): Promise<DeadWalStatus | ActionRefusal> {
+    this.done.push('release dead WAL');
+    return this.refusal ?? this.dead;
   }
 
   configuration(): readonly ConfigEntry[] {

@@ -10,11 +10,13 @@ import { toTimelineId } from '../../src/pg/timeline.ts';
 import { RelayActionsOf } from '../../src/relay/actions.ts';
 import { WalFiles } from '../../src/relay/wal-files.ts';
 import { SlotStore } from '../../src/slot/slot-store.ts';
+import type { DeadWalStatus } from '../../src/status/status.ts';
 
 let directory: string;
 let slots: SlotStore | null;
 let hasWal: boolean;
 let ended: number[];
+let dead: Promise<DeadWalStatus> | null;
 let actions: RelayActionsOf;
 
 beforeEach(async () => {
@@ -22,12 +24,14 @@ beforeEach(async () => {
   slots = null;
   hasWal = true;
   ended = [];
+  dead = null;
   actions = new RelayActionsOf({
     reload: () => Promise.resolve({ problems: [], changed: [], pendingRestart: [] }),
     configuration: () => [],
     drain: () => {},
     slots: () => slots,
     hasWal: () => hasWal,
+    releaseDeadWal: () => dead,
     disconnect: (pid) => ended.push(pid) === 1,
     walFiles: new WalFiles({ store: () => null, dataDirectory: directory, clock: systemClock }),
   });
@@ -58,6 +62,7 @@ test('before the slots are loaded the answer is PostgreSQL’s while it starts',
   const starting = { sqlstate: '57P03', message: 'the database system is starting up' };
   expect(await actions.createSlot('a', { reserveWal: false })).toEqual(starting);
   expect(await actions.dropSlot('a')).toEqual(starting);
+  expect(await actions.releaseDeadWal()).toEqual(starting);
   expect(await actions.openWalFile('000000010000000000000001')).toEqual({ kind: 'starting' });
 });
 
@@ -108,4 +113,10 @@ test('a temporary slot is its session’s own', async () => {
 test('ending a session tells whether there was one', () => {
   expect([actions.disconnectStandby(7), actions.disconnectStandby(8)]).toEqual([true, false]);
   expect(ended).toEqual([7, 8]);
+});
+
+test('dead WAL is let go of by the store, and what it was is handed on', async () => {
+  const gone = { files: 2, bytes: 2_000_000, acknowledged: null };
+  dead = Promise.resolve(gone);
+  expect(await actions.releaseDeadWal()).toEqual(gone);
 });
