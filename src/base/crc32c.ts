@@ -1,50 +1,47 @@
 // What is the CRC-32C (Castagnoli) of these bytes? PostgreSQL protects WAL records and control files with it, and so do we.
-// Slicing-by-16: one table lookup per byte, sixteen bytes per round, all tables in one array so that they share a bounds
-// check and fit in half of a first-level cache. About 1.1 GB/s on a 3 GHz core. (src/port/pg_crc32c_sb8.c)
-
-const POLYNOMIAL = 0x82f63b78;
-const SLICES = 16;
-const TABLES: Int32Array = buildTables();
+// Computed by a small WebAssembly module (crc32c-module.ts) over bytes that are copied into its memory, more than twice as
+// fast as JavaScript, which does the rest: ranges too short for the copy to pay, and everything where WebAssembly is not
+// allowed or has no memory. Both give the same; figures in docs/decisions/0023.
+import { crc32cModule } from './crc32c-module.ts';
+import { CRC32C_TABLES, updateInScript } from './crc32c-script.ts';
 
 /** The state to begin with. (INIT_CRC32C) */
 export const CRC32C_INITIAL: number = -1;
+
+/** So many bytes fit into the memory of the module behind its tables. */
+export const CRC32C_WINDOW_BYTES: number = 48 << 10;
+
+const MEMORY_PAGE_BYTES = 64 << 10;
+
+/** Copying fewer bytes than these takes longer than summing them in JavaScript. */
+const COPIED_BYTES_MIN = 384;
+
+/**
+ * One stretch of bytes, of which several ranges are summed. There is one in the thread: a stretch is open until the next one
+ * is, or until {@link updateCrc32c} is called.
+ */
+export interface Crc32cWindow {
+  /** Opens bytes[start, end), at most CRC32C_WINDOW_BYTES. They may be copied: later changes count or not. */
+  open(bytes: Uint8Array, start: number, end: number): void;
+  /** Folds the range [start, end) of the stretch into `state`; indexes are those of the bytes that were given to `open`. */
+  update(state: number, start: number, end: number): number;
+}
+
+/** The window of this thread. */
+export const crc32cWindow: Crc32cWindow = compiledWindow() ?? scriptWindow();
 
 /**
  * Folds `bytes[start, end)` into `state` and returns the new state. States are signed 32-bit numbers; only
  * {@link finishCrc32c} makes a checksum of one. (COMP_CRC32C)
  */
 export function updateCrc32c(state: number, bytes: Uint8Array, start: number, end: number): number {
-  const t = TABLES;
-  const b = bytes;
+  if (end - start < COPIED_BYTES_MIN) return updateInScript(state, bytes, start, end);
   let crc = state;
-  let i = start;
-  // Every index below is inside its array, so the `?? 0` of strict indexing would only cost time: `| 0` serves both.
-  for (const last = end - SLICES; i <= last; i += SLICES) {
-    const head =
-      crc ^
-      (byteAt(b, i) |
-        (byteAt(b, i + 1) << 8) |
-        (byteAt(b, i + 2) << 16) |
-        (byteAt(b, i + 3) << 24));
-    crc =
-      wordAt(t, 0xf00 | (head & 255)) ^
-      wordAt(t, 0xe00 | ((head >>> 8) & 255)) ^
-      wordAt(t, 0xd00 | ((head >>> 16) & 255)) ^
-      wordAt(t, 0xc00 | (head >>> 24)) ^
-      wordAt(t, 0xb00 | byteAt(b, i + 4)) ^
-      wordAt(t, 0xa00 | byteAt(b, i + 5)) ^
-      wordAt(t, 0x900 | byteAt(b, i + 6)) ^
-      wordAt(t, 0x800 | byteAt(b, i + 7)) ^
-      wordAt(t, 0x700 | byteAt(b, i + 8)) ^
-      wordAt(t, 0x600 | byteAt(b, i + 9)) ^
-      wordAt(t, 0x500 | byteAt(b, i + 10)) ^
-      wordAt(t, 0x400 | byteAt(b, i + 11)) ^
-      wordAt(t, 0x300 | byteAt(b, i + 12)) ^
-      wordAt(t, 0x200 | byteAt(b, i + 13)) ^
-      wordAt(t, 0x100 | byteAt(b, i + 14)) ^
-      wordAt(t, byteAt(b, i + 15));
+  for (let from = start; from < end; from += CRC32C_WINDOW_BYTES) {
+    const to = Math.min(end, from + CRC32C_WINDOW_BYTES);
+    crc32cWindow.open(bytes, from, to);
+    crc = crc32cWindow.update(crc, from, to);
   }
-  for (; i < end; i++) crc = (crc >>> 8) ^ wordAt(t, (crc ^ byteAt(b, i)) & 255);
   return crc;
 }
 
@@ -58,24 +55,56 @@ export function crc32c(bytes: Uint8Array): number {
   return finishCrc32c(updateCrc32c(CRC32C_INITIAL, bytes, 0, bytes.length));
 }
 
-function byteAt(bytes: Uint8Array, index: number): number {
-  return (bytes[index] ?? 0) | 0;
+/** The window in plain JavaScript: nothing is copied. */
+export function scriptWindow(): Crc32cWindow {
+  let open: Uint8Array = new Uint8Array(0);
+  return {
+    open(bytes) {
+      open = bytes;
+    },
+    update(state, start, end) {
+      return updateInScript(state, open, start, end);
+    },
+  };
 }
 
-function wordAt(words: Int32Array, index: number): number {
-  return (words[index] ?? 0) | 0;
-}
+/** What is used of WebAssembly; it is missing under `--jitless`. */
+declare const WebAssembly:
+  | {
+      readonly Module: new (bytes: Uint8Array) => object;
+      readonly Instance: new (module: object) => {
+        readonly exports: {
+          readonly memory: { readonly buffer: ArrayBuffer };
+          readonly update: (state: number, start: number, end: number) => number;
+        };
+      };
+    }
+  | undefined;
 
-function buildTables(): Int32Array {
-  const tables = new Int32Array(SLICES * 256);
-  for (let byte = 0; byte < 256; byte++) {
-    let crc = byte;
-    for (let bit = 0; bit < 8; bit++) crc = (crc & 1) !== 0 ? (crc >>> 1) ^ POLYNOMIAL : crc >>> 1;
-    tables[byte] = crc;
+/** The window in WebAssembly, or null where that cannot be had. */
+export function compiledWindow(): Crc32cWindow | null {
+  if (typeof WebAssembly === 'undefined') return null;
+  const tableBytes = CRC32C_TABLES.length * 4;
+  const pages = Math.ceil((tableBytes + CRC32C_WINDOW_BYTES) / MEMORY_PAGE_BYTES);
+  try {
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(crc32cModule(pages)));
+    const { memory, update } = exports;
+    const tables = new DataView(memory.buffer);
+    for (const [index, word] of CRC32C_TABLES.entries()) tables.setInt32(4 * index, word, true);
+    const room = new Uint8Array(memory.buffer, tableBytes);
+    /** What is added to an index to get an address in the memory. */
+    let shift = 0;
+    return {
+      open(bytes, start, end) {
+        room.set(bytes.subarray(start, end));
+        shift = tableBytes - start;
+      },
+      update(state, start, end) {
+        return update(state, start + shift, end + shift);
+      },
+    };
+  } catch {
+    // Forbidden by a policy, or no address space for its memory.
+    return null;
   }
-  for (let index = 256; index < tables.length; index++) {
-    const before = wordAt(tables, index - 256);
-    tables[index] = (before >>> 8) ^ wordAt(tables, before & 255);
-  }
-  return tables;
 }

@@ -52,7 +52,7 @@ export class WholeRecords {
     let previousLow = this.#chain.startLow;
     let lastIndex = -1;
     let i = from;
-    this.#sums.openPage(from, end);
+    if (this.#checksums) this.#sums.openPage(from, end);
     while (end - i >= RECORD_HEADER_SIZE) {
       const total = view.getInt32(i, true);
       // Before padding, which would make a length near 2^31 negative.
