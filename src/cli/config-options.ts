@@ -67,7 +67,14 @@ export function printConfigErrors(context: CommandContext, errors: readonly Conf
 function flagOption(setting: (typeof SETTINGS)[number]): CommandOption[] {
   const { flag, kind, description, choices } = setting;
   if (flag === null) return [];
-  return [{ ...flag, description, values: choices, isRepeatable: kind === 'addresses' }];
+  return [
+    {
+      ...flag,
+      description,
+      values: choices,
+      isRepeatable: kind === 'addresses' || kind === 'names',
+    },
+  ];
 }
 
 function setFlag(entry: string): FlagValue {

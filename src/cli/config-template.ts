@@ -85,6 +85,11 @@ function valueLines({ kind }: Setting, values: readonly string[]): string[] {
     const addresses = values.flatMap((value) => value.split(',')).map((value) => value.trim());
     return [`[ ${addresses.map((address) => `{ address: ${quoted(address)} }`).join(', ')} ]`];
   }
+  if (kind === 'names') {
+    const names = values.flatMap((value) => value.split(',')).map((value) => value.trim());
+    const given = names.filter((name) => name !== '').map(quoted);
+    return [given.length === 0 ? '[]' : `[ ${given.join(', ')} ]`];
+  }
   return [scalar(text)];
 }
 

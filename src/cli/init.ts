@@ -177,7 +177,7 @@ function byPath(
   for (const { path, text } of flags) {
     const kind = settingOf(path)?.kind;
     const written = kind === 'path' ? resolve(workingDirectory, text) : text;
-    const before = kind === 'addresses' ? (values.get(path) ?? []) : [];
+    const before = kind === 'addresses' || kind === 'names' ? (values.get(path) ?? []) : [];
     values.set(path, [...before, written]);
   }
   return values;

@@ -27,7 +27,8 @@ const listCommand: Command = {
   options: [URL_OPTION, TOKEN_OPTION, JSON_OPTION],
   help: `
 The columns are those of pg_replication_slots. wal_status says whether the WAL that the slot needs is there: reserved,
-extended, unreserved or lost.
+extended, unreserved or lost; safe_wal_size how much may still be written before it is lost; invalidation_reason why it
+was.
 
 Exit code 1 when no walcast answers.
 
@@ -154,8 +155,16 @@ const HEADER = [
   'active_pid',
   'restart_lsn',
   'wal_status',
+  'safe_wal_size',
+  'invalidation_reason',
+  'inactive_since',
   'retained',
 ];
+
+/** Below zero: the slot may be lost at any time. */
+function signedSizeText(bytes: number): string {
+  return bytes < 0 ? `-${sizeText(-bytes)}` : sizeText(bytes);
+}
 
 function slotTable(slots: readonly SlotJson[]): string {
   if (slots.length === 0) return 'there are no slots\n';
@@ -166,8 +175,11 @@ function slotTable(slots: readonly SlotJson[]): string {
     slot.active_pid === null ? '-' : String(slot.active_pid),
     slot.restart_lsn ?? '-',
     slot.wal_status ?? '-',
+    slot.safe_wal_size === null ? '-' : signedSizeText(slot.safe_wal_size),
+    slot.invalidation_reason ?? '-',
+    slot.inactive_since ?? '-',
     sizeText(slot.retained_bytes),
   ]);
   const cells = rows.map((row) => row.map(printable));
-  return `${textTable(HEADER, cells, new Set(['active_pid', 'retained']))}\n`;
+  return `${textTable(HEADER, cells, new Set(['active_pid', 'safe_wal_size', 'retained']))}\n`;
 }

@@ -42,6 +42,9 @@ export type VerifyMode = (typeof VERIFY_MODES)[number];
 export const FORWARD_MODES = ['received', 'flushed'] as const;
 export type ForwardMode = (typeof FORWARD_MODES)[number];
 
+/** What a key takes that is on or off. */
+export const SWITCH_WORDS = ['off', 'on'] as const;
+
 /** The session to the upstream server. */
 export interface UpstreamConfig {
   /** libpq connection string, keyword or URI form; may hold a password: never log it. */
@@ -62,6 +65,10 @@ export interface StorageConfig {
   /** Absolute path. */
   readonly directory: string;
   readonly walKeepSizeBytes: number;
+  /** Null = no bound. */
+  readonly maxSlotWalKeepSizeBytes: number | null;
+  /** For everything in the store; null = no bound. */
+  readonly quotaBytes: number | null;
   readonly maxWalSenders: number;
   readonly maxReplicationSlots: number;
   readonly verify: VerifyMode;
@@ -85,6 +92,11 @@ export interface Config {
   readonly storage: StorageConfig;
   /** 0 = never. */
   readonly walSenderTimeoutMs: number;
+  /** 0 = never. */
+  readonly idleReplicationSlotTimeoutMs: number;
+  /** Physical slots that always exist. */
+  readonly slots: readonly string[];
+  readonly autoCreateSlots: boolean;
   readonly drainTimeoutMs: number;
   readonly http: HttpConfig;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };

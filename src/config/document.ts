@@ -1,5 +1,5 @@
 // The table of keys as Markdown, for docs/configuration.md.
-import { environmentName, SETTINGS, UNSUPPORTED_KEYS } from './settings.ts';
+import { environmentName, neutralValues, SETTINGS, UNSUPPORTED_KEYS } from './settings.ts';
 import type { Setting } from './settings.ts';
 import { unitName } from './units.ts';
 
@@ -10,7 +10,11 @@ export function describeKeys(): string {
 
 /** The keys that are known and refused. */
 export function describeUnsupportedKeys(): string {
-  const names = UNSUPPORTED_KEYS.map((path) => `\`${path.replace('listen.', 'listen[].')}\``);
+  const names = UNSUPPORTED_KEYS.map((path) => {
+    const [neutral] = neutralValues(path);
+    const taken = neutral === undefined ? '' : ` (only \`${neutral === '' ? '""' : neutral}\`)`;
+    return `\`${path.replace('listen.', 'listen[].')}\`${taken}`;
+  });
   return `${names.join(', ')}.`;
 }
 
@@ -18,12 +22,16 @@ function describeKey(setting: Setting): string {
   const { path, defaultText, isReloadable, flag, description } = setting;
   const facts = [
     typeText(setting),
-    defaultText === null ? 'no default' : `default \`${defaultText}\``,
+    defaultText === null ? 'no default' : `default \`${shownDefault(setting)}\``,
     isReloadable ? 'reloadable' : 'takes effect at a restart',
     `\`${environmentName(path)}\``,
     ...(flag === null ? [] : [`\`--${flag.name} ${flag.placeholder}\``]),
   ];
   return `### \`${path}\`\n\n${facts.join(' · ')}\n\n${description}`;
+}
+
+function shownDefault({ kind, defaultText }: Setting): string {
+  return kind === 'names' ? '[]' : (defaultText ?? '');
 }
 
 function typeText({ kind, unit, minimum, maximum, choices }: Setting): string {
@@ -38,6 +46,8 @@ function typeText({ kind, unit, minimum, maximum, choices }: Setting): string {
       return choices.map((word) => `\`${word}\``).join(' or ');
     case 'addresses':
       return 'list of `{ address: … }`; comma-separated outside the file';
+    case 'names':
+      return 'list of names; comma-separated outside the file';
     case 'rules':
       return 'block of lines';
     case 'path':

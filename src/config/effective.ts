@@ -66,6 +66,7 @@ function writtenText(setting: Setting, values: ConfigValues): string | readonly 
   const { text } = values.mustChoose(path);
   if (kind === 'path') return values.path(path) ?? '';
   if (kind === 'addresses') return typeof text === 'string' ? [text] : text;
+  if (kind === 'names') return typeof text === 'string' ? text.split(',').filter(Boolean) : text;
   const written = typeof text === 'string' ? text : text.join(',');
   if (unit === null || kind === 'integer') return written;
   const isBare = /^[\s\d]*$/.test(written);

@@ -2,8 +2,14 @@
 // the reader takes in the end.
 import { Type } from 'typebox';
 import type { TSchema } from 'typebox';
-import { LISTEN_ADDRESSES_MAX } from './limits.ts';
-import { environmentName, SETTINGS } from './settings.ts';
+import { CONFIGURED_SLOTS_MAX, LISTEN_ADDRESSES_MAX } from './limits.ts';
+import {
+  environmentName,
+  neutralValues,
+  SETTINGS,
+  SLOT_NAME,
+  UNSUPPORTED_KEYS,
+} from './settings.ts';
 import type { Setting } from './settings.ts';
 import { unitWords } from './units.ts';
 
@@ -26,11 +32,14 @@ const EXCLUSIVE: ReadonlyMap<string, readonly [string, string]> = new Map([
 export function configFileSchema(): TSchema {
   const top: Record<string, TSchema> = {};
   const sections = new Map<string, Record<string, TSchema>>();
-  for (const setting of SETTINGS) {
-    const schema = Type.Optional(valueSchema(setting));
-    const [first = '', second] = setting.path.split('.');
-    if (second === undefined) top[first] = schema;
-    else sections.set(first, { ...sections.get(first), [second]: schema });
+  const add = (path: string, schema: TSchema): void => {
+    const [first = '', second] = path.split('.');
+    if (second === undefined) top[first] = Type.Optional(schema);
+    else sections.set(first, { ...sections.get(first), [second]: Type.Optional(schema) });
+  };
+  for (const setting of SETTINGS) add(setting.path, valueSchema(setting));
+  for (const path of UNSUPPORTED_KEYS.filter((name) => neutralValues(name).length > 0)) {
+    add(path, neutralSchema(path));
   }
   for (const [section, properties] of sections) {
     top[section] = Type.Optional(sectionSchema(section, properties));
@@ -72,7 +81,22 @@ function valueSchema(setting: Setting): TSchema {
         minItems: 1,
         maxItems: LISTEN_ADDRESSES_MAX,
       });
+    case 'names':
+      return Type.Array(Type.String({ minLength: 1, pattern: SLOT_NAME }), {
+        ...options,
+        uniqueItems: true,
+        maxItems: CONFIGURED_SLOTS_MAX,
+      });
   }
+}
+
+function neutralSchema(path: string): TSchema {
+  const description =
+    'Not supported by this version yet; only what it does without may be written.';
+  return Type.Union(
+    neutralValues(path).map((value) => Type.Literal(value)),
+    { description },
+  );
 }
 
 /** A bare number counts the key's own unit; a text may name another one. */
@@ -109,5 +133,6 @@ function annotations(setting: Setting): Record<string, unknown> & { description:
 function defaultOf({ kind, defaultText }: Setting): unknown {
   if (defaultText === null) return null;
   if (kind === 'integer') return Number(defaultText);
+  if (kind === 'names') return [];
   return kind === 'addresses' ? [{ address: defaultText }] : defaultText;
 }

@@ -180,6 +180,18 @@ export const APPLICATION_NAMES_OTHER: string = '_other';
 export const REFUSAL_LINES_MAX: number = 20;
 export const REFUSAL_LINES_WINDOW_MS: number = 10_000;
 
+// --- slots and retention
+
+/** Slots that the configuration may name. */
+export const CONFIGURED_SLOTS_MAX: number = 1_000;
+
+/** How often idle slots, the size of the store and its quota are looked at. */
+export const RETENTION_TICK_MS: number = 1_000;
+
+/** Share of the limit from which on the store counts as nearly full, and below which it no longer does. */
+export const RETENTION_ALARM_RATIO: number = 0.8;
+export const RETENTION_ALARM_OVER_RATIO: number = 0.75;
+
 // --- cli
 
 /** Longest token in a token file. */

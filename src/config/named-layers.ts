@@ -2,7 +2,13 @@
 import type { Layer, RawValue } from './layer.ts';
 import { configError, namedPlace } from './problem.ts';
 import type { ConfigError } from './problem.ts';
-import { SETTINGS, UNSUPPORTED_KEYS, environmentName, settingOf } from './settings.ts';
+import {
+  SETTINGS,
+  UNSUPPORTED_KEYS,
+  environmentName,
+  neutralValues,
+  settingOf,
+} from './settings.ts';
 import type { Setting } from './settings.ts';
 import { suggest } from './suggest.ts';
 import { unknownKey, unsupportedMessage } from './yaml-layer.ts';
@@ -40,6 +46,8 @@ export function readEnvironmentLayer(env: Readonly<Record<string, string | undef
         place: namedPlace(name),
         block: null,
       });
+    } else if (refused !== undefined && neutralValues(refused).includes(text)) {
+      // What it asks for is so.
     } else if (refused !== undefined) {
       errors.push(configError(namedPlace(name), unsupportedMessage(refused)));
     } else if (!OTHER_VARIABLES.test(name) && !SERVICE_LINK.test(name)) {
@@ -63,6 +71,7 @@ export function readFlagLayer(flags: readonly FlagValue[]): Layer {
       continue;
     }
     if (setting === null) {
+      if (neutralValues(path).includes(text)) continue;
       const isPlanned = UNSUPPORTED_KEYS.includes(path);
       const [message, hint] = isPlanned ? [unsupportedMessage(path), null] : unknownKey('', path);
       errors.push(configError(place, message, hint));
@@ -77,6 +86,7 @@ export function readFlagLayer(flags: readonly FlagValue[]): Layer {
 }
 
 function split(setting: Setting, text: string): string | readonly string[] {
-  if (setting.kind !== 'addresses') return text;
+  if (setting.kind !== 'addresses' && setting.kind !== 'names') return text;
+  if (setting.kind === 'names' && text.trim() === '') return [];
   return text.split(',').map((part) => part.trim());
 }

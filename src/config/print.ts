@@ -36,6 +36,10 @@ function linesOf(setting: Setting, value: EffectiveValue, name: string): string[
   if (typeof shown === 'string') {
     return [withComment(`${indent}${name}: ${scalar(setting, shown)}`, comment)];
   }
+  if (setting.kind === 'names') {
+    const list = shown.length === 0 ? '[]' : `[ ${shown.map(quoted).join(', ')} ]`;
+    return [withComment(`${indent}${name}: ${list}`, comment)];
+  }
   const items = shown.map((address) => `${indent}  - address: ${quoted(address)}`);
   return [withComment(`${indent}${name}:`, comment), ...items];
 }

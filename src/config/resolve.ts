@@ -2,7 +2,7 @@
 import { LOG_FORMATS, LOG_LEVELS } from '../base/log.ts';
 import type { Conninfo } from '../pg/conninfo.ts';
 import { parseListenAddress, parseTcpAddress } from './address.ts';
-import { FORWARD_MODES, VERIFY_MODES } from './config.ts';
+import { FORWARD_MODES, SWITCH_WORDS, VERIFY_MODES } from './config.ts';
 import type { Config, HbaConfig, ListenAddress, TcpAddress, UpstreamConfig } from './config.ts';
 import { effectiveValues } from './effective.ts';
 import { HTTP_TOKEN_LENGTH_GOOD } from './limits.ts';
@@ -40,12 +40,17 @@ export class ConfigResolver {
       storage: {
         directory: this.#values.path('storage.directory') ?? '',
         walKeepSizeBytes: this.#values.number('storage.wal_keep_size'),
+        maxSlotWalKeepSizeBytes: this.#bound('storage.max_slot_wal_keep_size'),
+        quotaBytes: this.#bound('storage.quota'),
         maxWalSenders: this.#values.number('storage.max_wal_senders'),
         maxReplicationSlots: this.#values.number('storage.max_replication_slots'),
         verify: this.#values.choice('storage.verify', VERIFY_MODES),
         forward: this.#values.choice('storage.forward', FORWARD_MODES),
       },
       walSenderTimeoutMs: this.#values.number('wal_sender_timeout'),
+      idleReplicationSlotTimeoutMs: this.#values.number('idle_replication_slot_timeout'),
+      slots: this.#slots(),
+      autoCreateSlots: this.#values.choice('auto_create_slots', SWITCH_WORDS) === 'on',
       drainTimeoutMs: this.#values.number('drain_timeout'),
       http: { listen: this.#httpListen(), token: this.#httpToken() },
       log: {
@@ -58,6 +63,7 @@ export class ConfigResolver {
         'storage.verify is off: damaged WAL would be kept and sent to every standby',
       );
     }
+    this.#compareSizes(config);
     if (upstream === null || this.#values.errors.length > 0) return null;
     return {
       upstream,
@@ -65,6 +71,46 @@ export class ConfigResolver {
       values: this.#effectiveValues(),
       warnings: this.#warnings,
     };
+  }
+
+  /** A size of which -1 says that there is none. */
+  #bound(path: string): number | null {
+    const bytes = this.#values.number(path);
+    return bytes < 0 ? null : bytes;
+  }
+
+  /** What each value says is possible, but not together. */
+  #compareSizes({ storage, slots }: Pick<Config, 'storage' | 'slots'>): void {
+    if (slots.length > storage.maxReplicationSlots) {
+      this.#values.report(
+        this.#values.mustChoose('slots').place,
+        `\`slots\` names ${slots.length} slots, more than \`storage.max_replication_slots\` = ${storage.maxReplicationSlots}`,
+      );
+    }
+    if (storage.quotaBytes !== null && storage.quotaBytes < storage.walKeepSizeBytes) {
+      this.#warnings.push(
+        'storage.quota is less than storage.wal_keep_size: the window is cut to what the quota leaves',
+      );
+    }
+  }
+
+  #slots(): readonly string[] {
+    const { place, text, itemPlaces } = this.#values.mustChoose('slots');
+    const names = typeof text === 'string' ? text.split(',').filter((name) => name !== '') : text;
+    for (const [index, name] of names.entries()) {
+      const at = itemPlaces?.[index] ?? place;
+      if (name === '' || !new RegExp(SLOT_NAME).test(name)) {
+        this.#values.report(
+          at,
+          `\`slots\`: replication slot name "${name.slice(0, 100)}" is not valid`,
+          'It may only contain lower case letters, numbers, and the underscore character, 63 at most.',
+        );
+      }
+      if (names.indexOf(name) < index) {
+        this.#values.report(at, `\`slots\`: "${name.slice(0, 100)}" is given twice`);
+      }
+    }
+    return names;
   }
 
   #effectiveValues(): Config['values'] {

@@ -3,11 +3,11 @@
 import { Type } from 'typebox';
 import type { TSchema } from 'typebox';
 import { LOG_FORMATS, LOG_LEVELS } from '../base/log.ts';
-import { FORWARD_MODES, VERIFY_MODES } from './config.ts';
-import { LISTEN_ADDRESSES_MAX } from './limits.ts';
+import { FORWARD_MODES, SWITCH_WORDS, VERIFY_MODES } from './config.ts';
+import { CONFIGURED_SLOTS_MAX, LISTEN_ADDRESSES_MAX } from './limits.ts';
 import type { BaseUnit } from './units.ts';
 
-/** How a value is read. `rules` is text of several lines; `addresses` is a list of `{address: …}`. */
+/** How a value is read. `rules` is text of several lines; `addresses` is a list of `{address: …}`, `names` one of words. */
 export type SettingKind =
   | 'text'
   | 'path'
@@ -17,7 +17,8 @@ export type SettingKind =
   | 'integer'
   | 'choice'
   | 'address'
-  | 'addresses';
+  | 'addresses'
+  | 'names';
 
 /** One key. */
 export interface Setting {
@@ -76,6 +77,11 @@ function schemaOf(kind: SettingKind, choices: readonly string[], description: st
         Type.Object({ address: Type.String({ minLength: 1 }) }, { additionalProperties: false }),
         { minItems: 1, maxItems: LISTEN_ADDRESSES_MAX, description },
       );
+    case 'names':
+      return Type.Array(Type.String({ minLength: 1 }), {
+        maxItems: CONFIGURED_SLOTS_MAX,
+        description,
+      });
   }
 }
 
@@ -173,6 +179,22 @@ export const SETTINGS: readonly Setting[] = [
     defaultText: '1GB',
     description: 'WAL that is kept for standbys without a slot, counted back from the newest.',
   }),
+  setting('storage.max_slot_wal_keep_size', 'size', {
+    isReloadable: true,
+    unit: 'MB',
+    minimum: -1,
+    defaultText: '64GB',
+    description:
+      'WAL that replication slots may keep, counted back from the newest; -1 for no bound. A slot that would need more is lost: its standby has to find the WAL elsewhere, or is made anew.',
+  }),
+  setting('storage.quota', 'size', {
+    isReloadable: true,
+    unit: 'MB',
+    minimum: -1,
+    defaultText: '-1',
+    description:
+      'Disk space for everything in the store, dead WAL of left timelines included; -1 for no bound of its own: the store is then as large as max_slot_wal_keep_size and wal_keep_size make it. When it is reached the window of wal_keep_size is cut first, then slots are lost, the one furthest behind first. Never removed: WAL that is not on our disk whole, what a start after a crash needs, dead WAL (`walcast store release` does that).',
+  }),
   setting('storage.max_wal_senders', 'integer', {
     isReloadable: true,
     maximum: BACKENDS_MAX,
@@ -203,6 +225,26 @@ export const SETTINGS: readonly Setting[] = [
     defaultText: '60s',
     description:
       'A standby that has sent nothing for this long is disconnected; 0 for never. A reload counts for streams that begin afterwards.',
+  }),
+  setting('idle_replication_slot_timeout', 'duration', {
+    isReloadable: true,
+    unit: 's',
+    defaultText: '0',
+    description:
+      'A replication slot that keeps WAL and that nobody has used for this long is lost; 0 for never. The time counts from our start for a slot that was not used since.',
+  }),
+  setting('slots', 'names', {
+    isReloadable: true,
+    defaultText: '',
+    description:
+      'Physical replication slots that always exist, and keep WAL from the beginning. One that is dropped is made anew; one that is taken out of this list stays until it is dropped.',
+  }),
+  setting('auto_create_slots', 'choice', {
+    isReloadable: true,
+    choices: SWITCH_WORDS,
+    defaultText: 'off',
+    description:
+      'With `on`, START_REPLICATION with the name of a slot that does not exist creates it. Whoever may replicate can then make WAL be kept.',
   }),
   setting('drain_timeout', 'duration', {
     isReloadable: true,
@@ -246,14 +288,23 @@ export const UNSUPPORTED_KEYS: readonly string[] = [
   'auth.users_file',
   'auth.users',
   'auth.admin_users',
-  'storage.max_slot_wal_keep_size',
   'synchronous_standby_names',
   'max_feedback_xmin_age',
-  'idle_replication_slot_timeout',
-  'slots',
-  'auto_create_slots',
   'tunnel',
 ];
+
+/** Of planned keys, the values that ask for nothing but what this version does; they are taken, all others refused. */
+const NEUTRAL_VALUES: ReadonlyMap<string, readonly (string | number | boolean)[]> = new Map([
+  ['upstream.hot_standby_feedback', ['off', false]],
+  ['synchronous_standby_names', ['']],
+  ['max_feedback_xmin_age', [-1, '-1']],
+  ['tunnel', ['off', false]],
+]);
+
+/** The values of a planned key that are taken; none for a key of which every value is refused. */
+export function neutralValues(path: string): readonly (string | number | boolean)[] {
+  return NEUTRAL_VALUES.get(path) ?? [];
+}
 
 /** The setting of that path, or null. */
 export function settingOf(path: string): Setting | null {

@@ -2,11 +2,16 @@
 import { LineCounter, isAlias, isMap, isScalar, isSeq, parseDocument } from 'yaml';
 import type { Document, Node, Pair, YAMLMap } from 'yaml';
 import { Value } from 'typebox/value';
-import { CONFIG_ERRORS_MAX, CONFIG_YAML_ALIASES_MAX, LISTEN_ADDRESSES_MAX } from './limits.ts';
+import {
+  CONFIGURED_SLOTS_MAX,
+  CONFIG_ERRORS_MAX,
+  CONFIG_YAML_ALIASES_MAX,
+  LISTEN_ADDRESSES_MAX,
+} from './limits.ts';
 import type { Layer, RawValue } from './layer.ts';
 import { configError } from './problem.ts';
 import type { ConfigError, Place } from './problem.ts';
-import { SETTINGS, UNSUPPORTED_KEYS, settingOf } from './settings.ts';
+import { SETTINGS, UNSUPPORTED_KEYS, neutralValues, settingOf } from './settings.ts';
 import type { Setting, SettingKind } from './settings.ts';
 import { suggest } from './suggest.ts';
 
@@ -101,9 +106,14 @@ class YamlReader {
     const value = this.#resolve(pair.value);
     const setting = settingOf(path);
     if (setting !== null) this.#readValue(setting, value, startOf(pair.value) || position);
-    else if (UNSUPPORTED_KEYS.includes(path)) this.#reportUnsupported(position, path);
+    else if (UNSUPPORTED_KEYS.includes(path)) this.#readPlanned(path, value, position);
     else if (isSection(path)) this.#readNested(path, value, position);
     else this.#reportUnknown(position, prefix, name);
+  }
+
+  #readPlanned(path: string, value: Node | null, position: number): void {
+    const isNeutral = isScalar(value) && neutralValues(path).some((word) => word === value.value);
+    if (!isNeutral) this.#reportUnsupported(position, path);
   }
 
   #readNested(path: string, value: Node | null, position: number): void {
@@ -118,6 +128,8 @@ class YamlReader {
       this.#report(position, `\`${setting.path}\` has no value`, 'Write "" for none.');
     } else if (setting.kind === 'addresses') {
       this.#readAddresses(setting, value, position);
+    } else if (setting.kind === 'names') {
+      this.#readNames(setting, value, position);
     } else {
       this.#readScalar(setting, value, position);
     }
@@ -184,6 +196,19 @@ class YamlReader {
     } else if (this.#errors.length === before) {
       this.#report(position, wrongType(setting));
     }
+  }
+
+  #readNames(setting: Setting, value: Node, position: number): void {
+    const items = isSeq(value) ? value.items.map((item) => this.#resolve(item)) : [];
+    const text = items.map((item) => (isScalar(item) ? item.value : null));
+    // A list that is too long, no list at all, or one of something else than words.
+    if (!isSeq(value) || !Value.Check(setting.schema, text)) {
+      this.#report(position, wrongType(setting));
+      return;
+    }
+    const itemPlaces = items.map((item) => this.#placeAt(startOf(item) || position));
+    const place = this.#placeAt(position);
+    this.#values.set(setting.path, { text: text.map(String), place, itemPlaces, block: null });
   }
 
   #readAddress(item: Node | null, listPosition: number): string | null {
@@ -291,6 +316,7 @@ function wrongType(setting: Setting): string {
     choice: `one of ${setting.choices.join(', ')}`,
     address: 'an address such as 127.0.0.1:9188',
     addresses: 'a list such as [ { address: 127.0.0.1:5432 } ]',
+    names: `a list such as [ standby_a, standby_b ], of at most ${CONFIGURED_SLOTS_MAX}`,
   };
   return `\`${setting.path}\` must be ${wanted[setting.kind]}`;
 }

@@ -114,6 +114,7 @@ function addOutcomes(samples: Samples, upstream: UpstreamStatus): void {
   for (const [reason, count] of Object.entries(upstream.disconnects)) {
     samples.add('upstream_disconnects_total', { ...UPSTREAM, reason }, count);
   }
+  samples.add('upstream_timeline_switches_total', UPSTREAM, upstream.timelineSwitches);
   samples.add('upstream_received_bytes_total', UPSTREAM, upstream.receivedBytes);
   samples.add('upstream_messages_total', { ...UPSTREAM, type: 'wal' }, upstream.walMessages);
   samples.add(
@@ -130,8 +131,9 @@ export function addStoreSamples(
   filesystem: { freeBytes: number; sizeBytes: number } | null,
 ): void {
   const { store } = status;
-  samples.add('store_size_bytes', UPSTREAM, store.sizeBytes);
-  samples.add('store_limit_bytes', UPSTREAM, 0);
+  const { limitBytes, segmentsRemovedByLimit } = status.retention;
+  samples.add('store_size_bytes', UPSTREAM, store.sizeBytes + store.dead.bytes);
+  samples.add('store_limit_bytes', UPSTREAM, limitBytes);
   samples.add('store_segments', UPSTREAM, store.segments);
   samples.addLsn('store_oldest_lsn_bytes', UPSTREAM, store.oldestLsn);
   samples.addIfKnown('store_filesystem_free_bytes', {}, filesystem?.freeBytes ?? null);
@@ -139,11 +141,10 @@ export function addStoreSamples(
   samples.add('store_read_bytes_total', { source: 'memory' }, store.readFromMemoryBytes);
   samples.add('store_read_bytes_total', { source: 'disk' }, store.readFromDiskBytes);
   samples.add('store_read_bytes_total', { source: 'upstream' }, status.readThrough.bytes);
-  samples.add(
-    'store_segments_removed_total',
-    { ...UPSTREAM, reason: 'retention' },
-    store.segmentsRemoved,
-  );
+  const unneeded = Math.max(0, store.segmentsRemoved - segmentsRemovedByLimit);
+  const forced = store.segmentsRemoved - unneeded;
+  samples.add('store_segments_removed_total', { ...UPSTREAM, reason: 'retention' }, unneeded);
+  samples.add('store_segments_removed_total', { ...UPSTREAM, reason: 'size_limit' }, forced);
   for (const [operation, count] of Object.entries(store.errors)) {
     samples.add('store_errors_total', { operation }, count);
   }

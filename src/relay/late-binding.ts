@@ -11,6 +11,7 @@ import type {
   SlotRegistry,
   WalFeed,
   WalReadFailure,
+  WalReadLater,
 } from '../walsender/ports.ts';
 
 /** A WalFeed whose store arrives later. Calling it before that is a bug: nobody streams before the upstream is known. */
@@ -46,7 +47,7 @@ export class LateWalFeed implements WalFeed {
     timeline: TimelineId,
     startLsn: Lsn,
     endLsn: Lsn,
-  ): Promise<Uint8Array | WalReadFailure> {
+  ): Promise<Uint8Array | WalReadFailure | WalReadLater> {
     return this.#bound().fromFiles(timeline, startLsn, endLsn);
   }
 
@@ -105,8 +106,12 @@ export class LateSlotRegistry implements SlotRegistry {
     return this.#bound().read(name);
   }
 
-  acquire(name: string, pid: number): SlotRefusal | null {
-    return this.#bound().acquire(name, pid);
+  createForStart(name: string, startLsn: Lsn): Promise<SlotRefusal | null> | null {
+    return this.#bound().createForStart(name, startLsn);
+  }
+
+  acquire(name: string, pid: number, startLsn?: Lsn): SlotRefusal | null {
+    return this.#bound().acquire(name, pid, startLsn);
   }
 
   release(name: string, pid: number): void {

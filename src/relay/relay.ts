@@ -23,6 +23,7 @@ import { RelayPorts } from './ports-opening.ts';
 import { NOTHING_READ_THROUGH, StoreReadThrough } from './read-through.ts';
 import { LiveConfiguration } from './reload.ts';
 import type { ApplyConfig } from './reload.ts';
+import { effectiveKeepSize, NOTHING_RETAINED, Retention, walBounds } from './retention.ts';
 import { StatusBoard } from './status-board.ts';
 import { serverIdentity, StoreFeed } from './store-adapters.ts';
 import { UpstreamFollowing } from './upstream-following.ts';
@@ -63,6 +64,9 @@ const FINAL_FLUSH_MS_MAX = 2_000;
 /** A stop at once gives the disk this long; a crash loses no more than that does. */
 const STOP_FLUSH_MS_MAX = 1_000;
 
+/** What a slot command is answered before any server was known. */
+const UNKNOWN_SERVER = { quotesSettingNames: true, refusesInvalidatedPhysicalSlot: true };
+
 /** Lets nobody in. */
 const NO_RULES: HbaRules = { rules: [] };
 
@@ -99,6 +103,7 @@ class RunningRelay implements Relay {
   #isServing = false;
   #phase: 'starting' | 'started' | 'ending' = 'starting';
   #slots: SlotStore | null = null;
+  #retention: Retention | null = null;
   #readThrough: StoreReadThrough | null = null;
 
   constructor(config: Config, surroundings: RelaySurroundings) {
@@ -130,6 +135,7 @@ class RunningRelay implements Relay {
       slots: () => this.#slots,
       hasWal: () => this.#identity() !== null,
       disconnect: (pid) => this.#senders.kill(pid),
+      releaseDeadWal: () => this.#store?.releaseDeadWal() ?? null,
       walFiles: new WalFiles({
         store: () => this.#store,
         dataDirectory: config.storage.directory,
@@ -154,6 +160,7 @@ class RunningRelay implements Relay {
         standbys: () => this.#senders.statuses(),
         standbyTotals: () => this.#senders.totals(),
         slots: () => this.#slots?.list() ?? [],
+        retention: () => this.#retention?.status() ?? NOTHING_RETAINED,
         identity: () => this.#identity(),
         readThrough: () => this.#readThrough?.status() ?? NOTHING_READ_THROUGH,
       },
@@ -212,6 +219,7 @@ class RunningRelay implements Relay {
   async #close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
     this.#readThrough?.close();
     this.#following.stop();
+    this.#retention?.close();
     await this.#slots?.close();
     await this.#store?.close(options);
     await this.#ports.closeHttp();
@@ -274,14 +282,9 @@ class RunningRelay implements Relay {
       this.#readThrough?.settingsChanged();
       this.#ports.configChanged();
       this.#onLogSettings(next.log);
-      this.#removeOldSegments();
+      // A smaller window is in effect at once, not with the next segment only: a full disk is why it is made smaller.
+      this.#retention?.turn();
     };
-  }
-
-  /** A smaller window is in effect at once, not with the next segment only: a full disk is why it is made smaller. */
-  #removeOldSegments(): void {
-    if (this.#slots === null) return;
-    this.#store?.removeOldSegments(this.#slots.minimumPersistedRestartLsn());
   }
 
   /** Null, so that clients are told 57P03, until store and slots are both there and the upstream was identified once. */
@@ -290,15 +293,15 @@ class RunningRelay implements Relay {
   }
 
   async #openStore(): Promise<void> {
-    const config = (): Config => this.#config;
-    const { storage } = config();
+    const { storage } = this.#config;
+    const keepSize = (): number => effectiveKeepSize(this.#store, this.#config.storage);
     const store = await WalStore.open({
       directory: storage.directory,
       verify: storage.verify,
       forward: storage.forward,
       // Asked for whenever segments are removed or slots created: a reload may have changed it.
       get walKeepSizeBytes() {
-        return config().storage.walKeepSizeBytes;
+        return keepSize();
       },
       clock: this.#clock,
       log: this.#log.child({ component: 'wal' }),
@@ -307,21 +310,40 @@ class RunningRelay implements Relay {
     this.#store = store;
     this.#readThrough = this.#openReadThrough(store);
     this.#feed.bind(new StoreFeed(store, this.#readThrough, () => this.#following.isMoving()));
-    const slots = await SlotStore.open({
-      directory: storage.directory,
+    const slots = await this.#openSlots(store);
+    this.#slots = slots;
+    const config = (): Config => this.#config;
+    const log = this.#log.child({ component: 'retention' });
+    const retention = new Retention({ store, slots, config, clock: this.#clock, log });
+    this.#retention = retention;
+    await retention.start();
+    this.#registry.bind(slots);
+    store.onFlush(() => this.#following.positionsMoved());
+    this.#isServing = true;
+  }
+
+  #openSlots(store: WalStore): Promise<SlotStore> {
+    const config = (): Config => this.#config;
+    return SlotStore.open({
+      directory: config().storage.directory,
       wal: store,
+      bounds: () => walBounds(store, config().storage),
+      // Asked for when they are needed: a reload may have changed them.
       get slotsMax() {
         return config().storage.maxReplicationSlots;
       },
-      quotesSettingNames: () => serverIdentity(store)?.facts.quotesSettingNames ?? true,
+      get autoCreate() {
+        return config().autoCreateSlots;
+      },
+      get idleTimeoutMs() {
+        return config().idleReplicationSlotTimeoutMs;
+      },
+      facts: () => serverIdentity(store)?.facts ?? UNKNOWN_SERVER,
+      terminate: (pid) => this.#senders.kill(pid, 'wal_removed'),
+      onChange: () => this.#retention?.turn(),
       clock: this.#clock,
       log: this.#log.child({ component: 'slot' }),
     });
-    this.#slots = slots;
-    this.#registry.bind(slots);
-    store.onFlush(() => this.#following.positionsMoved());
-    store.setRetention(() => slots.minimumPersistedRestartLsn());
-    this.#isServing = true;
   }
 
   #openReadThrough(store: WalStore): StoreReadThrough {
@@ -381,11 +403,13 @@ function ownSettings(storage: Config['storage']): ReadonlyMap<string, string> {
   return new Map([
     ['max_replication_slots', String(storage.maxReplicationSlots)],
     ['wal_keep_size', formatMegabytes(storage.walKeepSizeBytes)],
+    ['max_slot_wal_keep_size', formatMegabytes(storage.maxSlotWalKeepSizeBytes)],
   ]);
 }
 
 /** As guc.c shows a size: in the largest unit that divides it. */
-function formatMegabytes(bytes: number): string {
+function formatMegabytes(bytes: number | null): string {
+  if (bytes === null) return '-1';
   const megabytes = Math.floor(bytes / (1024 * 1024));
   if (megabytes === 0) return '0';
   return megabytes % 1024 === 0 ? `${megabytes / 1024}GB` : `${megabytes}MB`;

@@ -9,6 +9,7 @@ import { RELOAD_READINGS_MAX, RELOAD_SETTLE_MS } from '../config/limits.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import { formatConfigError } from '../config/problem.ts';
 import { SETTINGS, settingOf } from '../config/settings.ts';
+import type { SettingKind } from '../config/settings.ts';
 import type { ConfigEntry, ReloadReport } from '../status/actions.ts';
 
 /** Puts what was prepared in effect. Must not fail. */
@@ -177,7 +178,9 @@ export function configEntries(
       key: path,
       value: value === undefined ? null : shownText(value),
       defaultValue:
-        defaultText !== null && kind === 'addresses' ? listText([defaultText]) : defaultText,
+        defaultText !== null && (kind === 'addresses' || kind === 'names')
+          ? listText(kind, defaultText === '' ? [] : [defaultText])
+          : defaultText,
       origin: value?.origin ?? 'default',
       place: value?.place ?? null,
       isReloadable,
@@ -199,13 +202,16 @@ function problemLine({ message, hint }: OperationalError): string {
   return hint === undefined ? message : `${message}. ${hint}`;
 }
 
-function shownText({ shown }: EffectiveValue): string | null {
-  return typeof shown === 'string' || shown === null ? shown : listText(shown);
+function shownText({ key, shown }: EffectiveValue): string | null {
+  if (typeof shown === 'string' || shown === null) return shown;
+  return listText(settingOf(key)?.kind ?? 'names', shown);
 }
 
-function listText(addresses: readonly string[]): string {
-  const items = addresses.map((address) => `{ address: ${JSON.stringify(address)} }`);
-  return `[ ${items.join(', ')} ]`;
+function listText(kind: SettingKind, items: readonly string[]): string {
+  if (items.length === 0) return '[]';
+  const texts = items.map((item) => JSON.stringify(item));
+  const shown = kind === 'addresses' ? texts.map((text) => `{ address: ${text} }`) : texts;
+  return `[ ${shown.join(', ')} ]`;
 }
 
 /** PostgreSQL's words for the same. (guc.c:set_config_option, guc-file.l:ProcessConfigFileInternal) */

@@ -6,6 +6,7 @@ import type {
   RelayState,
   RelayStatus,
   ReadThroughStatus,
+  RetentionStatus,
   SlotStatus,
   StandbyStatus,
   StandbyTotals,
@@ -24,6 +25,7 @@ export interface BoardParts {
   readonly standbys: () => readonly StandbyStatus[];
   readonly standbyTotals: () => StandbyTotals;
   readonly slots: () => readonly SlotStatus[];
+  readonly retention: () => RetentionStatus;
   readonly identity: () => ServerIdentity | null;
   readonly readThrough: () => ReadThroughStatus;
 }
@@ -90,6 +92,7 @@ export class StatusBoard implements StatusSource {
       standbys: parts.standbys(),
       standbyTotals: parts.standbyTotals(),
       slots: parts.slots(),
+      retention: parts.retention(),
       readThrough: parts.readThrough(),
       configuration: this.#configuration,
     };

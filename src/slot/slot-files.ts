@@ -8,17 +8,12 @@ import { OperationalError } from '../base/errors.ts';
 import { loadStateFile, saveStateFile } from '../base/state-file.ts';
 import type { StateFileKind } from '../base/state-file.ts';
 import { formatLsn, parseLsn } from '../pg/lsn.ts';
-import type { Lsn } from '../pg/lsn.ts';
 import { checkSlotName } from './slot-name.ts';
+import { INVALIDATION_CAUSES } from './slot.ts';
+import type { InvalidationCause, PersistentSlot } from './slot.ts';
 
-/** What survives a restart. */
-export interface PersistentSlot {
-  readonly name: string;
-  /** INVALID_LSN when the slot reserves no WAL yet. */
-  readonly restartLsn: Lsn;
-}
-
-const KIND: StateFileKind = { magic: 'walcast-slot', version: 1 };
+/** Version 1 had no `invalidated`: nothing was ever lost. */
+const KIND: StateFileKind = { magic: 'walcast-slot', version: 2, oldestVersion: 1 };
 const STATE_FILE = 'state';
 const TEMPORARY_SUFFIX = '.tmp';
 
@@ -89,12 +84,18 @@ export class SlotFiles {
   }
 }
 
-function encode(slot: PersistentSlot): Record<string, string> {
-  return { name: slot.name, restart_lsn: formatLsn(slot.restartLsn) };
+function encode({ name, restartLsn, invalidation }: PersistentSlot): Record<string, string | null> {
+  return { name, restart_lsn: formatLsn(restartLsn), invalidated: invalidation };
 }
 
 function decode(name: string, body: unknown): PersistentSlot | null {
   if (typeof body !== 'object' || body === null || !('restart_lsn' in body)) return null;
   const restartLsn = typeof body.restart_lsn === 'string' ? parseLsn(body.restart_lsn) : null;
-  return restartLsn === null ? null : { name, restartLsn };
+  const invalidation = 'invalidated' in body ? causeOf(body.invalidated) : null;
+  if (restartLsn === null || invalidation === undefined) return null;
+  return { name, restartLsn, invalidation };
+}
+
+function causeOf(value: unknown): InvalidationCause | null | undefined {
+  return value === null ? null : INVALIDATION_CAUSES.find((cause) => cause === value);
 }

@@ -1,17 +1,30 @@
 // Which physical replication slots are there, who uses them, and which WAL do they keep? Commands are durable before
 // they resolve; positions move in memory and reach the disk at most a second later, and removal of WAL looks at what is
-// on the disk (invariant I4). (src/backend/replication/slot.c)
-import type { Clock, Timer } from '../base/clock.ts';
-import { errorText } from '../base/errors.ts';
+// on the disk (invariant I4). A slot that is lost is lost on the disk before its WAL goes. (src/backend/replication/slot.c)
+import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import { formatLsn, INVALID_LSN, minLsn } from '../pg/lsn.ts';
+import { formatLsn, INVALID_LSN, maxLsn, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
-import { SQLSTATE } from '../pg/sqlstate.ts';
-import type { TimelineId } from '../pg/timeline.ts';
-import type { SlotStatus } from '../status/status.ts';
+import type { VersionFacts } from '../pg/server-version.ts';
+import type { RetentionStatus, SlotStatus } from '../status/status.ts';
+import {
+  CANCELED,
+  diskRefusal,
+  duplicate,
+  invalidated,
+  inUse,
+  missing,
+  noRoom,
+} from './slot-errors.ts';
 import { SlotFiles } from './slot-files.ts';
+import { obsolescenceFields, obsolescenceOf } from './slot-invalidation.ts';
 import { checkSlotName } from './slot-name.ts';
 import type { SlotError } from './slot-name.ts';
+import { SlotSaver } from './slot-saver.ts';
+import { isForeign, keptLsn, lowest, newSlot } from './slot.ts';
+import type { InvalidationCause, Slot } from './slot.ts';
+import { limitLsn, safeWalSize, walStatus } from './wal-availability.ts';
+import type { WalBounds } from './wal-availability.ts';
 
 /** The WAL that slots can keep. */
 export interface SlotWal {
@@ -19,7 +32,6 @@ export interface SlotWal {
   oldestLsn(): Lsn;
   /** Redo position of the newest checkpoint received; INVALID_LSN when none was seen. */
   redoLsn(): Lsn;
-  timeline(): TimelineId;
 }
 
 /** How slots are opened. */
@@ -27,91 +39,92 @@ export interface SlotStoreOptions {
   /** walcast's data directory; slots live in `pg_replslot` below it. */
   readonly directory: string;
   readonly wal: SlotWal;
+  /** What bounds what slots keep; null while the store is empty. */
+  readonly bounds: () => WalBounds | null;
   /** max_replication_slots. */
   readonly slotsMax: number;
-  /** The upstream's version quotes setting names in messages. */
-  readonly quotesSettingNames: () => boolean;
+  /** auto_create_slots. */
+  readonly autoCreate: boolean;
+  /** idle_replication_slot_timeout; 0 = never. */
+  readonly idleTimeoutMs: number;
+  /** Of the server whose WAL it is; its newest while it is not known. */
+  readonly facts: () => Pick<VersionFacts, 'quotesSettingNames' | 'refusesInvalidatedPhysicalSlot'>;
+  /** Ends the session of that pid, which lets its slot go. */
+  readonly terminate: (pid: number) => void;
+  /** What removal of WAL looks at has changed. */
+  readonly onChange: () => void;
   readonly clock: Clock;
   readonly log: Log;
 }
-
-interface Slot {
-  readonly name: string;
-  /** Session a temporary slot belongs to; null for a persistent one. */
-  readonly ownerPid: number | null;
-  activePid: number | null;
-  restartLsn: Lsn;
-  /** What is on the disk. For a slot in the making: what will be, so that the WAL stays until it is. */
-  persistedLsn: Lsn;
-  /** When it was let go, or loaded, Unix milliseconds. (slot.h: inactive_since) */
-  inactiveSinceMs: number;
-  isGoing: boolean;
-}
-
-const PERSIST_DELAY_MS = 1_000;
-
-/** (src/backend/tcop/postgres.c:ProcessInterrupts) */
-const CANCELED: SlotError = {
-  sqlstate: SQLSTATE.queryCanceled,
-  message: 'canceling statement due to user request',
-};
 
 /** All slots of one relay. */
 export class SlotStore {
   readonly #options: SlotStoreOptions;
   readonly #files: SlotFiles;
+  readonly #saver: SlotSaver;
   readonly #slots = new Map<string, Slot>();
   readonly #onRelease = new Set<() => void>();
-  #timer: Timer | null = null;
-  #saving: Promise<void> = Promise.resolve();
-  #isClosed = false;
+  readonly #invalidated: Record<InvalidationCause, number> = { wal_removed: 0, idle_timeout: 0 };
 
   private constructor(options: SlotStoreOptions) {
     this.#options = options;
     this.#files = new SlotFiles(options.directory);
+    this.#saver = new SlotSaver({
+      files: this.#files,
+      slots: () => this.#slots.values(),
+      clock: options.clock,
+      log: options.log,
+      onSaved: () => this.#options.onChange(),
+    });
   }
 
   /** Loads what is on the disk. Throws OperationalError when a slot cannot be read. */
   static async open(options: SlotStoreOptions): Promise<SlotStore> {
     const store = new SlotStore(options);
-    for (const { name, restartLsn } of await store.#files.load()) {
-      store.#slots.set(name, store.#newSlot(name, { ownerPid: null, restartLsn }));
+    for (const slot of await store.#files.load()) {
+      store.#slots.set(slot.name, newSlot(slot, { ownerPid: null, clock: options.clock }));
     }
     return store;
   }
 
   /** CREATE_REPLICATION_SLOT … PHYSICAL. */
-  async create(options: {
+  create(options: {
     name: string;
     temporary: boolean;
     reserveWal: boolean;
     pid: number;
   }): Promise<SlotError | null> {
-    const { name, temporary, pid } = options;
-    const refusal = checkSlotName(name) ?? this.#checkRoomFor(name);
-    if (refusal !== null) return refusal;
-    const restartLsn = options.reserveWal ? this.#reservedLsn() : INVALID_LSN;
-    const slot = this.#newSlot(name, { ownerPid: temporary ? pid : null, restartLsn });
-    // In the map before it is on the disk: from now on nobody else takes the name, and its WAL stays.
-    this.#slots.set(name, slot);
-    if (temporary) {
-      // A temporary slot stays acquired by the session that made it. (slot.c:ReplicationSlotCreate)
-      slot.activePid = pid;
-      return null;
+    const { name, temporary, pid, reserveWal } = options;
+    const restartLsn = reserveWal ? this.#redoLsn() : INVALID_LSN;
+    return this.#create(name, restartLsn, temporary ? pid : null);
+  }
+
+  /** Makes what is missing of `names`, and lets every one of them that reserves nothing yet keep WAL when there is some. */
+  async ensure(names: readonly string[]): Promise<void> {
+    for (const name of names) {
+      const slot = this.#slots.get(name);
+      if (slot !== undefined) {
+        this.#reserve(slot);
+        continue;
+      }
+      const refusal = await this.#create(name, this.#redoLsn(), null);
+      if (refusal === null) continue;
+      const { message, hint } = refusal;
+      this.#options.log.error('a slot of `slots` could not be created', {
+        slot: name,
+        detail: message,
+        hint: hint ?? null,
+      });
     }
-    slot.isGoing = true;
-    try {
-      await this.#files.create(slot);
-    } catch (error) {
-      this.#slots.delete(name);
-      return diskRefusal(`could not create replication slot "${name}"`, error);
-    }
-    slot.isGoing = false;
-    this.#options.log.info('replication slot created', {
-      slot: name,
-      restart_lsn: formatLsn(restartLsn),
-    });
-    return null;
+  }
+
+  /**
+   * With auto_create_slots, makes a slot that a stream from `startLsn` on is to use; it keeps WAL from there if that is
+   * stored. Null when there is nothing to do.
+   */
+  createForStart(name: string, startLsn: Lsn): Promise<SlotError | null> | null {
+    if (!this.#options.autoCreate || this.#slots.has(name)) return null;
+    return this.#create(name, this.#isKept(startLsn) ? startLsn : INVALID_LSN, null);
   }
 
   /** DROP_REPLICATION_SLOT [WAIT]. A `signal` ends the wait, and only the wait: then the slot stays. */
@@ -132,21 +145,23 @@ export class SlotStore {
   }
 
   /** READ_REPLICATION_SLOT; null for a slot that is not there. */
-  read(name: string): { restartLsn: Lsn; restartTimeline: TimelineId | null } | null {
+  read(name: string): { restartLsn: Lsn } | null {
     const slot = this.#slots.get(name);
-    if (slot === undefined) return null;
-    const isReserving = slot.restartLsn !== INVALID_LSN;
-    return {
-      restartLsn: slot.restartLsn,
-      restartTimeline: isReserving ? this.#options.wal.timeline() : null,
-    };
+    return slot === undefined ? null : { restartLsn: slot.restartLsn };
   }
 
-  /** Marks the slot active for `pid`. (slot.c:ReplicationSlotAcquire) */
-  acquire(name: string, pid: number): SlotError | null {
+  /**
+   * Marks the slot active for `pid`. A lost one is revived when a stream from `startLsn` on finds its WAL stored; else
+   * it is refused by the majors that do so, and used as it is by the others. (slot.c:ReplicationSlotAcquire)
+   */
+  acquire(name: string, pid: number, startLsn: Lsn = INVALID_LSN): SlotError | null {
     const slot = this.#slots.get(name);
     if (slot === undefined || slot.isGoing || isForeign(slot, pid)) return missing(name);
     if (slot.activePid !== null && slot.activePid !== pid) return inUse(name, slot.activePid);
+    if (slot.invalidation !== null && !this.#revive(slot, startLsn)) {
+      const { refusesInvalidatedPhysicalSlot } = this.#options.facts();
+      if (refusesInvalidatedPhysicalSlot) return invalidated(name, slot.invalidation);
+    }
     slot.activePid = pid;
     return null;
   }
@@ -157,6 +172,9 @@ export class SlotStore {
     if (slot === undefined || slot.activePid !== pid || slot.ownerPid === pid) return;
     slot.activePid = null;
     slot.inactiveSinceMs = this.#options.clock.wallMs();
+    // In the turn in which it is let go: its standby may be back in the next.
+    if (slot.isDoomed) this.#check(slot);
+    slot.isDoomed = false;
     this.#wakeWaiters();
   }
 
@@ -164,141 +182,182 @@ export class SlotStore {
   advance(name: string, restartLsn: Lsn): void {
     const slot = this.#slots.get(name);
     if (slot === undefined || restartLsn === INVALID_LSN) return;
-    slot.restartLsn = restartLsn;
-    if (slot.ownerPid !== null) slot.persistedLsn = restartLsn;
-    else if (slot.persistedLsn !== restartLsn) this.#schedule();
+    if (slot.invalidation !== null && !this.#revive(slot, restartLsn)) return;
+    this.#move(slot, restartLsn);
+  }
+
+  /** The timeline was left at `switchLsn`: what lies beyond it is not kept by anybody's position. */
+  cut(switchLsn: Lsn): void {
+    for (const slot of this.#slots.values()) {
+      if (slot.restartLsn > switchLsn) this.#move(slot, switchLsn);
+    }
   }
 
   /** Drops every temporary slot of a session. (walsender.c:WalSndErrorCleanup) */
   dropTemporary(pid: number): void {
+    let hasDropped = false;
     for (const slot of this.#slots.values()) {
-      if (slot.ownerPid === pid) this.#slots.delete(slot.name);
+      if (slot.ownerPid !== pid) continue;
+      this.#slots.delete(slot.name);
+      hasDropped = true;
     }
+    if (hasDropped) this.#options.onChange();
     this.#wakeWaiters();
   }
 
-  /** The oldest position that any slot keeps, as it stands on the disk; null when none keeps anything. */
+  /**
+   * Invalidates every slot whose WAL is more than may be kept, or that is idle for too long. One in use is told to end
+   * its session first. On the disk at once; then `onChange` is called.
+   */
+  checkObsolete(): void {
+    for (const slot of [...this.#slots.values()]) this.#check(slot);
+  }
+
+  /**
+   * The oldest position that any slot keeps, as it stands on the disk; null when none keeps anything. A slot that is in
+   * use below both the store and the limit keeps nothing here: its standby reads from the upstream.
+   */
   minimumPersistedRestartLsn(): Lsn | null {
+    const bounds = this.#options.bounds();
+    const floor = bounds === null ? INVALID_LSN : minLsn(limitLsn(bounds), bounds.oldestLsn);
     let minimum: Lsn | null = null;
     for (const slot of this.#slots.values()) {
-      if (slot.persistedLsn === INVALID_LSN) continue;
-      const kept =
-        slot.restartLsn === INVALID_LSN
-          ? slot.persistedLsn
-          : minLsn(slot.persistedLsn, slot.restartLsn);
-      minimum = minimum === null ? kept : minLsn(minimum, kept);
+      const kept = keptLsn(slot);
+      const isBefore = kept !== null && kept < floor && isReadingThrough(slot, bounds);
+      if (!isBefore) minimum = lowest(minimum, kept);
     }
     return minimum;
   }
 
   /** All slots, by name. */
   list(): SlotStatus[] {
+    const bounds = this.#options.bounds();
+    const minimum = this.minimumPersistedRestartLsn();
     return [...this.#slots.values()]
       .toSorted((a, b) => (a.name < b.name ? -1 : 1))
-      .map((slot) => ({
-        name: slot.name,
-        temporary: slot.ownerPid !== null,
-        activePid: slot.activePid,
-        restartLsn: slot.restartLsn,
-        inactiveSinceMs: slot.activePid === null ? slot.inactiveSinceMs : null,
-        walStatus: this.#walStatus(slot),
-      }));
+      .map((slot) => statusOf(slot, minimum, bounds));
+  }
+
+  /** Slots lost since the start, by reason. */
+  invalidations(): RetentionStatus['slotsInvalidated'] {
+    return { ...this.#invalidated };
   }
 
   /** Saves every position. Nothing is saved afterwards. */
   async close(): Promise<void> {
-    this.#isClosed = true;
-    this.#timer?.cancel();
-    await this.#saving;
-    await this.#saveMoved();
+    await this.#saver.close();
   }
 
-  #newSlot(name: string, options: { ownerPid: number | null; restartLsn: Lsn }): Slot {
-    const { ownerPid, restartLsn } = options;
-    return {
-      name,
-      ownerPid,
-      activePid: null,
-      restartLsn,
-      persistedLsn: restartLsn,
-      inactiveSinceMs: this.#options.clock.wallMs(),
-      isGoing: false,
-    };
-  }
-
-  #walStatus(slot: Slot): SlotStatus['walStatus'] {
-    if (slot.restartLsn === INVALID_LSN) return null;
-    return slot.restartLsn < this.#options.wal.oldestLsn() ? 'lost' : 'reserved';
-  }
-
-  #checkRoomFor(name: string): SlotError | null {
-    if (this.#slots.has(name)) {
-      return { sqlstate: '42710', message: `replication slot "${name}" already exists` };
-    }
-    if (this.#slots.size < this.#options.slotsMax) return null;
-    const quote = this.#options.quotesSettingNames() ? '"' : '';
-    return {
-      sqlstate: '53400',
-      message: 'all replication slots are in use',
-      hint: `Free one or increase ${quote}max_replication_slots${quote}.`,
-    };
-  }
-
-  /** Where replay would begin after the newest checkpoint, as far as it is stored. (slot.c:ReplicationSlotReserveWal) */
-  #reservedLsn(): Lsn {
-    const { wal } = this.#options;
-    const [redoLsn, oldestLsn] = [wal.redoLsn(), wal.oldestLsn()];
-    return redoLsn === INVALID_LSN || redoLsn < oldestLsn ? oldestLsn : redoLsn;
-  }
-
-  async #remove(slot: Slot): Promise<SlotError | null> {
-    if (slot.ownerPid !== null) {
-      this.#slots.delete(slot.name);
+  async #create(name: string, restartLsn: Lsn, ownerPid: number | null): Promise<SlotError | null> {
+    const refusal = checkSlotName(name) ?? this.#checkRoomFor(name);
+    if (refusal !== null) return refusal;
+    const { clock, log } = this.#options;
+    const slot = newSlot({ name, restartLsn, invalidation: null }, { ownerPid, clock });
+    // In the map before it is on the disk: from now on nobody else takes the name, and its WAL stays.
+    this.#slots.set(name, slot);
+    if (ownerPid !== null) {
+      // A temporary slot stays acquired by the session that made it. (slot.c:ReplicationSlotCreate)
+      slot.activePid = ownerPid;
       return null;
     }
     slot.isGoing = true;
-    await this.#saving;
     try {
-      await this.#files.remove(slot.name);
+      await this.#files.create(slot.persisted);
     } catch (error) {
-      slot.isGoing = false;
-      return diskRefusal(`could not drop replication slot "${slot.name}"`, error);
+      this.#slots.delete(name);
+      this.#wakeWaiters();
+      return diskRefusal(`could not create replication slot "${name}"`, error);
+    }
+    slot.isGoing = false;
+    this.#wakeWaiters();
+    log.info('replication slot created', { slot: name, restart_lsn: formatLsn(restartLsn) });
+    return null;
+  }
+
+  #checkRoomFor(name: string): SlotError | null {
+    if (this.#slots.has(name)) return duplicate(name);
+    if (this.#slots.size < this.#options.slotsMax) return null;
+    return noRoom(this.#options.facts().quotesSettingNames);
+  }
+
+  #reserve(slot: Slot): void {
+    const isUnused = slot.restartLsn === INVALID_LSN && slot.activePid === null;
+    const restartLsn = this.#redoLsn();
+    if (!isUnused || slot.invalidation !== null || slot.isGoing || restartLsn === INVALID_LSN)
+      return;
+    this.#move(slot, restartLsn);
+    void this.#saver.saveNow();
+  }
+
+  /** Where replay would begin after the newest checkpoint, as far as it is stored. (slot.c:ReplicationSlotReserveWal) */
+  #redoLsn(): Lsn {
+    const { wal } = this.#options;
+    const bounds = this.#options.bounds();
+    const storedLsn = maxLsn(wal.redoLsn(), wal.oldestLsn());
+    return bounds === null ? storedLsn : maxLsn(storedLsn, limitLsn(bounds));
+  }
+
+  #move(slot: Slot, restartLsn: Lsn): void {
+    slot.restartLsn = restartLsn;
+    if (slot.ownerPid === null) this.#saver.schedule();
+    else slot.persisted = { ...slot.persisted, restartLsn };
+  }
+
+  /** True when a slot that needs WAL from `lsn` on would keep what it promises. */
+  #isKept(lsn: Lsn): boolean {
+    const bounds = this.#options.bounds();
+    return bounds !== null && lsn >= bounds.oldestLsn && lsn >= limitLsn(bounds);
+  }
+
+  #revive(slot: Slot, restartLsn: Lsn): boolean {
+    if (restartLsn === INVALID_LSN || !this.#isKept(restartLsn)) return false;
+    this.#options.log.info('lost replication slot is in use again: its WAL is still stored', {
+      slot: slot.name,
+      restart_lsn: formatLsn(restartLsn),
+      was_invalidated: slot.invalidation,
+    });
+    slot.invalidation = null;
+    slot.restartLsn = restartLsn;
+    void this.#saver.saveNow();
+    return true;
+  }
+
+  #check(slot: Slot): void {
+    const { clock, log, idleTimeoutMs, bounds, terminate } = this.#options;
+    const idle = { wallMs: clock.wallMs(), timeoutMs: idleTimeoutMs };
+    const found = obsolescenceOf(slot, bounds(), idle);
+    if (found === null || (slot.isDoomed && slot.activePid !== null)) return;
+    const fields = obsolescenceFields(found);
+    if (slot.activePid !== null) {
+      const pid = slot.activePid;
+      slot.isDoomed = true;
+      log.warn(`terminating process ${pid} to release replication slot "${slot.name}"`, fields);
+      terminate(pid);
+      return;
+    }
+    log.warn(`invalidating obsolete replication slot "${slot.name}"`, fields);
+    slot.invalidation = found.cause;
+    if (found.cause === 'wal_removed') slot.restartLsn = INVALID_LSN;
+    this.#invalidated[found.cause] += 1;
+    void this.#saver.saveNow();
+  }
+
+  async #remove(slot: Slot): Promise<SlotError | null> {
+    if (slot.ownerPid === null) {
+      slot.isGoing = true;
+      await this.#saver.settle();
+      try {
+        await this.#files.remove(slot.name);
+      } catch (error) {
+        slot.isGoing = false;
+        return diskRefusal(`could not drop replication slot "${slot.name}"`, error);
+      }
     }
     this.#slots.delete(slot.name);
     this.#wakeWaiters();
     this.#options.log.info('replication slot dropped', { slot: slot.name });
+    this.#options.onChange();
     return null;
-  }
-
-  #schedule(): void {
-    if (this.#timer !== null || this.#isClosed) return;
-    this.#timer = this.#options.clock.setTimer(PERSIST_DELAY_MS, () => {
-      this.#saving = this.#saveMoved().finally(() => {
-        this.#timer = null;
-        if ([...this.#slots.values()].some(hasMoved)) this.#schedule();
-      });
-    });
-  }
-
-  async #saveMoved(): Promise<void> {
-    for (const slot of this.#slots.values()) {
-      if (!hasMoved(slot)) continue;
-      const { restartLsn } = slot;
-      try {
-        await this.#files.save({ name: slot.name, restartLsn });
-        slot.persistedLsn = restartLsn;
-      } catch (error) {
-        // Nothing is lost: WAL is kept from the position that is on the disk.
-        this.#options.log.warn(
-          'the position of a replication slot could not be saved; trying again',
-          {
-            slot: slot.name,
-            restart_lsn: formatLsn(restartLsn),
-            error: errorText(error),
-          },
-        );
-      }
-    }
   }
 
   /** Resolves when some slot was let go, or at the `signal`. */
@@ -322,23 +381,26 @@ export class SlotStore {
   }
 }
 
-function hasMoved(slot: Slot): boolean {
-  return slot.ownerPid === null && !slot.isGoing && slot.persistedLsn !== slot.restartLsn;
+function isReadingThrough({ activePid, restartLsn }: Slot, bounds: WalBounds | null): boolean {
+  return activePid !== null && bounds !== null && restartLsn < bounds.oldestLsn;
 }
 
-/** A temporary slot is visible to every session, but only its own can use it. */
-function isForeign(slot: Slot, pid: number): boolean {
-  return slot.ownerPid !== null && slot.ownerPid !== pid && slot.activePid === null;
-}
-
-function missing(name: string): SlotError {
-  return { sqlstate: '42704', message: `replication slot "${name}" does not exist` };
-}
-
-function inUse(name: string, pid: number): SlotError {
-  return { sqlstate: '55006', message: `replication slot "${name}" is active for PID ${pid}` };
-}
-
-function diskRefusal(what: string, error: unknown): SlotError {
-  return { sqlstate: '58030', message: `${what}: ${errorText(error)}` };
+/** (slotfuncs.c:pg_get_replication_slots) */
+function statusOf(slot: Slot, minimum: Lsn | null, bounds: WalBounds | null): SlotStatus {
+  const { restartLsn, invalidation, activePid } = slot;
+  const stored = bounds === null ? null : walStatus(restartLsn, minimum, bounds);
+  // A process that is still alive may be about to move on: then it is not lost yet.
+  const alive = stored === 'lost' && activePid !== null ? 'unreserved' : stored;
+  const status = invalidation === null ? alive : 'lost';
+  const isLost = status === 'lost' || bounds === null;
+  return {
+    name: slot.name,
+    temporary: slot.ownerPid !== null,
+    activePid,
+    restartLsn,
+    inactiveSinceMs: activePid === null ? slot.inactiveSinceMs : null,
+    walStatus: status,
+    safeWalSize: isLost ? null : safeWalSize(restartLsn, bounds),
+    invalidationReason: invalidation,
+  };
 }

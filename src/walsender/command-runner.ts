@@ -144,6 +144,9 @@ export class CommandRunner {
     this.#abort = null;
     if (this.#isClosed) {
       // What was made for a client that is gone by now must not outlive it.
+      if (settled.kind === 'stream' && settled.slot !== null) {
+        context.slots.release(settled.slot, context.pid);
+      }
       context.slots.dropTemporary(context.pid);
       return;
     }

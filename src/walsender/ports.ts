@@ -27,6 +27,12 @@ export type WalReadFailure =
       readonly reason: string;
     };
 
+/** It cannot be said yet (it is being checked, or fetched again): to be read again when `ready` resolves; it never rejects. */
+export interface WalReadLater {
+  readonly kind: 'later';
+  readonly ready: Promise<void>;
+}
+
 /** The WAL from before the store that one standby wants. */
 export interface OlderWalRequest {
   readonly timeline: TimelineId;
@@ -78,9 +84,14 @@ export interface WalFeed {
   fromMemory(startLsn: Lsn, endLsn: Lsn): readonly Uint8Array[] | null;
   /**
    * The bytes [startLsn, endLsn) as stored for `timeline`, read from segment files and checked page by page. The buffer
-   * is the caller's own. Never rejects for missing or damaged WAL: those come back as {@link WalReadFailure}.
+   * is the caller's own. Never rejects for missing or damaged WAL: those come back as {@link WalReadFailure}. What takes
+   * long is waited for by the caller, who holds no place of other readers meanwhile.
    */
-  fromFiles(timeline: TimelineId, startLsn: Lsn, endLsn: Lsn): Promise<Uint8Array | WalReadFailure>;
+  fromFiles(
+    timeline: TimelineId,
+    startLsn: Lsn,
+    endLsn: Lsn,
+  ): Promise<Uint8Array | WalReadFailure | WalReadLater>;
   /** Reads WAL from before {@link oldestLsn} from where it still is; null when too many standbys do so already. */
   openOlder(request: OlderWalRequest): OlderWalReader | null;
   /** The file of `timeline`, byte for byte, from wherever it is; null when there is none (always for timeline 1). */
@@ -124,8 +135,16 @@ export interface SlotRegistry {
     options: { wait: boolean; pid: number; signal?: AbortSignal },
   ): Promise<SlotRefusal | null>;
   read(name: string): SlotPosition | null;
-  /** Marks the slot active for `pid`. */
-  acquire(name: string, pid: number): SlotRefusal | null;
+  /**
+   * Makes the slot that a stream from `startLsn` on wants to use, where that is configured and it is missing. Null when
+   * there is nothing to wait for; else durable when it resolves.
+   */
+  createForStart(name: string, startLsn: Lsn): Promise<SlotRefusal | null> | null;
+  /**
+   * Marks the slot active for `pid`. `startLsn`: where a stream is to begin with it; a lost slot is revived by one that
+   * finds its WAL stored. Else the refusal of a lost slot is that of the server's major, if it has one.
+   */
+  acquire(name: string, pid: number, startLsn?: Lsn): SlotRefusal | null;
   release(name: string, pid: number): void;
   /** Moves restart_lsn to a (clamped, non-zero) flush position. May go backwards, as PostgreSQL's does. In memory; persisted lazily. */
   advance(name: string, restartLsn: Lsn): void;

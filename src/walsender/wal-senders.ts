@@ -12,7 +12,7 @@ import { localInterfaceAddresses } from '../net/listener.ts';
 import type { HbaRules, LocalAddress } from '../pg/hba.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { STANDBY_DISCONNECT_REASONS } from '../status/status.ts';
-import type { StandbyStatus, StandbyTotals } from '../status/status.ts';
+import type { StandbyDisconnectReason, StandbyStatus, StandbyTotals } from '../status/status.ts';
 import type { RejectReason } from './admission.ts';
 import { FileReads } from './file-reads.ts';
 import { LogBudget } from './log-budget.ts';
@@ -103,10 +103,10 @@ export class WalSenders {
   }
 
   /** Ends one session with FATAL 57P01. False when there is none of that pid, or one that is ending already. */
-  kill(pid: number): boolean {
+  kill(pid: number, reason: StandbyDisconnectReason = 'admin'): boolean {
     const session = this.#admitted.get(pid);
     if (session === undefined || session.status() === null) return false;
-    session.terminate('admin');
+    session.terminate(reason);
     return true;
   }
 

@@ -257,6 +257,10 @@ export class MemorySlots implements SlotRegistry {
     return { restartLsn: slot.restartLsn };
   }
 
+  createForStart(): null {
+    return null;
+  }
+
   acquire(name: string, pid: number): SlotRefusal | null {
     const refusal = this.#findRefusal(name, pid);
     const slot = this.slots.get(name);

@@ -46,8 +46,16 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
         restartLsn: lsn(0x1000000),
         inactiveSinceMs: null,
         walStatus: 'reserved',
+        safeWalSize: 60_000_000,
+        invalidationReason: null,
       },
     ],
+    retention: {
+      limitBytes: 64 * 1024 ** 3,
+      isNearLimit: false,
+      segmentsRemovedByLimit: 1,
+      slotsInvalidated: { wal_removed: 2, idle_timeout: 1 },
+    },
     readThrough: { connections: 1, connectionsMax: 2, bytes: 4_096 },
     configuration: {
       isLastReloadGood: true,

@@ -1,6 +1,6 @@
 // START_REPLICATION: from the command to CopyBothResponse, or to the answer that there is nothing left on that timeline.
 // (walsender.c:StartReplication)
-import { formatLsn } from '../../pg/lsn.ts';
+import { formatLsn, INVALID_LSN } from '../../pg/lsn.ts';
 import { SQLSTATE } from '../../pg/sqlstate.ts';
 import type { VersionFacts } from '../../pg/server-version.ts';
 import {
@@ -16,11 +16,11 @@ import type { TimelineEnd } from '../stream-plan.ts';
 import { done, failed, logicalRefusal } from './command.ts';
 import type { CommandContext, CommandOutcome } from './command.ts';
 
-/** The slot stays acquired when the outcome is a stream, and only then. */
+/** The slot stays acquired when the outcome is a stream, and only then. A promise only where a slot is made first. */
 export function startReplication(
   command: Extract<ReplicationCommand, { type: 'START_REPLICATION' }>,
   context: CommandContext,
-): CommandOutcome {
+): CommandOutcome | Promise<CommandOutcome> {
   if (command.kind === 'logical') return failed(logicalRefusal(context.identity));
   if (context.isPaused) {
     return failed({
@@ -29,19 +29,26 @@ export function startReplication(
       hint: 'Try again after RESUME.',
     });
   }
-  const { slot } = command;
+  const { slot, startLsn } = command;
+  const creating = slot === null ? null : context.slots.createForStart(slot, startLsn);
+  if (creating === null) return beginStream(command, context);
+  return creating.then((refusal) =>
+    refusal === null ? beginStream(command, context) : failed(refusal),
+  );
+}
+
+function beginStream(
+  command: Extract<ReplicationCommand, { type: 'START_REPLICATION'; kind: 'physical' }>,
+  context: CommandContext,
+): CommandOutcome {
+  const { slot, startLsn } = command;
   const { slots, pid, feed, identity } = context;
-  const refusal = slot === null ? null : slots.acquire(slot, pid);
-  if (refusal !== null) return failed(refusal);
   const plan = planStream(command, feed.history(), identity.facts);
+  const wantedLsn = plan.kind === 'stream' ? startLsn : INVALID_LSN;
+  const refusal = slot === null ? null : slots.acquire(slot, pid, wantedLsn);
+  if (refusal !== null) return failed(refusal);
   if (plan.kind === 'stream') {
-    return {
-      kind: 'stream',
-      timeline: plan.timeline,
-      startLsn: command.startLsn,
-      end: plan.end,
-      slot,
-    };
+    return { kind: 'stream', timeline: plan.timeline, startLsn, end: plan.end, slot };
   }
   if (slot !== null) slots.release(slot, pid);
   return plan.kind === 'refused'
