@@ -20,7 +20,7 @@ import type { WalFile, WalFileRefusal } from '../status/actions.ts';
 import { walDirectory } from '../wal/data-directory.ts';
 import type { StoredIdentity } from '../wal/store-options.ts';
 import { WalReader } from '../wal/wal-reader.ts';
-import type { StoredReadFailure } from '../wal/wal-reader.ts';
+import type { StoredReadFailure, StoredReadLater } from '../wal/wal-reader.ts';
 import type { WalStore } from '../wal/wal-store.ts';
 
 /** Bounds of all downloads together. */
@@ -107,6 +107,7 @@ export class WalFiles {
       origin: identity,
       oldestLsn: () => store.oldestLsn(),
       writtenLsn: () => store.positions().writtenLsn,
+      settledLsn: () => store.positions().flushedLsn,
       readsMax: 1,
       openFilesMax: 1,
     });
@@ -136,6 +137,18 @@ export class WalFiles {
   }
 
   async #read(store: WalStore, piece: PieceRead): Promise<Uint8Array | StoredReadFailure> {
+    for (;;) {
+      const bytes = await this.#readOnce(store, piece);
+      if (bytes instanceof Uint8Array || bytes.kind !== 'later') return bytes;
+      // Nobody else's read waits for that.
+      await bytes.ready;
+    }
+  }
+
+  async #readOnce(
+    store: WalStore,
+    piece: PieceRead,
+  ): Promise<Uint8Array | StoredReadFailure | StoredReadLater> {
     const { reader, segment, startLsn, isClosed } = piece;
     const { timeline } = segment;
     const endLsn = minLsn(segment.endLsn, advanceLsn(startLsn, this.#limits.pieceBytes));
