@@ -31,13 +31,15 @@ function followFinding(
       major: control.major,
       segmentSize: control.segmentSize,
       timeline: control.timeline,
+      history: null,
+      oldestLsn: control.firstLsn,
       nextLsn: lsn,
-      flushedLsn: lsn,
+      receivedLsn: lsn,
       isFull: false,
     },
     identity,
   );
-  if (decision.kind === 'start') return null;
+  if (decision.kind !== 'hold') return null;
   const code = codeOf(control, identity);
   const { what, fix } = sentencesOf(decision.detail);
   const text = { subject: directory, message: `${server}: ${what}`, fix };

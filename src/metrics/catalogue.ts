@@ -61,6 +61,12 @@ export const CATALOGUE = [
     help: 'timeline being received',
   },
   {
+    name: 'upstream_timeline_switches_total',
+    type: 'counter',
+    labels: ['upstream'],
+    help: 'timeline changes followed (failovers seen)',
+  },
+  {
     name: 'upstream_connects_total',
     type: 'counter',
     labels: ['upstream', 'outcome'],

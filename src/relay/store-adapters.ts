@@ -1,4 +1,5 @@
 // How the store looks to those who may not know it: the gate, the walreceiver, the walsenders.
+import { invariant } from '../base/errors.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { WalStore } from '../wal/wal-store.ts';
@@ -9,12 +10,18 @@ import type {
   ServerIdentity,
   WalFeed,
   WalReadFailure,
+  WalReadLater,
 } from '../walsender/ports.ts';
+import type { DamagedWal } from './repair.ts';
 import type { GateStore, StoredWal } from './upstream-gate.ts';
 
 /** Whom the store's WAL stands for; null before the store is open and while it is empty. */
 export function serverIdentity(store: WalStore | null): ServerIdentity | null {
   return store?.identity ?? null;
+}
+
+interface SwitchesTimelines {
+  switchTimeline(next: { history: TimelineHistory; switchLsn: Lsn }): Promise<void>;
 }
 
 /** The store as the gate sees it. */
@@ -34,8 +41,10 @@ export class GateStoreOf implements GateStore {
       major: facts.major,
       segmentSize,
       timeline: this.#store.timeline(),
+      history: this.#store.history(),
+      oldestLsn: this.#store.oldestLsn(),
       nextLsn: this.#store.nextLsn(),
-      flushedLsn: this.#store.positions().flushedLsn,
+      receivedLsn: this.#store.positions().receivedLsn,
       isFull: this.#store.isFull(),
     };
   }
@@ -51,12 +60,20 @@ export class GateStoreOf implements GateStore {
   storeHistoryFile(timeline: TimelineId, content: Uint8Array): Promise<void> {
     return this.#store.storeHistoryFile(timeline, content);
   }
+
+  switchTimeline(history: TimelineHistory, switchLsn: Lsn): Promise<void> {
+    const store: WalStore & Partial<SwitchesTimelines> = this.#store;
+    invariant(store.switchTimeline !== undefined, 'the store stays on its timeline');
+    return store.switchTimeline({ history, switchLsn });
+  }
 }
 
 /** Where the WAL from before the store is, and the history files that are not in it. */
 export interface BeforeTheStore {
   openOlder(request: OlderWalRequest): OlderWalReader | null;
   historyFile(timeline: TimelineId): Promise<Uint8Array | null>;
+  /** What is to be answered about stored WAL that is damaged. */
+  repair(damage: DamagedWal): WalReadFailure | WalReadLater;
 }
 
 /** The store as walsenders read it, with what lies before it. */
@@ -95,12 +112,15 @@ export class StoreFeed implements WalFeed {
     return this.#store.fromMemory(startLsn, endLsn);
   }
 
-  fromFiles(
+  /** What is damaged is fetched again first, where that is possible. */
+  async fromFiles(
     timeline: TimelineId,
     startLsn: Lsn,
     endLsn: Lsn,
-  ): Promise<Uint8Array | WalReadFailure> {
-    return this.#store.fromFiles(timeline, startLsn, endLsn);
+  ): Promise<Uint8Array | WalReadFailure | WalReadLater> {
+    const read = await this.#store.fromFiles(timeline, startLsn, endLsn);
+    const isDamaged = !(read instanceof Uint8Array) && read.kind === 'damaged';
+    return isDamaged ? this.#before.repair(read) : read;
   }
 
   openOlder(request: OlderWalRequest): OlderWalReader | null {

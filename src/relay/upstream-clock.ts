@@ -49,6 +49,12 @@ export class UpstreamClock {
     this.#knownLsn = minLsn(this.#knownLsn, serverLsn);
   }
 
+  /** The store went on with another timeline at `switchLsn`: what was known beyond it was the old one's. */
+  switched(switchLsn: Lsn): void {
+    this.startStream(switchLsn);
+    this.#flushedLsn = minLsn(this.#flushedLsn, switchLsn);
+  }
+
   /** A message came that names `walEnd` as the server's end of WAL. */
   observe(walEnd: Lsn, sendTime: PgTimestamp): void {
     // A server whose clock is ahead of ours seems to be faster than light.

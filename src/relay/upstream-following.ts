@@ -207,7 +207,14 @@ export class UpstreamFollowing {
     const target = (): UpstreamTarget => this.#target;
     const { slot, applicationName } = settings();
     const log = this.#parts.log.child({ component: 'walreceiver' });
-    const gate = openUpstreamGate(new GateStoreOf(store), log);
+    const gate = openUpstreamGate(new GateStoreOf(store), {
+      log,
+      mayFollow: () => !this.#isQuiet,
+      onSwitched: (switchLsn) => {
+        this.#tally.timelineSwitches += 1;
+        this.#times.switched(switchLsn);
+      },
+    });
     const receiver: WalReceiver = new WalReceiver({
       get target() {
         return target();
@@ -224,6 +231,7 @@ export class UpstreamFollowing {
       tally: this.#tally,
       sink: store,
       gate: {
+        stored: () => gate.stored(),
         decide: async (identity) => {
           const decision = await this.#inTurn(() => gate.decide(identity));
           if (decision.kind === 'start' && receiver === this.#receiver) {

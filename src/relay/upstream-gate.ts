@@ -1,7 +1,7 @@
 // May this upstream be followed, and from where? Decided by system identifier and history, never by being in recovery
 // (invariant I9). The decision is a pure function; the gate around it prepares the store.
 import { isOutOfSpace } from '../base/durable-fs.ts';
-import { errorText } from '../base/errors.ts';
+import { errorText, invariant } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { formatLsn, INVALID_LSN, maxLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
@@ -9,7 +9,12 @@ import { segmentStartOf } from '../pg/segment.ts';
 import type { SegmentSize } from '../pg/segment.ts';
 import { formatPosition, isInHistory, switchPoint } from '../pg/timeline.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
-import type { StartDecision, UpstreamGate, UpstreamIdentity } from '../walreceiver/ports.ts';
+import type {
+  StartDecision,
+  StoredEnd,
+  UpstreamGate,
+  UpstreamIdentity,
+} from '../walreceiver/ports.ts';
 
 /** What the store holds already; null for an empty store. */
 export interface StoredWal {
@@ -17,10 +22,14 @@ export interface StoredWal {
   readonly major: number;
   readonly segmentSize: SegmentSize;
   readonly timeline: TimelineId;
-  /** R: the byte that is wanted next. */
+  /** Of `timeline`; null when it was not looked at. */
+  readonly history: TimelineHistory | null;
+  /** First byte stored. */
+  readonly oldestLsn: Lsn;
+  /** The byte that is wanted next; before R where WAL is sent again to be compared. */
   readonly nextLsn: Lsn;
-  /** F: the last record end that is durable; R may lie behind it, inside a record. */
-  readonly flushedLsn: Lsn;
+  /** R: end of what was received. */
+  readonly receivedLsn: Lsn;
   /** No WAL is taken for now: there is no room for it. */
   readonly isFull: boolean;
 }
@@ -34,10 +43,37 @@ export interface GateStore {
   update(identity: UpstreamIdentity): Promise<void>;
   /** Keeps a history file; durable before it resolves. */
   storeHistoryFile(timeline: TimelineId, content: Uint8Array): Promise<void>;
+  /**
+   * Goes on with the timeline of `history`, which begins at `switchLsn`, inside what is stored; its file was kept before.
+   * What lies behind on the old one is set aside. Durable before it resolves.
+   */
+  switchTimeline(history: TimelineHistory, switchLsn: Lsn): Promise<void>;
+}
+
+/** What the gate needs besides the store. */
+export interface GateParts {
+  readonly log: Log;
+  /** False while the end of WAL has to stay where it is. */
+  readonly mayFollow: () => boolean;
+  /** The store has gone on to another timeline; its bytes from `switchLsn` on are those of the new one. */
+  readonly onSwitched: (switchLsn: Lsn) => void;
+}
+
+/** The upstream left the stored timeline inside what is stored: go on with the next one from there. */
+export interface SwitchDecision {
+  readonly kind: 'switch';
+  readonly switchLsn: Lsn;
+  readonly nextTimeline: TimelineId;
 }
 
 /** How long a held upstream is left alone before it is asked again. */
 export const HOLD_RETRY_MS = 5_000;
+
+/** After so long a server of very many timelines is asked for the next history files. */
+const MORE_HISTORIES_MS = 100;
+
+/** Ancestors that are named in a message. */
+const ANCESTORS_TOLD_MAX = 4;
 
 type Hold = Extract<StartDecision, { kind: 'hold' }>;
 
@@ -52,13 +88,17 @@ export function emptyStoreStart(identity: UpstreamIdentity): Lsn {
   return segmentStartOf(maxLsn(wanted, timelineStart), identity.segmentSize);
 }
 
-/** The decision for a store that holds WAL. Changes nothing. */
-export function decideFollow(stored: StoredWal, identity: UpstreamIdentity): StartDecision {
+/** The decision for a store that holds WAL; after a switch it is to be asked again. Changes nothing. */
+export function decideFollow(
+  stored: StoredWal,
+  identity: UpstreamIdentity,
+): StartDecision | SwitchDecision {
   return (
     refuseOtherCluster(stored, identity) ??
     refuseOtherHistory(stored, identity) ??
     waitForServerBehind(stored, identity) ??
-    waitForRoom(stored) ?? {
+    waitForRoom(stored) ??
+    followSwitch(stored, identity) ?? {
       kind: 'start',
       timeline: stored.timeline,
       startLsn: stored.nextLsn,
@@ -67,21 +107,69 @@ export function decideFollow(stored: StoredWal, identity: UpstreamIdentity): Sta
 }
 
 /** Opens the gate over `store`. */
-export function openUpstreamGate(store: GateStore, log: Log): UpstreamGate {
+export function openUpstreamGate(store: GateStore, parts: GateParts): UpstreamGate {
   return {
+    stored: (): StoredEnd | null => store.stored(),
     async decide(identity: UpstreamIdentity): Promise<StartDecision> {
       try {
         const stored = store.stored();
-        if (stored === null) return await startEmptyStore(store, identity, log);
-        const decision = decideFollow(stored, identity);
-        if (decision.kind === 'start') await store.update(identity);
-        return decision;
+        if (stored === null) return await startEmptyStore(store, identity, parts.log);
+        return await follow(store, identity, parts);
       } catch (error) {
         if (isOutOfSpace(error)) return noSpace(error);
         throw error;
       }
     },
   };
+}
+
+/** One timeline after the other, until WAL has to be streamed or nothing can be done. */
+async function follow(
+  store: GateStore,
+  identity: UpstreamIdentity,
+  parts: GateParts,
+): Promise<StartDecision> {
+  for (;;) {
+    const stored = store.stored();
+    invariant(stored !== null, 'the store became empty');
+    const decision = decideFollow(stored, identity);
+    if (decision.kind === 'start') await store.update(identity);
+    if (decision.kind !== 'switch') return decision;
+    const held = await goOnWith(store, { stored, decision, identity, parts });
+    if (held !== null) return held;
+  }
+}
+
+interface Step {
+  readonly stored: StoredWal;
+  readonly decision: SwitchDecision;
+  readonly identity: UpstreamIdentity;
+  readonly parts: GateParts;
+}
+
+async function goOnWith(store: GateStore, step: Step): Promise<Hold | null> {
+  const { stored, decision, identity, parts } = step;
+  const { nextTimeline, switchLsn } = decision;
+  if (!parts.mayFollow()) return waitForNextStart(stored, decision);
+  const file = identity.histories.get(nextTimeline);
+  if (file === undefined) return askForMore(nextTimeline);
+  parts.log.info('the upstream left the stored timeline; the store goes on with the next one', {
+    timeline: stored.timeline,
+    next_timeline: nextTimeline,
+    switch_lsn: formatLsn(switchLsn),
+    received_lsn: formatLsn(stored.receivedLsn),
+  });
+  await store.storeHistoryFile(nextTimeline, file);
+  await store.switchTimeline(historyUpTo(identity.history, nextTimeline), switchLsn);
+  invariant(store.stored()?.timeline === nextTimeline, 'the store did not switch its timeline');
+  parts.onSwitched(switchLsn);
+  return null;
+}
+
+/** The history of an ancestor: each file begins with the one before. */
+function historyUpTo(history: TimelineHistory, timeline: TimelineId): TimelineHistory {
+  const ancestors = history.ancestors.filter((entry) => entry.timeline < timeline);
+  return { timeline, ancestors };
 }
 
 /** What the store says about the server was not saved, so nothing of it may count yet. */
@@ -141,7 +229,7 @@ function refuseOtherHistory(stored: StoredWal, identity: UpstreamIdentity): Hold
   if (identity.timeline < stored.timeline) {
     return diverged(
       `highest timeline ${identity.timeline} of the upstream is behind timeline ${stored.timeline} of the store: ` +
-        'an old primary came back. Point upstream.conninfo at the current one.',
+        'an old primary came back, or a standby has not followed yet. Point upstream.conninfo at the current primary, or wait for the standby.',
     );
   }
   if (!isInHistory(identity.history, stored.timeline)) {
@@ -150,35 +238,73 @@ function refuseOtherHistory(stored: StoredWal, identity: UpstreamIdentity): Hold
         'Point upstream.conninfo at a server of this history.',
     );
   }
-  return refuseEarlierFork(stored, identity.history, identity.timeline);
+  return refuseOtherAncestors(stored, identity) ?? refuseEarlierFork(stored, identity);
 }
 
-/** Bytes past a switch point are dead on the new timeline; setting them aside belongs to following timelines. */
-function refuseEarlierFork(
-  stored: StoredWal,
-  history: TimelineHistory,
-  timeline: TimelineId,
-): Hold | null {
-  const fork = switchPoint(history, stored.timeline);
-  if (fork === null || fork.endLsn >= stored.nextLsn) return null;
-  if (fork.endLsn >= stored.flushedLsn) return halfRecordBehind(stored, fork.endLsn, timeline);
+/** A number says little: two servers may have promoted to the same one. */
+function refuseOtherAncestors(stored: StoredWal, identity: UpstreamIdentity): Hold | null {
+  if (stored.history === null) return null;
+  const ours = stored.history.ancestors;
+  const theirs = identity.history.ancestors.filter(({ timeline }) => timeline < stored.timeline);
+  const isSame =
+    ours.length === theirs.length &&
+    ours.every(({ timeline, endLsn }, index) => {
+      const other = theirs[index];
+      return other?.timeline === timeline && other.endLsn === endLsn;
+    });
+  if (isSame) return null;
   return diverged(
-    `the upstream's timeline ${timeline} left timeline ${stored.timeline} at ${formatLsn(fork.endLsn)}, before the end of ` +
-      `the store (${formatLsn(stored.nextLsn)}). Nothing was changed; this version cannot set the bytes behind the ` +
-      'switch point aside: keep the directory, and start with an empty one.',
+    `the upstream's timeline ${stored.timeline} is another one than the store's: it came about as ` +
+      `${formatAncestors(theirs)}, the store's as ${formatAncestors(ours)}. ` +
+      'Point upstream.conninfo at a server of this history.',
   );
 }
 
-/** Half a record beyond the switch point is what a promotion leaves with everybody who streamed from the server. */
-function halfRecordBehind(stored: StoredWal, switchLsn: Lsn, timeline: TimelineId): Hold {
+function formatAncestors(ancestors: TimelineHistory['ancestors']): string {
+  if (ancestors.length === 0) return 'the first one';
+  const shown = ancestors.slice(-ANCESTORS_TOLD_MAX);
+  const text = shown.map(({ timeline, endLsn }) => `${timeline} left at ${formatLsn(endLsn)}`);
+  return `${shown.length < ancestors.length ? '…, ' : ''}${text.join(', ')}`;
+}
+
+/** Nothing of the new timeline could be joined on to what is stored. */
+function refuseEarlierFork(
+  stored: StoredWal,
+  { history, timeline }: UpstreamIdentity,
+): Hold | null {
+  const fork = switchPoint(history, stored.timeline);
+  if (fork === null || fork.endLsn >= stored.oldestLsn) return null;
+  return diverged(
+    `the upstream's timeline ${timeline} left timeline ${stored.timeline} at ${formatLsn(fork.endLsn)}, before the first byte ` +
+      `of the store (${formatLsn(stored.oldestLsn)}). Nothing was changed. ` +
+      'Begin anew with "walcast store reset" when no standby needs what is stored.',
+  );
+}
+
+function followSwitch(stored: StoredWal, { history }: UpstreamIdentity): SwitchDecision | null {
+  const fork = switchPoint(history, stored.timeline);
+  // Where the upstream left our timeline further on, our own timeline is streamed up to there first.
+  if (fork === null || fork.endLsn > stored.receivedLsn) return null;
+  return { kind: 'switch', switchLsn: fork.endLsn, nextTimeline: fork.nextTimeline };
+}
+
+function waitForNextStart(stored: StoredWal, { switchLsn, nextTimeline }: SwitchDecision): Hold {
   return {
     kind: 'hold',
     state: 'waiting',
     detail:
-      `the upstream is on timeline ${timeline}, which left timeline ${stored.timeline} at ${formatLsn(switchLsn)}; the ` +
-      'store has everything up to there. This version does not follow to another timeline: start with an empty ' +
-      'storage.directory when the standbys may do the same.',
+      `the upstream left timeline ${stored.timeline} for timeline ${nextTimeline} at ${formatLsn(switchLsn)}. ` +
+      'walcast is stopping and follows after its next start.',
     retryMs: HOLD_RETRY_MS,
+  };
+}
+
+function askForMore(timeline: TimelineId): Hold {
+  return {
+    kind: 'hold',
+    state: 'waiting',
+    detail: `the history file of timeline ${timeline} is to be fetched next.`,
+    retryMs: MORE_HISTORIES_MS,
   };
 }
 
@@ -194,11 +320,11 @@ function waitForRoom(stored: StoredWal): Hold | null {
 }
 
 function waitForServerBehind(stored: StoredWal, identity: UpstreamIdentity): Hold | null {
-  if (identity.timeline !== stored.timeline || identity.xlogPos >= stored.nextLsn) return null;
+  if (identity.timeline !== stored.timeline || identity.xlogPos >= stored.receivedLsn) return null;
   const where =
     `the upstream is at ${formatPosition(identity.timeline, identity.xlogPos)}, the store already ends at ` +
-    formatLsn(stored.nextLsn);
-  if (!identity.isInRecovery) {
+    formatLsn(stored.receivedLsn);
+  if (!identity.isInRecovery && !identity.isRelay) {
     return diverged(
       `${where}, and the upstream is a primary: it lost WAL. Nothing was changed. ` +
         'Find out which of the two is right before anything follows it.',

@@ -11,6 +11,8 @@ import type { RelayState, ReportedPositions, UpstreamStatus } from '../status/st
 export interface WalRejection {
   readonly lsn: Lsn;
   readonly reason: string;
+  /** The bytes are not bad in themselves, but others than those that are stored there. */
+  readonly isDivergence?: boolean;
 }
 
 /** Where received WAL goes. Owned by the store; the caller keeps the buffer. */
@@ -37,6 +39,8 @@ export interface UpstreamIdentity {
   readonly serverVersion: string;
   readonly facts: VersionFacts;
   readonly isInRecovery: boolean;
+  /** It is another walcast. Asked for only where it matters, which is where a primary would have lost WAL. */
+  readonly isRelay: boolean;
   readonly segmentSize: SegmentSize;
   /** ParameterStatus values of the session, by the name as the server spells it. */
   readonly parameters: ReadonlyMap<string, string>;
@@ -46,6 +50,11 @@ export interface UpstreamIdentity {
   readonly history: TimelineHistory;
   /** The history file's bytes, null for timeline 1. */
   readonly historyFile: Uint8Array | null;
+  /**
+   * History files, byte for byte, of the timelines of `history` that are newer than the stored one, its own included: the
+   * oldest {@link UPSTREAM_HISTORIES_MAX} of them. Each agrees with `history`. Empty when the stored timeline is none of them.
+   */
+  readonly histories: ReadonlyMap<TimelineId, Uint8Array>;
   /** restart_lsn of our slot there; INVALID_LSN when there is no slot, it reserves nothing, or the server cannot say. */
   readonly slotRestartLsn: Lsn;
 }
@@ -63,8 +72,17 @@ export type StartDecision =
       readonly retryMs: number;
     };
 
+/** As much of the store as the right questions to an upstream depend on. */
+export interface StoredEnd {
+  readonly timeline: TimelineId;
+  /** R: end of what was received (exclusive), on `timeline`. */
+  readonly receivedLsn: Lsn;
+}
+
 /** Decides, by history and never by being in recovery, whether and where to stream from an upstream. Prepares the store. */
 export interface UpstreamGate {
+  /** Null for an empty store. */
+  stored(): StoredEnd | null;
   decide(identity: UpstreamIdentity): Promise<StartDecision>;
 }
 

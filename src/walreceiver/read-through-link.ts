@@ -124,7 +124,7 @@ export class ReadThroughLink {
         parameters: connection.parameters,
         run: (command: string) => connection.query(command, { timeoutMs }),
       };
-      const { identity } = await identifyUpstream(runner, null, 'any');
+      const { identity } = await identifyUpstream(runner, null);
       const problem = judge(identity);
       if (problem !== null) throw new OperationalError('OTHER_HISTORY', problem);
     } catch (error) {

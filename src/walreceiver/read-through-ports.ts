@@ -32,6 +32,8 @@ export interface ReadThroughRequest {
   readonly limitLsn: Lsn;
   /** There is something to take again after a take that gave nothing. May be called from within the upstream's bytes. */
   readonly onReady: () => void;
+  /** It is to replace a damaged segment, and no standby reads it. */
+  readonly isRepair?: boolean;
 }
 
 /** Old WAL, checked: `views` hold exactly the bytes from the last end up to `endLsn`, and never change. */

@@ -105,13 +105,19 @@ export class ReadThrough implements ReaderHost, HistoryHost {
     const reader = new ReadThroughReader(this, request, { segmentSize, openCheck });
     if (!this.#turns.join(reader)) return null;
     this.#readers.add(reader);
-    this.#options.log.info('a standby needs WAL from before the store: it is read from upstream', {
-      timeline: request.timeline,
-      start_lsn: formatLsn(request.startLsn),
-      limit_lsn: formatLsn(request.limitLsn),
-    });
+    this.#logOpened(request);
     this.#advance();
     return reader;
+  }
+
+  #logOpened({ timeline, startLsn, limitLsn, isRepair }: ReadThroughRequest): void {
+    // A repair says more about itself.
+    if (isRepair === true) return;
+    this.#options.log.info('a standby needs WAL from before the store: it is read from upstream', {
+      timeline,
+      start_lsn: formatLsn(startLsn),
+      limit_lsn: formatLsn(limitLsn),
+    });
   }
 
   /**
@@ -124,7 +130,7 @@ export class ReadThrough implements ReaderHost, HistoryHost {
   }
 
   /** Connections of this moment, bytes since the start. */
-  status(): ReadThroughStatus {
+  status(): Omit<ReadThroughStatus, 'repairedSegments' | 'failedRepairs'> {
     return {
       connections: this.#links.size,
       connectionsMax: READ_THROUGH_CONNECTIONS_MAX,

@@ -18,13 +18,15 @@ export interface SessionKind {
 }
 
 /**
- * The kind of a session, from what the server reported and answered to SHOW. To be asked before IDENTIFY_SYSTEM. Majors
+ * The kind of a session, from what the server reported and answered to SHOW. To be asked before IDENTIFY_SYSTEM; of a
+ * session that was asked before, `wasInRecovery` is what came out then. Majors
  * from 14 on report both parameters at login and whenever they change. Of older ones `transaction_read_only` tells the
  * first; and the second, unless that is also the default of the session.
  */
 export async function askSessionKind(
   runner: CommandRunner,
   settings: ReadonlyMap<string, string>,
+  wasInRecovery?: boolean,
 ): Promise<SessionKind> {
   const current = (name: string): string | undefined =>
     runner.parameters.get(name) ?? settings.get(name);
@@ -36,7 +38,8 @@ export async function askSessionKind(
   }
   const isReadOnly = current('transaction_read_only') === 'on';
   const isUnclear = isReadOnly && isReadOnlyByDefault;
-  return { isReadOnly, isInRecovery: isUnclear ? await refusesEarlyStart(runner) : isReadOnly };
+  if (!isUnclear) return { isReadOnly, isInRecovery: isReadOnly };
+  return { isReadOnly, isInRecovery: wasInRecovery ?? (await refusesEarlyStart(runner)) };
 }
 
 /**

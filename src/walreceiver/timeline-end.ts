@@ -1,9 +1,10 @@
 // What an upstream says at the end of a timeline: which one comes next, and where. (walsender.c:StartReplication)
 import { formatLsn, INVALID_LSN, parseLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
-import { toTimelineId } from '../pg/timeline.ts';
-import type { TimelineId } from '../pg/timeline.ts';
+import { switchPoint, toTimelineId } from '../pg/timeline.ts';
+import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { TimelineEnd } from './ports.ts';
+import { badTimelineEnd } from './upstream-errors.ts';
 import { valueText } from './upstream-query.ts';
 import type { QueryOutcome } from './upstream-query.ts';
 
@@ -36,4 +37,16 @@ export function parseTimelineEnd(
     return `next timeline ${next} starts at ${startText}, beyond ${formatLsn(endLsn)}, the end of what was sent`;
   }
   return { timeline, nextTimeline: toTimelineId(next), switchLsn };
+}
+
+/** Throws a retryable OperationalError when a server's history says something else than its answer at the end of a timeline. */
+export function requireHistoryOf(end: TimelineEnd, history: TimelineHistory): void {
+  const fork = switchPoint(history, end.timeline);
+  if (fork?.endLsn === end.switchLsn && fork.nextTimeline === end.nextTimeline) return;
+  const said = `timeline ${end.nextTimeline} from ${formatLsn(end.switchLsn)} on`;
+  const found =
+    fork === null
+      ? `is not left in the history of its timeline ${history.timeline}`
+      : `is left for timeline ${fork.nextTimeline} at ${formatLsn(fork.endLsn)} in its history`;
+  throw badTimelineEnd(end.timeline, `it named ${said}, but timeline ${end.timeline} ${found}`);
 }

@@ -85,6 +85,15 @@ export function badTimelineEnd(timeline: TimelineId, why: string): OperationalEr
   );
 }
 
+/** A drain keeps the end of WAL where it is. */
+export function endedWhileStopping(timeline: TimelineId): OperationalError {
+  return new OperationalError(
+    'UPSTREAM_TIMELINE_END',
+    `the upstream ended timeline ${timeline}; walcast is stopping and follows after its next start`,
+    { isRetryable: true },
+  );
+}
+
 /** Nothing came for `timeoutMs`. */
 export function silence(timeoutMs: number): OperationalError {
   return new OperationalError(

@@ -7,19 +7,14 @@ import type { Lsn } from '../pg/lsn.ts';
 import { majorOfServerVersion, versionFacts } from '../pg/server-version.ts';
 import type { VersionFacts } from '../pg/server-version.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
-import {
-  HISTORY_FILE_BYTES_MAX,
-  historyFileName,
-  parseTimelineHistory,
-  rootHistory,
-  toTimelineId,
-} from '../pg/timeline.ts';
-import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
-import type { UpstreamIdentity } from './ports.ts';
+import { toTimelineId } from '../pg/timeline.ts';
+import type { TimelineId } from '../pg/timeline.ts';
+import type { StoredEnd, UpstreamIdentity } from './ports.ts';
 import { askSessionKind, requireSessionKind } from './session-attrs.ts';
 import { answerOf, invalidAnswer } from './upstream-command.ts';
 import type { CommandRunner } from './upstream-command.ts';
 import { printable, upstreamError } from './upstream-errors.ts';
+import { askHistory, askLineage } from './upstream-history.ts';
 import { valueText } from './upstream-query.ts';
 import type { ResultSet } from './upstream-query.ts';
 import { parseSegmentSize, REMEMBERED_SETTINGS } from './upstream-settings.ts';
@@ -38,25 +33,42 @@ export interface Identification {
   readonly isSlotMissing: boolean;
 }
 
+/** What an identification depends on besides the server. */
+export interface IdentifyContext {
+  /** The kind of server that is followed; `any` when absent. */
+  readonly wanted?: TargetSessionAttrs;
+  /** What is stored already; null or absent for an empty store. */
+  readonly stored?: StoredEnd | null;
+  /** What this session was found to be when it was identified before. */
+  readonly wasInRecovery?: boolean;
+}
+
 /**
- * Identifies the server; nothing is changed on one that is not of the `wanted` kind. Rejects with
+ * Identifies the server; nothing is changed on one that is not of the wanted kind. Rejects with
  * {@link OperationalError}: not retryable when no later try can succeed (`UNSUPPORTED_SERVER_VERSION`,
  * `UNSUPPORTED_WAL_BLOCK_SIZE`), retryable for everything else.
  */
 export async function identifyUpstream(
   runner: CommandRunner,
   slot: SlotPlan | null,
-  wanted: TargetSessionAttrs = 'any',
+  context: IdentifyContext = {},
 ): Promise<Identification> {
+  const { wanted = 'any', stored = null, wasInRecovery } = context;
   const serverVersion = runner.parameters.get('server_version') ?? '';
   const facts = factsOf(serverVersion);
   const settings = await askSettings(runner);
-  const kind = await askSessionKind(runner, settings);
+  const kind = await askSessionKind(runner, settings, wasInRecovery);
   requireSessionKind(wanted, kind);
   requireBlockSize(settings.get('wal_block_size'));
   const segmentSize = parseSegmentSize(settings.get('wal_segment_size') ?? '');
   const system = readIdentifySystem(await answerOf(runner, 'IDENTIFY_SYSTEM'));
-  const { history, historyFile } = await askHistory(runner, system.timeline);
+  const newest = await askHistory(runner, system.timeline);
+  const histories = stored === null ? new Map() : await askLineage(runner, newest, stored.timeline);
+  const mayHaveLost =
+    system.timeline === stored?.timeline &&
+    system.xlogPos < stored.receivedLsn &&
+    !kind.isInRecovery;
+  const isRelay = mayHaveLost && (await isWalcast(runner));
   const prepared =
     slot === null
       ? { restartLsn: INVALID_LSN, isCreated: false, isMissing: false }
@@ -67,11 +79,13 @@ export async function identifyUpstream(
       serverVersion,
       facts,
       isInRecovery: kind.isInRecovery,
+      isRelay,
       segmentSize,
       parameters: runner.parameters.toMap(),
       settings,
-      history,
-      historyFile,
+      history: newest.history,
+      historyFile: newest.file,
+      histories,
       slotRestartLsn: prepared.restartLsn,
     },
     isSlotCreated: prepared.isCreated,
@@ -101,6 +115,12 @@ async function askSettings(runner: CommandRunner): Promise<ReadonlyMap<string, s
     if (outcome.error === null && value !== null) settings.set(name, value);
   }
   return settings;
+}
+
+/** A PostgreSQL server has no such setting, and says so in its log; so this is asked where it matters only. */
+async function isWalcast(runner: CommandRunner): Promise<boolean> {
+  const { error } = await runner.run('SHOW walcast_version');
+  return error === null;
 }
 
 function requireBlockSize(value: string | undefined): void {
@@ -147,37 +167,4 @@ function readPosition(text: string | null): Lsn {
   const lsn = text === null ? null : parseLsn(text);
   if (lsn !== null && lsn !== INVALID_LSN) return lsn;
   throw invalidAnswer('IDENTIFY_SYSTEM', `xlogpos ${text ?? 'NULL'}`);
-}
-
-async function askHistory(
-  runner: CommandRunner,
-  timeline: TimelineId,
-): Promise<{ history: TimelineHistory; historyFile: Uint8Array | null }> {
-  if (timeline === 1) return { history: rootHistory(timeline), historyFile: null };
-  const command = `TIMELINE_HISTORY ${timeline}`;
-  const answer = await answerOf(runner, command);
-  const row = answer?.rows[0];
-  const content = row?.[1] ?? null;
-  if (answer?.rows.length !== 1 || row?.length !== 2 || content === null) {
-    throw invalidAnswer(command, 'expected 1 row of 2 columns');
-  }
-  const name = valueText(row[0]) ?? 'NULL';
-  if (name !== historyFileName(timeline)) {
-    throw invalidAnswer(command, `unexpected file name for timeline history file: ${name}`);
-  }
-  return { history: readHistory(command, timeline, content), historyFile: content };
-}
-
-function readHistory(command: string, timeline: TimelineId, content: Uint8Array): TimelineHistory {
-  if (content.byteLength > HISTORY_FILE_BYTES_MAX) {
-    throw invalidAnswer(command, `the history file has ${content.byteLength} bytes`);
-  }
-  const text = Buffer.from(content).toString('latin1');
-  if (text.includes('\r')) throw invalidAnswer(command, 'the history file has carriage returns');
-  const history = parseTimelineHistory(timeline, text);
-  if (typeof history === 'string') throw invalidAnswer(command, history);
-  if (history.ancestors.length === 0) {
-    throw invalidAnswer(command, `the history file of timeline ${timeline} names no ancestor`);
-  }
-  return history;
 }

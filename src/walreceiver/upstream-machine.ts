@@ -1,19 +1,27 @@
 // What happens next in the session to the upstream? The life of the connection as a pure machine: events with their time
 // in, actions out. Sockets, timers and WAL belong to the shell around it (wal-receiver.ts).
-import { OperationalError } from '../base/errors.ts';
-import type { WalcastError } from '../base/errors.ts';
+import type { OperationalError, WalcastError } from '../base/errors.ts';
 import type { TargetSessionAttrs } from '../pg/conninfo.ts';
 import { formatLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { TimelineId } from '../pg/timeline.ts';
-import { formatPosition } from '../pg/timeline.ts';
-import type { RelayState, UpstreamDisconnectReason } from '../status/status.ts';
+import type { UpstreamDisconnectReason } from '../status/status.ts';
 import { backoffMs } from './backoff.ts';
 import { HostWalk } from './host-walk.ts';
 import type { HostWalkOptions } from './host-walk.ts';
 import type { StartDecision, TimelineEnd, WalRejection } from './ports.ts';
 import { OTHER_SESSION_KIND } from './session-attrs.ts';
+import {
+  failedHold,
+  fullHold,
+  gapHold,
+  isFatal,
+  rejectedHold,
+  REJECTIONS_MAX,
+  sentence,
+} from './upstream-holds.ts';
+import type { HeldState, Hold } from './upstream-holds.ts';
 
 /** Where the session stands. */
 export type UpstreamPhase =
@@ -28,23 +36,8 @@ export type UpstreamPhase =
   | 'held'
   | 'backoff';
 
-/** Why a session stands still although it could go on; shown as state of the relay. */
-export type HeldState = Extract<
-  RelayState,
-  'waiting' | 'gap' | 'diverged' | 'corrupt' | 'full' | 'failed'
->;
-
 /** A stream that lasted this long had worked: the next attempt is made at once. */
 const GOOD_STREAM_MS = 5_000;
-/** Rejections at one place of the WAL before it is called corrupt. */
-const REJECTIONS_MAX = 3;
-/** How often a corrupt upstream is tried again. */
-const CORRUPT_RETRY_MS = 60_000;
-/** How often an upstream that lacks the WAL we need is tried again: somebody may bring it back. */
-const GAP_RETRY_MS = 10_000;
-/** How often an upstream whose timeline ended, or one that cannot work as it is set up, is tried again. */
-const HOLD_RETRY_MS = 5_000;
-const FATAL_RETRY_MS = 60_000;
 
 /** What the shell tells the machine. */
 export type UpstreamEvent =
@@ -81,8 +74,12 @@ export type UpstreamEvent =
 /** What the shell does. `disconnect` says how the session is closed when there is one. */
 export type UpstreamAction =
   | { readonly type: 'connect'; readonly hostIndex: number }
-  /** `wanted`: what kind of server is followed here. */
-  | { readonly type: 'identify'; readonly wanted: TargetSessionAttrs }
+  /** `wanted`: what kind of server is followed here. `ended`: what it just said about the timeline that was streamed. */
+  | {
+      readonly type: 'identify';
+      readonly wanted: TargetSessionAttrs;
+      readonly ended: TimelineEnd | null;
+    }
   | { readonly type: 'decide' }
   /** For the log: a host of several was left; the others go on being tried. */
   | {
@@ -124,14 +121,6 @@ export interface UpstreamMachineOptions extends HostWalkOptions {
   readonly wasIdentified?: boolean;
 }
 
-interface Hold {
-  readonly state: HeldState;
-  readonly detail: string;
-  readonly retryMs: number;
-  /** The host it comes from; the one that is shown while it lasts. */
-  readonly hostIndex?: number;
-}
-
 /** Why a host is left: an error, or a reason to stand still that may not hold for the others. */
 interface LeftHost {
   readonly reason: string;
@@ -171,8 +160,11 @@ export class UpstreamMachine {
   #wasIdentified: boolean;
   #isFinished = false;
   #asked: { timeline: TimelineId; startLsn: Lsn } | null = null;
+  /** The timeline that ended on this session, until something was decided. */
+  #endedTimeline: TimelineId | null = null;
   #rejectedLsn: Lsn | null = null;
   #rejections = 0;
+  #rejectedState: HeldState = 'corrupt';
 
   constructor(options: UpstreamMachineOptions) {
     this.#random = options.random;
@@ -182,11 +174,11 @@ export class UpstreamMachine {
 
   /** The present phase and its reasons. */
   view(): UpstreamView {
-    const isCorrupt = this.#rejections >= REJECTIONS_MAX;
+    const isRefused = this.#rejections >= REJECTIONS_MAX;
     return {
       phase: this.#phase,
-      heldState: isCorrupt
-        ? 'corrupt'
+      heldState: isRefused
+        ? this.#rejectedState
         : this.#phase === 'held'
           ? (this.#hold?.state ?? null)
           : null,
@@ -211,7 +203,7 @@ export class UpstreamMachine {
         return this.#advance('connecting', 'login', []);
       case 'logged-in':
         return this.#advance('login', 'identifying', [
-          { type: 'identify', wanted: this.#walk.wanted },
+          { type: 'identify', wanted: this.#walk.wanted, ended: null },
         ]);
       case 'identified':
         this.#wasIdentified = true;
@@ -227,8 +219,7 @@ export class UpstreamMachine {
       case 'rejected':
         return this.#rejected(event.rejection, nowMs);
       case 'progress':
-        this.#rejections = 0;
-        this.#rejectedLsn = null;
+        this.#forgetRejections();
         if (this.#phase === 'streaming') this.#detail = null;
         return [];
       case 'copy-done':
@@ -282,6 +273,7 @@ export class UpstreamMachine {
     this.#phase = 'connecting';
     this.#hostIndex = hostIndex;
     this.#nextAttemptAtMs = null;
+    this.#endedTimeline = null;
     return [{ type: 'connect', hostIndex }];
   }
 
@@ -296,8 +288,13 @@ export class UpstreamMachine {
   }
 
   #decided(decision: StartDecision, nowMs: number): readonly UpstreamAction[] {
+    const ended = this.#endedTimeline;
+    this.#endedTimeline = null;
     if (decision.kind === 'hold') return this.#holdNow(decision, nowMs, true);
     const { timeline, startLsn } = decision;
+    if (timeline === ended) return this.#nextHost(nowMs, noWayOn(ended, startLsn));
+    // Places on two timelines are not compared.
+    if (timeline !== this.#asked?.timeline) this.#forgetRejections();
     this.#phase = 'starting';
     this.#asked = { timeline, startLsn };
     return [{ type: 'start-replication', timeline, startLsn }];
@@ -315,12 +312,11 @@ export class UpstreamMachine {
 
   #failed(error: WalcastError, nowMs: number): readonly UpstreamAction[] {
     if (!ATTEMPT_PHASES.has(this.#phase)) return [];
-    if (this.#isWalRemoved(error)) return this.#holdNow(this.#gapHold(error), nowMs, true);
+    if (this.#isWalRemoved(error)) return this.#holdNow(gapHold(error, this.#asked), nowMs, true);
     if (isFatal(error)) {
-      const hold: Hold = { state: 'failed', detail: sentence(error), retryMs: FATAL_RETRY_MS };
       this.#hopelessHosts += 1;
       const isHopeless = !this.#wasIdentified && this.#hopelessHosts === this.#walk.count;
-      const actions = this.#holdNow(hold, nowMs, true);
+      const actions = this.#holdNow(failedHold(error), nowMs, true);
       return isHopeless ? [...actions, { type: 'fatal', error }] : actions;
     }
     return this.#nextHost(nowMs, { reason: sentence(error), short: error.message, error });
@@ -328,7 +324,7 @@ export class UpstreamMachine {
 
   #lost(error: WalcastError, nowMs: number): readonly UpstreamAction[] {
     if (this.#phase !== 'streaming' && this.#phase !== 'ending') return this.#failed(error, nowMs);
-    if (this.#isWalRemoved(error)) return this.#holdNow(this.#gapHold(error), nowMs, true);
+    if (this.#isWalRemoved(error)) return this.#holdNow(gapHold(error, this.#asked), nowMs, true);
     this.#detail = sentence(error);
     const wasGood = nowMs - this.#streamingSinceMs >= GOOD_STREAM_MS;
     this.#failures = wasGood ? 0 : this.#failures + 1;
@@ -342,19 +338,24 @@ export class UpstreamMachine {
     this.#rejectedLsn = isFurther ? rejection.lsn : this.#rejectedLsn;
     const what = `WAL at ${formatLsn(rejection.lsn)} from the upstream was rejected: ${rejection.reason}`;
     if (this.#rejections >= REJECTIONS_MAX) {
-      return this.#holdNow(corruptHold(what), nowMs, false);
+      const isDivergence = rejection.isDivergence === true;
+      const hold = rejectedHold(what, isDivergence);
+      this.#rejectedState = hold.state;
+      return this.#holdNow(hold, nowMs, isDivergence);
     }
     this.#detail = `${what}. It is fetched again (attempt ${this.#rejections + 1} of ${REJECTIONS_MAX}).`;
     this.#failures = this.#rejections - 1;
     return [ABRUPT, ...this.#wait(nowMs)];
   }
 
+  /** The next one is followed on the same connection: who is the server now? */
   #timelineEnded(end: TimelineEnd, nowMs: number): readonly UpstreamAction[] {
     if (this.#phase !== 'ending' && this.#phase !== 'starting') return [];
-    const detail =
-      `the upstream ended timeline ${end.timeline} at ${formatLsn(end.switchLsn)} and goes on with timeline ${end.nextTimeline}. ` +
-      'Following a timeline switch is not part of this version yet; what is stored stays as it is and is served up to its end.';
-    return this.#holdNow({ state: 'waiting', detail, retryMs: HOLD_RETRY_MS }, nowMs, true);
+    const wasStreamed = this.#phase === 'ending';
+    if (wasStreamed && nowMs - this.#streamingSinceMs >= GOOD_STREAM_MS) this.#failures = 0;
+    this.#endedTimeline = end.timeline;
+    this.#enter('identifying', null);
+    return [{ type: 'identify', wanted: this.#walk.wanted, ended: end }];
   }
 
   #finish(): readonly UpstreamAction[] {
@@ -417,18 +418,9 @@ export class UpstreamMachine {
     return isAsking && error.code === SQLSTATE.undefinedFile;
   }
 
-  #gapHold(error: WalcastError): Hold {
-    const asked = this.#asked;
-    const where =
-      asked === null ? 'WAL' : `WAL from ${formatPosition(asked.timeline, asked.startLsn)}`;
-    return {
-      state: 'gap',
-      detail:
-        `the upstream no longer has ${where} on: ${error.message}. ` +
-        'Bring the missing segments from an archive with "walcast store import", point upstream.conninfo at a server that has them, ' +
-        'or start anew with an empty storage.directory ("walcast store reset").',
-      retryMs: GAP_RETRY_MS,
-    };
+  #forgetRejections(): void {
+    this.#rejections = 0;
+    this.#rejectedLsn = null;
   }
 
   #enter(phase: UpstreamPhase, detail: string | null): void {
@@ -438,32 +430,10 @@ export class UpstreamMachine {
   }
 }
 
-function isFatal(error: WalcastError): error is OperationalError {
-  return error instanceof OperationalError && !error.isRetryable;
-}
-
-function sentence(error: WalcastError): string {
-  const hint = 'hint' in error && typeof error.hint === 'string' ? ` ${error.hint}` : '';
-  return /[.!?]$/.test(error.message) || hint === ''
-    ? `${error.message}${hint}`
-    : `${error.message}.${hint}`;
-}
-
-function corruptHold(what: string): Hold {
-  return {
-    state: 'corrupt',
-    detail:
-      `${what}, ${REJECTIONS_MAX} times at the same place. Nothing of it is kept or forwarded; what was checked before is served. ` +
-      'Look for a damaged network path, a damaged upstream, or a version that walcast does not know; it is tried again every minute.',
-    retryMs: CORRUPT_RETRY_MS,
-  };
-}
-
-function fullHold(): Hold {
-  return {
-    state: 'full',
-    detail:
-      'no WAL reached the disk for a minute, so the connection to the upstream was closed. Free space in storage.directory; walcast goes on by itself.',
-    retryMs: HOLD_RETRY_MS,
-  };
+/** The server said that a timeline is over, and as who it is then, there is nothing to follow it to. */
+function noWayOn(timeline: TimelineId, startLsn: Lsn): LeftHost {
+  const reason =
+    `the upstream ended timeline ${timeline} at ${formatLsn(startLsn)}, and its history does not say what comes after it; ` +
+    'what is stored is served, and the upstream is asked again.';
+  return { reason, short: `timeline ${timeline} is over there` };
 }

@@ -11,12 +11,14 @@ import type { TargetSessionAttrs } from '../pg/conninfo.ts';
 import { formatLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
+import type { TimelineEnd } from './ports.ts';
 import type { SlotBook } from './slot-book.ts';
 import type { CommandRunner } from './upstream-command.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
 import type { CopyHandler } from './upstream-connection.ts';
 import { identifyUpstream } from './upstream-identify.ts';
 import type { Identification } from './upstream-identify.ts';
+import { requireHistoryOf } from './timeline-end.ts';
 import type { UpstreamEvent } from './upstream-machine.ts';
 import type { QueryOutcome } from './upstream-query.ts';
 import { dropSlot, quoteSlotName } from './upstream-slot.ts';
@@ -106,12 +108,23 @@ export class UpstreamSession {
     }
   }
 
-  /** Asks the server who it is: `identified`, or `failed`, also when it is not of the `wanted` kind. */
-  async identify(wanted: TargetSessionAttrs): Promise<void> {
+  /**
+   * Asks the server who it is: `identified`, or `failed`, also when it is not of the `wanted` kind, or when its history says
+   * something else than its answer at the end of a timeline.
+   */
+  async identify(wanted: TargetSessionAttrs, ended: TimelineEnd | null): Promise<void> {
+    const before = this.#identification;
     try {
       const plan = this.#slots.plan(this.hostIndex);
-      const identification = await identifyUpstream(this.#runner(), plan, wanted);
+      const found = await identifyUpstream(this.#runner(), plan, {
+        wanted,
+        stored: this.#options.gate.stored(),
+        ...(before === null ? {} : { wasInRecovery: before.identity.isInRecovery }),
+      });
       if (this.#isOver) return;
+      if (ended !== null) requireHistoryOf(ended, found.identity.history);
+      const isSlotCreated = found.isSlotCreated || before?.isSlotCreated === true;
+      const identification = { ...found, isSlotCreated };
       this.#identification = identification;
       this.#slots.identified(this.hostIndex, identification);
       this.#listener.onIdentified(identification);

@@ -28,6 +28,8 @@ export interface StatusParts {
 export class UpstreamTally {
   connectsSucceeded = 0;
   connectsFailed = 0;
+  /** Times the store went on with another timeline of the upstream. */
+  timelineSwitches = 0;
   lastMessageAtMs: number | null = null;
   identity: UpstreamIdentity | null = null;
   readonly #disconnects: Record<UpstreamDisconnectReason, number> = {
@@ -75,6 +77,7 @@ export class UpstreamTally {
       connectsSucceeded: this.connectsSucceeded,
       connectsFailed: this.connectsFailed,
       disconnects: { ...this.#disconnects },
+      timelineSwitches: this.timelineSwitches,
       receivedBytes: this.#receivedBytes + (stream?.receivedBytes ?? 0),
       walMessages: this.#walMessages + (stream?.walMessages ?? 0),
       keepaliveMessages: this.#keepaliveMessages + (stream?.keepaliveMessages ?? 0),

@@ -1,6 +1,5 @@
 // The session to the upstream server: owns the present attempt and the timer, and carries out what the machine decides.
 // What can be decided without a socket is in upstream-machine.ts; what is done with the WAL itself, in wal-stream.ts.
-import type { Timer } from '../base/clock.ts';
 import { invariant } from '../base/errors.ts';
 import type { WalcastError } from '../base/errors.ts';
 import { UPSTREAM_FINISH_MS_MAX } from '../config/limits.ts';
@@ -14,7 +13,13 @@ import { SlotBook } from './slot-book.ts';
 import { StatusReporter } from './status-reporter.ts';
 import { StreamTimers } from './stream-timers.ts';
 import { parseTimelineEnd } from './timeline-end.ts';
-import { badTimelineEnd, serverShutdown, silence, upstreamError } from './upstream-errors.ts';
+import {
+  badTimelineEnd,
+  endedWhileStopping,
+  serverShutdown,
+  silence,
+  upstreamError,
+} from './upstream-errors.ts';
 import { UpstreamJournal } from './upstream-journal.ts';
 import { UpstreamMachine } from './upstream-machine.ts';
 import type { UpstreamAction, UpstreamEvent } from './upstream-machine.ts';
@@ -23,6 +28,7 @@ import { commandTimeoutMs, UpstreamSession } from './upstream-session.ts';
 import { quoteSlotName } from './upstream-slot.ts';
 import { UpstreamTally } from './upstream-tally.ts';
 import type { UpstreamHost } from './upstream-target.ts';
+import { WakeUp } from './wake-up.ts';
 import type { WalReceiverOptions } from './wal-receiver-options.ts';
 import { WalStream } from './wal-stream.ts';
 
@@ -48,7 +54,7 @@ export class WalReceiver {
   #asked: { timeline: TimelineId; startLsn: Lsn } | null = null;
   /** When the answer to a START_REPLICATION, or the end of a stream, is overdue. */
   #deadline: { readonly atMs: number; readonly delayMs: number } | null = null;
-  #timer: { readonly atMs: number; readonly handle: Timer } | null = null;
+  readonly #wakeUp: WakeUp;
   /** W when reading was paused or last seen to move since. */
   #pausedAtLsn: Lsn | null = null;
   #onFinished: (() => void) | null = null;
@@ -76,6 +82,7 @@ export class WalReceiver {
     this.#slots = new SlotBook(options.slot);
     this.#reporter = new StatusReporter(options.positions, options.clock);
     this.#journal = new UpstreamJournal(options.log);
+    this.#wakeUp = new WakeUp(options.clock, () => this.#onTimer());
   }
 
   /** Begins to connect. */
@@ -88,8 +95,7 @@ export class WalReceiver {
   stop(): void {
     this.#endStream('shutdown');
     this.#dispatch({ type: 'stop' });
-    this.#timer?.handle.cancel();
-    this.#timer = null;
+    this.#wakeUp.cancel();
     this.#settleFinish();
   }
 
@@ -180,7 +186,7 @@ export class WalReceiver {
         this.#connect(action.hostIndex);
         return;
       case 'identify':
-        void this.#session?.identify(action.wanted);
+        void this.#session?.identify(action.wanted, action.ended);
         return;
       case 'decide':
         void this.#session?.decide();
@@ -189,6 +195,9 @@ export class WalReceiver {
         this.#startReplication(action.timeline, action.startLsn);
         return;
       case 'end-copy':
+        // What is on the disk by now is said; behind CopyDone nobody listens any more.
+        this.#reporter.send(false);
+        this.#reporter.detach();
         this.#session?.endCopy();
         this.#setDeadline(this.#commandMs());
         return;
@@ -279,7 +288,9 @@ export class WalReceiver {
     this.#followedHost = this.#host(this.#machine.view().hostIndex);
     if (this.#isQuiet) stream.quiesce();
     this.#dispatch({ type: 'copy-started' }, session);
-    stream.begin(this.#tally.identity?.xlogPos ?? INVALID_LSN);
+    const { identity } = this.#tally;
+    const isHistoric = identity !== null && identity.timeline !== this.#asked?.timeline;
+    stream.begin(identity?.xlogPos ?? INVALID_LSN, isHistoric);
     this.#reporter.attach({
       write: (chunks) => session.write(chunks),
       pendingBytes: () => session.pendingBytes(),
@@ -301,6 +312,11 @@ export class WalReceiver {
     }
     const asked = this.#asked;
     invariant(asked !== null, 'an answer to no START_REPLICATION');
+    if (this.#isQuiet) {
+      // What was sent is not what was taken, so nothing of the answer can be judged.
+      this.#streamLost(session, 'timeline_end', endedWhileStopping(asked.timeline));
+      return;
+    }
     const end = parseTimelineEnd(outcome, asked.timeline, this.#options.sink.nextLsn());
     if (typeof end === 'string') {
       this.#streamLost(session, 'error', badTimelineEnd(asked.timeline, end));
@@ -422,21 +438,14 @@ export class WalReceiver {
 
   /** Sees to it that the timer fires when something is due next; one that fires too early only looks again. */
   #armTimer(): void {
-    const times = [
+    this.#wakeUp.arm([
       this.#machine.view().nextAttemptAtMs,
       this.#streaming?.timers.nextDueAtMs() ?? null,
       this.#deadline?.atMs ?? null,
-    ].filter((time) => time !== null);
-    if (times.length === 0) return;
-    const atMs = Math.min(...times);
-    if (this.#timer !== null && this.#timer.atMs <= atMs) return;
-    this.#timer?.handle.cancel();
-    const delayMs = Math.max(0, atMs - this.#options.clock.nowMs());
-    this.#timer = { atMs, handle: this.#options.clock.setTimer(delayMs, () => this.#onTimer()) };
+    ]);
   }
 
   #onTimer(): void {
-    this.#timer = null;
     const nowMs = this.#options.clock.nowMs();
     const deadline = this.#deadline;
     if (deadline !== null && nowMs >= deadline.atMs) {

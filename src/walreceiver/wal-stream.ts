@@ -39,6 +39,7 @@ export class WalStream {
   #isClosed = false;
   #isQuiet = false;
   #isCaughtUp = false;
+  #isHistoric = false;
   /** End of WAL the server last reported; INVALID_LSN before it did. */
   serverLsn: Lsn = INVALID_LSN;
   receivedBytes = 0;
@@ -58,10 +59,12 @@ export class WalStream {
 
   /**
    * The stream is open. `serverLsn` is the end of WAL the server named when it was identified: a server that has no more
-   * than we do says nothing until it writes.
+   * than we do says nothing until it writes. A timeline that the server has left is `isHistoric`: its end is not the
+   * server's, so nobody is caught up there.
    */
-  begin(serverLsn: Lsn): void {
+  begin(serverLsn: Lsn, isHistoric = false): void {
     this.serverLsn = serverLsn;
+    this.#isHistoric = isHistoric;
     this.#noteCaughtUp(serverLsn);
   }
 
@@ -151,7 +154,7 @@ export class WalStream {
   }
 
   #noteCaughtUp(walEnd: Lsn): void {
-    if (walEnd === INVALID_LSN || walEnd > this.#sink.nextLsn()) return;
+    if (this.#isHistoric || walEnd === INVALID_LSN || walEnd > this.#sink.nextLsn()) return;
     this.#isCaughtUp = true;
     this.#owner.onCaughtUp();
   }

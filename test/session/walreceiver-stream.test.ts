@@ -7,7 +7,6 @@ import {
   keepalive,
   playedServer,
   READY,
-  rows,
   ScriptedUpstream,
   walData,
 } from '../support/scripted-upstream.ts';
@@ -323,75 +322,6 @@ describe('a server that ends the stream', () => {
     }
     await session.closed;
     expect(rig.receiver.status().disconnects).toMatchObject({ error: 1 });
-  });
-});
-
-describe('the end of a timeline', () => {
-  const nextTimeline = (tli: string | null, start: string | null): Uint8Array =>
-    raw(
-      rows(['next_tli', 'next_tli_startpos'], [[tli, start]]),
-      complete('START_STREAMING'),
-      complete('START_REPLICATION'),
-      READY,
-    );
-
-  it('is answered with CopyDone, read to its end, told, and stood at', async () => {
-    await using upstream = await ScriptedUpstream.listen();
-    const { rig, session } = await streaming(upstream);
-    await using _ = rig;
-    session.send(walData(START, bytes(64)), message('c'));
-    expect(await session.next()).toMatchObject({ type: 'c' });
-    // A keepalive may still follow the server's own CopyDone.
-    session.send(keepalive(START + 64n), nextTimeline('2', '0/5000040'));
-    await rig.untilState('waiting_for_wal', 'waiting');
-    expect(rig.ends).toEqual([{ timeline: 1, nextTimeline: 2, switchLsn: lsn('0/5000040') }]);
-    expect(rig.receiver.status().detail).toContain('not part of this version');
-    expect(rig.receiver.status().disconnects).toMatchObject({ timeline_end: 1 });
-    expect(await session.next()).toMatchObject({ type: 'X' });
-  });
-
-  it('is also understood when it comes instead of a stream', async () => {
-    await using upstream = await ScriptedUpstream.listen();
-    await using rig = new ReceiverRig({ port: upstream.port });
-    rig.receiver.start();
-    const session = await upstream.accept();
-    await session.login();
-    await session.identify();
-    session.send(nextTimeline('2', '0/5000000'));
-    await rig.untilState('waiting_for_wal', 'waiting');
-    expect(rig.ends).toHaveLength(1);
-  });
-
-  it.each([
-    ['a timeline that is not later', '1', '0/5000040'],
-    ['timeline 0', '0', '0/5000040'],
-    ['no number', 'x', '0/5000040'],
-    ['a timeline beyond 2^31', '2147483648', '0/5000040'],
-    ['a start beyond what was sent', '2', '0/5000041'],
-    ['a start that is no LSN', '2', '5000040'],
-    ['a start at 0/0', '2', '0/0'],
-    ['NULLs', null, null],
-  ])('is refused when it names %s', async (_name, tli, start) => {
-    await using upstream = await ScriptedUpstream.listen();
-    const { rig, session } = await streaming(upstream);
-    await using _ = rig;
-    session.send(walData(START, bytes(64)), message('c'));
-    await session.next();
-    session.send(nextTimeline(tli, start));
-    await session.closed;
-    expect(rig.ends).toEqual([]);
-    expect(rig.receiver.status().disconnects).toMatchObject({ timeline_end: 0, error: 1 });
-  });
-
-  it('is refused when nothing is named', async () => {
-    await using upstream = await ScriptedUpstream.listen();
-    const { rig, session } = await streaming(upstream);
-    await using _ = rig;
-    session.send(message('c'));
-    await session.next();
-    session.send(complete('START_STREAMING'), complete('START_REPLICATION'), READY);
-    await session.closed;
-    expect(rig.ends).toEqual([]);
   });
 });
 

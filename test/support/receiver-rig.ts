@@ -12,6 +12,7 @@ import type { Lsn } from '../../src/pg/lsn.ts';
 import type { ReportedPositions } from '../../src/status/status.ts';
 import type {
   StartDecision,
+  StoredEnd,
   TimelineEnd,
   UpstreamIdentity,
   UpstreamStateChange,
@@ -102,6 +103,8 @@ export interface RigOptions {
   readonly statusIntervalMs?: number;
   readonly start?: Lsn;
   /** What the gate says; default: follow the identified timeline from the store's next byte. */
+  /** What the store is said to hold before an upstream is identified; default: nothing. */
+  readonly stored?: (sink: MemorySink) => StoredEnd | null;
   readonly decide?: (identity: UpstreamIdentity, sink: MemorySink) => StartDecision;
 }
 
@@ -155,6 +158,7 @@ export class ReceiverRig implements AsyncDisposable {
       statusIntervalMs: options.statusIntervalMs ?? 10_000,
       sink,
       gate: {
+        stored: () => options.stored?.(sink) ?? null,
         decide: async (identity) =>
           options.decide?.(identity, sink) ?? {
             kind: 'start',

@@ -441,11 +441,13 @@ describe('a store that does not fit', () => {
     serverVersion: '18.4',
     facts: versionFacts(18),
     isInRecovery: false,
+    isRelay: false,
     segmentSize: control.segmentSize,
     parameters: new Map(),
     settings: new Map(),
     history: rootHistory(toTimelineId(1)),
     historyFile: null,
+    histories: new Map(),
     slotRestartLsn: INVALID_LSN,
   };
   const probe: HostProbe = { ...SAMPLE_PROBE, identity };

@@ -77,7 +77,7 @@ async function outcomeOf(chunks: readonly Uint8Array[]): Promise<unknown> {
   const asking = opening.then(async (connection) => {
     const run = (command: string): ReturnType<UpstreamConnection['query']> =>
       connection.query(command, { timeoutMs: 0 });
-    await identifyUpstream({ parameters: connection.parameters, run }, null, 'any');
+    await identifyUpstream({ parameters: connection.parameters, run }, null);
     return null;
   });
   const ended = asking.catch((error: unknown) => error);

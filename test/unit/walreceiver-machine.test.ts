@@ -352,17 +352,124 @@ describe('rejected WAL', () => {
 });
 
 describe('the end of a timeline', () => {
-  it('stands waiting and says that following is not part of this version', () => {
-    const driver = new Driver();
+  const end = { timeline: TIMELINE, nextTimeline: toTimelineId(4), switchLsn: START };
+  const decided = (timeline: number): UpstreamEvent => ({
+    type: 'decided',
+    decision: { kind: 'start', timeline: toTimelineId(timeline), startLsn: START },
+  });
+
+  function toEnd(driver: Driver): void {
     driver.toStreaming();
     expect(driver.names({ type: 'copy-done' })).toEqual(['end-copy']);
     expect(driver.machine.view().phase).toBe('ending');
-    const end = { timeline: TIMELINE, nextTimeline: toTimelineId(4), switchLsn: START };
-    expect(driver.names({ type: 'timeline-ended', end })).toEqual(['disconnect']);
+    driver.send({ type: 'timeline-ended', end });
+  }
+
+  it('asks the server on the same connection who it is now, and follows', () => {
+    const driver = new Driver();
+    driver.toStreaming();
+    driver.send({ type: 'copy-done' });
+    const actions = driver.send({ type: 'timeline-ended', end });
+    expect(actions).toEqual([{ type: 'identify', wanted: 'any', ended: end }]);
+    expect(driver.machine.view()).toMatchObject({ phase: 'identifying', heldState: null });
+    expect(driver.names({ type: 'identified' })).toEqual(['decide']);
+    expect(driver.names(decided(4))).toEqual(['start-replication']);
+    driver.send({ type: 'copy-started' });
+    expect(driver.machine.view()).toMatchObject({ phase: 'streaming', detail: null });
+  });
+
+  it('may be the answer to a start, once for each of several timelines', () => {
+    const driver = new Driver();
+    driver.send({ type: 'start' });
+    driver.send({ type: 'dialed' });
+    driver.send({ type: 'logged-in' });
+    for (const timeline of [3, 4, 5]) {
+      driver.send({ type: 'identified' });
+      expect(driver.names(decided(timeline))).toEqual(['start-replication']);
+      const over = { ...end, timeline: toTimelineId(timeline) };
+      expect(driver.names({ type: 'timeline-ended', end: over })).toEqual(['identify']);
+    }
+  });
+
+  it('of which nothing comes is not asked for again and again without a delay', () => {
+    const driver = new Driver();
+    const delays: number[] = [];
+    driver.send({ type: 'start' });
+    for (let round = 0; round < 4; round += 1) {
+      driver.reachStreaming();
+      driver.send({ type: 'copy-done' });
+      driver.send({ type: 'timeline-ended', end });
+      driver.send({ type: 'identified' });
+      expect(driver.names(decided(3))).toEqual(['disconnect']);
+      expect(driver.machine.view()).toMatchObject({ phase: 'backoff' });
+      delays.push((driver.machine.view().nextAttemptAtMs ?? 0) - driver.now);
+      driver.toNextAttempt();
+    }
+    expect(delays).toEqual([180, 360, 720, 1440]);
+  });
+
+  it('lets the other hosts be tried when this one does not say what comes next', () => {
+    const driver = new Driver(2);
+    toEnd(driver);
+    driver.send({ type: 'identified' });
+    expect(driver.names(decided(3))).toEqual(['disconnect', 'connect 1']);
+  });
+
+  it('does not count against the server that is asked for the same timeline on another connection', () => {
+    const driver = new Driver();
+    toEnd(driver);
+    driver.send({ type: 'failed', error: failure('UPSTREAM_CLOSED') });
+    driver.toNextAttempt();
+    driver.send({ type: 'dialed' });
+    driver.send({ type: 'logged-in' });
+    driver.send({ type: 'identified' });
+    expect(driver.names(decided(3))).toEqual(['start-replication']);
+  });
+
+  it('ends the count of rejections: places on two timelines are not compared', () => {
+    const driver = new Driver();
+    driver.toStreaming();
+    for (let count = 0; count < 2; count += 1) {
+      driver.reject('0/5002000');
+      driver.toNextAttempt();
+      driver.reachStreaming();
+    }
+    expect(driver.machine.rejectedLsn).toBe(lsn('0/5002000'));
+    driver.send({ type: 'copy-done' });
+    driver.send({ type: 'timeline-ended', end });
+    driver.send({ type: 'identified' });
+    driver.send(decided(4));
+    driver.send({ type: 'copy-started' });
+    expect(driver.machine.rejectedLsn).toBeNull();
+    driver.reject('0/5001000');
+    expect(driver.machine.view().heldState).toBeNull();
+  });
+
+  it('is left behind when walcast ends meanwhile', () => {
+    const driver = new Driver();
+    toEnd(driver);
+    expect(driver.names({ type: 'finish' })).toEqual(['disconnect']);
+    expect(driver.names({ type: 'identified' })).toEqual([]);
+  });
+});
+
+describe('WAL that is other than what is stored', () => {
+  it('is diverged after three times, tells what to do, and is no end of the other hosts', () => {
+    const driver = new Driver(2);
+    driver.toStreaming();
+    const rejection = { lsn: lsn('0/5002000'), reason: 'other bytes', isDivergence: true };
+    for (let count = 0; count < 2; count += 1) {
+      driver.send({ type: 'rejected', rejection });
+      expect(driver.machine.view().heldState).toBeNull();
+      driver.toNextAttempt();
+      driver.reachStreaming();
+    }
+    expect(driver.names({ type: 'rejected', rejection })).toEqual(['disconnect', 'connect 1']);
+    driver.fail();
     const view = driver.machine.view();
-    expect(view).toMatchObject({ phase: 'held', heldState: 'waiting' });
-    expect(view.detail).toContain('timeline 3 at 0/5000000');
-    expect(view.detail).toContain('not part of this version');
+    expect(view).toMatchObject({ phase: 'held', heldState: 'diverged' });
+    expect(view.detail).toContain('0/5002000');
+    expect(view.detail).toContain('walcast store reset');
   });
 });
 

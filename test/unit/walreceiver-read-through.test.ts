@@ -313,11 +313,13 @@ describe('the upstream to read from', () => {
     serverVersion: '15.4',
     facts: versionFacts(15),
     isInRecovery: false,
+    isRelay: false,
     segmentSize: toSegmentSize(1 << 24),
     parameters: new Map(),
     settings: new Map(),
     history: two,
     historyFile: null,
+    histories: new Map(),
     slotRestartLsn: INVALID_LSN,
   };
   const three: TimelineHistory = {
