@@ -69,6 +69,7 @@ const WRITES = [
   ['POST', '/api/v1/slots'],
   ['DELETE', '/api/v1/slots/slot_a'],
   ['DELETE', '/api/v1/standbys/42'],
+  ['POST', '/api/v1/store/release'],
 ] as const;
 
 describe('the token', () => {
