@@ -1,5 +1,6 @@
 // The three families of errors, and what each one does to the process:
 // a peer broke the protocol (its session ends), the world failed (retried or reported), or we are wrong (crash).
+import { constants } from 'node:os';
 
 /** Base of every error the program raises on purpose. `code` is stable and may be matched; the text may not. */
 export abstract class WalcastError extends Error {
@@ -56,12 +57,21 @@ export function assertNever(value: never, what: string): never {
 
 /** The text of anything thrown. */
 export function errorText(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return withErrorNames(error instanceof Error ? error.message : String(error));
 }
 
 /** The `code` of a Node.js system error (`ENOSPC` …), or null. */
 export function systemErrorCode(error: unknown): string | null {
   if (error instanceof Error && 'code' in error && typeof error.code === 'string')
-    return error.code;
+    return withErrorNames(error.code);
   return null;
+}
+
+/** Some errors of the system have no name in Node.js (EDQUOT, for one): `Unknown system error -122`. */
+function withErrorNames(text: string): string {
+  if (!text.includes('Unknown system error')) return text;
+  return text.replaceAll(/Unknown system error -(\d+)/g, (unknown, digits: string) => {
+    const found = Object.entries(constants.errno).find(([, errno]) => errno === Number(digits));
+    return found?.[0] ?? unknown;
+  });
 }
