@@ -231,6 +231,26 @@ describe('the end of a timeline', () => {
     expect(rig.identities.map(({ isInRecovery }) => isInRecovery)).toEqual([true, false]);
   });
 
+  it('leaves a server of an old major what it was found to be: it cannot be asked again', async () => {
+    await using upstream = await ScriptedUpstream.listen();
+    const { in_hot_standby: _, ...settings } = playedServer().settings;
+    const old = {
+      serverVersion: '13.23',
+      isStandby: true,
+      settings: { ...settings, transaction_read_only: 'on', default_transaction_read_only: 'on' },
+    };
+    await using rig = new ReceiverRig({ port: upstream.port, ...new Follower().options });
+    rig.receiver.start();
+    const session = await upstream.accept();
+    await session.stream(playedServer(old));
+    await endTimeline(session);
+    session.send(nextTimeline('2', '0/5000040'));
+    await session.identify(promoted(2, old));
+    const early = session.commands.filter((command) => command.endsWith(' TIMELINE 2147483647'));
+    expect(early).toHaveLength(1);
+    expect(rig.identities.map(({ isInRecovery }) => isInRecovery)).toEqual([true, true]);
+  });
+
   it('keeps the slot of the first part of the session in mind', async () => {
     await using upstream = await ScriptedUpstream.listen();
     const server = playedServer();

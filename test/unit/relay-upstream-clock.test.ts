@@ -69,6 +69,21 @@ describe('the lag', () => {
     expect(lag()).toBe(1);
   });
 
+  test('does not count what only the timeline had that was left', () => {
+    const { clock, times, flush, hear, lag } = open();
+    hear(500);
+    flush(300);
+    clock.advance(5_000);
+    times.switched(lsn(200));
+    times.startStream(lsn(250));
+    expect(lag()).toBe(0);
+    hear(250);
+    clock.advance(1_000);
+    expect(lag()).toBe(1);
+    flush(250);
+    expect(lag()).toBe(0);
+  });
+
   test('goes back to nothing when the next server has no more than our own disk', () => {
     const { clock, times, flush, hear, lag } = open();
     hear(500);

@@ -90,6 +90,17 @@ describe('what was said stays said', () => {
     expect(positions.next(row(350, 300), facts(), 0).positions).toEqual(row(350, 300));
   });
 
+  it('offers nothing on another timeline until it has what was promised up to the switch point', () => {
+    const positions = streaming();
+    positions.next(row(500, 400), facts(), 0);
+    // A switch point in the middle of a record: F lies before it.
+    positions.startStream(toTimelineId(2), at(400));
+    expect(positions.next(row(400, 390), facts({ flushedLsn: at(390) }), 0).positions).toEqual(
+      row(400, 0),
+    );
+    expect(positions.next(row(450, 410), facts(), 0).positions).toEqual(row(450, 410));
+  });
+
   it('never goes back and never exceeds F, whatever W and F do as long as they rise', () => {
     fc.assert(
       fc.property(
@@ -181,5 +192,21 @@ describe('a shutdown checkpoint', () => {
     const positions = streaming();
     const waiting = facts({ shutdownCheckpointEndLsn: end, standbyLsns: [INVALID_LSN] });
     expect(positions.next(row(1_000, 1_000), waiting, 0).positions.flushLsn).toBe(end);
+  });
+
+  it('is not withheld on the timeline that a planned switchover leads to', () => {
+    const positions = streaming();
+    const shutdown = facts({
+      flushedLsn: at(900),
+      shutdownCheckpointEndLsn: at(900),
+      standbyLsns: [at(800)],
+    });
+    positions.next(row(800, 800), facts({ flushedLsn: at(800) }), 0);
+    expect(positions.next(row(900, 900), shutdown, 10).againAtMs).toBe(10 + SHUTDOWN_WITHHOLD_MS);
+    positions.startStream(toTimelineId(2), at(800));
+    expect(positions.next(row(900, 900), shutdown, 20)).toEqual({
+      positions: row(900, 900),
+      againAtMs: null,
+    });
   });
 });
