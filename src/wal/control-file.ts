@@ -3,13 +3,14 @@
 import { OperationalError } from '../base/errors.ts';
 import { loadStateFile, saveStateFile } from '../base/state-file.ts';
 import type { StateFileKind } from '../base/state-file.ts';
-import { formatLsn, parseLsn } from '../pg/lsn.ts';
+import { formatLsn, lsnDistance, parseLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { toSegmentSize } from '../pg/segment.ts';
 import type { SegmentSize } from '../pg/segment.ts';
 import { toPgTimestamp } from '../pg/timestamp.ts';
 import { toTimelineId } from '../pg/timeline.ts';
 import type { TimelineId } from '../pg/timeline.ts';
+import type { AcknowledgedBeyond } from '../status/status.ts';
 import { controlFile } from './data-directory.ts';
 import type { ChainPosition } from './records/record-chain.ts';
 import type { WalFacts } from './records/wal-facts.ts';
@@ -39,9 +40,23 @@ export interface ControlState {
   readonly reportedFlushLsn: Lsn;
   /** Everything received had been flushed when this was written. */
   readonly wasCleanStop: boolean;
+  /** A timeline switch that was begun: whatever happens, it is completed before anything else. */
+  readonly pendingSwitch: PendingSwitch | null;
+  /** What had been reported as flushed and lies behind a switch point, until a person lets go of it. */
+  readonly acknowledgedBeyond: AcknowledgedBeyond | null;
 }
 
-const KIND: StateFileKind = { magic: 'walcast-control', version: 1 };
+/** A switch from {@link ControlState.timeline} to `timeline`, whose history file is stored. */
+export interface PendingSwitch {
+  readonly timeline: TimelineId;
+  /** The chain of records at the switch point, the first byte of the next timeline. Everything before it is on the disk. */
+  readonly chain: ChainPosition;
+  /** End (exclusive) of the WAL of the old timeline: from the switch point up to there it is dead. */
+  readonly endLsn: Lsn;
+}
+
+/** Version 1 knew no timeline switch. */
+const KIND: StateFileKind = { magic: 'walcast-control', version: 2, oldestVersion: 1 };
 
 /** Replaces the file; durable when it resolves. Two calls must not overlap. */
 export function saveControl(dataDirectory: string, state: ControlState): Promise<void> {
@@ -64,7 +79,6 @@ export async function loadControl(dataDirectory: string): Promise<ControlState |
 }
 
 function encode(state: ControlState): Record<string, unknown> {
-  const mark = state.durableMark;
   return {
     system_identifier: state.systemIdentifier,
     major: state.major,
@@ -74,20 +88,42 @@ function encode(state: ControlState): Record<string, unknown> {
     parameters: Object.fromEntries(state.server.parameters),
     settings: Object.fromEntries(state.server.settings),
     first_lsn: formatLsn(state.firstLsn),
-    durable_lsn: formatLsn(mark.lsn),
-    last_record_lsn: mark.lastRecordLsn === null ? null : formatLsn(mark.lastRecordLsn),
-    last_record_is_shutdown_checkpoint: mark.isShutdownCheckpoint,
-    redo_lsn: formatLsn(mark.redoLsn),
-    next_full_xid: mark.facts.nextFullXid?.toString() ?? null,
-    newest_commit_at: mark.facts.newestCommitAt?.toString() ?? null,
+    ...encodeChain(state.durableMark),
     reported_flush_lsn: formatLsn(state.reportedFlushLsn),
     was_clean_stop: state.wasCleanStop,
+    pending_switch: encodePending(state.pendingSwitch),
+    acknowledged_beyond: encodeBeyond(state.acknowledgedBeyond),
+  };
+}
+
+function encodeChain(chain: ChainPosition): Record<string, unknown> {
+  return {
+    durable_lsn: formatLsn(chain.lsn),
+    last_record_lsn: chain.lastRecordLsn === null ? null : formatLsn(chain.lastRecordLsn),
+    last_record_is_shutdown_checkpoint: chain.isShutdownCheckpoint,
+    redo_lsn: formatLsn(chain.redoLsn),
+    next_full_xid: chain.facts.nextFullXid?.toString() ?? null,
+    newest_commit_at: chain.facts.newestCommitAt?.toString() ?? null,
+  };
+}
+
+function encodePending(pending: PendingSwitch | null): unknown {
+  if (pending === null) return null;
+  const { timeline, endLsn, chain } = pending;
+  return { timeline, end_lsn: formatLsn(endLsn), ...encodeChain(chain) };
+}
+
+function encodeBeyond(beyond: AcknowledgedBeyond | null): unknown {
+  if (beyond === null) return null;
+  return {
+    timeline: beyond.timeline,
+    reported_flush_lsn: formatLsn(beyond.reportedFlushLsn),
+    switch_lsn: formatLsn(beyond.switchLsn),
   };
 }
 
 function decode(body: unknown): ControlState {
   const fields = new Map(Object.entries(asObject(body)));
-  const lastRecord = fields.get('last_record_lsn');
   return {
     systemIdentifier: BigInt.asUintN(
       64,
@@ -102,15 +138,47 @@ function decode(body: unknown): ControlState {
       settings: asMap(fields.get('settings')),
     },
     firstLsn: asLsn(fields.get('first_lsn')),
-    durableMark: {
-      lsn: asLsn(fields.get('durable_lsn')),
-      lastRecordLsn: lastRecord === null ? null : asLsn(lastRecord),
-      isShutdownCheckpoint: fields.get('last_record_is_shutdown_checkpoint') === true,
-      redoLsn: asLsn(fields.get('redo_lsn')),
-      facts: decodeFacts(fields),
-    },
+    durableMark: decodeChain(fields),
     reportedFlushLsn: asLsn(fields.get('reported_flush_lsn')),
     wasCleanStop: fields.get('was_clean_stop') === true,
+    pendingSwitch: decodePending(fields.get('pending_switch')),
+    acknowledgedBeyond: decodeBeyond(fields.get('acknowledged_beyond')),
+  };
+}
+
+function decodeChain(fields: ReadonlyMap<string, unknown>): ChainPosition {
+  const lastRecord = fields.get('last_record_lsn');
+  return {
+    lsn: asLsn(fields.get('durable_lsn')),
+    lastRecordLsn: lastRecord === null ? null : asLsn(lastRecord),
+    isShutdownCheckpoint: fields.get('last_record_is_shutdown_checkpoint') === true,
+    redoLsn: asLsn(fields.get('redo_lsn')),
+    facts: decodeFacts(fields),
+  };
+}
+
+/** Absent in version 1. */
+function decodePending(value: unknown): PendingSwitch | null {
+  if (value === undefined || value === null) return null;
+  const fields = new Map(Object.entries(asObject(value)));
+  return {
+    timeline: toTimelineId(asNumber(fields.get('timeline'))),
+    chain: decodeChain(fields),
+    endLsn: asLsn(fields.get('end_lsn')),
+  };
+}
+
+/** Absent in version 1. */
+function decodeBeyond(value: unknown): AcknowledgedBeyond | null {
+  if (value === undefined || value === null) return null;
+  const fields = new Map(Object.entries(asObject(value)));
+  const reportedFlushLsn = asLsn(fields.get('reported_flush_lsn'));
+  const switchLsn = asLsn(fields.get('switch_lsn'));
+  return {
+    timeline: toTimelineId(asNumber(fields.get('timeline'))),
+    reportedFlushLsn,
+    switchLsn,
+    bytes: lsnDistance(switchLsn, reportedFlushLsn),
   };
 }
 

@@ -54,6 +54,21 @@ export class ControlKeeper {
     void this.save().catch((error: unknown) => this.#onLazyError(error));
   }
 
+  /**
+   * Changes the state once the change is on the disk, not before. Rejects with the system's error, with nothing changed.
+   * `make` may be called twice, with what else changed in between.
+   */
+  commit(make: (state: ControlState) => ControlState): Promise<void> {
+    const turn = this.#saving.then(async () => {
+      const state = make(this.#state);
+      await saveControl(this.#options.directory, state);
+      this.#saved = state;
+      this.#state = make(this.#state);
+    });
+    this.#saving = turn.catch(() => {});
+    return turn;
+  }
+
   /** Resolves when a state at least as new as now's is on the disk. Rejects with the system's error. */
   save(): Promise<void> {
     const turn = this.#saving.then(() => this.#saveIfChanged());

@@ -1,6 +1,7 @@
 // Is this directory ours to write into? Its layout, made when missing, and refused when it belongs to somebody else:
 //
 //   pg_wal/            segments under PostgreSQL's names and sizes, zero behind the end, and `.history` files
+//   dead/              WAL behind a switch point, kept aside (dead-wal.ts), and damaged segments that were replaced
 //   pg_replslot/NAME/  one replication slot each (src/slot)
 //   page_sums/         a checksum of each page of the segments (page-sums.ts)
 //   walcast.control    identity and durable mark (control-file.ts)
@@ -18,6 +19,7 @@ export const CONTROL_FILE_NAME = 'walcast.control';
 const OUR_NAMES: ReadonlySet<string> = new Set([
   'pg_wal',
   'pg_replslot',
+  'dead',
   PAGE_SUMS_DIRECTORY,
   CONTROL_FILE_NAME,
   `${CONTROL_FILE_NAME}.tmp`,
@@ -32,6 +34,11 @@ const REFUSED_MODE_BITS = 0o027;
 /** Where segments and history files are. */
 export function walDirectory(dataDirectory: string): string {
   return join(dataDirectory, 'pg_wal');
+}
+
+/** Where WAL behind a switch point is kept aside. Made when there is some. */
+export function deadDirectory(dataDirectory: string): string {
+  return join(dataDirectory, 'dead');
 }
 
 /** Where the control file is. */

@@ -1,5 +1,6 @@
-// The WAL of one timeline as it streams: checked, kept in memory, written, flushed, read back, removed. Everything the
-// store does once it knows whose WAL it holds; its positions are those of the table of ends:
+// The WAL of one timeline as it streams: checked, kept in memory, written, flushed, read back. Everything the store does
+// once it knows whose WAL it holds, up to a timeline switch: then a new one takes over at the switch point. Its positions
+// are those of the table of ends:
 //
 //   received R   end of what was checked and may count: message ends, or record ends with `verify: record`
 //   written  W   of that, what the kernel has
@@ -8,168 +9,173 @@
 // Bytes behind R (a record that is not whole yet, with `verify: record`) are in memory and in the files all the same.
 // When a check fails, everything behind the last record end is taken back and fetched again: R and W fall, F never does.
 // With `verify: page` records in mid-message are not summed: recovery does, and may cut below the F of before the restart.
-import type { Timer } from '../base/clock.ts';
-import { errorText, invariant, OperationalError, systemErrorCode } from '../base/errors.ts';
-import { advanceLsn, formatLsn, INVALID_LSN, lsnDistance, maxLsn, minLsn } from '../pg/lsn.ts';
+import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
+import { advanceLsn, formatLsn, lsnDistance, maxLsn, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentNumber, walFileName } from '../pg/segment.ts';
 import type { TimelineId } from '../pg/timeline.ts';
-import type { StoreStatus } from '../status/status.ts';
-import { AdvanceSignal } from './advance-signal.ts';
+import type { AdvanceSignal } from './advance-signal.ts';
 import type { ControlKeeper } from './control-keeper.ts';
 import { walDirectory } from './data-directory.ts';
 import { chainStart } from './records/record-chain.ts';
 import type { ChainPosition } from './records/record-chain.ts';
 import { RecordWalk } from './records/record-walk.ts';
 import type { WalkFailure } from './records/record-walk.ts';
-import { SegmentRemoval } from './segment-removal.ts';
-import { StoreCounters } from './store-counters.ts';
+import type { SegmentRemoval } from './segment-removal.ts';
+import type { StoreCounters } from './store-counters.ts';
 import { STORE_LIMITS } from './store-options.ts';
 import type {
   StoredIdentity,
   StoreLimits,
   StorePositions,
+  WalRefusal,
   WalStoreOptions,
 } from './store-options.ts';
 import { storeStatus } from './store-status.ts';
+import type { WalStatus } from './store-status.ts';
 import { Tail } from './tail.ts';
 import { WalReader } from './wal-reader.ts';
-import type { StoredReadFailure } from './wal-reader.ts';
-import { WalWriter } from './wal-writer.ts';
-import type { WriterListener } from './wal-writer.ts';
-import { cutJobs, JOB_BYTES } from './write-job.ts';
-import type { WriteJob } from './write-job.ts';
-import type { WriterError } from './writer-messages.ts';
+import type { StoredReadFailure, StoredReadLater } from './wal-reader.ts';
+import { WritePipeline } from './write-pipeline.ts';
+import type { WritePipelineOwner } from './write-pipeline.ts';
 
 /** Where a live WAL begins: at the start, R = W = F. */
 export interface LiveWalStart {
   readonly identity: StoredIdentity;
   readonly end: ChainPosition;
-  readonly oldestLsn: Lsn;
+  /**
+   * Stored WAL up to `end`, from a page start on: the upstream sends it once more, and it must be the same. Empty when
+   * nothing is to be compared.
+   */
+  readonly overlap: Uint8Array;
 }
 
-export class LiveWal implements WriterListener {
+/** What outlives the WAL of one timeline. Its functions are called from the event loop, at once. */
+export interface LiveWalOwner {
+  readonly control: ControlKeeper;
+  readonly counters: StoreCounters;
+  readonly removal: SegmentRemoval;
+  /** Raised when the sendable end rose. */
+  readonly advance: AdvanceSignal;
+  /** W or F rose. */
+  readonly onFlush: () => void;
+  /** A full store has room again. */
+  readonly onRoom: () => void;
+  /** The sendable end fell to `lsn`. */
+  readonly onTakenBack: (lsn: Lsn) => void;
+  /** F came into another segment, or space is wanted: what is not needed may go. */
+  readonly onRemovalDue: () => void;
+}
+
+export class LiveWal implements WritePipelineOwner {
   readonly #options: WalStoreOptions;
   readonly #limits: StoreLimits;
-  readonly #control: ControlKeeper;
+  readonly #owner: LiveWalOwner;
   readonly #timeline: TimelineId;
   readonly #segmentSize: StoredIdentity['segmentSize'];
   readonly #walk: RecordWalk;
   readonly #tail: Tail;
-  readonly #writer: WalWriter;
+  readonly #pipeline: WritePipeline;
   readonly #reader: WalReader;
-  readonly #removal: SegmentRemoval;
-  readonly #counters = new StoreCounters();
-  readonly #advance = new AdvanceSignal();
-  readonly #onFlush = new Set<() => void>();
 
-  /** End of the bytes taken in, of those in the files, of those on the disk. */
+  /** End of the bytes taken in. */
   #appendedLsn: Lsn;
-  #inFilesLsn: Lsn;
-  #durableLsn: Lsn;
   #receivedLsn: Lsn;
   #writtenLsn: Lsn;
   #flushed: ChainPosition;
+  /** Where it began; below it nothing is taken back. */
+  readonly #startLsn: Lsn;
+  /** What the upstream sends once more was compared up to here: at most the start. */
+  #comparedLsn: Lsn;
 
-  #job: WriteJob | null = null;
-  /** Full jobs that wait behind it, oldest first; what came after them is no job yet. */
-  #fullJobs: WriteJob[] = [];
-  /** Where that begins. */
-  #openJobLsn: Lsn;
-  #noSpaceTimer: Timer | null = null;
-  #hasNoSpace = false;
   #hasFailed = false;
+  /** Nothing is taken in, because the timeline is about to be left. */
+  #isStopped = false;
   /** With `verify: off`: the chain of records is lost, and no position can be a record end any more. */
   #isWalkLost = false;
   #isHeld = false;
-  #onRoom: () => void = () => {};
-  #onTakenBack: (lsn: Lsn) => void = () => {};
-  #slotSource: (() => Lsn | null) | null = null;
-  #idleWaiters: Array<() => void> = [];
   #lastViews: { startLsn: Lsn; endLsn: Lsn; views: readonly Uint8Array[] } | null = null;
 
-  constructor(options: WalStoreOptions, control: ControlKeeper, start: LiveWalStart) {
-    const { identity, end } = start;
+  constructor(options: WalStoreOptions, owner: LiveWalOwner, start: LiveWalStart) {
+    const { identity, end, overlap } = start;
+    const { segmentSize, timeline } = identity;
     const directory = walDirectory(options.directory);
     this.#options = options;
     this.#limits = options.limits ?? STORE_LIMITS;
-    this.#control = control;
-    this.#timeline = identity.timeline;
-    this.#segmentSize = identity.segmentSize;
+    this.#owner = owner;
+    this.#timeline = timeline;
+    this.#segmentSize = segmentSize;
     this.#walk = new RecordWalk({ ...identity, checksums: options.verify === 'record' }, end);
-    this.#tail = new Tail(end.lsn, this.#limits.tailBytesMax);
+    this.#startLsn = end.lsn;
+    this.#comparedLsn = advanceLsn(end.lsn, -overlap.length);
+    this.#tail = new Tail(this.#comparedLsn, this.#limits.tailBytesMax);
+    this.#tail.append(overlap);
     this.#appendedLsn = end.lsn;
-    this.#inFilesLsn = end.lsn;
-    this.#durableLsn = end.lsn;
-    this.#openJobLsn = end.lsn;
     this.#receivedLsn = end.lsn;
     this.#writtenLsn = end.lsn;
     this.#flushed = end;
-    this.#removal = new SegmentRemoval({
-      directory,
-      segmentSize: identity.segmentSize,
-      timeline: identity.timeline,
-      oldestLsn: start.oldestLsn,
-      log: options.log,
-      onRemove: (walFile) => this.#reader.forget(walFile),
-      onRemovable: (path) => this.#writer.recycle(path),
-      onError: () => this.#counters.countError('remove'),
-    });
     this.#reader = new WalReader({
       directory,
       origin: identity,
-      oldestLsn: () => this.#removal.oldestLsn,
-      writtenLsn: () => this.#inFilesLsn,
+      oldestLsn: () => owner.removal.oldestLsn,
+      writtenLsn: () => this.#pipeline.inFilesLsn,
+      settledLsn: () => this.#flushed.lsn,
       readsMax: this.#limits.readsMax,
       openFilesMax: this.#limits.openFilesMax,
     });
-    this.#writer = new WalWriter({ directory, segmentSize: identity.segmentSize }, this);
+    const { noSpaceRetryMs } = this.#limits;
+    const { clock, log } = options;
+    const { counters } = owner;
+    this.#pipeline = new WritePipeline(
+      {
+        setup: { directory, segmentSize },
+        timeline,
+        startLsn: end.lsn,
+        ...{ noSpaceRetryMs, clock, log, counters },
+      },
+      this,
+    );
   }
 
   // --- taking in
 
   get nextLsn(): Lsn {
-    return this.#appendedLsn;
+    return this.#comparedLsn < this.#startLsn ? this.#comparedLsn : this.#appendedLsn;
   }
 
-  append(startLsn: Lsn, data: Uint8Array): WalkFailure | null {
+  append(startLsn: Lsn, data: Uint8Array): WalRefusal | null {
     if (this.#hasFailed) return { lsn: startLsn, reason: 'the WAL store has failed' };
-    if (startLsn !== this.#appendedLsn) {
-      this.#counters.rejectedFromUpstream++;
-      const expected = formatLsn(this.#appendedLsn);
+    if (this.#isStopped) return { lsn: startLsn, reason: 'the timeline is about to be left' };
+    if (startLsn !== this.nextLsn) {
+      this.#owner.counters.rejectedFromUpstream++;
+      const expected = formatLsn(this.nextLsn);
       return {
         lsn: startLsn,
         reason: `WAL begins at ${formatLsn(startLsn)}, expected ${expected}`,
       };
     }
-    const failure = this.#isWalkLost ? null : this.#walk.push(data);
-    if (failure !== null && !this.#isTolerated(failure)) {
-      this.#counters.rejectedFromUpstream++;
-      this.#rewind();
-      return failure;
-    }
-    this.#tail.append(data);
-    this.#appendedLsn = advanceLsn(startLsn, data.length);
-    const isWhole = this.#options.verify !== 'record';
-    this.#setReceived(isWhole ? this.#appendedLsn : this.#walk.recordEnd());
-    if (lsnDistance(this.#openJobLsn, this.#appendedLsn) >= JOB_BYTES) {
-      this.#fullJobs.push(this.#closeJob());
-    }
-    this.#writeNext();
-    return null;
+    if (startLsn < this.#startLsn) return this.#compareAndTake(data);
+    return this.#take(data);
   }
 
+  /** True while too much waits for the disk, or there is no space, or it has failed. */
   isFull(): boolean {
     const isFull =
       this.#hasFailed ||
-      this.#hasNoSpace ||
-      this.#unflushedBytes() >= this.#limits.unflushedBytesMax;
+      this.#pipeline.hasNoSpace ||
+      this.#pipeline.unflushedBytes() >= this.#limits.unflushedBytesMax;
     if (isFull) this.#isHeld = true;
     return isFull;
   }
 
-  onRoom(listener: () => void): void {
-    this.#onRoom = listener;
+  /** The end of the bytes taken in: behind R inside a record. */
+  get appendedLsn(): Lsn {
+    return this.#appendedLsn;
+  }
+
+  /** The chain at the last record end. With `verify: off` it may be lost: then at the end. */
+  get chain(): ChainPosition {
+    return this.#isWalkLost ? this.#uncheckedEnd() : this.#walk.position();
   }
 
   // --- giving out
@@ -180,10 +186,6 @@ export class LiveWal implements WriterListener {
 
   get sendableLsn(): Lsn {
     return this.#options.forward === 'flushed' ? this.#flushed.lsn : this.#receivedLsn;
-  }
-
-  get oldestLsn(): Lsn {
-    return this.#removal.oldestLsn;
   }
 
   get redoLsn(): Lsn {
@@ -197,7 +199,7 @@ export class LiveWal implements WriterListener {
     const views = isSame ? last.views : this.#tail.views(startLsn, endLsn);
     if (views === null) return null;
     if (!isSame) this.#lastViews = { startLsn, endLsn, views };
-    this.#counters.readFromMemoryBytes += lsnDistance(startLsn, endLsn);
+    this.#owner.counters.readFromMemoryBytes += lsnDistance(startLsn, endLsn);
     return views;
   }
 
@@ -205,32 +207,21 @@ export class LiveWal implements WriterListener {
     timeline: TimelineId,
     startLsn: Lsn,
     endLsn: Lsn,
-  ): Promise<Uint8Array | StoredReadFailure> {
-    // What is not in the files yet is surely in memory; it must be taken now, because it may leave while we read.
-    const filesEnd = maxLsn(startLsn, minLsn(endLsn, this.#inFilesLsn));
+  ): Promise<Uint8Array | StoredReadFailure | StoredReadLater> {
+    // What is in memory is taken from there, now, because it may leave while we read: it is surely what was received.
+    const memoryLsn = minLsn(this.#tail.startLsn, this.#pipeline.inFilesLsn);
+    const filesEnd = maxLsn(startLsn, minLsn(endLsn, memoryLsn));
     const rest = filesEnd < endLsn ? this.#tail.views(filesEnd, endLsn) : [];
     if (rest === null) return this.#beyondEnd(startLsn, endLsn);
     const read = await this.#reader.read(timeline, startLsn, filesEnd);
-    if (read instanceof Uint8Array) {
-      this.#counters.readFromDiskBytes += read.length;
-      return rest.length === 0 ? read : Buffer.concat([read, ...rest]);
-    }
-    if (read.kind === 'damaged') {
-      this.#counters.rejectedFromDisk++;
-      this.#counters.countError('read');
-      const fields = { file: read.walFileName, lsn: formatLsn(read.lsn), reason: read.reason };
-      this.#options.log.error('stored WAL is damaged', fields);
-    }
-    return read;
+    if (!(read instanceof Uint8Array)) return read;
+    this.#owner.counters.readFromDiskBytes += read.length;
+    return rest.length === 0 ? read : Buffer.concat([read, ...rest]);
   }
 
-  onAdvance(listener: () => void): () => void {
-    return this.#advance.listen(listener);
-  }
-
-  /** Sets the one listener that is called when the sendable end fell, with where it is now, before anything else runs. */
-  onTakenBack(listener: (lsn: Lsn) => void): void {
-    this.#onTakenBack = listener;
+  /** Of the files of this timeline's history. */
+  get reader(): WalReader {
+    return this.#reader;
   }
 
   // --- positions
@@ -243,64 +234,83 @@ export class LiveWal implements WriterListener {
     };
   }
 
-  onFlush(listener: () => void): void {
-    this.#onFlush.add(listener);
-  }
-
   /** True when the record that ends at F is a CHECKPOINT_SHUTDOWN. */
   lastRecordIsShutdownCheckpoint(): boolean {
     return this.#flushed.isShutdownCheckpoint;
   }
 
-  status(): StoreStatus {
+  status(): WalStatus {
+    const { removal, counters } = this.#owner;
     return storeStatus({
       timeline: this.#timeline,
       segmentSize: this.#segmentSize,
-      oldestLsn: this.#removal.oldestLsn,
-      inFilesLsn: this.#inFilesLsn,
+      oldestLsn: removal.oldestLsn,
+      inFilesLsn: this.#pipeline.inFilesLsn,
       positions: this.positions(),
-      segmentsRemoved: this.#removal.removed,
+      segmentsRemoved: removal.removed,
       tailBytes: this.#tail.byteLength,
       tailBytesMax: this.#limits.tailBytesMax,
-      counters: this.#counters,
+      counters,
     });
   }
 
-  // --- retention
+  // --- removal
 
-  setRetention(minimumSlotLsn: () => Lsn | null): void {
-    this.#slotSource = minimumSlotLsn;
-    this.#removeUnneeded();
+  /** A file is about to be removed, or was. */
+  forgetFile(walFile: string): void {
+    this.#reader.forget(walFile);
   }
 
-  removeOldSegments(minimumSlotLsn: Lsn | null): void {
-    const kept = BigInt(this.#options.walKeepSizeBytes);
-    const windowStart =
-      kept < this.#writtenLsn ? advanceLsn(this.#writtenLsn, -Number(kept)) : INVALID_LSN;
-    const mark = this.#control.saved?.durableMark.lsn ?? INVALID_LSN;
-    const keepLsn = minLsn(windowStart, minLsn(mark, this.#flushed.lsn));
-    this.#removal.removeBefore(minimumSlotLsn === null ? keepLsn : minLsn(keepLsn, minimumSlotLsn));
+  /** Offers the file of a segment that nobody needs any more for another use. False: it has to be removed. */
+  async recycle(path: string): Promise<boolean> {
+    return await this.#pipeline.recycle(path);
+  }
+
+  // --- leaving the timeline
+
+  /** Takes nothing more in. Resolves when the writer is idle, with the end (exclusive) of what is on the disk. */
+  async stop(): Promise<Lsn> {
+    this.#isStopped = true;
+    await this.#pipeline.idle();
+    return this.#pipeline.durableLsn;
+  }
+
+  /** Goes on after a {@link stop} that led to nothing. */
+  goOn(): void {
+    this.#isStopped = false;
+  }
+
+  /**
+   * The timeline ends at `end`, for good: what lies behind it is forgotten, R, W and F fall to it, and the writer ends.
+   * What lies before it can be read until {@link retire}.
+   */
+  async cut(end: ChainPosition): Promise<void> {
+    this.#isStopped = true;
+    this.#takeBack(end.lsn);
+    this.#comparedLsn = this.#startLsn;
+    this.#flushed = end;
+    await this.#pipeline.close();
+  }
+
+  /** Another one has taken over. Reads under way may fail. */
+  retire(): void {
+    this.#reader.close();
   }
 
   // --- the end
 
   /** Flushes everything that can be flushed, and ends the writer. Resolves with whether all of it is on the disk. */
   async close(): Promise<boolean> {
-    this.#noSpaceTimer?.cancel();
-    while (this.#isWriting()) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
-    if (this.#hasFailed) this.#writer.leave();
-    else await this.#writer.close();
-    await this.#removal.settle();
+    const isFlushed = await this.#pipeline.close();
+    await this.#owner.removal.settle();
     this.#reader.close();
-    return !this.#hasFailed && this.#durableLsn === this.#appendedLsn;
+    return isFlushed;
   }
 
   /** The disk does not answer and nobody waits for it any longer: as after a failure, but nobody is told. */
   leave(): void {
     this.#hasFailed = true;
-    this.#noSpaceTimer?.cancel();
-    this.#writer.leave();
-    this.#wakeIdleWaiters();
+    this.#pipeline.leave();
   }
 
   get flushedChain(): ChainPosition {
@@ -315,7 +325,7 @@ export class LiveWal implements WriterListener {
   fail(during: 'open' | 'write' | 'fsync', error: unknown): void {
     if (this.#hasFailed) return;
     this.#hasFailed = true;
-    this.#counters.countError(during);
+    this.#owner.counters.countError(during);
     const failure =
       error instanceof OperationalError
         ? error
@@ -324,58 +334,34 @@ export class LiveWal implements WriterListener {
             cause: error,
           });
     this.#options.log.error(failure.message, { code: systemErrorCode(error) });
-    this.#wakeIdleWaiters();
+    this.#pipeline.stop();
     this.#options.onFatal(failure);
   }
 
-  // --- the writer's side
+  // --- the pipeline's side
 
-  onWritten(seconds: number): void {
-    const job = this.#job;
-    if (job === null || this.#hasFailed) return;
-    this.#counters.writeDuration.observe(seconds);
-    if (job.endLsn > this.#inFilesLsn) this.#inFilesLsn = job.endLsn;
-    if (job.receivedLsn <= this.#writtenLsn) return;
-    this.#writtenLsn = job.receivedLsn;
-    for (const listener of this.#onFlush) listener();
+  chunks(startLsn: Lsn, endLsn: Lsn): readonly Uint8Array[] | null {
+    return this.#tail.views(startLsn, endLsn);
   }
 
-  onFlushed(seconds: number): void {
-    const job = this.#job;
-    this.#job = null;
-    if (job === null || this.#hasFailed) return;
-    this.#counters.flushDuration.observe(seconds);
-    this.#durableLsn = maxLsn(this.#durableLsn, job.endLsn);
-    if (this.#hasNoSpace) this.#leaveNoSpace();
-    if (job.chain.lsn > this.#flushed.lsn) this.#setFlushed(job.chain);
-    this.#tail.trim(this.#durableLsn);
-    this.#writeNext();
-    if (!this.#isWriting()) this.#wakeIdleWaiters();
+  mark(): { readonly receivedLsn: Lsn; readonly chain: ChainPosition } {
+    return { receivedLsn: this.#receivedLsn, chain: this.chain };
+  }
+
+  onWritten(receivedLsn: Lsn): void {
+    if (receivedLsn <= this.#writtenLsn) return;
+    this.#writtenLsn = receivedLsn;
+    this.#owner.onFlush();
+  }
+
+  onFlushed(chain: ChainPosition): void {
+    if (chain.lsn > this.#flushed.lsn) this.#setFlushed(chain);
+    this.#tail.trim(this.#pipeline.durableLsn);
     this.#offerRoom();
   }
 
-  onNoSpace(error: WriterError): void {
-    const job = this.#job;
-    this.#job = null;
-    if (job === null || this.#hasFailed) return;
-    this.#counters.countError('write');
-    // Rewound meanwhile, nothing of it may be left.
-    if (job.startLsn < job.endLsn) this.#fullJobs.unshift(job);
-    if (!this.#hasNoSpace) {
-      this.#options.log.error('no space for WAL: the upstream is not read until there is some', {
-        lsn: formatLsn(job.startLsn),
-        error: error.message,
-        next: 'free space in storage.directory; walcast goes on by itself',
-      });
-    }
-    this.#hasNoSpace = true;
-    this.#wakeIdleWaiters();
-    this.#noSpaceTimer = this.#options.clock.setTimer(this.#limits.noSpaceRetryMs, () => {
-      this.#noSpaceTimer = null;
-      // A slot may have moved on, or the window have become smaller.
-      this.#removeUnneeded();
-      this.#writeNext();
-    });
+  onSpaceWanted(): void {
+    this.#owner.onRemovalDue();
   }
 
   onFailed(during: 'open' | 'write' | 'fsync', error: OperationalError): void {
@@ -384,27 +370,39 @@ export class LiveWal implements WriterListener {
 
   // --- inside
 
-  #writeNext(): void {
-    if (this.#job !== null || this.#writer.isBusy || this.#hasFailed) return;
-    if (this.#noSpaceTimer !== null) return;
-    const job = this.#fullJobs.shift() ?? this.#closeJob();
-    if (job.startLsn === job.endLsn) return;
-    const chunks = this.#tail.views(job.startLsn, job.endLsn);
-    invariant(chunks !== null, `unwritten WAL at ${formatLsn(job.startLsn)} is not in memory`);
-    this.#job = job;
-    this.#writer.write(this.#timeline, job.startLsn, chunks);
+  #take(data: Uint8Array): WalkFailure | null {
+    const failure = this.#isWalkLost ? null : this.#walk.push(data);
+    if (failure !== null && !this.#isTolerated(failure)) {
+      this.#owner.counters.rejectedFromUpstream++;
+      this.#takeBack(this.#walk.recordEnd());
+      return failure;
+    }
+    this.#tail.append(data);
+    this.#appendedLsn = advanceLsn(this.#appendedLsn, data.length);
+    const isWhole = this.#options.verify !== 'record';
+    this.#setReceived(isWhole ? this.#appendedLsn : this.#walk.recordEnd());
+    this.#pipeline.extend(this.#appendedLsn);
+    return null;
   }
 
-  /** Makes a job of everything that is in none yet. */
-  #closeJob(): WriteJob {
-    const startLsn = this.#openJobLsn;
-    this.#openJobLsn = this.#appendedLsn;
-    return {
-      startLsn,
-      endLsn: this.#appendedLsn,
-      receivedLsn: this.#receivedLsn,
-      chain: this.#isWalkLost ? this.#uncheckedEnd() : this.#walk.position(),
-    };
+  /** What is stored already must be the same; what lies behind it is taken. */
+  #compareAndTake(data: Uint8Array): WalRefusal | null {
+    const length = Math.min(data.length, lsnDistance(this.#comparedLsn, this.#startLsn));
+    let at = this.#comparedLsn;
+    for (const stored of this.#tail.views(at, advanceLsn(at, length)) ?? []) {
+      const from = lsnDistance(this.#comparedLsn, at);
+      const different = firstDifference(stored, data.subarray(from, from + stored.length));
+      if (different !== null) return this.#refuseOther(advanceLsn(at, different));
+      at = advanceLsn(at, stored.length);
+    }
+    this.#comparedLsn = at;
+    return length === data.length ? null : this.#take(data.subarray(length));
+  }
+
+  #refuseOther(lsn: Lsn): WalRefusal {
+    this.#owner.counters.rejectedFromUpstream++;
+    const reason = `the upstream has other WAL at ${formatLsn(lsn)} than what is stored`;
+    return { lsn, reason, isDivergence: true };
   }
 
   #uncheckedEnd(): ChainPosition {
@@ -422,21 +420,18 @@ export class LiveWal implements WriterListener {
     return true;
   }
 
-  /** Takes back what lies behind the last record end; the upstream is asked for it again. */
-  #rewind(): void {
-    const lsn = this.#walk.recordEnd();
+  /** Forgets everything from `lsn` on. */
+  #takeBack(lsn: Lsn): void {
     const sendableLsn = this.sendableLsn;
     this.#tail.rewind(lsn);
     this.#lastViews = null;
     this.#appendedLsn = lsn;
-    this.#inFilesLsn = minLsn(this.#inFilesLsn, lsn);
-    this.#durableLsn = minLsn(this.#durableLsn, lsn);
-    this.#openJobLsn = minLsn(this.#openJobLsn, lsn);
     this.#receivedLsn = minLsn(this.#receivedLsn, lsn);
     this.#writtenLsn = minLsn(this.#writtenLsn, lsn);
-    this.#fullJobs = this.#fullJobs.filter((job) => job.startLsn < lsn);
-    cutJobs(this.#job === null ? this.#fullJobs : [this.#job, ...this.#fullJobs], lsn);
-    if (this.sendableLsn < sendableLsn) this.#onTakenBack(this.sendableLsn);
+    this.#pipeline.rewind(lsn);
+    if (!this.#isStopped && this.sendableLsn < sendableLsn) {
+      this.#owner.onTakenBack(this.sendableLsn);
+    }
   }
 
   /** Taken back since it was offered, most likely: who asks has to look again, and nobody else is harmed. */
@@ -454,48 +449,35 @@ export class LiveWal implements WriterListener {
   #setReceived(lsn: Lsn): void {
     if (lsn <= this.#receivedLsn) return;
     this.#receivedLsn = lsn;
-    if (this.#options.forward === 'received') this.#advance.raise();
+    if (this.#options.forward === 'received') this.#owner.advance.raise();
   }
 
   #setFlushed(chain: ChainPosition): void {
     const size = this.#segmentSize;
+    const { control } = this.#owner;
     this.#flushed = chain;
-    const markLsn = this.#control.state.durableMark.lsn;
+    const markLsn = control.state.durableMark.lsn;
     if (segmentNumber(chain.lsn, size) === segmentNumber(markLsn, size)) {
-      this.#control.change({ durableMark: chain });
+      control.change({ durableMark: chain });
     } else {
-      this.#control.changeSoon({ durableMark: chain });
-      this.#removeUnneeded();
+      control.changeSoon({ durableMark: chain });
+      this.#owner.onRemovalDue();
     }
-    if (this.#options.forward === 'flushed') this.#advance.raise();
-    for (const listener of this.#onFlush) listener();
-  }
-
-  #removeUnneeded(): void {
-    if (this.#slotSource !== null) this.removeOldSegments(this.#slotSource());
-  }
-
-  #leaveNoSpace(): void {
-    this.#hasNoSpace = false;
-    this.#options.log.info('there is space for WAL again', { lsn: formatLsn(this.#durableLsn) });
+    if (this.#options.forward === 'flushed') this.#owner.advance.raise();
+    this.#owner.onFlush();
   }
 
   #offerRoom(): void {
-    if (!this.#isHeld || this.#hasNoSpace) return;
-    if (this.#unflushedBytes() > this.#limits.unflushedBytesMax / 2) return;
+    if (!this.#isHeld || this.#pipeline.hasNoSpace) return;
+    if (this.#pipeline.unflushedBytes() > this.#limits.unflushedBytesMax / 2) return;
     this.#isHeld = false;
-    this.#onRoom();
+    this.#owner.onRoom();
   }
+}
 
-  #unflushedBytes(): number {
-    return lsnDistance(this.#durableLsn, this.#appendedLsn);
-  }
-
-  #isWriting(): boolean {
-    return this.#job !== null && !this.#hasFailed;
-  }
-
-  #wakeIdleWaiters(): void {
-    for (const wake of this.#idleWaiters.splice(0)) wake();
-  }
+/** Index of the first byte that is not the same; null when all of `stored` is. */
+function firstDifference(stored: Uint8Array, received: Uint8Array): number | null {
+  if (Buffer.compare(stored, received) === 0) return null;
+  const index = stored.findIndex((byte, at) => byte !== received[at]);
+  return index < 0 ? null : index;
 }

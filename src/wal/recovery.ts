@@ -5,7 +5,8 @@
 // With `verify: page` not every record's checksum was seen at receipt, only those that positions are named after. A
 // record that came damaged inside a message is found here, if it lies behind the mark: then the end is before what was
 // reported as flushed, and no flush is offered upstream until the WAL from there on was fetched again.
-// The time this takes depends on the WAL behind the mark, not on how much is kept.
+// The time this takes depends on the WAL behind the mark, not on how much is kept: the rest is a list of names.
+// A mark at the switch point of the newest timeline is as good as any: nothing before it is looked at, or cut.
 import { open, readdir, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -24,7 +25,7 @@ import {
   walFileName,
 } from '../pg/segment.ts';
 import type { SegmentNumber } from '../pg/segment.ts';
-import type { TimelineId } from '../pg/timeline.ts';
+import { Lineage } from './lineage.ts';
 import { preparePageSums } from './page-sums.ts';
 import type { PageOrigin } from './records/page-header.ts';
 import type { ChainPosition } from './records/record-chain.ts';
@@ -36,8 +37,8 @@ import { TEMPORARY_SEGMENT_PREFIX } from './segment-writer.ts';
 export interface RecoveryOptions {
   /** The directory of the segments. */
   readonly directory: string;
+  /** Its history says which files are ours: WAL of every timeline up to the newest one, which is being received. */
   readonly origin: PageOrigin;
-  readonly timeline: TimelineId;
   /** Where the store once began. */
   readonly firstLsn: Lsn;
   readonly durableMark: ChainPosition;
@@ -61,11 +62,16 @@ export async function recoverWal(options: RecoveryOptions): Promise<RecoveredWal
 
 class Recovery {
   readonly #options: RecoveryOptions;
+  readonly #lineage: Lineage;
   readonly #walk: RecordWalk;
+  #readBytes = 0;
   #segments = new Set<SegmentNumber>();
+  /** Files of older timelines whose segment a newer one has, too: nobody reads them here. */
+  readonly #superseded = new Map<string, SegmentNumber>();
 
   constructor(options: RecoveryOptions) {
     this.#options = options;
+    this.#lineage = new Lineage(options.origin.history, options.origin.segmentSize);
     this.#walk = new RecordWalk({ ...options.origin, checksums: true }, options.durableMark);
   }
 
@@ -79,22 +85,28 @@ class Recovery {
     await syncDirectory(this.#options.directory);
     const oldestLsn = this.#oldestBefore(end.lsn);
     await this.#removeBefore(oldestLsn);
-    const { directory, timeline, origin } = this.#options;
+    const { directory, origin } = this.#options;
+    const { timeline } = origin.history;
     await preparePageSums(directory, { timeline, endLsn: end.lsn, ...origin });
     this.#options.log.info('stored WAL ends here', {
       lsn: formatLsn(end.lsn),
       oldest_lsn: formatLsn(oldestLsn),
       durable_mark: formatLsn(this.#options.durableMark.lsn),
+      bytes_read: this.#readBytes,
     });
     return { end, oldestLsn };
   }
 
   async #list(): Promise<void> {
-    const { directory, timeline, origin } = this.#options;
+    const { directory, origin } = this.#options;
     for (const name of await readdir(directory)) {
       if (name.startsWith(TEMPORARY_SEGMENT_PREFIX)) await unlink(join(directory, name));
       const parsed = parseWalFileName(name, origin.segmentSize);
-      if (parsed?.timeline === timeline) this.#segments.add(parsed.segment);
+      if (parsed === null) continue;
+      const { segment, timeline } = parsed;
+      const [newest, ...older] = this.#lineage.fileTimelines(segment);
+      if (timeline === newest) this.#segments.add(segment);
+      else if (older.includes(timeline)) this.#superseded.set(name, segment);
     }
   }
 
@@ -149,11 +161,11 @@ class Recovery {
   }
 
   async #removeBehind(end: Lsn): Promise<void> {
-    const { directory, origin, timeline } = this.#options;
+    const { directory, origin } = this.#options;
     const last = segmentNumberBefore(end, origin.segmentSize);
     const behind = [...this.#segments].filter((segment) => segment > last).toSorted(descending);
     for (const segment of behind) {
-      await unlink(join(directory, walFileName(timeline, segment, origin.segmentSize)));
+      await unlink(this.#path(segment));
       this.#segments.delete(segment);
     }
     // Gone before anything before them is made to look like an end.
@@ -193,12 +205,15 @@ class Recovery {
 
   /** What lies before a hole can be served to nobody, and nothing would ever remove it. */
   async #removeBefore(oldestLsn: Lsn): Promise<void> {
-    const { directory, origin, timeline, log } = this.#options;
+    const { origin, log } = this.#options;
     const first = segmentNumber(oldestLsn, origin.segmentSize);
+    for (const [file, segment] of this.#superseded) {
+      if (segment < first) await unlink(join(this.#options.directory, file));
+    }
     const left = [...this.#segments].filter((segment) => segment < first).toSorted(ascending);
     for (const segment of left) {
-      const file = walFileName(timeline, segment, origin.segmentSize);
-      await unlink(join(directory, file));
+      const file = this.#name(segment);
+      await unlink(this.#path(segment));
       this.#segments.delete(segment);
       log.warn('a WAL segment before a missing one was removed: it cannot be served', {
         file,
@@ -216,6 +231,7 @@ class Recovery {
     chunk: Uint8Array,
     at: { segment: SegmentNumber; offset: number },
   ): Promise<void> {
+    this.#readBytes += chunk.length;
     if ((await readFully(handle, chunk, at.offset)) === chunk.length) return;
     throw new OperationalError(
       'SEGMENT_SIZE',
@@ -225,8 +241,12 @@ class Recovery {
   }
 
   #path(segment: SegmentNumber): string {
-    const { directory, timeline, origin } = this.#options;
-    return join(directory, walFileName(timeline, segment, origin.segmentSize));
+    return join(this.#options.directory, this.#name(segment));
+  }
+
+  #name(segment: SegmentNumber): string {
+    const timeline = this.#lineage.fileTimeline(segment);
+    return walFileName(timeline, segment, this.#options.origin.segmentSize);
   }
 }
 

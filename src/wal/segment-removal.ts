@@ -1,6 +1,6 @@
 // Which segments go, and how? The first stored byte moves in memory before a file is touched, so that no reader begins
 // on it; the files go one after the other through the thread pool. History files stay for ever: they are tiny, and every
-// newer standby asks for them.
+// newer standby asks for them. A segment that several timelines of our history have bytes in goes with all its files.
 import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorText, systemErrorCode } from '../base/errors.ts';
@@ -14,7 +14,8 @@ import {
   walFileName,
 } from '../pg/segment.ts';
 import type { SegmentSize } from '../pg/segment.ts';
-import type { TimelineId } from '../pg/timeline.ts';
+import type { TimelineHistory } from '../pg/timeline.ts';
+import { Lineage } from './lineage.ts';
 import { removePageSums } from './page-sums.ts';
 
 /** What removal needs. */
@@ -22,7 +23,8 @@ export interface SegmentRemovalOptions {
   /** The directory of the segments. */
   readonly directory: string;
   readonly segmentSize: SegmentSize;
-  readonly timeline: TimelineId;
+  /** Of the timeline that is being received. */
+  readonly history: TimelineHistory;
   readonly oldestLsn: Lsn;
   readonly log: Log;
   /** Called before each file goes and again when it has gone: a read may have opened it in between. */
@@ -35,12 +37,14 @@ export interface SegmentRemovalOptions {
 /** Knows the first stored byte and moves it. */
 export class SegmentRemoval {
   readonly #options: SegmentRemovalOptions;
+  #lineage: Lineage;
   #oldestLsn: Lsn;
   #removed = 0;
   #running: Promise<void> = Promise.resolve();
 
   constructor(options: SegmentRemovalOptions) {
     this.#options = options;
+    this.#lineage = new Lineage(options.history, options.segmentSize);
     this.#oldestLsn = options.oldestLsn;
   }
 
@@ -56,17 +60,24 @@ export class SegmentRemoval {
 
   /** Removes whole segments that end at or before `keepLsn`. */
   removeBefore(keepLsn: Lsn): void {
-    const { segmentSize, timeline } = this.#options;
+    const { segmentSize } = this.#options;
     const newOldest = segmentStartOf(keepLsn, segmentSize);
     const names: string[] = [];
     let segment = segmentNumber(this.#oldestLsn, segmentSize);
     while (segmentStart(segment, segmentSize) < newOldest) {
-      names.push(walFileName(timeline, segment, segmentSize));
+      for (const timeline of this.#lineage.fileTimelines(segment)) {
+        names.push(walFileName(timeline, segment, segmentSize));
+      }
       segment = nextSegment(segment);
     }
     if (names.length === 0) return;
     this.#oldestLsn = newOldest;
     this.#running = this.#running.then(() => this.#remove(names));
+  }
+
+  /** Another timeline is being received, of which the one before is an ancestor. */
+  follow(history: TimelineHistory): void {
+    this.#lineage = new Lineage(history, this.#options.segmentSize);
   }
 
   /** Resolves when no removal is under way. */

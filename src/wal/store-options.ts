@@ -14,6 +14,7 @@ import type { Lsn } from '../pg/lsn.ts';
 import type { SegmentSize } from '../pg/segment.ts';
 import type { VersionFacts } from '../pg/server-version.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
+import type { WalkFailure } from './records/record-walk.ts';
 
 /** Bounds of a store. */
 export interface StoreLimits {
@@ -54,6 +55,41 @@ export interface WalStoreOptions {
   readonly log: Log;
   /** Called once: nothing may be acknowledged any more, and the process has to end. */
   readonly onFatal: (error: OperationalError) => void;
+  /** Waited for before each step of a timeline switch. What it throws ends the attempt, as if the step had. */
+  readonly onSwitchStep?: (step: SwitchStep) => Promise<void> | void;
+}
+
+/** A step of a timeline switch, by what is done next. */
+export type SwitchStep =
+  | 'note'
+  | 'temporary files'
+  | 'directory'
+  | 'copy'
+  | 'copy written'
+  | 'copy renamed'
+  | 'dead segment'
+  | 'cut segment'
+  | 'names'
+  | 'control file';
+
+/** Why received WAL was refused, all of the message. `isDivergence`: it is not damaged, but other than what is stored. */
+export interface WalRefusal extends WalkFailure {
+  readonly isDivergence?: boolean;
+}
+
+/** A timeline switch that has happened. */
+export interface TimelineSwitchInfo {
+  readonly from: TimelineId;
+  readonly to: TimelineId;
+  /** First byte of the new timeline. */
+  readonly switchLsn: Lsn;
+}
+
+/** The timeline that is to be followed next. */
+export interface NextTimeline {
+  /** Of the next timeline; its last ancestor is the present one, left at `switchLsn`. */
+  readonly history: TimelineHistory;
+  readonly switchLsn: Lsn;
 }
 
 /** The server whose WAL is stored. */

@@ -1,10 +1,11 @@
 // What does a store that holds WAL say about itself, in numbers?
-import { maxLsn } from '../pg/lsn.ts';
+import { INVALID_LSN, maxLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentNumber, segmentNumberBefore } from '../pg/segment.ts';
 import type { SegmentSize } from '../pg/segment.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import type { StoreStatus } from '../status/status.ts';
+import { DurationCounter } from './duration-histogram.ts';
 import type { StoreCounters } from './store-counters.ts';
 import type { StorePositions } from './store-options.ts';
 
@@ -22,8 +23,35 @@ export interface StoreFigures {
   readonly counters: StoreCounters;
 }
 
+/** What a store says about the WAL in `pg_wal`. */
+export type WalStatus = Omit<StoreStatus, 'dead'>;
+
+/** An empty store, whose memory for recent WAL is bounded by `tailBytesMax`. */
+export function emptyStoreStatus(tailBytesMax: number): WalStatus {
+  const durations = new DurationCounter().snapshot();
+  return {
+    timeline: null,
+    oldestLsn: INVALID_LSN,
+    receivedLsn: INVALID_LSN,
+    writtenLsn: INVALID_LSN,
+    flushedLsn: INVALID_LSN,
+    sizeBytes: 0,
+    segments: 0,
+    segmentsRemoved: 0,
+    tailBytes: 0,
+    tailBytesMax,
+    readFromMemoryBytes: 0,
+    readFromDiskBytes: 0,
+    rejectedFromUpstream: 0,
+    rejectedFromDisk: 0,
+    errors: { open: 0, write: 0, fsync: 0, read: 0, remove: 0 },
+    flushDuration: durations,
+    writeDuration: durations,
+  };
+}
+
 /** The figures as status answers and metrics show them. */
-export function storeStatus(figures: StoreFigures): StoreStatus {
+export function storeStatus(figures: StoreFigures): WalStatus {
   const { timeline, segmentSize, oldestLsn, counters } = figures;
   const end = maxLsn(oldestLsn, figures.inFilesLsn);
   const last = segmentNumberBefore(end, segmentSize);

@@ -1,39 +1,57 @@
-// The WAL store: one directory, the WAL of one cluster on one timeline, in PostgreSQL's own files. This is its public
-// face; an empty store knows nothing until `initialize`, everything else is LiveWal's.
+// The WAL store: one directory, the WAL of one cluster along one line of timelines, in PostgreSQL's own files. This is its
+// public face, and what outlives a timeline; an empty store knows nothing until `initialize`, everything else is LiveWal's.
 //
-// What it promises: F (flushedLsn) is a record end, everything before it is on the disk, and after any crash the store
-// finds an end that is not before it, unless the upstream had sent a damaged record in mid-message with `verify: page`:
-// then the end is before that record (recovery.ts). Nothing is given out that was not checked as far as `verify` says.
-// After the first failure of the disk, except for lack of space at a write, it says so once and takes nothing more.
-// Following a timeline switch of the upstream is not here yet: a store stays on the timeline it was begun on; history
-// files of any timeline can be kept.
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { isOutOfSpace, replaceFile, storageHint } from '../base/durable-fs.ts';
-import { errorText, invariant, OperationalError, systemErrorCode } from '../base/errors.ts';
-import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
+// What it promises: F (flushedLsn) is a record end or a switch point, everything before it is on the disk, and after any
+// crash the store finds an end that is not before it, unless the upstream had sent a damaged record in mid-message with
+// `verify: page`: then the end is before that record (recovery.ts). Nothing is given out that was not checked as far as
+// `verify` says. After the first failure of the disk, except for lack of space at a write, it says so once and takes
+// nothing more.
+import { isOutOfSpace, storageHint } from '../base/durable-fs.ts';
+import { errorText, invariant, OperationalError } from '../base/errors.ts';
+import { advanceLsn, formatLsn, INVALID_LSN, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentOffset } from '../pg/segment.ts';
 import { versionFacts } from '../pg/server-version.ts';
-import { historyFileName, parseTimelineHistory, rootHistory } from '../pg/timeline.ts';
+import { rootHistory } from '../pg/timeline.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
-import type { StoreStatus } from '../status/status.ts';
+import type { DeadWalStatus, StoreStatus } from '../status/status.ts';
+import { AdvanceSignal } from './advance-signal.ts';
 import { loadControl } from './control-file.ts';
 import type { ControlState, StoredServer } from './control-file.ts';
 import { ControlKeeper } from './control-keeper.ts';
 import { prepareDataDirectory, refuseLeftSegments, walDirectory } from './data-directory.ts';
-import { DurationCounter } from './duration-histogram.ts';
+import { countDeadWal, removeDeadFiles } from './dead-wal.ts';
+import type { DeadFiles } from './dead-wal.ts';
 import { LiveWal } from './live-wal.ts';
-import type { LiveWalStart } from './live-wal.ts';
+import type { LiveWalOwner, LiveWalStart } from './live-wal.ts';
 import { preparePageSums } from './page-sums.ts';
-import { chainStart } from './records/record-chain.ts';
-import type { WalkFailure } from './records/record-walk.ts';
 import { recoverWal } from './recovery.ts';
+import { SegmentRemoval } from './segment-removal.ts';
+import { firstState, identityOf, isSameBeginning, notEmpty, serverOf } from './store-beginning.ts';
+import { StoreCounters } from './store-counters.ts';
 import { STORE_LIMITS } from './store-options.ts';
-import type { StoredIdentity, StorePositions, WalStoreOptions } from './store-options.ts';
-import type { StoredReadFailure } from './wal-reader.ts';
+import type {
+  NextTimeline,
+  StoredIdentity,
+  StorePositions,
+  TimelineSwitchInfo,
+  WalRefusal,
+  WalStoreOptions,
+} from './store-options.ts';
+import { emptyStoreStatus } from './store-status.ts';
+import { completeSwitch, noteSwitch, switchAtStart } from './store-switch.ts';
+import type { SwitchingStore } from './store-switch.ts';
+import { loadHistory, readHistoryFile, saveHistoryFile } from './stored-history.ts';
+import type { StoredReadFailure, StoredReadLater, WalReader } from './wal-reader.ts';
 
-export type { StoredIdentity, StorePositions, WalStoreOptions } from './store-options.ts';
+export type {
+  NextTimeline,
+  StoredIdentity,
+  StorePositions,
+  TimelineSwitchInfo,
+  WalRefusal,
+  WalStoreOptions,
+} from './store-options.ts';
 
 const NOTHING: StorePositions = {
   receivedLsn: INVALID_LSN,
@@ -47,13 +65,20 @@ export class WalStore {
   #identity: StoredIdentity | null = null;
   #control: ControlKeeper | null = null;
   #live: LiveWal | null = null;
+  #removal: SegmentRemoval | null = null;
   /** Being begun now: how, and when that is over. */
   #beginning: { readonly state: ControlState; readonly done: Promise<void> } | null = null;
+  /** A timeline switch is under way until this is over. */
+  #switching: Promise<void> | null = null;
   #isLeft = false;
   #onRoom: () => void = () => {};
   #minimumSlotLsn: (() => Lsn | null) | null = null;
+  #dead: DeadFiles = { files: 0, bytes: 0 };
+  readonly #counters = new StoreCounters();
+  readonly #advance = new AdvanceSignal();
   readonly #flushListeners: Array<() => void> = [];
   readonly #takenBackListeners: Array<(lsn: Lsn) => void> = [];
+  readonly #switchListeners: Array<(info: TimelineSwitchInfo) => void> = [];
 
   private constructor(options: WalStoreOptions) {
     this.#options = options;
@@ -70,6 +95,7 @@ export class WalStore {
       const control = await loadControl(options.directory);
       if (control === null) await refuseLeftSegments(options.directory);
       else await store.#recover(control);
+      await store.recountDead();
     } catch (error) {
       if (error instanceof OperationalError) throw error;
       const message = `the WAL store "${options.directory}" could not be opened: ${errorText(error)}`;
@@ -119,6 +145,31 @@ export class WalStore {
     await this.#saveNow(this.#control);
   }
 
+  /**
+   * Leaves the timeline at `switchLsn`, its first byte that belongs to the next one, whose history file must be stored
+   * before. What lies behind it is set aside; R, W, F and P fall to it. Durable when it resolves, and listeners were told
+   * ({@link onTimelineSwitch}); a stop at any moment is completed by the next start. Asked again for the same it changes
+   * nothing. Throws OperationalError: SWITCH_OUTSIDE when the switch point is not stored, SWITCH_HISTORY when the history is
+   * not of a next timeline; an error for which isOutOfSpace holds when there is no space: to be tried again. Until then
+   * nothing is taken in. Any other failure of the disk is the end of the store.
+   *
+   * Afterwards {@link nextLsn} is the start of the segment that holds the switch point (at most 16 MiB before it): what the
+   * upstream sends before the switch point is only compared with what is stored.
+   */
+  async switchTimeline(next: NextTimeline): Promise<void> {
+    while (this.#switching !== null) await this.#switching.catch(() => {});
+    const done = this.#switch(next).finally(() => {
+      this.#switching = null;
+    });
+    this.#switching = done;
+    await done;
+  }
+
+  /** Adds a listener that is called in the turn of the event loop in which the next timeline took over. */
+  onTimelineSwitch(listener: (info: TimelineSwitchInfo) => void): void {
+    this.#switchListeners.push(listener);
+  }
+
   // --- where received WAL goes (WalSink of walreceiver/ports.ts)
 
   /** The byte that is wanted next; INVALID_LSN for an empty store. */
@@ -128,9 +179,9 @@ export class WalStore {
 
   /**
    * Checks and copies `data`, the WAL from `startLsn` on. Null, or why all of it was refused; then everything behind the
-   * last record end was taken back, and {@link nextLsn} is there.
+   * last record end (or the switch point) was taken back, and {@link nextLsn} is there.
    */
-  append(startLsn: Lsn, data: Uint8Array): WalkFailure | null {
+  append(startLsn: Lsn, data: Uint8Array): WalRefusal | null {
     return this.#requireLive().append(startLsn, data);
   }
 
@@ -162,7 +213,7 @@ export class WalStore {
 
   /** First byte stored, a segment start; INVALID_LSN for an empty store. */
   oldestLsn(): Lsn {
-    return this.#live?.oldestLsn ?? INVALID_LSN;
+    return this.#removal?.oldestLsn ?? INVALID_LSN;
   }
 
   /** [startLsn, endLsn) as views that never change; null when not all of it is in memory. */
@@ -174,17 +225,30 @@ export class WalStore {
    * [startLsn, endLsn), read from files and checked. The buffer is the caller's. What lies behind the end of the store
    * (because it was taken back meanwhile) comes back as `damaged`. Never rejects.
    */
-  fromFiles(
+  async fromFiles(
     timeline: TimelineId,
     startLsn: Lsn,
     endLsn: Lsn,
-  ): Promise<Uint8Array | StoredReadFailure> {
-    return this.#requireLive().fromFiles(timeline, startLsn, endLsn);
+  ): Promise<Uint8Array | StoredReadFailure | StoredReadLater> {
+    const live = this.#requireLive();
+    let read = await live.fromFiles(timeline, startLsn, endLsn);
+    if (isDamaged(read) && (this.#switching !== null || live !== this.#live)) {
+      // The file may have been moved meanwhile, and the next timeline has a copy.
+      await this.#switching?.catch(() => {});
+      read = await this.#requireLive().fromFiles(timeline, startLsn, endLsn);
+    }
+    if (isDamaged(read)) this.#noteDamage(read);
+    return read;
+  }
+
+  /** Of the segments of this moment; another one after a switch of timelines. Null for an empty store. */
+  get reader(): WalReader | null {
+    return this.#live?.reader ?? null;
   }
 
   /** Calls `listener` once in each turn of the event loop in which {@link sendableLsn} rose. Returns the way to stop it. */
   onAdvance(listener: () => void): () => void {
-    return this.#requireLive().onAdvance(listener);
+    return this.#advance.listen(listener);
   }
 
   /**
@@ -197,19 +261,12 @@ export class WalStore {
 
   /** The file, byte for byte; null when it is not stored. */
   async historyFile(timeline: TimelineId): Promise<Uint8Array | null> {
-    const path = join(walDirectory(this.#options.directory), historyFileName(timeline));
-    return await readFile(path).catch((error: unknown) => {
-      if (systemErrorCode(error) === 'ENOENT') return null;
-      throw error;
-    });
+    return await readHistoryFile(this.#options.directory, timeline);
   }
 
   /** Keeps a history file; durable when it resolves. Also for an empty store. */
   async storeHistoryFile(timeline: TimelineId, content: Uint8Array): Promise<void> {
-    await replaceFile(
-      join(walDirectory(this.#options.directory), historyFileName(timeline)),
-      content,
-    );
+    await saveHistoryFile(this.#options.directory, timeline, content);
   }
 
   // --- positions
@@ -222,7 +279,6 @@ export class WalStore {
   /** Adds a listener that is called when W or F rose. */
   onFlush(listener: () => void): void {
     this.#flushListeners.push(listener);
-    this.#live?.onFlush(listener);
   }
 
   /** True when the record that ends at F is a CHECKPOINT_SHUTDOWN: the server is stopping. */
@@ -248,7 +304,29 @@ export class WalStore {
 
   /** The store in numbers. */
   status(): StoreStatus {
-    return this.#live?.status() ?? this.#emptyStatus();
+    const { tailBytesMax } = this.#options.limits ?? STORE_LIMITS;
+    return { ...(this.#live?.status() ?? emptyStoreStatus(tailBytesMax)), dead: this.deadWal() };
+  }
+
+  // --- dead WAL
+
+  /** What lies behind switch points, as last counted. */
+  deadWal(): DeadWalStatus {
+    return { ...this.#dead, acknowledged: this.#control?.state.acknowledgedBeyond ?? null };
+  }
+
+  /** Counts it anew; to be called by who else puts files into `dead/`. Rejects with the system's error. */
+  async recountDead(): Promise<void> {
+    this.#dead = await countDeadWal(this.#options.directory);
+  }
+
+  /** Removes it, and forgets what was acknowledged in it. Durable when it resolves, with what was let go of. */
+  async releaseDeadWal(): Promise<DeadWalStatus> {
+    const { acknowledged } = this.deadWal();
+    const removed = await removeDeadFiles(this.#options.directory);
+    await this.#control?.commit((state) => ({ ...state, acknowledgedBeyond: null }));
+    await this.recountDead();
+    return { ...removed, acknowledged };
   }
 
   // --- retention
@@ -256,12 +334,19 @@ export class WalStore {
   /** Says which WAL slots keep, as it stands on the disk (null: none). Before this is called nothing is removed. */
   setRetention(minimumSlotLsn: () => Lsn | null): void {
     this.#minimumSlotLsn = minimumSlotLsn;
-    this.#live?.setRetention(minimumSlotLsn);
+    this.#removeUnneeded();
   }
 
   /** Removes whole segments that neither the keep window, nor slots, nor a recovery need. Returns at once. */
   removeOldSegments(minimumSlotLsn: Lsn | null): void {
-    this.#live?.removeOldSegments(minimumSlotLsn);
+    const [live, removal] = [this.#live, this.#removal];
+    if (live === null || removal === null) return;
+    const { writtenLsn, flushedLsn } = live.positions();
+    const kept = BigInt(this.#options.walKeepSizeBytes);
+    const windowStart = kept < writtenLsn ? advanceLsn(writtenLsn, -Number(kept)) : INVALID_LSN;
+    const mark = this.#control?.saved?.durableMark.lsn ?? INVALID_LSN;
+    const keepLsn = minLsn(windowStart, minLsn(mark, flushedLsn));
+    removal.removeBefore(minimumSlotLsn === null ? keepLsn : minLsn(keepLsn, minimumSlotLsn));
   }
 
   /**
@@ -284,6 +369,7 @@ export class WalStore {
 
   async #close(): Promise<void> {
     await this.#beginning?.done.catch(() => {});
+    await this.#switching?.catch(() => {});
     const [live, control] = [this.#live, this.#control];
     if (live === null || control === null) return;
     const isFlushed = await live.close();
@@ -336,15 +422,18 @@ export class WalStore {
     const { timeline, segmentSize } = state;
     const directory = walDirectory(this.#options.directory);
     await preparePageSums(directory, { timeline, endLsn: oldestLsn, segmentSize });
-    this.#goLive(control, { identity: identityOf(identity), end, oldestLsn });
+    this.#begun(control, { identity: identityOf(identity), end }, oldestLsn);
   }
 
-  async #recover(control: ControlState): Promise<void> {
-    const identity = await this.#storedIdentity(control);
+  async #recover(loaded: ControlState): Promise<void> {
+    const control = await switchAtStart(this.#options, loaded);
+    const { systemIdentifier, segmentSize, timeline, server } = control;
+    const history = await loadHistory(this.#options.directory, timeline);
+    const facts = versionFacts(control.major);
+    const identity = { systemIdentifier, segmentSize, timeline, history, facts, ...server };
     const { end, oldestLsn } = await recoverWal({
       directory: walDirectory(this.#options.directory),
       origin: identity,
-      timeline: control.timeline,
       firstLsn: control.firstLsn,
       durableMark: control.durableMark,
       log: this.#options.log,
@@ -366,45 +455,95 @@ export class WalStore {
         next: 'free space in storage.directory; walcast goes on by itself',
       });
     });
-    this.#goLive(keeper, { identity, end, oldestLsn });
+    this.#begun(keeper, { identity, end }, oldestLsn);
   }
 
-  async #storedIdentity(control: ControlState): Promise<StoredIdentity> {
-    const { systemIdentifier, segmentSize, timeline } = control;
-    const history = await this.#storedHistory(timeline);
-    const facts = versionFacts(control.major);
-    return { systemIdentifier, segmentSize, timeline, history, facts, ...control.server };
+  async #switch(next: NextTimeline): Promise<void> {
+    const [identity, live, control, removal] = [
+      this.#identity,
+      this.#live,
+      this.#control,
+      this.#removal,
+    ];
+    invariant(identity !== null && live !== null && control !== null && removal !== null, 'empty');
+    const store: SwitchingStore = { options: this.#options, identity, live, control, removal };
+    const pending = control.state.pendingSwitch;
+    if (pending === null) {
+      if (isOn(identity.history, next)) return;
+      await noteSwitch(store, next);
+    }
+    const { history, end, overlap } = await completeSwitch(store);
+    await this.recountDead();
+    if (this.#isLeft) return;
+    this.#followTimeline(history, { end, overlap });
+    // What was noted before may have been another one.
+    if (pending !== null) await this.#switch(next);
   }
 
-  async #storedHistory(timeline: TimelineId): Promise<TimelineHistory> {
-    const file = await this.historyFile(timeline);
-    if (file === null && timeline === 1) return rootHistory(timeline);
-    const name = historyFileName(timeline);
-    const history =
-      file === null
-        ? 'it is missing'
-        : parseTimelineHistory(timeline, Buffer.from(file).toString('latin1'));
-    if (typeof history !== 'string') return history;
-    throw new OperationalError(
-      'HISTORY_FILE',
-      `the history file "${name}" cannot be used: ${history}`,
-      {
-        hint: `Copy ${name} from the server's pg_wal into pg_wal of the store.`,
-      },
-    );
+  /** In one turn of the event loop: whoever asks from now on is on the next timeline. */
+  #followTimeline(history: TimelineHistory, start: Pick<LiveWalStart, 'end' | 'overlap'>): void {
+    const { timeline } = history;
+    const [old, control, identity] = [this.#requireLive(), this.#control, this.#identity];
+    invariant(control !== null && identity !== null, 'the store is empty');
+    this.#removal?.follow(history);
+    this.#goLive(control, { ...start, identity: { ...identity, timeline, history } });
+    old.retire();
+    const info = { from: old.timeline, to: timeline, switchLsn: start.end.lsn };
+    for (const listener of this.#switchListeners) listener(info);
+    this.#advance.raise();
+  }
+
+  #begun(
+    control: ControlKeeper,
+    { identity, end }: Pick<LiveWalStart, 'identity' | 'end'>,
+    oldestLsn: Lsn,
+  ): void {
+    const { segmentSize, history } = identity;
+    this.#removal = new SegmentRemoval({
+      directory: walDirectory(this.#options.directory),
+      segmentSize,
+      history,
+      oldestLsn,
+      log: this.#options.log,
+      onRemove: (walFile) => this.#live?.forgetFile(walFile),
+      onRemovable: async (path) => (await this.#live?.recycle(path)) ?? false,
+      onError: () => this.#counters.countError('remove'),
+    });
+    this.#goLive(control, { identity, end, overlap: new Uint8Array(0) });
+    this.#removeUnneeded();
   }
 
   #goLive(control: ControlKeeper, start: LiveWalStart): void {
+    const removal = this.#removal;
+    invariant(removal !== null, 'removal is there before the WAL is');
+    const owner: LiveWalOwner = {
+      control,
+      counters: this.#counters,
+      removal,
+      advance: this.#advance,
+      onFlush: () => {
+        for (const listener of this.#flushListeners) listener();
+      },
+      onRoom: () => this.#onRoom(),
+      onTakenBack: (lsn) => {
+        for (const listener of this.#takenBackListeners) listener(lsn);
+      },
+      onRemovalDue: () => this.#removeUnneeded(),
+    };
     this.#control = control;
     this.#identity = start.identity;
-    const live = new LiveWal(this.#options, control, start);
-    this.#live = live;
-    live.onRoom(() => this.#onRoom());
-    live.onTakenBack((lsn) => {
-      for (const listener of this.#takenBackListeners) listener(lsn);
-    });
-    for (const listener of this.#flushListeners) live.onFlush(listener);
-    if (this.#minimumSlotLsn !== null) live.setRetention(this.#minimumSlotLsn);
+    this.#live = new LiveWal(this.#options, owner, start);
+  }
+
+  #removeUnneeded(): void {
+    if (this.#minimumSlotLsn !== null) this.removeOldSegments(this.#minimumSlotLsn());
+  }
+
+  #noteDamage(read: DamagedRead): void {
+    this.#counters.rejectedFromDisk++;
+    this.#counters.countError('read');
+    const fields = { file: read.walFileName, lsn: formatLsn(read.lsn), reason: read.reason };
+    this.#options.log.error('stored WAL is damaged', fields);
   }
 
   #keeper(state: ControlState, isSaved: boolean): ControlKeeper {
@@ -418,70 +557,17 @@ export class WalStore {
     invariant(this.#live !== null, 'the store is empty');
     return this.#live;
   }
-
-  #emptyStatus(): StoreStatus {
-    const durations = new DurationCounter().snapshot();
-    return {
-      timeline: null,
-      oldestLsn: INVALID_LSN,
-      ...NOTHING,
-      sizeBytes: 0,
-      segments: 0,
-      segmentsRemoved: 0,
-      tailBytes: 0,
-      tailBytesMax: (this.#options.limits ?? STORE_LIMITS).tailBytesMax,
-      readFromMemoryBytes: 0,
-      readFromDiskBytes: 0,
-      rejectedFromUpstream: 0,
-      rejectedFromDisk: 0,
-      errors: { open: 0, write: 0, fsync: 0, read: 0, remove: 0 },
-      flushDuration: durations,
-      writeDuration: durations,
-    };
-  }
 }
 
-function firstState(identity: StoredIdentity, startLsn: Lsn): ControlState {
-  return {
-    systemIdentifier: identity.systemIdentifier,
-    major: identity.facts.major,
-    segmentSize: identity.segmentSize,
-    timeline: identity.timeline,
-    server: serverOf(identity),
-    firstLsn: startLsn,
-    durableMark: chainStart(startLsn),
-    reportedFlushLsn: INVALID_LSN,
-    wasCleanStop: false,
-  };
+type DamagedRead = Extract<StoredReadFailure, { kind: 'damaged' }>;
+
+function isDamaged(read: Uint8Array | StoredReadFailure | StoredReadLater): read is DamagedRead {
+  return !(read instanceof Uint8Array) && read.kind === 'damaged';
 }
 
-/** True for the same WAL from the same byte on, whatever the server says about itself otherwise. */
-function isSameBeginning(a: ControlState, b: ControlState): boolean {
-  return (
-    a.systemIdentifier === b.systemIdentifier &&
-    a.major === b.major &&
-    a.segmentSize === b.segmentSize &&
-    a.timeline === b.timeline &&
-    a.firstLsn === b.firstLsn
-  );
-}
-
-function notEmpty(directory: string, state: ControlState): OperationalError {
-  return new OperationalError(
-    'STORE_NOT_EMPTY',
-    `the WAL store "${directory}" holds WAL of system ${state.systemIdentifier}, timeline ${state.timeline}, ` +
-      `since ${formatLsn(state.firstLsn)}`,
-    { hint: 'Nothing was changed. Set storage.directory to an empty directory to begin anew.' },
-  );
-}
-
-function serverOf(server: StoredServer): StoredServer {
-  const { serverVersion, parameters, settings } = server;
-  return { serverVersion, parameters, settings };
-}
-
-/** Only the fields of an identity, however much more an upstream says about itself. */
-function identityOf(identity: StoredIdentity): StoredIdentity {
-  const { systemIdentifier, facts, segmentSize, timeline, history } = identity;
-  return { systemIdentifier, facts, segmentSize, timeline, history, ...serverOf(identity) };
+/** True when the store has followed `next` already, however far it has come since. */
+function isOn(history: TimelineHistory, { history: next, switchLsn }: NextTimeline): boolean {
+  const entries = [...history.ancestors, { timeline: history.timeline, endLsn: null }];
+  const index = entries.findIndex(({ timeline }) => timeline === next.timeline);
+  return index > 0 && entries[index - 1]?.endLsn === switchLsn;
 }

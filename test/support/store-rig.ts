@@ -73,5 +73,7 @@ export async function saveControlOf(
     durableMark: walk.position(),
     reportedFlushLsn: INVALID_LSN,
     wasCleanStop: true,
+    pendingSwitch: null,
+    acknowledgedBeyond: null,
   });
 }

@@ -63,7 +63,6 @@ async function recover(
   return await recoverWal({
     directory,
     origin: wal.origin,
-    timeline: TIMELINE,
     firstLsn: wal.startLsn,
     durableMark,
     log: silentLog,

@@ -480,7 +480,7 @@ describe('a removed segment', () => {
     const removal = new SegmentRemoval({
       directory: pgWal,
       segmentSize: wal.segmentSize,
-      timeline: TIMELINE,
+      history: wal.history,
       oldestLsn: wal.startLsn,
       log: silentLog,
       onRemove: (file) => {
