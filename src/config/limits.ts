@@ -291,6 +291,16 @@ export const READ_THROUGH_HISTORY_MS: number = 30_000;
 export const READ_THROUGH_NO_HISTORY_MS: number = 5_000;
 export const READ_THROUGH_NO_HISTORY_MAX: number = 64;
 
+// --- repair: segments damaged on our disk, fetched again from the upstream
+
+/** Segments that are fetched at once, and those that are or wait for it. */
+export const REPAIRS_AT_ONCE: number = 2;
+export const REPAIRS_WAITING_MAX: number = 64;
+
+/** How long a segment that could not be repaired is not tried again: after the first failure, and at most. */
+export const REPAIR_RETRY_MS: number = 5_000;
+export const REPAIR_RETRY_MS_MAX: number = 300_000;
+
 // --- upstream times
 
 /** WAL that becomes known within so long a time is taken for equally old. */

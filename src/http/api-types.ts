@@ -104,6 +104,8 @@ export interface StoreDetailJson extends StoreJson {
   readonly errors: StoreStatus['errors'];
   /** Connections to the upstream for WAL that is older than the store. */
   readonly read_through: { readonly connections: number; readonly connections_max: number };
+  /** Segments damaged on disk: fetched again from the upstream, or not. */
+  readonly repairs: { readonly repaired: number; readonly failed: number };
   readonly dead: DeadWalJson;
 }
 

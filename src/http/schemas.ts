@@ -111,6 +111,7 @@ const storeDetail = Type.Object(
     rejected: counts(['upstream', 'disk']),
     errors: counts(['open', 'write', 'fsync', 'read', 'remove']),
     read_through: counts(['connections', 'connections_max']),
+    repairs: counts(['repaired', 'failed']),
     dead: deadWal,
   },
   closed,

@@ -85,6 +85,7 @@ export function storeDetailJson(status: RelayStatus): StoreDetailJson {
       connections: readThrough.connections,
       connections_max: readThrough.connectionsMax,
     },
+    repairs: { repaired: readThrough.repairedSegments, failed: readThrough.failedRepairs },
     dead: deadWalJson(store.dead),
   };
 }

@@ -15,7 +15,14 @@ import type { WalStore } from '../wal/wal-store.ts';
 import type { ReadThroughOrigin, WalCheck } from '../walreceiver/read-through-ports.ts';
 import { ReadThrough } from '../walreceiver/read-through.ts';
 import type { UpstreamHost, UpstreamTarget } from '../walreceiver/upstream-target.ts';
-import type { OlderWalReader, OlderWalRequest } from '../walsender/ports.ts';
+import type {
+  OlderWalReader,
+  OlderWalRequest,
+  WalReadFailure,
+  WalReadLater,
+} from '../walsender/ports.ts';
+import { SegmentRepair } from './repair.ts';
+import type { DamagedWal } from './repair.ts';
 import type { BeforeTheStore } from './store-adapters.ts';
 
 /** The upstream as it is followed. */
@@ -44,6 +51,8 @@ export const NOTHING_READ_THROUGH: ReadThroughStatus = {
   connections: 0,
   connectionsMax: READ_THROUGH_CONNECTIONS_MAX,
   bytes: 0,
+  repairedSegments: 0,
+  failedRepairs: 0,
 };
 
 /** `verify: off` takes everything as it comes. */
@@ -53,6 +62,7 @@ const NO_CHECK: WalCheck = { push: () => null, recordEnd: () => null };
 export class StoreReadThrough implements BeforeTheStore {
   readonly #parts: StoreReadThroughParts;
   readonly #pool: ReadThrough;
+  readonly #repair: SegmentRepair;
 
   constructor(parts: StoreReadThroughParts) {
     const { upstream, applicationName, timeoutMs, clock, log } = parts;
@@ -69,10 +79,17 @@ export class StoreReadThrough implements BeforeTheStore {
       log,
       dial,
     });
+    const openOlder = (request: OlderWalRequest): OlderWalReader | null =>
+      this.#pool.open({ ...request, isRepair: true });
+    this.#repair = new SegmentRepair({ store: parts.store, openOlder, clock, log });
   }
 
   openOlder(request: OlderWalRequest): OlderWalReader | null {
     return this.#pool.open(request);
+  }
+
+  repair(damage: DamagedWal): WalReadFailure | WalReadLater {
+    return this.#repair.answer(damage);
   }
 
   /** As the upstream has it; one of our own ancestors is kept from then on. */
@@ -92,7 +109,8 @@ export class StoreReadThrough implements BeforeTheStore {
   }
 
   status(): ReadThroughStatus {
-    return this.#pool.status();
+    const { repaired, failed } = this.#repair.counts();
+    return { ...this.#pool.status(), repairedSegments: repaired, failedRepairs: failed };
   }
 
   /** A reload has changed something, perhaps. */
@@ -101,6 +119,7 @@ export class StoreReadThrough implements BeforeTheStore {
   }
 
   close(): void {
+    this.#repair.close();
     this.#pool.close();
   }
 
@@ -128,8 +147,8 @@ export class StoreReadThrough implements BeforeTheStore {
     const { identity } = store;
     if (identity === null || verify === 'off') return NO_CHECK;
     const { systemIdentifier, facts, segmentSize, history } = identity;
-    const checksums = verify === 'record';
-    const options = { systemIdentifier, facts, segmentSize, history, checksums };
+    // All of them, whatever \`verify\` says: few bytes come this way, and what is repaired has to be right.
+    const options = { systemIdentifier, facts, segmentSize, history, checksums: true };
     return new RecordWalk(options, chainStart(startLsn));
   }
 }

@@ -22,6 +22,7 @@ import type { StoredIdentity } from '../wal/store-options.ts';
 import { WalReader } from '../wal/wal-reader.ts';
 import type { StoredReadFailure, StoredReadLater } from '../wal/wal-reader.ts';
 import type { WalStore } from '../wal/wal-store.ts';
+import type { DamagedWal } from './repair.ts';
 
 /** Bounds of all downloads together. */
 export interface WalFilesLimits {
@@ -61,6 +62,7 @@ export class WalFiles {
   readonly #directory: string;
   readonly #clock: Clock;
   readonly #limits: WalFilesLimits;
+  readonly #repair: (damage: DamagedWal) => StoredReadFailure | StoredReadLater;
   readonly #waitingReads: (() => void)[] = [];
   /** In the order they came. */
   readonly #waitingDownloads = new Set<() => void>();
@@ -73,11 +75,14 @@ export class WalFiles {
     readonly dataDirectory: string;
     readonly clock: Clock;
     readonly limits?: WalFilesLimits;
+    /** What is to be done about stored WAL that is damaged; nothing, without it. */
+    readonly repair?: (damage: DamagedWal) => StoredReadFailure | StoredReadLater;
   }) {
     this.#store = options.store;
     this.#directory = walDirectory(options.dataDirectory);
     this.#clock = options.clock;
     this.#limits = options.limits ?? LIMITS;
+    this.#repair = options.repair ?? ((damage) => damage);
   }
 
   /** Opens a file for a download. What comes back as a file has to be closed. Never rejects for a bad name. */
@@ -108,6 +113,7 @@ export class WalFiles {
       oldestLsn: () => store.oldestLsn(),
       writtenLsn: () => store.positions().writtenLsn,
       settledLsn: () => store.positions().flushedLsn,
+      ...(store.reader === null ? {} : { checks: store.reader.checks }),
       readsMax: 1,
       openFilesMax: 1,
     });
@@ -158,9 +164,10 @@ export class WalFiles {
       if (isClosed()) throw new OperationalError('WAL_FILE_CLOSED', 'the download is over');
       const bytes = await reader.read(timeline, startLsn, endLsn);
       const isDamaged = !(bytes instanceof Uint8Array) && bytes.kind === 'damaged';
+      if (!isDamaged) return bytes;
       // The store says it in the log and counts it, as for anybody else who comes across it.
-      if (isDamaged) await store.fromFiles(timeline, startLsn, endLsn);
-      return bytes;
+      await store.fromFiles(timeline, startLsn, endLsn);
+      return this.#repair(bytes);
     } finally {
       this.#leave();
     }

@@ -224,6 +224,9 @@ export interface ReadThroughStatus {
   readonly connectionsMax: number;
   /** Bytes of WAL handed to standbys in this way since the start. */
   readonly bytes: number;
+  /** Stored segments that were damaged and fetched again in this way, and failures to do so, since the start. */
+  readonly repairedSegments: number;
+  readonly failedRepairs: number;
 }
 
 /** The configuration in effect. */

@@ -1,11 +1,12 @@
 // How is WAL read back? Through the thread pool, a bounded number of reads at once, and every page that is read proves
-// that it is the page of that address: a stale or half-written page never leaves the store.
+// that it is the page of that address, by its header, and that it is as it was received, by its sum. Where the sum is not
+// known the records of its segment are checked first; whoever reads waits for that, and occupies nothing meanwhile.
 // (walsender.c:WalSndSegmentOpen, xlogreader.c:WALRead)
 import { join } from 'node:path';
 import type { FileHandle } from 'node:fs/promises';
 import { readFully } from '../base/durable-fs.ts';
 import { errorText, systemErrorCode } from '../base/errors.ts';
-import { advanceLsn, lsnDistance, minLsn, PAGE_SIZE, pageStart } from '../pg/lsn.ts';
+import { advanceLsn, lsnDistance, maxLsn, minLsn, PAGE_SIZE, pageStart } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import {
   nextSegment,
@@ -15,13 +16,18 @@ import {
   walFileName,
 } from '../pg/segment.ts';
 import type { SegmentNumber } from '../pg/segment.ts';
-import { switchPoint } from '../pg/timeline.ts';
-import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
+import type { TimelineId } from '../pg/timeline.ts';
 import { FileCache } from './file-cache.ts';
+import { Lineage } from './lineage.ts';
+import { pageSumsFile, readPageSums, sumPage, UNKNOWN_SUM } from './page-sums.ts';
+import { SegmentChecks } from './page-sums-check.ts';
+import type { CheckedSegment } from './page-sums-check.ts';
 import { highHalf, lowHalf } from './records/address.ts';
 import { PAGE_HEADER_SIZE, PageHeaderCheck } from './records/page-header.ts';
 import type { PageOrigin } from './records/page-header.ts';
 import { isZeroRange } from './records/zeros.ts';
+import { SegmentReplacement } from './segment-replacement.ts';
+import type { ReplacedSegment } from './segment-replacement.ts';
 
 /** Why stored WAL could not be read. `removed`: older than the store. `damaged`: it failed its check, or the disk did. */
 export type StoredReadFailure =
@@ -31,7 +37,15 @@ export type StoredReadFailure =
       readonly walFileName: string;
       readonly lsn: Lsn;
       readonly reason: string;
+      /** There is no file, though there should be one. */
+      readonly isMissing?: boolean;
     };
+
+/** It cannot be said yet: to be read again when `ready` resolves, which never rejects. */
+export interface StoredReadLater {
+  readonly kind: 'later';
+  readonly ready: Promise<void>;
+}
 
 /** What a reader needs to know of the store. */
 export interface WalReaderOptions {
@@ -42,6 +56,10 @@ export interface WalReaderOptions {
   readonly oldestLsn: () => Lsn;
   /** End of what is in the files, now: behind it lie zeros or remains. */
   readonly writtenLsn: () => Lsn;
+  /** Nothing before it is ever written again, now. */
+  readonly settledLsn: () => Lsn;
+  /** Of another reader of the same directory, to share what it found. */
+  readonly checks?: SegmentChecks;
   readonly readsMax: number;
   readonly openFilesMax: number;
 }
@@ -63,18 +81,47 @@ class Damage extends Error {
   }
 }
 
+/** The sums of pages that were read are not known; their segment has to be checked. */
+class Unchecked extends Error {}
+
+/** Whole pages as they were read, and what is to be known of them. */
+interface ReadPages {
+  readonly name: string;
+  readonly segment: SegmentNumber;
+  readonly timeline: TimelineId;
+  /** A page start. */
+  readonly startLsn: Lsn;
+  readonly bytes: Buffer;
+}
+
 /** Reads segment files. */
 export class WalReader {
   readonly #options: WalReaderOptions;
   readonly #pages: PageHeaderCheck;
+  readonly #lineage: Lineage;
   readonly #files: FileCache;
+  readonly #sums: FileCache;
+  /** What was found of segments whose sums are not known. */
+  readonly checks: SegmentChecks;
   readonly #waiting: Array<() => void> = [];
   #readsUnderWay = 0;
 
   constructor(options: WalReaderOptions) {
     this.#options = options;
     this.#pages = new PageHeaderCheck(options.origin);
+    this.#lineage = new Lineage(options.origin.history, options.origin.segmentSize);
     this.#files = new FileCache(options.openFilesMax);
+    this.#sums = new FileCache(options.openFilesMax);
+    const { directory, origin, writtenLsn, settledLsn } = options;
+    this.checks =
+      options.checks ??
+      new SegmentChecks({
+        directory,
+        origin,
+        writtenLsn,
+        settledLsn,
+        useFile: (name, action) => this.#files.use(join(directory, name), action),
+      });
   }
 
   /** The bytes [startLsn, endLsn) of `timeline`, which must be written. The buffer is the caller's. Never rejects. */
@@ -82,7 +129,7 @@ export class WalReader {
     timeline: TimelineId,
     startLsn: Lsn,
     endLsn: Lsn,
-  ): Promise<Uint8Array | StoredReadFailure> {
+  ): Promise<Uint8Array | StoredReadFailure | StoredReadLater> {
     await this.#enter();
     try {
       const parts: Uint8Array[] = [];
@@ -99,11 +146,24 @@ export class WalReader {
 
   /** To be called before the file of a segment is removed, and after it. */
   forget(walFile: string): void {
-    this.#files.forget(join(this.#options.directory, walFile));
+    const { directory } = this.#options;
+    this.#files.forget(join(directory, walFile));
+    this.#sums.forget(pageSumsFile(directory, walFile));
+    this.checks.forget(walFile);
+  }
+
+  /**
+   * Begins to write a segment anew, beside its file; {@link forget} it when that has taken its place. Rejects with the
+   * system's error.
+   */
+  beginReplacement(of: ReplacedSegment): Promise<SegmentReplacement> {
+    const { directory, origin } = this.#options;
+    return SegmentReplacement.begin({ walDirectory: directory, origin }, of);
   }
 
   close(): void {
     this.#files.clear();
+    this.#sums.clear();
   }
 
   async #enter(): Promise<void> {
@@ -133,36 +193,71 @@ export class WalReader {
     return pieces;
   }
 
-  async #readPiece(piece: Piece): Promise<Uint8Array | StoredReadFailure> {
-    const { origin, oldestLsn } = this.#options;
+  async #readPiece(piece: Piece): Promise<Uint8Array | StoredReadFailure | StoredReadLater> {
+    const { origin, directory, oldestLsn } = this.#options;
     const { segment, startLsn } = piece;
-    for (const timeline of fileTimelines(origin, piece)) {
+    for (const timeline of this.#fileTimelines(piece)) {
       const name = walFileName(timeline, segment, origin.segmentSize);
       try {
-        const path = join(this.#options.directory, name);
-        return await this.#files.use(path, (file) => this.#readPages(file, piece));
+        return await this.#files.use(join(directory, name), (file) =>
+          this.#readPages(file, piece, { name, timeline }),
+        );
       } catch (error) {
         if (systemErrorCode(error) === 'ENOENT') continue;
+        if (error instanceof Unchecked) {
+          return { kind: 'later', ready: this.checks.check(name, timeline, segment) };
+        }
+        // Removed while it was read.
+        if (startLsn < oldestLsn()) return { kind: 'removed', walFileName: name };
         const lsn = error instanceof Damage ? error.lsn : startLsn;
         return { kind: 'damaged', walFileName: name, lsn, reason: errorText(error) };
       }
     }
-    const name = walFileName(piece.timeline, segment, origin.segmentSize);
+    const name = walFileName(this.#lineage.fileTimeline(segment), segment, origin.segmentSize);
     if (startLsn < oldestLsn()) return { kind: 'removed', walFileName: name };
-    return { kind: 'damaged', walFileName: name, lsn: startLsn, reason: 'the file is missing' };
+    const reason = 'the file is missing';
+    return { kind: 'damaged', walFileName: name, lsn: startLsn, reason, isMissing: true };
   }
 
-  async #readPages(file: FileHandle, piece: Piece): Promise<Uint8Array> {
-    const { segmentSize } = this.#options.origin;
-    const first = pageStart(piece.startLsn);
-    const bytes = Buffer.allocUnsafeSlow(lsnDistance(first, piece.endLsn));
-    const length = await readFully(file, bytes, segmentOffset(first, segmentSize));
+  /** In the order to try them; a store that was begun on a newer timeline may have older WAL in its files. */
+  #fileTimelines({ timeline, segment }: Piece): TimelineId[] {
+    const { history } = this.#options.origin;
+    const holders = this.#lineage.fileTimelines(segment);
+    const others = [...history.ancestors.map((entry) => entry.timeline), history.timeline];
+    const newer = others.filter((other) => other > timeline && !holders.includes(other));
+    return [...holders, ...newer];
+  }
+
+  async #readPages(
+    file: FileHandle,
+    piece: Piece,
+    of: { readonly name: string; readonly timeline: TimelineId },
+  ): Promise<Uint8Array> {
+    const { origin, writtenLsn } = this.#options;
+    const { segment } = piece;
+    const startLsn = pageStart(piece.startLsn);
+    // A page that is written to its end is read to its end: its sum is that of all of it.
+    const wholeEnd = minLsn(pageEnd(piece.endLsn), pageStart(writtenLsn()));
+    const endLsn = maxLsn(piece.endLsn, wholeEnd);
+    const bytes = Buffer.allocUnsafeSlow(lsnDistance(startLsn, endLsn));
+    const length = await readFully(file, bytes, segmentOffset(startLsn, origin.segmentSize));
     if (length !== bytes.length) {
-      throw new Damage(piece.startLsn, `the file ends ${bytes.length - length} bytes too early`);
+      const lsn = advanceLsn(startLsn, length);
+      throw new Damage(lsn, `the file ends ${bytes.length - length} bytes too early`);
     }
+    await this.#checkHeaders(file, bytes, startLsn);
+    const whole = bytes.subarray(0, Math.max(0, lsnDistance(startLsn, wholeEnd)));
+    if (whole.length > 0) await this.#checkSums({ ...of, segment, startLsn, bytes: whole });
+    return bytes.subarray(
+      lsnDistance(startLsn, piece.startLsn),
+      lsnDistance(startLsn, piece.endLsn),
+    );
+  }
+
+  async #checkHeaders(file: FileHandle, bytes: Buffer, startLsn: Lsn): Promise<void> {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     for (let at = 0; at < bytes.length; at += PAGE_SIZE) {
-      const lsn = advanceLsn(first, at);
+      const lsn = advanceLsn(startLsn, at);
       const low = lowHalf(lsn);
       if (bytes.length - at < this.#pages.headerSize(low)) break;
       const problem = this.#pages.problem(view, at, highHalf(lsn), low);
@@ -170,7 +265,50 @@ export class WalReader {
       if (await this.#isSwitchPadding(file, bytes.subarray(at, at + PAGE_SIZE), lsn)) continue;
       throw new Damage(lsn, problem);
     }
-    return bytes.subarray(lsnDistance(first, piece.startLsn));
+  }
+
+  /** Throws Damage for the first page that is not as it was, Unchecked when that cannot be said of one. */
+  async #checkSums(read: ReadPages): Promise<void> {
+    const { segmentSize } = this.#options.origin;
+    const first = segmentOffset(read.startLsn, segmentSize) / PAGE_SIZE;
+    const noted = await this.#notedSums(read, { first, count: read.bytes.length / PAGE_SIZE });
+    const checked = this.checks.result(read.name);
+    for (let at = 0; at < read.bytes.length; at += PAGE_SIZE) {
+      const page = first + at / PAGE_SIZE;
+      const known = noted?.[at / PAGE_SIZE] ?? UNKNOWN_SUM;
+      const expected = known === UNKNOWN_SUM ? (checked?.sums[page] ?? UNKNOWN_SUM) : known;
+      const lsn = advanceLsn(read.startLsn, at);
+      if (expected === UNKNOWN_SUM) this.#throwUnknown(read.name, checked);
+      else if (sumPage(read.bytes.subarray(at, at + PAGE_SIZE)) !== expected) {
+        throw new Damage(lsn, 'the page is not what was received: its checksum is another one');
+      }
+    }
+  }
+
+  #throwUnknown(name: string, checked: CheckedSegment | null): never {
+    if (checked === null) throw new Unchecked();
+    if (checked.failure !== null) throw new Damage(checked.failure.lsn, checked.failure.reason);
+    // It was written since.
+    this.checks.forget(name);
+    throw new Unchecked();
+  }
+
+  /** Null when nothing is noted. */
+  async #notedSums(
+    read: ReadPages,
+    pages: { readonly first: number; readonly count: number },
+  ): Promise<Float64Array | null> {
+    const { directory, origin } = this.#options;
+    const { name, timeline, segment } = read;
+    const of = { timeline, segment, segmentSize: origin.segmentSize };
+    try {
+      const path = pageSumsFile(directory, name);
+      return await this.#sums.use(path, (file) => readPageSums(file, of, pages));
+    } catch (error) {
+      // Whatever is wrong with it, the records tell what it would have told.
+      if (systemErrorCode(error) === null) throw error;
+      return null;
+    }
   }
 
   /**
@@ -189,19 +327,7 @@ export class WalReader {
   }
 }
 
-/**
- * Whose file holds WAL of a timeline: the timeline's own; in the segment where it was left, that of the next one, which
- * begins with a copy; and any newer one for a store that was begun on it. In the order to try them.
- */
-function fileTimelines(origin: PageOrigin, piece: Piece): TimelineId[] {
-  const { history, segmentSize } = origin;
-  const left = switchPoint(history, piece.timeline);
-  if (left === null) return [piece.timeline];
-  const newer = lineage(history).filter((timeline) => timeline > piece.timeline);
-  const isLastSegment = segmentNumber(left.endLsn, segmentSize) === piece.segment;
-  return isLastSegment ? [...newer, piece.timeline] : [piece.timeline, ...newer];
-}
-
-function lineage(history: TimelineHistory): TimelineId[] {
-  return [...history.ancestors.map((entry) => entry.timeline), history.timeline];
+function pageEnd(lsn: Lsn): Lsn {
+  const start = pageStart(lsn);
+  return start === lsn ? lsn : advanceLsn(start, PAGE_SIZE);
 }

@@ -5,7 +5,7 @@ import type { TimelineId } from '../pg/timeline.ts';
 import { pgTimestampFromUnixMs } from '../pg/timestamp.ts';
 import type { FileReads } from './file-reads.ts';
 import { limitedEnd } from './message-end.ts';
-import type { WalFeed, WalReadFailure } from './ports.ts';
+import type { WalFeed, WalReadFailure, WalReadLater } from './ports.ts';
 import { frameMessages } from './shared-frames.ts';
 import type { BatchRequest, FrameBatch } from './shared-frames.ts';
 
@@ -93,16 +93,23 @@ export class FileCursor {
     const { feed, reads, timeline } = this.#options;
     const generation = this.#generation;
     let { endLsn } = range;
-    const bytes = await reads.run(async () => {
-      // While it was waiting for its turn, the end may have been taken back, to be received again.
-      endLsn = minLsn(endLsn, feed.sendableLsn());
-      const isVoid = this.#isClosed || generation !== this.#generation || endLsn <= range.startLsn;
-      return isVoid ? null : feed.fromFiles(timeline, range.startLsn, endLsn);
-    });
+    const read = (): Promise<Uint8Array | WalReadFailure | WalReadLater | null> =>
+      reads.run(async () => {
+        // While it was waiting for its turn, the end may have been taken back, to be received again.
+        endLsn = minLsn(endLsn, feed.sendableLsn());
+        const isOver = this.#isClosed || generation !== this.#generation;
+        if (isOver || endLsn <= range.startLsn) return null;
+        return await feed.fromFiles(timeline, range.startLsn, endLsn);
+      });
+    let bytes = await read();
+    while (bytes !== null && !(bytes instanceof Uint8Array) && bytes.kind === 'later') {
+      await bytes.ready;
+      bytes = await read();
+    }
     this.#reading = null;
     if (this.#isClosed) return;
-    const isCurrent = bytes !== null && generation === this.#generation;
-    if (isCurrent) this.#ready = { startLsn: range.startLsn, endLsn, bytes };
+    if (bytes !== null && generation === this.#generation)
+      this.#ready = { startLsn: range.startLsn, endLsn, bytes };
     this.#options.onReady();
   }
 }

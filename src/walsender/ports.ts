@@ -25,6 +25,8 @@ export type WalReadFailure =
       readonly walFileName: string;
       readonly lsn: Lsn;
       readonly reason: string;
+      /** There is no file, though there should be one. */
+      readonly isMissing?: boolean;
     };
 
 /** It cannot be said yet (it is being checked, or fetched again): to be read again when `ready` resolves; it never rejects. */

@@ -11,6 +11,7 @@ import { advanceLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { LateWalFeed } from '../../src/relay/late-binding.ts';
+import type { DamagedWal } from '../../src/relay/repair.ts';
 import { StoreFeed } from '../../src/relay/store-adapters.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import { WalSenders } from '../../src/walsender/wal-senders.ts';
@@ -56,7 +57,11 @@ async function serve(wal: WalFixture): Promise<Served> {
   const identity = { ...identityOf(15), ...wal.origin };
   await store.initialize({ ...identity, timeline: toTimelineId(1) }, wal.startLsn);
   const feed = new LateWalFeed();
-  const nothing = { openOlder: () => null, historyFile: () => Promise.resolve(null) };
+  const nothing = {
+    openOlder: () => null,
+    historyFile: () => Promise.resolve(null),
+    repair: (damage: DamagedWal) => damage,
+  };
   feed.bind(new StoreFeed(store, nothing, () => true));
   const senders = new WalSenders({
     feed,

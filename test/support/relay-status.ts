@@ -56,7 +56,13 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
       segmentsRemovedByLimit: 1,
       slotsInvalidated: { wal_removed: 2, idle_timeout: 1 },
     },
-    readThrough: { connections: 1, connectionsMax: 2, bytes: 4_096 },
+    readThrough: {
+      connections: 1,
+      connectionsMax: 2,
+      bytes: 4_096,
+      repairedSegments: 2,
+      failedRepairs: 1,
+    },
     configuration: {
       isLastReloadGood: true,
       loadedAtMs: 1_700_000_000_000,

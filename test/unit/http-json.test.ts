@@ -148,6 +148,7 @@ describe('upstream, store, slots and configuration', () => {
       timeline: 1,
       read_bytes: { memory: 900, disk: 100, upstream: 4096 },
       read_through: { connections: 1, connections_max: 2 },
+      repairs: { repaired: 2, failed: 1 },
       memory_bytes: 4096,
       errors: { open: 0, write: 0, fsync: 0, read: 0, remove: 0 },
     });
