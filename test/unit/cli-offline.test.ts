@@ -220,7 +220,7 @@ describe('store reset', () => {
 
   beforeEach(async () => {
     await slots().load();
-    await slots().create({ name: 'standby_a', restartLsn: toLsn(0x3100000n) });
+    await slots().create({ name: 'standby_a', restartLsn: toLsn(0x3100000n), invalidation: null });
   });
 
   test('asks, and changes nothing without a yes', async () => {
@@ -252,7 +252,7 @@ describe('store reset', () => {
     expect([code, out]).toEqual([0, `${data}: 2 files were removed\n`]);
     expect(existsSync(join(data, 'walcast.control'))).toBe(false);
     expect(await readdir(join(data, 'pg_wal'))).toEqual([]);
-    expect(await slots().load()).toEqual([{ name: 'standby_a', restartLsn: INVALID_LSN }]);
+    expect(await slots().load()).toEqual([{ name: 'standby_a', restartLsn: INVALID_LSN, invalidation: null }]);
     const again = await walcast(['store', 'reset', '--data', data]);
     expect([again.code, again.out]).toEqual([0, `${data}: there is no WAL\n`]);
   });

@@ -458,7 +458,7 @@ drain_timeout: 30 days
 
   test('a key that is planned is refused from everywhere it can be given', () => {
     expect(
-      refuse({ yaml: `${MINIMUM}tunnel: off\nlisten: [ { address: "*:1", tls: { cert: x } } ]\n` }),
+      refuse({ yaml: `${MINIMUM}tunnel: all\nlisten: [ { address: "*:1", tls: { cert: x } } ]\n` }),
     ).toEqual([
       'walcast.yaml:2:1: `tunnel` is not supported by this version yet',
       'walcast.yaml:3:29: `listen[].tls` is not supported by this version yet',
@@ -471,8 +471,19 @@ drain_timeout: 30 days
     expect(refuse({ env: { WALCAST_UPSTREAM_CONNINFO: 'host=a' }, flags })[0]).toContain(
       'not supported',
     );
+    expect(refuse({ yaml: `${MINIMUM}max_feedback_xmin_age: 0\n` })[0]).toContain('not supported');
     const known = new Set(SETTINGS.map(({ path }) => path));
     expect(UNSUPPORTED_KEYS.filter((path) => known.has(path))).toEqual([]);
+  });
+
+  test('a planned key may say what is so without it', () => {
+    accept({
+      yaml:
+        'upstream: { conninfo: host=a, hot_standby_feedback: off }\n' +
+        'synchronous_standby_names: ""\nmax_feedback_xmin_age: -1\ntunnel: off\n',
+      env: { WALCAST_TUNNEL: 'off', WALCAST_SYNCHRONOUS_STANDBY_NAMES: '' },
+      flags: [{ path: 'max_feedback_xmin_age', text: '-1', flag: '--set' }],
+    });
   });
 
   test('a misspelt environment variable is refused, what Kubernetes and the tests set is not', () => {

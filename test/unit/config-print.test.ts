@@ -114,11 +114,16 @@ test('every key has its value, its origin, and whether a reload changes it', asy
     storage:
       directory: /here/elsewhere  # --data · default /var/lib/walcast · restart
       wal_keep_size: 2GB  # WALCAST_STORAGE_WAL_KEEP_SIZE · default 1GB · reload
+      max_slot_wal_keep_size: 64GB  # default · reload
+      quota: -1  # default · reload
       max_wal_senders: 0x10  # walcast.yaml:13:65 · default 1000 · reload
       max_replication_slots: 1000  # default · reload
       verify: page  # default · restart
       forward: received  # default · restart
     wal_sender_timeout: 60s  # default · reload
+    idle_replication_slot_timeout: 0  # default · reload
+    slots: []  # default · reload
+    auto_create_slots: off  # default · reload
     drain_timeout: 90s  # --set · default 30s · reload
     http:
       listen: ""  # walcast.yaml:14:17 · default 127.0.0.1:9188 · restart

@@ -163,7 +163,9 @@ describe('upstream, store, slots and configuration', () => {
       activePid: null,
       restartLsn: INVALID_LSN,
       inactiveSinceMs: 1_700_000_000_000,
-      walStatus: null,
+      walStatus: 'lost' as const,
+      safeWalSize: null,
+      invalidationReason: 'wal_removed' as const,
     };
     const answer = slotsJson(sampleStatus({ slots: [slot!, idle] }));
     expect(answer).toEqual([
@@ -175,6 +177,8 @@ describe('upstream, store, slots and configuration', () => {
         active_pid: 42,
         restart_lsn: '0/1000000',
         wal_status: 'reserved',
+        safe_wal_size: 60_000_000,
+        invalidation_reason: null,
         inactive_since: null,
         retained_bytes: 0x2000060,
       },
@@ -185,7 +189,9 @@ describe('upstream, store, slots and configuration', () => {
         active: false,
         active_pid: null,
         restart_lsn: null,
-        wal_status: null,
+        wal_status: 'lost',
+        safe_wal_size: null,
+        invalidation_reason: 'wal_removed',
         inactive_since: '2023-11-14T22:13:20.000Z',
         retained_bytes: null,
       },

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { toLsn } from '../../src/pg/lsn.ts';
-import { toTimelineId } from '../../src/pg/timeline.ts';
+import { versionFacts } from '../../src/pg/server-version.ts';
 import { RelayActionsOf } from '../../src/relay/actions.ts';
 import { WalFiles } from '../../src/relay/wal-files.ts';
 import { SlotStore } from '../../src/slot/slot-store.ts';
@@ -48,10 +48,14 @@ async function openSlots(): Promise<SlotStore> {
     wal: {
       oldestLsn: () => toLsn(0x1000000n),
       redoLsn: () => toLsn(0x1800028n),
-      timeline: () => toTimelineId(1),
     },
+    bounds: () => null,
     slotsMax: 2,
-    quotesSettingNames: () => true,
+    autoCreate: false,
+    idleTimeoutMs: 0,
+    facts: () => versionFacts(18),
+    terminate: () => {},
+    onChange: () => {},
     clock: systemClock,
     log: silentLog,
   });

@@ -7,7 +7,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
-import { toTimelineId } from '../../src/pg/timeline.ts';
+import { versionFacts } from '../../src/pg/server-version.ts';
 import { SlotStore } from '../../src/slot/slot-store.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
@@ -17,13 +17,14 @@ let slots: SlotStore;
 async function open(slotsMax = 3, clock: Clock = systemClock): Promise<SlotStore> {
   return await SlotStore.open({
     directory,
-    wal: {
-      oldestLsn: () => toLsn(0x1000000n),
-      redoLsn: () => toLsn(0x1800028n),
-      timeline: () => toTimelineId(1),
-    },
+    wal: { oldestLsn: () => toLsn(0x1000000n), redoLsn: () => toLsn(0x1800028n) },
+    bounds: () => null,
     slotsMax,
-    quotesSettingNames: () => true,
+    autoCreate: false,
+    idleTimeoutMs: 0,
+    facts: () => versionFacts(18),
+    terminate: () => {},
+    onChange: () => {},
     clock,
     log: silentLog,
   });
@@ -46,13 +47,13 @@ afterEach(async () => {
 describe('creating', () => {
   it('reserves from the redo position of the newest checkpoint', async () => {
     expect(await persistent('a')).toBeNull();
-    expect(slots.read('a')).toEqual({ restartLsn: toLsn(0x1800028n), restartTimeline: 1 });
+    expect(slots.read('a')).toEqual({ restartLsn: toLsn(0x1800028n) });
     expect(slots.minimumPersistedRestartLsn()).toBe(toLsn(0x1800028n));
   });
 
   it('keeps nothing when no WAL is reserved', async () => {
     await persistent('a', false);
-    expect(slots.read('a')).toEqual({ restartLsn: INVALID_LSN, restartTimeline: null });
+    expect(slots.read('a')).toEqual({ restartLsn: INVALID_LSN });
     expect(slots.minimumPersistedRestartLsn()).toBeNull();
   });
 

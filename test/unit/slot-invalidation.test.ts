@@ -1,0 +1,349 @@
+// When is a slot lost, what is said then, what may still be done with it, and how does it come back?
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { encodeStateFile } from '../../src/base/state-file.ts';
+import type { Log, LogFields } from '../../src/base/log.ts';
+import { silentLog } from '../../src/base/log.ts';
+import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
+import type { Lsn } from '../../src/pg/lsn.ts';
+import { toSegmentSize } from '../../src/pg/segment.ts';
+import { versionFacts } from '../../src/pg/server-version.ts';
+import { SlotStore } from '../../src/slot/slot-store.ts';
+import type { SlotStoreOptions } from '../../src/slot/slot-store.ts';
+import type { WalBounds } from '../../src/slot/wal-availability.ts';
+import { eventually } from '../support/eventually.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+
+const MB = 1024 * 1024;
+
+class Rig {
+  readonly clock = new ManualClock();
+  readonly lines: [text: string, fields: LogFields][] = [];
+  readonly terminated: number[] = [];
+  changes = 0;
+  major = 18;
+  idleTimeoutMs = 0;
+  autoCreate = false;
+  bounds: WalBounds = {
+    segmentSize: toSegmentSize(MB),
+    walKeepSizeBytes: 0,
+    maxSlotWalKeepSizeBytes: 4 * MB,
+    quotaBytes: null,
+    deadBytes: 0,
+    oldestLsn: at(10),
+    writtenLsn: at(12, 100),
+    flushedLsn: at(12, 100),
+  };
+  slots!: SlotStore;
+
+  async open(): Promise<void> {
+    const keep = (text: string, fields?: LogFields): void =>
+      void this.lines.push([text, fields ?? {}]);
+    const log: Log = { ...silentLog, info: keep, warn: keep };
+    const rig = this;
+    const options: SlotStoreOptions = {
+      directory,
+      wal: { oldestLsn: () => rig.bounds.oldestLsn, redoLsn: () => at(11) },
+      bounds: () => rig.bounds,
+      slotsMax: 5,
+      get autoCreate() {
+        return rig.autoCreate;
+      },
+      get idleTimeoutMs() {
+        return rig.idleTimeoutMs;
+      },
+      facts: () => versionFacts(rig.major),
+      terminate: (pid) => void rig.terminated.push(pid),
+      onChange: () => {
+        rig.changes++;
+      },
+      clock: this.clock,
+      log,
+    };
+    this.slots = await SlotStore.open(options);
+  }
+
+  async create(name: string): Promise<void> {
+    expect(
+      await this.slots.create({ name, temporary: false, reserveWal: true, pid: 1 }),
+    ).toBeNull();
+  }
+
+  /** Writes up to `segment`; slots may keep four segments. */
+  write(segment: number): void {
+    this.bounds = { ...this.bounds, writtenLsn: at(segment), flushedLsn: at(segment) };
+  }
+
+  status(name: string): unknown {
+    const slot = this.slots.list().find((other) => other.name === name);
+    return [slot?.walStatus, slot?.restartLsn, slot?.invalidationReason, slot?.safeWalSize];
+  }
+
+  async stored(name: string): Promise<string> {
+    return await readFile(join(directory, 'pg_replslot', name, 'state'), 'utf8');
+  }
+}
+
+function at(segment: number, offset = 0): Lsn {
+  return toLsn(BigInt(segment * MB + offset));
+}
+
+let directory: string;
+let rig: Rig;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'walcast-slots-'));
+  rig = new Rig();
+  await rig.open();
+});
+
+afterEach(async () => {
+  await rig.slots.close();
+  await rm(directory, { recursive: true, force: true });
+});
+
+const LOST = ['lost', INVALID_LSN, 'wal_removed', null];
+
+describe('a slot that keeps more than it may', () => {
+  test('is lost, on the disk before its WAL may go, with PostgreSQL’s words', async () => {
+    await rig.create('a');
+    rig.write(15);
+    rig.slots.checkObsolete();
+    expect(rig.status('a')).toMatchObject(['extended', at(11), null, MB]);
+    rig.write(16);
+    expect(rig.status('a')).toMatchObject(['unreserved', at(11), null, 0]);
+    rig.slots.checkObsolete();
+    expect(rig.status('a')).toEqual(LOST);
+    expect(rig.slots.minimumPersistedRestartLsn()).toBe(at(11));
+    await eventually(() => rig.changes).toBeGreaterThan(0);
+    expect(rig.slots.minimumPersistedRestartLsn()).toBeNull();
+    expect(await rig.stored('a')).toContain('"invalidated": "wal_removed"');
+    expect(rig.lines.at(-1)).toEqual([
+      'invalidating obsolete replication slot "a"',
+      {
+        slot: 'a',
+        restart_lsn: '0/B00000',
+        detail: `The slot's restart_lsn 0/B00000 exceeds the limit by ${MB} bytes.`,
+        hint: 'You might need to increase "max_slot_wal_keep_size".',
+      },
+    ]);
+    expect(rig.slots.invalidations()).toEqual({ wal_removed: 1, idle_timeout: 0 });
+  });
+
+  test('is still lost after a restart', async () => {
+    await rig.create('a');
+    rig.write(16);
+    rig.slots.checkObsolete();
+    await rig.slots.close();
+    await rig.open();
+    expect(rig.status('a')).toEqual(LOST);
+    expect(rig.slots.minimumPersistedRestartLsn()).toBeNull();
+  });
+
+  test('is one at a time the one furthest behind, and names the quota when that is why', async () => {
+    await rig.create('a');
+    await rig.create('b');
+    rig.slots.advance('b', at(13));
+    rig.bounds = { ...rig.bounds, quotaBytes: 5 * MB };
+    rig.write(16);
+    rig.slots.checkObsolete();
+    expect(rig.slots.list().map((slot) => slot.walStatus)).toEqual(['lost', 'extended']);
+    expect(rig.lines.at(-1)?.[1]).toMatchObject({
+      hint: 'You might need to increase "storage.quota".',
+    });
+  });
+
+  test('ends the session that uses it, once, and is lost in the turn in which it is let go', async () => {
+    await rig.create('a');
+    expect(rig.slots.acquire('a', 77)).toBeNull();
+    rig.write(16);
+    rig.slots.checkObsolete();
+    rig.slots.checkObsolete();
+    expect(rig.terminated).toEqual([77]);
+    expect(rig.lines.at(-1)?.[0]).toBe('terminating process 77 to release replication slot "a"');
+    expect(rig.status('a')).toMatchObject(['unreserved', at(11), null, 0]);
+    rig.slots.release('a', 77);
+    expect(rig.status('a')).toEqual(LOST);
+  });
+
+  test('stays when its standby confirmed enough before it went', async () => {
+    await rig.create('a');
+    rig.slots.acquire('a', 77);
+    rig.write(16);
+    rig.slots.checkObsolete();
+    rig.slots.advance('a', at(15));
+    rig.slots.release('a', 77);
+    expect(rig.status('a')).toMatchObject(['reserved', at(15), null, 4 * MB]);
+  });
+
+  test('is left alone while its standby reads from before the store, and keeps nothing here then', async () => {
+    await rig.create('a');
+    rig.slots.acquire('a', 77);
+    rig.slots.advance('a', at(8));
+    rig.write(16);
+    rig.slots.checkObsolete();
+    expect(rig.terminated).toEqual([]);
+    expect(rig.status('a')).toMatchObject(['unreserved', at(8), null, -3 * MB]);
+    rig.slots.release('a', 77);
+    rig.slots.checkObsolete();
+    expect(rig.status('a')).toEqual(LOST);
+  });
+});
+
+describe('a lost slot', () => {
+  beforeEach(async () => {
+    await rig.create('a');
+    rig.write(16);
+    rig.slots.checkObsolete();
+    await eventually(() => rig.changes).toBeGreaterThan(0);
+    rig.bounds = { ...rig.bounds, oldestLsn: at(12) };
+  });
+
+  test('is refused by majors that do so, for any other use, too', () => {
+    const refusal = {
+      sqlstate: '55000',
+      message: 'can no longer access replication slot "a"',
+      detail: 'This replication slot has been invalidated due to "wal_removed".',
+    };
+    expect(rig.slots.acquire('a', 7, at(11))).toEqual(refusal);
+    expect(rig.slots.acquire('a', 7)).toEqual(refusal);
+    expect(rig.status('a')).toEqual(LOST);
+  });
+
+  test('is used as it is by the others, and is back when WAL is confirmed that is stored', () => {
+    rig.major = 17;
+    expect(rig.slots.acquire('a', 7, at(11))).toBeNull();
+    rig.slots.advance('a', at(11, 500));
+    expect(rig.status('a')).toEqual(LOST);
+    rig.slots.advance('a', at(13));
+    expect(rig.status('a')).toMatchObject(['extended', at(13), null, 2 * MB]);
+  });
+
+  test('is back when a stream begins in WAL that is stored, with a line in the log', async () => {
+    expect(rig.slots.acquire('a', 7, at(12))).toBeNull();
+    expect(rig.status('a')).toMatchObject(['extended', at(12), null, MB]);
+    expect(rig.slots.minimumPersistedRestartLsn()).toBe(at(12));
+    expect(rig.lines.at(-1)).toEqual([
+      'lost replication slot is in use again: its WAL is still stored',
+      { slot: 'a', restart_lsn: '0/C00000', was_invalidated: 'wal_removed' },
+    ]);
+    await rig.slots.close();
+    expect(await rig.stored('a')).toContain('"invalidated": null');
+  });
+
+  test('is not back for WAL that is stored but about to go', () => {
+    rig.bounds = { ...rig.bounds, oldestLsn: at(10) };
+    expect(rig.slots.acquire('a', 7, at(11))).toMatchObject({ sqlstate: '55000' });
+  });
+
+  test('can be dropped, and its name used again', async () => {
+    expect(await rig.slots.drop('a', { wait: false, pid: 1 })).toBeNull();
+    await rig.create('a');
+    expect(rig.status('a')).toMatchObject(['extended', at(12), null, MB]);
+  });
+});
+
+describe('an idle slot', () => {
+  test('is lost after the timeout, keeps its position in view, and says how idle it was', async () => {
+    await rig.create('a');
+    rig.idleTimeoutMs = 60_000;
+    rig.clock.advance(59_999);
+    rig.slots.checkObsolete();
+    expect(rig.slots.invalidations().idle_timeout).toBe(0);
+    rig.clock.advance(2_001);
+    rig.slots.checkObsolete();
+    expect(rig.status('a')).toEqual(['lost', at(11), 'idle_timeout', null]);
+    expect(rig.lines.at(-1)).toEqual([
+      'invalidating obsolete replication slot "a"',
+      {
+        slot: 'a',
+        restart_lsn: '0/B00000',
+        detail:
+          'The slot\'s idle time of 62s exceeds the configured "idle_replication_slot_timeout" duration of 60s.',
+        hint: 'You might need to increase "idle_replication_slot_timeout".',
+      },
+    ]);
+    await eventually(() => rig.slots.minimumPersistedRestartLsn()).toBeNull();
+  });
+
+  test('is not lost while it is used, nor when it keeps nothing', async () => {
+    await rig.create('used');
+    await rig.slots.create({ name: 'empty', temporary: false, reserveWal: false, pid: 1 });
+    rig.slots.acquire('used', 7);
+    rig.idleTimeoutMs = 1_000;
+    rig.clock.advance(10_000);
+    rig.slots.checkObsolete();
+    expect(rig.slots.invalidations().idle_timeout).toBe(0);
+    rig.slots.release('used', 7);
+    rig.clock.advance(500);
+    rig.slots.checkObsolete();
+    expect(rig.slots.invalidations().idle_timeout).toBe(0);
+  });
+});
+
+describe('slots of the configuration', () => {
+  test('are made when missing, reserve WAL as soon as there is some, and count for the limit', async () => {
+    rig.bounds = { ...rig.bounds, oldestLsn: INVALID_LSN };
+    await rig.slots.create({ name: 'a', temporary: false, reserveWal: false, pid: 1 });
+    rig.bounds = { ...rig.bounds, oldestLsn: at(10) };
+    await rig.slots.ensure(['a', 'b']);
+    expect(rig.slots.list().map((slot) => [slot.name, slot.restartLsn])).toEqual([
+      ['a', at(11)],
+      ['b', at(11)],
+    ]);
+  });
+
+  test('are not brought back to life, nor moved, when they are there', async () => {
+    await rig.create('a');
+    rig.slots.advance('a', at(12));
+    await rig.slots.ensure(['a']);
+    expect(rig.slots.read('a')?.restartLsn).toBe(at(12));
+    rig.write(18);
+    rig.slots.checkObsolete();
+    await rig.slots.ensure(['a']);
+    expect(rig.status('a')).toEqual(LOST);
+  });
+});
+
+describe('a slot that does not exist', () => {
+  test('is made for a stream only when that is configured, durable before the stream begins', async () => {
+    expect(rig.slots.createForStart('a', at(11))).toBeNull();
+    rig.autoCreate = true;
+    expect(await rig.slots.createForStart('a', at(11))).toBeNull();
+    expect(await rig.stored('a')).toContain('"restart_lsn": "0/B00000"');
+    expect(rig.slots.createForStart('a', at(11))).toBeNull();
+    expect(await rig.slots.createForStart('Bad', at(11))).toMatchObject({ sqlstate: '42602' });
+    expect(await rig.slots.createForStart('b', at(2))).toBeNull();
+    expect(rig.slots.read('b')?.restartLsn).toBe(INVALID_LSN);
+  });
+});
+
+describe('a timeline switch', () => {
+  test('cuts positions beyond it, in memory and on the disk, and leaves the others', async () => {
+    await rig.create('a');
+    await rig.create('b');
+    rig.slots.advance('b', at(14));
+    rig.slots.cut(at(12, 50));
+    expect(rig.slots.list().map((slot) => slot.restartLsn)).toEqual([at(11), at(12, 50)]);
+    await rig.slots.close();
+    expect(await rig.stored('b')).toContain('"restart_lsn": "0/C00032"');
+  });
+});
+
+test('a state file of version 1 is read, and written anew as version 2', async () => {
+  await rig.create('a');
+  const file = join(directory, 'pg_replslot/a/state');
+  const old = encodeStateFile(
+    { magic: 'walcast-slot', version: 1 },
+    { name: 'a', restart_lsn: '0/A00000' },
+  );
+  await rig.slots.close();
+  await writeFile(file, old);
+  await rig.open();
+  expect(rig.status('a')).toMatchObject(['extended', at(10), null, 3 * MB - 100]);
+  rig.slots.advance('a', at(12));
+  await rig.slots.close();
+  expect(await rig.stored('a')).toMatch(/^walcast-slot 2\n/);
+});
