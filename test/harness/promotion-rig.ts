@@ -46,7 +46,7 @@ const TOKEN = 'let-go';
  * zero, an old page of a recycled file) is found by reading on, and is no fault of anybody.
  */
 const ALARMS =
-  /PANIC|checksum|contrecord is requested|out-of-sequence|TRAP:|has already been removed|incorrect resource manager|invalid record(?! length at \S+ (?:wanted|expected at least) \d+, got 0)/;
+  /PANIC|(?<!data_)checksum|contrecord is requested|out-of-sequence|TRAP:|has already been removed|incorrect resource manager|invalid record(?! length at \S+ (?:wanted|expected at least) \d+, got 0)/;
 
 /** The servers and their relay. */
 export class PromotionRig implements AsyncDisposable {
