@@ -140,6 +140,7 @@ class RunningRelay implements Relay {
         store: () => this.#store,
         dataDirectory: config.storage.directory,
         clock,
+        repair: (damage) => this.#readThrough?.repair(damage) ?? damage,
       }),
     });
     this.#following = new UpstreamFollowing({
@@ -312,6 +313,7 @@ class RunningRelay implements Relay {
     this.#feed.bind(new StoreFeed(store, this.#readThrough, () => this.#following.isMoving()));
     const slots = await this.#openSlots(store);
     this.#slots = slots;
+    store.onTimelineSwitch(({ switchLsn }) => slots.cut(switchLsn));
     const config = (): Config => this.#config;
     const log = this.#log.child({ component: 'retention' });
     const retention = new Retention({ store, slots, config, clock: this.#clock, log });

@@ -25,7 +25,7 @@ export interface RetentionStore {
   readonly identity: { readonly segmentSize: SegmentSize } | null;
   oldestLsn(): Lsn;
   positions(): { readonly writtenLsn: Lsn; readonly flushedLsn: Lsn };
-  deadWal?(): { readonly bytes: number };
+  deadWal(): { readonly bytes: number };
   setRetention(minimumSlotLsn: () => Lsn | null): void;
   removeOldSegments(minimumSlotLsn: Lsn | null): void;
 }
@@ -54,7 +54,7 @@ export function walBounds(store: RetentionStore, storage: Config['storage']): Wa
     walKeepSizeBytes,
     maxSlotWalKeepSizeBytes,
     quotaBytes,
-    deadBytes: store.deadWal?.().bytes ?? 0,
+    deadBytes: store.deadWal().bytes,
     oldestLsn: store.oldestLsn(),
     writtenLsn,
     flushedLsn,
