@@ -12,11 +12,12 @@ byte, in its store and in a standby. Exit code 0: nothing was lost and no byte d
 
   kill         kill -9 at random instants: streaming, switches of segments, large records, slots, start, recovery
   power-cut    the store's disk is copied at a random instant while it is mounted; walcast goes on with the copy (Linux, root)
+  switch       kill -9 while the primary changes, so that walcast dies in the middle of its own switch of timelines
 
 Without a name all of them run, one after the other.
 
 Options:
-  --rounds N     crashes per campaign (default 200 for kill, 50 for power-cut)
+  --rounds N     crashes per campaign (default 200 for kill, 50 for power-cut, 30 for switch)
   --for SECONDS  end each campaign after the round in which so much time has passed
   --seed N       what is hit, and the load; printed at the start (default: drawn)
   --help         this text
@@ -24,7 +25,7 @@ Options:
 WALCAST_TEST_MAJORS=16 chooses another server than PostgreSQL 18.
 `;
 
-const DEFAULT_ROUNDS = { kill: 200, 'power-cut': 50 };
+const DEFAULT_ROUNDS = { kill: 200, 'power-cut': 50, switch: 30 };
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 process.exitCode = await main(process.argv.slice(2));

@@ -56,7 +56,7 @@ export interface ScenarioOptions {
  * stream was cut at a page boundary looks at the next page of its own, new segment, whoever it streamed from.
  */
 const STANDBY_ALARMS =
-  /PANIC|checksum|invalid magic number (?!0000)|unexpected pageaddr|out-of-sequence|contrecord is requested|has already been removed|TRAP:/;
+  /PANIC|(?<!data_)checksum|invalid magic number (?!0000)|unexpected pageaddr|out-of-sequence|contrecord is requested|has already been removed|TRAP:/;
 
 /** Everything of one scenario. */
 export class RelayScenario implements AsyncDisposable {

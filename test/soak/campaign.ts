@@ -86,8 +86,12 @@ export function describeResult(result: CampaignResult): string[] {
   return [
     `${result.name}: seed ${result.seed}, ${figures.rounds} rounds in ${result.seconds} s`,
     `  hit: ${hits.join(', ')}`,
-    `  acknowledged WAL compared in the store: ${mib(figures.comparedBytes)}; in the standby: ${mib(figures.standbyBytes)}`,
-    `  arrived but not acknowledged at the crashes: ${mib(figures.unacknowledgedBytes)}; standby ahead of the store: ${figures.standbyAhead} times; slots moved: ${figures.slotMoves}`,
+    ...(figures.comparedBytes === 0
+      ? []
+      : [
+          `  acknowledged WAL compared in the store: ${mib(figures.comparedBytes)}; in the standby: ${mib(figures.standbyBytes)}`,
+          `  arrived but not acknowledged at the crashes: ${mib(figures.unacknowledgedBytes)}; standby ahead of the store: ${figures.standbyAhead} times; slots moved: ${figures.slotMoves}`,
+        ]),
     result.violations.length === 0
       ? '  0 acknowledged bytes lost, 0 differing bytes'
       : `  ${result.violations.length} VIOLATIONS:\n${result.violations.map((text) => `    ${text}`).join('\n')}`,

@@ -42,12 +42,9 @@ export interface CrashFigures {
   slotMoves: number;
 }
 
-/** Use {@link openCrashRig}. */
-export class CrashRig {
-  readonly scenario: RelayScenario;
-  readonly load: WriteLoad;
-  readonly mixed: MixedLoad;
-  readonly figures: CrashFigures = {
+/** Before the first round. */
+export function noFigures(): CrashFigures {
+  return {
     rounds: 0,
     comparedBytes: 0,
     standbyBytes: 0,
@@ -55,6 +52,14 @@ export class CrashRig {
     unacknowledgedBytes: 0,
     slotMoves: 0,
   };
+}
+
+/** Use {@link openCrashRig}. */
+export class CrashRig {
+  readonly scenario: RelayScenario;
+  readonly load: WriteLoad;
+  readonly mixed: MixedLoad;
+  readonly figures: CrashFigures = noFigures();
   readonly #random: () => number;
   /** Everything before it was compared after an earlier crash. */
   #comparedLsn: Lsn = INVALID_LSN;

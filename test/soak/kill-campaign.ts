@@ -85,7 +85,7 @@ async function strike(rig: CrashRig, moment: Moment, random: () => number): Prom
     case 'slot': {
       // Some answers come before the kill, some do not.
       const moving = rig.moveSlot();
-      await killWithin(120);
+      await killWithin(400);
       await moving;
       return;
     }

@@ -5,10 +5,12 @@ import { describeResult } from './campaign.ts';
 import type { CampaignOptions, CampaignResult } from './campaign.ts';
 import { killCampaign } from './kill-campaign.ts';
 import { powerCutCampaign } from './power-cut-campaign.ts';
+import { switchCampaign } from './switch-campaign.ts';
 
 const CAMPAIGNS: Readonly<Record<string, (options: CampaignOptions) => Promise<CampaignResult>>> = {
   kill: killCampaign,
   'power-cut': powerCutCampaign,
+  switch: switchCampaign,
 };
 
 const chosen = (process.env['WALCAST_TEST_SOAK_CAMPAIGNS'] ?? '')
