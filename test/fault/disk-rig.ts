@@ -59,6 +59,7 @@ export class DiskRig {
   readonly #port: number;
   readonly #writer: SqlSession;
   #standby: PostgresCluster | null = null;
+  #started: Attempt | null = null;
 
   private constructor(parts: {
     workspace: Workspace;
@@ -100,13 +101,19 @@ export class DiskRig {
   async start(directory: string, more: Partial<AttemptOptions> = {}): Promise<Attempt> {
     const slot = { slot: 'walcast' };
     const upstreamPort = this.recorder.port;
-    return await attempt(this.workspace, {
+    this.#started = await attempt(this.workspace, {
       directory,
       upstreamPort,
       port: this.#port,
       ...slot,
       ...more,
     });
+    return this.#started;
+  }
+
+  /** Ends what was started last, if it runs still: the next one needs its port. */
+  async stop(): Promise<void> {
+    await this.#started?.process.stop('SIGKILL');
   }
 
   /** A standby from a backup through walcast, which must be streaming; it follows walcast's port from then on. */
