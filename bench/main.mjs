@@ -14,19 +14,20 @@ Measures on this machine, over the loopback interface only, and removes what it 
   fanout      CPU seconds per GB delivered: walcast beside the primary's own walsenders in the same run
   tls         CPU seconds per GB sent to receivers with and without TLS, by bytes per call (a bare loop)
   handoff     CPU seconds per GB to get WAL into a sender process: over a Unix socket, or from the segment files
+  walk        CPU seconds per GB of WAL checked: headers alone, every checksum, and checksums in each way there is
   fdatasync   latency of write + fdatasync from an own thread and through libuv's pool, pool idle and busy
 
 Options:
   --receivers LIST    fanout, tls: numbers of receivers, one after the other (default 1,8; each 1 to 64)
-  --gigabytes N       fanout: WAL to generate (default 1); tls, handoff: bytes in total (default 2); at most 20
+  --gigabytes N       fanout: WAL to generate (default 1); tls, handoff, walk: bytes in total (default 2); at most 20
   --runs N            repetitions; medians are printed (default 1 for fanout, 3 otherwise; at most 20)
   --workloads LIST    fanout: of message, insert, catchup (default all three)
-  --postgres MAJOR    fanout: server to use (default 18)
+  --postgres MAJOR    fanout, walk: server to use (default 18)
   --node-options=STR  fanout: options of Node.js for walcast, for example "--cpu-prof --cpu-prof-dir=/tmp/prof"
   --rate MB           fanout: megabytes of WAL a second (default 0: as fast as the primary makes it)
   --warm N            fanout: gigabytes sent before each figure, so that code is compiled (default 0.25)
   --keep MB           fanout: wal_keep_size of walcast (default 0: enough for everything)
-  --dist DIR          fanout: the compiled walcast to measure (default dist)
+  --dist DIR          fanout, walk: the compiled walcast to measure (default dist)
   --ciphers NAME      tls: TLS 1.3 suite (default TLS_AES_256_GCM_SHA384, which Node.js prefers)
   --count N           fdatasync: syncs per figure (default 200; at most 10000)
   --directory DIR     fdatasync: where to put the file (default: the temporary directory)
@@ -35,7 +36,7 @@ Options:
 `;
 
 const FRACTIONS = ['--gigabytes', '--warm', '--rate'];
-const COMMANDS = ['fanout', 'tls', 'handoff', 'fdatasync'];
+const COMMANDS = ['fanout', 'tls', 'handoff', 'walk', 'fdatasync'];
 
 /** @typedef {{ title: string, rows: readonly Record<string, string | number | null>[] }} Section */
 
@@ -102,6 +103,16 @@ async function measure(options, facts) {
         progress,
       });
       return [{ title: 'CPU seconds per GB in the giving and in the taking process', rows }];
+    }
+    case 'walk': {
+      const { benchWalk } = await import('./walk.mjs');
+      const rows = await benchWalk({
+        ...options,
+        gigabytes: options.gigabytes ?? 2,
+        runs: options.runs ?? 3,
+        progress,
+      });
+      return [{ title: 'CPU seconds per GB of WAL', rows }];
     }
     case 'fdatasync': {
       const rows = await benchFdatasync({ ...options, progress });

@@ -5,9 +5,9 @@ import type { RecordChain } from './record-chain.ts';
 import type { RecordSums } from './record-sums.ts';
 import type { RecordObserver } from './record-walk.ts';
 import type { WalBytes } from './wal-bytes.ts';
-import { isLearned, learnFrom } from './xact-records.ts';
+import { isLearned, isPlainXact, learnFrom } from './xact-records.ts';
 import type { ReadableRecord } from './xact-records.ts';
-import { isResourceManager, RECORD_HEADER_SIZE, RMGR_XLOG } from './xlog-records.ts';
+import { isResourceManager, RECORD_HEADER_SIZE, RMGR_XACT, RMGR_XLOG } from './xlog-records.ts';
 import { isZeroRange } from './zeros.ts';
 
 /** What the fast part works with; all of it belongs to the walk. */
@@ -30,6 +30,8 @@ export class WholeRecords {
   readonly #checksums: boolean;
   readonly #observer: RecordObserver | null;
   readonly #readable: ReadableRecord;
+  /** Where the last record before the newest plain commit or abort lies. */
+  readonly #beforePlain = { index: -1, high: 0, low: 0 };
   /** Index of the last record that {@link take} took; -1 when it took none. */
   lastIndex = -1;
 
@@ -45,14 +47,18 @@ export class WholeRecords {
 
   /** Takes what lies whole in [from, end) of one page, the start of a record; returns the index behind it. */
   take(from: number, end: number): number {
-    const { view, low } = this.#bytes;
+    const { data, view, low } = this.#bytes;
     const high = this.#bytes.highAt(from);
     const { learned } = this.#chain;
     let previousHigh = this.#chain.startHigh;
     let previousLow = this.#chain.startLow;
     let lastIndex = -1;
+    let plainIndex = -1;
+    const beforePlain = this.#beforePlain;
     let i = from;
-    if (this.#checksums) this.#sums.openPage(from, end);
+    const checksums = this.#checksums;
+    const observer = this.#observer;
+    if (checksums) this.#sums.openPage(from, end);
     while (end - i >= RECORD_HEADER_SIZE) {
       const total = view.getInt32(i, true);
       // Before padding, which would make a length near 2^31 negative.
@@ -65,24 +71,50 @@ export class WholeRecords {
       const rmgrId = (rest >>> 8) & 0xff;
       if (rest >>> 16 !== 0 || rmgrId === RMGR_XLOG) break;
       if (!isResourceManager(rmgrId, this.#facts)) break;
-      if (padded !== total && !isZeroRange(this.#bytes.data, i + total, i + padded)) break;
+      if (padded !== total && !isZeroRange(data, i + total, i + padded)) break;
       const xid = view.getInt32(i + 4, true);
-      if (this.#checksums || isLearned(rmgrId) || learned.isLeap(xid)) {
-        if (!this.#sums.isRight(i, total)) break;
-        if (isLearned(rmgrId)) this.#learn(i, total);
+      if (checksums && !this.#sums.isRight(i, total)) break;
+      if (rmgrId === RMGR_XACT && isPlainXact(view, i, total)) {
+        plainIndex = i;
+        beforePlain.index = lastIndex;
+        beforePlain.high = previousHigh;
+        beforePlain.low = previousLow;
+      } else if (isLearned(rmgrId)) {
+        if (!this.#isGood(i, total)) break;
+        this.#learn(i, total);
       }
-      if (((xid - learned.nextXid) | 0) >= 0) learned.noteXid(xid);
-      this.#observer?.onRecord(rmgrId, rest & 0xff, xid >>> 0);
+      if (((xid - learned.nextXid) | 0) >= 0) {
+        if (learned.isLeap(xid) && !this.#isGood(i, total)) break;
+        learned.noteXid(xid);
+      }
+      observer?.onRecord(rmgrId, rest & 0xff, xid >>> 0);
       previousLow = (low + i) | 0;
       previousHigh = high;
       lastIndex = i;
       i += padded;
+    }
+    if (plainIndex !== -1) {
+      const total = view.getInt32(plainIndex, true);
+      if (this.#isGood(plainIndex, total)) {
+        this.#learn(plainIndex, total);
+      } else {
+        // The slow part says what is wrong with it.
+        i = plainIndex;
+        lastIndex = beforePlain.index;
+        previousHigh = beforePlain.high;
+        previousLow = beforePlain.low;
+      }
     }
     this.lastIndex = lastIndex;
     if (lastIndex === -1) return from;
     this.#chain.startHigh = previousHigh;
     this.#chain.startLow = previousLow;
     return i;
+  }
+
+  /** True when the checksum of the record at `index` matches, which was seen before where all are summed. */
+  #isGood(index: number, total: number): boolean {
+    return this.#checksums || this.#sums.isRight(index, total);
   }
 
   #learn(at: number, length: number): void {

@@ -26,6 +26,8 @@ const RUNNING_XACTS_NEXT_XID = 12;
 /** Offsets in the main data of commit and abort records, behind the time. */
 const END = { xinfo: 8, rest: 12 } as const;
 const DATABASE_SIZE = 8;
+/** A record with flags and nothing before its main data has so many bytes at least. */
+const INFO_BYTES = RECORD_HEADER_SIZE + 2 + END.rest;
 /** Behind the id of the top-level transaction. */
 const ASSIGNMENT_COUNT = 4;
 
@@ -45,6 +47,21 @@ export interface ReadableRecord {
 /** True for resource managers whose records {@link learnFrom} understands. */
 export function isLearned(rmgrId: number): boolean {
   return rmgrId === RMGR_XACT || rmgrId === RMGR_STANDBY;
+}
+
+/**
+ * True for a record of RM_XACT whose end is plain: a commit that tells its time, or an abort that tells nothing. Most are, and
+ * only the last of many says something new. `length` bytes of it are there from `view[at]` on.
+ */
+export function isPlainXact(view: DataView, at: number, length: number): boolean {
+  const info = view.getUint8(at + 16);
+  const operation = info & XACT_OPERATION_MASK;
+  if (operation !== XACT_OPERATION.commit && operation !== XACT_OPERATION.abort) return false;
+  if ((info & XACT_HAS_INFO) === 0) return true;
+  if (length < INFO_BYTES || view.getUint8(at + RECORD_HEADER_SIZE) !== HEADER.shortData)
+    return false;
+  const xinfo = view.getInt32(at + RECORD_HEADER_SIZE + 2 + END.xinfo, true);
+  return (xinfo & (XINFO.hasSubtransactions | XINFO.applyFeedback)) === 0;
 }
 
 /**
