@@ -163,10 +163,9 @@ export class WalFiles {
       // A reader that is closed would open the file again, and nobody would close it.
       if (isClosed()) throw new OperationalError('WAL_FILE_CLOSED', 'the download is over');
       const bytes = await reader.read(timeline, startLsn, endLsn);
-      const isDamaged = !(bytes instanceof Uint8Array) && bytes.kind === 'damaged';
-      if (!isDamaged) return bytes;
-      // The store says it in the log and counts it, as for anybody else who comes across it.
-      await store.fromFiles(timeline, startLsn, endLsn);
+      if (bytes instanceof Uint8Array || bytes.kind !== 'damaged') return bytes;
+      // It is said in the log and counted, as for anybody else who comes across it.
+      store.noteDamage(bytes);
       return this.#repair(bytes);
     } finally {
       this.#leave();

@@ -70,6 +70,7 @@ export class WalStore {
   #beginning: { readonly state: ControlState; readonly done: Promise<void> } | null = null;
   /** A timeline switch is under way until this is over. */
   #switching: Promise<void> | null = null;
+  #savingHistory: Promise<void> = Promise.resolve();
   #isLeft = false;
   #onRoom: () => void = () => {};
   #minimumSlotLsn: (() => Lsn | null) | null = null;
@@ -237,8 +238,16 @@ export class WalStore {
       await this.#switching?.catch(() => {});
       read = await this.#requireLive().fromFiles(timeline, startLsn, endLsn);
     }
-    if (isDamaged(read)) this.#noteDamage(read);
+    if (isDamaged(read)) this.noteDamage(read);
     return read;
+  }
+
+  /** Says and counts that stored WAL was found damaged. */
+  noteDamage(read: DamagedRead): void {
+    this.#counters.rejectedFromDisk++;
+    this.#counters.countError('read');
+    const fields = { file: read.walFileName, lsn: formatLsn(read.lsn), reason: read.reason };
+    this.#options.log.error('stored WAL is damaged', fields);
   }
 
   /** Of the segments of this moment; another one after a switch of timelines. Null for an empty store. */
@@ -266,7 +275,12 @@ export class WalStore {
 
   /** Keeps a history file; durable when it resolves. Also for an empty store. */
   async storeHistoryFile(timeline: TimelineId, content: Uint8Array): Promise<void> {
-    await saveHistoryFile(this.#options.directory, timeline, content);
+    // Two at once would take each other's temporary file.
+    const done = this.#savingHistory.then(() =>
+      saveHistoryFile(this.#options.directory, timeline, content),
+    );
+    this.#savingHistory = done.catch(() => {});
+    await done;
   }
 
   // --- positions
@@ -537,13 +551,6 @@ export class WalStore {
 
   #removeUnneeded(): void {
     if (this.#minimumSlotLsn !== null) this.removeOldSegments(this.#minimumSlotLsn());
-  }
-
-  #noteDamage(read: DamagedRead): void {
-    this.#counters.rejectedFromDisk++;
-    this.#counters.countError('read');
-    const fields = { file: read.walFileName, lsn: formatLsn(read.lsn), reason: read.reason };
-    this.#options.log.error('stored WAL is damaged', fields);
   }
 
   #keeper(state: ControlState, isSaved: boolean): ControlKeeper {

@@ -5,9 +5,11 @@ import { silentLog } from '../../src/base/log.ts';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
+import type { TimelineId } from '../../src/pg/timeline.ts';
 import { saveControl } from '../../src/wal/control-file.ts';
 import { chainStart } from '../../src/wal/records/record-chain.ts';
 import { RecordWalk } from '../../src/wal/records/record-walk.ts';
+import type { StoredReadFailure } from '../../src/wal/wal-reader.ts';
 import type { WalStore, WalStoreOptions } from '../../src/wal/wal-store.ts';
 import type { WalFixture } from './wal-fixture.ts';
 
@@ -52,6 +54,19 @@ export function storeFlushed(store: WalStore, lsn: Lsn): Promise<void> {
     store.onFlush(check);
     check();
   });
+}
+
+/** Reads from the files, and waits where it cannot be said yet whether they are good. */
+export async function readStored(
+  store: WalStore,
+  timeline: TimelineId,
+  [startLsn, endLsn]: readonly [Lsn, Lsn],
+): Promise<Uint8Array | StoredReadFailure> {
+  for (;;) {
+    const read = await store.fromFiles(timeline, startLsn, endLsn);
+    if (read instanceof Uint8Array || read.kind !== 'later') return read;
+    await read.ready;
+  }
 }
 
 /** Writes the control file of a store whose segments in `directory` hold the fixture's WAL [firstLsn, endLsn), stopped in order. */

@@ -19,7 +19,7 @@ afterEach(async () => {
 it('makes the directory and its parts, for the owner alone', async () => {
   await prepareDataDirectory(directory);
   await prepareDataDirectory(directory);
-  expect((await readdir(directory)).toSorted()).toEqual(['pg_replslot', 'pg_wal']);
+  expect((await readdir(directory)).toSorted()).toEqual(['page_sums', 'pg_replslot', 'pg_wal']);
   for (const path of [directory, join(directory, 'pg_wal')]) {
     expect((await stat(path)).mode & 0o777).toBe(0o700);
   }

@@ -26,7 +26,7 @@ import { importWal } from '../../src/wal/import.ts';
 import type { ImportReport } from '../../src/wal/import.ts';
 import { verifyWal } from '../../src/wal/verify.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
-import { saveControlOf, storeOptions } from '../support/store-rig.ts';
+import { readStored, saveControlOf, storeOptions } from '../support/store-rig.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 const MB = 1 << 20;
@@ -102,7 +102,7 @@ async function rangeOfStore(): Promise<{ oldest: string; end: string }> {
     storeOptions(data, { walKeepSizeBytes: Number.MAX_SAFE_INTEGER }),
   );
   const [oldestLsn, endLsn] = [store.oldestLsn(), store.nextLsn()];
-  const bytes = await store.fromFiles(toTimelineId(1), oldestLsn, endLsn);
+  const bytes = await readStored(store, toTimelineId(1), [oldestLsn, endLsn]);
   await store.close();
   if (!(bytes instanceof Uint8Array)) throw new Error(JSON.stringify(bytes));
   expect(Buffer.compare(bytes, wal.slice(oldestLsn, endLsn))).toBe(0);
