@@ -197,12 +197,6 @@ export const CATALOGUE = [
     help: 'record or page checks that failed (only where checking is on)',
   },
   {
-    name: 'store_repairs_total',
-    type: 'counter',
-    labels: ['result'],
-    help: 'segments damaged on disk: fetched again from the upstream (repaired), or not (failed)',
-  },
-  {
     name: 'buffer_size_bytes',
     type: 'gauge',
     labels: ['upstream'],

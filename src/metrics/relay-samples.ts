@@ -150,9 +150,6 @@ export function addStoreSamples(
   }
   samples.add('store_crc_failures_total', { source: 'upstream' }, store.rejectedFromUpstream);
   samples.add('store_crc_failures_total', { source: 'disk' }, store.rejectedFromDisk);
-  const { repairedSegments, failedRepairs } = status.readThrough;
-  samples.add('store_repairs_total', { result: 'repaired' }, repairedSegments);
-  samples.add('store_repairs_total', { result: 'failed' }, failedRepairs);
   samples.add('buffer_size_bytes', UPSTREAM, store.tailBytes);
   samples.add('buffer_limit_bytes', UPSTREAM, store.tailBytesMax);
 }
