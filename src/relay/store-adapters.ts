@@ -1,5 +1,4 @@
 // How the store looks to those who may not know it: the gate, the walreceiver, the walsenders.
-import { invariant } from '../base/errors.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { WalStore } from '../wal/wal-store.ts';
@@ -18,10 +17,6 @@ import type { GateStore, StoredWal } from './upstream-gate.ts';
 /** Whom the store's WAL stands for; null before the store is open and while it is empty. */
 export function serverIdentity(store: WalStore | null): ServerIdentity | null {
   return store?.identity ?? null;
-}
-
-interface SwitchesTimelines {
-  switchTimeline(next: { history: TimelineHistory; switchLsn: Lsn }): Promise<void>;
 }
 
 /** The store as the gate sees it. */
@@ -62,9 +57,7 @@ export class GateStoreOf implements GateStore {
   }
 
   switchTimeline(history: TimelineHistory, switchLsn: Lsn): Promise<void> {
-    const store: WalStore & Partial<SwitchesTimelines> = this.#store;
-    invariant(store.switchTimeline !== undefined, 'the store stays on its timeline');
-    return store.switchTimeline({ history, switchLsn });
+    return this.#store.switchTimeline({ history, switchLsn });
   }
 }
 

@@ -97,8 +97,9 @@ export function decideFollow(
     refuseOtherCluster(stored, identity) ??
     refuseOtherHistory(stored, identity) ??
     waitForServerBehind(stored, identity) ??
-    waitForRoom(stored) ??
-    followSwitch(stored, identity) ?? {
+    // The store takes nothing in for a switch, so it says itself whether there is space for it.
+    followSwitch(stored, identity) ??
+    waitForRoom(stored) ?? {
       kind: 'start',
       timeline: stored.timeline,
       startLsn: stored.nextLsn,

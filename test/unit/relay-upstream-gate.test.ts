@@ -303,6 +303,14 @@ describe('an upstream that left our timeline', () => {
     }
   });
 
+  it('is followed by a store that has no room for WAL: it needs little, and may need it to go on', async () => {
+    const store = new MemoryStore();
+    store.held = { ...STORED, isFull: true };
+    const { decision } = await decide(promoted(2, '1\t0/4000100\tx\n'), {}, store);
+    expect(store.calls).toEqual(['history 2', 'switch to 2 at 0/4000100']);
+    expect(decision).toMatchObject({ kind: 'hold', state: 'full' });
+  });
+
   it('is not followed while the end has to stay where it is', async () => {
     const identity = promoted(2, '1\t0/4000100\tx\n');
     const { decision, store } = await decide(identity, { mayFollow: () => false });
