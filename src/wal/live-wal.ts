@@ -131,7 +131,10 @@ export class LiveWal implements WritePipelineOwner {
         setup: { directory, segmentSize },
         timeline,
         startLsn: end.lsn,
-        ...{ noSpaceRetryMs, clock, log, counters },
+        noSpaceRetryMs,
+        clock,
+        log,
+        counters,
       },
       this,
     );

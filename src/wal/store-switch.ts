@@ -41,6 +41,16 @@ export interface SwitchedWal {
   readonly overlap: Uint8Array;
 }
 
+/** True when a store of this history has followed `next` already, however far it has come since. */
+export function hasFollowed(
+  history: TimelineHistory,
+  { history: next, switchLsn }: NextTimeline,
+): boolean {
+  const entries = [...history.ancestors, { timeline: history.timeline, endLsn: null }];
+  const index = entries.findIndex(({ timeline }) => timeline === next.timeline);
+  return index > 0 && entries[index - 1]?.endLsn === switchLsn;
+}
+
 /**
  * Notes the switch; durable when it resolves. Throws OperationalError when it is none that the store can make
  * (SWITCH_OUTSIDE, SWITCH_HISTORY), or has failed; an error of code ENOSPC for lack of space. Then nothing was changed.

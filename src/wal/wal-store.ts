@@ -6,12 +6,11 @@
 // `verify: page`: then the end is before that record (recovery.ts). Nothing is given out that was not checked as far as
 // `verify` says. After the first failure of the disk, except for lack of space at a write, it says so once and takes
 // nothing more.
-import { isOutOfSpace, storageHint } from '../base/durable-fs.ts';
+import { storageHint } from '../base/durable-fs.ts';
 import { errorText, invariant, OperationalError } from '../base/errors.ts';
 import { advanceLsn, formatLsn, INVALID_LSN, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentOffset } from '../pg/segment.ts';
-import { versionFacts } from '../pg/server-version.ts';
 import { rootHistory } from '../pg/timeline.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { DeadWalStatus, StoreStatus } from '../status/status.ts';
@@ -25,7 +24,6 @@ import type { DeadFiles } from './dead-wal.ts';
 import { LiveWal } from './live-wal.ts';
 import type { LiveWalOwner, LiveWalStart } from './live-wal.ts';
 import { preparePageSums } from './page-sums.ts';
-import { recoverWal } from './recovery.ts';
 import { SegmentRemoval } from './segment-removal.ts';
 import { firstState, identityOf, isSameBeginning, notEmpty, serverOf } from './store-beginning.ts';
 import { StoreCounters } from './store-counters.ts';
@@ -39,9 +37,10 @@ import type {
   WalStoreOptions,
 } from './store-options.ts';
 import { emptyStoreStatus } from './store-status.ts';
-import { completeSwitch, noteSwitch, switchAtStart } from './store-switch.ts';
+import { recoverStore, saveFound, saveLast, saveNow } from './store-opening.ts';
+import { completeSwitch, hasFollowed, noteSwitch } from './store-switch.ts';
 import type { SwitchingStore } from './store-switch.ts';
-import { loadHistory, readHistoryFile, saveHistoryFile } from './stored-history.ts';
+import { readHistoryFile, saveHistoryFile } from './stored-history.ts';
 import type { StoredReadFailure, StoredReadLater, WalReader } from './wal-reader.ts';
 
 export type {
@@ -388,7 +387,10 @@ export class WalStore {
     if (live === null || control === null) return;
     const isFlushed = await live.close();
     if (live.hasFailed) await control.abandon();
-    else await this.#saveLast(control, { durableMark: live.flushedChain, wasCleanStop: isFlushed });
+    else {
+      const last = { durableMark: live.flushedChain, wasCleanStop: isFlushed };
+      await saveLast(control, last, this.#options.log);
+    }
   }
 
   #leave(): void {
@@ -403,27 +405,10 @@ export class WalStore {
     );
   }
 
-  /** Space may come back; after any other failure of the disk nothing is taken any more. */
   async #saveNow(control: ControlKeeper): Promise<void> {
-    try {
-      await control.save();
-    } catch (error) {
-      if (isOutOfSpace(error)) throw error;
-      const { directory, onFatal } = this.#options;
-      const message = `the control file in "${directory}" could not be saved: ${errorText(error)}`;
-      const hint = storageHint(error) ?? 'Look at the disk and the kernel log.';
-      const failure = new OperationalError('CONTROL_FILE_SAVE', message, { hint, cause: error });
-      this.#live?.fail('fsync', failure);
-      if (this.#live === null) onFatal(failure);
-      throw failure;
-    }
-  }
-
-  /** The file on the disk is an older one, whole: without space, the next start walks through more WAL, that is all. */
-  async #saveLast(control: ControlKeeper, last: Partial<ControlState>): Promise<void> {
-    await control.close(last).catch((error: unknown) => {
-      if (!isOutOfSpace(error)) throw error;
-      this.#options.log.warn('no space to note where the WAL ends; the next start looks for it');
+    await saveNow(control, this.#options.directory, (failure) => {
+      if (this.#live === null) this.#options.onFatal(failure);
+      else this.#live.fail('fsync', failure);
     });
   }
 
@@ -440,56 +425,27 @@ export class WalStore {
   }
 
   async #recover(loaded: ControlState): Promise<void> {
-    const control = await switchAtStart(this.#options, loaded);
-    const { systemIdentifier, segmentSize, timeline, server } = control;
-    const history = await loadHistory(this.#options.directory, timeline);
-    const facts = versionFacts(control.major);
-    const identity = { systemIdentifier, segmentSize, timeline, history, facts, ...server };
-    const { end, oldestLsn } = await recoverWal({
-      directory: walDirectory(this.#options.directory),
-      origin: identity,
-      firstLsn: control.firstLsn,
-      durableMark: control.durableMark,
-      log: this.#options.log,
-    });
-    if (end.lsn < control.reportedFlushLsn) {
-      this.#options.log.error('WAL that was reported as flushed is gone; it is fetched again', {
-        lsn: formatLsn(end.lsn),
-        reported_flush_lsn: formatLsn(control.reportedFlushLsn),
-      });
-    }
-    const keeper = this.#keeper(control, true);
-    keeper.change({ durableMark: end, wasCleanStop: false });
-    await keeper.save().catch((error: unknown) => {
-      // The file is the one just read, whole, and the keeper goes on trying.
-      if (!isOutOfSpace(error)) throw error;
-      this.#options.log.warn('no space to note where the WAL ends; an older note stays valid', {
-        lsn: formatLsn(end.lsn),
-        error: errorText(error),
-        next: 'free space in storage.directory; walcast goes on by itself',
-      });
-    });
+    const found = await recoverStore(this.#options, loaded);
+    const { identity, end, oldestLsn } = found;
+    const keeper = this.#keeper(found.control, true);
+    await saveFound(keeper, found, this.#options.log);
     this.#begun(keeper, { identity, end }, oldestLsn);
   }
 
   async #switch(next: NextTimeline): Promise<void> {
-    const [identity, live, control, removal] = [
-      this.#identity,
-      this.#live,
-      this.#control,
-      this.#removal,
-    ];
+    const [identity, live] = [this.#identity, this.#live];
+    const [control, removal] = [this.#control, this.#removal];
     invariant(identity !== null && live !== null && control !== null && removal !== null, 'empty');
     const store: SwitchingStore = { options: this.#options, identity, live, control, removal };
     const pending = control.state.pendingSwitch;
     if (pending === null) {
-      if (isOn(identity.history, next)) return;
+      if (hasFollowed(identity.history, next)) return;
       await noteSwitch(store, next);
     }
     const { history, end, overlap } = await completeSwitch(store);
-    await this.recountDead();
     if (this.#isLeft) return;
     this.#followTimeline(history, { end, overlap });
+    await this.recountDead();
     // What was noted before may have been another one.
     if (pending !== null) await this.#switch(next);
   }
@@ -570,11 +526,4 @@ type DamagedRead = Extract<StoredReadFailure, { kind: 'damaged' }>;
 
 function isDamaged(read: Uint8Array | StoredReadFailure | StoredReadLater): read is DamagedRead {
   return !(read instanceof Uint8Array) && read.kind === 'damaged';
-}
-
-/** True when the store has followed `next` already, however far it has come since. */
-function isOn(history: TimelineHistory, { history: next, switchLsn }: NextTimeline): boolean {
-  const entries = [...history.ancestors, { timeline: history.timeline, endLsn: null }];
-  const index = entries.findIndex(({ timeline }) => timeline === next.timeline);
-  return index > 0 && entries[index - 1]?.endLsn === switchLsn;
 }

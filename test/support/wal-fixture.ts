@@ -7,7 +7,7 @@ import type { SegmentSize } from '../../src/pg/segment.ts';
 import { versionFacts } from '../../src/pg/server-version.ts';
 import type { VersionFacts } from '../../src/pg/server-version.ts';
 import { rootHistory, timelineOfLsn, toTimelineId } from '../../src/pg/timeline.ts';
-import type { TimelineHistory } from '../../src/pg/timeline.ts';
+import type { TimelineHistory, TimelineId } from '../../src/pg/timeline.ts';
 import type { PageOrigin } from '../../src/wal/records/page-header.ts';
 
 /** Resource managers that the records below use. */
@@ -71,6 +71,31 @@ export class WalFixture {
     return Buffer.from(this.#bytes.subarray(from, from + Number(endLsn - startLsn)));
   }
 
+  /** The same WAL up to `switchLsn`, to go on there on `timeline`, as a server does that is promoted there. */
+  branch(switchLsn: Lsn, timeline: TimelineId): WalFixture {
+    const { startLsn, segmentSize, facts, history } = this;
+    const next = new WalFixture({ major: facts.major, startLsn, segmentSize });
+    const entry = { timeline: history.timeline, endLsn: switchLsn };
+    next.history = { timeline, ancestors: [...history.ancestors, entry] };
+    const bytes = this.slice(startLsn, switchLsn);
+    next.#reserve(bytes.length);
+    bytes.copy(next.#bytes);
+    next.#length = bytes.length;
+    next.records.push(...this.records.filter(({ endLsn }) => endLsn <= switchLsn));
+    next.#previous = next.records.at(-1)?.startLsn ?? startLsn - 40n;
+    return next;
+  }
+
+  /** At a page start: says that the record that began at `lostLsn` never gets its end. */
+  overwrite(lostLsn: Lsn): void {
+    this.#pageHeader(this.facts.walPageOverwriteFlag, 0);
+    const body = Buffer.alloc(18);
+    body[0] = 255;
+    body[1] = 16;
+    body.writeBigUInt64LE(lostLsn, 2);
+    this.record({ rmgrId: RMGR.xlog, info: 0xd0, body });
+  }
+
   /** Appends one record. */
   record(content: RecordContent = {}): WrittenRecord {
     const startLsn = this.#beginPageIfDue();
@@ -92,12 +117,15 @@ export class WalFixture {
     }
   }
 
-  /** A checkpoint record; its redo is its own start unless told otherwise. */
-  checkpoint(options: { shutdown?: boolean; redoLsn?: bigint } = {}): WrittenRecord {
-    const body = Buffer.alloc(90);
+  /** A checkpoint record; its redo is its own start unless told otherwise, its next transaction id 0:900. */
+  checkpoint(
+    options: { shutdown?: boolean; redoLsn?: bigint; nextFullXid?: bigint } = {},
+  ): WrittenRecord {
+    const body = Buffer.alloc(98);
     body[0] = 255;
-    body[1] = 88;
+    body[1] = 96;
     body.writeBigUInt64LE(options.redoLsn ?? this.#beginPageIfDue(), 2);
+    body.writeBigUInt64LE(options.nextFullXid ?? 900n, 2 + this.facts.checkpointNextXidOffset);
     return this.record({ rmgrId: RMGR.xlog, info: options.shutdown === true ? 0 : 0x10, body });
   }
 
@@ -121,12 +149,7 @@ export class WalFixture {
     const bytes = this.#encode({ body: Buffer.alloc(size, 0x55) });
     const room = PAGE_SIZE - (this.#length % PAGE_SIZE);
     this.#emit(bytes.subarray(0, room), bytes.length);
-    this.#pageHeader(this.facts.walPageOverwriteFlag, 0);
-    const body = Buffer.alloc(18);
-    body[0] = 255;
-    body[1] = 16;
-    body.writeBigUInt64LE(startLsn, 2);
-    this.record({ rmgrId: RMGR.xlog, info: 0xd0, body });
+    this.overwrite(startLsn);
     return startLsn;
   }
 

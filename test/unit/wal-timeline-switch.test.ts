@@ -1,0 +1,455 @@
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { isOutOfSpace } from '../../src/base/durable-fs.ts';
+import type { OperationalError } from '../../src/base/errors.ts';
+import { advanceLsn, formatLsn, INVALID_LSN, PAGE_SIZE, pageStart } from '../../src/pg/lsn.ts';
+import type { Lsn } from '../../src/pg/lsn.ts';
+import { segmentNumber, segmentStartOf, walFileName } from '../../src/pg/segment.ts';
+import { toTimelineId } from '../../src/pg/timeline.ts';
+import type { TimelineHistory, TimelineId } from '../../src/pg/timeline.ts';
+import { releaseDeadWal } from '../../src/wal/dead-wal.ts';
+import { WalStore } from '../../src/wal/wal-store.ts';
+import type {
+  StoredIdentity,
+  TimelineSwitchInfo,
+  WalStoreOptions,
+} from '../../src/wal/wal-store.ts';
+import { feedStore, readStored, storeFlushed, storeOptions } from '../support/store-rig.ts';
+import { WalFixture } from '../support/wal-fixture.ts';
+
+// Each test starts threads and waits for a disk that others use too.
+vi.setConfig({ testTimeout: 120_000 });
+
+const [ONE, TWO, THREE] = [toTimelineId(1), toTimelineId(2), toTimelineId(3)];
+let top: string;
+let directory: string;
+/** WAL of timeline 1. */
+let old: WalFixture;
+let store: WalStore;
+
+beforeEach(async () => {
+  top = await mkdtemp(join(tmpdir(), 'walcast-switch-'));
+  directory = join(top, 'store');
+  old = new WalFixture();
+  old.fill(1_300_000, 3);
+  old.checkpoint();
+  old.fill(1_500_000, 4);
+});
+
+afterEach(async () => {
+  await store.close();
+  await rm(top, { recursive: true });
+});
+
+/** The same WAL up to the record end `switchLsn`, and other WAL of the next timeline behind it. */
+function branch(from: WalFixture, switchLsn: Lsn, timeline: TimelineId = TWO): WalFixture {
+  const next = from.branch(switchLsn, timeline);
+  next.fill(1_400_000, 90 + timeline);
+  return next;
+}
+
+function historyText({ ancestors }: TimelineHistory): Uint8Array {
+  const lines = ancestors.map(({ timeline, endLsn }) => `${timeline}\t${formatLsn(endLsn)}\twhy\n`);
+  return Buffer.from(lines.join('\n'));
+}
+
+function identityOf(wal: WalFixture): StoredIdentity {
+  return {
+    ...wal.origin,
+    serverVersion: '15.18',
+    parameters: new Map(),
+    settings: new Map(),
+    timeline: wal.history.timeline,
+  };
+}
+
+async function openStore(more: Partial<WalStoreOptions> = {}, path = directory): Promise<WalStore> {
+  return await WalStore.open(storeOptions(path, more));
+}
+
+/** A store that has all of timeline 1, on the disk. */
+async function begin(more: Partial<WalStoreOptions> = {}): Promise<void> {
+  store = await openStore(more);
+  await store.initialize(identityOf(old), old.startLsn);
+  feedStore(store, old);
+  await storeFlushed(store, old.endLsn);
+}
+
+async function switchTo(next: WalFixture, to: WalStore = store): Promise<void> {
+  const { history } = next;
+  const switchLsn = history.ancestors.at(-1)?.endLsn ?? INVALID_LSN;
+  await to.storeHistoryFile(history.timeline, historyText(history));
+  await to.switchTimeline({ history, switchLsn });
+}
+
+function nameOf(timeline: TimelineId, lsn: Lsn): string {
+  return walFileName(timeline, segmentNumber(lsn, old.segmentSize), old.segmentSize);
+}
+
+/** A record end of the old timeline at or behind so many bytes. */
+function endAt(bytes: number): Lsn {
+  const record = old.records.find(({ endLsn }) => endLsn >= old.startLsn + BigInt(bytes));
+  return record?.endLsn ?? old.endLsn;
+}
+
+async function expectAll(wal: WalFixture, of: WalStore = store): Promise<void> {
+  const timeline = wal.history.timeline;
+  const bytes = await readStored(of, timeline, [wal.startLsn, wal.endLsn]);
+  if (!(bytes instanceof Uint8Array)) throw new Error(JSON.stringify({ ...bytes, lsn: null }));
+  expect(Buffer.compare(bytes, wal.slice(wal.startLsn, wal.endLsn))).toBe(0);
+}
+
+async function deadFiles(): Promise<string[]> {
+  return (await readdir(join(directory, 'dead')).catch((): string[] => [])).toSorted();
+}
+
+describe('a switch behind what is stored', () => {
+  it('cuts R, W and F to the switch point, sets the rest aside and goes on there', async () => {
+    await begin();
+    const switchLsn = endAt(1_600_000);
+    const next = branch(old, switchLsn);
+    const seen: Array<[TimelineSwitchInfo, TimelineId, Lsn]> = [];
+    store.onTimelineSwitch((info) => seen.push([info, store.timeline(), store.sendableLsn()]));
+    const advanced = new Promise<void>((resolve) => store.onAdvance(resolve));
+    await switchTo(next);
+    await advanced;
+    expect(seen).toEqual([[{ from: ONE, to: TWO, switchLsn }, TWO, switchLsn]]);
+    expect(store.positions()).toEqual({
+      receivedLsn: switchLsn,
+      writtenLsn: switchLsn,
+      flushedLsn: switchLsn,
+    });
+    expect(store.history()).toEqual(next.history);
+    expect(await deadFiles()).toEqual([
+      `${nameOf(ONE, switchLsn)}.partial`,
+      nameOf(ONE, advanceLsn(switchLsn, old.segmentSize)),
+    ]);
+    const name = `${nameOf(ONE, switchLsn)}.partial`;
+    const segment = segmentStartOf(switchLsn, old.segmentSize);
+    expect(await readFile(join(directory, 'dead', name))).toEqual(
+      old.slice(segment, advanceLsn(segment, old.segmentSize)),
+    );
+    expect(store.status().dead).toMatchObject({ files: 2, bytes: 2 * old.segmentSize });
+    feedStore(store, next);
+    await storeFlushed(store, next.endLsn);
+    await expectAll(next);
+    await store.close();
+    store = await openStore();
+    expect(store.nextLsn()).toBe(next.endLsn);
+    expect(store.oldestLsn()).toBe(old.startLsn);
+    await expectAll(next);
+  });
+
+  it('serves the timeline that was left up to the switch point, from whosever file', async () => {
+    await begin();
+    const switchLsn = endAt(1_600_000);
+    await switchTo(branch(old, switchLsn));
+    const read = await readStored(store, ONE, [old.startLsn, switchLsn]);
+    expect(
+      Buffer.compare(Buffer.from(read as Uint8Array), old.slice(old.startLsn, switchLsn)),
+    ).toBe(0);
+  });
+
+  it('compares what the upstream sends of the segment once more, and takes none of it', async () => {
+    await begin();
+    const switchLsn = endAt(1_600_000);
+    const next = branch(old, switchLsn);
+    await switchTo(next);
+    const start = segmentStartOf(switchLsn, old.segmentSize);
+    expect(store.nextLsn()).toBe(start);
+    const other = next.slice(start, advanceLsn(start, 50_000));
+    other[40_123] = (other[40_123] ?? 0) ^ 1;
+    const refused = store.append(start, other);
+    expect(refused).toMatchObject({ lsn: advanceLsn(start, 40_123), isDivergence: true });
+    expect(store.nextLsn()).toBe(start);
+    expect(store.positions().receivedLsn).toBe(switchLsn);
+    feedStore(store, next, { step: 7_000 });
+    await storeFlushed(store, next.endLsn);
+    await expectAll(next);
+  });
+
+  it('takes a message that begins before the switch point and ends behind it', async () => {
+    await begin();
+    const switchLsn = endAt(1_600_000);
+    const next = branch(old, switchLsn);
+    await switchTo(next);
+    const start = segmentStartOf(switchLsn, old.segmentSize);
+    expect(store.append(start, next.slice(start, next.endLsn))).toBeNull();
+    expect(store.nextLsn()).toBe(next.endLsn);
+  });
+
+  it('takes back damaged WAL behind the switch point no further than to it', async () => {
+    await begin();
+    const switchLsn = endAt(1_600_000);
+    const next = branch(old, switchLsn);
+    await switchTo(next);
+    feedStore(store, next, { endLsn: switchLsn });
+    const bytes = next.slice(switchLsn, advanceLsn(switchLsn, 20_000));
+    bytes[9_000] = (bytes[9_000] ?? 0) ^ 0xff;
+    bytes.fill(0xff, 12_000, 18_000);
+    expect(store.append(switchLsn, bytes)).toMatchObject({ reason: expect.any(String) });
+    expect(store.nextLsn()).toBe(switchLsn);
+    feedStore(store, next);
+    await storeFlushed(store, next.endLsn);
+    await expectAll(next);
+  });
+
+  it('is what it is when it is asked for twice, and refuses one that does not fit', async () => {
+    await begin();
+    const switchLsn = endAt(1_600_000);
+    const next = branch(old, switchLsn);
+    await Promise.all([switchTo(next), switchTo(next)]);
+    feedStore(store, next);
+    await switchTo(next);
+    expect(store.nextLsn()).toBe(next.endLsn);
+    const beyond = branch(next, next.endLsn, THREE);
+    const [first] = beyond.history.ancestors;
+    const outside = advanceLsn(next.endLsn, PAGE_SIZE);
+    const history = {
+      timeline: THREE,
+      ancestors: [
+        first ?? { timeline: ONE, endLsn: switchLsn },
+        { timeline: TWO, endLsn: outside },
+      ],
+    };
+    await store.storeHistoryFile(THREE, historyText(history));
+    const refused = store.switchTimeline({ history, switchLsn: outside });
+    await expect(refused).rejects.toMatchObject({ code: 'SWITCH_OUTSIDE' });
+    const foreign = { timeline: THREE, ancestors: [{ timeline: ONE, endLsn: switchLsn }] };
+    await expect(store.switchTimeline({ history: foreign, switchLsn })).rejects.toMatchObject({
+      code: 'SWITCH_HISTORY',
+    });
+    expect(store.timeline()).toBe(TWO);
+    expect(store.append(next.endLsn, new Uint8Array(0))).toBeNull();
+  });
+});
+
+describe('where the switch point lies', () => {
+  it.each([
+    ['at the end of what is stored', () => old.endLsn, 0],
+    ['at the start of a segment', () => switchAtSegmentStart(), 1],
+    ['at the first byte that is stored', () => old.startLsn, 3],
+  ])('%s, the WAL goes on', async (_where, at, dead) => {
+    const switchLsn = at();
+    await begin();
+    const next = branch(old, switchLsn);
+    await switchTo(next);
+    expect(await deadFiles()).toHaveLength(dead);
+    feedStore(store, next);
+    await storeFlushed(store, next.endLsn);
+    await store.close();
+    store = await openStore();
+    expect(store.nextLsn()).toBe(next.endLsn);
+    await expectAll(next);
+  });
+
+  /** Makes a record of timeline 1 end with its segment. */
+  function switchAtSegmentStart(): Lsn {
+    old = new WalFixture();
+    old.fill(1_300_000, 3);
+    const { endLsn } = old.switchSegment();
+    old.fill(100_000, 4);
+    return endLsn;
+  }
+
+  it('inside a record, at a page: nothing before it is lost, then or after a restart', async () => {
+    old.record({ body: Buffer.alloc(100_000, 0x77) });
+    old.fill(50_000, 5);
+    await begin();
+    const long = old.records.findLast(({ startLsn, endLsn }) => endLsn - startLsn > 100_000n);
+    const switchLsn = pageStart(advanceLsn(long?.startLsn ?? old.startLsn, 40_000));
+    const next = old.branch(switchLsn, TWO);
+    next.overwrite(long?.startLsn ?? INVALID_LSN);
+    next.fill(300_000, 12);
+    await switchTo(next);
+    expect(store.positions().flushedLsn).toBe(switchLsn);
+    await store.close();
+    store = await openStore();
+    expect(store.nextLsn()).toBe(switchLsn);
+    feedStore(store, next);
+    await storeFlushed(store, next.endLsn);
+    await expectAll(next);
+  });
+
+  it('several times in one segment, and then far behind: removal takes the files of all of them', async () => {
+    await begin({ walKeepSizeBytes: 0 });
+    const second = branch(old, endAt(1_600_000));
+    await switchTo(second);
+    feedStore(store, second);
+    const inSame = second.records.find(({ endLsn }) => endLsn > endAt(1_600_000) + 100_000n);
+    const third = branch(second, inSame?.endLsn ?? second.endLsn, THREE);
+    third.fill(5_000_000, 8);
+    await switchTo(third);
+    feedStore(store, third);
+    await storeFlushed(store, third.endLsn);
+    await expectAll(third);
+    await store.close();
+    store = await openStore({ walKeepSizeBytes: 0 });
+    expect(store.oldestLsn()).toBe(old.startLsn);
+    await expectAll(third);
+    store.setRetention(() => third.endLsn);
+    await store.close();
+    const names = (await readdir(join(directory, 'pg_wal'))).filter((name) => !name.includes('.'));
+    expect(names.filter((name) => !name.startsWith('00000003'))).toEqual([]);
+    expect(
+      (await readdir(join(directory, 'pg_wal'))).filter((n) => n.endsWith('.history')),
+    ).toEqual(['00000002.history', '00000003.history']);
+  });
+});
+
+describe('what was acknowledged beyond the switch point', () => {
+  it('is said with both positions, kept over restarts, and let go of when asked', async () => {
+    const errors: Array<Record<string, unknown>> = [];
+    const log = { ...storeOptions(directory).log };
+    log.error = (_text: string, fields?: object): void => void errors.push({ ...fields });
+    await begin({ log });
+    store.noteReportedFlush(old.endLsn);
+    const switchLsn = endAt(1_600_000);
+    await switchTo(branch(old, switchLsn));
+    const acknowledged = {
+      timeline: ONE,
+      reportedFlushLsn: old.endLsn,
+      switchLsn,
+      bytes: Number(old.endLsn - switchLsn),
+    };
+    expect(store.deadWal().acknowledged).toEqual(acknowledged);
+    expect(store.reportedFlushLsn()).toBe(switchLsn);
+    expect(errors).toContainEqual(
+      expect.objectContaining({
+        reported_flush_lsn: formatLsn(old.endLsn),
+        switch_lsn: formatLsn(switchLsn),
+        bytes: acknowledged.bytes,
+      }),
+    );
+    await store.close();
+    store = await openStore();
+    expect(store.status().dead).toEqual({ files: 2, bytes: 2 * old.segmentSize, acknowledged });
+    const released = await store.releaseDeadWal();
+    expect(released).toEqual({ files: 2, bytes: 2 * old.segmentSize, acknowledged });
+    expect(store.deadWal()).toEqual({ files: 0, bytes: 0, acknowledged: null });
+    await store.close();
+    store = await openStore();
+    expect(store.deadWal()).toEqual({ files: 0, bytes: 0, acknowledged: null });
+  });
+
+  it('can be let go of while nobody holds the store', async () => {
+    await begin();
+    store.noteReportedFlush(old.endLsn);
+    await switchTo(branch(old, endAt(1_600_000)));
+    await store.close();
+    expect(await releaseDeadWal(directory)).toMatchObject({
+      files: 2,
+      acknowledged: { timeline: ONE },
+    });
+    expect(await releaseDeadWal(directory)).toEqual({ files: 0, bytes: 0, acknowledged: null });
+    store = await openStore();
+  });
+});
+
+describe('a stop in the middle of a switch', () => {
+  it('at any step is completed by the next start, with the same bytes and positions', async () => {
+    const copies: Array<[string, string]> = [];
+    await begin({
+      onSwitchStep: async (step) => {
+        const copy = join(top, `stopped-${copies.length}`);
+        await cp(directory, copy, { recursive: true });
+        copies.push([step, copy]);
+      },
+    });
+    store.noteReportedFlush(old.endLsn);
+    const switchLsn = endAt(1_600_000);
+    const next = branch(old, switchLsn);
+    await switchTo(next);
+    const [wanted, files] = [store.deadWal(), await deadFiles()];
+    expect(new Set(copies.map(([step]) => step))).toEqual(
+      new Set(
+        ['note', 'temporary files', 'directory', 'copy', 'copy written', 'copy renamed'].concat([
+          'dead segment',
+          'cut segment',
+          'names',
+          'control file',
+        ]),
+      ),
+    );
+    for (const [step, copy] of copies) {
+      const restarted = await openStore({}, copy);
+      // Before the note nothing has happened.
+      if (step === 'note') {
+        expect([restarted.timeline(), restarted.nextLsn()]).toEqual([ONE, old.endLsn]);
+        // What was reported is saved lazily, unless something else is noted.
+        restarted.noteReportedFlush(old.endLsn);
+        await switchTo(next, restarted);
+      }
+      expect(restarted.timeline(), step).toBe(TWO);
+      expect(restarted.positions().flushedLsn, step).toBe(switchLsn);
+      expect(restarted.deadWal(), step).toEqual(wanted);
+      expect((await readdir(join(copy, 'dead'))).toSorted()).toEqual(files);
+      feedStore(restarted, next);
+      await expectAll(next, restarted);
+      await restarted.close();
+    }
+  });
+
+  it('for lack of space changes nothing that counts, and the switch can be tried again', async () => {
+    const errors: OperationalError[] = [];
+    let failAt: string | null = null;
+    await begin({
+      onFatal: (error) => errors.push(error),
+      onSwitchStep: (step) => {
+        if (step === failAt) throw Object.assign(new Error('no space'), { code: 'ENOSPC' });
+      },
+    });
+    const switchLsn = endAt(1_600_000);
+    const next = branch(old, switchLsn);
+    for (failAt of ['note', 'copy written', 'control file']) {
+      const failure = await switchTo(next).then(
+        () => null,
+        (error: unknown) => error,
+      );
+      expect(isOutOfSpace(failure)).toBe(true);
+      expect(store.timeline()).toBe(ONE);
+      const end = failAt === 'note' ? old.endLsn : switchLsn;
+      expect(store.positions().receivedLsn).toBe(end);
+    }
+    failAt = null;
+    await switchTo(next);
+    feedStore(store, next);
+    await storeFlushed(store, next.endLsn);
+    await expectAll(next);
+    expect(errors).toEqual([]);
+  });
+
+  it('for any other error of the disk is the end of the store', async () => {
+    const errors: OperationalError[] = [];
+    await begin({
+      onFatal: (error) => errors.push(error),
+      onSwitchStep: (step) => {
+        if (step !== 'copy written') return;
+        throw Object.assign(new Error('i/o error'), { code: 'EIO', syscall: 'fsync' });
+      },
+    });
+    const next = branch(old, endAt(1_600_000));
+    await expect(switchTo(next)).rejects.toMatchObject({ code: 'SWITCH_FAILED' });
+    expect(errors).toMatchObject([{ code: 'SWITCH_FAILED' }]);
+    await store.close();
+    store = await openStore();
+    expect(store.timeline()).toBe(TWO);
+  });
+});
+
+describe('files that are in the way', () => {
+  it('of the next timeline are set aside, because nobody knows what they are', async () => {
+    await begin();
+    const switchLsn = endAt(1_600_000);
+    const stray = nameOf(TWO, switchLsn);
+    await writeFile(join(directory, 'pg_wal', stray), 'stray');
+    const next = branch(old, switchLsn);
+    await switchTo(next);
+    expect(await deadFiles()).toContain(stray);
+    feedStore(store, next);
+    await storeFlushed(store, next.endLsn);
+    await expectAll(next);
+  });
+});
