@@ -138,7 +138,7 @@ export class StoreReadThrough implements BeforeTheStore {
     const { identity } = this.#parts.store;
     if (identity === null) return null;
     const { systemIdentifier, facts, segmentSize, history } = identity;
-    const receivedLsn = this.#parts.store.nextLsn();
+    const { receivedLsn } = this.#parts.store.positions();
     return { systemIdentifier, major: facts.major, segmentSize, history, receivedLsn };
   }
 

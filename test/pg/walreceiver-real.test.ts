@@ -326,7 +326,7 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
     expect(rig.receiver.status().detail).toContain('ALTER ROLE <user> REPLICATION');
   });
 
-  it('as a standby is followed, and its promotion ends the timeline in state waiting', async () => {
+  it('as a standby is followed, and through its promotion on the same connection', async () => {
     const standby = await createStandby(workspace, {
       major,
       name: 'standby',
@@ -343,21 +343,22 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
     const end = await primary.walPosition();
     await rig.until('the standby’s WAL was received', () => rig.sink.nextLsn() >= end, 30_000);
     await standby.promote();
-    await rig.untilState('waiting_for_wal', 'waiting');
+    await rig.until('timeline 2 is identified', () => rig.identities.length === 2, 30_000);
+    await rig.untilState('streaming');
     expect(rig.ends).toHaveLength(1);
     expect(rig.ends[0]).toMatchObject({ timeline: 1, nextTimeline: 2 });
-    expect(rig.receiver.status().disconnects.timeline_end).toBe(1);
-    expect(rig.receiver.status().detail).toContain('goes on with timeline 2');
+    expect(rig.identities[1]).toMatchObject({ timeline: 2, isInRecovery: false });
+    expect(rig.identities[1]?.history.ancestors).toEqual([
+      { timeline: 1, endLsn: rig.ends[0]?.switchLsn },
+    ]);
+    const before = rig.sink.nextLsn();
+    await standby.query('CREATE TABLE on_two AS SELECT generate_series(1, 1000)');
+    await rig.until('WAL of timeline 2 came', () => rig.sink.nextLsn() > before, 30_000);
+    expect(rig.receiver.status()).toMatchObject({
+      connectsSucceeded: 1,
+      disconnects: { timeline_end: 1, eof: 0, error: 0 },
+    });
     rig.receiver.stop();
-    await using anew = follow({ hosts: [{ host: standby.directory, port: standby.port }] });
-    anew.receiver.start();
-    await anew.until(
-      'timeline 2 is followed',
-      () => anew.receiver.status().state === 'streaming',
-      30_000,
-    );
-    expect(anew.identities[0]?.history.ancestors).toHaveLength(1);
-    anew.receiver.stop();
     await standby.stop('fast');
   });
 });
