@@ -102,8 +102,8 @@ export class RelayScenario implements AsyncDisposable {
   }
 
   /** Starts writing on the primary. */
-  async startLoad(writers = 2): Promise<WriteLoad> {
-    this.#load = await startWriteLoad(this.primary, writers);
+  async startLoad(writers = 2, pauseMs = 0): Promise<WriteLoad> {
+    this.#load = await startWriteLoad(this.primary, writers, pauseMs);
     return this.#load;
   }
 

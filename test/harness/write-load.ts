@@ -10,11 +10,13 @@ export class WriteLoad {
   readonly #cluster: PostgresCluster;
   readonly #running: Promise<void>[] = [];
   readonly #highest: number[];
+  readonly #pauseMs: number;
   #isStopping = false;
 
   /** Use {@link startWriteLoad}. */
-  constructor(cluster: PostgresCluster, writers: number) {
+  constructor(cluster: PostgresCluster, writers: number, pauseMs: number) {
     this.#cluster = cluster;
+    this.#pauseMs = pauseMs;
     this.#highest = Array.from({ length: writers }, () => 0);
   }
 
@@ -74,22 +76,34 @@ export class WriteLoad {
           `INSERT INTO ${TABLE} SELECT ${writer}, ${number}, string_agg(md5(i::text), '') FROM generate_series(1, ${Math.ceil(bytes / 32)}) AS i`,
         );
         this.#highest[writer] = number;
+        if (this.#pauseMs > 0) await pause(this.#pauseMs);
       } catch {
         session?.close();
         session = null;
-        await new Promise<void>((resolve) => {
-          setTimeout(resolve, 20);
-        });
+        await pause(20);
       }
     }
     session?.close();
   }
 }
 
-/** Makes the table and starts `writers` sessions that insert rows of a few sizes as fast as they are let. */
-export async function startWriteLoad(cluster: PostgresCluster, writers = 2): Promise<WriteLoad> {
+/**
+ * Makes the table and starts `writers` sessions that insert rows of a few sizes, as fast as they are let or with a pause behind
+ * each.
+ */
+export async function startWriteLoad(
+  cluster: PostgresCluster,
+  writers = 2,
+  pauseMs = 0,
+): Promise<WriteLoad> {
   await cluster.query(`CREATE TABLE IF NOT EXISTS ${TABLE} (writer int, number int, filler text)`);
-  const load = new WriteLoad(cluster, writers);
+  const load = new WriteLoad(cluster, writers, pauseMs);
   load.start();
   return load;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
 }

@@ -15,6 +15,8 @@ import { MixedLoad } from './mixed-load.ts';
 
 const SEGMENT_MB = 1;
 const STANDBY = 'standby';
+/** Some hundred commits a second: what is hit is what walcast does, not a machine that can do no more. */
+const COMMIT_PAUSE_MS = 3;
 /** Behind the last place that was compared, this much is compared once more. */
 const OVERLAP_BYTES = 4n << 20n;
 
@@ -246,7 +248,7 @@ export async function openCrashRig(options: CrashRigOptions): Promise<CrashRig> 
     ...(options.makeStore === undefined ? {} : { makeStore: options.makeStore }),
   });
   try {
-    const load = await scenario.startLoad(1);
+    const load = await scenario.startLoad(1, COMMIT_PAUSE_MS);
     const mixed = new MixedLoad(scenario.primary, {
       random: options.random,
       segmentBytes: scenario.segmentSize,
