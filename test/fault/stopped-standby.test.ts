@@ -1,5 +1,5 @@
-// Does one standby that has stopped listening cost the others anything, or walcast its memory? Two gigabytes flow past it;
-// then it wakes up and gets everything from disk.
+// Does one standby that has stopped listening cost the others anything, or walcast its memory? Several times what walcast may
+// keep in memory flows past it (two gigabytes at length); then it wakes up and gets everything from disk.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createPrimary, createStandby } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
@@ -16,14 +16,14 @@ import { createPhysicalSlot } from '../harness/relay-scenario.ts';
 import { tableDigest } from '../harness/table-digest.ts';
 import { createRelay } from '../harness/walcast-process.ts';
 import type { WalcastRelay } from '../harness/walcast-process.ts';
-import { NEWEST_MAJOR } from '../support/requirements.ts';
+import { FULL_FAULTS, NEWEST_MAJOR } from '../support/requirements.ts';
 import { metric } from './fault-support.ts';
 
 const SEGMENT = toSegmentSize(16 << 20);
 const MIB = 1 << 20;
 const MAJOR = NEWEST_MAJOR;
 /** WAL that flows past the stopped standby. */
-const FLOW_BYTES = 2048 * MIB;
+const FLOW_BYTES = (FULL_FAULTS ? 2_048 : 768) * MIB;
 /** WAL of one transaction. */
 const TRANSACTION_BYTES = 8 * MIB;
 const OTHERS_LAG_BYTES_MAX = 64 * MIB;
@@ -172,7 +172,7 @@ async function differences(directory: string, fromLsn: Lsn, untilLsn: Lsn): Prom
 }
 
 describe('a standby whose walreceiver is stopped', () => {
-  it('holds nobody up while 2 GB flow, costs no memory, and catches up from disk', async () => {
+  it('holds nobody up while WAL flows, costs no memory, and catches up from disk', async () => {
     const startLsn = segmentStartOf(await primary.walPosition(), SEGMENT);
     const pid = await walReceiverPid(stopped);
     signalProcess(pid, 'SIGSTOP');
