@@ -11,6 +11,7 @@ import { segmentStartOf } from '../../src/pg/segment.ts';
 import { LateWalFeed } from '../../src/relay/late-binding.ts';
 import { StoreReadThrough } from '../../src/relay/read-through.ts';
 import { StoreFeed } from '../../src/relay/store-adapters.ts';
+import { STORE_LIMITS } from '../../src/wal/store-options.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import type { UpstreamHost, UpstreamTarget } from '../../src/walreceiver/upstream-target.ts';
 import { WalSenders } from '../../src/walsender/wal-senders.ts';
@@ -46,6 +47,8 @@ export interface RigOptions {
   readonly hosts?: readonly UpstreamHost[];
   /** Of reading through alone. */
   readonly clock?: Clock;
+  /** How much WAL the store keeps in memory. */
+  readonly tailBytesMax?: number;
 }
 
 /** Everything of one test. */
@@ -108,7 +111,15 @@ export class ReadThroughRig implements AsyncDisposable {
     const directory = await mkdtemp(join(tmpdir(), 'walcast-read-through-'));
     const verify = options.verify ?? 'page';
     const store = await WalStore.open(
-      storeOptions(directory, { verify, walKeepSizeBytes: 0, log: new LogRecord() }),
+      storeOptions(directory, {
+        verify,
+        walKeepSizeBytes: 0,
+        log: new LogRecord(),
+        limits: {
+          ...STORE_LIMITS,
+          tailBytesMax: options.tailBytesMax ?? STORE_LIMITS.tailBytesMax,
+        },
+      }),
     );
     const identity = { ...identityOf(15), ...wal.origin, timeline: wal.history.timeline };
     await store.initialize(identity, segmentStartOf(options.storeFrom as Lsn, wal.segmentSize));
@@ -125,6 +136,11 @@ export class ReadThroughRig implements AsyncDisposable {
 
   get store(): WalStore {
     return this.#parts.store;
+  }
+
+  /** walcast's data directory. */
+  get directory(): string {
+    return this.#parts.directory;
   }
 
   get readThrough(): StoreReadThrough {

@@ -1,0 +1,291 @@
+// A segment damaged on our own disk: is it fetched again, does the standby that needs it only see a slow read, and does
+// it alone get an error where the upstream has it no more?
+import { copyFile, readdir, readFile, rename, truncate, unlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { formatLsn, toLsn } from '../../src/pg/lsn.ts';
+import { segmentNumber, walFileName } from '../../src/pg/segment.ts';
+import { toTimelineId } from '../../src/pg/timeline.ts';
+import { message } from '../support/naive-writer.ts';
+import { summary } from '../support/raw-client.ts';
+import { listen, openRig, SEGMENT } from '../support/read-through-rig.ts';
+import type { ReadThroughRig } from '../support/read-through-rig.ts';
+import {
+  complete,
+  COPY_BOTH,
+  errorResponse,
+  READY,
+  walData,
+} from '../support/scripted-upstream.ts';
+import type { ScriptedSession } from '../support/scripted-upstream.ts';
+import { storeFlushed } from '../support/store-rig.ts';
+import { WalFixture } from '../support/wal-fixture.ts';
+
+/** Five segments and a half, all of them stored; the last two or three are in memory, too. */
+async function openStored(
+  options: { readonly timeoutMs?: number; readonly wal?: WalFixture } = {},
+): Promise<ReadThroughRig> {
+  const wal = options.wal ?? fiveSegments();
+  const rig = await openRig({ wal, storeFrom: wal.startLsn, tailBytesMax: 0, ...options });
+  const lastEnd = wal.records.at(-1)?.endLsn ?? wal.endLsn;
+  await storeFlushed(rig.store, lastEnd);
+  return rig;
+}
+
+function fiveSegments(): WalFixture {
+  const wal = new WalFixture();
+  wal.fill(Number(5n * SEGMENT + SEGMENT / 2n), 3);
+  return wal;
+}
+
+/** The file of the segment that is `index` segments behind the first one. */
+function pathOf(rig: ReadThroughRig, index: number): string {
+  const segment = segmentNumber(
+    toLsn(rig.wal.startLsn + BigInt(index) * SEGMENT),
+    rig.wal.segmentSize,
+  );
+  return join(rig.directory, 'pg_wal', walFileName(toTimelineId(1), segment, rig.wal.segmentSize));
+}
+
+function bytesOf(rig: ReadThroughRig, index: number): Buffer {
+  const startLsn = rig.wal.startLsn + BigInt(index) * SEGMENT;
+  return rig.wal.slice(startLsn, startLsn + SEGMENT);
+}
+
+async function flip(path: string, offset: number): Promise<void> {
+  const bytes = await readFile(path);
+  bytes[offset] = (bytes[offset] ?? 0) ^ 0x10;
+  await writeFile(path, bytes);
+}
+
+/** Plays the upstream that has everything, on every connection; gives what it was asked for. */
+function serveAll(rig: ReadThroughRig): string[] {
+  const asked: string[] = [];
+  void (async () => {
+    for (;;) {
+      const session = await rig.upstream.accept();
+      await session.login(rig.server);
+      void serve(rig, session, asked);
+    }
+  })().catch(() => {});
+  return asked;
+}
+
+async function serve(
+  rig: ReadThroughRig,
+  session: ScriptedSession,
+  asked: string[],
+): Promise<void> {
+  try {
+    for (;;) {
+      const { startLsn, command } = await rig.nextStart(session);
+      asked.push(command);
+      rig.send(session, startLsn, rig.wal.endLsn);
+      while ((await session.next()).type !== 'c') {
+        // Status updates.
+      }
+      session.send(message('c'), complete('START_STREAMING'), complete('START_REPLICATION'), READY);
+    }
+  } catch {
+    // The connection is closed.
+  }
+}
+
+describe('a segment that is damaged on our disk', () => {
+  it.each<[string, (rig: ReadThroughRig, path: string) => Promise<void>]>([
+    ['a bit of a record body', (_, path) => flip(path, 400_000)],
+    ['a bit of a page header', (_, path) => flip(path, 8192 * 40 + 9)],
+    ['a bit of the first page header', (_, path) => flip(path, 25)],
+    ['its last bit', (_, path) => flip(path, Number(SEGMENT) - 1)],
+    [
+      'a page that was lost',
+      async (_, path) => {
+        await writeFile(path, (await readFile(path)).fill(0, 16_384, 24_576));
+      },
+    ],
+    ['its end', (_, path) => truncate(path, 300_001)],
+    ['all of it', (_, path) => truncate(path, 0)],
+    ['its file', (_, path) => unlink(path)],
+    ['its name, which another one has', (rig, path) => copyFile(pathOf(rig, 0), path)],
+  ])('is fetched again, and the standby gets the right bytes: %s', async (_, damage) => {
+    await using rig = await openStored();
+    const path = pathOf(rig, 1);
+    await damage(rig, path);
+    const damaged = await readFile(path).catch(() => null);
+    const asked = serveAll(rig);
+    const standby = await rig.stream(rig.wal.startLsn);
+    await standby.readTo(rig.wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+    expect((await readFile(path)).equals(bytesOf(rig, 1))).toBe(true);
+    const start = formatLsn(toLsn(rig.wal.startLsn + SEGMENT));
+    expect(asked).toEqual([`START_REPLICATION PHYSICAL ${start} TIMELINE 1`]);
+    expect(rig.readThrough.status()).toMatchObject({ repairedSegments: 1, failedRepairs: 0 });
+    expect(rig.store.status()).toMatchObject({ rejectedFromDisk: 1, errors: { read: 1 } });
+    const told = rig.log.lines.filter((line) => line.includes('damaged WAL segment'));
+    expect(told).toHaveLength(2);
+    for (const line of told) expect(line).toContain(path.slice(-24));
+    const kept = join(rig.directory, 'dead', `${path.slice(-24)}.damaged`);
+    const aside = await readFile(kept).catch(() => null);
+    expect(aside === null ? aside : [...aside]).toEqual(damaged === null ? null : [...damaged]);
+    expect(
+      (await readdir(join(rig.directory, 'pg_wal'))).filter((name) => name.startsWith('xlog')),
+    ).toEqual([]);
+  });
+
+  it('is fetched once however many want it, and two swapped ones are both put right', async () => {
+    await using rig = await openStored();
+    const [one, two] = [pathOf(rig, 1), pathOf(rig, 2)];
+    await rename(one, `${one}.tmp`);
+    await rename(two, one);
+    await rename(`${one}.tmp`, two);
+    const asked = serveAll(rig);
+    const standbys = await Promise.all(
+      Array.from({ length: 8 }, () => rig.stream(rig.wal.startLsn)),
+    );
+    await Promise.all(standbys.map((standby) => standby.readTo(rig.wal.endLsn)));
+    for (const standby of standbys) expect(rig.isRight(standby)).toBe(true);
+    expect(asked).toHaveLength(2);
+    expect((await readFile(one)).equals(bytesOf(rig, 1))).toBe(true);
+    expect((await readFile(two)).equals(bytesOf(rig, 2))).toBe(true);
+  });
+
+  it('leaves a few files at most for who looks at the disk', async () => {
+    await using rig = await openStored();
+    serveAll(rig);
+    for (const at of [100_000, 200_000]) {
+      for (const index of [0, 1, 2]) await flip(pathOf(rig, index), at);
+      const standby = await rig.stream(rig.wal.startLsn);
+      await standby.readTo(rig.wal.endLsn);
+      expect(rig.isRight(standby)).toBe(true);
+      standby.client.close();
+    }
+    expect(rig.readThrough.status().repairedSegments).toBe(6);
+    expect(await readdir(join(rig.directory, 'dead'))).toHaveLength(3);
+  });
+});
+
+describe('where the upstream cannot help', () => {
+  it('that standby alone gets the error, others go on, and the upstream is not asked again at once', async () => {
+    await using rig = await openStored();
+    const { wal } = rig;
+    const path = pathOf(rig, 1);
+    await flip(path, 400_000);
+    const before = await readFile(path);
+    const beside = await rig.stream(wal.startLsn + 2n * SEGMENT);
+    const standby = await rig.stream(wal.startLsn);
+    const { session } = await rig.accept();
+    session.send(
+      COPY_BOTH,
+      errorResponse('58P01', 'requested WAL segment x has already been removed'),
+      READY,
+    );
+    const heard = listen(session);
+    const error = summary((await standby.nextOther()) ?? { type: '?', body: Buffer.of() });
+    const name = path.slice(-24);
+    expect(error).toContain(`E|ERROR|XX001|could not read WAL segment ${name} at 0/31`);
+    expect(error).toContain('the upstream has removed it, too');
+    expect(rig.isRight(standby)).toBe(true);
+    expect(standby.endLsn).toBeGreaterThanOrEqual(wal.startLsn + SEGMENT);
+    expect(standby.endLsn).toBeLessThanOrEqual(wal.startLsn + SEGMENT + 400_000n);
+    await beside.readTo(wal.endLsn);
+    expect(rig.isRight(beside)).toBe(true);
+    // It asks again at once, as a standby does.
+    const again = await rig.stream(wal.startLsn + SEGMENT);
+    expect(summary((await again.nextOther()) ?? { type: '?', body: Buffer.of() })).toContain(
+      'XX001',
+    );
+    expect(rig.readThrough.status()).toMatchObject({ repairedSegments: 0, failedRepairs: 1 });
+    expect((await readFile(path)).equals(before)).toBe(true);
+    rig.readThrough.close();
+    expect((await heard).filter((type) => type === 'Q')).toEqual([]);
+    expect(rig.upstream.accepted).toBe(1);
+  });
+
+  it('a file that is nowhere any more is told as a server tells it', async () => {
+    await using rig = await openStored();
+    await unlink(pathOf(rig, 1));
+    const standby = await rig.stream(rig.wal.startLsn + SEGMENT);
+    const { session } = await rig.accept();
+    session.send(
+      COPY_BOTH,
+      errorResponse('58P01', 'requested WAL segment x has already been removed'),
+      READY,
+    );
+    const name = pathOf(rig, 1).slice(-24);
+    expect(await standby.client.answer()).toEqual([
+      `E|ERROR|58P01|requested WAL segment ${name} has already been removed`,
+      'Z I',
+    ]);
+  });
+
+  it.each([
+    [
+      'are bad',
+      (bytes: Buffer): void => void (bytes[500_000] = (bytes[500_000] ?? 0) ^ 1),
+      'fails its check',
+    ],
+    ['are good, but not those that were received', null, 'is not the one that was received'],
+  ])('its bytes are not taken when they %s', async (_, spoil, reason) => {
+    const wal = fiveSegments();
+    await using rig = await openStored({ wal });
+    await flip(pathOf(rig, 1), 400_000);
+    const standby = await rig.stream(wal.startLsn);
+    const { session, startLsn } = await rig.accept();
+    const other = new WalFixture({ startLsn });
+    other.fill(Number(2n * SEGMENT), 5);
+    const bytes =
+      spoil === null ? other.slice(startLsn, other.endLsn) : wal.slice(startLsn, wal.endLsn);
+    spoil?.(bytes);
+    session.send(COPY_BOTH);
+    for (let at = 0; at < bytes.length; at += 131_072) {
+      session.send(walData(startLsn + BigInt(at), bytes.subarray(at, at + 131_072), wal.endLsn));
+    }
+    const error = summary((await standby.nextOther()) ?? { type: '?', body: Buffer.of() });
+    expect(error).toContain(reason);
+    expect(rig.isRight(standby)).toBe(true);
+  });
+});
+
+describe('WAL whose sums are not known', () => {
+  it('has its records checked before it is served, and is known afterwards', async () => {
+    await using rig = await openStored();
+    const sums = join(rig.directory, 'page_sums');
+    for (const name of await readdir(sums)) await writeFile(join(sums, name), '');
+    await flip(pathOf(rig, 2), 700_000);
+    const asked = serveAll(rig);
+    const standby = await rig.stream(rig.wal.startLsn);
+    await standby.readTo(rig.wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+    expect(asked).toHaveLength(1);
+    expect((await readFile(pathOf(rig, 2))).equals(bytesOf(rig, 2))).toBe(true);
+    const known = await readFile(join(sums, pathOf(rig, 1).slice(-24)));
+    expect(known.length).toBe(32 + 8 * 128);
+  });
+
+  it.each([0, 8_191, 300_000, 700_000, 1_048_575])(
+    'is never served with a flipped bit at byte %i of a segment',
+    async (offset) => {
+      const wal = fiveSegments();
+      await using rig = await openStored({ wal });
+      const sums = join(rig.directory, 'page_sums');
+      for (const name of await readdir(sums)) await writeFile(join(sums, name), '');
+      await flip(pathOf(rig, 1), offset);
+      serveAll(rig);
+      const standby = await rig.stream(wal.startLsn + SEGMENT);
+      await standby.readTo(wal.endLsn);
+      expect(rig.isRight(standby)).toBe(true);
+    },
+  );
+});
+
+describe('the segment that is being written', () => {
+  it('is not replaced; what is in memory of it is served', async () => {
+    await using rig = await openStored();
+    const last = pathOf(rig, 5);
+    await flip(last, 100_000);
+    const standby = await rig.stream(rig.wal.startLsn + 5n * SEGMENT);
+    await standby.readTo(rig.wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+    expect(rig.upstream.accepted).toBe(0);
+  });
+});
