@@ -14,15 +14,16 @@ import { advanceLsn, formatLsn, lsnDistance, maxLsn, minLsn } from '../pg/lsn.ts
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentNumber, walFileName } from '../pg/segment.ts';
 import type { TimelineId } from '../pg/timeline.ts';
-import type { AdvanceSignal } from './advance-signal.ts';
 import type { ControlKeeper } from './control-keeper.ts';
 import { walDirectory } from './data-directory.ts';
 import { chainStart } from './records/record-chain.ts';
 import type { ChainPosition } from './records/record-chain.ts';
 import { RecordWalk } from './records/record-walk.ts';
 import type { WalkFailure } from './records/record-walk.ts';
+import type { WalFacts } from './records/wal-facts.ts';
 import type { SegmentRemoval } from './segment-removal.ts';
 import type { StoreCounters } from './store-counters.ts';
+import type { StoreListeners } from './store-listeners.ts';
 import { STORE_LIMITS } from './store-options.ts';
 import type {
   StoredIdentity,
@@ -55,14 +56,7 @@ export interface LiveWalOwner {
   readonly control: ControlKeeper;
   readonly counters: StoreCounters;
   readonly removal: SegmentRemoval;
-  /** Raised when the sendable end rose. */
-  readonly advance: AdvanceSignal;
-  /** W or F rose. */
-  readonly onFlush: () => void;
-  /** A full store has room again. */
-  readonly onRoom: () => void;
-  /** The sendable end fell to `lsn`. */
-  readonly onTakenBack: (lsn: Lsn) => void;
+  readonly listeners: StoreListeners;
   /** F came into another segment, or space is wanted: what is not needed may go. */
   readonly onRemovalDue: () => void;
 }
@@ -189,6 +183,10 @@ export class LiveWal implements WritePipelineOwner {
 
   get sendableLsn(): Lsn {
     return this.#options.forward === 'flushed' ? this.#flushed.lsn : this.#receivedLsn;
+  }
+
+  get facts(): WalFacts {
+    return this.#walk.facts();
   }
 
   get redoLsn(): Lsn {
@@ -354,7 +352,7 @@ export class LiveWal implements WritePipelineOwner {
   onWritten(receivedLsn: Lsn): void {
     if (receivedLsn <= this.#writtenLsn) return;
     this.#writtenLsn = receivedLsn;
-    this.#owner.onFlush();
+    this.#owner.listeners.tellFlush();
   }
 
   onFlushed(chain: ChainPosition): void {
@@ -433,7 +431,7 @@ export class LiveWal implements WritePipelineOwner {
     this.#writtenLsn = minLsn(this.#writtenLsn, lsn);
     this.#pipeline.rewind(lsn);
     if (!this.#isStopped && this.sendableLsn < sendableLsn) {
-      this.#owner.onTakenBack(this.sendableLsn);
+      this.#owner.listeners.tellTakenBack(this.sendableLsn);
     }
   }
 
@@ -452,7 +450,7 @@ export class LiveWal implements WritePipelineOwner {
   #setReceived(lsn: Lsn): void {
     if (lsn <= this.#receivedLsn) return;
     this.#receivedLsn = lsn;
-    if (this.#options.forward === 'received') this.#owner.advance.raise();
+    if (this.#options.forward === 'received') this.#owner.listeners.advance.raise();
   }
 
   #setFlushed(chain: ChainPosition): void {
@@ -466,15 +464,15 @@ export class LiveWal implements WritePipelineOwner {
       control.changeSoon({ durableMark: chain });
       this.#owner.onRemovalDue();
     }
-    if (this.#options.forward === 'flushed') this.#owner.advance.raise();
-    this.#owner.onFlush();
+    if (this.#options.forward === 'flushed') this.#owner.listeners.advance.raise();
+    this.#owner.listeners.tellFlush();
   }
 
   #offerRoom(): void {
     if (!this.#isHeld || this.#pipeline.hasNoSpace) return;
     if (this.#pipeline.unflushedBytes() > this.#limits.unflushedBytesMax / 2) return;
     this.#isHeld = false;
-    this.#owner.onRoom();
+    this.#owner.listeners.room();
   }
 }
 

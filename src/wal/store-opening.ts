@@ -21,6 +21,14 @@ export interface RecoveredStore extends RecoveredWal {
   readonly identity: StoredIdentity;
 }
 
+/** What an error while the store in `directory` is opened says to a person. */
+export function openFailure(directory: string, error: unknown): OperationalError {
+  if (error instanceof OperationalError) return error;
+  const message = `the WAL store "${directory}" could not be opened: ${errorText(error)}`;
+  const hint = storageHint(error) ?? 'Look at the disk and the kernel log.';
+  return new OperationalError('STORE_OPEN', message, { hint, cause: error });
+}
+
 /** Completes what a stop interrupted and finds the end of the WAL. Rejects with OperationalError or the system's error. */
 export async function recoverStore(
   options: WalStoreOptions,

@@ -121,7 +121,8 @@ export async function chainAt(
     if (walk.scan(bytes) !== null) break;
   }
   const chain = walk.position();
-  return chain.lsn === lsn ? chain : { ...chainStart(lsn), redoLsn: chain.redoLsn };
+  if (chain.lsn === lsn) return chain;
+  return { ...chainStart(lsn), redoLsn: chain.redoLsn, facts: chain.facts };
 }
 
 /** The WAL before `lsn` in its segment, from a page start on, as far as it is compared with the upstream's. */

@@ -41,6 +41,16 @@ export type StoredReadFailure =
       readonly isMissing?: boolean;
     };
 
+/** Stored WAL that is not what it should be. */
+export type DamagedRead = Extract<StoredReadFailure, { kind: 'damaged' }>;
+
+/** True for what a read found damaged. */
+export function isDamaged(
+  read: Uint8Array | StoredReadFailure | StoredReadLater,
+): read is DamagedRead {
+  return !(read instanceof Uint8Array) && read.kind === 'damaged';
+}
+
 /** It cannot be said yet: to be read again when `ready` resolves, which never rejects. */
 export interface StoredReadLater {
   readonly kind: 'later';

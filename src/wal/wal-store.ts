@@ -6,15 +6,13 @@
 // `verify: page`: then the end is before that record (recovery.ts). Nothing is given out that was not checked as far as
 // `verify` says. After the first failure of the disk, except for lack of space at a write, it says so once and takes
 // nothing more.
-import { storageHint } from '../base/durable-fs.ts';
-import { errorText, invariant, OperationalError } from '../base/errors.ts';
+import { invariant } from '../base/errors.ts';
 import { advanceLsn, formatLsn, INVALID_LSN, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentOffset } from '../pg/segment.ts';
 import { rootHistory } from '../pg/timeline.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { DeadWalStatus, StoreStatus } from '../status/status.ts';
-import { AdvanceSignal } from './advance-signal.ts';
 import { loadControl } from './control-file.ts';
 import type { ControlState, StoredServer } from './control-file.ts';
 import { ControlKeeper } from './control-keeper.ts';
@@ -24,9 +22,12 @@ import type { DeadFiles } from './dead-wal.ts';
 import { LiveWal } from './live-wal.ts';
 import type { LiveWalOwner, LiveWalStart } from './live-wal.ts';
 import { preparePageSums } from './page-sums.ts';
+import { NO_WAL_FACTS } from './records/wal-facts.ts';
+import type { WalFacts } from './records/wal-facts.ts';
 import { SegmentRemoval } from './segment-removal.ts';
 import { firstState, identityOf, isSameBeginning, notEmpty, serverOf } from './store-beginning.ts';
 import { StoreCounters } from './store-counters.ts';
+import { StoreListeners } from './store-listeners.ts';
 import { STORE_LIMITS } from './store-options.ts';
 import type {
   NextTimeline,
@@ -37,20 +38,14 @@ import type {
   WalStoreOptions,
 } from './store-options.ts';
 import { emptyStoreStatus } from './store-status.ts';
-import { recoverStore, saveFound, saveLast, saveNow } from './store-opening.ts';
+import { openFailure, recoverStore, saveFound, saveLast, saveNow } from './store-opening.ts';
 import { completeSwitch, hasFollowed, noteSwitch } from './store-switch.ts';
 import type { SwitchingStore } from './store-switch.ts';
 import { readHistoryFile, saveHistoryFile } from './stored-history.ts';
-import type { StoredReadFailure, StoredReadLater, WalReader } from './wal-reader.ts';
+import { isDamaged } from './wal-reader.ts';
+import type { DamagedRead, StoredReadFailure, StoredReadLater, WalReader } from './wal-reader.ts';
 
-export type {
-  NextTimeline,
-  StoredIdentity,
-  StorePositions,
-  TimelineSwitchInfo,
-  WalRefusal,
-  WalStoreOptions,
-} from './store-options.ts';
+export type * from './store-options.ts';
 
 const NOTHING: StorePositions = {
   receivedLsn: INVALID_LSN,
@@ -71,14 +66,10 @@ export class WalStore {
   #switching: Promise<void> | null = null;
   #savingHistory: Promise<void> = Promise.resolve();
   #isLeft = false;
-  #onRoom: () => void = () => {};
   #minimumSlotLsn: (() => Lsn | null) | null = null;
   #dead: DeadFiles = { files: 0, bytes: 0 };
   readonly #counters = new StoreCounters();
-  readonly #advance = new AdvanceSignal();
-  readonly #flushListeners: Array<() => void> = [];
-  readonly #takenBackListeners: Array<(lsn: Lsn) => void> = [];
-  readonly #switchListeners: Array<(info: TimelineSwitchInfo) => void> = [];
+  readonly #listeners = new StoreListeners();
 
   private constructor(options: WalStoreOptions) {
     this.#options = options;
@@ -97,12 +88,7 @@ export class WalStore {
       else await store.#recover(control);
       await store.recountDead();
     } catch (error) {
-      if (error instanceof OperationalError) throw error;
-      const message = `the WAL store "${options.directory}" could not be opened: ${errorText(error)}`;
-      throw new OperationalError('STORE_OPEN', message, {
-        hint: storageHint(error) ?? 'Look at the disk and the kernel log.',
-        cause: error,
-      });
+      throw openFailure(options.directory, error);
     }
     return store;
   }
@@ -167,7 +153,7 @@ export class WalStore {
 
   /** Adds a listener that is called in the turn of the event loop in which the next timeline took over. */
   onTimelineSwitch(listener: (info: TimelineSwitchInfo) => void): void {
-    this.#switchListeners.push(listener);
+    this.#listeners.timelineSwitch.push(listener);
   }
 
   // --- where received WAL goes (WalSink of walreceiver/ports.ts)
@@ -192,7 +178,7 @@ export class WalStore {
 
   /** Sets the one listener that is told when a full store has room again. */
   onRoom(listener: () => void): void {
-    this.#onRoom = listener;
+    this.#listeners.room = listener;
   }
 
   // --- where WAL comes from (WalFeed of walsender/ports.ts); not to be asked of an empty store
@@ -202,7 +188,6 @@ export class WalStore {
   }
 
   history(): TimelineHistory {
-    this.#requireLive();
     return this.#identity?.history ?? rootHistory(this.timeline());
   }
 
@@ -256,7 +241,7 @@ export class WalStore {
 
   /** Calls `listener` once in each turn of the event loop in which {@link sendableLsn} rose. Returns the way to stop it. */
   onAdvance(listener: () => void): () => void {
-    return this.#advance.listen(listener);
+    return this.#listeners.advance.listen(listener);
   }
 
   /**
@@ -264,7 +249,7 @@ export class WalStore {
    * `lsn`: at once, within {@link append}, before any other byte can be appended there.
    */
   onTakenBack(listener: (lsn: Lsn) => void): void {
-    this.#takenBackListeners.push(listener);
+    this.#listeners.takenBack.push(listener);
   }
 
   /** The file, byte for byte; null when it is not stored. */
@@ -291,7 +276,7 @@ export class WalStore {
 
   /** Adds a listener that is called when W or F rose. */
   onFlush(listener: () => void): void {
-    this.#flushListeners.push(listener);
+    this.#listeners.flush.push(listener);
   }
 
   /** True when the record that ends at F is a CHECKPOINT_SHUTDOWN: the server is stopping. */
@@ -302,6 +287,11 @@ export class WalStore {
   /** Redo position of the newest checkpoint received; INVALID_LSN before the first. */
   redoLsn(): Lsn {
     return this.#live?.redoLsn ?? INVALID_LSN;
+  }
+
+  /** What the records received say about transactions. */
+  facts(): WalFacts {
+    return this.#live?.facts ?? NO_WAL_FACTS;
   }
 
   /** P, as far as it was saved before the last stop and noted since; INVALID_LSN when nothing was ever reported. */
@@ -352,14 +342,14 @@ export class WalStore {
 
   /** Removes whole segments that neither the keep window, nor slots, nor a recovery need. Returns at once. */
   removeOldSegments(minimumSlotLsn: Lsn | null): void {
-    const [live, removal] = [this.#live, this.#removal];
-    if (live === null || removal === null) return;
-    const { writtenLsn, flushedLsn } = live.positions();
+    const { writtenLsn, flushedLsn } = this.positions();
     const kept = BigInt(this.#options.walKeepSizeBytes);
     const windowStart = kept < writtenLsn ? advanceLsn(writtenLsn, -Number(kept)) : INVALID_LSN;
     const mark = this.#control?.saved?.durableMark.lsn ?? INVALID_LSN;
     const keepLsn = minLsn(windowStart, minLsn(mark, flushedLsn));
-    removal.removeBefore(minimumSlotLsn === null ? keepLsn : minLsn(keepLsn, minimumSlotLsn));
+    this.#removal?.removeBefore(
+      minimumSlotLsn === null ? keepLsn : minLsn(keepLsn, minimumSlotLsn),
+    );
   }
 
   /**
@@ -397,12 +387,9 @@ export class WalStore {
     this.#isLeft = true;
     this.#live?.leave();
     void this.#control?.abandon();
-    this.#options.log.warn(
-      'the disk did not answer in time; the next start finds where the WAL ends',
-      {
-        flushed_lsn: formatLsn(this.positions().flushedLsn),
-      },
-    );
+    const fields = { flushed_lsn: formatLsn(this.positions().flushedLsn) };
+    const text = 'the disk did not answer in time; the next start finds where the WAL ends';
+    this.#options.log.warn(text, fields);
   }
 
   async #saveNow(control: ControlKeeper): Promise<void> {
@@ -418,9 +405,8 @@ export class WalStore {
     await this.#saveNow(control);
     if (this.#isLeft) return;
     const { durableMark: end, firstLsn: oldestLsn } = state;
-    const { timeline, segmentSize } = state;
     const directory = walDirectory(this.#options.directory);
-    await preparePageSums(directory, { timeline, endLsn: oldestLsn, segmentSize });
+    await preparePageSums(directory, { ...state, endLsn: oldestLsn });
     this.#begun(control, { identity: identityOf(identity), end }, oldestLsn);
   }
 
@@ -459,8 +445,8 @@ export class WalStore {
     this.#goLive(control, { ...start, identity: { ...identity, timeline, history } });
     old.retire();
     const info = { from: old.timeline, to: timeline, switchLsn: start.end.lsn };
-    for (const listener of this.#switchListeners) listener(info);
-    this.#advance.raise();
+    this.#listeners.tellTimelineSwitch(info);
+    this.#listeners.advance.raise();
   }
 
   #begun(
@@ -490,14 +476,7 @@ export class WalStore {
       control,
       counters: this.#counters,
       removal,
-      advance: this.#advance,
-      onFlush: () => {
-        for (const listener of this.#flushListeners) listener();
-      },
-      onRoom: () => this.#onRoom(),
-      onTakenBack: (lsn) => {
-        for (const listener of this.#takenBackListeners) listener(lsn);
-      },
+      listeners: this.#listeners,
       onRemovalDue: () => this.#removeUnneeded(),
     };
     this.#control = control;
@@ -520,10 +499,4 @@ export class WalStore {
     invariant(this.#live !== null, 'the store is empty');
     return this.#live;
   }
-}
-
-type DamagedRead = Extract<StoredReadFailure, { kind: 'damaged' }>;
-
-function isDamaged(read: Uint8Array | StoredReadFailure | StoredReadLater): read is DamagedRead {
-  return !(read instanceof Uint8Array) && read.kind === 'damaged';
 }

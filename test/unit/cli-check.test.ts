@@ -433,6 +433,8 @@ describe('a store that does not fit', () => {
     durableMark: { ...mark, redoLsn: toLsn(0x1000000n), facts: NO_WAL_FACTS },
     reportedFlushLsn: toLsn(0x5000060n),
     wasCleanStop: true,
+    pendingSwitch: null,
+    acknowledgedBeyond: null,
   };
   const identity: UpstreamIdentity = {
     systemIdentifier: control.systemIdentifier,
