@@ -2,6 +2,8 @@
 // Pure. (walsender.c:StartReplication)
 import { formatLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
+import { segmentNumber, segmentStartOf, walFileName } from '../pg/segment.ts';
+import type { SegmentSize } from '../pg/segment.ts';
 import type { VersionFacts } from '../pg/server-version.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { switchPoint } from '../pg/timeline.ts';
@@ -40,6 +42,21 @@ export function planStream(
   return request.startLsn === end.endLsn
     ? { kind: 'nothing-left', end }
     : { kind: 'stream', timeline, end };
+}
+
+/**
+ * The file name of the WAL at `startLsn` when `timeline` had not begun there: a server looks for it under that timeline,
+ * and does not find it. Null when there is such a file. (walsender.c:WalSndSegmentOpen)
+ */
+export function fileBeforeTimeline(
+  request: { readonly startLsn: Lsn; readonly timeline: TimelineId },
+  history: TimelineHistory,
+  segmentSize: SegmentSize,
+): string | null {
+  const { startLsn, timeline } = request;
+  const parent = history.ancestors.findLast((entry) => entry.timeline < timeline);
+  if (parent === undefined || startLsn >= segmentStartOf(parent.endLsn, segmentSize)) return null;
+  return walFileName(timeline, segmentNumber(startLsn, segmentSize), segmentSize);
 }
 
 /** The refusal of a timeline that is no ancestor of ours. */

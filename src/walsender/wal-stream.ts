@@ -30,7 +30,13 @@ import { StandbyClock } from './standby-clock.ts';
 import { StandbyPositions } from './standby-positions.ts';
 import { StandbyReport } from './standby-report.ts';
 import type { StreamEnd, StreamOptions } from './stream-host.ts';
-import { notInHistory, readFailed, startIsAhead, startIsOffHistory } from './stream-plan.ts';
+import {
+  fileBeforeTimeline,
+  notInHistory,
+  readFailed,
+  startIsAhead,
+  startIsOffHistory,
+} from './stream-plan.ts';
 import type { TimelineEnd } from './stream-plan.ts';
 import { Wakeup } from './wakeup.ts';
 
@@ -106,8 +112,11 @@ export class WalStream {
 
   /** Begins to send, once CopyBothResponse has been written. */
   start(): void {
-    const { feed, startLsn, holdAheadMs, clock } = this.#options;
-    if (startLsn > feed.sendableLsn()) {
+    const { feed, startLsn, holdAheadMs, clock, segmentSize } = this.#options;
+    const missingFile = fileBeforeTimeline(this.#options, feed.history(), segmentSize);
+    if (missingFile !== null) {
+      this.#failRead({ kind: 'removed', walFileName: missingFile });
+    } else if (startLsn > feed.sendableLsn()) {
       const nowMs = clock.nowMs();
       this.#hold = { untilMs: nowMs + holdAheadMs, keepaliveAtMs: nowMs + HOLD_KEEPALIVE_MS };
       this.#checkHold(nowMs);

@@ -151,3 +151,22 @@ describe('READ_REPLICATION_SLOT', () => {
     expect((await client.ask('READ_REPLICATION_SLOT s'))[1]).toMatch(/,2$/);
   });
 });
+
+describe('a start from before the segment in which its timeline begins', () => {
+  it('finds no file of that timeline, as on a server', async () => {
+    fixture = await Fixture.start();
+    const switchLsn = fixture.feed.append(0x2000000);
+    fixture.feed.switchTimeline(2, switchLsn);
+    fixture.feed.append(100);
+    const { client } = await fixture.standby();
+    const segmentStart = switchLsn - (switchLsn % (1n << 24n));
+    expect(await client.ask(`START_REPLICATION ${lsnText(segmentStart - 1n)} TIMELINE 2`)).toEqual([
+      'W',
+      'E|ERROR|58P01|requested WAL segment 000000020000000000000002 has already been removed',
+      'Z I',
+    ]);
+    client.send(query(`START_REPLICATION ${lsnText(segmentStart)} TIMELINE 2`));
+    expect((await client.next())?.type).toBe('W');
+    await new StreamReader(client, segmentStart).readTo(fixture.feed.sendableLsn());
+  });
+});
