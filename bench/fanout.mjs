@@ -17,6 +17,7 @@ import { BENCH_TABLE, flushAll, makeWal } from './workloads.mjs';
 const IDLE_SECONDS = 2;
 
 /** @typedef {'message' | 'insert' | 'catchup'} Workload */
+/** @typedef {'page' | 'record'} Verify */
 /** @typedef {import('../src/demo/postgres-server.ts').PostgresCluster} PostgresCluster */
 /** @typedef {import('../src/demo/postgres-workspace.ts').Workspace} Workspace */
 /** @typedef {import('../src/demo/walcast-process.ts').WalcastProcess} WalcastProcess */
@@ -25,6 +26,7 @@ const IDLE_SECONDS = 2;
  * @typedef {object} FanoutOptions
  * @property {readonly number[]} receivers
  * @property {readonly Workload[]} workloads
+ * @property {readonly Verify[]} verify ways to check received WAL, measured one after the other
  * @property {number} gigabytes
  * @property {number} megabytesPerSecond 0: as fast as the primary makes WAL
  * @property {number} warmGigabytes WAL sent before each figure
@@ -107,24 +109,32 @@ async function measureAll(bench) {
   const rows = [];
   for (const workload of options.workloads) {
     for (const receivers of options.receivers) {
-      const results = [];
-      for (let run = 0; run < options.runs; run += 1) {
-        options.progress(`${workload}, ${receivers} receivers, run ${run + 1} of ${options.runs}`);
-        results.push(await measure(bench, workload, receivers));
-        await bench.session.query('TRUNCATE bench; CHECKPOINT');
-      }
-      rows.push(medianRow(results, 3));
+      rows.push(...(await measureShape(bench, workload, receivers)));
     }
   }
   return rows;
 }
 
+/** A row for each way to check, in turns. @param {Bench} bench @param {Workload} workload @param {number} receivers */
+async function measureShape(bench, workload, receivers) {
+  const { verify, runs, progress } = bench.options;
+  const results = verify.map(() => /** @type {any[]} */ ([]));
+  for (let run = 0; run < runs; run += 1) {
+    for (const [index, mode] of verify.entries()) {
+      progress(`${workload}, verify: ${mode}, ${receivers} receivers, run ${run + 1} of ${runs}`);
+      results[index]?.push(await measure(bench, { workload, verify: mode, receivers }));
+      await bench.session.query('TRUNCATE bench; CHECKPOINT');
+    }
+  }
+  return results.map((ofMode) => medianRow(ofMode, 3));
+}
+
 /**
  * One figure: warm up, take stock, make WAL (or send what was made), wait until everybody has it, take stock again.
- * @param {Bench} bench @param {Workload} workload @param {number} receivers
+ * @param {Bench} bench @param {{ workload: Workload, verify: Verify, receivers: number }} shape
  */
-async function measure(bench, workload, receivers) {
-  const relay = await startWalcast(bench);
+async function measure(bench, { workload, verify, receivers }) {
+  const relay = await startWalcast(bench, verify);
   const direct = new HelperProcess('./receiver.mjs');
   const behind = new HelperProcess('./receiver.mjs');
   try {
@@ -146,7 +156,7 @@ async function measure(bench, workload, receivers) {
     const madeMs = performance.now() - startedMs;
     const costs = await waitForAll(bench, sides, { endLsn, startedMs, before });
     const walBytes = endLsn - parseLsn(startLsn);
-    return describe({ workload, receivers, walBytes, madeMs, idle, ...costs });
+    return describe({ workload, verify, receivers, walBytes, madeMs, idle, ...costs });
   } finally {
     await Promise.all([direct.close(), behind.close()]);
     await relay.process.stop();
@@ -217,11 +227,22 @@ async function waitForAll({ session }, { direct, behind, relay }, { endLsn, star
 }
 
 /** @param {any} result */
-function describe({ workload, receivers, walBytes, madeMs, idle, walsenders, walcast, upstream }) {
+function describe({
+  workload,
+  verify,
+  receivers,
+  walBytes,
+  madeMs,
+  idle,
+  walsenders,
+  walcast,
+  upstream,
+}) {
   const gigabytes = (walBytes * receivers) / 1e9;
   const walcastCpu = walcast.cpu - (idle * walcast.ms) / 1000;
   return {
     workload,
+    verify,
     receivers,
     wal_gb: round(walBytes / 1e9, 3),
     walcast: round(walcastCpu / gigabytes, 3),
@@ -282,12 +303,15 @@ async function walsenderSeconds(session, namePattern) {
   return cpuSecondsOfAll(rows.map(([pid]) => Number(pid)));
 }
 
-/** @param {Bench} bench */
-async function startWalcast({ workspace, primary, harness, options }) {
+/** @param {Bench} bench @param {Verify} verify */
+async function startWalcast({ workspace, primary, harness, options }, verify) {
   const name = `walcast-${Date.now().toString(36)}`;
   const process = await harness.spawnWalcast(workspace, {
     name,
-    configuration: configuration(primary.port, `${workspace.directory}/${name}-store`, options),
+    configuration: configuration(primary.port, `${workspace.directory}/${name}-store`, {
+      ...options,
+      verify: [verify],
+    }),
     nodeArguments: options.nodeOptions.split(' ').filter((word) => word !== ''),
   });
   const { port, url } = await harness.listeningAt(process);
@@ -322,6 +346,7 @@ function configuration(primaryPort, directory, options) {
     'storage:',
     `  directory: ${directory}`,
     `  wal_keep_size: ${keep}MB`,
+    `  verify: ${options.verify[0]}`,
     'http:',
     '  listen: 127.0.0.1:0',
     'log:',

@@ -22,6 +22,7 @@ Options:
   --gigabytes N       fanout: WAL to generate (default 1); tls, handoff, walk: bytes in total (default 2); at most 20
   --runs N            repetitions; medians are printed (default 1 for fanout, 3 otherwise; at most 20)
   --workloads LIST    fanout: of message, insert, catchup (default all three)
+  --verify LIST       fanout: of page, record: how walcast checks what it receives (default record)
   --postgres MAJOR    fanout, walk: server to use (default 18)
   --node-options=STR  fanout: options of Node.js for walcast, for example "--cpu-prof --cpu-prof-dir=/tmp/prof"
   --rate MB           fanout: megabytes of WAL a second (default 0: as fast as the primary makes it)
@@ -142,6 +143,7 @@ function readOptions(argv) {
       gigabytes: { type: 'string' },
       runs: { type: 'string' },
       workloads: { type: 'string', default: 'message,insert,catchup' },
+      verify: { type: 'string', default: 'record' },
       postgres: { type: 'string', default: '18' },
       'node-options': { type: 'string', default: '' },
       rate: { type: 'string', default: '0' },
@@ -166,6 +168,7 @@ function readOptions(argv) {
     gigabytes: optional('--gigabytes', values.gigabytes, [0.01, 20]),
     runs: optional('--runs', values.runs, [1, 20]),
     workloads: values.workloads.split(',').map(workload),
+    verify: values.verify.split(',').map(verifyMode),
     postgres: number('--postgres', values.postgres, [13, 99]),
     nodeOptions: values['node-options'],
     megabytesPerSecond: number('--rate', values.rate, [0, 100_000]),
@@ -177,6 +180,12 @@ function readOptions(argv) {
     directory: values.directory,
     isJson: values.json,
   };
+}
+
+/** @param {string} text */
+function verifyMode(text) {
+  if (text === 'page' || text === 'record') return text;
+  throw new RangeError(`--verify: "${text}" is neither page nor record`);
 }
 
 /** @param {string} text */

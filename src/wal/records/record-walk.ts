@@ -48,7 +48,7 @@ export interface RecordWalkOptions extends PageOrigin {
   readonly observer?: RecordObserver;
 }
 
-/** The check that failed. */
+/** The check that failed; its reason is PostgreSQL's own text where that has one. */
 export interface WalkFailure {
   readonly lsn: Lsn;
   readonly reason: string;
@@ -139,6 +139,11 @@ export class RecordWalk {
   /** True once a commit record asked for apply feedback; cheap enough to ask after every push. */
   hasApplyFeedback(): boolean {
     return this.#chain.learned.hasApplyFeedback;
+  }
+
+  /** True once a record was whole, or one before the walk is known: the chain of records is no guess. */
+  hasRecord(): boolean {
+    return this.#chain.isStartKnown;
   }
 
   /** Everything known at {@link recordEnd}; another walk can go on from there. */
@@ -327,8 +332,9 @@ export class RecordWalk {
     if (this.#isOverwriteDue && !record.isXlog(XLOG_OPERATION.overwriteContrecord)) {
       return this.#failRecord(`expected an overwrite contrecord at ${record.addressText()}`);
     }
-    const isLeap = this.#chain.learned.isLeap(record.xid);
-    record.beginBody(this.#checksums || isLeap || !this.#endsInPush(i, end));
+    const { isStartKnown, learned } = this.#chain;
+    const isTrusted = isStartKnown && !learned.isLeap(record.xid) && this.#endsInPush(i, end);
+    record.beginBody(this.#checksums || !isTrusted);
     this.#state = STATE.body;
     return record.missing === 0 ? this.#endBody(i) : i;
   }
