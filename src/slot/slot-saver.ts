@@ -62,7 +62,7 @@ export class SlotSaver {
 
   async #saveMoved(): Promise<void> {
     let hasSaved = false;
-    for (const slot of [...this.#options.slots()]) {
+    for (const slot of this.#options.slots()) {
       if (!hasMoved(slot)) continue;
       if (await this.#save(slot)) hasSaved = true;
     }

@@ -210,7 +210,7 @@ export class SlotStore {
    * its session first. On the disk at once; then `onChange` is called.
    */
   checkObsolete(): void {
-    for (const slot of [...this.#slots.values()]) this.#check(slot);
+    for (const slot of this.#slots.values()) this.#check(slot);
   }
 
   /**

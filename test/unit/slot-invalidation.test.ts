@@ -24,8 +24,6 @@ class Rig {
   readonly terminated: number[] = [];
   changes = 0;
   major = 18;
-  idleTimeoutMs = 0;
-  autoCreate = false;
   bounds: WalBounds = {
     segmentSize: toSegmentSize(MB),
     walKeepSizeBytes: 0,
@@ -38,31 +36,29 @@ class Rig {
   };
   slots!: SlotStore;
 
-  async open(): Promise<void> {
-    const keep = (text: string, fields?: LogFields): void =>
-      void this.lines.push([text, fields ?? {}]);
-    const log: Log = { ...silentLog, info: keep, warn: keep };
-    const rig = this;
-    const options: SlotStoreOptions = {
+  readonly options: { -readonly [Key in keyof SlotStoreOptions]: SlotStoreOptions[Key] };
+
+  constructor() {
+    const keep: Log['info'] = (text, fields) => void this.lines.push([text, fields ?? {}]);
+    this.options = {
       directory,
-      wal: { oldestLsn: () => rig.bounds.oldestLsn, redoLsn: () => at(11) },
-      bounds: () => rig.bounds,
+      wal: { oldestLsn: () => this.bounds.oldestLsn, redoLsn: () => at(11) },
+      bounds: () => this.bounds,
       slotsMax: 5,
-      get autoCreate() {
-        return rig.autoCreate;
-      },
-      get idleTimeoutMs() {
-        return rig.idleTimeoutMs;
-      },
-      facts: () => versionFacts(rig.major),
-      terminate: (pid) => void rig.terminated.push(pid),
+      autoCreate: false,
+      idleTimeoutMs: 0,
+      facts: () => versionFacts(this.major),
+      terminate: (pid) => void this.terminated.push(pid),
       onChange: () => {
-        rig.changes++;
+        this.changes++;
       },
       clock: this.clock,
-      log,
+      log: { ...silentLog, info: keep, warn: keep },
     };
-    this.slots = await SlotStore.open(options);
+  }
+
+  async open(): Promise<void> {
+    this.slots = await SlotStore.open(this.options);
   }
 
   async create(name: string): Promise<void> {
@@ -248,7 +244,7 @@ describe('a lost slot', () => {
 describe('an idle slot', () => {
   test('is lost after the timeout, keeps its position in view, and says how idle it was', async () => {
     await rig.create('a');
-    rig.idleTimeoutMs = 60_000;
+    rig.options.idleTimeoutMs = 60_000;
     rig.clock.advance(59_999);
     rig.slots.checkObsolete();
     expect(rig.slots.invalidations().idle_timeout).toBe(0);
@@ -272,7 +268,7 @@ describe('an idle slot', () => {
     await rig.create('used');
     await rig.slots.create({ name: 'empty', temporary: false, reserveWal: false, pid: 1 });
     rig.slots.acquire('used', 7);
-    rig.idleTimeoutMs = 1_000;
+    rig.options.idleTimeoutMs = 1_000;
     rig.clock.advance(10_000);
     rig.slots.checkObsolete();
     expect(rig.slots.invalidations().idle_timeout).toBe(0);
@@ -310,7 +306,7 @@ describe('slots of the configuration', () => {
 describe('a slot that does not exist', () => {
   test('is made for a stream only when that is configured, durable before the stream begins', async () => {
     expect(rig.slots.createForStart('a', at(11))).toBeNull();
-    rig.autoCreate = true;
+    rig.options.autoCreate = true;
     expect(await rig.slots.createForStart('a', at(11))).toBeNull();
     expect(await rig.stored('a')).toContain('"restart_lsn": "0/B00000"');
     expect(rig.slots.createForStart('a', at(11))).toBeNull();
