@@ -1,9 +1,20 @@
 // One primary after another, with walcast in between: does everybody follow without anybody touching a standby, and is
 // every byte and every acknowledged row where it should be?
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { formatLsn, toLsn } from '../../src/pg/lsn.ts';
+import type { Lsn } from '../../src/pg/lsn.ts';
+import { segmentStartOf } from '../../src/pg/segment.ts';
 import { becomeNextTimeline, openPromotionRig } from '../harness/promotion-rig.ts';
 import type { PromotionRig } from '../harness/promotion-rig.ts';
 import { startWriteLoad } from '../harness/write-load.ts';
+import {
+  message,
+  query,
+  RawClient,
+  rowValues,
+  StreamReader,
+  summary,
+} from '../support/raw-client.ts';
 import { installedMajors } from '../support/requirements.ts';
 
 const COMMITS = 150;
@@ -93,4 +104,71 @@ describe.each(installedMajors())('three servers of PostgreSQL %i around walcast'
     expect(ancestors.map(({ timeline }) => timeline)).toEqual([1, 2, 3, 4]);
     expect(rig.relay.problems()).toEqual([]);
   });
+
+  it('find of every timeline through walcast what the primary has, to the last byte of each answer', async () => {
+    const { ancestors } = await rig.history();
+    const { segmentSize } = rig;
+    const commands = ['IDENTIFY_SYSTEM'];
+    for (const { timeline, endLsn } of ancestors) {
+      const before = segmentStartOf(endLsn, segmentSize) - 8192n;
+      commands.push(
+        `TIMELINE_HISTORY ${timeline + 1}`,
+        `START_REPLICATION ${formatLsn(endLsn)} TIMELINE ${timeline}`,
+        `START_REPLICATION ${formatLsn(toLsn(endLsn + 1n))} TIMELINE ${timeline}`,
+        `START_REPLICATION ${formatLsn(toLsn(before))} TIMELINE ${timeline + 1}`,
+      );
+    }
+    commands.push('START_REPLICATION 0/3000000 TIMELINE 9');
+    const servers = [rig.primary, rig.relay];
+    const [theirs, ours] = await Promise.all(servers.map(({ port }) => answersOf(port, commands)));
+    expect(ours).toEqual(theirs);
+    for (const [index, { timeline, endLsn }] of ancestors.entries()) {
+      const begin = segmentStartOf(ancestors[index - 1]?.endLsn ?? endLsn, segmentSize);
+      const [expected, actual] = await Promise.all(
+        servers.map(({ port }) => wholeStream(port, begin, timeline)),
+      );
+      expect(actual?.end).toEqual(expected?.end);
+      expect(actual?.wal.equals(expected?.wal ?? Buffer.alloc(0))).toBe(true);
+      expect(actual?.wal.length).toBe(Number(endLsn - begin));
+    }
+  });
 });
+
+/** Every message of every answer, byte for byte; the position, which moves, is left out. */
+async function answersOf(port: number, commands: readonly string[]): Promise<string[][]> {
+  const { client } = await RawClient.standby(port, { user: 'postgres' });
+  const answers: string[][] = [];
+  for (const command of commands) {
+    client.send(query(command));
+    const messages = await client.until('Z');
+    answers.push([
+      command,
+      ...messages.map((item) => {
+        // An error's fields name lines of the server's source; and a server writes of its own accord.
+        if (item.type === 'E') return summary(item);
+        const isPosition = command === 'IDENTIFY_SYSTEM' && item.type === 'D';
+        if (isPosition) return rowValues(item.body).slice(0, 2).join(' ');
+        return `${item.type} ${item.body.toString('latin1')}`;
+      }),
+    ]);
+  }
+  client.close();
+  return answers;
+}
+
+/** A timeline that was left, from `startLsn` to its end, and what is said there. */
+async function wholeStream(
+  port: number,
+  startLsn: Lsn,
+  timeline: number,
+): Promise<{ wal: Buffer; end: string[] }> {
+  const { client } = await RawClient.standby(port, { user: 'postgres' });
+  client.send(query(`START_REPLICATION ${formatLsn(startLsn)} TIMELINE ${timeline}`));
+  expect((await client.next())?.type).toBe('W');
+  const reader = new StreamReader(client, startLsn);
+  expect((await reader.nextOther())?.type).toBe('c');
+  client.send(message('c'));
+  const end = await client.answer();
+  client.close();
+  return { wal: reader.wal(), end };
+}
