@@ -17,6 +17,7 @@ import { UpstreamTally } from '../walreceiver/upstream-tally.ts';
 import type { UpstreamHost, UpstreamTarget } from '../walreceiver/upstream-target.ts';
 import { WalReceiver } from '../walreceiver/wal-receiver.ts';
 import { Acknowledgement } from './acknowledgement.ts';
+import { ApplyAlarm } from './apply-alarm.ts';
 import { GateStoreOf } from './store-adapters.ts';
 import { targetOf } from './upstream-address.ts';
 import { UpstreamClock } from './upstream-clock.ts';
@@ -41,6 +42,7 @@ export class UpstreamFollowing {
   #target: UpstreamTarget;
   #store: WalStore | null = null;
   readonly #times: UpstreamClock;
+  readonly #applyAlarm: ApplyAlarm;
   readonly #tally = new UpstreamTally();
   /** What was said about the surroundings of the connection string since it was last loaded. */
   readonly #warned = new Set<string>();
@@ -59,6 +61,7 @@ export class UpstreamFollowing {
     this.#settings = parts.settings;
     this.#target = this.#resolve(parts.settings);
     this.#times = new UpstreamClock(parts.clock);
+    this.#applyAlarm = new ApplyAlarm(parts.log);
   }
 
   /** Where the upstream is, with the passwords as they are now: for a session beside that of the walreceiver. */
@@ -90,6 +93,7 @@ export class UpstreamFollowing {
       onMoved: () => this.positionsMoved(),
     });
     this.#times.follow(store);
+    store.onFlush(() => this.#applyAlarm.look(() => store.facts()));
     this.#startReceiver();
   }
 
@@ -151,10 +155,11 @@ export class UpstreamFollowing {
 
   /** Null before `start`. */
   status(): UpstreamStatus | null {
-    const status = this.#receiver?.status() ?? null;
+    const now = this.#receiver?.status() ?? null;
+    if (now === null) return null;
+    const status = { ...now, detail: now.detail ?? this.#applyAlarm.detail };
     const before = this.#reportedBefore;
-    if (status === null || before === null || status.reported.writeLsn !== INVALID_LSN)
-      return status;
+    if (before === null || status.reported.writeLsn !== INVALID_LSN) return status;
     return { ...status, reported: before };
   }
 

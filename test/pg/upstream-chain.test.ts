@@ -79,4 +79,15 @@ describe.each(installedMajors())('a promotion of PostgreSQL %i', (major) => {
     }
     expect(await rig.violations(endLsn)).toEqual([]);
   });
+
+  it('and then a commit that waits to be applied raises an alarm everywhere', async () => {
+    const waiting = 'SET synchronous_commit = remote_apply; CREATE TABLE applied ()';
+    await rig.primary.query(waiting);
+    for (const relay of [rig.relay, ...relays]) {
+      const status = await relay.waitForStatus('an alarm', ({ detail }) => detail !== null);
+      expect(status).toMatchObject({ state: 'streaming' });
+      expect(status.detail).toContain('synchronous_commit = remote_apply');
+      expect(relay.problems()).toHaveLength(1);
+    }
+  });
 });
