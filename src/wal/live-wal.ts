@@ -16,9 +16,8 @@ import { segmentNumber, walFileName } from '../pg/segment.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import type { ControlKeeper } from './control-keeper.ts';
 import { walDirectory } from './data-directory.ts';
-import { chainStart } from './records/record-chain.ts';
+import { liveWalk } from './live-walk.ts';
 import type { ChainPosition } from './records/record-chain.ts';
-import { RecordWalk } from './records/record-walk.ts';
 import type { WalkFailure } from './records/record-walk.ts';
 import type { WalFacts } from './records/wal-facts.ts';
 import type { SegmentRemoval } from './segment-removal.ts';
@@ -67,7 +66,7 @@ export class LiveWal implements WritePipelineOwner {
   readonly #owner: LiveWalOwner;
   readonly #timeline: TimelineId;
   readonly #segmentSize: StoredIdentity['segmentSize'];
-  readonly #walk: RecordWalk;
+  readonly #walk: ReturnType<typeof liveWalk>;
   readonly #tail: Tail;
   readonly #pipeline: WritePipeline;
   readonly #reader: WalReader;
@@ -85,8 +84,6 @@ export class LiveWal implements WritePipelineOwner {
   #hasFailed = false;
   /** Nothing is taken in, because the timeline is about to be left. */
   #isStopped = false;
-  /** With `verify: off`: the chain of records is lost, and no position can be a record end any more. */
-  #isWalkLost = false;
   #isHeld = false;
   #lastViews: { startLsn: Lsn; endLsn: Lsn; views: readonly Uint8Array[] } | null = null;
 
@@ -99,7 +96,7 @@ export class LiveWal implements WritePipelineOwner {
     this.#owner = owner;
     this.#timeline = timeline;
     this.#segmentSize = segmentSize;
-    this.#walk = new RecordWalk({ ...identity, checksums: options.verify === 'record' }, end);
+    this.#walk = liveWalk(options, identity, end);
     this.#startLsn = end.lsn;
     this.#comparedLsn = advanceLsn(end.lsn, -overlap.length);
     this.#tail = new Tail(this.#comparedLsn, this.#limits.tailBytesMax);
@@ -172,7 +169,7 @@ export class LiveWal implements WritePipelineOwner {
 
   /** The chain at the last record end. With `verify: off` it may be lost: then at the end. */
   get chain(): ChainPosition {
-    return this.#isWalkLost ? this.#uncheckedEnd() : this.#walk.position();
+    return this.#walk.position();
   }
 
   // --- giving out
@@ -372,8 +369,8 @@ export class LiveWal implements WritePipelineOwner {
   // --- inside
 
   #take(data: Uint8Array): WalkFailure | null {
-    const failure = this.#isWalkLost ? null : this.#walk.push(data);
-    if (failure !== null && !this.#isTolerated(failure)) {
+    const failure = this.#walk.push(data);
+    if (failure !== null) {
       this.#owner.counters.rejectedFromUpstream++;
       this.#takeBack(this.#walk.recordEnd());
       return failure;
@@ -404,21 +401,6 @@ export class LiveWal implements WritePipelineOwner {
     this.#owner.counters.rejectedFromUpstream++;
     const reason = `the upstream has other WAL at ${formatLsn(lsn)} than what is stored`;
     return { lsn, reason, isDivergence: true };
-  }
-
-  #uncheckedEnd(): ChainPosition {
-    return { ...chainStart(this.#appendedLsn), redoLsn: this.#walk.redoLsn() };
-  }
-
-  /** With `verify: off` the first failure is said aloud, and the last. */
-  #isTolerated(failure: WalkFailure): boolean {
-    if (this.#options.verify !== 'off') return false;
-    this.#isWalkLost = true;
-    this.#options.log.error('WAL does not hold together, and is taken as it is (verify: off)', {
-      lsn: formatLsn(failure.lsn),
-      reason: failure.reason,
-    });
-    return true;
   }
 
   /** Forgets everything from `lsn` on. */
