@@ -66,6 +66,8 @@ describe('slots', () => {
         activePid: null,
         restartLsn: INVALID_LSN,
         walStatus: null,
+        safeWalSize: null,
+        invalidationReason: null,
         inactiveSinceMs: null,
       },
     ];
