@@ -179,8 +179,9 @@ export class SegmentReplacement {
     const kept = join(directory, this.#of.name + DAMAGED_SUFFIX);
     try {
       await createDirectory(directory);
-      await makeRoom(directory, kept);
+      await unlink(kept).catch(() => {});
       await link(path, kept);
+      await removeOldest(directory);
       await syncDirectory(directory);
       return kept;
     } catch (error) {
@@ -203,19 +204,20 @@ export class SegmentReplacement {
   }
 }
 
-/** Removes an older file of that name, and the oldest ones beyond the bound. */
-async function makeRoom(directory: string, kept: string): Promise<void> {
-  await unlink(kept).catch(() => {});
+/** Removes damaged files beyond the bound. */
+async function removeOldest(directory: string): Promise<void> {
   const names = (await readdir(directory)).filter((name) => name.endsWith(DAMAGED_SUFFIX));
   const files = await Promise.all(
     names.map(async (name) => {
       const path = join(directory, name);
+      // Changed by the link: when it was put there.
       return { path, ctimeMs: (await stat(path)).ctimeMs };
     }),
   );
   const oldest = files.toSorted((a, b) => a.ctimeMs - b.ctimeMs);
-  for (const { path } of oldest.slice(0, Math.max(0, files.length + 1 - DAMAGED_FILES_MAX))) {
-    await unlink(path);
+  for (const { path } of oldest.slice(0, Math.max(0, files.length - DAMAGED_FILES_MAX))) {
+    // Two repairs at once may remove the same one.
+    await unlink(path).catch(() => {});
   }
 }
 
