@@ -123,12 +123,20 @@ async function reset(context: CommandContext, directory: string): Promise<number
   return EXIT.ok;
 }
 
-function contentText(directory: string, { control, files }: StoreContent, slots: number): string {
+function contentText(
+  directory: string,
+  { control, files, dead }: StoreContent,
+  slots: number,
+): string {
   const what =
     control === null
       ? 'WAL without a control file that can be read'
       : `WAL of system ${control.systemIdentifier}, timeline ${control.timeline}, up to ${formatLsn(control.durableMark.lsn)} at least`;
-  return `${printable(directory)}: ${what}, ${files.length} files; ${slots} slots stay by name.\n`;
+  const deadText =
+    dead.files === 0
+      ? ''
+      : `Dead WAL stays in dead/ (${dead.files} files, ${sizeText(dead.bytes)}); "walcast store release" lets go of it.\n`;
+  return `${printable(directory)}: ${what}, ${files.length} files; ${slots} slots stay by name.\n${deadText}`;
 }
 
 function importText(report: ImportReport): string {

@@ -10,9 +10,10 @@ import {
   walFileName,
 } from '../pg/segment.ts';
 import type { SegmentNumber, SegmentSize } from '../pg/segment.ts';
-import type { TimelineId } from '../pg/timeline.ts';
+import type { TimelineHistory } from '../pg/timeline.ts';
 import type { ControlState } from './control-file.ts';
 import { walDirectory } from './data-directory.ts';
+import { Lineage } from './lineage.ts';
 import type { StoredIdentity } from './store-options.ts';
 import type { StoredWalFile, WalDirectory } from './wal-files.ts';
 
@@ -22,21 +23,21 @@ export interface SourceSegment {
   readonly segment: SegmentNumber;
 }
 
-/** The segments of the store's timeline. */
+/** The segments of the store's history, each in the file of the timeline that has all of it. */
 export class SourceSegments {
   /** What was left out and why, in sentences. */
   readonly notes: string[] = [];
   readonly #segments = new Map<SegmentNumber, SourceSegment>();
-  readonly #timeline: TimelineId;
+  readonly #lineage: Lineage;
   readonly #size: SegmentSize;
 
-  constructor(source: WalDirectory, { timeline, segmentSize }: StoredIdentity) {
-    this.#timeline = timeline;
+  constructor(source: WalDirectory, { history, segmentSize }: StoredIdentity) {
+    this.#lineage = new Lineage(history, segmentSize);
     this.#size = segmentSize;
     // Of two files of one segment the whole one comes first, and counts.
     for (const file of source.files) {
       const { segment } = file;
-      if (segment === null || file.timeline !== timeline) continue;
+      if (segment === null || file.timeline !== this.#lineage.fileTimeline(segment)) continue;
       if (!this.#segments.has(segment)) this.#segments.set(segment, { file, segment });
     }
   }
@@ -58,7 +59,7 @@ export class SourceSegments {
     }
     const isHole = [...this.#segments.keys()].some((other) => other < segment);
     if (isHole && !this.#segments.has(segment)) {
-      const name = walFileName(this.#timeline, segment, this.#size);
+      const name = this.#name(segment);
       this.notes.push(`what is older than ${name} was left out: that segment is missing`);
     }
     return found;
@@ -78,10 +79,14 @@ export class SourceSegments {
     }
     const isHole = [...this.#segments.keys()].some((other) => other > segment);
     if (isHole) {
-      const name = walFileName(this.#timeline, segment, this.#size);
+      const name = this.#name(segment);
       this.notes.push(`what is newer than ${name} was left out: that segment is missing or short`);
     }
     return found;
+  }
+
+  #name(segment: SegmentNumber): string {
+    return walFileName(this.#lineage.fileTimeline(segment), segment, this.#size);
   }
 }
 
@@ -89,7 +94,7 @@ export class SourceSegments {
 export function refuseStrangers(
   found: WalDirectory,
   dataDirectory: string,
-  control: ControlState,
+  { control, history }: { readonly control: ControlState; readonly history: TimelineHistory },
 ): void {
   const source = found.path;
   if (resolve(found.path) === resolve(walDirectory(dataDirectory))) {
@@ -118,12 +123,12 @@ export function refuseStrangers(
       { hint: 'It is of another cluster. Nothing was changed.' },
     );
   }
-  if (found.files.some((file) => file.segment !== null && file.timeline === control.timeline)) {
-    return;
-  }
+  const lineage = new Lineage(history, control.segmentSize);
+  if (found.files.some((file) => file.segment !== null && lineage.has(file.timeline))) return;
+  const older = history.ancestors.length === 0 ? '' : ' (nor of those before it)';
   throw new OperationalError(
     'IMPORT_TIMELINE',
-    `"${source}" holds no segment of timeline ${control.timeline}, which the store is on`,
+    `"${source}" holds no segment of timeline ${history.timeline}${older}, which the store is on`,
     { hint: 'Nothing was changed.' },
   );
 }

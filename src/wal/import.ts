@@ -1,5 +1,5 @@
 // How is WAL from elsewhere brought into a store that no relay holds? Both sides are looked at first, and nothing is
-// changed unless they fit together: same cluster, same timeline, same bytes where both have them, every record's CRC right,
+// changed unless they fit together: same cluster, same history, same bytes where both have them, every record's CRC right,
 // no hole. WAL before our first byte is copied segment by segment, the newest first, so that the store has no hole at any
 // moment; WAL behind our end goes the way received WAL goes. Whatever interrupts this, the store is whole, and the import
 // can be done again.
@@ -14,11 +14,12 @@ import { silentLog } from '../base/log.ts';
 import { advanceLsn, formatLsn, lsnDistance } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentNumber, segmentStart, walFileName } from '../pg/segment.ts';
-import type { SegmentSize } from '../pg/segment.ts';
+import type { SegmentNumber, SegmentSize } from '../pg/segment.ts';
 import { loadControl, saveControl } from './control-file.ts';
 import { walDirectory } from './data-directory.ts';
 import { refuseStrangers, SourceSegments } from './import-source.ts';
 import type { SourceSegment } from './import-source.ts';
+import { Lineage } from './lineage.ts';
 import { chainStart } from './records/record-chain.ts';
 import type { ChainPosition } from './records/record-chain.ts';
 import { RecordWalk } from './records/record-walk.ts';
@@ -26,6 +27,7 @@ import { SCAN_CHUNK_BYTES, ScanBuffers } from './segment-scan.ts';
 import type { FilePiece } from './segment-scan.ts';
 import { TEMPORARY_SEGMENT_PREFIX } from './segment-writer.ts';
 import type { StoredIdentity } from './store-options.ts';
+import { loadHistory } from './stored-history.ts';
 import type { WorkProgress } from './verify.ts';
 import { readWalDirectory, withSystemErrors } from './wal-files.ts';
 import type { WalDirectory } from './wal-files.ts';
@@ -78,7 +80,10 @@ async function importInto(options: ImportOptions): Promise<ImportReport> {
   const control = await loadControl(options.dataDirectory);
   if (control === null) throw noStore(options.dataDirectory);
   const source = await readWalDirectory(options.source);
-  refuseStrangers(source, options.dataDirectory, control);
+  // A switch that a stop interrupted is completed when the store is opened.
+  const timeline = control.pendingSwitch?.timeline ?? control.timeline;
+  const history = await loadHistory(options.dataDirectory, timeline);
+  refuseStrangers(source, options.dataDirectory, { control, history });
   let failure: OperationalError | null = null;
   const store = await WalStore.open({
     directory: options.dataDirectory,
@@ -124,6 +129,7 @@ class Import {
   readonly #parts: ImportParts;
   readonly #identity: StoredIdentity;
   readonly #size: SegmentSize;
+  readonly #lineage: Lineage;
   readonly #buffers = new ScanBuffers();
   readonly #notes: string[] = [];
   readonly #before: StoreRange;
@@ -138,6 +144,7 @@ class Import {
     this.#parts = parts;
     this.#identity = identity;
     this.#size = identity.segmentSize;
+    this.#lineage = new Lineage(identity.history, identity.segmentSize);
     this.#before = { oldestLsn: store.oldestLsn(), endLsn: store.nextLsn() };
   }
 
@@ -173,7 +180,7 @@ class Import {
     if (first === undefined) return;
     const length = await this.#validLength(first, this.#before.endLsn);
     if (length === 0) return;
-    const own = walFileName(this.#identity.timeline, first.segment, this.#size);
+    const own = this.#ownName(first.segment);
     const ours = await open(join(walDirectory(this.#options.dataDirectory), own), 'r');
     try {
       const mine = Buffer.allocUnsafe(SCAN_CHUNK_BYTES);
@@ -229,11 +236,7 @@ class Import {
   /** Walks on into our own WAL up to the end of the first record: it must be the one that the others lead to. */
   async #checkJoin(walk: RecordWalk): Promise<void> {
     const { oldestLsn, endLsn } = this.#before;
-    const name = walFileName(
-      this.#identity.timeline,
-      segmentNumber(oldestLsn, this.#size),
-      this.#size,
-    );
+    const name = this.#ownName(segmentNumber(oldestLsn, this.#size));
     if (oldestLsn === endLsn) return;
     const handle = await open(join(walDirectory(this.#options.dataDirectory), name), 'r');
     const length = Math.min(this.#size, lsnDistance(oldestLsn, endLsn));
@@ -360,6 +363,10 @@ class Import {
 
   #walk(start: ChainPosition): RecordWalk {
     return new RecordWalk({ ...this.#identity, checksums: true }, start);
+  }
+
+  #ownName(segment: SegmentNumber): string {
+    return walFileName(this.#lineage.fileTimeline(segment), segment, this.#size);
   }
 
   #lsnAt(segment: SourceSegment | undefined, offset: number): Lsn {

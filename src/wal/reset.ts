@@ -8,6 +8,8 @@ import { systemErrorCode } from '../base/errors.ts';
 import { loadControl } from './control-file.ts';
 import type { ControlState } from './control-file.ts';
 import { controlFile, prepareDataDirectory, walDirectory } from './data-directory.ts';
+import { countDeadWal, removeDeadFiles } from './dead-wal.ts';
+import type { DeadFiles } from './dead-wal.ts';
 import { withSystemErrors } from './wal-files.ts';
 
 /** What a reset would remove. */
@@ -16,6 +18,8 @@ export interface StoreContent {
   readonly control: ControlState | null;
   /** Files in pg_wal: segments, history files, remains. */
   readonly files: readonly string[];
+  /** WAL behind switch points, which stays unless it is let go of too. */
+  readonly dead: DeadFiles;
 }
 
 /** Looks at the store. Throws OperationalError when the directory is none of walcast's. */
@@ -27,12 +31,19 @@ export async function storeContent(dataDirectory: string): Promise<StoreContent>
       if (systemErrorCode(error) !== null && !isDamaged(error)) throw error;
       return null;
     });
-    return { control, files: (await readdir(walDirectory(dataDirectory))).toSorted() };
+    const files = (await readdir(walDirectory(dataDirectory))).toSorted();
+    return { control, files, dead: await countDeadWal(dataDirectory) };
   });
 }
 
-/** Removes the control file and everything in pg_wal; durable when it resolves. The caller holds the directory's lock. */
-export async function resetStore(dataDirectory: string): Promise<void> {
+/**
+ * Removes the control file and everything in pg_wal, and with `dead` what lies in `dead/`, too; durable when it resolves.
+ * What was acknowledged in dead WAL is forgotten with the control file. The caller holds the directory's lock.
+ */
+export async function resetStore(
+  dataDirectory: string,
+  { dead = false }: { readonly dead?: boolean } = {},
+): Promise<void> {
   await withSystemErrors('the reset failed', async () => {
     await rm(controlFile(dataDirectory), { force: true });
     await rm(`${controlFile(dataDirectory)}.tmp`, { force: true });
@@ -42,6 +53,7 @@ export async function resetStore(dataDirectory: string): Promise<void> {
       await rm(join(directory, name), { recursive: true });
     }
     await syncDirectory(directory);
+    if (dead) await removeDeadFiles(dataDirectory);
   });
 }
 

@@ -3,9 +3,8 @@
 //
 // What it promises: F (flushedLsn) is a record end or a switch point, everything before it is on the disk, and after any
 // crash the store finds an end that is not before it, unless the upstream had sent a damaged record in mid-message with
-// `verify: page`: then the end is before that record (recovery.ts). Nothing is given out that was not checked as far as
-// `verify` says. After the first failure of the disk, except for lack of space at a write, it says so once and takes
-// nothing more.
+// `verify: page`: then the end is before that record (recovery.ts). Nothing is given out that was not checked as `verify`
+// says. After the first failure of the disk, except for lack of space at a write, it says so once and takes nothing more.
 import { invariant } from '../base/errors.ts';
 import { advanceLsn, formatLsn, INVALID_LSN, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
@@ -62,7 +61,7 @@ export class WalStore {
   #removal: SegmentRemoval | null = null;
   /** Being begun now: how, and when that is over. */
   #beginning: { readonly state: ControlState; readonly done: Promise<void> } | null = null;
-  /** A timeline switch is under way until this is over. */
+  /** Over when no timeline switch is under way. */
   #switching: Promise<void> | null = null;
   #savingHistory: Promise<void> = Promise.resolve();
   #isLeft = false;
@@ -260,9 +259,8 @@ export class WalStore {
   /** Keeps a history file; durable when it resolves. Also for an empty store. */
   async storeHistoryFile(timeline: TimelineId, content: Uint8Array): Promise<void> {
     // Two at once would take each other's temporary file.
-    const done = this.#savingHistory.then(() =>
-      saveHistoryFile(this.#options.directory, timeline, content),
-    );
+    const { directory } = this.#options;
+    const done = this.#savingHistory.then(() => saveHistoryFile(directory, timeline, content));
     this.#savingHistory = done.catch(() => {});
     await done;
   }
