@@ -1,6 +1,6 @@
 // An archive that goes over a switch of timeline: does a standby that has nothing but the store's files, copied or fetched,
 // come to the end of the next timeline, and does pg_waldump read them?
-import { copyFile, mkdir, readdir } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -43,7 +43,7 @@ describe(`the store as an archive of PostgreSQL ${MAJOR} over a switch`, () => {
     rig = await openPromotionRig({ major: MAJOR, servers: ['alpha', 'beta'], segmentSizeMb: 1 });
     const [alpha, beta] = [rig.server('alpha'), rig.server('beta')];
     restoring = await Promise.all(
-      ['copying', 'fetching'].map((name) =>
+      ['copying', 'fetching', 'knowing'].map((name) =>
         createStandby(rig.workspace, {
           major: MAJOR,
           name,
@@ -106,6 +106,26 @@ describe(`the store as an archive of PostgreSQL ${MAJOR} over a switch`, () => {
     );
     const command = `'${process.execPath}' '${PROGRAM}' wal get %f %p --url ${rig.relay.url}`;
     await restored(restoring[1], command);
+  });
+
+  it('streams everything to a standby that has nothing but the history file of the next timeline', async () => {
+    const [, , standby] = restoring;
+    if (standby === undefined) throw new Error('there is no such server');
+    for (const name of await readdir(standby.walDirectory)) {
+      if (ARCHIVED.test(name)) await rm(join(standby.walDirectory, name));
+    }
+    await standby.configure({
+      restore_command: `case %f in *.history) cp '${archive}/%f' '%p';; *) exit 1;; esac`,
+    });
+    await standby.start();
+    await standby.waitForReplay(await rig.primary.walPosition());
+    expect((await tableDigest(standby)).digest).toBe((await tableDigest(rig.primary)).digest);
+    expect(standby.log.textFrom(0)).not.toMatch(/PANIC|(?<!data_)checksum|invalid magic/);
+    const { standbys } = await rig.relay.status();
+    expect(standbys).toContainEqual(
+      expect.objectContaining({ application_name: 'knowing', timeline: 2, state: 'streaming' }),
+    );
+    await standby.stop('fast');
   });
 
   it('gives the segments and the history of both timelines, and of the old one nothing past its end', async () => {

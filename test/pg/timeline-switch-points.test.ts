@@ -61,19 +61,16 @@ describe(`PostgreSQL ${MAJOR} with segments of 1 MB`, () => {
 });
 
 describe(`PostgreSQL ${MAJOR} with segments of 64 MB`, () => {
-  it('is followed from the middle of a record, and in order', async () => {
+  it('is followed from the middle of a record', async () => {
     rig = await openPromotionRig({
       major: MAJOR,
       segmentSizeMb: 64,
       settings: { ...QUIET, ...SLOW },
     });
-    const [alpha, beta, gamma] = [rig.server('alpha'), rig.server('beta'), rig.server('gamma')];
+    const [alpha, beta] = [rig.server('alpha'), rig.server('beta')];
     await killedInRecord(rig);
     await promoted(rig, beta, 2);
     await everybodyFollows(rig, alpha);
-    await beta.stop('fast');
-    await promoted(rig, gamma, 3);
-    await everybodyFollows(rig, beta);
     expect(rig.relay.problems()).toEqual([]);
   });
 });
