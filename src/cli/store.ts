@@ -71,7 +71,8 @@ walcast must not run meanwhile. Segments, history files and the control file go.
 waiting for is gone, so each begins again where its standby asks for WAL next. A standby that needs WAL from before has to
 get it from the upstream or an archive, or be seeded again.
 
-The slot on the upstream is not touched: the new store begins at its restart_lsn.
+The slot on the upstream is not touched: the new store begins at its restart_lsn. WAL behind a switch point stays in "dead" until
+it is let go of with "walcast store release".
 
 Exit codes: 0 done, or nothing was there; 1 failed, or the answer was no; 2 usage; 78 bad configuration.
 
