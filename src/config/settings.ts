@@ -209,9 +209,9 @@ export const SETTINGS: readonly Setting[] = [
   }),
   setting('storage.verify', 'choice', {
     choices: VERIFY_MODES,
-    defaultText: 'page',
+    defaultText: 'record',
     description:
-      'What WAL is checked for before it is kept or sent: `page` its page headers and the chain of record headers, `record` also the CRC of every record, `off` only that it is contiguous.',
+      'What WAL is checked for before it is kept or sent: `record` its page headers, the chain of record headers and the CRC of every record, `page` the same without most of the CRCs, `off` only that it is contiguous.',
   }),
   setting('storage.forward', 'choice', {
     choices: FORWARD_MODES,

@@ -62,7 +62,7 @@ describe('values', () => {
         walKeepSizeBytes: 1024 ** 3,
         maxWalSenders: 1000,
         maxReplicationSlots: 1000,
-        verify: 'page',
+        verify: 'record',
         forward: 'received',
       },
       walSenderTimeoutMs: 60_000,
@@ -91,7 +91,7 @@ storage:
   wal_keep_size: 64
   max_wal_senders: 10
   max_replication_slots: 0
-  verify: record
+  verify: page
   forward: flushed
 wal_sender_timeout: 0
 drain_timeout: 90
@@ -112,7 +112,7 @@ log: { level: debug, format: text }
         walKeepSizeBytes: 64 * 1024 * 1024,
         maxWalSenders: 10,
         maxReplicationSlots: 0,
-        verify: 'record',
+        verify: 'page',
         forward: 'flushed',
       },
       walSenderTimeoutMs: 0,
@@ -483,6 +483,35 @@ drain_timeout: 30 days
         'synchronous_standby_names: ""\nmax_feedback_xmin_age: -1\ntunnel: off\n',
       env: { WALCAST_TUNNEL: 'off', WALCAST_SYNCHRONOUS_STANDBY_NAMES: '' },
       flags: [{ path: 'max_feedback_xmin_age', text: '-1', flag: '--set' }],
+    });
+  });
+
+  test('a file with every key of slots and retention, and neutral values of others, loads', () => {
+    const config = accept({
+      yaml: `
+upstream: { conninfo: "host=pg-a,pg-b user=replicator", hot_standby_feedback: off }
+storage: { wal_keep_size: 1GB, max_slot_wal_keep_size: -1, quota: 100GB }
+synchronous_standby_names: ""
+max_feedback_xmin_age: -1
+idle_replication_slot_timeout: 2
+slots: [ standby_a, standby_b ]
+auto_create_slots: on
+tunnel: off
+`,
+    });
+    expect(config).toMatchObject({
+      storage: { maxSlotWalKeepSizeBytes: null, quotaBytes: 100 * 1024 ** 3 },
+      idleReplicationSlotTimeoutMs: 2_000,
+      slots: ['standby_a', 'standby_b'],
+      autoCreateSlots: true,
+    });
+    expect(accept({ yaml: MINIMUM, env: { WALCAST_SLOTS: 'a, b' } }).slots).toEqual(['a', 'b']);
+    expect(accept({ yaml: MINIMUM, env: { WALCAST_SLOTS: '' } }).slots).toEqual([]);
+    expect(accept({ yaml: MINIMUM })).toMatchObject({
+      storage: { maxSlotWalKeepSizeBytes: 64 * 1024 ** 3, quotaBytes: null },
+      idleReplicationSlotTimeoutMs: 0,
+      slots: [],
+      autoCreateSlots: false,
     });
   });
 

@@ -118,7 +118,7 @@ test('every key has its value, its origin, and whether a reload changes it', asy
       quota: -1  # default · reload
       max_wal_senders: 0x10  # walcast.yaml:13:65 · default 1000 · reload
       max_replication_slots: 1000  # default · reload
-      verify: page  # default · restart
+      verify: record  # default · restart
       forward: received  # default · restart
     wal_sender_timeout: 60s  # default · reload
     idle_replication_slot_timeout: 0  # default · reload

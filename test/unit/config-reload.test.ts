@@ -135,7 +135,7 @@ describe('a plan', () => {
     'storage.quota': `${BASE}storage: { quota: 100GB }`,
     'storage.max_wal_senders': `${BASE}storage: { max_wal_senders: 1 }`,
     'storage.max_replication_slots': `${BASE}storage: { max_replication_slots: 1 }`,
-    'storage.verify': `${BASE}storage: { verify: record }`,
+    'storage.verify': `${BASE}storage: { verify: page }`,
     'storage.forward': `${BASE}storage: { forward: flushed }`,
     wal_sender_timeout: `${BASE}wal_sender_timeout: 1s`,
     idle_replication_slot_timeout: `${BASE}idle_replication_slot_timeout: 1d`,
