@@ -1,4 +1,5 @@
 // How the store looks to those who may not know it: the gate, the walreceiver, the walsenders.
+import { maxLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { WalStore } from '../wal/wal-store.ts';
@@ -31,6 +32,7 @@ export class GateStoreOf implements GateStore {
     const { identity } = this.#store;
     if (identity === null) return null;
     const { systemIdentifier, facts, segmentSize } = identity;
+    const nextLsn = this.#store.nextLsn();
     return {
       systemIdentifier,
       major: facts.major,
@@ -38,8 +40,9 @@ export class GateStoreOf implements GateStore {
       timeline: this.#store.timeline(),
       history: this.#store.history(),
       oldestLsn: this.#store.oldestLsn(),
-      nextLsn: this.#store.nextLsn(),
-      receivedLsn: this.#store.positions().receivedLsn,
+      nextLsn,
+      // A record that is not whole yet is stored; and a switch point may lie inside it.
+      receivedLsn: maxLsn(nextLsn, this.#store.positions().receivedLsn),
       isFull: this.#store.isFull(),
     };
   }
@@ -112,7 +115,8 @@ export class StoreFeed implements WalFeed {
     endLsn: Lsn,
   ): Promise<Uint8Array | WalReadFailure | WalReadLater> {
     const read = await this.#store.fromFiles(timeline, startLsn, endLsn);
-    const isDamaged = !(read instanceof Uint8Array) && read.kind === 'damaged';
+    const isDamaged =
+      !(read instanceof Uint8Array) && read.kind === 'damaged' && read.isBeyondEnd !== true;
     return isDamaged ? this.#before.repair(read) : read;
   }
 

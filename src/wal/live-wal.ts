@@ -13,7 +13,8 @@ import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts'
 import { advanceLsn, formatLsn, lsnDistance, maxLsn, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentNumber, walFileName } from '../pg/segment.ts';
-import type { TimelineId } from '../pg/timeline.ts';
+import { switchPoint } from '../pg/timeline.ts';
+import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { ControlKeeper } from './control-keeper.ts';
 import { walDirectory } from './data-directory.ts';
 import { liveWalk } from './live-walk.ts';
@@ -65,6 +66,7 @@ export class LiveWal implements WritePipelineOwner {
   readonly #limits: StoreLimits;
   readonly #owner: LiveWalOwner;
   readonly #timeline: TimelineId;
+  readonly #history: TimelineHistory;
   readonly #segmentSize: StoredIdentity['segmentSize'];
   readonly #walk: ReturnType<typeof liveWalk>;
   readonly #tail: Tail;
@@ -95,6 +97,7 @@ export class LiveWal implements WritePipelineOwner {
     this.#limits = options.limits ?? STORE_LIMITS;
     this.#owner = owner;
     this.#timeline = timeline;
+    this.#history = identity.history;
     this.#segmentSize = segmentSize;
     this.#walk = liveWalk(options, identity, end);
     this.#startLsn = end.lsn;
@@ -206,11 +209,13 @@ export class LiveWal implements WritePipelineOwner {
     startLsn: Lsn,
     endLsn: Lsn,
   ): Promise<Uint8Array | StoredReadFailure | StoredReadLater> {
+    const left = switchPoint(this.#history, timeline);
+    if (left !== null && left.endLsn < endLsn) return this.#beyondEnd(endLsn, left.endLsn);
     // What is in memory is taken from there, now, because it may leave while we read: it is surely what was received.
     const memoryLsn = minLsn(this.#tail.startLsn, this.#pipeline.inFilesLsn);
     const filesEnd = maxLsn(startLsn, minLsn(endLsn, memoryLsn));
     const rest = filesEnd < endLsn ? this.#tail.views(filesEnd, endLsn) : [];
-    if (rest === null) return this.#beyondEnd(startLsn, endLsn);
+    if (rest === null) return this.#beyondEnd(endLsn, maxLsn(startLsn, this.#appendedLsn));
     const read = await this.#reader.read(timeline, startLsn, filesEnd);
     if (!(read instanceof Uint8Array)) return read;
     this.#owner.counters.readFromDiskBytes += read.length;
@@ -418,14 +423,14 @@ export class LiveWal implements WritePipelineOwner {
   }
 
   /** Taken back since it was offered, most likely: who asks has to look again, and nobody else is harmed. */
-  #beyondEnd(startLsn: Lsn, endLsn: Lsn): StoredReadFailure {
-    const lsn = maxLsn(startLsn, this.#appendedLsn);
-    const segment = segmentNumber(lsn, this.#segmentSize);
+  #beyondEnd(wantedLsn: Lsn, endLsn: Lsn): StoredReadFailure {
+    const segment = segmentNumber(endLsn, this.#segmentSize);
     return {
       kind: 'damaged',
       walFileName: walFileName(this.#timeline, segment, this.#segmentSize),
-      lsn,
-      reason: `WAL up to ${formatLsn(endLsn)} was asked for, the store ends at ${formatLsn(this.#appendedLsn)}`,
+      lsn: endLsn,
+      reason: `WAL up to ${formatLsn(wantedLsn)} was asked for, it ends at ${formatLsn(endLsn)}`,
+      isBeyondEnd: true,
     };
   }
 

@@ -39,6 +39,8 @@ export type StoredReadFailure =
       readonly reason: string;
       /** There is no file, though there should be one. */
       readonly isMissing?: boolean;
+      /** Nothing is damaged: the WAL that was asked for is not there any more, because its timeline was cut. */
+      readonly isBeyondEnd?: boolean;
     };
 
 /** Stored WAL that is not what it should be. */

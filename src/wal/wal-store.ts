@@ -221,7 +221,7 @@ export class WalStore {
       await this.#switching?.catch(() => {});
       read = await this.#requireLive().fromFiles(timeline, startLsn, endLsn);
     }
-    if (isDamaged(read)) this.noteDamage(read);
+    if (isDamaged(read) && read.isBeyondEnd !== true) this.noteDamage(read);
     return read;
   }
 

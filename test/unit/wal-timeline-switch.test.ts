@@ -152,6 +152,28 @@ describe('a switch behind what is stored', () => {
     ).toBe(0);
   });
 
+  it('gives out nothing of another timeline for what lay behind the switch point', async () => {
+    await begin();
+    const switchLsn = endAt(1_600_000);
+    const read = store.fromFiles(ONE, advanceLsn(switchLsn, -10_000), old.endLsn);
+    const next = branch(old, switchLsn);
+    await switchTo(next);
+    feedStore(store, next);
+    await storeFlushed(store, next.endLsn);
+    // Begun before the switch it may have had the bytes of then; later there are none.
+    const early = await read;
+    if (early instanceof Uint8Array) {
+      const wanted = old.slice(advanceLsn(switchLsn, -10_000), old.endLsn);
+      expect(Buffer.compare(early, wanted)).toBe(0);
+    }
+    const late = await readStored(store, ONE, [
+      advanceLsn(switchLsn, -10_000),
+      advanceLsn(switchLsn, 8),
+    ]);
+    expect(late).toMatchObject({ kind: 'damaged', isBeyondEnd: true, lsn: switchLsn });
+    expect(store.status().rejectedFromDisk).toBe(0);
+  });
+
   it('compares what the upstream sends of the segment once more, and takes none of it', async () => {
     await begin();
     const switchLsn = endAt(1_600_000);
