@@ -14,11 +14,7 @@ export interface LoopVolumeOptions {
   readonly name: string;
 }
 
-/** What `cut` found. */
-export interface PowerCut {
-  /** Writes that reached the device while it was copied: 0 means that the copy is one instant. */
-  readonly writesMeanwhile: number;
-}
+const COPIES_MAX = 50;
 
 /** A mounted ext4 file system in a file on a tmpfs. */
 export class LoopVolume {
@@ -37,12 +33,20 @@ export class LoopVolume {
     return join(this.#images, `disk-${this.#image}`);
   }
 
-  /** Copies the file behind the mounted file system: that and nothing else survives {@link replace}. */
-  async cut(): Promise<PowerCut> {
+  /**
+   * Copies the file behind the mounted file system: that and nothing else survives {@link replace}. Nobody may write to it
+   * meanwhile; a copy during which the kernel wrote by itself would be of no one instant, so another one is made.
+   */
+  async cut(): Promise<void> {
     const device = await this.#device();
-    const before = await writesOf(device);
-    await run('cp', ['--sparse=always', this.#path, join(this.#images, `disk-${this.#image + 1}`)]);
-    return { writesMeanwhile: (await writesOf(device)) - before };
+    const copy = join(this.#images, `disk-${this.#image + 1}`);
+    for (let attempt = 0; attempt < COPIES_MAX; attempt += 1) {
+      const before = await writesOf(device);
+      await run('cp', ['--sparse=always', this.#path, copy]);
+      const after = await writesOf(device);
+      if (after.completed === before.completed && before.inFlight + after.inFlight === 0) return;
+    }
+    throw new Error(`${this.directory} was written to during each of ${COPIES_MAX} copies`);
   }
 
   /** The power is back: the copy takes the place of the file system. Nobody may use that any more. */
@@ -127,10 +131,10 @@ function guardMounts(directories: readonly string[]): () => Promise<void> {
   };
 }
 
-/** Writes that a block device has completed. (Documentation/admin-guide/iostats.rst, field 5) */
-async function writesOf(device: string): Promise<number> {
+/** Writes that a block device has completed, and requests that are on their way. (Documentation/admin-guide/iostats.rst) */
+async function writesOf(device: string): Promise<{ completed: number; inFlight: number }> {
   const fields = (await readFile(`/sys/block/${device}/stat`, 'utf8')).trim().split(/\s+/);
-  return Number(fields[4]);
+  return { completed: Number(fields[4]), inFlight: Number(fields[8]) };
 }
 
 async function run(program: string, args: readonly string[]): Promise<void> {

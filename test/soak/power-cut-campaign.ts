@@ -1,8 +1,9 @@
-// Power cut under load: the disk of the store is copied at a random instant while it is mounted and written to; walcast goes on
-// with the copy. What had been acknowledged when the copy began has to be in it. (F2, P22, F54)
+// Power cut under load: walcast is stopped at a random instant and the disk of its store copied while it is mounted; walcast goes
+// on with the copy. What it had acknowledged by then has to be in it. (F2, P22, F54)
 import { join } from 'node:path';
 import { mkdir } from 'node:fs/promises';
 import { signalProcess } from '../../src/demo/postgres-process.ts';
+import type { Lsn } from '../../src/pg/lsn.ts';
 import { openLoopVolume } from '../harness/loop-volume.ts';
 import type { LoopVolume } from '../harness/loop-volume.ts';
 import { campaignRandom, runRounds } from './campaign.ts';
@@ -14,9 +15,8 @@ import { PAUSE_MS, pause } from './mixed-load.ts';
 /** Room for the rounds that a campaign of usual length makes; the file behind it is sparse. */
 const VOLUME_MB = 4_096;
 
-/** How the instant is chosen: `running` copies while everything goes on; `held` stops the process first, so that the copy is
- * the state of one instant; `starting` cuts while walcast starts on the disk of the last cut. */
-export const CUT_MOMENTS = ['running', 'held', 'large record', 'starting'] as const;
+/** What walcast is doing when the power goes. */
+export const CUT_MOMENTS = ['streaming', 'segments', 'large record', 'starting'] as const;
 type Moment = (typeof CUT_MOMENTS)[number];
 
 /** Runs it on a cluster of its own. */
@@ -60,7 +60,7 @@ async function cutRound(
   index: number,
 ): Promise<{ moment: Moment; violations: string[] }> {
   const { rig, volume } = stage;
-  const moment = CUT_MOMENTS[index % CUT_MOMENTS.length] ?? 'running';
+  const moment = CUT_MOMENTS[index % CUT_MOMENTS.length] ?? 'streaming';
   await rig.standbyStreams();
   const acknowledged = await strike(stage, moment, random);
   await volume.replace();
@@ -70,31 +70,49 @@ async function cutRound(
 }
 
 /** Cuts the power, and ends the process that ran on the old disk. Gives what had been acknowledged before. */
-async function strike(
-  { rig, volume }: Stage,
+async function strike({ rig, volume }: Stage, moment: Moment, random: () => number): Promise<Lsn> {
+  const { relay } = rig.scenario;
+  const writing = await beginWriting(rig, moment, random);
+  // A process that is stopped does nothing until the copy is made; calls it is in are finished by the kernel first.
+  signalProcess(relay.process.pid, 'SIGSTOP');
+  await volume.cut();
+  await relay.kill();
+  await rig.everythingWasRead();
+  await writing.done;
+  // Whatever it had sent, it had sent before the copy began.
+  return rig.acknowledged();
+}
+
+/** Brings walcast into the middle of `moment`. Gives the end of what the primary is made to write for it. */
+async function beginWriting(
+  rig: CrashRig,
   moment: Moment,
   random: () => number,
-): Promise<ReturnType<CrashRig['acknowledged']>> {
+): Promise<{ readonly done: Promise<unknown> }> {
   const { relay, primary } = rig.scenario;
-  let writing: Promise<unknown> = Promise.resolve();
-  if (moment === 'large record') {
-    writing = primary.query(`SELECT pg_logical_emit_message(true, 's', repeat('x', 3000000))`);
-    await pause(random() * 60);
-  } else if (moment === 'starting') {
-    await relay.kill();
-    await relay.start({ wait: false });
-    await pause(random() * 1_200);
-  } else {
-    await rig.load.waitForCommits(1 + Math.floor(random() * 60));
-    await pause(random() * 20);
+  let done: Promise<unknown> = Promise.resolve();
+  switch (moment) {
+    case 'streaming':
+      await rig.load.waitForCommits(1 + Math.floor(random() * 60));
+      await pause(random() * 20);
+      break;
+    case 'segments': {
+      const sql = `SELECT pg_logical_emit_message(true, 's', repeat('x', 20000)), pg_switch_wal()`;
+      done = Promise.all([0, 1, 2, 3].map(() => primary.query(sql)));
+      await pause(random() * 40);
+      break;
+    }
+    case 'large record':
+      done = primary.query(`SELECT pg_logical_emit_message(true, 's', repeat('x', 3000000))`);
+      await pause(random() * 60);
+      break;
+    case 'starting':
+      await relay.kill();
+      await relay.start({ wait: false });
+      await pause(random() * 1_200);
+      break;
+    default:
+      throw new Error(`unknown moment ${String(moment satisfies never)}`);
   }
-  const isHeld = moment === 'held' || moment === 'starting';
-  if (isHeld) signalProcess(relay.process.pid, 'SIGSTOP');
-  let acknowledged = rig.acknowledged();
-  const { writesMeanwhile } = await volume.cut();
-  // Nothing was sent since the process was stopped, so whatever has been read by now was sent before the copy began.
-  if (isHeld && writesMeanwhile === 0) acknowledged = rig.acknowledged();
-  await relay.kill();
-  await writing;
-  return acknowledged;
+  return { done };
 }
