@@ -128,9 +128,9 @@ describe('a switch behind what is stored', () => {
     ]);
     const name = `${nameOf(ONE, switchLsn)}.partial`;
     const segment = segmentStartOf(switchLsn, old.segmentSize);
-    expect(await readFile(join(directory, 'dead', name))).toEqual(
-      old.slice(segment, advanceLsn(segment, old.segmentSize)),
-    );
+    const cut = await readFile(join(directory, 'dead', name));
+    const whole = old.slice(segment, advanceLsn(segment, old.segmentSize));
+    expect(Buffer.compare(cut, whole)).toBe(0);
     expect(store.status().dead).toMatchObject({ files: 2, bytes: 2 * old.segmentSize });
     feedStore(store, next);
     await storeFlushed(store, next.endLsn);
