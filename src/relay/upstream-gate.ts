@@ -28,7 +28,7 @@ export interface StoredWal {
   readonly oldestLsn: Lsn;
   /** The byte that is wanted next; before R where WAL is sent again to be compared. */
   readonly nextLsn: Lsn;
-  /** R: end of what was received. */
+  /** End of what was taken in, a record included that is not whole yet. */
   readonly receivedLsn: Lsn;
   /** No WAL is taken for now: there is no room for it. */
   readonly isFull: boolean;

@@ -75,7 +75,7 @@ export type StartDecision =
 /** As much of the store as the right questions to an upstream depend on. */
 export interface StoredEnd {
   readonly timeline: TimelineId;
-  /** R: end of what was received (exclusive), on `timeline`. */
+  /** End of what was taken in (exclusive), on `timeline`, a record included that is not whole yet. */
   readonly receivedLsn: Lsn;
 }
 

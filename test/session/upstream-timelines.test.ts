@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { openLog } from '../../src/base/log.ts';
 import { loadConfig } from '../../src/config/load.ts';
-import { formatLsn } from '../../src/pg/lsn.ts';
+import { formatLsn, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import type { TimelineHistory } from '../../src/pg/timeline.ts';
@@ -142,6 +142,20 @@ async function flushed(session: ScriptedSession, lsn: bigint): Promise<void> {
   }
 }
 
+/** The server says that timeline 2 goes on at `switchLsn`; what the walreceiver said until then is read. */
+async function endTimeline(session: ScriptedSession, switchLsn: Lsn): Promise<void> {
+  session.send(message('c'));
+  while ((await session.next()).type !== 'c');
+  session.send(
+    raw(
+      rows(['next_tli', 'next_tli_startpos'], [['2', formatLsn(switchLsn)]]),
+      complete('START_STREAMING'),
+      complete('START_REPLICATION'),
+      READY,
+    ),
+  );
+}
+
 /** The store begins where that WAL does. */
 async function beginStore(wal: WalFixture): Promise<void> {
   const { systemIdentifier, facts, segmentSize, history, startLsn } = wal;
@@ -219,16 +233,7 @@ describe('an upstream that left the timeline before what was acknowledged', () =
     await session.stream(serverOf(wal.left));
     send(session, wal.left, wal.left.startLsn, cut);
     await flushed(session, wal.switchLsn);
-    session.send(message('c'));
-    while ((await session.next()).type !== 'c');
-    session.send(
-      raw(
-        rows(['next_tli', 'next_tli_startpos'], [['2', formatLsn(wal.switchLsn)]]),
-        complete('START_STREAMING'),
-        complete('START_REPLICATION'),
-        READY,
-      ),
-    );
+    await endTimeline(session, wal.switchLsn);
     const start = startOf(await session.identify(promoted(wal)));
     expect(start).toMatchObject({ timeline: '2' });
     session.send(COPY_BOTH);
@@ -239,6 +244,46 @@ describe('an upstream that left the timeline before what was acknowledged', () =
     expect(store.deadWal().acknowledged).toBeNull();
     expect(following.status()).toMatchObject({ timelineSwitches: 1 });
   });
+
+  it.each([
+    ['page', 'up to there', 0n],
+    ['record', 'up to there', 0n],
+    ['page', 'to the middle of its rest', 9_000n],
+    ['record', 'to the middle of its rest', 9_000n],
+  ] as const)(
+    'is followed from the middle of a record, verify: %s, received %s',
+    async (verify, _to, more) => {
+      await store.close();
+      store = await WalStore.open(storeOptions(join(directory, 'data'), { verify }));
+      const [left, next] = [new WalFixture(), new WalFixture()];
+      left.fill(1_200_000);
+      next.fill(1_200_000);
+      const cutLsn = left.endLsn;
+      left.record({ body: Buffer.alloc(20_000, 0x55) });
+      const switchLsn = toLsn((cutLsn / 8192n + 1n) * 8192n);
+      next.history = historyOf(switchLsn);
+      next.crashInside(20_000);
+      next.fill(100_000, 3);
+      await using upstream = await ScriptedUpstream.listen();
+      await beginStore(left);
+      follow(upstream);
+      const session = await upstream.accept();
+      await session.stream(serverOf(left));
+      send(session, left, left.startLsn, switchLsn + more);
+      await flushed(session, cutLsn);
+      await endTimeline(session, switchLsn);
+      const server = promoted({ left, next, switchLsn });
+      const start = startOf(await session.identify(server));
+      expect(start).toEqual({ timeline: '2', startLsn: 0x3100000n });
+      session.send(COPY_BOTH);
+      // What was promised is before the record that was cut, and stays promised.
+      expect((await session.status()).flush).toBeGreaterThanOrEqual(cutLsn);
+      send(session, next, start.startLsn, next.endLsn);
+      await flushed(session, next.endLsn);
+      expect(store.deadWal().acknowledged).toBeNull();
+      expect(upstream.accepted).toBe(1);
+    },
+  );
 });
 
 describe('an upstream whose bytes before the switch point are others', () => {
