@@ -163,6 +163,9 @@ export class WalFiles {
       // A reader that is closed would open the file again, and nobody would close it.
       if (isClosed()) throw new OperationalError('WAL_FILE_CLOSED', 'the download is over');
       const bytes = await reader.read(timeline, startLsn, endLsn);
+      // The timeline was left before the segment's end: it is dead, and its file lies elsewhere.
+      if (!isWholeIn(store.history(), segment))
+        return { kind: 'removed', walFileName: segment.name };
       if (bytes instanceof Uint8Array || bytes.kind !== 'damaged') return bytes;
       // It is said in the log and counted, as for anybody else who comes across it.
       store.noteDamage(bytes);

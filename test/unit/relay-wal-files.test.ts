@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { silentLog } from '../../src/base/log.ts';
-import { toLsn } from '../../src/pg/lsn.ts';
+import { formatLsn, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { segmentNumber, walFileName } from '../../src/pg/segment.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
@@ -345,6 +345,54 @@ describe('what downloads hold on to', () => {
     );
     expect(read[0]?.equals(wal.slice(startOf(0), startOf(1)))).toBe(true);
     expect(read[1]?.equals(wal.slice(startOf(1), startOf(2)))).toBe(true);
+  });
+});
+
+describe('a timeline that is left', () => {
+  const switchLsn = toLsn(wal0() + SEGMENT + 400_000n);
+
+  /** As the fixture begins. */
+  function wal0(): bigint {
+    return new WalFixture().startLsn;
+  }
+
+  async function leave(): Promise<void> {
+    const history = {
+      timeline: toTimelineId(2),
+      ancestors: [{ timeline: toTimelineId(1), endLsn: switchLsn }],
+    };
+    const text = `1\t${formatLsn(switchLsn)}\tno recovery target specified\n`;
+    await store.storeHistoryFile(history.timeline, Buffer.from(text));
+    await store.switchTimeline({ history, switchLsn });
+  }
+
+  test('has whole segments before its end, and nothing behind it: what lies there is dead', async () => {
+    await openStore();
+    await receive();
+    const before = await bytesOf(await get(nameAt(startOf(0))));
+    await leave();
+    expect((await bytesOf(await get(nameAt(startOf(0))))).equals(before)).toBe(true);
+    for (const index of [1, 2, 3]) {
+      expect(await refusal(nameAt(startOf(index)))).toEqual({ kind: 'absent' });
+    }
+    expect((await readdir(join(directory, 'dead'))).length).toBeGreaterThan(1);
+    expect(await refusal(nameAt(startOf(0), 2))).toEqual({ kind: 'absent' });
+    expect((await refusal(nameAt(startOf(1), 2))).kind).toBe('incomplete');
+    expect(await refusal(nameAt(startOf(2), 2))).toEqual({ kind: 'absent' });
+    const file = await get('00000002.history');
+    expect((await bytesOf(file)).toString()).toContain('no recovery target');
+  });
+
+  test('breaks off a download of a segment that is dead now', async () => {
+    await openStore();
+    await receive();
+    const file = await get(nameAt(startOf(2)));
+    const pieces = file.chunks[Symbol.asyncIterator]();
+    await pieces.next();
+    await leave();
+    await expect(pieces.next()).rejects.toThrow('cannot be given whole: it was removed');
+    file.close();
+    expect(store.status().rejectedFromDisk).toBe(0);
   });
 });
 
