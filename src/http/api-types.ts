@@ -123,7 +123,7 @@ export interface SlotJson {
   /** Why it was lost. */
   readonly invalidation_reason: SlotStatus['invalidationReason'];
   readonly inactive_since: string | null;
-  /** From restart_lsn to the end of what was received; null for a slot that reserves nothing. */
+  /** From restart_lsn to the end of what was received; null for a slot that reserves nothing, or was lost. */
   readonly retained_bytes: number | null;
 }
 

@@ -124,7 +124,8 @@ export function slotsJson({ slots, store }: RelayStatus): SlotJson[] {
     safe_wal_size: slot.safeWalSize,
     invalidation_reason: slot.invalidationReason,
     inactive_since: nullableTimeText(slot.inactiveSinceMs),
-    retained_bytes: lagBytes(slot.restartLsn, store.receivedLsn),
+    retained_bytes:
+      slot.invalidationReason === null ? lagBytes(slot.restartLsn, store.receivedLsn) : null,
   }));
 }
 

@@ -156,13 +156,16 @@ export function addStoreSamples(
 
 /** The slots kept here; `wallMs` is now, milliseconds since the Unix epoch. */
 export function addSlotSamples(samples: Samples, status: RelayStatus, wallMs: number): void {
-  for (const { name, activePid, restartLsn, inactiveSinceMs, walStatus } of status.slots) {
+  for (const slot of status.slots) {
+    const { name, activePid, restartLsn, inactiveSinceMs, walStatus } = slot;
     const labels = { slot: name };
     samples.add('slot_active', labels, activePid === null ? 0 : 1);
     const inactiveMs = inactiveSinceMs === null ? 0 : Math.max(0, wallMs - inactiveSinceMs);
     samples.add('slot_inactive_seconds', labels, inactiveMs / 1000);
     samples.addLsn('slot_restart_lsn_bytes', labels, restartLsn);
-    if (restartLsn !== INVALID_LSN && status.store.receivedLsn !== INVALID_LSN) {
+    if (slot.invalidationReason !== null) {
+      samples.add('slot_retained_bytes', labels, 0);
+    } else if (restartLsn !== INVALID_LSN && status.store.receivedLsn !== INVALID_LSN) {
       const retained = Math.max(0, lsnDistance(restartLsn, status.store.receivedLsn));
       samples.add('slot_retained_bytes', labels, retained);
     }

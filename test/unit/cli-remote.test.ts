@@ -56,7 +56,9 @@ describe('slots', () => {
         temporary: false,
         activePid: 42,
         restartLsn: toLsn(0x2000000n),
-        walStatus: 'reserved' as const,
+        walStatus: 'extended' as const,
+        safeWalSize: -3 * 1024 * 1024,
+        invalidationReason: null,
         inactiveSinceMs: null,
       },
       {
@@ -75,7 +77,9 @@ describe('slots', () => {
     const { code, out } = await type(url, 'slots', 'list');
     expect(code).toBe(0);
     expect(out.split('\n')[0]).toMatch(/^slot_name +\| slot_type \| temporary \| active_pid/);
-    expect(out).toMatch(/standby_a \| physical +\| no +\| +42 \| 0\/2000000 +\| reserved/);
+    expect(out).toMatch(
+      /standby_a \| physical +\| no +\| +42 \| 0\/2000000 +\| extended +\| +-3.0 MB \| -/,
+    );
     expect(out).toMatch(/unused +\| physical +\| no +\| +- \| - +\| -/);
     const json: unknown = JSON.parse((await type(url, 'slots', 'list', '--json')).out);
     expect(json).toMatchObject([

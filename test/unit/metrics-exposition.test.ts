@@ -146,8 +146,29 @@ describe('values', () => {
     );
     expect(value('walcast_slot_retained_bytes{slot="slot_a"}')).toBe(0x2000060);
     expect(value('walcast_slot_wal_status{slot="slot_a",status="reserved"}')).toBe(1);
+    expect(value('walcast_store_limit_bytes{upstream="default"}')).toBe(64 * 1024 ** 3);
+    const removed = 'walcast_store_segments_removed_total{upstream="default",reason';
+    expect(value(`${removed}="retention"}`)).toBe(0);
+    expect(value(`${removed}="size_limit"}`)).toBe(1);
     expect(value('walcast_client_commands_total{command="IDENTIFY_SYSTEM"}')).toBe(4);
     expect(value('walcast_client_commands_total{command="other"}')).toBe(2);
+  });
+
+  test('a lost slot is lost, and holds nothing back', async () => {
+    const [slot] = sampleStatus().slots;
+    const lost = {
+      ...slot!,
+      walStatus: 'lost' as const,
+      invalidationReason: 'idle_timeout' as const,
+    };
+    const metrics = open(() => sampleStatus({ slots: [lost] }));
+    expect(await seriesOf(metrics, 'slot_wal_status')).toMatchObject({
+      'walcast_slot_wal_status{slot="slot_a",status="lost"}': 1,
+      'walcast_slot_wal_status{slot="slot_a",status="reserved"}': 0,
+    });
+    expect(await seriesOf(metrics, 'slot_retained_bytes')).toEqual({
+      'walcast_slot_retained_bytes{slot="slot_a"}': 0,
+    });
   });
 
   test('the timeline is the one that is received, not one the server has gone on to', async () => {
