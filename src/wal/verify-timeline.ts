@@ -9,12 +9,13 @@ import type { Lsn } from '../pg/lsn.ts';
 import { nextSegment, segmentNumber, segmentStart, walFileName } from '../pg/segment.ts';
 import type { SegmentNumber } from '../pg/segment.ts';
 import { isInHistory } from '../pg/timeline.ts';
+import { sumPage, UNKNOWN_SUM } from './page-sums.ts';
 import type { PageOrigin } from './records/page-header.ts';
 import { chainStart } from './records/record-chain.ts';
 import { RecordWalk } from './records/record-walk.ts';
 import type { WalkFailure } from './records/record-walk.ts';
 import { findLivePage } from './segment-scan.ts';
-import type { ScanBuffers, ScannedSegment } from './segment-scan.ts';
+import type { FilePiece, ScanBuffers, ScannedSegment } from './segment-scan.ts';
 import type { VerifiedTimeline, WalProblem } from './verify.ts';
 import { isPageOf, readFirstPage } from './wal-files.ts';
 import type { FirstPage, StoredWalFile } from './wal-files.ts';
@@ -30,6 +31,8 @@ export interface TimelineVerificationOptions {
   readonly all: readonly StoredWalFile[];
   /** WAL before it must be good, whatever follows it; INVALID_LSN when that is not known. */
   readonly requiredLsn: Lsn;
+  /** Sums of the pages of a file, as far as they are noted and bind; null when none are. */
+  readonly sumsOf: (file: StoredWalFile) => Promise<Float64Array | null>;
   readonly buffers: ScanBuffers;
   readonly signal: AbortSignal;
   readonly onProblem: (problem: WalProblem) => void;
@@ -59,6 +62,9 @@ export class TimelineVerification {
   #walk: RecordWalk | null = null;
   readonly #names: ReadonlyMap<SegmentNumber, string>;
   readonly #unread = new Set<SegmentNumber>();
+  /** Of the file that is being walked: what is noted of its pages, and those that are otherwise. */
+  #sums: Float64Array | null = null;
+  readonly #changed = new Set<number>();
   #records = 0;
   #damages = 0;
   #end: Lsn | null = null;
@@ -207,6 +213,9 @@ export class TimelineVerification {
 
   async #walkOpen(file: Segment, handle: FileHandle, isLast: boolean): Promise<void> {
     let offset = 0;
+    const damages = this.#damages;
+    this.#sums = await this.#options.sumsOf(file);
+    this.#changed.clear();
     for (;;) {
       this.#walk ??= this.#walkFrom(advanceLsn(this.#startOf(file), offset));
       const stop = await this.#scan(file, handle, offset);
@@ -214,7 +223,8 @@ export class TimelineVerification {
       if (stop === null) break;
       const live = await this.#livePageBehind(file, handle, stop);
       const { failure } = stop;
-      if (live === null && isLast && failure.lsn >= this.#options.requiredLsn) {
+      const isEnd = failure.lsn >= this.#options.requiredLsn && !this.#isChangedFrom(file, failure);
+      if (live === null && isLast && isEnd) {
         this.#endReason = failure.reason;
         return;
       }
@@ -224,7 +234,33 @@ export class TimelineVerification {
       if (live === null || this.#damages > DAMAGES_IN_DETAIL) return;
       offset = live;
     }
+    if (this.#damages === damages) this.#reportChanged(file);
     this.#checkSize(file, isLast);
+  }
+
+  /** True when a page at or behind the failure is not the one that was written: then the WAL does not end there. */
+  #isChangedFrom(file: Segment, failure: WalkFailure): boolean {
+    const from = lsnDistance(this.#startOf(file), pageStart(failure.lsn)) / PAGE_SIZE;
+    return [...this.#changed].some((page) => page >= from);
+  }
+
+  /** Bytes that no record has: of one that was never finished, and flags of pages. */
+  #reportChanged(file: Segment): void {
+    for (const page of this.#changed) {
+      const lsn = advanceLsn(this.#startOf(file), page * PAGE_SIZE);
+      this.#damage(file, lsn, `the page at ${formatLsn(lsn)} is not the one that was written`);
+    }
+  }
+
+  #comparePages({ offset, bytes }: FilePiece): void {
+    const sums = this.#sums;
+    if (sums === null) return;
+    for (let at = 0; at + PAGE_SIZE <= bytes.length; at += PAGE_SIZE) {
+      const page = (offset + at) / PAGE_SIZE;
+      const expected = sums[page] ?? UNKNOWN_SUM;
+      if (expected === UNKNOWN_SUM) continue;
+      if (sumPage(bytes.subarray(at, at + PAGE_SIZE)) !== expected) this.#changed.add(page);
+    }
   }
 
   /** Walks the file from `offset` on; null when all of it is good. */
@@ -234,6 +270,7 @@ export class TimelineVerification {
     const to = Math.min(file.size, origin.segmentSize);
     for await (const piece of buffers.pieces(handle, offset, to)) {
       signal.throwIfAborted();
+      this.#comparePages(piece);
       const failure = walk?.scan(piece.bytes) ?? null;
       onBytes(piece.bytes.length);
       if (failure !== null) return { failure, offset: piece.offset };

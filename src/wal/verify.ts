@@ -2,9 +2,9 @@
 // timeline in it, with nothing changed. Damage is told apart from the end of the WAL: behind an end there are only zeros,
 // or pages that a recycled file holds still; where pages of the right address follow, something before them is damaged.
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { OperationalError, systemErrorCode } from '../base/errors.ts';
-import { INVALID_LSN } from '../pg/lsn.ts';
+import { INVALID_LSN, lsnDistance, PAGE_SIZE } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentNumber, segmentStart } from '../pg/segment.ts';
 import type { SegmentNumber } from '../pg/segment.ts';
@@ -15,6 +15,7 @@ import {
   rootHistory,
 } from '../pg/timeline.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
+import { loadPageSums, UNKNOWN_SUM } from './page-sums.ts';
 import type { PageOrigin } from './records/page-header.ts';
 import { ScanBuffers } from './segment-scan.ts';
 import { inferHistory } from './inferred-history.ts';
@@ -169,6 +170,7 @@ class Verification {
         (member) => this.#byTimeline.get(member) ?? [],
       ),
       requiredLsn: required?.timeline === timeline ? required.lsn : INVALID_LSN,
+      sumsOf: (file) => this.#sumsOf(file, identity),
       buffers: this.#buffers,
       signal: this.#options.signal,
       onProblem: (problem) => this.#report(problem),
@@ -180,6 +182,23 @@ class Verification {
       },
     });
     return await verification.run();
+  }
+
+  /**
+   * What a store has noted of the pages of a file. What lies behind its durable mark may have been lost with the power, and
+   * is fetched again: there a sum says nothing.
+   */
+  async #sumsOf(
+    { name, timeline, segment }: StoredWalFile,
+    { segmentSize }: WalIdentity,
+  ): Promise<Float64Array | null> {
+    const { path, required } = this.#directory;
+    if (segment === null || basename(path) !== 'pg_wal') return null;
+    const of = { timeline, segment, segmentSize };
+    const sums = await loadPageSums(path, name, of).catch(() => null);
+    if (sums === null || required === null || required.timeline !== timeline) return sums;
+    const bound = lsnDistance(segmentStart(segment, segmentSize), required.lsn) / PAGE_SIZE;
+    return sums.fill(UNKNOWN_SUM, Math.max(0, Math.min(sums.length, Math.floor(bound))));
   }
 
   async #history(

@@ -19,9 +19,9 @@ import { installedMajors } from '../support/requirements.ts';
 
 const SEGMENT_SIZE = toSegmentSize(1 << 20);
 
-/** What a standby would say that was given something wrong. */
+/** What a standby would say that was given something wrong; at offset 0 it looks at a file of its own, not written yet. */
 const ALARMS =
-  /PANIC|(?<!data_)checksum|invalid magic number (?!0000)|unexpected pageaddr|incorrect resource|TRAP:/;
+  /PANIC|(?<!data_)checksum|invalid magic number (?!0000)|unexpected pageaddr(?!.*offset 0$)|incorrect resource|TRAP:/;
 
 const WAIT = { timeoutMs: 60_000 };
 
@@ -160,8 +160,8 @@ describe.each(installedMajors())('walcast on a bad disk behind PostgreSQL %i', (
     await late.waitForReplay(await rig.primary.walPosition(), WAIT.timeoutMs);
     expect(await tableDigest(late)).toEqual(await tableDigest(rig.primary));
     expect(alarmsOf(steady)).toEqual([]);
-    // Between two errors it looks at a file of its own that it has not written yet.
-    const own = /could not read WAL segment|unexpected pageaddr .* offset 0$/;
+    // walcast's words about its own disk; what was sent was right.
+    const own = /could not read WAL segment/;
     expect(alarmsOf(late).filter((line) => !own.test(line))).toEqual([]);
   });
 });

@@ -5,6 +5,7 @@ import {
   mkdir,
   mkdtemp,
   open,
+  readFile,
   readdir,
   rename,
   rm,
@@ -17,13 +18,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { formatLsn, INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
+import { formatLsn, INVALID_LSN, PAGE_SIZE, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { segmentNumber, walFileName } from '../../src/pg/segment.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { verifyWal } from '../../src/wal/verify.ts';
 import type { VerifyReport } from '../../src/wal/verify.ts';
 import { listWal } from '../../src/wal/listing.ts';
+import { PageSumsWriter } from '../../src/wal/page-sums-writer.ts';
 import { saveControlOf } from '../support/store-rig.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
@@ -274,7 +276,9 @@ describe('damage', () => {
     ]);
     await writeSegments();
     await patch(wal.startLsn + 0x100000n + 24n, (byte) => byte ^ 1);
-    expect((await verify()).problems[0]?.reason).toContain('WAL file is from different database system');
+    expect((await verify()).problems[0]?.reason).toContain(
+      'WAL file is from different database system',
+    );
   });
 
   it('before the durable mark of a store is damage, even when nothing follows', async () => {
@@ -295,6 +299,57 @@ describe('damage', () => {
     await handle.close();
     expect(problems(await verify({ path }))).toEqual([
       `damage ${nameOf(last)} ${formatLsn(last)} incorrect resource manager data checksum in record at ${formatLsn(last)}`,
+    ]);
+  });
+});
+
+describe('what a store has noted of its pages', () => {
+  /** A copy of a store without its control file: nobody says where its WAL ends. */
+  async function copyWithSums(): Promise<string> {
+    const names = await writeSegments();
+    const pgWal = join(directory, 'copy', 'pg_wal');
+    await mkdir(pgWal, { recursive: true });
+    await mkdir(join(directory, 'copy', 'page_sums'));
+    const writer = new PageSumsWriter(pgWal, wal.segmentSize);
+    for (const [index, name] of names.entries()) {
+      const bytes = await readFile(join(directory, name));
+      await rename(join(directory, name), join(pgWal, name));
+      const start = wal.startLsn + BigInt(index * wal.segmentSize);
+      const written = Math.min(bytes.length, Number(wal.endLsn - start));
+      const whole = bytes.subarray(0, written - (written % PAGE_SIZE));
+      writer.beforeWrite(name, 0, whole.length);
+      writer.afterWrite(name, -1, { offset: 0, bytes: whole });
+    }
+    writer.close();
+    return pgWal;
+  }
+
+  it('tells damage in the last records from the end of the WAL', async () => {
+    const pgWal = await copyWithSums();
+    expect(problems(await verify({ path: join(directory, 'copy') }))).toEqual([]);
+    const lastWhole = wal.endLsn - (wal.endLsn % BigInt(PAGE_SIZE)) - BigInt(PAGE_SIZE);
+    const record = wal.records.find(({ endLsn }) => endLsn > lastWhole);
+    const lsn = record?.startLsn ?? INVALID_LSN;
+    const path = join(pgWal, nameOf(lsn));
+    const bytes = await readFile(path);
+    // Nothing follows that could be told from zeros.
+    bytes.fill(0, Number(lsn % BigInt(wal.segmentSize)));
+    await writeFile(path, bytes);
+    const report = await verify({ path: join(directory, 'copy') });
+    expect(report.problems).toMatchObject([{ kind: 'damage', file: nameOf(lsn) }]);
+    await rm(join(directory, 'copy', 'page_sums'), { recursive: true });
+    expect(problems(await verify({ path: join(directory, 'copy') }))).toEqual([]);
+  });
+
+  it('tells a flipped flag of a page that no record has', async () => {
+    const pgWal = await copyWithSums();
+    const path = join(pgWal, nameOf(wal.startLsn));
+    const bytes = await readFile(path);
+    // XLP_BKP_REMOVABLE of the sixth page.
+    bytes[5 * PAGE_SIZE + 2] = (bytes[5 * PAGE_SIZE + 2] ?? 0) ^ 4;
+    await writeFile(path, bytes);
+    expect(problems(await verify({ path: join(directory, 'copy') }))).toEqual([
+      expect.stringContaining('is not the one that was written') as string,
     ]);
   });
 });
@@ -354,7 +409,9 @@ describe('what is missing', () => {
     const names = await writeSegments();
     await patch(wal.startLsn + 24n, (byte) => byte ^ 16);
     expect(problems(await verify())).toEqual([
-      expect.stringMatching(`^damage ${names[0]} 0/3000000 WAL file is from different database system`),
+      expect.stringMatching(
+        `^damage ${names[0]} 0/3000000 WAL file is from different database system`,
+      ),
     ]);
   });
 
