@@ -276,20 +276,46 @@ describe('where the switch point lies', () => {
     return endLsn;
   }
 
-  it('inside a record, at a page: nothing before it is lost, then or after a restart', async () => {
-    old.record({ body: Buffer.alloc(100_000, 0x77) });
-    old.fill(50_000, 5);
+  it.each([
+    ['at a page', 0],
+    ['in mid-page', 4_096],
+  ])(
+    'inside a record, %s: nothing before it is lost, then or after a restart',
+    async (_w, more) => {
+      old.record({ body: Buffer.alloc(100_000, 0x77) });
+      old.fill(50_000, 5);
+      await begin();
+      const long = old.records.findLast(({ startLsn, endLsn }) => endLsn - startLsn > 100_000n);
+      const page = pageStart(advanceLsn(long?.startLsn ?? old.startLsn, 40_000));
+      const switchLsn = advanceLsn(page, more);
+      const next = old.branch(switchLsn, TWO);
+      if (more === 0) next.overwrite(long?.startLsn ?? INVALID_LSN);
+      next.fill(300_000, 12);
+      await switchTo(next);
+      expect(store.positions().flushedLsn).toBe(switchLsn);
+      await store.close();
+      store = await openStore();
+      expect(store.nextLsn()).toBe(switchLsn);
+      feedStore(store, next);
+      await storeFlushed(store, next.endLsn);
+      const bytes = await readFile(join(directory, 'pg_wal', nameOf(TWO, switchLsn)));
+      const start = segmentStartOf(switchLsn, old.segmentSize);
+      const end = advanceLsn(start, old.segmentSize);
+      const wanted = next.slice(start, next.endLsn < end ? next.endLsn : end);
+      expect(Buffer.compare(bytes.subarray(0, wanted.length), wanted)).toBe(0);
+    },
+  );
+
+  it('at a record end, with half a record behind it: that is dead', async () => {
     await begin();
-    const long = old.records.findLast(({ startLsn, endLsn }) => endLsn - startLsn > 100_000n);
-    const switchLsn = pageStart(advanceLsn(long?.startLsn ?? old.startLsn, 40_000));
-    const next = old.branch(switchLsn, TWO);
-    next.overwrite(long?.startLsn ?? INVALID_LSN);
-    next.fill(300_000, 12);
+    old.record({ body: Buffer.alloc(30_000, 0x77) });
+    const half = advanceLsn(old.records.at(-1)!.startLsn, 20_000);
+    feedStore(store, old, { endLsn: half });
+    const switchLsn = old.records.at(-2)!.endLsn;
+    const next = branch(old, switchLsn);
     await switchTo(next);
-    expect(store.positions().flushedLsn).toBe(switchLsn);
-    await store.close();
-    store = await openStore();
-    expect(store.nextLsn()).toBe(switchLsn);
+    const [name] = await deadFiles();
+    expect(name).toBe(`${nameOf(ONE, switchLsn)}.partial`);
     feedStore(store, next);
     await storeFlushed(store, next.endLsn);
     await expectAll(next);
