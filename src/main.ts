@@ -4,13 +4,20 @@ import type { Log } from './base/log.ts';
 import { EXIT, HANDLED_SIGNALS, SIGNAL_EXIT_CODES } from './cli/command.ts';
 import type { HandledSignal } from './cli/command.ts';
 
+/** A system call that takes longer than this while the process ends is taken for one that hangs. */
+const HANGING_CALL_MS = 1_000;
+
+/** Longest time that closing takes after somebody asked for the end at once. */
+const CLOSE_MS_MAX = 5_000;
+
 // First of all: as process 1 of a container a signal without a handler would be ignored, not obeyed. A hangup that comes
 // before the relay is there to be told is a reload all the same.
 let signalListener: ((signal: HandledSignal) => void) | null = null;
 let isHangupPending = false;
+let hasBeenAskedToEnd = false;
 for (const signal of HANDLED_SIGNALS) {
   process.on(signal, () => {
-    if (signalListener !== null) signalListener(signal);
+    if (signalListener !== null) hearSignal(signal, signalListener);
     else if (signal === 'SIGHUP' && process.argv[2] === 'run') isHangupPending = true;
     else process.exit(SIGNAL_EXIT_CODES[signal]);
   });
@@ -19,6 +26,7 @@ for (const signal of HANDLED_SIGNALS) {
 // Everything else is loaded behind the handlers: that takes most of the time of a start.
 const { systemClock } = await import('./base/clock.ts');
 const { errorText } = await import('./base/errors.ts');
+const { settleKernelWork } = await import('./base/kernel-work.ts');
 const { openLog } = await import('./base/log.ts');
 const { COMMANDS } = await import('./cli/commands.ts');
 const { dispatch } = await import('./cli/dispatch.ts');
@@ -31,29 +39,45 @@ for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', () => process.exit(EXIT.failure));
 }
 
-process.exit(
-  await dispatch(process.argv.slice(2), COMMANDS, {
-    env: process.env,
-    workingDirectory: process.cwd(),
-    clock: systemClock,
-    print: (text) => process.stdout.write(text),
-    printError: (text) => process.stderr.write(text),
-    isTerminal: process.stdout.isTTY,
-    isErrorTerminal: process.stderr.isTTY,
-    ask: askTerminal,
-    onSignal(listener) {
-      signalListener = listener;
-      if (isHangupPending) listener('SIGHUP');
-      isHangupPending = false;
-      return () => {
-        signalListener = null;
-      };
-    },
-    useLog(opened) {
-      log = opened;
-    },
-  }),
-);
+const exitCode = await dispatch(process.argv.slice(2), COMMANDS, {
+  env: process.env,
+  workingDirectory: process.cwd(),
+  clock: systemClock,
+  print: (text) => process.stdout.write(text),
+  printError: (text) => process.stderr.write(text),
+  isTerminal: process.stdout.isTTY,
+  isErrorTerminal: process.stderr.isTTY,
+  ask: askTerminal,
+  onSignal(listener) {
+    signalListener = listener;
+    if (isHangupPending) listener('SIGHUP');
+    isHangupPending = false;
+    return () => {
+      signalListener = null;
+    };
+  },
+  useLog(opened) {
+    log = opened;
+  },
+});
+if (!(await settleKernelWork(systemClock, HANGING_CALL_MS))) endByForce();
+process.exit(exitCode);
+
+/** Whoever asks for the end at once gets it, even when closing in order hangs. */
+function hearSignal(signal: HandledSignal, listener: (signal: HandledSignal) => void): void {
+  const isUrgent = signal === 'SIGINT' || (signal === 'SIGTERM' && hasBeenAskedToEnd);
+  if (signal === 'SIGTERM') hasBeenAskedToEnd = true;
+  if (isUrgent && process.argv[2] === 'run') systemClock.setTimer(CLOSE_MS_MAX, endByForce);
+  listener(signal);
+}
+
+/** A call to the disk hangs in the kernel, and process.exit would wait for it. Nothing is promised any more. */
+function endByForce(): never {
+  log?.error('a call to the disk does not come back; walcast kills itself');
+  process.kill(process.pid, 'SIGKILL');
+  // The first process of a container cannot be killed by itself.
+  process.abort();
+}
 
 /** Null without a terminal to ask at; nothing when it is closed, or interrupted, instead of an answer. */
 async function askTerminal(question: string): Promise<string | null> {

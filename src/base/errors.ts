@@ -57,21 +57,25 @@ export function assertNever(value: never, what: string): never {
 
 /** The text of anything thrown. */
 export function errorText(error: unknown): string {
-  return withErrorNames(error instanceof Error ? error.message : String(error));
+  if (!(error instanceof Error)) return String(error);
+  const name = nameOfErrno(error);
+  return name === null ? error.message : error.message.replace(UNNAMED, name);
 }
 
 /** The `code` of a Node.js system error (`ENOSPC` …), or null. */
 export function systemErrorCode(error: unknown): string | null {
   if (error instanceof Error && 'code' in error && typeof error.code === 'string')
-    return withErrorNames(error.code);
+    return nameOfErrno(error) ?? error.code;
   return null;
 }
 
-/** Some errors of the system have no name in Node.js (EDQUOT, for one): `Unknown system error -122`. */
-function withErrorNames(text: string): string {
-  if (!text.includes('Unknown system error')) return text;
-  return text.replaceAll(/Unknown system error -(\d+)/g, (unknown, digits: string) => {
-    const found = Object.entries(constants.errno).find(([, errno]) => errno === Number(digits));
-    return found?.[0] ?? unknown;
-  });
+/** What Node.js calls an error of the system that it has no name for (EDQUOT is one), in either kind of call. */
+const UNNAMED =
+  /^(?:UNKNOWN: unknown error|(?:Unknown system error -\d+: )?Unknown system error -\d+)/;
+
+/** The system's name of such an error; null for any other. */
+function nameOfErrno(error: Error): string | null {
+  if (!('errno' in error) || !UNNAMED.test(error.message)) return null;
+  const found = Object.entries(constants.errno).find(([, errno]) => errno === -Number(error.errno));
+  return found?.[0] ?? null;
 }

@@ -2,6 +2,7 @@
 // into the next (group commit, without a timer).
 import { Worker } from 'node:worker_threads';
 import { OperationalError } from '../base/errors.ts';
+import { registerThread } from '../base/kernel-work.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import { RecycledSegments } from './recycled-segments.ts';
@@ -54,8 +55,15 @@ export class WalWriter {
     });
     this.#worker.on('message', (reply: WriterReply) => this.#onReply(reply));
     this.#worker.on('error', (error) => this.#fail('open', { code: null, message: error.message }));
+    const unregister = registerThread({
+      terminate: () => {
+        this.#isClosing = true;
+        return this.#worker.terminate();
+      },
+    });
     this.#ended = new Promise((resolve) => {
       this.#worker.on('exit', () => {
+        unregister();
         if (!this.#isClosing) this.#fail('open', { code: null, message: 'the thread ended' });
         resolve();
       });

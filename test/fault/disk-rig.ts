@@ -5,6 +5,7 @@ import { expect } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { createPrimary, createStandby } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
+import { signalProcess } from '../../src/demo/postgres-process.ts';
 import type { SqlSession } from '../../src/demo/sql-session.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
@@ -18,10 +19,19 @@ import { streamsOf } from '../harness/ledger.ts';
 import { openRecorder } from '../harness/recorder.ts';
 import type { Recorder } from '../harness/recorder.ts';
 import { NEWEST_MAJOR } from '../support/requirements.ts';
-import { attempt, complaints, logLines, waitForFlushed, waitForState } from './fault-support.ts';
+import {
+  attempt,
+  complaints,
+  logLines,
+  programPid,
+  waitForFlushed,
+  waitForState,
+} from './fault-support.ts';
 import type { Attempt, AttemptOptions } from './fault-support.ts';
 
 const SEGMENT = toSegmentSize(1 << 20);
+
+const PATIENCE_MS = 60_000;
 
 /** Commits of different sizes, about a segment of WAL in all. */
 const BURST = `DO $$ BEGIN
@@ -60,6 +70,7 @@ export class DiskRig {
   readonly #writer: SqlSession;
   #standby: PostgresCluster | null = null;
   #started: Attempt | null = null;
+  #firstStream = 0;
 
   private constructor(parts: {
     workspace: Workspace;
@@ -113,7 +124,11 @@ export class DiskRig {
 
   /** Ends what was started last, if it runs still: the next one needs its port. */
   async stop(): Promise<void> {
-    await this.#started?.process.stop('SIGKILL');
+    const process = this.#started?.process;
+    if (process === undefined || process.end !== null) return;
+    // Behind a wrapper it is another process.
+    signalProcess(await programPid(process), 'SIGKILL');
+    await process.ended;
   }
 
   /** A standby from a backup through walcast, which must be streaming; it follows walcast's port from then on. */
@@ -134,9 +149,20 @@ export class DiskRig {
     await this.#writer.query(BURST);
   }
 
+  /** Writes until `walcast` has said something, or has ended. */
+  async burstUntilLog({ process }: Attempt, pattern: RegExp): Promise<void> {
+    const deadline = systemClock.nowMs() + PATIENCE_MS;
+    while (!process.log.some((line) => pattern.test(line))) {
+      if (process.end !== null || systemClock.nowMs() > deadline) {
+        throw new Error(`no ${String(pattern)}; log: ${process.log.slice(-5).join('\n')}`);
+      }
+      await this.burst();
+    }
+  }
+
   /** Writes until `walcast` has ended by itself, and says how. */
-  async burstUntilEnd({ process }: Attempt, timeoutMs = 60_000): Promise<void> {
-    const deadline = systemClock.nowMs() + timeoutMs;
+  async burstUntilEnd({ process }: Attempt): Promise<void> {
+    const deadline = systemClock.nowMs() + PATIENCE_MS;
     let hasStreamed = false;
     while (process.end === null && systemClock.nowMs() < deadline) {
       hasStreamed ||= process.log.some((line) => line.includes('upstream: streaming'));
@@ -144,13 +170,19 @@ export class DiskRig {
       await new Promise<void>((resolve) => systemClock.setTimer(10, resolve));
     }
     if (process.end !== null) return;
-    await process.stop('SIGKILL');
+    await this.stop();
     throw new Error(`walcast has not ended; log: ${process.log.slice(-5).join('\n')}`);
   }
 
-  /** The highest flush position that anybody was told. */
+  /** The store that comes next begins empty: what others acknowledged is none of its business. */
+  beginStore(): void {
+    this.#firstStream = streamsOf(this.recorder.ledger).length;
+  }
+
+  /** The highest flush position that the upstream was told of this store. */
   acknowledgedLsn(): Lsn {
     return streamsOf(this.recorder.ledger)
+      .slice(this.#firstStream)
       .flatMap(({ replies }) => replies)
       .reduce<Lsn>((highest, { flushLsn }) => maxLsn(highest, flushLsn), INVALID_LSN);
   }

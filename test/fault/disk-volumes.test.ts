@@ -46,6 +46,7 @@ requires('perl', `postgres-${NEWEST_MAJOR}`).describe('the file system under the
   ): Promise<void> {
     const volume = await openLoopVolume(rig.workspace, { name, megabytes: 64 });
     if (typeof volume === 'string') throw new Error(volume);
+    rig.beginStore();
     try {
       await action(volume);
     } finally {
@@ -106,8 +107,7 @@ requires('perl', `postgres-${NEWEST_MAJOR}`).describe('the file system under the
     await rig.checkContent(started, directory);
     const filler = await fill(volume.directory, 1_400_000);
     const streams = streamsOf(rig.recorder.ledger).length;
-    const isFull = (): boolean => started.process.log.some((line) => /no space for WAL/.test(line));
-    while (!isFull()) await rig.burst();
+    await rig.burstUntilLog(started, /no space for WAL/);
     const acknowledged = rig.acknowledgedLsn();
     const replies = rig.replyCount();
     await new Promise<void>((resolve) => systemClock.setTimer(FULL_SECONDS * 1000, resolve));
@@ -161,6 +161,7 @@ requires('perl', `postgres-${NEWEST_MAJOR}`).describe('the file system under the
         await rig.burst();
         // The disk behind the file system has no more blocks to give; the file system itself has plenty.
         const images = `${volume.directory}-images`;
+        await asRoot('sync', '-f', volume.directory);
         const { blocks, bavail, bsize } = await statfs(images);
         await remount(images, `size=${(blocks - bavail) * bsize + (3 << 20)}`);
         await expectEnd(started);

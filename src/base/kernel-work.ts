@@ -1,0 +1,41 @@
+// Is anything of this process still inside the kernel? process.exit waits for threads and for libuv's pool, and a call to a
+// disk that does not answer may never come back: who ends the process has to know before, and end it in another way.
+import type { Clock } from './clock.ts';
+
+/** A thread that can be told to end. */
+export interface EndableThread {
+  /** Resolves when it has ended; not while it is in a system call. */
+  terminate(): Promise<unknown>;
+}
+
+const threads = new Set<EndableThread>();
+
+const POLL_MS = 20;
+
+/** Makes a thread known to {@link settleKernelWork}. Returns how to take it back, once it has ended. */
+export function registerThread(thread: EndableThread): () => void {
+  threads.add(thread);
+  return () => {
+    threads.delete(thread);
+  };
+}
+
+/**
+ * Ends all threads and waits until they, and all calls to file systems, are over. False when that takes longer than
+ * `timeoutMs`: then process.exit would hang.
+ */
+export async function settleKernelWork(clock: Clock, timeoutMs: number): Promise<boolean> {
+  const deadlineMs = clock.nowMs() + timeoutMs;
+  for (const thread of threads) void thread.terminate().then(() => threads.delete(thread));
+  while (threads.size > 0 || isUsingFiles()) {
+    if (clock.nowMs() >= deadlineMs) return false;
+    await new Promise<void>((resolve) => {
+      clock.setTimer(POLL_MS, resolve);
+    });
+  }
+  return true;
+}
+
+function isUsingFiles(): boolean {
+  return process.getActiveResourcesInfo().some((name) => name.startsWith('FSReq'));
+}
