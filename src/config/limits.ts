@@ -358,3 +358,11 @@ export const CONNINFO_FILE_BYTES_MAX: number = 1024 * 1024;
 
 /** History files that are fetched at one identification; after that many switches in a row the server is identified anew. */
 export const UPSTREAM_HISTORIES_MAX: number = 64;
+
+// --- wal: timelines
+
+/**
+ * Bytes of stored WAL before a switch point that the upstream's copy is compared with, where the segment has more: they
+ * are held in memory until that is done.
+ */
+export const SWITCH_OVERLAP_BYTES_MAX: number = 16 << 20;

@@ -13,6 +13,7 @@ import {
   writeFully,
 } from '../base/durable-fs.ts';
 import { OperationalError } from '../base/errors.ts';
+import { SWITCH_OVERLAP_BYTES_MAX } from '../config/limits.ts';
 import { advanceLsn, formatLsn, lsnDistance, maxLsn, minLsn, pageStart } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import {
@@ -47,9 +48,6 @@ export interface SwitchPlan {
 }
 
 const CHUNK_BYTES = 1 << 20;
-
-/** Bytes before the switch point that the upstream's copy is compared with, where a segment has more. */
-const OVERLAP_BYTES_MAX = 16 << 20;
 
 /** Moves the files; durable when it resolves. Rejects with the system's error, and can be done again then. */
 export async function moveToNextTimeline(plan: SwitchPlan): Promise<void> {
@@ -134,7 +132,7 @@ export async function readOverlap(
   const { timeline, segmentSize } = file;
   const offset = segmentOffset(lsn, segmentSize);
   if (offset === 0) return new Uint8Array(0);
-  const least = pageStart(advanceLsn(lsn, -Math.min(offset, OVERLAP_BYTES_MAX)));
+  const least = pageStart(advanceLsn(lsn, -Math.min(offset, SWITCH_OVERLAP_BYTES_MAX)));
   const bytes = Buffer.allocUnsafe(lsnDistance(least, lsn));
   const name = walFileName(timeline, segmentNumber(lsn, segmentSize), segmentSize);
   const path = join(walDirectory(dataDirectory), name);
