@@ -94,7 +94,7 @@ describe(`walcast ahead of a promoted standby of PostgreSQL ${MAJOR}`, () => {
         parsed?.segment ?? segmentNumber(switchLsn, rig.segmentSize),
         rig.segmentSize,
       );
-      const length = Math.min(rig.segmentSize, Number(acknowledgedLsn - startLsn));
+      const length = Math.max(0, Math.min(rig.segmentSize, Number(acknowledgedLsn - startLsn)));
       const [expected, kept] = [
         await readFile(join(theirs, segment)),
         await readFile(join(directory, name)),

@@ -81,7 +81,7 @@ describe(`the store as an archive of PostgreSQL ${MAJOR} over a switch`, () => {
     if (server === undefined) throw new Error('there is no such server');
     await server.configure({ primary_conninfo: null, restore_command: command });
     await server.start();
-    await server.waitForReplay(endLsn, 60_000);
+    await server.waitForReplay(endLsn, 150_000);
     expect(
       await server.value('SELECT received_tli FROM pg_stat_wal_receiver UNION ALL SELECT 0'),
     ).toBe('0');
