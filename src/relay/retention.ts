@@ -35,7 +35,7 @@ export interface RetentionOptions {
   readonly store: RetentionStore;
   readonly slots: Pick<
     SlotStore,
-    'checkObsolete' | 'ensure' | 'invalidations' | 'list' | 'minimumPersistedRestartLsn'
+    'checkObsolete' | 'ensure' | 'invalidations' | 'list' | 'minimumPersistedRestartLsn' | 'read'
   >;
   /** The configuration of the moment. */
   readonly config: () => Pick<Config, 'storage' | 'slots'>;
@@ -87,6 +87,8 @@ export class Retention {
   #isEnsuring = false;
   #isClosed = false;
   #isNear = false;
+  /** `slots` as it was last looked at. */
+  #named: readonly string[] = [];
   #oldestLsn: Lsn = INVALID_LSN;
   /** Up to here WAL had to go because of a bound, not because nobody needed it. */
   #forcedLsn: Lsn = INVALID_LSN;
@@ -112,6 +114,7 @@ export class Retention {
     this.#options.store.removeOldSegments(this.#minimum());
     this.#countRemoved();
     this.#watchSize();
+    this.#noteUnnamed();
     void this.#ensure();
   }
 
@@ -186,6 +189,22 @@ export class Retention {
   #furthestSlot(): { readonly name: string; readonly restartLsn: Lsn } | null {
     const keeping = this.#options.slots.list().filter((slot) => slot.restartLsn !== INVALID_LSN);
     return keeping.toSorted((a, b) => (a.restartLsn < b.restartLsn ? -1 : 1))[0] ?? null;
+  }
+
+  /** A reload takes nobody's slot away: whoever shortened the list may not know who uses it. */
+  #noteUnnamed(): void {
+    const { slots, config, log } = this.#options;
+    const names = config().slots;
+    const left = this.#named.filter((name) => !names.includes(name) && slots.read(name) !== null);
+    this.#named = names;
+    for (const slot of left) {
+      log.warn(
+        'a slot is not named in `slots` any more; it stays, and keeps WAL, until it is dropped',
+        {
+          slot,
+        },
+      );
+    }
   }
 
   async #ensure(): Promise<void> {

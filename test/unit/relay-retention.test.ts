@@ -299,6 +299,10 @@ describe('slots of the configuration', () => {
     config = configOf({ slots: 'b' });
     clock.advance(1_000);
     expect(slots.read('a')).not.toBeNull();
+    clock.advance(1_000);
+    expect(lines.filter(([text]) => text.includes('any more'))).toEqual([
+      [expect.stringContaining('stays'), { slot: 'a' }],
+    ]);
   });
 });
 
