@@ -5,7 +5,7 @@ import type { RecordChain } from './record-chain.ts';
 import type { RecordSums } from './record-sums.ts';
 import type { RecordObserver } from './record-walk.ts';
 import type { WalBytes } from './wal-bytes.ts';
-import { isLearned, isPlainXact, learnFrom } from './xact-records.ts';
+import { isLearned, learnFrom, XACT_END, xactEnd } from './xact-records.ts';
 import type { ReadableRecord } from './xact-records.ts';
 import { isResourceManager, RECORD_HEADER_SIZE, RMGR_XACT, RMGR_XLOG } from './xlog-records.ts';
 import { isZeroRange } from './zeros.ts';
@@ -30,7 +30,7 @@ export class WholeRecords {
   readonly #checksums: boolean;
   readonly #observer: RecordObserver | null;
   readonly #readable: ReadableRecord;
-  /** Where the last record before the newest plain commit or abort lies. */
+  /** Where the last record before the newest plain commit lies. */
   readonly #beforePlain = { index: -1, high: 0, low: 0 };
   /** Index of the last record that {@link take} took; -1 when it took none. */
   lastIndex = -1;
@@ -74,14 +74,17 @@ export class WholeRecords {
       if (padded !== total && !isZeroRange(data, i + total, i + padded)) break;
       const xid = view.getInt32(i + 4, true);
       if (checksums && !this.#sums.isRight(i, total)) break;
-      if (rmgrId === RMGR_XACT && isPlainXact(view, i, total)) {
+      const kind = rmgrId === RMGR_XACT ? xactEnd(view, i, total) : XACT_END.other;
+      if (kind === XACT_END.plainCommit) {
         plainIndex = i;
         beforePlain.index = lastIndex;
         beforePlain.high = previousHigh;
         beforePlain.low = previousLow;
-      } else if (isLearned(rmgrId)) {
-        if (!this.#isGood(i, total)) break;
-        this.#learn(i, total);
+      } else if (kind === XACT_END.other && isLearned(rmgrId)) {
+        // In the order in which they stand.
+        if (plainIndex !== -1 && !this.#learnGood(plainIndex)) break;
+        plainIndex = -1;
+        if (!this.#learnGood(i)) break;
       }
       if (((xid - learned.nextXid) | 0) >= 0) {
         if (learned.isLeap(xid) && !this.#isGood(i, total)) break;
@@ -93,17 +96,12 @@ export class WholeRecords {
       lastIndex = i;
       i += padded;
     }
-    if (plainIndex !== -1) {
-      const total = view.getInt32(plainIndex, true);
-      if (this.#isGood(plainIndex, total)) {
-        this.#learn(plainIndex, total);
-      } else {
-        // The slow part says what is wrong with it.
-        i = plainIndex;
-        lastIndex = beforePlain.index;
-        previousHigh = beforePlain.high;
-        previousLow = beforePlain.low;
-      }
+    if (plainIndex !== -1 && !this.#learnGood(plainIndex)) {
+      // The slow part says what is wrong with it.
+      i = plainIndex;
+      lastIndex = beforePlain.index;
+      previousHigh = beforePlain.high;
+      previousLow = beforePlain.low;
     }
     this.lastIndex = lastIndex;
     if (lastIndex === -1) return from;
@@ -117,13 +115,18 @@ export class WholeRecords {
     return this.#checksums || this.#sums.isRight(index, total);
   }
 
-  #learn(at: number, length: number): void {
+  /** Learns from the record at `at` unless its checksum does not match; whether it does. */
+  #learnGood(at: number): boolean {
+    const length = this.#bytes.view.getInt32(at, true);
+    if (!this.#isGood(at, length)) return false;
     const { learned } = this.#chain;
     const record = this.#readable;
     record.view = this.#bytes.view;
     record.at = at;
     record.length = length;
-    if (!learnFrom(record, learned)) return;
-    learned.noteApplyFeedback(this.#bytes.highAt(at), this.#bytes.lowAt(at));
+    if (learnFrom(record, learned)) {
+      learned.noteApplyFeedback(this.#bytes.highAt(at), this.#bytes.lowAt(at));
+    }
+    return true;
   }
 }

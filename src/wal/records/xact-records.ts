@@ -49,19 +49,29 @@ export function isLearned(rmgrId: number): boolean {
   return rmgrId === RMGR_XACT || rmgrId === RMGR_STANDBY;
 }
 
-/**
- * True for a record of RM_XACT whose end is plain: a commit that tells its time, or an abort that tells nothing. Most are, and
- * only the last of many says something new. `length` bytes of it are there from `view[at]` on.
- */
-export function isPlainXact(view: DataView, at: number, length: number): boolean {
+/** What the end of a transaction may be, as far as {@link learnFrom} is concerned. */
+export const XACT_END = {
+  /** More than the others, or no end. */
+  other: 0,
+  /** A commit that tells nothing but its time: only the last of many says something new. */
+  plainCommit: 1,
+  /** An abort that tells nothing. */
+  plainAbort: 2,
+} as const;
+
+/** Which of {@link XACT_END} a record of RM_XACT is; `length` bytes of it are there from `view[at]` on. */
+export function xactEnd(view: DataView, at: number, length: number): number {
   const info = view.getUint8(at + 16);
   const operation = info & XACT_OPERATION_MASK;
-  if (operation !== XACT_OPERATION.commit && operation !== XACT_OPERATION.abort) return false;
-  if ((info & XACT_HAS_INFO) === 0) return true;
-  if (length < INFO_BYTES || view.getUint8(at + RECORD_HEADER_SIZE) !== HEADER.shortData)
-    return false;
+  const isCommit = operation === XACT_OPERATION.commit;
+  if (!isCommit && operation !== XACT_OPERATION.abort) return XACT_END.other;
+  const plain = isCommit ? XACT_END.plainCommit : XACT_END.plainAbort;
+  if ((info & XACT_HAS_INFO) === 0) return plain;
+  const isShort = view.getUint8(at + RECORD_HEADER_SIZE) === HEADER.shortData;
+  if (!isShort || length < INFO_BYTES) return XACT_END.other;
   const xinfo = view.getInt32(at + RECORD_HEADER_SIZE + 2 + END.xinfo, true);
-  return (xinfo & (XINFO.hasSubtransactions | XINFO.applyFeedback)) === 0;
+  const isMore = (xinfo & (XINFO.hasSubtransactions | XINFO.applyFeedback)) !== 0;
+  return isMore ? XACT_END.other : plain;
 }
 
 /**
