@@ -225,6 +225,11 @@ export class WalStore {
     return read;
   }
 
+  /** Counts a message of the upstream that did not join on, and was not even offered. */
+  noteRejected(): void {
+    this.#counters.rejectedFromUpstream++;
+  }
+
   /** Says and counts that stored WAL was found damaged. */
   noteDamage(read: DamagedRead): void {
     this.#counters.rejectedFromDisk++;

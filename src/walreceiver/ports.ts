@@ -24,6 +24,8 @@ export interface WalSink {
    * buffer may be reused when it returns. Returns null, or why the message was rejected as a whole.
    */
   append(startLsn: Lsn, data: Uint8Array): WalRejection | null;
+  /** A message did not join on, and was not offered: to be counted with those that were refused. */
+  noteRejected?(): void;
   /** True while too much is waiting for the disk: the caller stops reading its socket until `onRoom` fires. */
   isFull(): boolean;
   /** Registers the one listener that is told when a full sink has room again. */

@@ -329,6 +329,11 @@ export class WalReceiver {
 
   #onRejected(session: UpstreamSession, rejection: WalRejection): void {
     this.#endStream('error');
+    this.#options.log.warn('WAL from the upstream fails its check: nothing of it is kept or sent', {
+      lsn: formatLsn(rejection.lsn),
+      reason: rejection.reason,
+      next: 'it is fetched again',
+    });
     this.#dispatch({ type: 'rejected', rejection }, session);
   }
 

@@ -102,6 +102,7 @@ export class WalStream {
     const byteCount = body.byteLength - WAL_DATA_HEADER_BYTES;
     const misfit = this.#misfit(header, byteCount);
     if (misfit !== null) {
+      this.#sink.noteRejected?.();
       this.#reject({ lsn: this.#sink.nextLsn(), reason: misfit });
       return;
     }
