@@ -219,6 +219,7 @@ export class UpstreamFollowing {
         this.#tally.timelineSwitches += 1;
         this.#times.switched(switchLsn);
       },
+      onDiskFailed: (error) => this.#parts.onFatal(error),
     });
     const receiver: WalReceiver = new WalReceiver({
       get target() {

@@ -1,7 +1,13 @@
 // May this upstream be followed, and from where? Decided by system identifier and history, never by being in recovery
 // (invariant I9). The decision is a pure function; the gate around it prepares the store.
-import { isOutOfSpace } from '../base/durable-fs.ts';
-import { errorText, invariant } from '../base/errors.ts';
+import { isOutOfSpace, storageHint } from '../base/durable-fs.ts';
+import {
+  errorText,
+  invariant,
+  OperationalError,
+  systemErrorCode,
+  WalcastError,
+} from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { formatLsn, INVALID_LSN, maxLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
@@ -57,6 +63,8 @@ export interface GateParts {
   readonly mayFollow: () => boolean;
   /** The store has gone on to another timeline; its bytes from `switchLsn` on are those of the new one. */
   readonly onSwitched: (switchLsn: Lsn) => void;
+  /** A history file or the like could not be kept, for another reason than lack of space. */
+  readonly onDiskFailed: (error: OperationalError) => void;
 }
 
 /** The upstream left the stored timeline inside what is stored: go on with the next one from there. */
@@ -118,10 +126,19 @@ export function openUpstreamGate(store: GateStore, parts: GateParts): UpstreamGa
         return await follow(store, identity, parts);
       } catch (error) {
         if (isOutOfSpace(error)) return noSpace(error);
-        throw error;
+        if (error instanceof WalcastError || systemErrorCode(error) === null) throw error;
+        return diskFailed(error, parts);
       }
     },
   };
+}
+
+/** Nothing is acknowledged any more (invariant I5): whoever is told ends the program. */
+function diskFailed(error: unknown, { onDiskFailed }: GateParts): Hold {
+  const detail = `the disk failed while an upstream was about to be followed: ${errorText(error)}`;
+  const hint = storageHint(error) ?? 'Look at the disk and the kernel log.';
+  onDiskFailed(new OperationalError('STORE_FAILED', detail, { hint, cause: error }));
+  return { kind: 'hold', state: 'failed', detail, retryMs: HOLD_RETRY_MS };
 }
 
 /** One timeline after the other, until WAL has to be streamed or nothing can be done. */
@@ -162,7 +179,8 @@ async function goOnWith(store: GateStore, step: Step): Promise<Hold | null> {
   });
   await store.storeHistoryFile(nextTimeline, file);
   await store.switchTimeline(historyUpTo(identity.history, nextTimeline), switchLsn);
-  invariant(store.stored()?.timeline === nextTimeline, 'the store did not switch its timeline');
+  // A store that was given up meanwhile stays where it is; the switch is noted, and the next start completes it.
+  if (store.stored()?.timeline !== nextTimeline) return waitForNextStart(stored, decision);
   parts.onSwitched(switchLsn);
   return null;
 }

@@ -93,7 +93,12 @@ class MemoryStore implements GateStore {
   }
 }
 
-const PARTS: GateParts = { log: silentLog, mayFollow: () => true, onSwitched: () => {} };
+const PARTS: GateParts = {
+  log: silentLog,
+  mayFollow: () => true,
+  onSwitched: () => {},
+  onDiskFailed: () => {},
+};
 
 /** An upstream whose newest history is `file`, with the files of the timelines between 1 and its own. */
 function promoted(
@@ -316,6 +321,27 @@ describe('an upstream that left our timeline', () => {
     const { decision, store } = await decide(identity, { mayFollow: () => false });
     expect(decision).toMatchObject({ kind: 'hold', state: 'waiting' });
     expect(store.calls).toEqual([]);
+  });
+
+  it('ends the program, with the reason, when its history file cannot be kept', async () => {
+    const store = new MemoryStore();
+    store.failure = () => {
+      throw Object.assign(new Error('EIO: i/o error, fsync'), { code: 'EIO' });
+    };
+    const failures: string[] = [];
+    const onDiskFailed = (error: Error): number => failures.push(error.message);
+    const { decision } = await decide(promoted(2, '1\t0/4000100\tx\n'), { onDiskFailed }, store);
+    expect(decision).toMatchObject({ kind: 'hold', state: 'failed' });
+    expect(failures).toEqual([expect.stringContaining('EIO: i/o error, fsync')]);
+    expect(store.calls).toEqual([]);
+  });
+
+  it('is left to the next start by a store that was given up during the switch', async () => {
+    const store = new MemoryStore();
+    store.switchTimeline = async () => {};
+    const { decision, switches } = await decide(promoted(2, '1\t0/4000100\tx\n'), {}, store);
+    expect(decision).toMatchObject({ kind: 'hold', state: 'waiting' });
+    expect(switches).toEqual([]);
   });
 
   it('is asked again when there are more history files than are fetched at once', async () => {
