@@ -147,6 +147,8 @@ export class SegmentRepair {
     this.#failed.delete(damage.walFileName);
     if (replaced === null) return;
     this.#repaired++;
+    // What could not be counted now is counted at the next start.
+    await store.recountDead().catch(() => {});
     log.warn('a damaged WAL segment was replaced by what the upstream has', {
       ...fields,
       start_lsn: formatLsn(startLsn),
