@@ -24,6 +24,9 @@ const QUIET = { autovacuum: 'off', checkpoint_timeout: '1h', wal_writer_delay: '
 /** Every page that does not fit into the buffers is waited for: a long record takes its time. */
 const SLOW = { wal_buffers: '64kB', wal_sync_method: 'open_datasync' };
 
+/** Otherwise nobody would ever have a part of a record. */
+const FORWARDS_PARTS = { storage: { verify: 'page' } };
+
 let rig: PromotionRig;
 
 afterEach(async () => {
@@ -36,6 +39,7 @@ describe(`PostgreSQL ${MAJOR} with segments of 1 MB`, () => {
       major: MAJOR,
       segmentSizeMb: 1,
       settings: { ...QUIET, ...SLOW },
+      relaySettings: FORWARDS_PARTS,
     });
     const [alpha, beta, gamma] = [rig.server('alpha'), rig.server('beta'), rig.server('gamma')];
 
@@ -68,6 +72,7 @@ describe(`PostgreSQL ${MAJOR} with segments of 64 MB`, () => {
       major: MAJOR,
       segmentSizeMb: 64,
       settings: { ...QUIET, ...SLOW },
+      relaySettings: FORWARDS_PARTS,
     });
     const [alpha, beta] = [rig.server('alpha'), rig.server('beta')];
     await killedInRecord(rig);
