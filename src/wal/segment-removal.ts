@@ -5,6 +5,7 @@ import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorText, systemErrorCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { advanceLsn, INVALID_LSN, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import {
   nextSegment,
@@ -32,6 +33,26 @@ export interface SegmentRemovalOptions {
   /** Offers the file at a path for another use. False: it is still there, and is removed. Never rejects. */
   readonly onRemovable?: (path: string) => Promise<boolean>;
   readonly onError: () => void;
+}
+
+/** What needs WAL that is stored. */
+export interface WalNeeds {
+  readonly writtenLsn: Lsn;
+  readonly flushedLsn: Lsn;
+  readonly walKeepSizeBytes: number;
+  /** Where the next recovery begins, as it stands on the disk. */
+  readonly markLsn: Lsn;
+  /** Of the slots, as it stands on the disk; null when they keep nothing. */
+  readonly minimumSlotLsn: Lsn | null;
+}
+
+/** The first byte that neither the keep window, nor slots, nor a recovery can do without. */
+export function firstNeeded(needs: WalNeeds): Lsn {
+  const { writtenLsn, flushedLsn, walKeepSizeBytes, markLsn, minimumSlotLsn } = needs;
+  const isMore = BigInt(walKeepSizeBytes) < writtenLsn;
+  const windowStart = isMore ? advanceLsn(writtenLsn, -walKeepSizeBytes) : INVALID_LSN;
+  const keepLsn = minLsn(windowStart, minLsn(markLsn, flushedLsn));
+  return minimumSlotLsn === null ? keepLsn : minLsn(keepLsn, minimumSlotLsn);
 }
 
 /** Knows the first stored byte and moves it. */

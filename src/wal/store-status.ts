@@ -23,6 +23,13 @@ export interface StoreFigures {
   readonly counters: StoreCounters;
 }
 
+/** Those of an empty store. */
+export const NO_POSITIONS: StorePositions = {
+  receivedLsn: INVALID_LSN,
+  writtenLsn: INVALID_LSN,
+  flushedLsn: INVALID_LSN,
+};
+
 /** What a store says about the WAL in `pg_wal`. */
 export type WalStatus = Omit<StoreStatus, 'dead'>;
 
@@ -32,9 +39,7 @@ export function emptyStoreStatus(tailBytesMax: number): WalStatus {
   return {
     timeline: null,
     oldestLsn: INVALID_LSN,
-    receivedLsn: INVALID_LSN,
-    writtenLsn: INVALID_LSN,
-    flushedLsn: INVALID_LSN,
+    ...NO_POSITIONS,
     sizeBytes: 0,
     segments: 0,
     segmentsRemoved: 0,

@@ -6,7 +6,7 @@
 // `verify: page`: then the end is before that record (recovery.ts). Nothing is given out that was not checked as `verify`
 // says. After the first failure of the disk, except for lack of space at a write, it says so once and takes nothing more.
 import { invariant } from '../base/errors.ts';
-import { advanceLsn, formatLsn, INVALID_LSN, minLsn } from '../pg/lsn.ts';
+import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentOffset } from '../pg/segment.ts';
 import { rootHistory } from '../pg/timeline.ts';
@@ -23,7 +23,7 @@ import type { LiveWalOwner, LiveWalStart } from './live-wal.ts';
 import { preparePageSums } from './page-sums.ts';
 import { NO_WAL_FACTS } from './records/wal-facts.ts';
 import type { WalFacts } from './records/wal-facts.ts';
-import { SegmentRemoval } from './segment-removal.ts';
+import { firstNeeded, SegmentRemoval } from './segment-removal.ts';
 import { firstState, identityOf, isSameBeginning, notEmpty, serverOf } from './store-beginning.ts';
 import { StoreCounters } from './store-counters.ts';
 import { StoreListeners } from './store-listeners.ts';
@@ -36,7 +36,7 @@ import type {
   WalRefusal,
   WalStoreOptions,
 } from './store-options.ts';
-import { emptyStoreStatus } from './store-status.ts';
+import { emptyStoreStatus, NO_POSITIONS } from './store-status.ts';
 import { openFailure, recoverStore, saveFound, saveLast, saveNow } from './store-opening.ts';
 import { completeSwitch, hasFollowed, noteSwitch } from './store-switch.ts';
 import type { SwitchingStore } from './store-switch.ts';
@@ -45,12 +45,6 @@ import { isDamaged } from './wal-reader.ts';
 import type { DamagedRead, StoredReadFailure, StoredReadLater, WalReader } from './wal-reader.ts';
 
 export type * from './store-options.ts';
-
-const NOTHING: StorePositions = {
-  receivedLsn: INVALID_LSN,
-  writtenLsn: INVALID_LSN,
-  flushedLsn: INVALID_LSN,
-};
 
 /** The store. */
 export class WalStore {
@@ -238,7 +232,7 @@ export class WalStore {
     this.#options.log.error('stored WAL is damaged', fields);
   }
 
-  /** Of the segments of this moment; another one after a switch of timelines. Null for an empty store. */
+  /** Of the segments of this moment: another after a switch of timelines; null for an empty store. */
   get reader(): WalReader | null {
     return this.#live?.reader ?? null;
   }
@@ -274,7 +268,7 @@ export class WalStore {
 
   /** R, W and F; INVALID_LSN for an empty store. */
   positions(): StorePositions {
-    return this.#live?.positions() ?? NOTHING;
+    return this.#live?.positions() ?? NO_POSITIONS;
   }
 
   /** Adds a listener that is called when W or F rose. */
@@ -345,14 +339,10 @@ export class WalStore {
 
   /** Removes whole segments that neither the keep window, nor slots, nor a recovery need. Returns at once. */
   removeOldSegments(minimumSlotLsn: Lsn | null): void {
-    const { writtenLsn, flushedLsn } = this.positions();
-    const kept = BigInt(this.#options.walKeepSizeBytes);
-    const windowStart = kept < writtenLsn ? advanceLsn(writtenLsn, -Number(kept)) : INVALID_LSN;
-    const mark = this.#control?.saved?.durableMark.lsn ?? INVALID_LSN;
-    const keepLsn = minLsn(windowStart, minLsn(mark, flushedLsn));
-    this.#removal?.removeBefore(
-      minimumSlotLsn === null ? keepLsn : minLsn(keepLsn, minimumSlotLsn),
-    );
+    const markLsn = this.#control?.saved?.durableMark.lsn ?? INVALID_LSN;
+    const { walKeepSizeBytes } = this.#options;
+    const needs = { ...this.positions(), walKeepSizeBytes, markLsn, minimumSlotLsn };
+    this.#removal?.removeBefore(firstNeeded(needs));
   }
 
   /**
@@ -408,8 +398,7 @@ export class WalStore {
     await this.#saveNow(control);
     if (this.#isLeft) return;
     const { durableMark: end, firstLsn: oldestLsn } = state;
-    const directory = walDirectory(this.#options.directory);
-    await preparePageSums(directory, { ...state, endLsn: oldestLsn });
+    await preparePageSums(walDirectory(this.#options.directory), { ...state, endLsn: oldestLsn });
     this.#begun(control, { identity: identityOf(identity), end }, oldestLsn);
   }
 
@@ -434,7 +423,8 @@ export class WalStore {
     const { history, end, overlap } = await completeSwitch(store);
     if (this.#isLeft) return;
     this.#followTimeline(history, { end, overlap });
-    await this.recountDead();
+    // It has happened, whether it can be counted or not.
+    await this.recountDead().catch(() => {});
     // What was noted before may have been another one.
     if (pending !== null) await this.#switch(next);
   }
