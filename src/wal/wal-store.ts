@@ -225,11 +225,10 @@ export class WalStore {
   }
 
   /** Says and counts that stored WAL was found damaged. */
-  noteDamage(read: DamagedRead): void {
+  noteDamage({ walFileName: file, lsn, reason }: DamagedRead): void {
     this.#counters.rejectedFromDisk++;
     this.#counters.countError('read');
-    const fields = { file: read.walFileName, lsn: formatLsn(read.lsn), reason: read.reason };
-    this.#options.log.error('stored WAL is damaged', fields);
+    this.#options.log.error('stored WAL is damaged', { file, lsn: formatLsn(lsn), reason });
   }
 
   /** Of the segments of this moment: another after a switch of timelines; null for an empty store. */
