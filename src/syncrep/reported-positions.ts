@@ -91,7 +91,7 @@ export class ReportedPositions {
       untilMs !== null
         ? { ...row, flushLsn: this.#last.flushLsn }
         : this.#isShutdownReleased(facts)
-          ? { ...row, flushLsn: facts.flushedLsn }
+          ? this.#neverBelowPromise({ ...row, flushLsn: facts.flushedLsn })
           : this.#neverBelowPromise(row);
     this.#assertHonest(positions, facts.flushedLsn);
     this.#last = positions;

@@ -194,6 +194,15 @@ describe('a shutdown checkpoint', () => {
     expect(positions.next(row(1_000, 1_000), waiting, 0).positions.flushLsn).toBe(end);
   });
 
+  it('found as the last record of a store that lost what was promised behind it is not offered either', () => {
+    const positions = new ReportedPositions();
+    positions.startStream(TIMELINE, at(1_200));
+    const shutdown = facts({ shutdownCheckpointEndLsn: end, standbyLsns: [INVALID_LSN] });
+    expect(positions.next(row(1_000, 1_000), shutdown, 0).positions).toEqual(row(1_000, 0));
+    const more = facts({ flushedLsn: at(1_200) });
+    expect(positions.next(row(1_200, 1_200), more, 1).positions).toEqual(row(1_200, 1_200));
+  });
+
   it('is not withheld on the timeline that a planned switchover leads to', () => {
     const positions = streaming();
     const shutdown = facts({
