@@ -75,7 +75,7 @@ requires('perl', `postgres-${NEWEST_MAJOR}`).describe('the file system under the
     });
     expect(lastWord(started)).toMatch(/^walcast ends: .*(EIO|EROFS|ENOSPC)/);
     const lines = logLines(started.process);
-    const failed = lines.find(({ msg }) => /could not be (made durable|saved)/.test(msg));
+    const failed = lines.find(({ msg }) => /could not be|the WAL store failed/.test(msg));
     const ended = lines.find(({ msg }) => msg.startsWith('walcast ends'));
     const lasted =
       Date.parse(String(ended?.fields['ts'])) - Date.parse(String(failed?.fields['ts']));
@@ -139,14 +139,44 @@ requires('perl', `postgres-${NEWEST_MAJOR}`).describe('the file system under the
         const directory = join(volume.directory, 'store');
         const started = await rig.start(directory);
         await waitForState(started, 'streaming');
-        await rig.burst();
+        // Something is acknowledged that has to be there afterwards, and more is on its way.
+        await rig.checkContent(started, directory);
+        const writing = rig.burst();
         await asRoot(program, ...args, volume.directory);
+        await writing;
         await expectEnd(started);
         await mountAgain(volume);
         await rig.checkRestart(directory);
       });
     },
   );
+
+  it('is made read-only by hand: not while WAL is written, and with a clear end while none is', async () => {
+    await withVolume('by-hand', async (volume) => {
+      const directory = join(volume.directory, 'store');
+      const readOnly = (): Promise<void> => remount(volume.directory, 'ro');
+      let started = await rig.start(directory);
+      await waitForState(started, 'streaming');
+      await rig.checkContent(started, directory);
+      // A segment is open for writing.
+      await expect(readOnly()).rejects.toThrow(/busy/);
+      await rig.checkContent(started, directory);
+      for (let isReadOnly = false; !isReadOnly;) {
+        expect(await started.process.stop('SIGTERM')).toEqual({ exitCode: 0, signal: null });
+        started = await rig.start(directory);
+        await waitForState(started, 'streaming');
+        // The primary may just have written something of its own.
+        isReadOnly = await readOnly().then(
+          () => true,
+          () => false,
+        );
+      }
+      await expectEnd(started);
+      expect(lastWord(started)).toMatch(/EROFS/);
+      await remount(volume.directory, 'rw');
+      await rig.checkRestart(directory);
+    });
+  });
 
   it(
     'loses what an fsync was to keep, and says it only once: walcast believes nothing it reads there',
