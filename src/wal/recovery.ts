@@ -49,7 +49,7 @@ export interface RecoveryOptions {
 export interface RecoveredWal {
   /** The end: R, W and F at once. */
   readonly end: ChainPosition;
-  /** First byte that is stored without a gap up to the end: a segment start. */
+  /** First byte that belongs to the store: a segment start. Segments behind it may be missing, and are fetched when read. */
   readonly oldestLsn: Lsn;
 }
 
@@ -84,6 +84,7 @@ class Recovery {
     await this.#zeroBehind(end.lsn);
     await syncDirectory(this.#options.directory);
     const oldestLsn = this.#oldestBefore(end.lsn);
+    this.#tellMissing(oldestLsn, end.lsn);
     await this.#removeBefore(oldestLsn);
     const { directory, origin } = this.#options;
     const { timeline } = origin.history;
@@ -193,17 +194,40 @@ class Recovery {
     }
   }
 
+  /**
+   * Also behind a hole: slots were promised what lies before it, and what is missing is fetched again from the upstream when
+   * somebody wants it. Only what is older than the store, and does not join on, is none of its WAL.
+   */
   #oldestBefore(end: Lsn): Lsn {
-    const { segmentSize } = this.#options.origin;
-    let segment = segmentNumberBefore(end, segmentSize);
-    if (!this.#segments.has(segment)) return end;
-    while (this.#segments.has((segment - 1n) as SegmentNumber)) {
-      segment = (segment - 1n) as SegmentNumber;
+    const { origin, firstLsn } = this.#options;
+    const { segmentSize } = origin;
+    const last = segmentNumberBefore(end, segmentSize);
+    if (!this.#segments.has(last)) return end;
+    const first = segmentNumber(firstLsn, segmentSize);
+    let oldest = last;
+    for (const segment of [...this.#segments].toSorted(descending)) {
+      if (segment >= first || segment === oldest - 1n) oldest = segment;
     }
-    return segmentStart(segment, segmentSize);
+    return segmentStart(oldest, segmentSize);
   }
 
-  /** What lies before a hole can be served to nobody, and nothing would ever remove it. */
+  #tellMissing(oldestLsn: Lsn, end: Lsn): void {
+    const { origin, log } = this.#options;
+    const { segmentSize } = origin;
+    const last = segmentNumberBefore(end, segmentSize);
+    const first = segmentNumber(oldestLsn, segmentSize);
+    const there = [...this.#segments].filter((segment) => segment >= first).toSorted(ascending);
+    const missing = Number(last - first) + 1 - there.length;
+    if (there.length === 0 || missing <= 0) return;
+    const before = there.findIndex((segment, index) => segment !== first + BigInt(index));
+    log.error('WAL segments of the store are missing', {
+      segments: missing,
+      first_file: this.#name((first + BigInt(before)) as SegmentNumber),
+      next: 'they are fetched from the upstream when they are needed; archived copies can be put in their place',
+    });
+  }
+
+  /** What is older than the store can be served to nobody, and nothing would ever remove it. */
   async #removeBefore(oldestLsn: Lsn): Promise<void> {
     const { origin, log } = this.#options;
     const first = segmentNumber(oldestLsn, origin.segmentSize);
@@ -215,7 +239,7 @@ class Recovery {
       const file = this.#name(segment);
       await unlink(this.#path(segment));
       this.#segments.delete(segment);
-      log.warn('a WAL segment before a missing one was removed: it cannot be served', {
+      log.warn('a WAL segment from before the store was removed: it cannot be served', {
         file,
         oldest_lsn: formatLsn(oldestLsn),
       });

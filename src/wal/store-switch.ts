@@ -2,7 +2,7 @@
 // taken in, everything up to the switch point is flushed, the chain of records there is found. Then the note in the
 // control file; from there on the switch is only ever completed, by this process or by the next start.
 import { isOutOfSpace } from '../base/durable-fs.ts';
-import { errorText, invariant, OperationalError } from '../base/errors.ts';
+import { errorText, invariant, OperationalError, systemErrorCode } from '../base/errors.ts';
 import { formatLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { formatPosition, historyFileName } from '../pg/timeline.ts';
@@ -69,7 +69,11 @@ export async function noteSwitch(store: SwitchingStore, next: NextTimeline): Pro
     const chain =
       live.chain.lsn === switchLsn
         ? live.chain
-        : await chainAt(options.directory, identity, { from, lsn: switchLsn, oldestLsn });
+        : await chainAt(options.directory, identity, { from, lsn: switchLsn, oldestLsn }).catch(
+            (error: unknown) => {
+              throw systemErrorCode(error) === 'ENOENT' ? inHole(switchLsn, error) : error;
+            },
+          );
     await guard(live, async () => {
       const { directory, log } = options;
       const strays = await setStrayFilesAside(directory, timeline, identity.segmentSize);
@@ -193,6 +197,15 @@ function tell(options: WalStoreOptions, before: ControlState, pending: PendingSw
     bytes: Number(reportedFlushLsn - switchLsn),
     next: 'the WAL is kept in dead/ of storage.directory until "walcast store release"',
   });
+}
+
+/** Nothing was noted yet: the store stays on its timeline. */
+function inHole(lsn: Lsn, cause: unknown): OperationalError {
+  return new OperationalError(
+    'SWITCH_OUTSIDE',
+    `the WAL segment before the switch point ${formatLsn(lsn)} is missing: ${errorText(cause)}`,
+    { hint: 'Put an archived copy in its place, or begin anew with "walcast store reset".', cause },
+  );
 }
 
 function failed(): OperationalError {

@@ -1,11 +1,26 @@
 // A segment damaged on our own disk: is it fetched again, does the standby that needs it only see a slow read, and does
 // it alone get an error where the upstream has it no more?
-import { copyFile, readdir, readFile, rename, truncate, unlink, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  cp,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  truncate,
+  unlink,
+  writeFile,
+} from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { formatLsn, toLsn } from '../../src/pg/lsn.ts';
+import type { Lsn } from '../../src/pg/lsn.ts';
 import { segmentNumber, walFileName } from '../../src/pg/segment.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
+import { StoreFeed } from '../../src/relay/store-adapters.ts';
+import { WalStore } from '../../src/wal/wal-store.ts';
 import { message } from '../support/naive-writer.ts';
 import { summary } from '../support/raw-client.ts';
 import { listen, openRig, SEGMENT } from '../support/read-through-rig.ts';
@@ -18,7 +33,7 @@ import {
   walData,
 } from '../support/scripted-upstream.ts';
 import type { ScriptedSession } from '../support/scripted-upstream.ts';
-import { storeFlushed } from '../support/store-rig.ts';
+import { storeFlushed, storeOptions } from '../support/store-rig.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 /** Five segments and a half, all of them stored; the last two or three are in memory, too. */
@@ -91,6 +106,16 @@ async function serve(
   }
 }
 
+/** As a walsender reads: again when it is told to. */
+async function readNow(feed: StoreFeed, startLsn: Lsn, endLsn: Lsn): Promise<Buffer> {
+  for (;;) {
+    const read = await feed.fromFiles(toTimelineId(1), startLsn, endLsn);
+    if (read instanceof Uint8Array) return Buffer.from(read);
+    if (read.kind !== 'later') throw new Error(JSON.stringify({ ...read, lsn: '' }));
+    await read.ready;
+  }
+}
+
 describe('a segment that is damaged on our disk', () => {
   it.each<[string, (rig: ReadThroughRig, path: string) => Promise<void>]>([
     ['a bit of a record body', (_, path) => flip(path, 400_000)],
@@ -130,6 +155,35 @@ describe('a segment that is damaged on our disk', () => {
     expect(
       (await readdir(join(rig.directory, 'pg_wal'))).filter((name) => name.startsWith('xlog')),
     ).toEqual([]);
+  });
+
+  it('is fetched again when it went while walcast was off, and what lies before it is served', async () => {
+    await using rig = await openStored();
+    const { directory, wal } = rig;
+    const copy = await mkdtemp(join(tmpdir(), 'walcast-hole-'));
+    try {
+      // A crash leaves the same; the lock is no file of the store.
+      await cp(directory, copy, { recursive: true });
+      await unlink(pathOf(rig, 2).replace(directory, copy));
+      const store = await WalStore.open(storeOptions(copy, { walKeepSizeBytes: 0, log: rig.log }));
+      try {
+        expect(store.oldestLsn()).toBe(wal.startLsn);
+        const asked = serveAll(rig);
+        const readThrough = rig.readThroughOf(store);
+        const feed = new StoreFeed(store, readThrough, () => true);
+        const startLsn = toLsn(wal.startLsn + SEGMENT);
+        const endLsn = toLsn(wal.startLsn + 4n * SEGMENT);
+        const read = await readNow(feed, startLsn, endLsn);
+        expect(read.equals(wal.slice(startLsn, endLsn))).toBe(true);
+        expect(asked).toHaveLength(1);
+        expect(rig.log.lines.filter((line) => line.includes('are missing'))).toHaveLength(1);
+        readThrough.close();
+      } finally {
+        await store.close();
+      }
+    } finally {
+      await rm(copy, { recursive: true });
+    }
   });
 
   it('is fetched once however many want it, and two swapped ones are both put right', async () => {

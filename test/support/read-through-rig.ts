@@ -63,6 +63,7 @@ export class ReadThroughRig implements AsyncDisposable {
   walSenderTimeoutMs = 60_000;
   target: UpstreamTarget;
   readonly #parts: { store: WalStore; readThrough: StoreReadThrough; directory: string };
+  readonly #options: RigOptions;
   readonly #senders: WalSenders;
   #listener: Listener | null = null;
   readonly #clients: RawClient[] = [];
@@ -88,21 +89,27 @@ export class ReadThroughRig implements AsyncDisposable {
         { host: '127.0.0.1', address: '127.0.0.1', port: upstream.port, password: null },
       ],
     });
-    const readThrough = new StoreReadThrough({
-      store: opened.store,
+    this.#options = options;
+    this.#parts = { ...opened, readThrough: this.readThroughOf(opened.store) };
+    this.#senders = this.#makeSenders();
+  }
+
+  /** Reading through from the played upstream, for this store. The caller closes it. */
+  readThroughOf(store: WalStore): StoreReadThrough {
+    const { verify, timeoutMs, clock } = this.#options;
+    return new StoreReadThrough({
+      store,
       upstream: {
         targetToConnect: () => this.target,
         followedHost: () => this.followed,
         isMoving: () => this.isMoving,
       },
       applicationName: () => 'walcast',
-      verify: options.verify ?? 'page',
-      timeoutMs: () => options.timeoutMs ?? 10_000,
-      clock: options.clock ?? systemClock,
+      verify: verify ?? 'page',
+      timeoutMs: () => timeoutMs ?? 10_000,
+      clock: clock ?? systemClock,
       log: this.log,
     });
-    this.#parts = { ...opened, readThrough };
-    this.#senders = this.#makeSenders();
   }
 
   /** Builds it; the store holds everything from the segment of `storeFrom` on. */

@@ -189,17 +189,26 @@ describe('recovery', () => {
     expect(oldestLsn).toBe(wal.startLsn + BigInt(wal.segmentSize));
   });
 
-  it('removes what lies before a gap, which nobody could be served', async () => {
+  it('keeps what lies before a gap: a slot may have been promised it', async () => {
     wal.fill(2 * wal.segmentSize, 7);
     await writeSegments(wal.bytes());
-    await writeFile(join(directory, '00000002.history'), 'stays');
     await unlink(join(directory, nameOf(wal.startLsn + BigInt(wal.segmentSize))));
     const before = (await readdir(directory)).toSorted();
     const { oldestLsn } = await recover(markAt(wal.startLsn + BigInt(3 * wal.segmentSize)));
-    expect(oldestLsn).toBe(wal.startLsn + BigInt(2 * wal.segmentSize));
-    expect((await readdir(directory)).toSorted()).toEqual(
-      before.filter((name) => name !== nameOf(wal.startLsn)),
-    );
+    expect(oldestLsn).toBe(wal.startLsn);
+    expect((await readdir(directory)).toSorted()).toEqual(before);
+  });
+
+  it('removes what is older than the store and does not join on, which nobody could be served', async () => {
+    await writeSegments(wal.bytes());
+    await writeFile(join(directory, '00000002.history'), 'stays');
+    const before = (await readdir(directory)).toSorted();
+    const strays = [2n, 3n].map((count) => nameOf(wal.startLsn - count * BigInt(wal.segmentSize)));
+    for (const name of strays)
+      await writeFile(join(directory, name), Buffer.alloc(wal.segmentSize));
+    const { oldestLsn } = await recover();
+    expect(oldestLsn).toBe(wal.startLsn);
+    expect((await readdir(directory)).toSorted()).toEqual(before);
   });
 
   it('begins an empty store again', async () => {
