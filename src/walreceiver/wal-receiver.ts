@@ -384,6 +384,8 @@ export class WalReceiver {
     const streaming = this.#streaming;
     if (streaming === null) return;
     streaming.stream.close();
+    // What follows on the same connection has to be read whether there is room for WAL or not.
+    if (streaming.timers.isPaused) this.#session?.resumeReading();
     this.#streaming = null;
     this.#tally.streamEnded(streaming.stream, reason);
   }
