@@ -359,6 +359,9 @@ export const CONNINFO_FILE_BYTES_MAX: number = 1024 * 1024;
 /** History files that are fetched at one identification; after that many switches in a row the server is identified anew. */
 export const UPSTREAM_HISTORIES_MAX: number = 64;
 
+/** After so many bytes no further history file is fetched at that identification; a real one has a line per switch. */
+export const UPSTREAM_HISTORIES_BYTES_MAX: number = 1024 * 1024;
+
 // --- wal: timelines
 
 /**

@@ -1,6 +1,6 @@
 // Which history files does the upstream have? Asked for, checked by name and content, and kept byte for byte.
 // (walreceiver.c:WalRcvFetchTimeLineHistoryFiles)
-import { UPSTREAM_HISTORIES_MAX } from '../config/limits.ts';
+import { UPSTREAM_HISTORIES_BYTES_MAX, UPSTREAM_HISTORIES_MAX } from '../config/limits.ts';
 import {
   HISTORY_FILE_BYTES_MAX,
   historyFileName,
@@ -42,7 +42,7 @@ export async function askHistory(
 
 /**
  * The files of the timelines on the way from `stored` to the newest one, oldest first, {@link UPSTREAM_HISTORIES_MAX} at
- * most; empty when `stored` is not on the way. Rejects as {@link askHistory} does, also for a file that says something else
+ * most, and none after {@link UPSTREAM_HISTORIES_BYTES_MAX}; empty when `stored` is not on the way. Rejects as {@link askHistory} does, also for a file that says something else
  * about a timeline than the newest one.
  */
 export async function askLineage(
@@ -55,10 +55,15 @@ export async function askLineage(
   if (file === null || !isInHistory(history, stored)) return files;
   const older = history.ancestors.map(({ timeline }) => timeline);
   const wanted = [...older, history.timeline].filter((timeline) => timeline > stored);
+  let byteCount = 0;
   for (const timeline of wanted.slice(0, UPSTREAM_HISTORIES_MAX)) {
+    // They are held as long as the server is followed. The first one is enough to get on.
+    if (byteCount >= UPSTREAM_HISTORIES_BYTES_MAX) break;
     const served = timeline === history.timeline ? newest : await askHistory(runner, timeline);
     requireSameAncestors(served.history, history);
-    if (served.file !== null) files.set(timeline, served.file);
+    if (served.file === null) continue;
+    files.set(timeline, served.file);
+    byteCount += served.file.byteLength;
   }
   return files;
 }

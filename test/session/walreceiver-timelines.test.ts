@@ -147,6 +147,16 @@ describe('the end of a timeline', () => {
     expect(await session.command()).toMatch(/^SHOW/);
   });
 
+  it('is read although there was no room for more WAL, when it came in one piece with the last of it', async () => {
+    await using upstream = await ScriptedUpstream.listen();
+    const { rig, session } = await streaming(upstream);
+    await using _ = rig;
+    rig.sink.full = true;
+    session.send(raw(walData(START, bytes(64)), message('c'), nextTimeline('2', '0/5000040')));
+    while ((await session.next()).type !== 'c');
+    expect(await session.identify(promoted(2))).toBe('START_REPLICATION 0/5000000 TIMELINE 2');
+  });
+
   it('fetches the history file of every timeline up to the server’s, and follows one at a time', async () => {
     await using upstream = await ScriptedUpstream.listen();
     const { rig, session, follower } = await streaming(upstream);
@@ -389,6 +399,25 @@ describe('what is asked of a server that has switched often', () => {
     const files = [...(rig.identities[0]?.histories.keys() ?? [])];
     expect(files).toHaveLength(UPSTREAM_HISTORIES_MAX);
     expect([files[0], files.at(-1)]).toEqual([4, 3 + UPSTREAM_HISTORIES_MAX]);
+  });
+
+  it('is bounded in bytes, too: as much as gets us on', async () => {
+    await using upstream = await ScriptedUpstream.listen();
+    const filler = `# ${'x'.repeat(600_000)}\n`;
+    const histories: PlayedServer['histories'] = {};
+    for (let tli = 2; tli <= 4; tli += 1) {
+      const [name, text] = fileOf(tli);
+      histories[tli] = [name, filler + text];
+    }
+    await using rig = new ReceiverRig({
+      port: upstream.port,
+      stored: (sink) => ({ timeline: toTimelineId(1), receivedLsn: sink.nextLsn() }),
+    });
+    rig.receiver.start();
+    const session = await upstream.accept();
+    await session.login();
+    await session.identify(promoted(4, { histories }));
+    expect([...(rig.identities[0]?.histories.keys() ?? [])]).toEqual([2, 3]);
   });
 
   it('is nothing for an empty store, nor for a timeline that is none of its own', async () => {
