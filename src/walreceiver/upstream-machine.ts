@@ -39,6 +39,9 @@ export type UpstreamPhase =
 /** A stream that lasted this long had worked: the next attempt is made at once. */
 const GOOD_STREAM_MS = 5_000;
 
+/** Timelines that may end where the one before began; on a real server each has WAL of its own. */
+const EMPTY_TIMELINES_MAX = 8;
+
 /** What the shell tells the machine. */
 export type UpstreamEvent =
   | { readonly type: 'start' }
@@ -162,6 +165,10 @@ export class UpstreamMachine {
   #asked: { timeline: TimelineId; startLsn: Lsn } | null = null;
   /** The timeline that ended on this session, until something was decided. */
   #endedTimeline: TimelineId | null = null;
+  /** Where the last timeline ended; those of one history never end before their ancestors. */
+  #lastEndLsn: Lsn | null = null;
+  /** Ends in a row that brought nothing forward. */
+  #emptyTimelines = 0;
   #rejectedLsn: Lsn | null = null;
   #rejections = 0;
   #rejectedState: HeldState = 'corrupt';
@@ -353,6 +360,10 @@ export class UpstreamMachine {
     if (this.#phase !== 'ending' && this.#phase !== 'starting') return [];
     const wasStreamed = this.#phase === 'ending';
     if (wasStreamed && nowMs - this.#streamingSinceMs >= GOOD_STREAM_MS) this.#failures = 0;
+    const isForward = this.#lastEndLsn === null || end.switchLsn > this.#lastEndLsn;
+    this.#emptyTimelines = isForward ? 0 : this.#emptyTimelines + 1;
+    this.#lastEndLsn = end.switchLsn;
+    if (this.#emptyTimelines > EMPTY_TIMELINES_MAX) return this.#nextHost(nowMs, nothingNew(end));
     this.#endedTimeline = end.timeline;
     this.#enter('identifying', null);
     return [{ type: 'identify', wanted: this.#walk.wanted, ended: end }];
@@ -428,6 +439,14 @@ export class UpstreamMachine {
     this.#detail = detail;
     this.#nextAttemptAtMs = null;
   }
+}
+
+/** A server that goes on and on from timeline to timeline without WAL is asked later each time. */
+function nothingNew({ timeline, nextTimeline, switchLsn }: TimelineEnd): LeftHost {
+  const reason =
+    `the upstream ended timeline ${timeline} for timeline ${nextTimeline} at ${formatLsn(switchLsn)}, and so did more than ` +
+    `${EMPTY_TIMELINES_MAX} timelines before it, without any WAL between them; it is asked again later.`;
+  return { reason, short: `timeline ${timeline} ended without any WAL` };
 }
 
 /** The server said that a timeline is over, and as who it is then, there is nothing to follow it to. */

@@ -408,6 +408,38 @@ describe('the end of a timeline', () => {
     expect(delays).toEqual([180, 360, 720, 1440]);
   });
 
+  it('is not followed on and on without a delay from timelines that have no WAL', () => {
+    const driver = new Driver();
+    driver.send({ type: 'start' });
+    let timeline = 3;
+    const goOn = (): string[] => {
+      driver.send({ type: 'identified' });
+      driver.send(decided(timeline));
+      const over = { ...end, timeline: toTimelineId(timeline) };
+      timeline += 1;
+      return driver.names({ type: 'timeline-ended', end: over });
+    };
+    const login = (): void => {
+      driver.send({ type: 'dialed' });
+      driver.send({ type: 'logged-in' });
+    };
+    login();
+    for (let count = 0; count < 9; count += 1) expect(goOn()).toEqual(['identify']);
+    const delays: number[] = [];
+    for (let round = 0; round < 3; round += 1) {
+      expect(goOn()).toEqual(['disconnect']);
+      delays.push((driver.machine.view().nextAttemptAtMs ?? 0) - driver.now);
+      driver.toNextAttempt();
+      login();
+    }
+    expect(delays).toEqual([180, 360, 720]);
+    // One with WAL is a real one.
+    driver.send({ type: 'identified' });
+    driver.send(decided(timeline));
+    const further = { ...end, timeline: toTimelineId(timeline), switchLsn: lsn('0/5000100') };
+    expect(driver.names({ type: 'timeline-ended', end: further })).toEqual(['identify']);
+  });
+
   it('lets the other hosts be tried when this one does not say what comes next', () => {
     const driver = new Driver(2);
     toEnd(driver);
