@@ -71,11 +71,11 @@ export class UpstreamJournal {
     const { reason } = left;
     const fields: LogFields = { upstream: facts.host };
     const text = `upstream: host ${facts.host} is left out: ${reason}`;
-    if (last?.reason === reason && facts.nowMs - last.atMs < REPEAT_MS) {
+    if (last?.reason === withoutPositions(reason) && facts.nowMs - last.atMs < REPEAT_MS) {
       this.#log.debug(text, fields);
       return;
     }
-    this.#left.set(left.hostIndex, { reason, atMs: facts.nowMs });
+    this.#left.set(left.hostIndex, { reason: withoutPositions(reason), atMs: facts.nowMs });
     if (left.isOtherKind) this.#log.info(text, fields);
     else this.#log.warn(text, fields);
   }
@@ -105,12 +105,18 @@ export class UpstreamJournal {
     }
   }
 
-  #isRepetition(text: string, nowMs: number): boolean {
+  #isRepetition(reason: string, nowMs: number): boolean {
+    const text = withoutPositions(reason);
     if (text === this.#troubleText && nowMs - this.#troubleAtMs < REPEAT_MS) return true;
     this.#troubleText = text;
     this.#troubleAtMs = nowMs;
     return false;
   }
+}
+
+/** A server that is waited for moves on between two looks; that alone is no news. */
+function withoutPositions(text: string): string {
+  return text.replaceAll(/\b[\dA-F]{1,8}\/[\dA-F]{1,8}\b/g, '…');
 }
 
 function needsPerson(view: UpstreamView): boolean {

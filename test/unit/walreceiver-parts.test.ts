@@ -136,6 +136,19 @@ describe('the log', () => {
     expect(log.lines.map((line) => line.level)).toEqual(['warn', 'warn', 'info', 'warn']);
   });
 
+  it('says once a minute that a server is waited for which moves on all the time', () => {
+    const log = new Lines();
+    const journal = new UpstreamJournal(log);
+    for (let nowMs = 0; nowMs < 60_000; nowMs += 5_000) {
+      const facts = { host: 'h', nowMs, receivedLsn: INVALID_LSN };
+      const detail = `the upstream is at 0/5${nowMs}0 on timeline 1: waiting`;
+      journal.hostLeft({ hostIndex: 0, reason: detail, isOtherKind: false }, facts);
+      journal.record(CALM, facts);
+      journal.record({ ...CALM, phase: 'held', heldState: 'waiting', detail }, facts);
+    }
+    expect(log.lines.filter(({ level }) => level !== 'debug')).toHaveLength(2);
+  });
+
   it('calls for a person where one is needed', () => {
     for (const heldState of ['gap', 'diverged', 'corrupt', 'failed', 'waiting', 'full'] as const) {
       const log = new Lines();
