@@ -199,7 +199,7 @@ class RunningRelay implements Relay {
   async drain(): Promise<void> {
     this.#phase = 'ending';
     this.statusSource.drain();
-    this.#following.quiesce();
+    await this.#following.quiesce();
     // Nothing is taken in any more, so nothing beyond R is sent or acknowledged.
     await this.#flushTo(this.#store?.positions().receivedLsn ?? INVALID_LSN);
     const endLsn = this.#store?.sendableLsn() ?? INVALID_LSN;

@@ -5,6 +5,7 @@ import type { Clock } from '../base/clock.ts';
 import { invariant, OperationalError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { UpstreamConfig } from '../config/config.ts';
+import { UPSTREAM_FINISH_MS_MAX } from '../config/limits.ts';
 import { dial } from '../net/dial.ts';
 import { INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
@@ -187,10 +188,22 @@ export class UpstreamFollowing {
     this.#receiver?.positionsMoved();
   }
 
-  /** Nothing more is taken in; positions are reported as before. */
-  quiesce(): void {
+  /**
+   * Nothing more is taken in; positions are reported as before. A switch of the timeline that is under way is waited for,
+   * at most {@link UPSTREAM_FINISH_MS_MAX}: the end of WAL stands still when the promise resolves, and not before.
+   */
+  async quiesce(): Promise<void> {
     this.#isQuiet = true;
     this.#receiver?.quiesce();
+    const { clock } = this.#parts;
+    await new Promise<void>((resolve) => {
+      const timer = clock.setTimer(UPSTREAM_FINISH_MS_MAX, resolve);
+      const decided = (): void => {
+        timer.cancel();
+        resolve();
+      };
+      this.#lastDecision.then(decided, decided);
+    });
   }
 
   /** The end of a drain: a last status, and the stream closed in order. */

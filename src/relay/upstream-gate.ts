@@ -117,13 +117,21 @@ export function decideFollow(
 
 /** Opens the gate over `store`. */
 export function openUpstreamGate(store: GateStore, parts: GateParts): UpstreamGate {
+  // The newest timeline of a server that was let in. The store may still be on its way there, on an ancestor.
+  let followed: TimelineId | null = null;
   return {
     stored: (): StoredEnd | null => store.stored(),
     async decide(identity: UpstreamIdentity): Promise<StartDecision> {
       try {
         const stored = store.stored();
-        if (stored === null) return await startEmptyStore(store, identity, parts.log);
-        return await follow(store, identity, parts);
+        const decision =
+          stored === null
+            ? await startEmptyStore(store, identity, parts.log)
+            : (refuseReturn(identity, stored, followed) ?? (await follow(store, identity, parts)));
+        if (decision.kind === 'start' && identity.timeline > (followed ?? 0)) {
+          followed = identity.timeline;
+        }
+        return decision;
       } catch (error) {
         if (isOutOfSpace(error)) return noSpace(error);
         if (error instanceof WalcastError || systemErrorCode(error) === null) throw error;
@@ -178,6 +186,8 @@ async function goOnWith(store: GateStore, step: Step): Promise<Hold | null> {
     received_lsn: formatLsn(stored.receivedLsn),
   });
   await store.storeHistoryFile(nextTimeline, file);
+  // A drain may have begun meanwhile, and has told everybody where the end is.
+  if (!parts.mayFollow()) return waitForNextStart(stored, decision);
   await store.switchTimeline(historyUpTo(identity.history, nextTimeline), switchLsn);
   // A store that was given up meanwhile stays where it is; the switch is noted, and the next start completes it.
   if (store.stored()?.timeline !== nextTimeline) return waitForNextStart(stored, decision);
@@ -242,6 +252,25 @@ function refuseOtherCluster(stored: StoredWal, identity: UpstreamIdentity): Hold
     );
   }
   return null;
+}
+
+/** Between an old primary and the new one that is followed already, what the old one has written since is of no use. */
+function refuseReturn(
+  identity: UpstreamIdentity,
+  stored: StoredWal,
+  followed: TimelineId | null,
+): Hold | null {
+  const isLower = followed !== null && identity.timeline < followed;
+  // One that is below the store is refused by the store's own timeline.
+  if (!isLower || identity.timeline < stored.timeline) return null;
+  return (
+    refuseOtherCluster(stored, identity) ??
+    diverged(
+      `timeline ${identity.timeline} of the upstream is behind timeline ${followed} of a server that was followed before: ` +
+        'an old primary came back, or a standby has not followed yet. Point upstream.conninfo at the current primary, or wait for the ' +
+        'standby; where this server is the right one after all, restart walcast.',
+    )
+  );
 }
 
 function refuseOtherHistory(stored: StoredWal, identity: UpstreamIdentity): Hold | null {

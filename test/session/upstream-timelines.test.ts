@@ -3,6 +3,7 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { openLog } from '../../src/base/log.ts';
@@ -340,7 +341,7 @@ describe('a drain', () => {
     const wal = fork({ shared: 1_200_000, left: 0, next: 100_000 });
     await using upstream = await ScriptedUpstream.listen();
     const first = await streamLeft(upstream, wal.left);
-    following.quiesce();
+    await following.quiesce();
     first.reset();
     const session = await upstream.accept();
     await session.login(promoted(wal));
@@ -348,5 +349,44 @@ describe('a drain', () => {
     await eventually(() => following.status()?.heldState).toBe('waiting');
     expect(store.timeline()).toBe(1);
     expect(store.positions().receivedLsn).toBe(wal.left.endLsn);
+  });
+
+  it('waits for a switch that has begun: only then it is known where the end is', async () => {
+    const wal = fork({ shared: 1_200_000, left: 100_000, next: 100_000 });
+    let begin = (): void => {};
+    let goOn = (): void => {};
+    const begun = new Promise<void>((resolve) => {
+      begin = resolve;
+    });
+    const mayGoOn = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    await store.close();
+    store = await WalStore.open({
+      ...storeOptions(join(directory, 'data')),
+      onSwitchStep: async () => {
+        begin();
+        await mayGoOn;
+      },
+    });
+    await using upstream = await ScriptedUpstream.listen();
+    const first = await streamLeft(upstream, wal.left);
+    first.reset();
+    const session = await upstream.accept();
+    await session.login(promoted(wal));
+    const identified = session.identify(promoted(wal)).catch(() => {});
+    await begun;
+    let isQuiet = false;
+    const quiet = following.quiesce().then(() => {
+      isQuiet = true;
+    });
+    await nextTurn();
+    expect(isQuiet).toBe(false);
+    goOn();
+    await quiet;
+    expect(store.timeline()).toBe(2);
+    expect(store.positions().receivedLsn).toBe(wal.switchLsn);
+    session.reset();
+    await identified;
   });
 });

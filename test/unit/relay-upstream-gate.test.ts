@@ -286,6 +286,30 @@ describe('an upstream that left our timeline', () => {
     expect(store.calls).toEqual(['update']);
   });
 
+  it('leaves no way back to the server that stayed behind, as long as the store is on the way there', async () => {
+    const store = new MemoryStore();
+    store.held = STORED;
+    const gate = openUpstreamGate(store, PARTS);
+    const next = promoted(2, '1\t0/4ABC008\tx\n');
+    expect(await gate.decide(next)).toMatchObject({ kind: 'start', timeline: 1 });
+    const old = await gate.decide(upstream());
+    expect(old).toMatchObject({ kind: 'hold', state: 'diverged' });
+    expect(old.kind === 'hold' && old.detail).toContain('behind timeline 2 of a server');
+    expect(await gate.decide(next)).toMatchObject({ kind: 'start', timeline: 1 });
+  });
+
+  it('is not followed when the end has to stay where it is since its history file was kept', async () => {
+    const store = new MemoryStore();
+    let isQuiet = false;
+    store.failure = () => {
+      isQuiet = true;
+    };
+    const identity = promoted(2, '1\t0/4000100\tx\n');
+    const { decision } = await decide(identity, { mayFollow: () => !isQuiet }, store);
+    expect(decision).toMatchObject({ kind: 'hold', state: 'waiting' });
+    expect(store.calls).toEqual(['history 2']);
+  });
+
   it('several times while walcast was off is followed one timeline at a time', async () => {
     const file = '1\t0/4000100\tx\n\n3\t0/4200000\tx\n\n5\t0/4300000\tx\n';
     const { decision, store } = await decide(promoted(6, file));
