@@ -14,14 +14,21 @@ export const PRIVATE_FILE_MODE = 0o600;
 export const PRIVATE_DIRECTORY_MODE = 0o700;
 
 /**
- * True for the errors that mean "no room now" and may go away by themselves. From an fsync they do not: what the kernel
- * had taken is lost then, as with any other error of it.
+ * True for the errors that mean "no room now" and may go away by themselves: no space, or no free file descriptor. From an
+ * fsync they do not: what the kernel had taken is lost then, as with any other error of it.
  */
 export function isOutOfSpace(error: unknown): boolean {
-  const code = systemErrorCode(error);
-  if (code !== 'ENOSPC' && code !== 'EDQUOT') return false;
   const call = error instanceof Error && 'syscall' in error ? error.syscall : null;
-  return call !== 'fsync' && call !== 'fdatasync';
+  switch (systemErrorCode(error)) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return call !== 'fsync' && call !== 'fdatasync';
+    case 'EMFILE':
+    case 'ENFILE':
+      return call === 'open';
+    default:
+      return false;
+  }
 }
 
 /** What a person does about a directory that cannot be written, where the error tells; null for any other error. */
@@ -87,10 +94,14 @@ export async function readFully(
   return done;
 }
 
-/** Makes the names in `directory` durable: files created, renamed or removed there. Blocks. */
-export function syncDirectorySync(directory: string): void {
+/**
+ * Makes the names that `change` gives to files in `directory` durable. Without a free descriptor it changes nothing: who
+ * tries again later has to find it as it was. Blocks.
+ */
+export function changeNamesSync(directory: string, change: () => void): void {
   const fd = openSync(directory, 'r');
   try {
+    change();
     fsyncSync(fd);
   } finally {
     closeSync(fd);
@@ -98,6 +109,17 @@ export function syncDirectorySync(directory: string): void {
 }
 
 /** The same through the thread pool. */
+export async function changeNames(directory: string, change: () => Promise<void>): Promise<void> {
+  const handle = await open(directory, 'r');
+  try {
+    await change();
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Makes the names in `directory` durable: files created, renamed or removed there. */
 export async function syncDirectory(directory: string): Promise<void> {
   const handle = await open(directory, 'r');
   try {
@@ -127,9 +149,10 @@ export async function createDirectory(directory: string): Promise<boolean> {
  */
 export async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
   const temporary = `${path}.tmp`;
-  await writeNewFile(temporary, bytes);
-  await rename(temporary, path);
-  await syncDirectory(dirname(path));
+  await changeNames(dirname(path), async () => {
+    await writeNewFile(temporary, bytes);
+    await rename(temporary, path);
+  });
 }
 
 /** Writes `path` anew and fsyncs it; its name is not durable yet. A half-written file is removed when that fails. */

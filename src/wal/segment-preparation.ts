@@ -1,9 +1,10 @@
 // How is the next segment made without holding up the current one? Of a removed one by renaming, else of zeros in pieces,
-// through the thread pool, beside the blocking writes. Running out of space at a write is ignored here: what was begun is removed, and the write that needs
-// the segment makes it again or finds out. Any other error, an fsync's above all, counts as if that write had met it.
+// through the thread pool, beside the blocking writes. Running out of space or of file descriptors is ignored here: what was
+// begun is removed, and the write that needs the segment makes it again or finds out. Any other error, an fsync's above
+// all, counts as if that write had met it.
 import { access, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isOutOfSpace, PRIVATE_FILE_MODE, syncDirectory, writeFully } from '../base/durable-fs.ts';
+import { changeNames, isOutOfSpace, PRIVATE_FILE_MODE, writeFully } from '../base/durable-fs.ts';
 import { systemErrorCode } from '../base/errors.ts';
 import { TEMPORARY_SEGMENT_PREFIX } from './segment-writer.ts';
 import type { SegmentPlace } from './segment-writer.ts';
@@ -31,7 +32,7 @@ export class SegmentPreparation {
     this.#isRunning = true;
     this.#running = this.#make(name)
       .catch((error: unknown) => {
-        if (!(error instanceof NoSpaceAhead)) this.#onFailed(error);
+        if (!isOutOfSpace(error)) this.#onFailed(error);
       })
       .finally(() => {
         this.#isRunning = false;
@@ -51,13 +52,10 @@ export class SegmentPreparation {
   async #make(name: string): Promise<void> {
     const { directory } = this.#place;
     const path = join(directory, name);
-    const isThere = await access(path).then(
-      () => true,
-      () => false,
-    );
-    if (isThere) return;
-    if (!(await this.#useRecycled(path))) await this.#makeOfZeros(name, path);
-    await syncDirectory(directory);
+    if (await isThere(path)) return;
+    await changeNames(directory, async () => {
+      if (!(await this.#useRecycled(path))) await this.#makeOfZeros(name, path);
+    });
   }
 
   async #useRecycled(path: string): Promise<boolean> {
@@ -69,6 +67,8 @@ export class SegmentPreparation {
     } catch (error) {
       // Somebody has tidied up.
       if (systemErrorCode(error) === 'ENOENT') return false;
+      // It is nobody's now.
+      if (isOutOfSpace(error)) await rm(recycled, { force: true });
       throw error;
     }
   }
@@ -85,30 +85,25 @@ export class SegmentPreparation {
   }
 
   async #fill(temporary: string): Promise<void> {
-    try {
-      await this.#writeZeros(temporary);
-    } catch (error) {
-      throw isOutOfSpace(error) ? new NoSpaceAhead() : error;
-    }
-    const handle = await open(temporary, 'r+');
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-  }
-
-  async #writeZeros(temporary: string): Promise<void> {
     const handle = await open(temporary, 'w', PRIVATE_FILE_MODE);
     try {
       const { size } = this.#place;
       for (let at = 0; at < size; at += ZEROS.length) {
         await writeFully(handle, ZEROS.subarray(0, Math.min(ZEROS.length, size - at)), at);
       }
+      await handle.sync();
     } finally {
       await handle.close();
     }
   }
 }
 
-class NoSpaceAhead extends Error {}
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return false;
+    throw error;
+  }
+}

@@ -13,9 +13,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import {
+  changeNamesSync,
   isOutOfSpace,
   PRIVATE_FILE_MODE,
-  syncDirectorySync,
   writeFullySync,
 } from '../base/durable-fs.ts';
 import { OperationalError, systemErrorCode } from '../base/errors.ts';
@@ -31,7 +31,7 @@ export const TEMPORARY_SEGMENT_PREFIX = 'xlogtemp.';
 
 const ZEROS: Uint8Array = new Uint8Array(1 << 20);
 
-/** There was no space to write. Nothing is lost, nothing counts as written, the same write can be done again. */
+/** There was no space to write, or no free file descriptor. Nothing is lost, nothing counts as written, the same write can be done again. */
 export class NoSpace extends Error {
   override readonly cause: unknown;
 
@@ -111,21 +111,25 @@ export class SegmentWriter {
 
   #openFile(path: string, name: string): number {
     try {
-      return openWholeSegment(path, this.#size);
+      return tellNoSpace(() => openWholeSegment(path, this.#size));
     } catch (error) {
       if (systemErrorCode(error) !== 'ENOENT') throw error;
     }
-    if (!useRecycled(this.#place, name)) makeSegment(this.#place.directory, name, this.#size);
-    return openWholeSegment(path, this.#size);
+    tellNoSpace(() => {
+      changeNamesSync(this.#place.directory, () => {
+        if (!useRecycled(this.#place, path)) makeSegment(this.#place, name);
+      });
+    });
+    return tellNoSpace(() => openWholeSegment(path, this.#size));
   }
 }
 
-/** Makes the segment `name`, all zeros, durable under its name when it returns. Replaces a file of that name. */
-export function makeSegment(directory: string, name: string, size: SegmentSize): void {
+/** Makes the segment `name`, all zeros; its name is not durable yet. */
+function makeSegment({ directory, size }: SegmentPlace, name: string): void {
   const temporary = join(directory, TEMPORARY_SEGMENT_PREFIX + name);
-  const fd = tellNoSpace(() => openSync(temporary, 'w', PRIVATE_FILE_MODE));
+  const fd = openSync(temporary, 'w', PRIVATE_FILE_MODE);
   try {
-    tellNoSpace(() => fillWithZeros(fd, size));
+    fillWithZeros(fd, size);
     fsyncSync(fd);
   } catch (error) {
     rmSync(temporary, { force: true });
@@ -133,23 +137,23 @@ export function makeSegment(directory: string, name: string, size: SegmentSize):
   } finally {
     closeSync(fd);
   }
-  tellNoSpace(() => renameSync(temporary, join(directory, name)));
-  syncDirectorySync(directory);
+  renameSync(temporary, join(directory, name));
 }
 
 /** The same of a recycled file, whose content stays; false when there is none. */
-function useRecycled(place: SegmentPlace, name: string): boolean {
+function useRecycled(place: SegmentPlace, path: string): boolean {
   const recycled = place.takeRecycled();
   if (recycled === null) return false;
   try {
-    renameSync(recycled, join(place.directory, name));
+    renameSync(recycled, path);
+    return true;
   } catch (error) {
     // Somebody has tidied up.
     if (systemErrorCode(error) === 'ENOENT') return false;
+    // It is nobody's now.
+    if (isOutOfSpace(error)) rmSync(recycled, { force: true });
     throw error;
   }
-  syncDirectorySync(place.directory);
-  return true;
 }
 
 function fillWithZeros(fd: number, size: number): void {

@@ -176,10 +176,12 @@ export class WritePipeline implements WriterListener {
     // Rewound meanwhile, nothing of it may be left.
     if (job.startLsn < job.endLsn) this.#fullJobs.unshift(job);
     if (!this.#hasNoSpace) {
-      log.error('no space for WAL: the upstream is not read until there is some', {
+      const isFull = error.code !== 'EMFILE' && error.code !== 'ENFILE';
+      const what = isFull ? 'space' : 'file descriptor';
+      log.error(`no ${what} for WAL: the upstream is not read until there is some`, {
         lsn: formatLsn(job.startLsn),
         error: error.message,
-        next: 'free space in storage.directory; walcast goes on by itself',
+        next: `${isFull ? 'free space in storage.directory' : 'raise the limit (LimitNOFILE=, ulimit -n)'}; walcast goes on by itself`,
       });
     }
     this.#hasNoSpace = true;

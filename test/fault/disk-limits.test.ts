@@ -6,10 +6,12 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { NEWEST_MAJOR, requires } from '../support/requirements.ts';
 import { complaints, logLines, programPid, waitForState } from './fault-support.ts';
 import { DiskRig, injected, lastWord } from './disk-rig.ts';
+import { systemClock } from '../../src/base/clock.ts';
 import { signalProcess } from '../../src/demo/postgres-process.ts';
+import { runCommand } from '../../src/demo/postgres-user.ts';
 
 /** Long against what walcast waits; strace itself lets go of a killed process only when the delay is over. */
-const HANGS = 'delay_enter=12000000';
+const HANGS = 'delay_enter=8000000';
 
 requires('strace', 'prlimit', `postgres-${NEWEST_MAJOR}`).describe('a disk with limits', () => {
   let rig: DiskRig;
@@ -74,6 +76,34 @@ requires('strace', 'prlimit', `postgres-${NEWEST_MAJOR}`).describe('a disk with 
     expect(started.process.log.join('\n')).toMatch(killed);
     expect(timeOf(killed) - timeOf(/walcast stops at once/)).toBeLessThan(4_000);
     expect(rig.acknowledgedLsn()).toBeGreaterThanOrEqual(acknowledged);
+    await rig.checkRestart(directory);
+  });
+
+  it('no free file descriptor is waited out', async () => {
+    const started = await rig.start(directory);
+    await waitForState(started, 'streaming');
+    await rig.checkContent(started, directory);
+    const pid = String(await programPid(started.process));
+    const limitTo = async (count: number): Promise<void> => {
+      const args = ['--pid', pid, `--nofile=${count}:`];
+      const result = await runCommand('prlimit', args, { user: null, cwd: '/' });
+      expect(result.stderr).toBe('');
+    };
+    // Those that are open stay so; whatever is opened from now on is one too many.
+    await limitTo(3);
+    await rig.burstUntilLog(started, /no file descriptor for WAL/);
+    const acknowledged = rig.acknowledgedLsn();
+    // Longer than it takes until the control file is due.
+    for (let count = 0; count < 6; count++) {
+      await rig.burst();
+      await new Promise<void>((resolve) => systemClock.setTimer(1000, resolve));
+    }
+    expect(started.process.end, started.process.log.join('\n')).toBeNull();
+    expect(rig.acknowledgedLsn()).toBe(acknowledged);
+    await limitTo(1024);
+    await rig.checkContent(started, directory);
+    expect(complaints(started.process)).toHaveLength(1);
+    expect(await started.process.stop('SIGTERM')).toEqual({ exitCode: 0, signal: null });
     await rig.checkRestart(directory);
   });
 

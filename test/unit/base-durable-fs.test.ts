@@ -34,7 +34,10 @@ describe('an error of the disk', () => {
         expect(isOutOfSpace(systemError(code, syscall)), `${code} ${syscall}`).toBe(false);
       }
     }
-    for (const code of ['EIO', 'EROFS', 'EFBIG', 'EMFILE']) {
+    for (const code of ['EMFILE', 'ENFILE']) {
+      expect(isOutOfSpace(systemError(code, 'open'))).toBe(true);
+    }
+    for (const code of ['EIO', 'EROFS', 'EFBIG']) {
       expect(isOutOfSpace(systemError(code, 'write'))).toBe(false);
     }
   });

@@ -1,5 +1,5 @@
-// Errors of fsync, which no file system here gives on demand.
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+// Errors of fsync, open and rename, which no file system here gives on demand.
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,18 +7,24 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { toSegmentSize } from '../../src/pg/segment.ts';
 import { SegmentPreparation } from '../../src/wal/segment-preparation.ts';
 
-const disk = vi.hoisted(() => ({ failing: '', code: '' }));
+const disk = vi.hoisted(() => ({ failing: '', code: '', call: 'fsync' }));
 
 vi.mock('node:fs/promises', async (importOriginal) => {
   const original = await importOriginal<typeof import('node:fs/promises')>();
   const open = async (path: string, flags: string, mode?: number): Promise<FileHandle> => {
+    const isFailing = disk.failing !== '' && path.endsWith(disk.failing);
+    if (isFailing && disk.call === 'open') throw failure();
     const handle = await original.open(path, flags, mode);
-    if (disk.failing === '' || !path.endsWith(disk.failing)) return handle;
-    handle.sync = () =>
-      Promise.reject(Object.assign(new Error('made up'), { code: disk.code, syscall: 'fsync' }));
+    if (isFailing && disk.call === 'fsync') handle.sync = () => Promise.reject(failure());
     return handle;
   };
-  return { ...original, open };
+  const rename = async (from: string, to: string): Promise<void> => {
+    if (disk.call === 'rename') throw failure();
+    await original.rename(from, to);
+  };
+  const failure = (): Error =>
+    Object.assign(new Error('made up'), { code: disk.code, syscall: disk.call });
+  return { ...original, open, rename };
 });
 
 const NAME = '000000010000000000000001';
@@ -29,14 +35,18 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  disk.failing = '';
+  Object.assign(disk, { failing: '', call: 'fsync' });
   await rm(directory, { recursive: true });
 });
 
-async function failuresOf(failing: string, code: string): Promise<unknown[]> {
+async function failuresOf(
+  failing: string,
+  code: string,
+  recycled: string | null = null,
+): Promise<unknown[]> {
   Object.assign(disk, { failing, code });
   const failures: unknown[] = [];
-  const place = { directory, size: toSegmentSize(1 << 20), takeRecycled: () => null };
+  const place = { directory, size: toSegmentSize(1 << 20), takeRecycled: () => recycled };
   const preparation = new SegmentPreparation(place, (error) => failures.push(error));
   preparation.begin(NAME);
   expect(preparation.isMaking(NAME)).toBe(true);
@@ -62,6 +72,27 @@ describe('a segment made ahead of time', () => {
     'tells of a name that could not be made durable (%s)',
     async (code) => {
       expect(await failuresOf(directory, code)).toMatchObject([{ code, syscall: 'fsync' }]);
+    },
+  );
+
+  it.each([
+    ['of the directory', ''],
+    ['of the new file', NAME],
+  ])('leaves it to the write to wait for a descriptor, at the open %s', async (_, name) => {
+    disk.call = 'open';
+    expect(await failuresOf(name === '' ? directory : name, 'EMFILE')).toEqual([]);
+    expect(await readdir(directory)).toEqual([]);
+  });
+
+  it.each([false, true])(
+    'leaves it to the write to wait for space for a name (recycled: %s)',
+    async (isRecycled) => {
+      const recycled = join(directory, 'xlogtemp.recycled.1');
+      if (isRecycled) await writeFile(recycled, 'old');
+      disk.call = 'rename';
+      expect(await failuresOf('', 'ENOSPC', isRecycled ? recycled : null)).toEqual([]);
+      const left = (await readdir(directory)).filter((name) => !name.startsWith('xlogtemp.0'));
+      expect(left).toEqual([]);
     },
   );
 });
