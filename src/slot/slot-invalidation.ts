@@ -17,8 +17,8 @@ export interface Obsolescence {
 
 /** When idle slots are lost. */
 export interface IdleRule {
-  /** Now, Unix milliseconds. */
-  readonly wallMs: number;
+  /** Now, on the monotonic clock. */
+  readonly nowMs: number;
   /** idle_replication_slot_timeout; 0 = never. */
   readonly timeoutMs: number;
 }
@@ -47,9 +47,9 @@ function removedOf(slot: Slot, bounds: WalBounds): Obsolescence | null {
   };
 }
 
-function idleOf(slot: Slot, { wallMs, timeoutMs }: IdleRule): Obsolescence | null {
+function idleOf(slot: Slot, { nowMs, timeoutMs }: IdleRule): Obsolescence | null {
   if (timeoutMs === 0 || slot.activePid !== null) return null;
-  const idleMs = wallMs - slot.inactiveSinceMs;
+  const idleMs = nowMs - slot.idleSinceMs;
   if (idleMs < timeoutMs) return null;
   const [idleSeconds, timeoutSeconds] = [idleMs, timeoutMs].map((ms) => Math.floor(ms / 1000));
   return {

@@ -43,7 +43,7 @@ export class SlotSaver {
 
   /** Saves everything that has moved, behind what is being saved. Never rejects: what failed is tried again. */
   saveNow(): Promise<void> {
-    this.#running = this.#running.then(() => this.#saveMoved());
+    if (!this.#isClosed) this.#running = this.#running.then(() => this.#saveMoved());
     return this.#running;
   }
 
@@ -54,10 +54,11 @@ export class SlotSaver {
 
   /** Saves a last time; nothing afterwards. */
   async close(): Promise<void> {
+    const saved = this.saveNow();
     this.#isClosed = true;
     this.#timer?.cancel();
     this.#timer = null;
-    await this.saveNow();
+    await saved;
   }
 
   async #saveMoved(): Promise<void> {

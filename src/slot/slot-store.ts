@@ -64,6 +64,8 @@ export class SlotStore {
   readonly #saver: SlotSaver;
   readonly #slots = new Map<string, Slot>();
   readonly #onRelease = new Set<() => void>();
+  /** Why slots of the configuration could not be made, as it was said last. */
+  readonly #refusals = new Map<string, string>();
   readonly #invalidated: Record<InvalidationCause, number> = { wal_removed: 0, idle_timeout: 0 };
 
   private constructor(options: SlotStoreOptions) {
@@ -84,6 +86,9 @@ export class SlotStore {
     for (const slot of await store.#files.load()) {
       store.#slots.set(slot.name, newSlot(slot, { ownerPid: null, clock: options.clock }));
     }
+    // A stop may have come between a switch and the cut, or taken WAL that a standby had: it is received from here on.
+    const bounds = options.bounds();
+    if (bounds !== null) store.cut(bounds.writtenLsn);
     return store;
   }
 
@@ -108,8 +113,11 @@ export class SlotStore {
         continue;
       }
       const refusal = await this.#create(name, this.#redoLsn(), null);
-      if (refusal === null) continue;
+      const isKnown = this.#refusals.get(name) === refusal?.message;
+      if (refusal === null) this.#refusals.delete(name);
+      if (refusal === null || isKnown) continue;
       const { message, hint } = refusal;
+      this.#refusals.set(name, message);
       this.#options.log.error('a slot of `slots` could not be created', {
         slot: name,
         detail: message,
@@ -124,7 +132,7 @@ export class SlotStore {
    */
   createForStart(name: string, startLsn: Lsn): Promise<SlotError | null> | null {
     if (!this.#options.autoCreate || this.#slots.has(name)) return null;
-    return this.#create(name, this.#isKept(startLsn) ? startLsn : INVALID_LSN, null);
+    return this.#create(name, this.#keptFrom(startLsn) ?? INVALID_LSN, null);
   }
 
   /** DROP_REPLICATION_SLOT [WAIT]. A `signal` ends the wait, and only the wait: then the slot stays. */
@@ -172,6 +180,7 @@ export class SlotStore {
     if (slot === undefined || slot.activePid !== pid || slot.ownerPid === pid) return;
     slot.activePid = null;
     slot.inactiveSinceMs = this.#options.clock.wallMs();
+    slot.idleSinceMs = this.#options.clock.nowMs();
     // In the turn in which it is let go: its standby may be back in the next.
     if (slot.isDoomed) this.#check(slot);
     slot.isDoomed = false;
@@ -303,14 +312,19 @@ export class SlotStore {
     else slot.persisted = { ...slot.persisted, restartLsn };
   }
 
-  /** True when a slot that needs WAL from `lsn` on would keep what it promises. */
-  #isKept(lsn: Lsn): boolean {
+  /**
+   * What a slot keeps for a standby that needs WAL from `lsn` on: nothing beyond our end, which is where a standby that is
+   * ahead of us (or mistaken) goes on. Null when it could not keep it.
+   */
+  #keptFrom(lsn: Lsn): Lsn | null {
     const bounds = this.#options.bounds();
-    return bounds !== null && lsn >= bounds.oldestLsn && lsn >= limitLsn(bounds);
+    if (bounds === null || lsn < bounds.oldestLsn || lsn < limitLsn(bounds)) return null;
+    return minLsn(lsn, bounds.writtenLsn);
   }
 
-  #revive(slot: Slot, restartLsn: Lsn): boolean {
-    if (restartLsn === INVALID_LSN || !this.#isKept(restartLsn)) return false;
+  #revive(slot: Slot, wantedLsn: Lsn): boolean {
+    const restartLsn = wantedLsn === INVALID_LSN ? null : this.#keptFrom(wantedLsn);
+    if (restartLsn === null) return false;
     this.#options.log.info('lost replication slot is in use again: its WAL is still stored', {
       slot: slot.name,
       restart_lsn: formatLsn(restartLsn),
@@ -324,7 +338,7 @@ export class SlotStore {
 
   #check(slot: Slot): void {
     const { clock, log, idleTimeoutMs, bounds, terminate } = this.#options;
-    const idle = { wallMs: clock.wallMs(), timeoutMs: idleTimeoutMs };
+    const idle = { nowMs: clock.nowMs(), timeoutMs: idleTimeoutMs };
     const found = obsolescenceOf(slot, bounds(), idle);
     if (found === null || (slot.isDoomed && slot.activePid !== null)) return;
     const fields = obsolescenceFields(found);
@@ -350,6 +364,7 @@ export class SlotStore {
         await this.#files.remove(slot.name);
       } catch (error) {
         slot.isGoing = false;
+        this.#wakeWaiters();
         return diskRefusal(`could not drop replication slot "${slot.name}"`, error);
       }
     }

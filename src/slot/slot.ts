@@ -28,8 +28,10 @@ export interface Slot {
   persisted: PersistentSlot;
   /** The lowest position that may be on the disk besides: a write of it is under way, or failed half-way. */
   unsureLsn: Lsn | null;
-  /** When it was let go, or loaded, Unix milliseconds. (slot.h: inactive_since) */
+  /** When it was let go, or loaded, Unix milliseconds: to be shown. (slot.h: inactive_since) */
   inactiveSinceMs: number;
+  /** The same on the monotonic clock: a step of the wall clock loses no slot. */
+  idleSinceMs: number;
   /** Its directory is being made or removed. */
   isGoing: boolean;
   /** Its session was told to end; then it is invalidated for this. */
@@ -51,6 +53,7 @@ export function newSlot(
     persisted: slot,
     unsureLsn: null,
     inactiveSinceMs: clock.wallMs(),
+    idleSinceMs: clock.nowMs(),
     isGoing: false,
     isDoomed: false,
   };

@@ -279,6 +279,19 @@ describe('an idle slot', () => {
   });
 });
 
+test('a step of the wall clock makes no slot idle, and hides none that is', async () => {
+  await rig.create('a');
+  rig.options.idleTimeoutMs = 60_000;
+  const startMs = rig.clock.wallMs();
+  rig.clock.wallMs = () => startMs + 86_400_000;
+  rig.slots.checkObsolete();
+  expect(rig.slots.invalidations().idle_timeout).toBe(0);
+  rig.clock.wallMs = () => startMs - 86_400_000;
+  rig.clock.advance(60_000);
+  rig.slots.checkObsolete();
+  expect(rig.slots.invalidations().idle_timeout).toBe(1);
+});
+
 describe('slots of the configuration', () => {
   test('are made when missing, reserve WAL as soon as there is some, and count for the limit', async () => {
     rig.bounds = { ...rig.bounds, oldestLsn: INVALID_LSN };
@@ -289,6 +302,18 @@ describe('slots of the configuration', () => {
       ['a', at(11)],
       ['b', at(11)],
     ]);
+  });
+
+  test('are complained of once where they cannot be made', async () => {
+    const refusals: string[] = [];
+    rig.options.log = { ...silentLog, error: (text) => void refusals.push(text) };
+    rig.options.slotsMax = 1;
+    await rig.slots.ensure(['a', 'b']);
+    await rig.slots.ensure(['a', 'b']);
+    expect(refusals).toEqual(['a slot of `slots` could not be created']);
+    rig.options.slotsMax = 2;
+    await rig.slots.ensure(['a', 'b']);
+    expect(rig.slots.read('b')).not.toBeNull();
   });
 
   test('are not brought back to life, nor moved, when they are there', async () => {
@@ -316,6 +341,18 @@ describe('a slot that does not exist', () => {
   });
 });
 
+test('a start beyond our end keeps what comes next, and nothing that does not exist', async () => {
+  rig.options.autoCreate = true;
+  const farLsn = toLsn(0x7fff_00000000n);
+  expect(await rig.slots.createForStart('a', farLsn)).toBeNull();
+  expect(rig.slots.read('a')?.restartLsn).toBe(at(12, 100));
+  rig.write(17);
+  rig.slots.checkObsolete();
+  expect(rig.status('a')).toEqual(LOST);
+  expect(rig.slots.acquire('a', 7, farLsn)).toBeNull();
+  expect(rig.slots.read('a')?.restartLsn).toBe(at(17));
+});
+
 describe('a timeline switch', () => {
   test('cuts positions beyond it, in memory and on the disk, and leaves the others', async () => {
     await rig.create('a');
@@ -326,6 +363,25 @@ describe('a timeline switch', () => {
     await rig.slots.close();
     expect(await rig.stored('b')).toContain('"restart_lsn": "0/C00032"');
   });
+});
+
+test('a stop before the cut was saved is made good for at the start', async () => {
+  await rig.create('a');
+  rig.slots.advance('a', at(14));
+  await rig.slots.close();
+  await rig.open();
+  expect(rig.slots.read('a')?.restartLsn).toBe(at(12, 100));
+});
+
+test('nothing is written any more once the slots were closed', async () => {
+  await rig.create('a');
+  await rig.slots.close();
+  rig.write(16);
+  rig.slots.checkObsolete();
+  await new Promise((resolve) => setImmediate(resolve));
+  await rig.slots.close();
+  expect(await rig.stored('a')).toContain('"invalidated": null');
+  expect(rig.slots.minimumPersistedRestartLsn()).toBe(at(11));
 });
 
 test('a state file of version 1 is read, and written anew as version 2', async () => {
