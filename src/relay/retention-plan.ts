@@ -8,6 +8,9 @@ import type { WalBounds } from '../slot/wal-availability.ts';
 /** Segments beyond the window that are there without any slot: the one being written and its neighbours. */
 const SEGMENTS_BESIDE_WINDOW = 3;
 
+/** The rest of the segment being written, and the one that is prepared: room that the quota counts before there is WAL in it. */
+const SEGMENTS_WITHOUT_WAL = 2;
+
 /** What bounds the whole store, in bytes; 0 = nothing does. */
 export function sizeLimit({
   walKeepSizeBytes,
@@ -27,14 +30,20 @@ export function occupiedBytes({ oldestLsn, writtenLsn, deadBytes }: WalBounds): 
 
 /**
  * Whether the store is nearly full, with some distance between yes and no so that it does not waver. The window that is
- * kept in any case is no reason: it is always full.
+ * kept in any case is no reason: it is always full. Dead WAL takes room of the quota, none of what slots may keep.
  */
 export function isNearLimit(bounds: WalBounds, wasNear: boolean): boolean {
-  const limit = sizeLimit(bounds);
-  const occupied = occupiedBytes(bounds);
-  const always = windowBytes(bounds) + SEGMENTS_BESIDE_WINDOW * bounds.segmentSize;
-  if (limit === 0 || occupied <= always) return false;
-  return occupied >= limit * (wasNear ? RETENTION_ALARM_OVER_RATIO : RETENTION_ALARM_RATIO);
+  const { quotaBytes, segmentSize } = bounds;
+  const ratio = wasNear ? RETENTION_ALARM_OVER_RATIO : RETENTION_ALARM_RATIO;
+  const always = windowBytes(bounds) + SEGMENTS_BESIDE_WINDOW * segmentSize;
+  const isNear = (bytes: number, reserved: number, limit: number): boolean =>
+    limit > 0 && bytes > always && bytes + reserved >= limit * ratio;
+  const keptBytes = occupiedBytes({ ...bounds, deadBytes: 0 });
+  const keptLimit = sizeLimit({ ...bounds, quotaBytes: null });
+  return (
+    isNear(keptBytes, 0, keptLimit) ||
+    isNear(occupiedBytes(bounds), SEGMENTS_WITHOUT_WAL * segmentSize, quotaBytes ?? 0)
+  );
 }
 
 /** The store's first byte moved from `beforeLsn` to `afterLsn`: so many whole segments of that lay before `limitLsn`. */

@@ -267,6 +267,26 @@ describe('the alarm', () => {
     expect(alarms()).toHaveLength(2);
   });
 
+  test('counts dead WAL in the quota, and not in what slots may keep', async () => {
+    config = configOf({ 'storage.wal_keep_size': '0', 'storage.max_slot_wal_keep_size': '10MB' });
+    store.deadBytes = 9 * MB;
+    await retention.start();
+    expect(retention.status().isNearLimit).toBe(false);
+    config = configOf({ 'storage.wal_keep_size': '0', 'storage.quota': '12MB' });
+    clock.advance(1_000);
+    expect(retention.status().isNearLimit).toBe(true);
+  });
+
+  test('comes before a slot is lost for a small quota, too', async () => {
+    config = configOf({ 'storage.wal_keep_size': '0', 'storage.quota': '6MB' });
+    await create('a');
+    await retention.start();
+    store.write(15);
+    clock.advance(1_000);
+    expect(slots.list()[0]?.walStatus).not.toBe('lost');
+    expect(retention.status().isNearLimit).toBe(true);
+  });
+
   test('is silent for a window that is as large as the limit, and without a limit', async () => {
     config = configOf({ 'storage.wal_keep_size': '4MB', 'storage.max_slot_wal_keep_size': '0' });
     await retention.start();
