@@ -87,6 +87,13 @@ export class ConfigResolver {
         `\`slots\` names ${slots.length} slots, more than \`storage.max_replication_slots\` = ${storage.maxReplicationSlots}`,
       );
     }
+    if (storage.quotaBytes === 0) {
+      this.#values.report(
+        this.#values.mustChoose('storage.quota').place,
+        '`storage.quota` is 0: every replication slot would be lost at once',
+        'Write -1 for no bound of its own.',
+      );
+    }
     if (storage.quotaBytes !== null && storage.quotaBytes < storage.walKeepSizeBytes) {
       this.#warnings.push(
         'storage.quota is less than storage.wal_keep_size: the window is cut to what the quota leaves',

@@ -515,6 +515,13 @@ tunnel: off
     });
   });
 
+  test('a quota of 0, which would lose every slot, is refused', () => {
+    const flags = [{ path: 'storage.quota', text: '0', flag: '--set' }];
+    expect(refuse({ yaml: MINIMUM, flags })).toEqual([
+      expect.stringContaining('`storage.quota` is 0: every replication slot would be lost at once'),
+    ]);
+  });
+
   test('a misspelt environment variable is refused, what Kubernetes and the tests set is not', () => {
     const env = { WALCAST_UPSTREAM_CONNINFO: 'host=a' };
     expect(refuse({ env: { ...env, WALCAST_STORAGE_DIRECTRY: '/x' } })).toEqual([
