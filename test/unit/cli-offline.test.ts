@@ -252,7 +252,9 @@ describe('store reset', () => {
     expect([code, out]).toEqual([0, `${data}: 2 files were removed\n`]);
     expect(existsSync(join(data, 'walcast.control'))).toBe(false);
     expect(await readdir(join(data, 'pg_wal'))).toEqual([]);
-    expect(await slots().load()).toEqual([{ name: 'standby_a', restartLsn: INVALID_LSN, invalidation: null }]);
+    expect(await slots().load()).toEqual([
+      { name: 'standby_a', restartLsn: INVALID_LSN, invalidation: null },
+    ]);
     const again = await walcast(['store', 'reset', '--data', data]);
     expect([again.code, again.out]).toEqual([0, `${data}: there is no WAL\n`]);
   });
