@@ -19,6 +19,9 @@ export interface DeadFiles {
   readonly bytes: number;
 }
 
+/** None. */
+export const NO_DEAD_FILES: DeadFiles = { files: 0, bytes: 0 };
+
 /** What lies in `dead/`; nothing when the directory is missing. Rejects with the system's error. */
 export async function countDeadWal(dataDirectory: string): Promise<DeadFiles> {
   let bytes = 0;

@@ -16,7 +16,7 @@ import { loadControl } from './control-file.ts';
 import type { ControlState, StoredServer } from './control-file.ts';
 import { ControlKeeper } from './control-keeper.ts';
 import { prepareDataDirectory, refuseLeftSegments, walDirectory } from './data-directory.ts';
-import { countDeadWal, removeDeadFiles } from './dead-wal.ts';
+import { countDeadWal, NO_DEAD_FILES, removeDeadFiles } from './dead-wal.ts';
 import type { DeadFiles } from './dead-wal.ts';
 import { LiveWal } from './live-wal.ts';
 import type { LiveWalOwner, LiveWalStart } from './live-wal.ts';
@@ -27,6 +27,7 @@ import { firstNeeded, SegmentRemoval } from './segment-removal.ts';
 import { firstState, identityOf, isSameBeginning, notEmpty, serverOf } from './store-beginning.ts';
 import { StoreCounters } from './store-counters.ts';
 import { StoreListeners } from './store-listeners.ts';
+import { StoreTurns } from './store-turns.ts';
 import { STORE_LIMITS } from './store-options.ts';
 import type {
   NextTimeline,
@@ -55,12 +56,11 @@ export class WalStore {
   #removal: SegmentRemoval | null = null;
   /** Being begun now: how, and when that is over. */
   #beginning: { readonly state: ControlState; readonly done: Promise<void> } | null = null;
-  /** Over when no timeline switch is under way. */
-  #switching: Promise<void> | null = null;
-  #savingHistory: Promise<void> = Promise.resolve();
+  /** Of what changes files beside the stream. */
+  readonly #turns = new StoreTurns(() => this.#removeUnneeded());
   #isLeft = false;
   #minimumSlotLsn: (() => Lsn | null) | null = null;
-  #dead: DeadFiles = { files: 0, bytes: 0 };
+  #dead: DeadFiles = NO_DEAD_FILES;
   readonly #counters = new StoreCounters();
   readonly #listeners = new StoreListeners();
 
@@ -130,18 +130,13 @@ export class WalStore {
    * ({@link onTimelineSwitch}); a stop at any moment is completed by the next start. Asked again for the same it changes
    * nothing. Throws OperationalError: SWITCH_OUTSIDE when the switch point is not stored, SWITCH_HISTORY when the history is
    * not of a next timeline; an error for which isOutOfSpace holds when there is no space: to be tried again. Until then
-   * nothing is taken in. Any other failure of the disk is the end of the store.
+   * nothing is taken in. Any other failure of the disk is the end of the store. After {@link close} nothing is done.
    *
    * Afterwards {@link nextLsn} is the start of the segment that holds the switch point (at most 16 MiB before it): what the
    * upstream sends before the switch point is only compared with what is stored.
    */
   async switchTimeline(next: NextTimeline): Promise<void> {
-    while (this.#switching !== null) await this.#switching.catch(() => {});
-    const done = this.#switch(next).finally(() => {
-      this.#switching = null;
-    });
-    this.#switching = done;
-    await done;
+    await this.#turns.run(() => this.#switch(next));
   }
 
   /** Adds a listener that is called in the turn of the event loop in which the next timeline took over. */
@@ -210,9 +205,9 @@ export class WalStore {
   ): Promise<Uint8Array | StoredReadFailure | StoredReadLater> {
     const live = this.#requireLive();
     let read = await live.fromFiles(timeline, startLsn, endLsn);
-    if (isDamaged(read) && (this.#switching !== null || live !== this.#live)) {
+    if (isDamaged(read) && (this.#turns.isBusy || live !== this.#live)) {
       // The file may have been moved meanwhile, and the next timeline has a copy.
-      await this.#switching?.catch(() => {});
+      await this.#turns.settled();
       read = await this.#requireLive().fromFiles(timeline, startLsn, endLsn);
     }
     if (isDamaged(read) && read.isBeyondEnd !== true) this.noteDamage(read);
@@ -258,9 +253,7 @@ export class WalStore {
   async storeHistoryFile(timeline: TimelineId, content: Uint8Array): Promise<void> {
     // Two at once would take each other's temporary file.
     const { directory } = this.#options;
-    const done = this.#savingHistory.then(() => saveHistoryFile(directory, timeline, content));
-    this.#savingHistory = done.catch(() => {});
-    await done;
+    await this.#turns.run(() => saveHistoryFile(directory, timeline, content));
   }
 
   // --- positions
@@ -321,6 +314,11 @@ export class WalStore {
 
   /** Removes it, and forgets what was acknowledged in it. Durable when it resolves, with what was let go of. */
   async releaseDeadWal(): Promise<DeadWalStatus> {
+    const released = await this.#turns.run(() => this.#release());
+    return released ?? { ...NO_DEAD_FILES, acknowledged: null };
+  }
+
+  async #release(): Promise<DeadWalStatus> {
     const { acknowledged } = this.deadWal();
     const removed = await removeDeadFiles(this.#options.directory);
     await this.#control?.commit((state) => ({ ...state, acknowledgedBeyond: null }));
@@ -338,6 +336,8 @@ export class WalStore {
 
   /** Removes whole segments that neither the keep window, nor slots, nor a recovery need. Returns at once. */
   removeOldSegments(minimumSlotLsn: Lsn | null): void {
+    // F is behind the switch point still, and the segment that holds that one is needed.
+    if (this.#turns.isBusy) return;
     const markLsn = this.#control?.saved?.durableMark.lsn ?? INVALID_LSN;
     const { walKeepSizeBytes } = this.#options;
     const needs = { ...this.positions(), walKeepSizeBytes, markLsn, minimumSlotLsn };
@@ -363,8 +363,8 @@ export class WalStore {
   }
 
   async #close(): Promise<void> {
+    await this.#turns.end();
     await this.#beginning?.done.catch(() => {});
-    await this.#switching?.catch(() => {});
     const [live, control] = [this.#live, this.#control];
     if (live === null || control === null) return;
     const isFlushed = await live.close();
@@ -392,6 +392,7 @@ export class WalStore {
   }
 
   async #begin(identity: StoredIdentity, state: ControlState): Promise<void> {
+    if (this.#turns.isOver) return;
     await refuseLeftSegments(this.#options.directory);
     const control = this.#keeper(state, false);
     await this.#saveNow(control);

@@ -501,3 +501,59 @@ describe('files that are in the way', () => {
     await expectAll(next);
   });
 });
+
+describe('what else goes on during a switch', () => {
+  it('is not the removal of the segment that holds the switch point, though F is far behind it', async () => {
+    await begin();
+    // The mark is on the disk when the store is opened again.
+    await store.close();
+    store = await openStore({
+      walKeepSizeBytes: 0,
+      onSwitchStep: (step) => {
+        if (step === 'note') store.removeOldSegments(null);
+      },
+    });
+    const switchLsn = endAt(1_600_000);
+    const next = branch(old, switchLsn);
+    await switchTo(next);
+    expect(store.oldestLsn() <= segmentStartOf(switchLsn, old.segmentSize)).toBe(true);
+    feedStore(store, next);
+    await storeFlushed(store, next.endLsn);
+    expect(store.timeline()).toBe(TWO);
+  });
+
+  it('is not a release of dead WAL: what is set aside now was shown to nobody yet', async () => {
+    let released: Promise<unknown> | null = null;
+    await begin({
+      onSwitchStep: (step) => {
+        if (step === 'names') released = store.releaseDeadWal();
+      },
+    });
+    store.noteReportedFlush(old.endLsn);
+    const { bytes } = await switchTo(branch(old, endAt(1_600_000))).then(() => store.deadWal());
+    expect(bytes).toBe(2 * old.segmentSize);
+    expect(await released).toMatchObject({ files: 2, acknowledged: { timeline: ONE } });
+  });
+
+  it('is not the end of the store: the switch is done before it, and none begins behind it', async () => {
+    await begin();
+    const next = branch(old, endAt(1_600_000));
+    await store.storeHistoryFile(TWO, historyText(next.history));
+    const closed = store.close();
+    await switchTo(next);
+    await closed;
+    expect(store.timeline()).toBe(ONE);
+    store = await openStore();
+    expect([store.timeline(), store.nextLsn()]).toEqual([ONE, old.endLsn]);
+    await store.storeHistoryFile(TWO, historyText(next.history));
+    const [entry] = next.history.ancestors;
+    const switched = store.switchTimeline({
+      history: next.history,
+      switchLsn: entry?.endLsn ?? INVALID_LSN,
+    });
+    await store.close();
+    await switched;
+    store = await openStore();
+    expect(store.timeline()).toBe(TWO);
+  });
+});
