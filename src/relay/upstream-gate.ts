@@ -77,8 +77,8 @@ export interface SwitchDecision {
 /** How long a held upstream is left alone before it is asked again. */
 export const HOLD_RETRY_MS = 5_000;
 
-/** After so long a server of very many timelines is asked for the next history files. */
-const MORE_HISTORIES_MS = 100;
+/** After so long a server of very many timelines is asked for the next history files: their size may make them slow to read. */
+const MORE_HISTORIES_MS = 1_000;
 
 /** Ancestors that are named in a message. */
 const ANCESTORS_TOLD_MAX = 4;

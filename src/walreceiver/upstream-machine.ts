@@ -417,7 +417,9 @@ export class UpstreamMachine {
   #holdNow(hold: Hold, nowMs: number, mayTryOthers: boolean): readonly UpstreamAction[] {
     if (mayTryOthers) {
       const { state, detail, retryMs } = hold;
-      this.#hold ??= { state, detail, retryMs, hostIndex: this.#hostIndex };
+      const shown = this.#hold ?? { state, detail, retryMs, hostIndex: this.#hostIndex };
+      // The first one is shown; the one that is over soonest decides when all are asked again.
+      this.#hold = { ...shown, retryMs: Math.min(shown.retryMs, retryMs) };
       return this.#nextHost(nowMs, { reason: hold.detail, short: hold.detail, hold });
     }
     this.#hold = hold;

@@ -260,6 +260,18 @@ describe('the session to a list of hosts', () => {
     });
   });
 
+  it('asks all again when the first of them may have changed its mind', () => {
+    const driver = new Driver({ hosts: NAMES.slice(0, 2) });
+    driver.send({ type: 'start' });
+    driver.hold('diverged', 60_000);
+    driver.hold('waiting', 700);
+    expect(driver.machine.view()).toMatchObject({
+      heldState: 'diverged',
+      hostIndex: 0,
+      nextAttemptAtMs: driver.now + 700,
+    });
+  });
+
   it('says of a single host what its error says, and nothing about a list', () => {
     const driver = new Driver({ hosts: ['a:5432'], targetSessionAttrs: 'standby' });
     driver.send({ type: 'start' });
