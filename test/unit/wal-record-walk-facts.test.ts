@@ -129,6 +129,28 @@ describe('what a walk learns', () => {
     }
   });
 
+  it('is the same from records that are whole and from those that are cut, for ids of any size', () => {
+    for (const xid of [3, 0x7fff_ffff, 0x8000_0000, 0xffff_ff00]) {
+      const other = new WalFixture();
+      const nextFullXid = 5n * EPOCH + BigInt(xid);
+      for (let size = 0; size < 40; size++) other.record({ body: Buffer.alloc(size, 3) });
+      other.record({ rmgrId: RMGR_XACT, xid: xid + 40, body: xactBody(8n) });
+      other.checkpoint({ nextFullXid });
+      other.record({ body: Buffer.alloc(300, 4) });
+      const all = other.bytes();
+      for (const checksums of [false, true]) {
+        const [whole, cut] = [0, 1].map(
+          () => new RecordWalk({ ...other.origin, checksums }, chainStart(other.startLsn)),
+        );
+        expect(whole?.push(all)).toBeNull();
+        for (let at = 0; at < all.length; at++)
+          expect(cut?.push(all.subarray(at, at + 1))).toBeNull();
+        expect(whole?.facts()).toEqual(cut?.facts());
+        expect(whole?.facts().nextFullXid).toBe(nextFullXid + 41n);
+      }
+    }
+  });
+
   it('is no transaction id out of a damaged header, and no time out of a damaged commit', () => {
     for (const { startLsn } of wal.records.slice(4, 300)) {
       const at = Number(startLsn - wal.startLsn);

@@ -86,7 +86,7 @@ export class WholeRecords {
         plainIndex = -1;
         if (!this.#learnGood(i)) break;
       }
-      if (((xid - learned.nextXid) | 0) >= 0) {
+      if (learned.nextXid === 0 || ((xid - learned.nextXid) | 0) >= 0) {
         if (learned.isLeap(xid) && !this.#isGood(i, total)) break;
         learned.noteXid(xid);
       }
