@@ -35,7 +35,13 @@ export interface RetentionOptions {
   readonly store: RetentionStore;
   readonly slots: Pick<
     SlotStore,
-    'checkObsolete' | 'ensure' | 'invalidations' | 'list' | 'minimumPersistedRestartLsn' | 'read'
+    | 'checkObsolete'
+    | 'ensure'
+    | 'invalidations'
+    | 'list'
+    | 'minimumPersistedRestartLsn'
+    | 'read'
+    | 'reserve'
   >;
   /** The configuration of the moment. */
   readonly config: () => Pick<Config, 'storage' | 'slots'>;
@@ -138,7 +144,9 @@ export class Retention {
 
   /** What slots keep on the disk, after every one was asked whether it still can. */
   #minimum(): Lsn | null {
-    const { slots } = this.#options;
+    const { slots, config } = this.#options;
+    // The store may have begun since the last turn, and its first segments must not go before these slots keep them.
+    slots.reserve(config().slots);
     const before = slots.invalidations().wal_removed;
     slots.checkObsolete();
     const bounds = this.#bounds();

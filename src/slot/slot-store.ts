@@ -104,14 +104,19 @@ export class SlotStore {
     return this.#create(name, restartLsn, temporary ? pid : null);
   }
 
-  /** Makes what is missing of `names`, and lets every one of them that reserves nothing yet keep WAL when there is some. */
-  async ensure(names: readonly string[]): Promise<void> {
+  /** Lets every one of `names` that reserves nothing yet keep WAL when there is some. */
+  reserve(names: readonly string[]): void {
     for (const name of names) {
       const slot = this.#slots.get(name);
-      if (slot !== undefined) {
-        this.#reserve(slot);
-        continue;
-      }
+      if (slot !== undefined) this.#reserve(slot);
+    }
+  }
+
+  /** Makes what is missing of `names`, and does for the others what {@link reserve} does. */
+  async ensure(names: readonly string[]): Promise<void> {
+    this.reserve(names);
+    for (const name of names) {
+      if (this.#slots.has(name)) continue;
       const refusal = await this.#create(name, this.#redoLsn(), null);
       const isKnown = this.#refusals.get(name) === refusal?.message;
       if (refusal === null) this.#refusals.delete(name);
@@ -291,9 +296,9 @@ export class SlotStore {
 
   #reserve(slot: Slot): void {
     const isUnused = slot.restartLsn === INVALID_LSN && slot.activePid === null;
+    if (!isUnused || slot.invalidation !== null || slot.isGoing) return;
     const restartLsn = this.#redoLsn();
-    if (!isUnused || slot.invalidation !== null || slot.isGoing || restartLsn === INVALID_LSN)
-      return;
+    if (restartLsn === INVALID_LSN) return;
     this.#move(slot, restartLsn);
     void this.#saver.saveNow();
   }

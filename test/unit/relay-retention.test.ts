@@ -326,6 +326,19 @@ describe('slots of the configuration', () => {
   });
 });
 
+test('slots of the configuration keep the first WAL of an empty store, however fast more comes', async () => {
+  const { identity } = store;
+  store.identity = null;
+  store.oldest = toLsn(0n);
+  config = configOf({ 'storage.wal_keep_size': '0', slots: 'a' });
+  await retention.start();
+  store.identity = identity;
+  store.oldest = at(11);
+  store.write(14);
+  expect(store.oldest).toBe(at(11));
+  expect(slots.read('a')?.restartLsn).toBe(at(11));
+});
+
 test('an idle slot is lost by the clock alone', async () => {
   config = configOf({ idle_replication_slot_timeout: '2s' });
   await create('a');
