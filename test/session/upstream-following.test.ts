@@ -223,7 +223,7 @@ it('ends with a drain that comes while it is on its way', async () => {
   const session = await old.accept();
   await session.stream();
   following.prepare(settingsOf(at(next)))();
-  following.quiesce();
+  await following.quiesce();
   const finished = following.finish();
   await session.status();
   expect((await session.next()).type).toBe('c');
