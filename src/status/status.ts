@@ -140,6 +140,7 @@ export interface DeadWalStatus {
 export interface AcknowledgedBeyond {
   /** The timeline that was left. */
   readonly timeline: TimelineId;
+  /** After a crash, which loses the newest of what is known here: up to where it may have been reported. */
   readonly reportedFlushLsn: Lsn;
   /** Where it was left: the first byte that is not on it any more. */
   readonly switchLsn: Lsn;

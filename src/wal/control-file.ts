@@ -3,7 +3,7 @@
 import { OperationalError } from '../base/errors.ts';
 import { loadStateFile, saveStateFile } from '../base/state-file.ts';
 import type { StateFileKind } from '../base/state-file.ts';
-import { formatLsn, lsnDistance, parseLsn } from '../pg/lsn.ts';
+import { formatLsn, INVALID_LSN, lsnDistance, parseLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { toSegmentSize } from '../pg/segment.ts';
 import type { SegmentSize } from '../pg/segment.ts';
@@ -38,6 +38,11 @@ export interface ControlState {
   readonly durableMark: ChainPosition;
   /** P: last non-zero flush position reported upstream, as far as it was saved. */
   readonly reportedFlushLsn: Lsn;
+  /**
+   * Where the WAL ended when a stop out of order had been: P is saved lazily, so a flush may have been reported up to there
+   * that P does not know of. INVALID_LSN when P is all that was reported.
+   */
+  readonly maybeReportedLsn: Lsn;
   /** Everything received had been flushed when this was written. */
   readonly wasCleanStop: boolean;
   /** A timeline switch that was begun: whatever happens, it is completed before anything else. */
@@ -90,6 +95,7 @@ function encode(state: ControlState): Record<string, unknown> {
     first_lsn: formatLsn(state.firstLsn),
     ...encodeChain(state.durableMark),
     reported_flush_lsn: formatLsn(state.reportedFlushLsn),
+    maybe_reported_lsn: formatLsn(state.maybeReportedLsn),
     was_clean_stop: state.wasCleanStop,
     pending_switch: encodePending(state.pendingSwitch),
     acknowledged_beyond: encodeBeyond(state.acknowledgedBeyond),
@@ -140,10 +146,16 @@ function decode(body: unknown): ControlState {
     firstLsn: asLsn(fields.get('first_lsn')),
     durableMark: decodeChain(fields),
     reportedFlushLsn: asLsn(fields.get('reported_flush_lsn')),
+    maybeReportedLsn: decodeMaybe(fields.get('maybe_reported_lsn')),
     wasCleanStop: fields.get('was_clean_stop') === true,
     pendingSwitch: decodePending(fields.get('pending_switch')),
     acknowledgedBeyond: decodeBeyond(fields.get('acknowledged_beyond')),
   };
+}
+
+/** Absent in version 1. */
+function decodeMaybe(value: unknown): Lsn {
+  return value === undefined ? INVALID_LSN : asLsn(value);
 }
 
 function decodeChain(fields: ReadonlyMap<string, unknown>): ChainPosition {

@@ -17,6 +17,7 @@ export function firstState(identity: StoredIdentity, startLsn: Lsn): ControlStat
     firstLsn: startLsn,
     durableMark: chainStart(startLsn),
     reportedFlushLsn: INVALID_LSN,
+    maybeReportedLsn: INVALID_LSN,
     wasCleanStop: false,
     pendingSwitch: null,
     acknowledgedBeyond: null,

@@ -3,7 +3,8 @@
 import { isOutOfSpace, storageHint } from '../base/durable-fs.ts';
 import { errorText, OperationalError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { formatLsn } from '../pg/lsn.ts';
+import { formatLsn, maxLsn } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
 import { versionFacts } from '../pg/server-version.ts';
 import type { ControlState } from './control-file.ts';
 import type { ControlKeeper } from './control-keeper.ts';
@@ -56,13 +57,24 @@ export async function recoverStore(
   return { ...found, control, identity };
 }
 
+/**
+ * Up to where a flush may have been reported that P does not know of. A stop in order leaves the mark at the end, and P
+ * as it was.
+ */
+function maybeReported(control: ControlState, { end }: RecoveredWal): Lsn {
+  const wasInOrder = control.wasCleanStop && end.lsn <= control.durableMark.lsn;
+  return wasInOrder ? control.maybeReportedLsn : maxLsn(control.maybeReportedLsn, end.lsn);
+}
+
 /** Notes the end that was found. Without space the file is the one just read, whole, and the keeper goes on trying. */
 export async function saveFound(
   control: ControlKeeper,
-  { end }: RecoveredWal,
+  found: RecoveredWal,
   log: Log,
 ): Promise<void> {
-  control.change({ durableMark: end, wasCleanStop: false });
+  const { end } = found;
+  const maybeReportedLsn = maybeReported(control.state, found);
+  control.change({ durableMark: end, maybeReportedLsn, wasCleanStop: false });
   await control.save().catch((error: unknown) => {
     if (!isOutOfSpace(error)) throw error;
     log.warn('no space to note where the WAL ends; an older note stays valid', {

@@ -3,7 +3,7 @@
 // control file; from there on the switch is only ever completed, by this process or by the next start.
 import { isOutOfSpace } from '../base/durable-fs.ts';
 import { errorText, invariant, OperationalError, systemErrorCode } from '../base/errors.ts';
-import { formatLsn } from '../pg/lsn.ts';
+import { formatLsn, maxLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { formatPosition, historyFileName } from '../pg/timeline.ts';
 import type { TimelineHistory } from '../pg/timeline.ts';
@@ -188,9 +188,13 @@ function tell(options: WalStoreOptions, before: ControlState, pending: PendingSw
     switch_lsn: formatLsn(switchLsn),
     dead_bytes: Number(pending.endLsn - switchLsn),
   });
-  const { reportedFlushLsn } = before;
+  const isSure = before.reportedFlushLsn > switchLsn;
+  const reportedFlushLsn = maxLsn(before.reportedFlushLsn, before.maybeReportedLsn);
   if (reportedFlushLsn <= switchLsn) return;
-  log.error('WAL that was acknowledged is not on the next timeline: its commits are lost there', {
+  const what = isSure
+    ? 'WAL that was acknowledged is not on the next timeline: its commits are lost there'
+    : 'WAL that was stored before a crash, and may have been acknowledged, is not on the next timeline: its commits are lost there';
+  log.error(what, {
     timeline: before.timeline,
     reported_flush_lsn: formatLsn(reportedFlushLsn),
     switch_lsn: formatLsn(switchLsn),

@@ -14,7 +14,15 @@ import {
 } from '../base/durable-fs.ts';
 import { OperationalError } from '../base/errors.ts';
 import { SWITCH_OVERLAP_BYTES_MAX } from '../config/limits.ts';
-import { advanceLsn, formatLsn, lsnDistance, maxLsn, minLsn, pageStart } from '../pg/lsn.ts';
+import {
+  advanceLsn,
+  formatLsn,
+  INVALID_LSN,
+  lsnDistance,
+  maxLsn,
+  minLsn,
+  pageStart,
+} from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import {
   parseWalFileName,
@@ -56,8 +64,10 @@ export async function moveToNextTimeline(plan: SwitchPlan): Promise<void> {
 
 /** What the control file says when the files are moved. */
 export function switchedState(state: ControlState, pending: PendingSwitch): ControlState {
-  const { reportedFlushLsn, acknowledgedBeyond: before } = state;
+  const { acknowledgedBeyond: before } = state;
   const switchLsn = pending.chain.lsn;
+  // Rather a commit too many in the alarm than one that nobody is told of.
+  const reportedFlushLsn = maxLsn(state.reportedFlushLsn, state.maybeReportedLsn);
   const bytes = lsnDistance(switchLsn, reportedFlushLsn);
   const beyond = { timeline: state.timeline, reportedFlushLsn, switchLsn, bytes };
   // Of two that nobody has let go of, the larger one says more.
@@ -66,7 +76,8 @@ export function switchedState(state: ControlState, pending: PendingSwitch): Cont
     ...state,
     timeline: pending.timeline,
     durableMark: pending.chain,
-    reportedFlushLsn: minLsn(reportedFlushLsn, switchLsn),
+    reportedFlushLsn: minLsn(state.reportedFlushLsn, switchLsn),
+    maybeReportedLsn: INVALID_LSN,
     wasCleanStop: false,
     pendingSwitch: null,
     acknowledgedBeyond: isNoted ? beyond : before,

@@ -87,6 +87,7 @@ export async function saveControlOf(
     firstLsn: start,
     durableMark: walk.position(),
     reportedFlushLsn: INVALID_LSN,
+    maybeReportedLsn: INVALID_LSN,
     wasCleanStop: true,
     pendingSwitch: null,
     acknowledgedBeyond: null,

@@ -432,6 +432,7 @@ describe('a store that does not fit', () => {
     firstLsn: toLsn(0x1000000n),
     durableMark: { ...mark, redoLsn: toLsn(0x1000000n), facts: NO_WAL_FACTS },
     reportedFlushLsn: toLsn(0x5000060n),
+    maybeReportedLsn: INVALID_LSN,
     wasCleanStop: true,
     pendingSwitch: null,
     acknowledgedBeyond: null,

@@ -86,6 +86,7 @@ it.each([
     firstLsn: toLsn(FIRST * BigInt(SEGMENT_SIZE)),
     durableMark: walk.position(),
     reportedFlushLsn: INVALID_LSN,
+    maybeReportedLsn: INVALID_LSN,
     wasCleanStop: false,
     pendingSwitch: null,
     acknowledgedBeyond: null,

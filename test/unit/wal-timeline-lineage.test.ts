@@ -193,6 +193,7 @@ describe('the control file', () => {
         chain: { ...control.durableMark, lsn: toLsn(0x3000090n) },
         endLsn: toLsn(0x3100000n),
       },
+      maybeReportedLsn: toLsn(0x3000180n),
       acknowledgedBeyond: { timeline: toTimelineId(1), reportedFlushLsn, switchLsn, bytes: 128 },
     };
     await saveControl(directory, state);

@@ -16,6 +16,7 @@ import type {
   TimelineSwitchInfo,
   WalStoreOptions,
 } from '../../src/wal/wal-store.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { feedStore, readStored, storeFlushed, storeOptions } from '../support/store-rig.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
@@ -382,6 +383,42 @@ describe('what was acknowledged beyond the switch point', () => {
     expect(store.deadWal()).toEqual({ files: 0, bytes: 0, acknowledged: null });
   });
 
+  it('may be more than was noted when walcast was killed: what was stored then counts', async () => {
+    const errors: Array<readonly [string, object]> = [];
+    const log = { ...storeOptions(directory).log };
+    log.error = (text: string, fields?: object): void => void errors.push([text, { ...fields }]);
+    await begin({ clock: new ManualClock() });
+    // Behind what is saved at once for other reasons. P would be saved later, and by this clock that never comes.
+    await store.updateServer(identityOf(old));
+    store.noteReportedFlush(old.endLsn);
+    const killed = join(top, 'killed');
+    await cp(directory, killed, { recursive: true });
+    await store.close();
+    store = await openStore({ log }, killed);
+    // It is no P: what was reported before is not known.
+    expect(store.reportedFlushLsn()).toBe(INVALID_LSN);
+    await store.close();
+    // A stop in order does not make it known.
+    store = await openStore({ log }, killed);
+    const switchLsn = endAt(1_600_000);
+    await switchTo(branch(old, switchLsn));
+    const bytes = Number(old.endLsn - switchLsn);
+    const acknowledged = { timeline: ONE, reportedFlushLsn: old.endLsn, switchLsn, bytes };
+    expect(store.deadWal().acknowledged).toEqual(acknowledged);
+    expect(errors).toEqual([
+      [expect.stringContaining('may have been acknowledged'), expect.objectContaining({ bytes })],
+    ]);
+    expect(store.reportedFlushLsn()).toBe(INVALID_LSN);
+  });
+
+  it('is nothing after stops in order when nothing was reported', async () => {
+    await begin();
+    await store.close();
+    store = await openStore();
+    await switchTo(branch(old, endAt(1_600_000)));
+    expect(store.deadWal()).toMatchObject({ files: 2, acknowledged: null });
+  });
+
   it('can be let go of while nobody holds the store', async () => {
     await begin();
     store.noteReportedFlush(old.endLsn);
@@ -523,16 +560,18 @@ describe('what else goes on during a switch', () => {
   });
 
   it('is not a release of dead WAL: what is set aside now was shown to nobody yet', async () => {
-    let released: Promise<unknown> | null = null;
+    const released: Array<Promise<unknown>> = [];
     await begin({
       onSwitchStep: (step) => {
-        if (step === 'names') released = store.releaseDeadWal();
+        if (step === 'names') released.push(store.releaseDeadWal());
       },
     });
     store.noteReportedFlush(old.endLsn);
     const { bytes } = await switchTo(branch(old, endAt(1_600_000))).then(() => store.deadWal());
     expect(bytes).toBe(2 * old.segmentSize);
-    expect(await released).toMatchObject({ files: 2, acknowledged: { timeline: ONE } });
+    expect(await Promise.all(released)).toMatchObject([
+      { files: 2, acknowledged: { timeline: ONE } },
+    ]);
   });
 
   it('is not the end of the store: the switch is done before it, and none begins behind it', async () => {
