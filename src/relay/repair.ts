@@ -45,6 +45,8 @@ interface Job {
   readonly startLsn: Lsn;
   readonly endLsn: Lsn;
   readonly identity: StoredIdentity;
+  /** It is being written: not replaced. */
+  readonly isOpen: boolean;
 }
 
 /** A segment that could not be repaired: why, and until when it is not tried again. */
@@ -113,10 +115,8 @@ export class SegmentRepair {
     if (parsed === null) return 'it is no segment of this store';
     const startLsn = segmentStart(parsed.segment, segmentSize);
     const endLsn = segmentStart(nextSegment(parsed.segment), segmentSize);
-    if (endLsn > store.positions().flushedLsn) {
-      return 'the segment that is being written is not replaced; what is in memory of it is served';
-    }
-    return { damage, ...parsed, startLsn, endLsn, identity };
+    const isOpen = endLsn > store.positions().flushedLsn;
+    return { damage, ...parsed, startLsn, endLsn, identity, isOpen };
   }
 
   async #run(job: Job): Promise<void> {
@@ -126,7 +126,7 @@ export class SegmentRepair {
     } catch (error) {
       // What is neither the world's fault nor told by ourselves is a bug.
       if (!(error instanceof WalcastError) && systemErrorCode(error) === null) throw error;
-      this.#fail(job, errorText(error));
+      if (!(await this.#isProven(job))) this.#fail(job, errorText(error));
     } finally {
       this.#leave();
     }
@@ -136,14 +136,16 @@ export class SegmentRepair {
     const { store, log } = this.#parts;
     const { damage, startLsn } = job;
     const fields = { file: damage.walFileName, lsn: formatLsn(damage.lsn), reason: damage.reason };
+    if (job.isOpen) throw trouble('the segment that is being written is not replaced');
     if (await this.#readsWell(job)) {
       log.info('a WAL segment that was damaged reads well now', fields);
       this.#failed.delete(damage.walFileName);
       return;
     }
     log.warn('a damaged WAL segment is fetched again from the upstream', fields);
-    const replaced = await this.#replace(job);
-    store.reader?.forget(damage.walFileName);
+    const replaced = await this.#replace(job).finally(() => {
+      store.reader?.forget(damage.walFileName);
+    });
     this.#failed.delete(damage.walFileName);
     if (replaced === null) return;
     this.#repaired++;
@@ -156,6 +158,21 @@ export class SegmentRepair {
       damaged_file: replaced.keptAs ?? 'not kept',
       next: 'look at the disk: it gave back other bytes than were written',
     });
+  }
+
+  /** The sum of a page may be what is wrong. Good WAL is not withheld because of it. */
+  async #isProven({ damage }: Job): Promise<boolean> {
+    const { store, log } = this.#parts;
+    const name = damage.walFileName;
+    if (this.#isClosed || !(await store.reader?.isProven(name, damage.lsn))) return false;
+    this.#failed.delete(name);
+    log.warn('the records of a WAL segment prove it right, what was noted of its pages is wrong', {
+      file: name,
+      lsn: formatLsn(damage.lsn),
+      reason: damage.reason,
+      next: 'look at the disk: page_sums/ holds other bytes than were written',
+    });
+    return true;
   }
 
   /** Another one may have repaired it, or the disk may have changed its mind. */
@@ -180,8 +197,11 @@ export class SegmentRepair {
     const replacement = await reader.beginReplacement({ ...job, name: job.damage.walFileName });
     try {
       await this.#fetch(job, replacement);
-      if (!this.#isWanted(job)) return null;
-      return await replacement.finish();
+      if (this.#isClosed) return null;
+      return await replacement.finish({
+        isWanted: () => this.#isWanted(job),
+        isRemoved: () => job.startLsn < this.#parts.store.oldestLsn(),
+      });
     } finally {
       await replacement.abandon();
     }
@@ -192,7 +212,7 @@ export class SegmentRepair {
     const { store } = this.#parts;
     const isSameTimeline = store.identity?.timeline === identity.timeline;
     const isClosed = endLsn <= store.positions().flushedLsn;
-    return isSameTimeline && isClosed && startLsn >= store.oldestLsn() && !this.#isClosed;
+    return isSameTimeline && isClosed && startLsn >= store.oldestLsn();
   }
 
   async #fetch(job: Job, replacement: SegmentReplacement): Promise<void> {

@@ -74,6 +74,8 @@ export class SegmentChecks {
   readonly #options: SegmentCheckOptions;
   readonly #results = new Map<string, CheckedSegment>();
   readonly #running = new Map<string, Promise<void>>();
+  /** Segments whose next check is worth more than what is noted of them. */
+  readonly #believed = new Set<string>();
   #last: Promise<void> = Promise.resolve();
 
   constructor(options: SegmentCheckOptions) {
@@ -93,6 +95,22 @@ export class SegmentChecks {
     this.#last = check;
     this.#running.set(name, check);
     return check;
+  }
+
+  /**
+   * Checks it anew; what the records prove counts from then on, whatever was noted. Resolves with whether they prove the
+   * page `page` of the segment. Never rejects.
+   */
+  async proves(
+    name: string,
+    { timeline, segment, page }: { timeline: TimelineId; segment: SegmentNumber; page: number },
+  ): Promise<boolean> {
+    this.forget(name);
+    this.#believed.add(name);
+    await this.check(name, timeline, segment);
+    this.#believed.delete(name);
+    const checked = this.result(name);
+    return checked !== null && isProven(checked, page);
   }
 
   /** The file has become another one. */
@@ -128,11 +146,17 @@ export class SegmentChecks {
     const to = Math.min(proven.to, settled);
     if (proven.from >= to) return;
     const range = { from: proven.from, to };
-    await keepPageSums(this.#options.directory, { name, of, sums, range }).catch(() => {});
+    const what = { name, of, sums, range, isNoteWrong: this.#believed.delete(name) };
+    await keepPageSums(this.#options.directory, what).catch(() => {});
   }
 }
 
-/** Notes sums that are not known yet; what is known stays. Rejects with the system's error. */
+/** True when every byte of the page `page` of the segment belongs to a record whose checksum was seen. */
+export function isProven({ proven, sums }: CheckedSegment, page: number): boolean {
+  return page >= proven.from && page < proven.to && (sums[page] ?? UNKNOWN_SUM) !== UNKNOWN_SUM;
+}
+
+/** Notes sums that are not known yet; what is known stays, unless `isNoteWrong`. Rejects with the system's error. */
 export async function keepPageSums(
   walDirectory: string,
   what: {
@@ -141,9 +165,11 @@ export async function keepPageSums(
     readonly sums: Float64Array;
     /** Pages [from, to). */
     readonly range: { readonly from: number; readonly to: number };
+    /** These are better known than what is noted. */
+    readonly isNoteWrong?: boolean;
   },
 ): Promise<void> {
-  const { name, of, sums, range } = what;
+  const { name, of, sums, range, isNoteWrong = false } = what;
   const flags = constants.O_RDWR | constants.O_CREAT;
   const file = await open(pageSumsFile(walDirectory, name), flags, PRIVATE_FILE_MODE);
   try {
@@ -159,7 +185,8 @@ export async function keepPageSums(
     for (let index = 0; index < count; index++) {
       const page = range.from + index;
       const noted = known[index] ?? UNKNOWN_SUM;
-      const sum = noted === UNKNOWN_SUM ? (sums[page] ?? UNKNOWN_SUM) : noted;
+      const found = sums[page] ?? UNKNOWN_SUM;
+      const sum = noted === UNKNOWN_SUM || (isNoteWrong && found !== UNKNOWN_SUM) ? found : noted;
       if (sum !== UNKNOWN_SUM) putPageSum(view, index * PAGE_SUM_BYTES, { seed, page, sum });
     }
     await writeFully(file, bytes, entryOffset(range.from));
@@ -338,12 +365,16 @@ class SegmentWalk {
     };
   }
 
-  /** What lies before the failing record's page is good; the piece it was found in was not summed. */
+  /**
+   * What lies before the page of the failing record is good, also when it fails at a page header far behind its start; the
+   * piece it was found in was not summed.
+   */
   #bad(failure: WalkFailure): CheckedSegment {
-    const goodEnd = pageStart(failure.lsn);
+    const goodEnd = pageStart(minLsn(failure.lsn, this.#walk.recordEnd()));
     const pages = Math.max(0, lsnDistance(this.#startLsn, goodEnd) / PAGE_SIZE);
     this.#sums.fill(UNKNOWN_SUM, Math.min(pages, this.#sums.length));
-    return { sums: this.#sums, failure, isMissing: false, proven: this.#proven(goodEnd) };
+    const proven = this.#proven(goodEnd);
+    return { sums: this.#sums, failure, isMissing: false, proven };
   }
 
   #proven(goodEnd: Lsn): { from: number; to: number } {

@@ -43,6 +43,14 @@ export interface Replaced {
   readonly keptAs: string | null;
 }
 
+/** What its owner knows of the segment, at the moment of asking. */
+export interface ReplacementOwner {
+  /** Asked right before the file takes its name: false when it was removed, or its timeline was left before its end. */
+  readonly isWanted: () => boolean;
+  /** Asked right after: true when it was removed meanwhile. */
+  readonly isRemoved: () => boolean;
+}
+
 /** The new file of one segment, in the making. */
 export class SegmentReplacement {
   readonly #walDirectory: string;
@@ -83,16 +91,22 @@ export class SegmentReplacement {
   /**
    * Puts it in the place of the stored file, durably. Throws OperationalError when it is not the WAL of that place, or
    * another one than was received; then, and after an error of the system, nothing has changed: {@link abandon} it.
+   * Null when it is not wanted any more. What was removed while this took its name does not come back by that.
    */
-  async finish(): Promise<Replaced> {
+  async finish({ isWanted, isRemoved }: ReplacementOwner): Promise<Replaced | null> {
     await this.#check();
     const sums = await this.#compare();
     await this.#file.sync();
     await this.#file.close();
     const path = join(this.#walDirectory, this.#of.name);
+    if (!isWanted()) return null;
     const keptAs = sums.wasSame ? null : await this.#keepDamaged(path);
+    if (!isWanted()) return null;
     await rename(join(this.#walDirectory, this.#temporary), path);
+    const isLate = isRemoved();
+    if (isLate) await unlink(path).catch(ignoreMissing);
     await syncDirectory(this.#walDirectory);
+    if (isLate) return null;
     await this.#keepSums(sums);
     return { wasSame: sums.wasSame, keptAs };
   }
@@ -219,6 +233,10 @@ async function removeOldest(directory: string): Promise<void> {
     // Two repairs at once may remove the same one.
     await unlink(path).catch(() => {});
   }
+}
+
+function ignoreMissing(error: unknown): void {
+  if (systemErrorCode(error) !== 'ENOENT') throw error;
 }
 
 function refused(reason: string): OperationalError {

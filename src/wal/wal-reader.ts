@@ -10,6 +10,7 @@ import { advanceLsn, lsnDistance, maxLsn, minLsn, PAGE_SIZE, pageStart } from '.
 import type { Lsn } from '../pg/lsn.ts';
 import {
   nextSegment,
+  parseWalFileName,
   segmentNumber,
   segmentOffset,
   segmentStart,
@@ -20,7 +21,7 @@ import type { TimelineId } from '../pg/timeline.ts';
 import { FileCache } from './file-cache.ts';
 import { Lineage } from './lineage.ts';
 import { pageSumsFile, readPageSums, sumPage, UNKNOWN_SUM } from './page-sums.ts';
-import { SegmentChecks } from './page-sums-check.ts';
+import { isProven, SegmentChecks } from './page-sums-check.ts';
 import type { CheckedSegment } from './page-sums-check.ts';
 import { highHalf, lowHalf } from './records/address.ts';
 import { PAGE_HEADER_SIZE, PageHeaderCheck } from './records/page-header.ts';
@@ -154,6 +155,19 @@ export class WalReader {
     } finally {
       this.#leave();
     }
+  }
+
+  /**
+   * A page was found to be another one than was noted, and nobody can tell which is right but the records: true when each of
+   * them in that page is whole and right. Then it is served from now on. Never rejects.
+   */
+  async isProven(walFile: string, lsn: Lsn): Promise<boolean> {
+    const { segmentSize } = this.#options.origin;
+    const parsed = parseWalFileName(walFile, segmentSize);
+    if (parsed === null) return false;
+    this.forget(walFile);
+    const page = Math.floor(segmentOffset(lsn, segmentSize) / PAGE_SIZE);
+    return await this.checks.proves(walFile, { ...parsed, page });
   }
 
   /** To be called before the file of a segment is removed, and after it. */
@@ -290,16 +304,21 @@ export class WalReader {
       const known = noted?.[at / PAGE_SIZE] ?? UNKNOWN_SUM;
       const expected = known === UNKNOWN_SUM ? (checked?.sums[page] ?? UNKNOWN_SUM) : known;
       const lsn = advanceLsn(read.startLsn, at);
-      if (expected === UNKNOWN_SUM) this.#throwUnknown(read.name, checked);
-      else if (sumPage(read.bytes.subarray(at, at + PAGE_SIZE)) !== expected) {
+      if (expected === UNKNOWN_SUM) this.#throwUnknown(read.name, lsn, checked);
+      else {
+        const sum = sumPage(read.bytes.subarray(at, at + PAGE_SIZE));
+        // What the records prove is worth more than what was noted.
+        if (sum === expected) continue;
+        if (checked !== null && isProven(checked, page) && checked.sums[page] === sum) continue;
         throw new Damage(lsn, 'the page is not what was received: its checksum is another one');
       }
     }
   }
 
-  #throwUnknown(name: string, checked: CheckedSegment | null): never {
+  #throwUnknown(name: string, pageLsn: Lsn, checked: CheckedSegment | null): never {
     if (checked === null) throw new Unchecked();
-    if (checked.failure !== null) throw new Damage(checked.failure.lsn, checked.failure.reason);
+    const { failure } = checked;
+    if (failure !== null) throw new Damage(minLsn(failure.lsn, pageLsn), failure.reason);
     // It was written since.
     this.checks.forget(name);
     throw new Unchecked();

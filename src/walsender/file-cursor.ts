@@ -1,5 +1,5 @@
 // The WAL of one stream as it comes from segment files: one read at a time, one ahead.
-import { lsnDistance, minLsn } from '../pg/lsn.ts';
+import { INVALID_LSN, lsnDistance, minLsn, pageStart } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import { pgTimestampFromUnixMs } from '../pg/timestamp.ts';
@@ -106,10 +106,22 @@ export class FileCursor {
       await bytes.ready;
       bytes = await read();
     }
+    // What lies before the damage is good, and goes out first.
+    const goodEnd = bytes === null ? INVALID_LSN : endBeforeDamage(bytes);
+    if (goodEnd > range.startLsn) {
+      endLsn = goodEnd;
+      const before = await read();
+      if (before instanceof Uint8Array || before === null) bytes = before;
+    }
     this.#reading = null;
     if (this.#isClosed) return;
     if (bytes !== null && generation === this.#generation)
       this.#ready = { startLsn: range.startLsn, endLsn, bytes };
     this.#options.onReady();
   }
+}
+
+/** INVALID_LSN when nothing was found damaged. */
+function endBeforeDamage(read: Uint8Array | WalReadFailure): Lsn {
+  return read instanceof Uint8Array || read.kind !== 'damaged' ? INVALID_LSN : pageStart(read.lsn);
 }

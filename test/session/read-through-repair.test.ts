@@ -15,11 +15,18 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { formatLsn, toLsn } from '../../src/pg/lsn.ts';
+import { formatLsn, PAGE_SIZE, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { segmentNumber, walFileName } from '../../src/pg/segment.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { StoreFeed } from '../../src/relay/store-adapters.ts';
+import {
+  encodePageSumsHeader,
+  entryOffset,
+  pageSumsFile,
+  pageSumsSeed,
+  putPageSum,
+} from '../../src/wal/page-sums.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import { message } from '../support/naive-writer.ts';
 import { summary } from '../support/raw-client.ts';
@@ -104,6 +111,22 @@ async function serve(
   } catch {
     // The connection is closed.
   }
+}
+
+/** Notes sums of other pages, valid ones, for a segment. */
+async function noteOthers(rig: ReadThroughRig, index: number): Promise<void> {
+  const path = pathOf(rig, index);
+  const { segmentSize } = rig.wal;
+  const segment = segmentNumber(toLsn(rig.wal.startLsn + BigInt(index) * SEGMENT), segmentSize);
+  const of = { timeline: toTimelineId(1), segment, segmentSize };
+  const bytes = Buffer.alloc(entryOffset(segmentSize / PAGE_SIZE));
+  encodePageSumsHeader(of).copy(bytes);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const seed = pageSumsSeed(of);
+  for (let page = 0; page < segmentSize / PAGE_SIZE; page++) {
+    putPageSum(view, entryOffset(page), { seed, page, sum: 4711 + page });
+  }
+  await writeFile(pageSumsFile(join(rig.directory, 'pg_wal'), path.slice(-24)), bytes);
 }
 
 /** As a walsender reads: again when it is told to. */
@@ -239,8 +262,8 @@ describe('where the upstream cannot help', () => {
     expect(error).toContain(`E|ERROR|XX001|could not read WAL segment ${name} at 0/31`);
     expect(error).toContain('the upstream has removed it, too');
     expect(rig.isRight(standby)).toBe(true);
-    expect(standby.endLsn).toBeGreaterThanOrEqual(wal.startLsn + SEGMENT);
-    expect(standby.endLsn).toBeLessThanOrEqual(wal.startLsn + SEGMENT + 400_000n);
+    // All that is good before the page that is not.
+    expect(standby.endLsn).toBe(wal.startLsn + SEGMENT + (400_000n / 8192n) * 8192n);
     await beside.readTo(wal.endLsn);
     expect(rig.isRight(beside)).toBe(true);
     // It asks again at once, as a standby does.
@@ -270,6 +293,31 @@ describe('where the upstream cannot help', () => {
       `E|ERROR|58P01|requested WAL segment ${name} has already been removed`,
       'Z I',
     ]);
+  });
+
+  it('good WAL is served all the same when only what was noted of it is wrong', async () => {
+    await using rig = await openStored();
+    const { wal } = rig;
+    await noteOthers(rig, 1);
+    const standby = await rig.stream(wal.startLsn);
+    const { session } = await rig.accept();
+    session.send(
+      COPY_BOTH,
+      errorResponse('58P01', 'requested WAL segment x has already been removed'),
+      READY,
+    );
+    const heard = listen(session);
+    await standby.readTo(wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+    expect(rig.readThrough.status()).toMatchObject({ repairedSegments: 0, failedRepairs: 0 });
+    expect(rig.log.lines.filter((line) => line.includes('prove it right'))).toHaveLength(1);
+    // It is known on the disk from then on, also to another reader.
+    rig.store.reader?.forget(pathOf(rig, 1).slice(-24));
+    const [startLsn, endLsn] = [wal.startLsn + SEGMENT, wal.startLsn + 2n * SEGMENT];
+    const again = await rig.store.fromFiles(toTimelineId(1), toLsn(startLsn), toLsn(endLsn));
+    expect(again).toBeInstanceOf(Uint8Array);
+    rig.readThrough.close();
+    await heard;
   });
 
   it.each([
@@ -330,6 +378,26 @@ describe('WAL whose sums are not known', () => {
       expect(rig.isRight(standby)).toBe(true);
     },
   );
+});
+
+describe('a segment whose neighbour is damaged', () => {
+  it('is taken from the upstream as good, when nothing is known of both', async () => {
+    const wal = new WalFixture();
+    wal.fill(Number(SEGMENT) - 60_000, 3);
+    // Goes over into the second segment.
+    wal.record({ body: Buffer.alloc(300_000, 7) });
+    wal.fill(Number(3n * SEGMENT), 4);
+    await using rig = await openStored({ wal });
+    const sums = join(rig.directory, 'page_sums');
+    for (const name of await readdir(sums)) await writeFile(join(sums, name), '');
+    await flip(pathOf(rig, 1), 100_000);
+    serveAll(rig);
+    const standby = await rig.stream(wal.startLsn);
+    await standby.readTo(wal.endLsn);
+    expect(rig.isRight(standby)).toBe(true);
+    expect(rig.readThrough.status().failedRepairs).toBe(0);
+    expect((await readFile(pathOf(rig, 1))).equals(bytesOf(rig, 1))).toBe(true);
+  });
 });
 
 describe('the segment that is being written', () => {
