@@ -1,5 +1,6 @@
 // Is anything of this process still inside the kernel? process.exit waits for threads and for libuv's pool, and a call to a
 // disk that does not answer may never come back: who ends the process has to know before, and end it in another way.
+import { createHook } from 'node:async_hooks';
 import type { Clock } from './clock.ts';
 
 /** A thread that can be told to end. */
@@ -21,21 +22,41 @@ export function registerThread(thread: EndableThread): () => void {
 }
 
 /**
- * Ends all threads and waits until they, and all calls to file systems, are over. False when that takes longer than
- * `timeoutMs`: then process.exit would hang.
+ * Ends all threads and waits until they, and all calls to file systems that are under way now, are over. False when that
+ * takes longer than `timeoutMs`: then process.exit would hang. Calls that begin meanwhile (a start that was told to end
+ * goes on reading) are not waited for.
  */
 export async function settleKernelWork(clock: Clock, timeoutMs: number): Promise<boolean> {
   const deadlineMs = clock.nowMs() + timeoutMs;
-  for (const thread of threads) void thread.terminate().then(() => threads.delete(thread));
-  while (threads.size > 0 || isUsingFiles()) {
-    if (clock.nowMs() >= deadlineMs) return false;
-    await new Promise<void>((resolve) => {
-      clock.setTimer(POLL_MS, resolve);
-    });
+  const later = new Set<number>();
+  const over = (id: number): void => {
+    later.delete(id);
+  };
+  const hook = createHook({
+    init: (id, type) => {
+      if (isFileCall(type)) later.add(id);
+    },
+    before: over,
+    destroy: over,
+  }).enable();
+  try {
+    for (const thread of threads) void thread.terminate().then(() => threads.delete(thread));
+    while (threads.size > 0 || fileCalls() > later.size) {
+      if (clock.nowMs() >= deadlineMs) return false;
+      await new Promise<void>((resolve) => {
+        clock.setTimer(POLL_MS, resolve);
+      });
+    }
+    return true;
+  } finally {
+    hook.disable();
   }
-  return true;
 }
 
-function isUsingFiles(): boolean {
-  return process.getActiveResourcesInfo().some((name) => name.startsWith('FSReq'));
+function fileCalls(): number {
+  return process.getActiveResourcesInfo().filter(isFileCall).length;
+}
+
+function isFileCall(type: string): boolean {
+  return /^FSReq/i.test(type);
 }
