@@ -277,8 +277,12 @@ describe.each(installedMajors())('a slot on PostgreSQL %i and on walcast', (majo
     const said: string[][] = [];
     for (const target of [rig.primary.target(), rig.relay])
       said.push(await archiveThroughLoss(target));
-    expect(said[1]).toEqual(said[0]);
-    expect(said[0]?.join('\n')).toContain('has already been removed');
+    const [theirsSaid, oursSaid] = said.map((lines) => lines.slice(0, 3));
+    expect(oursSaid).toEqual(theirsSaid);
+    expect(oursSaid?.at(-1)).toContain('has already been removed');
+    // The server takes its lost slot back to where the failed run stood, if it reads that run's status before it fails: a
+    // race there. Here the slot is moved to no WAL that is gone.
+    expect(said[1]?.at(-1)).toMatch(/^0:/);
     expect(await ourSlot('archive')).toMatchObject({ wal_status: 'reserved' });
   });
 
