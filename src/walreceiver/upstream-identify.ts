@@ -8,7 +8,7 @@ import { majorOfServerVersion, versionFacts } from '../pg/server-version.ts';
 import type { VersionFacts } from '../pg/server-version.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { toTimelineId } from '../pg/timeline.ts';
-import type { TimelineId } from '../pg/timeline.ts';
+import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { StoredEnd, UpstreamIdentity } from './ports.ts';
 import { askSessionKind, requireSessionKind } from './session-attrs.ts';
 import { answerOf, invalidAnswer } from './upstream-command.ts';
@@ -65,9 +65,7 @@ export async function identifyUpstream(
   const newest = await askHistory(runner, system.timeline);
   const histories = stored === null ? new Map() : await askLineage(runner, newest, stored.timeline);
   const mayHaveLost =
-    system.timeline === stored?.timeline &&
-    system.xlogPos < stored.receivedLsn &&
-    !kind.isInRecovery;
+    stored !== null && !kind.isInRecovery && system.xlogPos < leastPosition(stored, newest.history);
   const isRelay = mayHaveLost && (await isWalcast(runner));
   const prepared =
     slot === null
@@ -91,6 +89,12 @@ export async function identifyUpstream(
     isSlotCreated: prepared.isCreated,
     isSlotMissing: prepared.isMissing,
   };
+}
+
+/** Where a primary is at least: at our end on our timeline, else where its own one begins. */
+function leastPosition(stored: StoredEnd, history: TimelineHistory): Lsn {
+  if (history.timeline === stored.timeline) return stored.receivedLsn;
+  return history.ancestors.at(-1)?.endLsn ?? INVALID_LSN;
 }
 
 function factsOf(serverVersion: string): VersionFacts {

@@ -452,6 +452,25 @@ describe('what is asked of a server that has switched often', () => {
       expect(session.commands).toContain('SHOW walcast_version');
     }
   });
+
+  it('is the same when it is before the beginning of its own timeline, as a walcast in mid-record is', async () => {
+    for (const [xlogPos, isRelay] of [
+      ['0/500007F', true],
+      ['0/5000080', false],
+    ] as const) {
+      await using upstream = await ScriptedUpstream.listen();
+      await using rig = new ReceiverRig({
+        port: upstream.port,
+        stored: () => ({ timeline: toTimelineId(1), receivedLsn: lsn('0/6000000') }),
+      });
+      rig.receiver.start();
+      const session = await upstream.accept();
+      await session.login();
+      const settings = { ...playedServer().settings, walcast_version: '1.0.0' };
+      await session.identify(promoted(3, { settings, xlogPos }));
+      expect(rig.identities[0]).toMatchObject({ isRelay });
+    }
+  });
 });
 
 describe('a drain', () => {
