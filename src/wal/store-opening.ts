@@ -11,7 +11,7 @@ import type { ControlKeeper } from './control-keeper.ts';
 import { walDirectory } from './data-directory.ts';
 import { recoverWal } from './recovery.ts';
 import type { RecoveredWal } from './recovery.ts';
-import type { StoredIdentity, WalStoreOptions } from './store-options.ts';
+import type { StoredIdentity, TimelineSwitchInfo, WalStoreOptions } from './store-options.ts';
 import { switchAtStart } from './store-switch.ts';
 import { loadHistory } from './stored-history.ts';
 
@@ -20,6 +20,8 @@ export interface RecoveredStore extends RecoveredWal {
   /** As it is on the disk. */
   readonly control: ControlState;
   readonly identity: StoredIdentity;
+  /** The switch that a stop had interrupted; null when there was none. */
+  readonly switched: TimelineSwitchInfo | null;
 }
 
 /** What an error while the store in `directory` is opened says to a person. */
@@ -54,7 +56,11 @@ export async function recoverStore(
       reported_flush_lsn: formatLsn(control.reportedFlushLsn),
     });
   }
-  return { ...found, control, identity };
+  const switched =
+    loaded.pendingSwitch === null
+      ? null
+      : { from: loaded.timeline, to: timeline, switchLsn: durableMark.lsn };
+  return { ...found, control, identity, switched };
 }
 
 /**

@@ -58,6 +58,7 @@ export class WalStore {
   #beginning: { readonly state: ControlState; readonly done: Promise<void> } | null = null;
   /** Of what changes files beside the stream. */
   readonly #turns = new StoreTurns(() => this.#removeUnneeded());
+  #switchedAtStart: TimelineSwitchInfo | null = null;
   #isLeft = false;
   #minimumSlotLsn: (() => Lsn | null) | null = null;
   #dead: DeadFiles = NO_DEAD_FILES;
@@ -139,9 +140,10 @@ export class WalStore {
     await this.#turns.run(() => this.#switch(next));
   }
 
-  /** Adds a listener that is called in the turn of the event loop in which the next timeline took over. */
+  /** Adds a listener that is called in the turn in which the next timeline took over; now, where the start completed a switch. */
   onTimelineSwitch(listener: (info: TimelineSwitchInfo) => void): void {
     this.#listeners.timelineSwitch.push(listener);
+    if (this.#switchedAtStart !== null) listener(this.#switchedAtStart);
   }
 
   // --- where received WAL goes (WalSink of walreceiver/ports.ts)
@@ -405,6 +407,7 @@ export class WalStore {
   async #recover(loaded: ControlState): Promise<void> {
     const found = await recoverStore(this.#options, loaded);
     const { identity, end, oldestLsn } = found;
+    this.#switchedAtStart = found.switched;
     const keeper = this.#keeper(found.control, true);
     await saveFound(keeper, found, this.#options.log);
     this.#begun(keeper, { identity, end }, oldestLsn);

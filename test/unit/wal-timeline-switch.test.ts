@@ -8,16 +8,13 @@ import { advanceLsn, formatLsn, INVALID_LSN, PAGE_SIZE, pageStart } from '../../
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { segmentNumber, segmentStartOf, walFileName } from '../../src/pg/segment.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
-import type { TimelineHistory, TimelineId } from '../../src/pg/timeline.ts';
+import type { TimelineId } from '../../src/pg/timeline.ts';
 import { releaseDeadWal } from '../../src/wal/dead-wal.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
-import type {
-  StoredIdentity,
-  TimelineSwitchInfo,
-  WalStoreOptions,
-} from '../../src/wal/wal-store.ts';
+import type { TimelineSwitchInfo, WalStoreOptions } from '../../src/wal/wal-store.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { feedStore, readStored, storeFlushed, storeOptions } from '../support/store-rig.ts';
+import { branch, endAt, historyText, identityOf, switchTo } from '../support/timeline-rig.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 // Each test starts threads and waits for a disk that others use too.
@@ -44,28 +41,6 @@ afterEach(async () => {
   await rm(top, { recursive: true });
 });
 
-/** The same WAL up to the record end `switchLsn`, and other WAL of the next timeline behind it. */
-function branch(from: WalFixture, switchLsn: Lsn, timeline: TimelineId = TWO): WalFixture {
-  const next = from.branch(switchLsn, timeline);
-  next.fill(1_400_000, 90 + timeline);
-  return next;
-}
-
-function historyText({ ancestors }: TimelineHistory): Uint8Array {
-  const lines = ancestors.map(({ timeline, endLsn }) => `${timeline}\t${formatLsn(endLsn)}\twhy\n`);
-  return Buffer.from(lines.join('\n'));
-}
-
-function identityOf(wal: WalFixture): StoredIdentity {
-  return {
-    ...wal.origin,
-    serverVersion: '15.18',
-    parameters: new Map(),
-    settings: new Map(),
-    timeline: wal.history.timeline,
-  };
-}
-
 async function openStore(more: Partial<WalStoreOptions> = {}, path = directory): Promise<WalStore> {
   return await WalStore.open(storeOptions(path, more));
 }
@@ -78,21 +53,8 @@ async function begin(more: Partial<WalStoreOptions> = {}): Promise<void> {
   await storeFlushed(store, old.endLsn);
 }
 
-async function switchTo(next: WalFixture, to: WalStore = store): Promise<void> {
-  const { history } = next;
-  const switchLsn = history.ancestors.at(-1)?.endLsn ?? INVALID_LSN;
-  await to.storeHistoryFile(history.timeline, historyText(history));
-  await to.switchTimeline({ history, switchLsn });
-}
-
 function nameOf(timeline: TimelineId, lsn: Lsn): string {
   return walFileName(timeline, segmentNumber(lsn, old.segmentSize), old.segmentSize);
-}
-
-/** A record end of the old timeline at or behind so many bytes. */
-function endAt(bytes: number): Lsn {
-  const record = old.records.find(({ endLsn }) => endLsn >= old.startLsn + BigInt(bytes));
-  return record?.endLsn ?? old.endLsn;
 }
 
 async function expectAll(wal: WalFixture, of: WalStore = store): Promise<void> {
@@ -109,12 +71,12 @@ async function deadFiles(): Promise<string[]> {
 describe('a switch behind what is stored', () => {
   it('cuts R, W and F to the switch point, sets the rest aside and goes on there', async () => {
     await begin();
-    const switchLsn = endAt(1_600_000);
+    const switchLsn = endAt(old, 1_600_000);
     const next = branch(old, switchLsn);
     const seen: Array<[TimelineSwitchInfo, TimelineId, Lsn]> = [];
     store.onTimelineSwitch((info) => seen.push([info, store.timeline(), store.sendableLsn()]));
     const advanced = new Promise<void>((resolve) => store.onAdvance(resolve));
-    await switchTo(next);
+    await switchTo(store, next);
     await advanced;
     expect(seen).toEqual([[{ from: ONE, to: TWO, switchLsn }, TWO, switchLsn]]);
     expect(store.positions()).toEqual({
@@ -145,8 +107,8 @@ describe('a switch behind what is stored', () => {
 
   it('serves the timeline that was left up to the switch point, from whosever file', async () => {
     await begin();
-    const switchLsn = endAt(1_600_000);
-    await switchTo(branch(old, switchLsn));
+    const switchLsn = endAt(old, 1_600_000);
+    await switchTo(store, branch(old, switchLsn));
     const read = await readStored(store, ONE, [old.startLsn, switchLsn]);
     expect(
       Buffer.compare(Buffer.from(read as Uint8Array), old.slice(old.startLsn, switchLsn)),
@@ -155,10 +117,10 @@ describe('a switch behind what is stored', () => {
 
   it('gives out nothing of another timeline for what lay behind the switch point', async () => {
     await begin();
-    const switchLsn = endAt(1_600_000);
+    const switchLsn = endAt(old, 1_600_000);
     const read = store.fromFiles(ONE, advanceLsn(switchLsn, -10_000), old.endLsn);
     const next = branch(old, switchLsn);
-    await switchTo(next);
+    await switchTo(store, next);
     feedStore(store, next);
     await storeFlushed(store, next.endLsn);
     // Begun before the switch it may have had the bytes of then; later there are none.
@@ -177,9 +139,9 @@ describe('a switch behind what is stored', () => {
 
   it('compares what the upstream sends of the segment once more, and takes none of it', async () => {
     await begin();
-    const switchLsn = endAt(1_600_000);
+    const switchLsn = endAt(old, 1_600_000);
     const next = branch(old, switchLsn);
-    await switchTo(next);
+    await switchTo(store, next);
     const start = segmentStartOf(switchLsn, old.segmentSize);
     expect(store.nextLsn()).toBe(start);
     const other = next.slice(start, advanceLsn(start, 50_000));
@@ -195,9 +157,9 @@ describe('a switch behind what is stored', () => {
 
   it('takes a message that begins before the switch point and ends behind it', async () => {
     await begin();
-    const switchLsn = endAt(1_600_000);
+    const switchLsn = endAt(old, 1_600_000);
     const next = branch(old, switchLsn);
-    await switchTo(next);
+    await switchTo(store, next);
     const start = segmentStartOf(switchLsn, old.segmentSize);
     expect(store.append(start, next.slice(start, next.endLsn))).toBeNull();
     expect(store.nextLsn()).toBe(next.endLsn);
@@ -205,9 +167,9 @@ describe('a switch behind what is stored', () => {
 
   it('takes back damaged WAL behind the switch point no further than to it', async () => {
     await begin();
-    const switchLsn = endAt(1_600_000);
+    const switchLsn = endAt(old, 1_600_000);
     const next = branch(old, switchLsn);
-    await switchTo(next);
+    await switchTo(store, next);
     feedStore(store, next, { endLsn: switchLsn });
     const bytes = next.slice(switchLsn, advanceLsn(switchLsn, 20_000));
     bytes[9_000] = (bytes[9_000] ?? 0) ^ 0xff;
@@ -221,11 +183,11 @@ describe('a switch behind what is stored', () => {
 
   it('is what it is when it is asked for twice, and refuses one that does not fit', async () => {
     await begin();
-    const switchLsn = endAt(1_600_000);
+    const switchLsn = endAt(old, 1_600_000);
     const next = branch(old, switchLsn);
-    await Promise.all([switchTo(next), switchTo(next)]);
+    await Promise.all([switchTo(store, next), switchTo(store, next)]);
     feedStore(store, next);
-    await switchTo(next);
+    await switchTo(store, next);
     expect(store.nextLsn()).toBe(next.endLsn);
     const beyond = branch(next, next.endLsn, THREE);
     const [first] = beyond.history.ancestors;
@@ -258,7 +220,7 @@ describe('where the switch point lies', () => {
     const switchLsn = at();
     await begin();
     const next = branch(old, switchLsn);
-    await switchTo(next);
+    await switchTo(store, next);
     expect(await deadFiles()).toHaveLength(dead);
     feedStore(store, next);
     await storeFlushed(store, next.endLsn);
@@ -292,7 +254,7 @@ describe('where the switch point lies', () => {
       const next = old.branch(switchLsn, TWO);
       if (more === 0) next.overwrite(long?.startLsn ?? INVALID_LSN);
       next.fill(300_000, 12);
-      await switchTo(next);
+      await switchTo(store, next);
       expect(store.positions().flushedLsn).toBe(switchLsn);
       await store.close();
       store = await openStore();
@@ -314,7 +276,7 @@ describe('where the switch point lies', () => {
     feedStore(store, old, { endLsn: half });
     const switchLsn = old.records.at(-2)!.endLsn;
     const next = branch(old, switchLsn);
-    await switchTo(next);
+    await switchTo(store, next);
     const [name] = await deadFiles();
     expect(name).toBe(`${nameOf(ONE, switchLsn)}.partial`);
     feedStore(store, next);
@@ -324,13 +286,13 @@ describe('where the switch point lies', () => {
 
   it('several times in one segment, and then far behind: removal takes the files of all of them', async () => {
     await begin({ walKeepSizeBytes: 0 });
-    const second = branch(old, endAt(1_600_000));
-    await switchTo(second);
+    const second = branch(old, endAt(old, 1_600_000));
+    await switchTo(store, second);
     feedStore(store, second);
-    const inSame = second.records.find(({ endLsn }) => endLsn > endAt(1_600_000) + 100_000n);
+    const inSame = second.records.find(({ endLsn }) => endLsn > endAt(old, 1_600_000) + 100_000n);
     const third = branch(second, inSame?.endLsn ?? second.endLsn, THREE);
     third.fill(5_000_000, 8);
-    await switchTo(third);
+    await switchTo(store, third);
     feedStore(store, third);
     await storeFlushed(store, third.endLsn);
     await expectAll(third);
@@ -355,8 +317,8 @@ describe('what was acknowledged beyond the switch point', () => {
     log.error = (_text: string, fields?: object): void => void errors.push({ ...fields });
     await begin({ log });
     store.noteReportedFlush(old.endLsn);
-    const switchLsn = endAt(1_600_000);
-    await switchTo(branch(old, switchLsn));
+    const switchLsn = endAt(old, 1_600_000);
+    await switchTo(store, branch(old, switchLsn));
     const acknowledged = {
       timeline: ONE,
       reportedFlushLsn: old.endLsn,
@@ -400,8 +362,8 @@ describe('what was acknowledged beyond the switch point', () => {
     await store.close();
     // A stop in order does not make it known.
     store = await openStore({ log }, killed);
-    const switchLsn = endAt(1_600_000);
-    await switchTo(branch(old, switchLsn));
+    const switchLsn = endAt(old, 1_600_000);
+    await switchTo(store, branch(old, switchLsn));
     const bytes = Number(old.endLsn - switchLsn);
     const acknowledged = { timeline: ONE, reportedFlushLsn: old.endLsn, switchLsn, bytes };
     expect(store.deadWal().acknowledged).toEqual(acknowledged);
@@ -415,14 +377,14 @@ describe('what was acknowledged beyond the switch point', () => {
     await begin();
     await store.close();
     store = await openStore();
-    await switchTo(branch(old, endAt(1_600_000)));
+    await switchTo(store, branch(old, endAt(old, 1_600_000)));
     expect(store.deadWal()).toMatchObject({ files: 2, acknowledged: null });
   });
 
   it('can be let go of while nobody holds the store', async () => {
     await begin();
     store.noteReportedFlush(old.endLsn);
-    await switchTo(branch(old, endAt(1_600_000)));
+    await switchTo(store, branch(old, endAt(old, 1_600_000)));
     await store.close();
     expect(await releaseDeadWal(directory)).toMatchObject({
       files: 2,
@@ -444,9 +406,9 @@ describe('a stop in the middle of a switch', () => {
       },
     });
     store.noteReportedFlush(old.endLsn);
-    const switchLsn = endAt(1_600_000);
+    const switchLsn = endAt(old, 1_600_000);
     const next = branch(old, switchLsn);
-    await switchTo(next);
+    await switchTo(store, next);
     const [wanted, files] = [store.deadWal(), await deadFiles()];
     expect(new Set(copies.map(([step]) => step))).toEqual(
       new Set(
@@ -465,10 +427,15 @@ describe('a stop in the middle of a switch', () => {
         expect([restarted.timeline(), restarted.nextLsn()]).toEqual([ONE, old.endLsn]);
         // What was reported is saved lazily, unless something else is noted.
         restarted.noteReportedFlush(old.endLsn);
-        await switchTo(next, restarted);
+        await switchTo(restarted, next);
       }
       expect(restarted.timeline(), step).toBe(TWO);
       expect(restarted.positions().flushedLsn, step).toBe(switchLsn);
+      // Slots on the disk may be behind the switch point still.
+      const told: TimelineSwitchInfo[] = [];
+      restarted.onTimelineSwitch((info) => told.push(info));
+      const isCompleted = step !== 'note';
+      expect(told, step).toEqual(isCompleted ? [{ from: ONE, to: TWO, switchLsn }] : []);
       expect(restarted.deadWal(), step).toEqual(wanted);
       expect((await readdir(join(copy, 'dead'))).toSorted()).toEqual(files);
       feedStore(restarted, next);
@@ -486,10 +453,10 @@ describe('a stop in the middle of a switch', () => {
         if (step === failAt) throw Object.assign(new Error('no space'), { code: 'ENOSPC' });
       },
     });
-    const switchLsn = endAt(1_600_000);
+    const switchLsn = endAt(old, 1_600_000);
     const next = branch(old, switchLsn);
     for (failAt of ['note', 'copy written', 'control file']) {
-      const failure = await switchTo(next).then(
+      const failure = await switchTo(store, next).then(
         () => null,
         (error: unknown) => error,
       );
@@ -499,7 +466,7 @@ describe('a stop in the middle of a switch', () => {
       expect(store.positions().receivedLsn).toBe(end);
     }
     failAt = null;
-    await switchTo(next);
+    await switchTo(store, next);
     feedStore(store, next);
     await storeFlushed(store, next.endLsn);
     await expectAll(next);
@@ -515,8 +482,8 @@ describe('a stop in the middle of a switch', () => {
         throw Object.assign(new Error('i/o error'), { code: 'EIO', syscall: 'fsync' });
       },
     });
-    const next = branch(old, endAt(1_600_000));
-    await expect(switchTo(next)).rejects.toMatchObject({ code: 'SWITCH_FAILED' });
+    const next = branch(old, endAt(old, 1_600_000));
+    await expect(switchTo(store, next)).rejects.toMatchObject({ code: 'SWITCH_FAILED' });
     expect(errors).toMatchObject([{ code: 'SWITCH_FAILED' }]);
     await store.close();
     store = await openStore();
@@ -527,72 +494,14 @@ describe('a stop in the middle of a switch', () => {
 describe('files that are in the way', () => {
   it('of the next timeline are set aside, because nobody knows what they are', async () => {
     await begin();
-    const switchLsn = endAt(1_600_000);
+    const switchLsn = endAt(old, 1_600_000);
     const stray = nameOf(TWO, switchLsn);
     await writeFile(join(directory, 'pg_wal', stray), 'stray');
     const next = branch(old, switchLsn);
-    await switchTo(next);
+    await switchTo(store, next);
     expect(await deadFiles()).toContain(stray);
     feedStore(store, next);
     await storeFlushed(store, next.endLsn);
     await expectAll(next);
-  });
-});
-
-describe('what else goes on during a switch', () => {
-  it('is not the removal of the segment that holds the switch point, though F is far behind it', async () => {
-    await begin();
-    // The mark is on the disk when the store is opened again.
-    await store.close();
-    store = await openStore({
-      walKeepSizeBytes: 0,
-      onSwitchStep: (step) => {
-        if (step === 'note') store.removeOldSegments(null);
-      },
-    });
-    const switchLsn = endAt(1_600_000);
-    const next = branch(old, switchLsn);
-    await switchTo(next);
-    expect(store.oldestLsn() <= segmentStartOf(switchLsn, old.segmentSize)).toBe(true);
-    feedStore(store, next);
-    await storeFlushed(store, next.endLsn);
-    expect(store.timeline()).toBe(TWO);
-  });
-
-  it('is not a release of dead WAL: what is set aside now was shown to nobody yet', async () => {
-    const released: Array<Promise<unknown>> = [];
-    await begin({
-      onSwitchStep: (step) => {
-        if (step === 'names') released.push(store.releaseDeadWal());
-      },
-    });
-    store.noteReportedFlush(old.endLsn);
-    const { bytes } = await switchTo(branch(old, endAt(1_600_000))).then(() => store.deadWal());
-    expect(bytes).toBe(2 * old.segmentSize);
-    expect(await Promise.all(released)).toMatchObject([
-      { files: 2, acknowledged: { timeline: ONE } },
-    ]);
-  });
-
-  it('is not the end of the store: the switch is done before it, and none begins behind it', async () => {
-    await begin();
-    const next = branch(old, endAt(1_600_000));
-    await store.storeHistoryFile(TWO, historyText(next.history));
-    const closed = store.close();
-    await switchTo(next);
-    await closed;
-    expect(store.timeline()).toBe(ONE);
-    store = await openStore();
-    expect([store.timeline(), store.nextLsn()]).toEqual([ONE, old.endLsn]);
-    await store.storeHistoryFile(TWO, historyText(next.history));
-    const [entry] = next.history.ancestors;
-    const switched = store.switchTimeline({
-      history: next.history,
-      switchLsn: entry?.endLsn ?? INVALID_LSN,
-    });
-    await store.close();
-    await switched;
-    store = await openStore();
-    expect(store.timeline()).toBe(TWO);
   });
 });
