@@ -155,10 +155,11 @@ export class LiveWal implements WritePipelineOwner {
     return this.#take(data);
   }
 
-  /** True while too much waits for the disk, or there is no space, or it has failed. */
+  /** True while too much waits for the disk, or there is no space, also for a switch that was begun, or it has failed. */
   isFull(): boolean {
     const isFull =
       this.#hasFailed ||
+      this.#isStopped ||
       this.#pipeline.hasNoSpace ||
       this.#pipeline.unflushedBytes() >= this.#limits.unflushedBytesMax;
     if (isFull) this.#isHeld = true;
@@ -281,6 +282,7 @@ export class LiveWal implements WritePipelineOwner {
   /** Goes on after a {@link stop} that led to nothing. */
   goOn(): void {
     this.#isStopped = false;
+    this.#offerRoom();
   }
 
   /**

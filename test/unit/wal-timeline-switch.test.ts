@@ -464,9 +464,12 @@ describe('a stop in the middle of a switch', () => {
       expect(store.timeline()).toBe(ONE);
       const end = failAt === 'note' ? old.endLsn : switchLsn;
       expect(store.positions().receivedLsn).toBe(end);
+      // An old primary that comes back now is not asked for WAL of the timeline that is being left.
+      expect(store.isFull()).toBe(failAt !== 'note');
     }
     failAt = null;
     await switchTo(store, next);
+    expect(store.isFull()).toBe(false);
     feedStore(store, next);
     await storeFlushed(store, next.endLsn);
     await expectAll(next);
