@@ -28,6 +28,7 @@ export function registerThread(thread: EndableThread): () => void {
  */
 export async function settleKernelWork(clock: Clock, timeoutMs: number): Promise<boolean> {
   const deadlineMs = clock.nowMs() + timeoutMs;
+  const ending = new Set<EndableThread>();
   const later = new Set<number>();
   const over = (id: number): void => {
     later.delete(id);
@@ -40,8 +41,13 @@ export async function settleKernelWork(clock: Clock, timeoutMs: number): Promise
     destroy: over,
   }).enable();
   try {
-    for (const thread of threads) void thread.terminate().then(() => threads.delete(thread));
     while (threads.size > 0 || fileCalls() > later.size) {
+      // Also those that were started since.
+      for (const thread of threads) {
+        if (ending.has(thread)) continue;
+        ending.add(thread);
+        void thread.terminate().then(() => threads.delete(thread));
+      }
       if (clock.nowMs() >= deadlineMs) return false;
       await new Promise<void>((resolve) => {
         clock.setTimer(POLL_MS, resolve);

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
-import { settleKernelWork } from '../../src/base/kernel-work.ts';
+import { registerThread, settleKernelWork } from '../../src/base/kernel-work.ts';
 
 let directory: string;
 let isBusy: boolean;
@@ -37,6 +37,19 @@ describe('the end of a process', () => {
     expect(await settleKernelWork(systemClock, 10_000)).toBe(true);
     isBusy = false;
     await busy;
+  });
+
+  it('ends threads, also one that is started meanwhile', async () => {
+    const ended: string[] = [];
+    const thread = (name: string, onEnd: () => void): { terminate(): Promise<void> } => ({
+      terminate: async () => {
+        ended.push(name);
+        onEnd();
+      },
+    });
+    registerThread(thread('first', () => registerThread(thread('second', () => {}))));
+    expect(await settleKernelWork(systemClock, 10_000)).toBe(true);
+    expect(ended).toEqual(['first', 'second']);
   });
 
   it.each([false, true])('knows a call that hangs (others come and go: %s)', async (withOthers) => {
