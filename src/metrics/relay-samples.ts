@@ -131,7 +131,7 @@ export function addStoreSamples(
   filesystem: { freeBytes: number; sizeBytes: number } | null,
 ): void {
   const { store } = status;
-  const { limitBytes, segmentsRemovedByLimit } = status.retention;
+  const { limitBytes, segmentsRemovedByLimit, segmentsRemovedUnneeded } = status.retention;
   samples.add('store_size_bytes', UPSTREAM, store.sizeBytes + store.dead.bytes);
   samples.add('store_limit_bytes', UPSTREAM, limitBytes);
   samples.add('store_segments', UPSTREAM, store.segments);
@@ -141,10 +141,10 @@ export function addStoreSamples(
   samples.add('store_read_bytes_total', { source: 'memory' }, store.readFromMemoryBytes);
   samples.add('store_read_bytes_total', { source: 'disk' }, store.readFromDiskBytes);
   samples.add('store_read_bytes_total', { source: 'upstream' }, status.readThrough.bytes);
-  const unneeded = Math.max(0, store.segmentsRemoved - segmentsRemovedByLimit);
-  const forced = store.segmentsRemoved - unneeded;
-  samples.add('store_segments_removed_total', { ...UPSTREAM, reason: 'retention' }, unneeded);
-  samples.add('store_segments_removed_total', { ...UPSTREAM, reason: 'size_limit' }, forced);
+  const removed = { retention: segmentsRemovedUnneeded, size_limit: segmentsRemovedByLimit };
+  for (const [reason, count] of Object.entries(removed)) {
+    samples.add('store_segments_removed_total', { ...UPSTREAM, reason }, count);
+  }
   for (const [operation, count] of Object.entries(store.errors)) {
     samples.add('store_errors_total', { operation }, count);
   }

@@ -83,6 +83,7 @@ export const NOTHING_RETAINED: RetentionStatus = {
   limitBytes: 0,
   isNearLimit: false,
   segmentsRemovedByLimit: 0,
+  segmentsRemovedUnneeded: 0,
   slotsInvalidated: { wal_removed: 0, idle_timeout: 0 },
 };
 
@@ -99,6 +100,7 @@ export class Retention {
   /** Up to here WAL had to go because of a bound, not because nobody needed it. */
   #forcedLsn: Lsn = INVALID_LSN;
   #removedByLimit = 0;
+  #removedUnneeded = 0;
 
   constructor(options: RetentionOptions) {
     this.#options = options;
@@ -108,6 +110,7 @@ export class Retention {
   async start(): Promise<void> {
     const { store, slots, config } = this.#options;
     await slots.ensure(config().slots);
+    this.#countRemoved();
     store.setRetention(() => this.#minimum());
     this.turn();
   }
@@ -138,6 +141,7 @@ export class Retention {
       limitBytes: sizeLimit(config().storage),
       isNearLimit: this.#isNear,
       segmentsRemovedByLimit: this.#removedByLimit,
+      segmentsRemovedUnneeded: this.#removedUnneeded,
       slotsInvalidated: slots.invalidations(),
     };
   }
@@ -169,7 +173,10 @@ export class Retention {
     if (identity === null) return;
     const [beforeLsn, afterLsn] = [this.#oldestLsn, store.oldestLsn()];
     const { segmentSize } = identity;
-    this.#removedByLimit += segmentsBefore(this.#forcedLsn, { beforeLsn, afterLsn, segmentSize });
+    const moved = { beforeLsn, afterLsn, segmentSize };
+    const forced = segmentsBefore(this.#forcedLsn, moved);
+    this.#removedByLimit += forced;
+    this.#removedUnneeded += segmentsBefore(afterLsn, moved) - forced;
     this.#oldestLsn = afterLsn;
   }
 

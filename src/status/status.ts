@@ -214,6 +214,8 @@ export interface RetentionStatus {
   readonly isNearLimit: boolean;
   /** Segments removed, of all that were, because of a bound on what slots keep. */
   readonly segmentsRemovedByLimit: number;
+  /** The others: nobody needed them any more. Both are counted when it is decided, a moment before the files go. */
+  readonly segmentsRemovedUnneeded: number;
   /** Slots lost since the start, by reason. */
   readonly slotsInvalidated: Readonly<Record<'wal_removed' | 'idle_timeout', number>>;
 }

@@ -54,6 +54,7 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
       limitBytes: 64 * 1024 ** 3,
       isNearLimit: false,
       segmentsRemovedByLimit: 1,
+      segmentsRemovedUnneeded: 0,
       slotsInvalidated: { wal_removed: 2, idle_timeout: 1 },
     },
     readThrough: {

@@ -218,6 +218,21 @@ describe('removal', () => {
   });
 });
 
+test('what was removed is counted for one reason, from the start on, and taken from none later', async () => {
+  await create('a');
+  await retention.start();
+  expect(retention.status()).toMatchObject({
+    segmentsRemovedUnneeded: 1,
+    segmentsRemovedByLimit: 0,
+  });
+  store.write(16);
+  await eventually(() => store.oldest).toBe(at(16));
+  expect(retention.status()).toMatchObject({
+    segmentsRemovedUnneeded: 5,
+    segmentsRemovedByLimit: 1,
+  });
+});
+
 describe('the quota', () => {
   test('cuts the window first and loses slots then, and counts what had to go', async () => {
     config = configOf({ 'storage.wal_keep_size': '20MB', 'storage.quota': '8MB' });
@@ -232,7 +247,11 @@ describe('the quota', () => {
     await eventually(() => store.oldest).toBe(at(13));
     expect(slots.list()[0]?.walStatus).toBe('lost');
     retention.turn();
-    expect(retention.status()).toMatchObject({ segmentsRemovedByLimit: 3, limitBytes: 8 * MB });
+    expect(retention.status()).toMatchObject({
+      segmentsRemovedByLimit: 3,
+      segmentsRemovedUnneeded: 0,
+      limitBytes: 8 * MB,
+    });
   });
 });
 
