@@ -17,6 +17,7 @@ import {
   walFileName,
 } from '../pg/segment.ts';
 import type { SegmentNumber } from '../pg/segment.ts';
+import { switchPoint } from '../pg/timeline.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import { FileCache } from './file-cache.ts';
 import { Lineage } from './lineage.ts';
@@ -246,9 +247,13 @@ export class WalReader {
   }
 
   /** In the order to try them; a store that was begun on a newer timeline may have older WAL in its files. */
-  #fileTimelines({ timeline, segment }: Piece): TimelineId[] {
+  #fileTimelines({ timeline, segment, endLsn }: Piece): TimelineId[] {
     const { history } = this.#options.origin;
-    const holders = this.#lineage.fileTimelines(segment);
+    // An older file ends where its timeline was left: it stands in for a newer one up to there only.
+    const holders = this.#lineage.fileTimelines(segment).filter((holder, index) => {
+      const left = switchPoint(history, holder);
+      return index === 0 || left === null || pageEnd(endLsn) <= left.endLsn;
+    });
     const others = [...history.ancestors.map((entry) => entry.timeline), history.timeline];
     const newer = others.filter((other) => other > timeline && !holders.includes(other));
     return [...holders, ...newer];

@@ -40,7 +40,7 @@ import {
   walData,
 } from '../support/scripted-upstream.ts';
 import type { ScriptedSession } from '../support/scripted-upstream.ts';
-import { storeFlushed, storeOptions } from '../support/store-rig.ts';
+import { feedStore, storeFlushed, storeOptions } from '../support/store-rig.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 /** Five segments and a half, all of them stored; the last two or three are in memory, too. */
@@ -81,13 +81,13 @@ async function flip(path: string, offset: number): Promise<void> {
 }
 
 /** Plays the upstream that has everything, on every connection; gives what it was asked for. */
-function serveAll(rig: ReadThroughRig): string[] {
+function serveAll(rig: ReadThroughRig, wal: WalFixture = rig.wal): string[] {
   const asked: string[] = [];
   void (async () => {
     for (;;) {
       const session = await rig.upstream.accept();
       await session.login(rig.server);
-      void serve(rig, session, asked);
+      void serve(rig, { session, wal, asked });
     }
   })().catch(() => {});
   return asked;
@@ -95,14 +95,21 @@ function serveAll(rig: ReadThroughRig): string[] {
 
 async function serve(
   rig: ReadThroughRig,
-  session: ScriptedSession,
-  asked: string[],
+  {
+    session,
+    wal,
+    asked,
+  }: { readonly session: ScriptedSession; readonly wal: WalFixture; readonly asked: string[] },
 ): Promise<void> {
   try {
     for (;;) {
       const { startLsn, command } = await rig.nextStart(session);
       asked.push(command);
-      rig.send(session, startLsn, rig.wal.endLsn);
+      session.send(COPY_BOTH);
+      for (let lsn = startLsn; lsn < wal.endLsn; lsn += 131_072n) {
+        const end = lsn + 131_072n < wal.endLsn ? lsn + 131_072n : wal.endLsn;
+        session.send(walData(lsn, wal.slice(lsn, end), wal.endLsn));
+      }
       while ((await session.next()).type !== 'c') {
         // Status updates.
       }
@@ -130,9 +137,9 @@ async function noteOthers(rig: ReadThroughRig, index: number): Promise<void> {
 }
 
 /** As a walsender reads: again when it is told to. */
-async function readNow(feed: StoreFeed, startLsn: Lsn, endLsn: Lsn): Promise<Buffer> {
+async function readNow(feed: StoreFeed, startLsn: Lsn, endLsn: Lsn, timeline = 1): Promise<Buffer> {
   for (;;) {
-    const read = await feed.fromFiles(toTimelineId(1), startLsn, endLsn);
+    const read = await feed.fromFiles(toTimelineId(timeline), startLsn, endLsn);
     if (read instanceof Uint8Array) return Buffer.from(read);
     if (read.kind !== 'later') throw new Error(JSON.stringify({ ...read, lsn: '' }));
     await read.ready;
@@ -239,6 +246,59 @@ describe('a segment that is damaged on our disk', () => {
     expect(rig.readThrough.status().repairedSegments).toBe(6);
     expect(await readdir(join(rig.directory, 'dead'))).toHaveLength(3);
   });
+});
+
+describe('after a timeline switch', () => {
+  it.each([
+    ['is damaged', false],
+    ['is gone', true],
+  ])(
+    'segments of both are fetched again, when the one that holds the switch point %s',
+    async (_, isGone) => {
+      const old = new WalFixture();
+      old.fill(Number(2n * SEGMENT + SEGMENT / 2n), 3);
+      const switchLsn = old.endLsn;
+      await using rig = await openStored({ wal: old });
+      const two = toTimelineId(2);
+      const wal = old.branch(switchLsn, two);
+      wal.fill(Number(3n * SEGMENT), 4);
+      const history = `1\t${formatLsn(switchLsn)}\tno recovery target specified\n`;
+      await rig.store.storeHistoryFile(two, Buffer.from(history));
+      await rig.store.switchTimeline({ history: wal.history, switchLsn });
+      feedStore(rig.store, wal);
+      await storeFlushed(rig.store, wal.records.at(-1)?.endLsn ?? wal.endLsn);
+      const names = (await readdir(join(rig.directory, 'pg_wal'))).filter((name) =>
+        /^[0-9A-F]{24}$/.test(name),
+      );
+      expect(names.map((name) => name.slice(0, 8))).toEqual([
+        ...['00000001', '00000001', '00000001'],
+        ...['00000002', '00000002', '00000002', '00000002'],
+      ]);
+      // The third one ends at the switch point; the fourth one is of the same segment.
+      const damaged = [0, 1, 3, 4].map((index) =>
+        join(rig.directory, 'pg_wal', names[index] ?? ''),
+      );
+      const before = await Promise.all(damaged.map((path) => readFile(path)));
+      for (const path of damaged) await flip(path, 123_456);
+      if (isGone) await unlink(damaged[2] ?? '');
+      Object.assign(rig.server, { timeline: '2', xlogPos: formatLsn(wal.endLsn) });
+      rig.server.histories['2'] = ['00000002.history', history];
+      const asked = serveAll(rig, wal);
+      const startLsn = toLsn(wal.startLsn);
+      const endLsn = toLsn(wal.startLsn + 4n * SEGMENT);
+      const feed = new StoreFeed(rig.store, rig.readThrough, () => true);
+      const read = await readNow(feed, startLsn, endLsn, 2);
+      expect(read.equals(wal.slice(startLsn, endLsn))).toBe(true);
+      expect(asked.map((command) => command.slice(-10))).toEqual([
+        ...['TIMELINE 1', 'TIMELINE 1'],
+        ...['TIMELINE 2', 'TIMELINE 2'],
+      ]);
+      for (const [index, path] of damaged.entries()) {
+        expect((await readFile(path)).equals(before[index] ?? Buffer.of())).toBe(true);
+      }
+      expect(rig.readThrough.status()).toMatchObject({ repairedSegments: 4, failedRepairs: 0 });
+    },
+  );
 });
 
 describe('where the upstream cannot help', () => {
