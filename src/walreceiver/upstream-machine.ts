@@ -157,6 +157,8 @@ export class UpstreamMachine {
   #isFailedRound = false;
   #detail: string | null = null;
   #hold: Hold | null = null;
+  /** How the round before this one ended, when it ended held. */
+  #heldBefore: HeldState | null = null;
   #nextAttemptAtMs: number | null = null;
   #failures = 0;
   #streamingSinceMs = 0;
@@ -184,15 +186,17 @@ export class UpstreamMachine {
     const isRefused = this.#rejections >= REJECTIONS_MAX;
     return {
       phase: this.#phase,
-      heldState: isRefused
-        ? this.#rejectedState
-        : this.#phase === 'held'
-          ? (this.#hold?.state ?? null)
-          : null,
+      heldState: isRefused ? this.#rejectedState : this.#stoodStill(),
       detail: this.#detail,
       nextAttemptAtMs: this.#nextAttemptAtMs,
       hostIndex: this.#hostIndex,
     };
+  }
+
+  /** The reason to stand still also counts while it is looked whether it still holds: an alarm must not blink. */
+  #stoodStill(): HeldState | null {
+    if (this.#phase === 'held') return this.#hold?.state ?? null;
+    return ATTEMPT_PHASES.has(this.#phase) ? this.#heldBefore : null;
   }
 
   /** Where WAL was last rejected; null once WAL behind it was accepted. */
@@ -270,6 +274,7 @@ export class UpstreamMachine {
 
   /** What held one host is kept while the others are tried in the same round, and forgotten here. */
   #beginRound(): readonly UpstreamAction[] {
+    this.#heldBefore = this.#stoodStill();
     this.#hold = null;
     this.#hopelessHosts = 0;
     this.#isFailedRound = false;
@@ -311,6 +316,7 @@ export class UpstreamMachine {
     if (this.#phase !== 'starting') return [];
     this.#streamingSinceMs = nowMs;
     this.#hold = null;
+    this.#heldBefore = null;
     this.#isFailedRound = false;
     this.#walk.arrived();
     this.#enter('streaming', this.#rejections >= REJECTIONS_MAX ? this.#detail : null);

@@ -257,6 +257,27 @@ describe('a gate that holds', () => {
     });
   });
 
+  it('is the state also while it is looked whether it still holds', () => {
+    const driver = new Driver();
+    driver.send({ type: 'start' });
+    const decision = { kind: 'hold', state: 'diverged', detail: 'x', retryMs: 5_000 } as const;
+    const states: unknown[] = [];
+    for (const type of ['dialed', 'logged-in', 'identified'] as const) driver.send({ type });
+    driver.send({ type: 'decided', decision });
+    driver.toNextAttempt();
+    for (const type of ['dialed', 'logged-in', 'identified'] as const) {
+      driver.send({ type });
+      states.push(driver.machine.view().heldState);
+    }
+    driver.send({
+      type: 'decided',
+      decision: { kind: 'start', timeline: TIMELINE, startLsn: START },
+    });
+    driver.send({ type: 'copy-started' });
+    states.push(driver.machine.view().heldState);
+    expect(states).toEqual(['diverged', 'diverged', 'diverged', null]);
+  });
+
   it('drops a slot that was made there when a person has to decide, and only then', () => {
     for (const [state, drops] of [
       ['waiting', false],
