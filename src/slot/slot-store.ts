@@ -88,7 +88,7 @@ export class SlotStore {
     }
     // A stop may have come between a switch and the cut, or taken WAL that a standby had: it is received from here on.
     const bounds = options.bounds();
-    if (bounds !== null) store.cut(bounds.writtenLsn);
+    if (bounds !== null && bounds.writtenLsn >= bounds.oldestLsn) store.cut(bounds.writtenLsn);
     return store;
   }
 
