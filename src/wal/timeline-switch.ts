@@ -38,6 +38,7 @@ import type { ControlState, PendingSwitch } from './control-file.ts';
 import { deadDirectory, walDirectory } from './data-directory.ts';
 import { moveToDead } from './dead-wal.ts';
 import { Lineage } from './lineage.ts';
+import { pageSumsDirectory, removePageSums } from './page-sums.ts';
 import { chainStart } from './records/record-chain.ts';
 import type { ChainPosition } from './records/record-chain.ts';
 import { RecordWalk } from './records/record-walk.ts';
@@ -98,7 +99,12 @@ export async function setStrayFilesAside(
   );
   if (names.length === 0) return [];
   await createDirectory(deadDirectory(dataDirectory));
-  for (const name of names) await moveToDead(dataDirectory, join(directory, name), name);
+  for (const name of names) {
+    // The file that gets the name next has other bytes.
+    await removePageSums(directory, name);
+    await moveToDead(dataDirectory, join(directory, name), name);
+  }
+  await syncDirectory(pageSumsDirectory(directory));
   await syncDirectory(deadDirectory(dataDirectory));
   await syncDirectory(directory);
   return names;

@@ -10,6 +10,13 @@ import { segmentNumber, segmentStartOf, walFileName } from '../../src/pg/segment
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import type { TimelineId } from '../../src/pg/timeline.ts';
 import { releaseDeadWal } from '../../src/wal/dead-wal.ts';
+import {
+  encodePageSumsHeader,
+  entryOffset,
+  PAGE_SUM_BYTES,
+  pageSumsSeed,
+  putPageSum,
+} from '../../src/wal/page-sums.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import type { TimelineSwitchInfo, WalStoreOptions } from '../../src/wal/wal-store.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -240,11 +247,11 @@ describe('where the switch point lies', () => {
   }
 
   it.each([
-    ['at a page', 0],
-    ['in mid-page', 4_096],
+    ['at a page', 0, true],
+    ['in mid-page', 4_096, false],
   ])(
     'inside a record, %s: nothing before it is lost, then or after a restart',
-    async (_w, more) => {
+    async (_w, more, isSaid) => {
       old.record({ body: Buffer.alloc(100_000, 0x77) });
       old.fill(50_000, 5);
       await begin();
@@ -252,7 +259,7 @@ describe('where the switch point lies', () => {
       const page = pageStart(advanceLsn(long?.startLsn ?? old.startLsn, 40_000));
       const switchLsn = advanceLsn(page, more);
       const next = old.branch(switchLsn, TWO);
-      if (more === 0) next.overwrite(long?.startLsn ?? INVALID_LSN);
+      if (isSaid) next.overwrite(long?.startLsn ?? INVALID_LSN);
       next.fill(300_000, 12);
       await switchTo(store, next);
       expect(store.positions().flushedLsn).toBe(switchLsn);
@@ -266,6 +273,10 @@ describe('where the switch point lies', () => {
       const end = advanceLsn(start, old.segmentSize);
       const wanted = next.slice(start, next.endLsn < end ? next.endLsn : end);
       expect(Buffer.compare(bytes.subarray(0, wanted.length), wanted)).toBe(0);
+      if (!isSaid) return;
+      await store.close();
+      store = await openStore();
+      await expectAll(next);
     },
   );
 
@@ -494,17 +505,31 @@ describe('a stop in the middle of a switch', () => {
   });
 });
 
+/** What page_sums says of the segment of timeline 2 that holds `lsn`, when its first page was another one. */
+function sumsOfOtherBytes(lsn: Lsn): Uint8Array {
+  const { segmentSize } = old;
+  const of = { timeline: TWO, segment: segmentNumber(lsn, segmentSize), segmentSize };
+  const bytes = Buffer.concat([encodePageSumsHeader(of), Buffer.alloc(PAGE_SUM_BYTES)]);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  putPageSum(view, entryOffset(0), { seed: pageSumsSeed(of), page: 0, sum: 42 });
+  return bytes;
+}
+
 describe('files that are in the way', () => {
   it('of the next timeline are set aside, because nobody knows what they are', async () => {
     await begin();
     const switchLsn = endAt(old, 1_600_000);
     const stray = nameOf(TWO, switchLsn);
     await writeFile(join(directory, 'pg_wal', stray), 'stray');
+    await writeFile(join(directory, 'page_sums', stray), sumsOfOtherBytes(switchLsn));
     const next = branch(old, switchLsn);
     await switchTo(store, next);
     expect(await deadFiles()).toContain(stray);
     feedStore(store, next);
     await storeFlushed(store, next.endLsn);
+    await expectAll(next);
+    await store.close();
+    store = await openStore();
     await expectAll(next);
   });
 });
