@@ -1,6 +1,6 @@
 // Is the WAL of one timeline good, and where does it end? Walks its segments in order with all checksums. Behind damage it
 // goes on at the next page that is WAL of its own address, so that everything that is wrong is found in one go.
-import { open } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorText, systemErrorCode } from '../base/errors.ts';
@@ -228,14 +228,31 @@ export class TimelineVerification {
         this.#endReason = failure.reason;
         return;
       }
+      if (await this.#isGone(file, handle)) return;
       this.#damage(file, failure.lsn, failure.reason);
       this.#walk = null;
       // Where page after page is bad, reading on from each of them would take for ever.
       if (live === null || this.#damages > DAMAGES_IN_DETAIL) return;
       offset = live;
     }
+    if (this.#changed.size > 0 && (await this.#isGone(file, handle))) return;
     if (this.#damages === damages) this.#reportChanged(file);
     this.#checkSize(file, isLast);
+  }
+
+  /**
+   * True when the file has its name no longer: a running walcast has removed it since, and writes other WAL over it. What
+   * was read says nothing then; that is told.
+   */
+  async #isGone(file: Segment, handle: FileHandle): Promise<boolean> {
+    const [named, read] = await Promise.all([
+      stat(join(this.#options.path, file.name)).catch(() => null),
+      handle.stat(),
+    ]);
+    if (named !== null && named.ino === read.ino && named.dev === read.dev) return false;
+    this.#walk = null;
+    this.#options.onNote(`${file.name} went away while it was read`);
+    return true;
   }
 
   /** True when a page at or behind the failure is not the one that was written: then the WAL does not end there. */

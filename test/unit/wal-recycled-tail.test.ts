@@ -1,10 +1,11 @@
 // Is WAL of a segment that was used before ever taken for a continuation? Old segments of the same layout: behind every
 // place where the new WAL may end stands an old record of the same cluster, at the place where a new one would be.
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { closeSync, openSync, renameSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { advanceLsn, PAGE_SIZE } from '../../src/pg/lsn.ts';
+import { advanceLsn, PAGE_SIZE, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { segmentNumber, walFileName } from '../../src/pg/segment.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
@@ -85,6 +86,46 @@ function places(index: number): number[] {
   const all = [...ends, ...pages].flatMap((place) => around.map((by) => place + by));
   return [...new Set(all)].filter((place) => place >= 0 && place <= SIZE);
 }
+
+describe('a check of a store from another process', () => {
+  it('takes no segment for damaged that is removed and written over while it is read', async () => {
+    const large = new WalFixture({ segmentSize: 4 * SIZE });
+    large.fill(14 * SIZE, 7);
+    const names = [0n, 1n, 2n].map((index) =>
+      walFileName(
+        toTimelineId(1),
+        segmentNumber(toLsn(large.startLsn + index * 4n * BigInt(SIZE)), large.segmentSize),
+        large.segmentSize,
+      ),
+    );
+    const part = (index: number): Buffer =>
+      large
+        .bytes()
+        .subarray(index * 4 * SIZE)
+        .subarray(0, 4 * SIZE);
+    for (const [index, name] of names.entries())
+      await writeFile(join(directory, name), part(index));
+    let isRemoved = false;
+    const report = await verifyWal({
+      directory,
+      fromLsn: null,
+      onProgress: () => {
+        if (isRemoved) return;
+        isRemoved = true;
+        // Of its four pieces one was read.
+        const recycled = join(directory, 'xlogtemp.recycled.1');
+        renameSync(join(directory, names[0] ?? ''), recycled);
+        const file = openSync(recycled, 'r+');
+        writeSync(file, part(2), 0, 4 * SIZE, 0);
+        closeSync(file);
+      },
+      signal: new AbortController().signal,
+    });
+    expect(isRemoved).toBe(true);
+    expect(report.problems).toEqual([]);
+    expect(report.notes.join()).toMatch(/went away while it was read/);
+  });
+});
 
 describe('old WAL behind the end', () => {
   // One segment later is the least: what lies there is the same layout at the distance of one segment.
