@@ -27,6 +27,8 @@ export class SlotSaver {
   #timer: Timer | null = null;
   #running: Promise<void> = Promise.resolve();
   #isClosed = false;
+  /** Slots of which it was said that they cannot be saved. */
+  readonly #failing = new WeakSet<Slot>();
 
   constructor(options: SlotSaverOptions) {
     this.#options = options;
@@ -80,8 +82,11 @@ export class SlotSaver {
       await this.#options.files.save(state);
       slot.persisted = state;
       slot.unsureLsn = null;
+      this.#failing.delete(slot);
       return true;
     } catch (error) {
+      if (this.#failing.has(slot)) return false;
+      this.#failing.add(slot);
       // Nothing is lost: WAL is kept from the position that is on the disk.
       this.#options.log.warn('the state of a replication slot could not be saved; trying again', {
         slot: name,

@@ -1,20 +1,26 @@
 // Replication slots: PostgreSQL's answers, durable commands, lazily saved positions, and what removal of WAL may see.
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
+import type { Log } from '../../src/base/log.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import { versionFacts } from '../../src/pg/server-version.ts';
 import { SlotStore } from '../../src/slot/slot-store.ts';
+import { eventually } from '../support/eventually.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
 let directory: string;
 let slots: SlotStore;
 
-async function open(slotsMax = 3, clock: Clock = systemClock): Promise<SlotStore> {
+async function open(
+  slotsMax = 3,
+  clock: Clock = systemClock,
+  log: Log = silentLog,
+): Promise<SlotStore> {
   return await SlotStore.open({
     directory,
     wal: { oldestLsn: () => toLsn(0x1000000n), redoLsn: () => toLsn(0x1800028n) },
@@ -26,7 +32,7 @@ async function open(slotsMax = 3, clock: Clock = systemClock): Promise<SlotStore
     terminate: () => {},
     onChange: () => {},
     clock,
-    log: silentLog,
+    log,
   });
 }
 
@@ -167,6 +173,26 @@ it('refuses to start with a damaged slot rather than forget what it kept', async
   await persistent('a');
   await writeFile(join(directory, 'pg_replslot/a/state'), 'walcast-slot 1\n{}\ncrc32c 00000000\n');
   await expect(open()).rejects.toMatchObject({ code: 'STATE_FILE_DAMAGED' });
+});
+
+it('says once that a slot cannot be saved, and tries again until it can', async () => {
+  const clock = new ManualClock();
+  await slots.close();
+  const warnings: string[] = [];
+  slots = await open(3, clock, { ...silentLog, warn: (text) => void warnings.push(text) });
+  await persistent('a');
+  const file = join(directory, 'pg_replslot/a/state.tmp');
+  await mkdir(file);
+  slots.advance('a', toLsn(0x5000000n));
+  for (let seconds = 0; seconds < 3; seconds++) {
+    await eventually(() => clock.nextTimerMs()).toBe(1_000);
+    clock.advance(1_000);
+  }
+  await eventually(() => clock.nextTimerMs()).toBe(1_000);
+  expect(warnings).toEqual([expect.stringContaining('could not be saved')]);
+  await rm(file, { recursive: true });
+  clock.advance(1_000);
+  await eventually(() => slots.minimumPersistedRestartLsn()).toBe(toLsn(0x5000000n));
 });
 
 describe('a slot that nobody uses', () => {
