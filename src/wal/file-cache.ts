@@ -25,6 +25,7 @@ interface Entry {
 export class FileCache {
   readonly #filesMax: number;
   readonly #entries = new Map<string, Entry>();
+  #isClosed = false;
 
   /** `filesMax`: files kept open while nobody reads them. */
   constructor(filesMax: number) {
@@ -46,6 +47,7 @@ export class FileCache {
     } finally {
       entry.users--;
       if (entry.isStale) this.#closeUnused(entry);
+      if (this.#isClosed && entry.users === 0) this.forget(path);
       this.#evict();
     }
   }
@@ -59,8 +61,9 @@ export class FileCache {
     this.#closeUnused(entry);
   }
 
-  /** Closes everything that nobody reads, and the rest as soon as nobody does. */
+  /** Closes everything that nobody reads, and the rest as soon as nobody does; also what is opened from now on. */
   clear(): void {
+    this.#isClosed = true;
     for (const path of this.#entries.keys()) this.forget(path);
   }
 

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { INVALID_LSN } from '../../src/pg/lsn.ts';
 import { segmentStartOf } from '../../src/pg/segment.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
+import { FileCache, isOpenForReading } from '../../src/wal/file-cache.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import type { WalStoreOptions } from '../../src/wal/wal-store.ts';
 import { feedStore, storeFlushed, storeOptions } from '../support/store-rig.ts';
@@ -44,6 +45,17 @@ async function begin(more: Partial<WalStoreOptions> = {}): Promise<void> {
   feedStore(store, old);
   await storeFlushed(store, old.endLsn);
 }
+
+it('a reader that was closed keeps no file open, whoever reads with it still', async () => {
+  await begin();
+  const path = join(directory, 'pg_wal', '000000010000000000000031');
+  const files = new FileCache(2);
+  files.clear();
+  expect(await files.use(path, async () => await Promise.resolve(isOpenForReading(path)))).toBe(
+    true,
+  );
+  await vi.waitFor(() => expect(isOpenForReading(path)).toBe(false), 30_000);
+});
 
 describe('what else goes on during a switch', () => {
   it('is not the removal of the segment that holds the switch point, though F is far behind it', async () => {
