@@ -396,6 +396,7 @@ describe('an upstream that is too old', () => {
     expect(errors.join('\n')).toMatch(/Upgrade the server/);
     expect(Object.keys(await fingerprint(directory)).toSorted()).toEqual([
       '/',
+      'page_sums/',
       'pg_replslot/',
       'pg_wal/',
     ]);
@@ -447,6 +448,7 @@ describe('an upstream that cannot be reached', () => {
     expect(await started.process.stop('SIGTERM')).toEqual({ exitCode: 0, signal: null });
     expect(Object.keys(await fingerprint(directory)).toSorted()).toEqual([
       '/',
+      'page_sums/',
       'pg_replslot/',
       'pg_wal/',
     ]);
