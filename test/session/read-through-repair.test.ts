@@ -270,10 +270,7 @@ describe('after a timeline switch', () => {
       const names = (await readdir(join(rig.directory, 'pg_wal'))).filter((name) =>
         /^[0-9A-F]{24}$/.test(name),
       );
-      expect(names.map((name) => name.slice(0, 8))).toEqual([
-        ...['00000001', '00000001', '00000001'],
-        ...['00000002', '00000002', '00000002', '00000002'],
-      ]);
+      expect(names.map((name) => name[7]).join('')).toBe('1112222');
       // The third one ends at the switch point; the fourth one is of the same segment.
       const damaged = [0, 1, 3, 4].map((index) =>
         join(rig.directory, 'pg_wal', names[index] ?? ''),
@@ -289,10 +286,7 @@ describe('after a timeline switch', () => {
       const feed = new StoreFeed(rig.store, rig.readThrough, () => true);
       const read = await readNow(feed, startLsn, endLsn, 2);
       expect(read.equals(wal.slice(startLsn, endLsn))).toBe(true);
-      expect(asked.map((command) => command.slice(-10))).toEqual([
-        ...['TIMELINE 1', 'TIMELINE 1'],
-        ...['TIMELINE 2', 'TIMELINE 2'],
-      ]);
+      expect(asked.map((command) => command.at(-1)).join('')).toBe('1122');
       for (const [index, path] of damaged.entries()) {
         expect((await readFile(path)).equals(before[index] ?? Buffer.of())).toBe(true);
       }
