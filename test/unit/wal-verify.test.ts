@@ -508,6 +508,24 @@ describe('timelines', () => {
     expect(report.timelines[1]?.endLsn).toBeGreaterThan(report.timelines[0]?.startLsn ?? 0n);
   });
 
+  it('what lies in dead/ beside them is none of the WAL, damaged or not', async () => {
+    await promoted();
+    const data = join(directory, 'copy');
+    await mkdir(join(data, 'pg_wal'), { recursive: true });
+    await mkdir(join(data, 'dead'));
+    for (const name of await readdir(directory)) {
+      if (name !== 'copy') await rename(join(directory, name), join(data, 'pg_wal', name));
+    }
+    const name = nameOf(wal.startLsn);
+    const bytes = await readFile(join(data, 'pg_wal', name));
+    for (const dead of [`${name}.partial`, `${name}.damaged`]) {
+      await writeFile(join(data, 'dead', dead), bytes.subarray(4_711));
+    }
+    const report = await verify({ path: data });
+    expect(problems(report)).toEqual([]);
+    expect(report.timelines.map(({ timeline }) => timeline)).toEqual([1, 2]);
+  });
+
   it('a missing or bad history file is a problem, and the pages tell what it would have said', async () => {
     await promoted();
     await unlink(join(directory, '00000002.history'));
