@@ -62,7 +62,7 @@ requires('strace', `postgres-${NEWEST_MAJOR}`).describe('a disk that fails', () 
   it.each([
     ['fdatasync', ['EIO', 'ENOSPC', 'EDQUOT']],
     ['pwrite64', ['EIO', 'EROFS']],
-  ] as const)('at the n-th %s ends the process', { timeout: 240_000 }, async (calls, errors) => {
+  ] as const)('at the n-th %s ends the process', { timeout: 600_000 }, async (calls, errors) => {
     const startMs = systemClock.nowMs();
     const numbers = chosen(3, calls.length);
     for (const when of numbers) {
@@ -102,7 +102,7 @@ requires('strace', `postgres-${NEWEST_MAJOR}`).describe('a disk that fails', () 
       ['before it flushes a directory or a new file', { calls: 'fsync' }],
       ['before it flushes WAL', { calls: 'fdatasync' }],
       ['before it writes', { calls: 'pwrite64' }],
-    ] as const)('%s goes on from there', { timeout: 120_000 }, async (_, { calls }) => {
+    ] as const)('%s goes on from there', { timeout: 300_000 }, async (_, { calls }) => {
       for (const when of FULL_FAULTS ? [1, 2, 3, 5, 8, 13, 21] : [1 + (SEED % 12)]) {
         const started = await round({ calls, what: `signal=SIGKILL:when=${when}` });
         expect(started.process.end).toEqual({ exitCode: null, signal: 'SIGKILL' });

@@ -94,7 +94,7 @@ requires('strace', 'prlimit', `postgres-${NEWEST_MAJOR}`).describe('a disk with 
     await rig.burstUntilLog(started, /no file descriptor for WAL/);
     const acknowledged = rig.acknowledgedLsn();
     // Longer than it takes until the control file is due.
-    for (let count = 0; count < 6; count++) {
+    for (let count = 0; count < 3; count++) {
       await rig.burst();
       await new Promise<void>((resolve) => systemClock.setTimer(1000, resolve));
     }
