@@ -99,6 +99,9 @@ function logConfiguration(log: Log, config: Config, file: string | null): void {
   );
 }
 
+/** How long a start that was told to end at once may take to undo what it did. */
+const START_END_MS_MAX = 2_000;
+
 /** What serving needs besides the context. */
 interface Service {
   readonly config: Config;
@@ -122,7 +125,10 @@ async function serve(context: CommandContext, service: Service): Promise<number>
       onLogSettings: (settings) => log.adjust(settings),
     });
     const relay = await Promise.race([starting, signals.immediate.then(() => null)]);
-    if (relay === null) return EXIT.ok;
+    if (relay === null) {
+      await endOfStart(starting, context.clock);
+      return EXIT.ok;
+    }
     signals.reloadWith(() => void relay.reload());
     unwatch = watchCatchup(context, relay, log);
     return await endOf(relay, signals, log);
@@ -134,6 +140,19 @@ async function serve(context: CommandContext, service: Service): Promise<number>
     unwatch();
     release();
   }
+}
+
+/** A start that was told to end gives back what it took, the lock above all. It is not waited for for long. */
+async function endOfStart(starting: Promise<RunningRelay>, clock: Clock): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = clock.setTimer(START_END_MS_MAX, resolve);
+    const ended = (): void => {
+      timer.cancel();
+      resolve();
+    };
+    // A start that fails has undone what it did.
+    starting.then((relay) => relay.stop()).then(ended, ended);
+  });
 }
 
 /** Shows how far a catch-up is until the returned function is called. */
