@@ -1,6 +1,6 @@
 // Do the commands work beside real servers of each major: does a standby that has nothing but `walcast wal get` as its
 // restore_command catch up, is the WAL that servers wrote found good, does a drain end walcast?
-import { cp, mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +13,7 @@ import { advanceLsn, formatLsn, INVALID_LSN, parseLsn } from '../../src/pg/lsn.t
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { segmentNumber, segmentStart, toSegmentSize } from '../../src/pg/segment.ts';
 import { readCheckpoint } from '../../src/wal/server-control.ts';
+import { copyDirectory } from '../support/copy-directory.ts';
 import { walcast } from '../support/cli.ts';
 import type { CliOutcome } from '../support/cli.ts';
 import { openClientsRig, runAsOurselves, writeWal } from '../support/clients-rig.ts';
@@ -146,7 +147,7 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
       const checkpoint = advanceLsn(required?.lsn ?? INVALID_LSN, -1);
       expect([formatLsn(checkpoint), String(required?.timeline)]).toEqual(row);
       const copy = join(directory, 'copy');
-      await cp(rig.relay.walDirectory, copy, { recursive: true });
+      await copyDirectory(rig.relay.walDirectory, copy);
       const names = (await readdir(copy)).filter((name) => /^[0-9A-F]{24}$/.test(name)).toSorted();
       const hit = names[1] ?? '';
       const file = await open(join(copy, hit), 'r+');
@@ -164,7 +165,7 @@ describe.each(installedMajors())('PostgreSQL %i', (major) => {
     'as many records are counted as pg_waldump prints',
     async () => {
       const copy = join(directory, 'archive');
-      await cp(rig.relay.walDirectory, copy, { recursive: true });
+      await copyDirectory(rig.relay.walDirectory, copy);
       const names = (await readdir(copy)).filter((name) => /^[0-9A-F]{24}$/.test(name)).toSorted();
       const { out } = await walcast(['wal', 'verify', copy, '--json']);
       const report: { timelines: { records: number; end_lsn: string }[] } = JSON.parse(out);

@@ -2,7 +2,6 @@
 // it alone get an error where the upstream has it no more?
 import {
   copyFile,
-  cp,
   mkdtemp,
   readdir,
   readFile,
@@ -28,6 +27,7 @@ import {
   putPageSum,
 } from '../../src/wal/page-sums.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
+import { copyDirectory } from '../support/copy-directory.ts';
 import { message } from '../support/naive-writer.ts';
 import { summary } from '../support/raw-client.ts';
 import { listen, openRig, SEGMENT } from '../support/read-through-rig.ts';
@@ -193,7 +193,7 @@ describe('a segment that is damaged on our disk', () => {
     const copy = await mkdtemp(join(tmpdir(), 'walcast-hole-'));
     try {
       // A crash leaves the same; the lock is no file of the store.
-      await cp(directory, copy, { recursive: true });
+      await copyDirectory(directory, copy);
       await unlink(pathOf(rig, 2).replace(directory, copy));
       const store = await WalStore.open(storeOptions(copy, { walKeepSizeBytes: 0, log: rig.log }));
       try {

@@ -64,6 +64,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     name: 'a size below -1',
     yaml: `${UPSTREAM}storage: { max_slot_wal_keep_size: -2 }\n`,
   },
+  { name: 'a quota of nothing', yaml: `${UPSTREAM}storage: { quota: 0 }\n` },
   { name: 'a quota below the window', yaml: `${UPSTREAM}storage: { quota: 512MB }\n` },
   { name: 'sections that are no sections', yaml: `${UPSTREAM}log: info\nstorage: [ directory ]\n` },
   { name: 'keys without a value', yaml: 'upstream: { conninfo: }\nlog: { level: }\nhttp:\n' },

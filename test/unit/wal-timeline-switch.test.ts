@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -19,6 +19,7 @@ import {
 } from '../../src/wal/page-sums.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import type { TimelineSwitchInfo, WalStoreOptions } from '../../src/wal/wal-store.ts';
+import { copyDirectory } from '../support/copy-directory.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { feedStore, readStored, storeFlushed, storeOptions } from '../support/store-rig.ts';
 import { branch, endAt, historyText, identityOf, switchTo } from '../support/timeline-rig.ts';
@@ -365,7 +366,7 @@ describe('what was acknowledged beyond the switch point', () => {
     await store.updateServer(identityOf(old));
     store.noteReportedFlush(old.endLsn);
     const killed = join(top, 'killed');
-    await cp(directory, killed, { recursive: true });
+    await copyDirectory(directory, killed);
     await store.close();
     store = await openStore({ log }, killed);
     // It is no P: what was reported before is not known.
@@ -412,7 +413,7 @@ describe('a stop in the middle of a switch', () => {
     await begin({
       onSwitchStep: async (step) => {
         const copy = join(top, `stopped-${copies.length}`);
-        await cp(directory, copy, { recursive: true });
+        await copyDirectory(directory, copy);
         copies.push([step, copy]);
       },
     });
