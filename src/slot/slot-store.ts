@@ -202,9 +202,10 @@ export class SlotStore {
 
   /** The timeline was left at `switchLsn`: what lies beyond it is not kept by anybody's position. */
   cut(switchLsn: Lsn): void {
-    for (const slot of this.#slots.values()) {
-      if (slot.restartLsn > switchLsn) this.#move(slot, switchLsn);
-    }
+    const beyond = [...this.#slots.values()].filter((slot) => slot.restartLsn > switchLsn);
+    for (const slot of beyond) this.#move(slot, switchLsn);
+    // Not a second later: a crash behind WAL of the new timeline would find them where they were, and believe them.
+    if (beyond.length > 0) void this.#saver.saveNow();
   }
 
   /** Drops every temporary slot of a session. (walsender.c:WalSndErrorCleanup) */
