@@ -1,26 +1,37 @@
 import { defineConfig } from 'vitest/config';
 import { SlowestFiles } from './test/support/slowest-files.ts';
 
-/** Files side by side. Vitest's own choice leaves one of two cores to itself; suites wait more than they compute. */
+/** Files side by side that compute. Vitest's own choice leaves one of two cores to itself. */
 const WORKERS = 2;
 
-// One project a layer. The real-server suites wait for servers half of the time, so two of their files run at once; what
-// one machine has once only (a port, a directory, a mount) is drawn anew by each.
+/** Files side by side that wait for servers and disks about half of the time. */
+const WAITING_WORKERS = 3;
+
+// One project a layer. What one machine has once only (a port, a directory, a mount) is drawn anew by each file.
 export default defineConfig({
   test: {
     environment: 'node',
     retry: 0,
     reporters: [new SlowestFiles(), 'default'],
-    maxWorkers: WORKERS,
     projects: [
       // Property tests take seconds on a machine that does something else, too.
       {
         extends: true,
-        test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 20_000 },
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
+          testTimeout: 20_000,
+          maxWorkers: WORKERS,
+        },
       },
       {
         extends: true,
-        test: { name: 'session', include: ['test/session/**/*.test.ts'], testTimeout: 20_000 },
+        test: {
+          name: 'session',
+          include: ['test/session/**/*.test.ts'],
+          testTimeout: 20_000,
+          maxWorkers: WORKERS,
+        },
       },
       {
         extends: true,
@@ -29,6 +40,9 @@ export default defineConfig({
           include: ['test/pg/**/*.test.ts', 'test/fault/**/*.test.ts'],
           testTimeout: 180_000,
           hookTimeout: 120_000,
+          maxWorkers: WAITING_WORKERS,
+          // Only projects of one group share their workers; this one comes behind the others.
+          sequence: { groupOrder: 1 },
         },
       },
     ],
