@@ -267,10 +267,11 @@ describe('after a timeline switch', () => {
       await rig.store.switchTimeline({ history: wal.history, switchLsn });
       feedStore(rig.store, wal);
       await storeFlushed(rig.store, wal.records.at(-1)?.endLsn ?? wal.endLsn);
-      const names = (await readdir(join(rig.directory, 'pg_wal'))).filter((name) =>
-        /^[0-9A-F]{24}$/.test(name),
-      );
-      expect(names.map((name) => name[7]).join('')).toBe('1112222');
+      const names = (await readdir(join(rig.directory, 'pg_wal')))
+        .filter((name) => /^[0-9A-F]{24}$/.test(name))
+        .toSorted();
+      // And, perhaps, a fifth one that is made ahead.
+      expect(names.map((name) => name[7]).join('')).toMatch(/^11122222?$/);
       // The third one ends at the switch point; the fourth one is of the same segment.
       const damaged = [0, 1, 3, 4].map((index) =>
         join(rig.directory, 'pg_wal', names[index] ?? ''),
