@@ -317,7 +317,7 @@ describe('where the switch point lies', () => {
     const names = (await readdir(join(directory, 'pg_wal'))).filter((name) => !name.includes('.'));
     expect(names.filter((name) => !name.startsWith('00000003'))).toEqual([]);
     expect(
-      (await readdir(join(directory, 'pg_wal'))).filter((n) => n.endsWith('.history')),
+      (await readdir(join(directory, 'pg_wal'))).filter((n) => n.endsWith('.history')).toSorted(),
     ).toEqual(['00000002.history', '00000003.history']);
   });
 });
