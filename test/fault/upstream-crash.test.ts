@@ -8,7 +8,7 @@ import { createPrimary, createStandby } from '../../src/demo/postgres-cluster.ts
 import { pollUntil, signalProcess } from '../../src/demo/postgres-process.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
-import { INVALID_LSN, PAGE_SIZE, formatLsn, toLsn } from '../../src/pg/lsn.ts';
+import { INVALID_LSN, PAGE_SIZE, formatLsn, parseLsn, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import {
   segmentNumber,
@@ -268,6 +268,11 @@ requires(`postgres-${MAJOR}`).describe('a primary that lost the second half of a
       await load.stop();
       const endLsn = await primary.walPosition();
       await standby.waitForReplay(endLsn);
+      // What is forwarded is not written at that moment.
+      await relay.waitForStatus(
+        'everything being on the disk',
+        ({ upstream }) => (parseLsn(upstream.flushed_lsn ?? '0/0') ?? INVALID_LSN) >= endLsn,
+      );
 
       expect(standby.log.textFrom(0)).toMatch(/successfully skipped missing contrecord at/);
       expect(await tableDigest(standby)).toEqual(await tableDigest(primary));

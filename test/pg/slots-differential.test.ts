@@ -76,7 +76,23 @@ describe.each(installedMajors())('a slot on PostgreSQL %i and on walcast', (majo
   async function writeSegments(count: number): Promise<void> {
     for (let done = 0; done < count; done++) {
       await rig.primary.query("SELECT pg_create_restore_point('x'); SELECT pg_switch_wal()");
+      await keptUp();
     }
+  }
+
+  /** The limit is for walcast's own slot on the server, too: a walcast that is behind on a busy machine would lose it. */
+  async function keptUp(): Promise<void> {
+    await pollUntil(
+      "the server's slot for walcast being close to its end",
+      async () => {
+        const [row] = await rig.primary.query(
+          `SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) < ${SEGMENT_SIZE}
+           FROM pg_replication_slots WHERE slot_name = 'walcast'`,
+        );
+        return row?.[0] === 't' ? true : null;
+      },
+      { timeoutMs: 20_000 },
+    );
   }
 
   /** A checkpoint is when a server looks at its slots. Afterwards the current segment has just begun. */
