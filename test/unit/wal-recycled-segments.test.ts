@@ -22,7 +22,7 @@ import { listWal } from '../../src/wal/listing.ts';
 import { RECYCLED_SEGMENT_PREFIX, RecycledSegments } from '../../src/wal/recycled-segments.ts';
 import { verifyWal } from '../../src/wal/verify.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
-import { feedStore, storeFlushed, storeOptions } from '../support/store-rig.ts';
+import { feedStore, readStored, storeFlushed, storeOptions } from '../support/store-rig.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
@@ -111,7 +111,7 @@ describe('a store that removes WAL', () => {
     expect(inodes.size).toBeLessThan(removed);
     expect(filesMax).toBeLessThan(10);
     const oldestLsn = store.oldestLsn();
-    const all = await store.fromFiles(TIMELINE, oldestLsn, wal.endLsn);
+    const all = await readStored(store, TIMELINE, [oldestLsn, wal.endLsn]);
     expect(Buffer.from(all as Uint8Array).equals(wal.slice(oldestLsn, wal.endLsn))).toBe(true);
     await store.close();
     expect((await readdir(pgWal)).filter((name) => name.startsWith('xlogtemp.'))).toEqual([]);

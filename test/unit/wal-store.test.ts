@@ -12,7 +12,7 @@ import { SegmentRemoval } from '../../src/wal/segment-removal.ts';
 import { STORE_LIMITS } from '../../src/wal/store-options.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import type { StoredIdentity, WalStoreOptions } from '../../src/wal/wal-store.ts';
-import { feedStore, storeFlushed, storeOptions } from '../support/store-rig.ts';
+import { feedStore, readStored, storeFlushed, storeOptions } from '../support/store-rig.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 // Each test starts a thread and waits for a disk that others use too.
@@ -280,7 +280,7 @@ describe.each(['page', 'record'] as const)('a store that verifies each %s', (ver
     feed();
     await flushed(wal.endLsn);
     expect(Buffer.concat(before).equals(copy)).toBe(true);
-    const all = await store.fromFiles(TIMELINE, wal.startLsn, wal.endLsn);
+    const all = await readStored(store, TIMELINE, [wal.startLsn, wal.endLsn]);
     expect(Buffer.from(all as Uint8Array).equals(wal.bytes())).toBe(true);
   });
 
@@ -352,7 +352,7 @@ describe('what may be sent', () => {
     }
     await reopen();
     for (const [startLsn, endLsn] of ranges) {
-      const file = await store.fromFiles(TIMELINE, startLsn, endLsn);
+      const file = await readStored(store, TIMELINE, [startLsn, endLsn]);
       expect(Buffer.from(file as Uint8Array).equals(wal.slice(startLsn, endLsn))).toBe(true);
     }
     expect(store.status().readFromDiskBytes).toBeGreaterThan(length);
@@ -363,7 +363,7 @@ describe('what may be sent', () => {
     feed(advanceLsn(wal.startLsn, 100_000));
     await flushed(advanceLsn(wal.startLsn, 80_000));
     feed();
-    const all = await store.fromFiles(TIMELINE, wal.startLsn, wal.endLsn);
+    const all = await readStored(store, TIMELINE, [wal.startLsn, wal.endLsn]);
     expect(Buffer.from(all as Uint8Array).equals(wal.bytes())).toBe(true);
   });
 });
@@ -405,7 +405,7 @@ describe('WAL that is taken back', () => {
     refuse();
     const end = store.sendableLsn();
     for (const from of [wal.startLsn, advanceLsn(end, -10), end, advanceLsn(end, 5)]) {
-      const read = await store.fromFiles(TIMELINE, from, offered);
+      const read = await readStored(store, TIMELINE, [from, offered]);
       expect(read).toMatchObject({ kind: 'damaged', lsn: from > end ? from : end });
     }
     expect(store.fromMemory(end, offered)).toBeNull();
@@ -430,13 +430,19 @@ describe('stored WAL', () => {
       const damaged = Buffer.from(bytes);
       damaged[at] = (damaged[at] ?? 0) ^ 1;
       await writeFile(path, damaged);
-      const read = await store.fromFiles(TIMELINE, wal.startLsn, advanceLsn(wal.startLsn, 100_000));
+      const read = await readStored(store, TIMELINE, [
+        wal.startLsn,
+        advanceLsn(wal.startLsn, 100_000),
+      ]);
       expect(read).toMatchObject({ kind: 'damaged', walFileName: nameOf(wal.startLsn) });
       expect((read as { reason: string }).reason).toMatch(reason);
     }
     // A page that the disk lost.
     await writeFile(path, Buffer.from(bytes).fill(0, 16_384, 24_576));
-    const lost = await store.fromFiles(TIMELINE, wal.startLsn, advanceLsn(wal.startLsn, 100_000));
+    const lost = await readStored(store, TIMELINE, [
+      wal.startLsn,
+      advanceLsn(wal.startLsn, 100_000),
+    ]);
     expect(lost).toMatchObject({ kind: 'damaged', lsn: advanceLsn(wal.startLsn, 16_384) });
     expect(store.status().rejectedFromDisk).toBe(4);
   });
@@ -447,7 +453,7 @@ describe('stored WAL', () => {
     await openFresh();
     feed();
     await flushed(wal.endLsn);
-    const all = await store.fromFiles(TIMELINE, wal.startLsn, wal.endLsn);
+    const all = await readStored(store, TIMELINE, [wal.startLsn, wal.endLsn]);
     expect(Buffer.from(all as Uint8Array).equals(wal.bytes())).toBe(true);
   });
 
@@ -463,7 +469,7 @@ describe('stored WAL', () => {
     await reopen({ walKeepSizeBytes: 2_000_000 });
     store.setRetention(() => slotLsn);
     expect(store.oldestLsn()).toBe(advanceLsn(wal.startLsn, 2 * wal.segmentSize));
-    const read = await store.fromFiles(TIMELINE, wal.startLsn, advanceLsn(wal.startLsn, 100));
+    const read = await readStored(store, TIMELINE, [wal.startLsn, advanceLsn(wal.startLsn, 100)]);
     expect(read).toEqual({ kind: 'removed', walFileName: nameOf(wal.startLsn) });
     store.removeOldSegments(null);
     const kept = store.oldestLsn();
