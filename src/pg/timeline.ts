@@ -104,6 +104,23 @@ export function timelineOfLsn(history: TimelineHistory, lsn: Lsn): TimelineId {
   return history.ancestors.find((entry) => lsn < entry.endLsn)?.timeline ?? history.timeline;
 }
 
+/** The history of an ancestor, `timeline`: the file of a timeline begins with that of the one before. (writeTimeLineHistory) */
+export function historyUpTo(history: TimelineHistory, timeline: TimelineId): TimelineHistory {
+  return { timeline, ancestors: history.ancestors.filter((entry) => entry.timeline < timeline) };
+}
+
+/** True when `older` is what `newer` says about that timeline: left the same ancestors at the same places. */
+export function isBeginningOf(older: TimelineHistory, newer: TimelineHistory): boolean {
+  const { ancestors } = historyUpTo(newer, older.timeline);
+  return (
+    ancestors.length === older.ancestors.length &&
+    ancestors.every(({ timeline, endLsn }, index) => {
+      const other = older.ancestors[index];
+      return other?.timeline === timeline && other.endLsn === endLsn;
+    })
+  );
+}
+
 /** A position on a timeline, for messages: `0/3000000 on timeline 1`. */
 export function formatPosition(timeline: TimelineId, lsn: Lsn): string {
   return `${formatLsn(lsn)} on timeline ${timeline}`;

@@ -6,7 +6,7 @@ import type { Log } from '../base/log.ts';
 import { READ_THROUGH_CONNECTIONS_MAX } from '../config/limits.ts';
 import { dial } from '../net/dial.ts';
 import type { Lsn } from '../pg/lsn.ts';
-import { isInHistory, parseTimelineHistory, switchPoint } from '../pg/timeline.ts';
+import { isBeginningOf, isInHistory, parseTimelineHistory } from '../pg/timeline.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { ReadThroughStatus } from '../status/status.ts';
 import { chainStart } from '../wal/records/record-chain.ts';
@@ -156,9 +156,5 @@ export class StoreReadThrough implements BeforeTheStore {
 /** True when `older` is the history of an ancestor of `ours`: what another branch calls by that number is not kept. */
 function isAncestry(older: TimelineHistory, ours: TimelineHistory): boolean {
   if (older.timeline === ours.timeline || !isInHistory(ours, older.timeline)) return false;
-  const before = ours.ancestors.filter(({ timeline }) => timeline < older.timeline);
-  return (
-    before.length === older.ancestors.length &&
-    before.every(({ timeline, endLsn }) => switchPoint(older, timeline)?.endLsn === endLsn)
-  );
+  return isBeginningOf(older, ours);
 }

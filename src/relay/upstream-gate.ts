@@ -13,7 +13,13 @@ import { formatLsn, INVALID_LSN, maxLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentStartOf } from '../pg/segment.ts';
 import type { SegmentSize } from '../pg/segment.ts';
-import { formatPosition, isInHistory, switchPoint } from '../pg/timeline.ts';
+import {
+  formatPosition,
+  historyUpTo,
+  isBeginningOf,
+  isInHistory,
+  switchPoint,
+} from '../pg/timeline.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type {
   StartDecision,
@@ -195,12 +201,6 @@ async function goOnWith(store: GateStore, step: Step): Promise<Hold | null> {
   return null;
 }
 
-/** The history of an ancestor: each file begins with the one before. */
-function historyUpTo(history: TimelineHistory, timeline: TimelineId): TimelineHistory {
-  const ancestors = history.ancestors.filter((entry) => entry.timeline < timeline);
-  return { timeline, ancestors };
-}
-
 /** What the store says about the server was not saved, so nothing of it may count yet. */
 function noSpace(error: unknown): Hold {
   const detail =
@@ -292,15 +292,9 @@ function refuseOtherHistory(stored: StoredWal, identity: UpstreamIdentity): Hold
 /** A number says little: two servers may have promoted to the same one. */
 function refuseOtherAncestors(stored: StoredWal, identity: UpstreamIdentity): Hold | null {
   if (stored.history === null) return null;
+  if (isBeginningOf(stored.history, identity.history)) return null;
   const ours = stored.history.ancestors;
-  const theirs = identity.history.ancestors.filter(({ timeline }) => timeline < stored.timeline);
-  const isSame =
-    ours.length === theirs.length &&
-    ours.every(({ timeline, endLsn }, index) => {
-      const other = theirs[index];
-      return other?.timeline === timeline && other.endLsn === endLsn;
-    });
-  if (isSame) return null;
+  const theirs = historyUpTo(identity.history, stored.timeline).ancestors;
   return diverged(
     `the upstream's timeline ${stored.timeline} is another one than the store's: it came about as ` +
       `${formatAncestors(theirs)}, the store's as ${formatAncestors(ours)}. ` +

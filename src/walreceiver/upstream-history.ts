@@ -4,6 +4,7 @@ import { UPSTREAM_HISTORIES_BYTES_MAX, UPSTREAM_HISTORIES_MAX } from '../config/
 import {
   HISTORY_FILE_BYTES_MAX,
   historyFileName,
+  isBeginningOf,
   isInHistory,
   parseTimelineHistory,
   rootHistory,
@@ -84,14 +85,7 @@ function readHistory(command: string, timeline: TimelineId, content: Uint8Array)
 
 /** A child's file begins with its parent's. (timeline.c:writeTimeLineHistory) */
 function requireSameAncestors(older: TimelineHistory, newest: TimelineHistory): void {
-  const before = newest.ancestors.filter(({ timeline }) => timeline < older.timeline);
-  const isSame =
-    before.length === older.ancestors.length &&
-    before.every(({ timeline, endLsn }, index) => {
-      const other = older.ancestors[index];
-      return other?.timeline === timeline && other.endLsn === endLsn;
-    });
-  if (isSame) return;
+  if (isBeginningOf(older, newest)) return;
   throw invalidAnswer(
     `TIMELINE_HISTORY ${older.timeline}`,
     `it contradicts the history of timeline ${newest.timeline}`,
