@@ -4,6 +4,7 @@
 import type { Clock } from '../base/clock.ts';
 import { errorText, OperationalError, systemErrorCode, WalcastError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { Places } from '../base/places.ts';
 import {
   REPAIR_RETRY_MS,
   REPAIR_RETRY_MS_MAX,
@@ -65,8 +66,7 @@ export class SegmentRepair {
   readonly #running = new Map<string, Promise<void>>();
   readonly #failed = new Map<string, Failed>();
   readonly #stops = new Set<() => void>();
-  readonly #waiting: (() => void)[] = [];
-  #atWork = 0;
+  readonly #places = new Places(REPAIRS_AT_ONCE);
   #repaired = 0;
   #refused = 0;
   #isClosed = false;
@@ -94,7 +94,7 @@ export class SegmentRepair {
     if (this.#running.size >= REPAIRS_WAITING_MAX) {
       return withReason(damage, 'too many segments are damaged');
     }
-    const ready = this.#run(job).finally(() => this.#running.delete(name));
+    const ready = this.#places.run(() => this.#run(job)).finally(() => this.#running.delete(name));
     this.#running.set(name, ready);
     return { kind: 'later', ready };
   }
@@ -120,15 +120,12 @@ export class SegmentRepair {
   }
 
   async #run(job: Job): Promise<void> {
-    await this.#enter();
     try {
       await this.#repair(job);
     } catch (error) {
       // What is neither the world's fault nor told by ourselves is a bug.
       if (!(error instanceof WalcastError) && systemErrorCode(error) === null) throw error;
       if (!(await this.#isProven(job))) this.#fail(job, errorText(error));
-    } finally {
-      this.#leave();
     }
   }
 
@@ -266,17 +263,6 @@ export class SegmentRepair {
       why,
       next: `tried again when it is asked for after ${waitMs / 1000} s; an archived copy can be put in its place`,
     });
-  }
-
-  async #enter(): Promise<void> {
-    if (this.#atWork < REPAIRS_AT_ONCE) this.#atWork++;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
-  }
-
-  #leave(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#atWork--;
-    else next();
   }
 }
 

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { FileHandle } from 'node:fs/promises';
 import { readFully } from '../base/durable-fs.ts';
 import { errorText, systemErrorCode } from '../base/errors.ts';
+import { Places } from '../base/places.ts';
 import { advanceLsn, lsnDistance, maxLsn, minLsn, PAGE_SIZE, pageStart } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import {
@@ -117,11 +118,11 @@ export class WalReader {
   readonly #sums: FileCache;
   /** What was found of segments whose sums are not known. */
   readonly checks: SegmentChecks;
-  readonly #waiting: Array<() => void> = [];
-  #readsUnderWay = 0;
+  readonly #reads: Places;
 
   constructor(options: WalReaderOptions) {
     this.#options = options;
+    this.#reads = new Places(options.readsMax);
     this.#pages = new PageHeaderCheck(options.origin);
     this.#lineage = new Lineage(options.origin.history, options.origin.segmentSize);
     this.#files = new FileCache(options.openFilesMax);
@@ -144,8 +145,7 @@ export class WalReader {
     startLsn: Lsn,
     endLsn: Lsn,
   ): Promise<Uint8Array | StoredReadFailure | StoredReadLater> {
-    await this.#enter();
-    try {
+    return await this.#reads.run(async () => {
       const parts: Uint8Array[] = [];
       for (const piece of this.#pieces(timeline, startLsn, endLsn)) {
         const part = await this.#readPiece(piece);
@@ -153,9 +153,7 @@ export class WalReader {
         parts.push(part);
       }
       return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
-    } finally {
-      this.#leave();
-    }
+    });
   }
 
   /**
@@ -191,21 +189,6 @@ export class WalReader {
   close(): void {
     this.#files.clear();
     this.#sums.clear();
-  }
-
-  async #enter(): Promise<void> {
-    if (this.#readsUnderWay < this.#options.readsMax) {
-      this.#readsUnderWay++;
-      return;
-    }
-    await new Promise<void>((resolve) => this.#waiting.push(resolve));
-  }
-
-  #leave(): void {
-    // The place goes to the one that waited longest, if there is one.
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#readsUnderWay--;
-    else next();
   }
 
   #pieces(timeline: TimelineId, startLsn: Lsn, endLsn: Lsn): Piece[] {

@@ -2,6 +2,7 @@
 // What can be decided without a socket is in upstream-machine.ts; what is done with the WAL itself, in wal-stream.ts.
 import { invariant } from '../base/errors.ts';
 import type { WalcastError } from '../base/errors.ts';
+import { Wakeup } from '../base/wakeup.ts';
 import { UPSTREAM_FINISH_MS_MAX } from '../config/limits.ts';
 import { formatTarget } from '../net/dial.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
@@ -28,7 +29,6 @@ import { commandTimeoutMs, UpstreamSession } from './upstream-session.ts';
 import { quoteSlotName } from './upstream-slot.ts';
 import { UpstreamTally } from './upstream-tally.ts';
 import type { UpstreamHost } from './upstream-target.ts';
-import { WakeUp } from './wake-up.ts';
 import type { WalReceiverOptions } from './wal-receiver-options.ts';
 import { WalStream } from './wal-stream.ts';
 
@@ -54,7 +54,7 @@ export class WalReceiver {
   #asked: { timeline: TimelineId; startLsn: Lsn } | null = null;
   /** When the answer to a START_REPLICATION, or the end of a stream, is overdue. */
   #deadline: { readonly atMs: number; readonly delayMs: number } | null = null;
-  readonly #wakeUp: WakeUp;
+  readonly #wakeup: Wakeup;
   /** W when reading was paused or last seen to move since. */
   #pausedAtLsn: Lsn | null = null;
   #onFinished: (() => void) | null = null;
@@ -82,7 +82,7 @@ export class WalReceiver {
     this.#slots = new SlotBook(options.slot);
     this.#reporter = new StatusReporter(options.positions, options.clock);
     this.#journal = new UpstreamJournal(options.log);
-    this.#wakeUp = new WakeUp(options.clock, () => this.#onTimer());
+    this.#wakeup = new Wakeup(options.clock, () => this.#onTimer());
   }
 
   /** Begins to connect. */
@@ -95,7 +95,7 @@ export class WalReceiver {
   stop(): void {
     this.#endStream('shutdown');
     this.#dispatch({ type: 'stop' });
-    this.#wakeUp.cancel();
+    this.#wakeup.cancel();
     this.#settleFinish();
   }
 
@@ -445,11 +445,12 @@ export class WalReceiver {
 
   /** Sees to it that the timer fires when something is due next; one that fires too early only looks again. */
   #armTimer(): void {
-    this.#wakeUp.arm([
+    const times = [
       this.#machine.view().nextAttemptAtMs,
       this.#streaming?.timers.nextDueAtMs() ?? null,
       this.#deadline?.atMs ?? null,
-    ]);
+    ];
+    for (const atMs of times) if (atMs !== null) this.#wakeup.ensure(atMs);
   }
 
   #onTimer(): void {

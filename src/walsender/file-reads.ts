@@ -1,5 +1,6 @@
 // How many standbys may read segment files at one time, and how much each? Bounds memory and the thread pool however
 // many are behind.
+import { Places } from '../base/places.ts';
 import {
   FILE_READ_BUDGET_BYTES,
   FILE_READ_BYTES_MAX,
@@ -10,8 +11,7 @@ import {
 /** Shared by all sessions: a queue in order of arrival. A session has at most one read in it. */
 export class FileReads {
   #readers = 0;
-  #running = 0;
-  readonly #waiting: (() => void)[] = [];
+  readonly #places = new Places(FILE_READS_MAX);
 
   /** A session has begun to read from files. */
   enter(): void {
@@ -30,21 +30,7 @@ export class FileReads {
   }
 
   /** Runs `read` when its turn has come. */
-  async run<T>(read: () => Promise<T>): Promise<T> {
-    if (this.#running >= FILE_READS_MAX) {
-      await new Promise<void>((resolve) => {
-        this.#waiting.push(resolve);
-      });
-    } else {
-      this.#running += 1;
-    }
-    try {
-      return await read();
-    } finally {
-      const next = this.#waiting.shift();
-      // The place is handed on, not given back, so that nobody can slip in between.
-      if (next === undefined) this.#running -= 1;
-      else next();
-    }
+  run<T>(read: () => Promise<T>): Promise<T> {
+    return this.#places.run(read);
   }
 }

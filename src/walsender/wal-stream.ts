@@ -4,6 +4,7 @@
 // What one standby can hold on to: one batch in its socket (views of the tail, or one file read of at most
 // FILE_READ_BYTES_MAX), and one file read ahead. It never has a queue.
 import { ProtocolViolation } from '../base/errors.ts';
+import { Wakeup } from '../base/wakeup.ts';
 import { DRAIN_PING_MS, HOLD_CHECK_MS, HOLD_KEEPALIVE_MS } from '../config/limits.ts';
 import { formatLsn, lsnDistance, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
@@ -38,7 +39,6 @@ import {
   startIsOffHistory,
 } from './stream-plan.ts';
 import type { TimelineEnd } from './stream-plan.ts';
-import { Wakeup } from './wakeup.ts';
 
 /** WAL going out to one standby. */
 export class WalStream {

@@ -16,7 +16,7 @@ import {
 import { StandbyClock } from '../../src/walsender/standby-clock.ts';
 import { StandbyPositions } from '../../src/walsender/standby-positions.ts';
 import { planStream } from '../../src/walsender/stream-plan.ts';
-import { Wakeup } from '../../src/walsender/wakeup.ts';
+import { Wakeup } from '../../src/base/wakeup.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
 const lsn = (value: number | bigint): Lsn => toLsn(BigInt(value));

@@ -1,5 +1,5 @@
 // One timer that is asked for ever new times: only an earlier one costs anything.
-import type { Clock, Timer } from '../base/clock.ts';
+import type { Clock, Timer } from './clock.ts';
 
 /** Calls `onWake` at or shortly after the earliest time asked for; that may be sooner than still needed. */
 export class Wakeup {
