@@ -31,6 +31,12 @@ export function isOutOfSpace(error: unknown): boolean {
   }
 }
 
+/** For the `catch` of a call about a file that need not be there: null when it is not, else the error again. */
+export function ignoreMissing(error: unknown): null {
+  if (systemErrorCode(error) === 'ENOENT') return null;
+  throw error;
+}
+
 /** What a person does about a directory that cannot be written, where the error tells; null for any other error. */
 export function storageHint(error: unknown): string | null {
   switch (systemErrorCode(error)) {

@@ -8,7 +8,7 @@ import { connect, createServer } from 'node:net';
 import type { Server } from 'node:net';
 import { join } from 'node:path';
 import { systemClock } from '../base/clock.ts';
-import { storageHint } from '../base/durable-fs.ts';
+import { ignoreMissing, storageHint } from '../base/durable-fs.ts';
 import { OperationalError, errorText, systemErrorCode } from '../base/errors.ts';
 import { UNIX_PATH_BYTES_MAX } from './listener.ts';
 
@@ -252,11 +252,7 @@ async function linkIfFree(existing: string, name: string): Promise<boolean> {
 }
 
 async function unlinkIfThere(path: string): Promise<void> {
-  try {
-    await unlink(path);
-  } catch (error) {
-    if (systemErrorCode(error) !== 'ENOENT') throw error;
-  }
+  await unlink(path).catch(ignoreMissing);
 }
 
 async function inodeOf(path: string): Promise<bigint | null> {

@@ -187,7 +187,7 @@ export class SlotStore {
     slot.inactiveSinceMs = this.#options.clock.wallMs();
     slot.idleSinceMs = this.#options.clock.nowMs();
     // In the turn in which it is let go: its standby may be back in the next.
-    if (slot.isDoomed) this.#check(slot);
+    if (slot.isDoomed) this.#check(slot, this.#options.bounds());
     slot.isDoomed = false;
     this.#wakeWaiters();
   }
@@ -225,7 +225,8 @@ export class SlotStore {
    * its session first. On the disk at once; then `onChange` is called.
    */
   checkObsolete(): void {
-    for (const slot of this.#slots.values()) this.#check(slot);
+    const bounds = this.#options.bounds();
+    for (const slot of this.#slots.values()) this.#check(slot, bounds);
   }
 
   /**
@@ -342,10 +343,10 @@ export class SlotStore {
     return true;
   }
 
-  #check(slot: Slot): void {
-    const { clock, log, idleTimeoutMs, bounds, terminate } = this.#options;
+  #check(slot: Slot, bounds: WalBounds | null): void {
+    const { clock, log, idleTimeoutMs, terminate } = this.#options;
     const idle = { nowMs: clock.nowMs(), timeoutMs: idleTimeoutMs };
-    const found = obsolescenceOf(slot, bounds(), idle);
+    const found = obsolescenceOf(slot, bounds, idle);
     if (found === null || (slot.isDoomed && slot.activePid !== null)) return;
     const fields = obsolescenceFields(found);
     if (slot.activePid !== null) {

@@ -6,8 +6,7 @@
 //   NAME….1         the same of an earlier store, when a file of that name was there already
 import { lstat, readdir, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { syncDirectory } from '../base/durable-fs.ts';
-import { systemErrorCode } from '../base/errors.ts';
+import { ignoreMissing, syncDirectory } from '../base/durable-fs.ts';
 import type { DeadWalStatus } from '../status/status.ts';
 import { loadControl, saveControl } from './control-file.ts';
 import { deadDirectory } from './data-directory.ts';
@@ -73,9 +72,4 @@ export async function moveToDead(dataDirectory: string, path: string, name: stri
 
 async function deadNames(dataDirectory: string): Promise<string[]> {
   return (await readdir(deadDirectory(dataDirectory)).catch(ignoreMissing)) ?? [];
-}
-
-function ignoreMissing(error: unknown): null {
-  if (systemErrorCode(error) === 'ENOENT') return null;
-  throw error;
 }

@@ -27,6 +27,7 @@ import {
   putPageSum,
   sumPage,
 } from './page-sums.ts';
+import { isZeroRange } from './records/zeros.ts';
 
 /** The sums of one segment. */
 interface OpenSums {
@@ -64,7 +65,7 @@ export class PageSumsWriter {
       const from = entryOffset(Math.floor(offset / PAGE_SIZE));
       const to = entryOffset(Math.floor((offset + length - 1) / PAGE_SIZE) + 1);
       const known = sums.bytes.subarray(from, to);
-      if (known.every((byte) => byte === 0)) return;
+      if (isZeroRange(known, 0, known.length)) return;
       known.fill(0);
       this.#partial = null;
       writeFullySync(sums.fd, known, from);

@@ -7,8 +7,7 @@ import { readdir, open, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { readFully, syncDirectory } from '../base/durable-fs.ts';
-import { systemErrorCode } from '../base/errors.ts';
+import { ignoreMissing, readFully, syncDirectory } from '../base/durable-fs.ts';
 import { PAGE_SIZE } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentNumber, segmentOffset, walFileName } from '../pg/segment.ts';
@@ -110,16 +109,12 @@ export async function loadPageSums(
   name: string,
   of: SummedSegment,
 ): Promise<Float64Array | null> {
+  const file = await open(pageSumsFile(walDirectory, name), 'r').catch(ignoreMissing);
+  if (file === null) return null;
   try {
-    const file = await open(pageSumsFile(walDirectory, name), 'r');
-    try {
-      return await readPageSums(file, of, { first: 0, count: of.segmentSize / PAGE_SIZE });
-    } finally {
-      await file.close();
-    }
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return null;
-    throw error;
+    return await readPageSums(file, of, { first: 0, count: of.segmentSize / PAGE_SIZE });
+  } finally {
+    await file.close();
   }
 }
 
@@ -143,10 +138,7 @@ export async function preparePageSums(
 ): Promise<void> {
   const directory = pageSumsDirectory(walDirectory);
   const segments = new Set(await readdir(walDirectory));
-  const names = await readdir(directory).catch((error: unknown): string[] => {
-    if (systemErrorCode(error) === 'ENOENT') return [];
-    throw error;
-  });
+  const names = (await readdir(directory).catch(ignoreMissing)) ?? [];
   const orphans = names.filter((name) => !segments.has(name));
   for (const name of orphans) await unlink(join(directory, name));
   const last = walFileName(

@@ -6,6 +6,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import {
   createDirectory,
+  ignoreMissing,
   PRIVATE_FILE_MODE,
   readFully,
   syncDirectory,
@@ -233,10 +234,6 @@ async function removeOldest(directory: string): Promise<void> {
     // Two repairs at once may remove the same one.
     await unlink(path).catch(() => {});
   }
-}
-
-function ignoreMissing(error: unknown): void {
-  if (systemErrorCode(error) !== 'ENOENT') throw error;
 }
 
 function refused(reason: string): OperationalError {

@@ -163,7 +163,7 @@ async function guard<T>(live: LiveWal, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (isOutOfSpace(error) && !isSyncError(error)) throw error;
+    if (isOutOfSpace(error)) throw error;
     const message = `the store could not be brought to the next timeline: ${errorText(error)}`;
     const hint = 'Look at the disk and the kernel log, then start walcast again: it goes on there.';
     const failure =
@@ -173,10 +173,6 @@ async function guard<T>(live: LiveWal, work: () => Promise<T>): Promise<T> {
     live.fail('fsync', failure);
     throw failure;
   }
-}
-
-function isSyncError(error: unknown): boolean {
-  return error instanceof Error && 'syscall' in error && String(error.syscall).endsWith('sync');
 }
 
 function tell(options: WalStoreOptions, before: ControlState, pending: PendingSwitch): void {

@@ -2,8 +2,8 @@
 // the upstream sent them.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { replaceFile } from '../base/durable-fs.ts';
-import { OperationalError, systemErrorCode } from '../base/errors.ts';
+import { ignoreMissing, replaceFile } from '../base/durable-fs.ts';
+import { OperationalError } from '../base/errors.ts';
 import { historyFileName, parseTimelineHistory, rootHistory } from '../pg/timeline.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import { walDirectory } from './data-directory.ts';
@@ -14,10 +14,7 @@ export async function readHistoryFile(
   timeline: TimelineId,
 ): Promise<Uint8Array | null> {
   const path = join(walDirectory(dataDirectory), historyFileName(timeline));
-  return await readFile(path).catch((error: unknown) => {
-    if (systemErrorCode(error) === 'ENOENT') return null;
-    throw error;
-  });
+  return await readFile(path).catch(ignoreMissing);
 }
 
 /** Keeps a history file; durable when it resolves. */

@@ -136,11 +136,6 @@ export class RecordWalk {
     return this.#chain.learned.facts();
   }
 
-  /** True once a commit record asked for apply feedback; cheap enough to ask after every push. */
-  hasApplyFeedback(): boolean {
-    return this.#chain.learned.hasApplyFeedback;
-  }
-
   /** True once a record was whole, or one before the walk is known: the chain of records is no guess. */
   hasRecord(): boolean {
     return this.#chain.isStartKnown;

@@ -55,11 +55,6 @@ export class ResynchronisingWalk {
     return this.#walk.facts();
   }
 
-  /** True once a commit record asked for apply feedback. */
-  hasApplyFeedback(): boolean {
-    return this.#walk.hasApplyFeedback();
-  }
-
   /** Everything known at {@link recordEnd}. */
   position(): ChainPosition {
     return this.#isLost ? this.#startAt(this.#endLsn) : this.#walk.position();

@@ -120,11 +120,6 @@ export class LearnedFacts {
     this.#feedbackLow = low;
   }
 
-  /** True once a commit record asked for apply feedback. */
-  get hasApplyFeedback(): boolean {
-    return this.#feedbackHigh !== 0 || this.#feedbackLow !== 0;
-  }
-
   facts(): WalFacts {
     const feedback = lsnOfHalves(this.#feedbackHigh, this.#feedbackLow);
     return {
