@@ -72,6 +72,7 @@ const DOORS: readonly { readonly module: RegExp; readonly rooms: readonly string
   { module: /^prom-client$/, rooms: ['metrics'] },
   { module: /^pino$/, rooms: ['base/log.ts'] },
   { module: /^pg-protocol/, rooms: ['wire'] },
+  { module: /^undici$/, rooms: ['net/http-get.ts'] },
   { module: /^yaml$/, rooms: ['config'] },
   { module: /^typebox/, rooms: ['config', 'http', 'cli'] },
   { module: /^node:(net|tls|dgram|dns|dns\/promises)$/, rooms: ['net'] },
