@@ -59,9 +59,11 @@ export class WalSenders {
   readonly #commands = new Map<string, number>();
   #lastPid = FIRST_PID;
   #isPaused = false;
-  #drainTo: { endLsn: Lsn; deadlineMs: number } | null = null;
+  #isLeaving = false;
+  /** Those that were there when a drain began, and are there still. */
+  readonly #drained = new Set<WalSenderSession>();
   #stopListening: (() => void) | null = null;
-  #onEmpty: (() => void)[] = [];
+  #onDrained: (() => void)[] = [];
   readonly #turnedAway = new LogBudget();
 
   constructor(options: WalSendersOptions) {
@@ -110,21 +112,28 @@ export class WalSenders {
     return true;
   }
 
+  /** New clients get 57P03 from now on; nothing changes for those that are in. */
+  refuseNew(): void {
+    this.#isLeaving = true;
+  }
+
   /**
-   * New clients get 57P03 from now on; every streaming standby is served up to `endLsn` and asked to confirm it, at most
-   * `drainTimeoutMs` long, then its stream ends as that of a server shutting down; other sessions end at once. Resolves
-   * when all are gone.
+   * Every streaming standby is served up to `endLsn` and asked to confirm it, at most until `deadlineMs` (monotonic; default
+   * in `drainTimeoutMs`), then its stream ends as that of a server shutting down; other sessions end at once, and new
+   * clients get 57P03. Resolves when all that are here now are gone: who comes later is not waited for.
    */
-  async drain(endLsn: Lsn): Promise<void> {
+  async drain(endLsn: Lsn, deadlineMs?: number): Promise<void> {
     const { clock, settings } = this.#options;
-    const deadlineMs = clock.nowMs() + settings().drainTimeoutMs;
-    this.#drainTo = { endLsn, deadlineMs };
-    for (const session of this.#open) session.drain(endLsn, deadlineMs);
-    if (this.#open.size === 0) return;
-    const grace = settings().drainTimeoutMs + 2 * CLOSE_GRACE_MS;
-    const timer = clock.setTimer(grace, () => this.terminate());
+    const nowMs = clock.nowMs();
+    const untilMs = deadlineMs ?? nowMs + settings().drainTimeoutMs;
+    this.refuseNew();
+    for (const session of this.#open) this.#drained.add(session);
+    for (const session of this.#drained) session.drain(endLsn, untilMs);
+    if (this.#drained.size === 0) return;
+    const graceMs = Math.max(0, untilMs - nowMs) + 2 * CLOSE_GRACE_MS;
+    const timer = clock.setTimer(graceMs, () => this.terminate());
     await new Promise<void>((resolve) => {
-      this.#onEmpty.push(resolve);
+      this.#onDrained.push(resolve);
     });
     timer.cancel();
   }
@@ -148,7 +157,7 @@ export class WalSenders {
       frames: this.#frames,
       reads: new FileReads(),
       localAddresses: this.#options.localAddresses ?? localInterfaceAddresses,
-      isDraining: () => this.#drainTo !== null,
+      isDraining: () => this.#isLeaving,
       isPaused: () => this.#isPaused,
       admittedSessions: () => this.#admitted.size,
       onAdmitted: (session) => this.#admitted.set(session.pid, session),
@@ -206,8 +215,8 @@ export class WalSenders {
   #onClosed(session: WalSenderSession): void {
     this.#open.delete(session);
     this.#admitted.delete(session.pid);
-    if (this.#open.size > 0) return;
-    for (const resolve of this.#onEmpty.splice(0)) resolve();
+    if (!this.#drained.delete(session) || this.#drained.size > 0) return;
+    for (const resolve of this.#onDrained.splice(0)) resolve();
   }
 
   /** Never answered, whether it hits or not. */
