@@ -38,6 +38,11 @@ export class FileCursor {
     this.#options = options;
   }
 
+  /** Between the first read and {@link FileCursor.leave}. */
+  get isInUse(): boolean {
+    return this.#isEntered;
+  }
+
   /** The batch from `startLsn` on if it has been read; else null, and it is being read: `onReady` follows. */
   take(request: BatchRequest): FrameBatch | WalReadFailure | null {
     const ready = this.#ready;

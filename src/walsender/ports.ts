@@ -144,7 +144,8 @@ export interface SlotRegistry {
   createForStart(name: string, startLsn: Lsn): Promise<SlotRefusal | null> | null;
   /**
    * Marks the slot active for `pid`. `startLsn`: where a stream is to begin with it; a lost slot is revived by one that
-   * finds its WAL stored. Else the refusal of a lost slot is that of the server's major, if it has one.
+   * finds its WAL stored, and keeps nothing for one that has to look for it at the upstream. Without a stream the refusal of
+   * a lost slot is that of the server's major, if it has one.
    */
   acquire(name: string, pid: number, startLsn?: Lsn): SlotRefusal | null;
   release(name: string, pid: number): void;

@@ -1,13 +1,9 @@
 // One connection from a client, from its first byte to its close: decides which part of the session each byte, message
-// and event belongs to. The parts: session-startup.ts, command-runner.ts, wal-stream.ts, tunnel.ts.
+// and event belongs to. The parts: session-startup.ts, session-input.ts, command-runner.ts, wal-stream.ts, tunnel.ts.
 import { randomBytes } from 'node:crypto';
 import { invariant } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import {
-  CLOSE_GRACE_MS,
-  COMMAND_OUTPUT_BYTES_MAX,
-  HELD_INPUT_BYTES_MAX,
-} from '../config/limits.ts';
+import { CLOSE_GRACE_MS, COMMAND_OUTPUT_BYTES_MAX } from '../config/limits.ts';
 import type { ByteConnection, ConnectionEvents } from '../net/connection.ts';
 import { formatLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
@@ -21,7 +17,6 @@ import {
   encodeReadyForQuery,
 } from '../wire/backend-messages.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
-import { FrameDecoder } from '../wire/frame-decoder.ts';
 import type { FrameFailure } from '../wire/frame-decoder.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 import type { AdmittedSession } from './admission.ts';
@@ -30,11 +25,12 @@ import type { CommandHost, StreamStart, TunnelCommand } from './command-runner.t
 import type { CommandContext } from './commands/command.ts';
 import { streamEndFrames } from './commands/start-replication.ts';
 import type { SessionHost } from './session-host.ts';
+import { SessionInput } from './session-input.ts';
+import type { InputHost } from './session-input.ts';
 import {
   invalidMessageType,
   LETTER_COPY_DONE,
   LETTER_TERMINATE,
-  sessionLengthMax,
   TUNNELLED,
   USER_CANCEL,
 } from './session-messages.ts';
@@ -60,7 +56,7 @@ export class WalSenderSession
   readonly #host: SessionHost;
   readonly #connectedAtMs: number;
   readonly #commands: CommandRunner;
-  readonly #frames: FrameDecoder;
+  readonly #input: SessionInput;
   #log: Log;
   #phase: SessionPhase = 'startup';
   #connection: ByteConnection | null = null;
@@ -70,10 +66,6 @@ export class WalSenderSession
   #stream: WalStream | null = null;
   #slot: string | null = null;
   #tunnel: Tunnel | null = null;
-  /** A message that came while a tunnel was in use and is not for it. */
-  #heldMessage: { type: number; body: Uint8Array } | null = null;
-  #isInputStopped = false;
-  #hasClientEnded = false;
   #reason: StandbyDisconnectReason = 'client';
 
   constructor(host: SessionHost, pid: number) {
@@ -82,7 +74,7 @@ export class WalSenderSession
     this.#log = host.log.child({ pid });
     this.#connectedAtMs = host.clock.wallMs();
     this.#commands = new CommandRunner(this);
-    this.#frames = new FrameDecoder((type) => sessionLengthMax(this.#phase, type));
+    this.#input = new SessionInput(this.#inputHost());
   }
 
   /** Hands over the connection whose events this session gets. Called once, before any event. */
@@ -107,25 +99,19 @@ export class WalSenderSession
   onBytes(chunk: Uint8Array): void {
     if (this.#phase === 'closed') return;
     if (this.#phase === 'startup') this.#startup?.onBytes(chunk);
-    else this.#decode(chunk);
+    else this.#input.onBytes(chunk);
   }
 
   onDrain(): void {
     this.#stream?.onDrain();
     this.#tunnel?.onClientDrain();
-    this.#continueInput();
+    this.#input.continue();
   }
 
   onEnd(): void {
-    if (this.#phase === 'startup') {
-      this.#startup?.onEnd();
-    } else if (this.#commands.isBusy) {
-      // What was sent before is still answered; but nothing waits for others on behalf of one who has gone.
-      this.#hasClientEnded = true;
-      this.#commands.cancel();
-    } else {
-      this.#end();
-    }
+    if (this.#phase === 'startup') this.#startup?.onEnd();
+    // Nothing waits for others on behalf of one who has gone.
+    else if (this.#input.onEnd()) this.#end();
   }
 
   onClose(errorCode: string | null): void {
@@ -232,7 +218,7 @@ export class WalSenderSession
     this.write([encodeBackendKeyData(this.pid, this.#cancelKey), encodeReadyForQuery()]);
     this.#phase = 'command';
     this.#host.onAdmitted(this);
-    this.#decode(rest);
+    this.#input.onBytes(rest);
   }
 
   // --- for commands
@@ -348,13 +334,13 @@ export class WalSenderSession
   // --- for commands and the tunnel
 
   resumeReading(): void {
-    this.#continueInput();
+    this.#input.continue();
   }
 
   onTunnelReady(hasFailed: boolean): void {
     if (hasFailed) this.#host.slots.dropTemporary(this.pid);
     this.#phase = 'command';
-    this.#continueInput();
+    this.#input.continue();
   }
 
   onTunnelLost(reason: string, isAtBoundary: boolean): void {
@@ -368,19 +354,26 @@ export class WalSenderSession
 
   // --- input
 
-  #decode(chunk: Uint8Array): void {
-    if (this.#isInputStopped) {
-      this.#frames.hold(chunk);
-      if (this.#frames.bufferedBytes > HELD_INPUT_BYTES_MAX) this.#connection?.pauseReading();
-      return;
-    }
-    this.#frames.push(chunk, this.#onFrame);
-    const { failure } = this.#frames;
-    if (failure !== null) this.#onFrameFailure(failure);
+  #inputHost(): InputHost {
+    return {
+      phase: () => this.#phase,
+      connection: () => this.#connection,
+      onMessage: (type, body) => this.#onMessage(type, body),
+      onFrameFailure: (failure) => this.#onFrameFailure(failure),
+      isBusy: () => this.#commands.isBusy,
+      isHeld: () => this.#isInputHeld(),
+      cancelCommand: () => this.#commands.cancel(),
+      onInputOver: () => this.#end(),
+    };
+  }
+
+  #onMessage(type: number, body: Uint8Array): void {
+    if (this.#phase === 'stream') this.#onStreamMessage(type, body);
+    else if (this.#phase === 'tunnel') this.#onTunnelMessage(type, body);
+    else if (this.#phase === 'command') this.#commands.onMessage(type, body);
   }
 
   #onFrameFailure(failure: FrameFailure): void {
-    if (this.#phase === 'closed') return;
     this.#reason = 'error';
     if (failure.kind === 'bad-length') {
       this.#log.info('invalid message length', { length: failure.length });
@@ -389,20 +382,6 @@ export class WalSenderSession
     }
     this.onFatal(invalidMessageType(failure.type));
   }
-
-  readonly #onFrame = (type: number, body: Uint8Array): void => {
-    if (this.#phase === 'stream') this.#onStreamMessage(type, body);
-    else if (this.#phase === 'tunnel') this.#onTunnelMessage(type, body);
-    else if (this.#phase === 'command') this.#commands.onMessage(type, body);
-    if (this.#isInputHeld()) {
-      this.#frames.stop();
-      this.#isInputStopped = true;
-      if (this.#hasClientEnded) this.#commands.cancel();
-      // The end of the client has to be noticed: a command may wait for long, and nothing else follows a Terminate.
-      const isListening = this.#commands.isBusy || this.#heldMessage?.type === LETTER_TERMINATE;
-      if (!isListening) this.#connection?.pauseReading();
-    }
-  };
 
   #onStreamMessage(type: number, body: Uint8Array): void {
     const stream = this.#stream;
@@ -419,33 +398,13 @@ export class WalSenderSession
   #onTunnelMessage(type: number, body: Uint8Array): void {
     if (TUNNELLED.includes(type)) this.#tunnel?.forward(wholeMessage(type, body));
     else if (type === LETTER_TERMINATE && this.#tunnel?.isUpload === true) this.#end();
-    else this.#heldMessage = { type, body: new Uint8Array(body) };
+    else this.#input.holdMessage(type, body);
   }
 
-  /** A command runs, or the client does not take our answers: it is not listened to for now. */
+  /** The client does not take our answers: it is not listened to for now. */
   #isInputHeld(): boolean {
-    if (this.#commands.isBusy || this.#heldMessage !== null) return true;
     if (this.#phase === 'tunnel') return this.#tunnel?.isInputHeld === true;
     return this.#phase === 'command' && this.pendingBytes() > COMMAND_OUTPUT_BYTES_MAX;
-  }
-
-  /** Goes on with what was received before reading was stopped, then reads again. */
-  #continueInput(): void {
-    if (!this.#isInputStopped || this.#admitted === null || this.#phase === 'closed') return;
-    const held = this.#heldMessage;
-    if (held !== null && this.#phase === 'command') {
-      this.#heldMessage = null;
-      this.#commands.onMessage(held.type, held.body);
-    }
-    if (this.#isInputHeld()) {
-      if (this.#commands.isBusy) this.#connection?.resumeReading();
-      return;
-    }
-    this.#isInputStopped = false;
-    this.#decode(EMPTY);
-    if (this.#isInputHeld()) return;
-    if (this.#hasClientEnded) this.#end();
-    else this.#connection?.resumeReading();
   }
 
   // --- ends
@@ -465,7 +424,7 @@ export class WalSenderSession
     }
     this.#phase = 'command';
     this.#commands.fail(error);
-    this.#continueInput();
+    this.#input.continue();
   }
 
   #dropStream(): void {

@@ -22,11 +22,7 @@ import {
   decodeStandbyStatusUpdate,
   encodePrimaryKeepalive,
 } from '../wire/replication-messages.ts';
-import { FileCursor } from './file-cursor.ts';
-import type { OlderWalFailure, WalReadFailure } from './ports.ts';
-import { ReadThroughCursor } from './read-through-cursor.ts';
-import type { NoRoom } from './read-through-cursor.ts';
-import type { BatchRequest, FrameBatch } from './shared-frames.ts';
+import type { FrameBatch } from './shared-frames.ts';
 import { StandbyClock } from './standby-clock.ts';
 import { StandbyPositions } from './standby-positions.ts';
 import { StandbyReport } from './standby-report.ts';
@@ -39,6 +35,8 @@ import {
   startIsOffHistory,
 } from './stream-plan.ts';
 import type { TimelineEnd } from './stream-plan.ts';
+import { WalSource } from './wal-source.ts';
+import type { SourceFailure } from './wal-source.ts';
 
 /** WAL going out to one standby. */
 export class WalStream {
@@ -48,9 +46,7 @@ export class WalStream {
   readonly report: StandbyReport;
   readonly #standbyClock: StandbyClock;
   readonly #wakeup: Wakeup;
-  readonly #files: FileCursor;
-  readonly #older: ReadThroughCursor;
-  readonly #loadFromMemory: (startLsn: Lsn, endLsn: Lsn) => readonly Uint8Array[] | null;
+  readonly #source: WalSource;
   #state: Extract<WalSenderState, 'catchup' | 'streaming' | 'stopping'> = 'catchup';
   #end: TimelineEnd | null;
   #hold: { untilMs: number; keepaliveAtMs: number } | null = null;
@@ -65,24 +61,15 @@ export class WalStream {
   constructor(options: StreamOptions) {
     this.#options = options;
     this.#end = options.end;
-    this.#loadFromMemory = (startLsn, endLsn) => options.feed.fromMemory(startLsn, endLsn);
     this.#positions = new StandbyPositions(options.startLsn);
     const { slots, slot, log } = options;
     this.report = new StandbyReport({ positions: this.#positions, slots, slot, log });
     const nowMs = options.clock.nowMs();
     this.#standbyClock = new StandbyClock({ timeoutMs: options.timeoutMs, nowMs });
     this.#wakeup = new Wakeup(options.clock, () => this.#onWake());
-    this.#files = new FileCursor({
-      reads: options.reads,
-      feed: options.feed,
-      timeline: options.timeline,
-      onReady: () => this.pump(),
-    });
-    this.#older = new ReadThroughCursor({
-      feed: options.feed,
-      timeline: options.timeline,
-      onReady: () => this.pump(),
-    });
+    const { feed, frames, reads, timeline } = options;
+    const onReady = (): void => this.pump();
+    this.#source = new WalSource({ feed, frames, reads, timeline, onReady });
   }
 
   get timeline(): TimelineId {
@@ -176,7 +163,7 @@ export class WalStream {
    * segment start. (walreceiverfuncs.c:RequestXLogStreaming)
    */
   onTakenBack(lsn: Lsn): void {
-    this.#files.discard();
+    this.#source.discard();
     if (this.#hold !== null || this.#positions.sentLsn <= lsn) return;
     const text = `WAL sent to this standby was taken back to ${formatLsn(lsn)}; its session ends, so that it asks for all of it again`;
     this.#finish({ kind: 'close', reason: 'error', text });
@@ -207,8 +194,7 @@ export class WalStream {
   stop(): void {
     this.#isEnded = true;
     this.#wakeup.cancel();
-    this.#files.close();
-    this.#older.leave();
+    this.#source.close();
   }
 
   #takeCopyData(data: Uint8Array): void {
@@ -264,7 +250,7 @@ export class WalStream {
   }
 
   #sendFrom(startLsn: Lsn, targetLsn: Lsn): void {
-    const { frames, feed, clock } = this.#options;
+    const { clock } = this.#options;
     const nowMs = clock.nowMs();
     const request = {
       timeline: this.timeline,
@@ -273,36 +259,15 @@ export class WalStream {
       nowMs,
       wallMs: clock.wallMs(),
     };
-    if (startLsn < feed.oldestLsn()) {
-      this.#sendOlder(request);
-      return;
+    const batch = this.#source.take(request, this.#end !== null);
+    if (batch === null) {
+      this.#wakeup.ensure(this.#source.keepaliveAtMs);
+    } else if ('kind' in batch) {
+      this.#failRead(batch);
+    } else {
+      this.#send(batch, targetLsn, nowMs);
+      this.#source.readAhead(batch.endLsn, targetLsn);
     }
-    this.#older.leave();
-    const shared = this.#end === null ? frames.batch(request, this.#loadFromMemory) : null;
-    if (shared !== null) {
-      this.#files.leave();
-      this.#send(shared, targetLsn, nowMs);
-      return;
-    }
-    const read = this.#files.take(request);
-    if (read === null) return;
-    if ('kind' in read) {
-      this.#failRead(read);
-      return;
-    }
-    this.#send(read, targetLsn, nowMs);
-    this.#files.readAhead(read.endLsn, targetLsn);
-  }
-
-  /** WAL from before the store, up to where the store goes on; its first byte may move up meanwhile. */
-  #sendOlder(request: BatchRequest): void {
-    this.#files.leave();
-    const { sendableLsn, nowMs } = request;
-    const limitLsn = minLsn(this.#options.feed.oldestLsn(), sendableLsn);
-    const read = this.#older.take(request, limitLsn);
-    if (read === null) this.#wakeup.ensure(this.#older.keepaliveAtMs);
-    else if ('kind' in read) this.#failRead(read);
-    else this.#send(read, sendableLsn, nowMs);
   }
 
   #send(batch: FrameBatch, targetLsn: Lsn, nowMs: number): void {
@@ -359,8 +324,8 @@ export class WalStream {
     this.#tickClock(nowMs);
     if (!this.#isEnded) this.#checkHold(nowMs);
     if (!this.#isEnded) this.#checkDrain(nowMs);
-    if (!this.#isEnded && nowMs >= this.#older.keepaliveAtMs) {
-      this.#older.noteKeepalive(nowMs);
+    if (!this.#isEnded && nowMs >= this.#source.keepaliveAtMs) {
+      this.#source.noteKeepalive(nowMs);
       this.#sendKeepalive(false);
     }
     this.#arm();
@@ -417,7 +382,7 @@ export class WalStream {
     host.write([encodePrimaryKeepalive({ walEnd, sendTime, replyRequested })]);
   }
 
-  #failRead(failure: WalReadFailure | OlderWalFailure | NoRoom): void {
+  #failRead(failure: SourceFailure): void {
     const reason = failure.kind === 'removed' ? 'wal_removed' : 'error';
     this.#fail(readFailed(failure, this.#options.facts), reason);
   }
@@ -435,7 +400,7 @@ export class WalStream {
   #arm(): void {
     if (this.#isEnded) return;
     this.#wakeup.ensure(this.#standbyClock.nextTickMs(!this.#isAnswerPending));
-    this.#wakeup.ensure(this.#older.keepaliveAtMs);
+    this.#wakeup.ensure(this.#source.keepaliveAtMs);
     if (this.#hold !== null) this.#wakeup.ensure(this.#options.clock.nowMs() + HOLD_CHECK_MS);
     const drain = this.#drain;
     if (drain === null) return;
