@@ -369,3 +369,45 @@ export const UPSTREAM_HISTORIES_BYTES_MAX: number = 1024 * 1024;
  * are held in memory until that is done.
  */
 export const SWITCH_OVERLAP_BYTES_MAX: number = 16 << 20;
+
+// --- walreceiver: discovery of the upstream's hosts
+
+/** URLs that may be asked, and characters of one. */
+export const DISCOVERY_URLS_MAX: number = 16;
+export const DISCOVERY_URL_CHARACTERS_MAX: number = 512;
+
+/** Bytes of an answer of Patroni, and members it may name; one member takes a few hundred bytes, more where restarts are pending. */
+export const DISCOVERY_ANSWER_BYTES_MAX: number = 256 * 1024;
+export const DISCOVERY_MEMBERS_MAX: number = 100;
+
+/** Characters of a member's name, state, address and zone. (A DNS name has 253 at most.) */
+export const DISCOVERY_TEXT_CHARACTERS_MAX: number = 253;
+
+/** Between two polls while WAL streams in. Patroni itself looks every `loop_wait`, 10 s. */
+export const DISCOVERY_POLL_MS: number = 5_000;
+
+/** The same while it does not. */
+export const DISCOVERY_LOST_POLL_MS: number = 1_000;
+
+/** Waits after rounds in which no URL answered: the first and the longest; at most a poll's interval while WAL does not stream in. */
+export const DISCOVERY_RETRY_MS: number = 1_000;
+export const DISCOVERY_RETRY_MS_MAX: number = 30_000;
+
+/** Time of one request: until it is connected, without a byte, and altogether. */
+export const DISCOVERY_CONNECT_MS: number = 2_000;
+export const DISCOVERY_SILENCE_MS: number = 3_000;
+export const DISCOVERY_REQUEST_MS: number = 5_000;
+
+/** How long a preferred server has to be seen there before a stream that works is left for it. */
+export const DISCOVERY_RETURN_MS: number = 30_000;
+
+/** The same for a leader that went on to a newer timeline without the server that is followed. */
+export const DISCOVERY_LEADER_MOVED_MS: number = 5_000;
+
+/** Shortest time between two such changes: the first, twice as long after each, and at most; forgotten after twice the longest. */
+export const DISCOVERY_RETURN_AGAIN_MS: number = 30_000;
+export const DISCOVERY_RETURN_AGAIN_MS_MAX: number = 600_000;
+
+/** How long the server that is changed over to may take to be as far as we are, once the old stream has ended. */
+export const DISCOVERY_CATCH_UP_MS: number = 2_000;
+export const DISCOVERY_CATCH_UP_POLL_MS: number = 50;
