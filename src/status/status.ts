@@ -86,6 +86,38 @@ export interface UpstreamStatus {
   readonly keepaliveMessages: number;
 }
 
+/** A server that discovery knows. */
+export interface DiscoveredMember {
+  readonly name: string;
+  /** `primary` and `standby_leader` hold the leader lock. */
+  readonly role: 'primary' | 'standby_leader' | 'standby';
+  /** In the words of who was asked; empty when it said nothing. */
+  readonly state: string;
+  /** What it is worth as an upstream: wanted, as good as any other, on an older timeline than the leader, not running. */
+  readonly rank: 'preferred' | 'other' | 'behind' | 'down';
+  readonly host: string;
+  readonly port: number;
+  readonly timeline: TimelineId | null;
+  /** Bytes behind the leader when it was last looked; null for the leader and where it is unknown. */
+  readonly lagBytes: number | null;
+  readonly zone: string | null;
+}
+
+/** Where the upstream's hosts come from, when not from the connection string. */
+export interface DiscoveryStatus {
+  readonly source: 'patroni';
+  /** Name of the cluster; null when it was not told. */
+  readonly scope: string | null;
+  /** Of the last good answer, milliseconds since the Unix epoch; null before the first. */
+  readonly lastAnswerAtMs: number | null;
+  /** The URL that gave it. */
+  readonly lastAnswerFrom: string | null;
+  /** Why the last round of all URLs had no answer; null when it had one. */
+  readonly lastError: string | null;
+  /** In the order in which they are tried; empty: the hosts of the connection string count. */
+  readonly members: readonly DiscoveredMember[];
+}
+
 /** True while WAL streams in from the upstream, caught up or not. */
 export function isReceivingWal({ state }: Pick<UpstreamStatus, 'state'>): boolean {
   return state === 'streaming' || state === 'catchup';
@@ -250,6 +282,8 @@ export interface RelayStatus {
   readonly startedAtMs: number;
   readonly isReady: boolean;
   readonly isDraining: boolean;
+  /** No new START_REPLICATION is taken; streams that run go on. */
+  readonly isPaused: boolean;
   readonly systemIdentifier: string | null;
   readonly serverVersion: string | null;
   readonly timeline: TimelineId | null;
