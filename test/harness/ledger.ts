@@ -52,7 +52,8 @@ export type StreamEnd = 'timeline' | 'client' | 'shutdown' | 'error' | 'lost';
 
 /** One START_REPLICATION that was answered with COPY BOTH. */
 export interface StreamLedger {
-  readonly startLsn: Lsn;
+  /** As asked for; of a ledger that was trimmed, where what is left of it begins. */
+  startLsn: Lsn;
   /** As asked for, else what IDENTIFY_SYSTEM said on this connection, else null. */
   readonly timeline: number | null;
   readonly slot: string | null;

@@ -10,20 +10,15 @@ import type { ServerSettings } from '../../src/demo/postgres-settings.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
-import { INVALID_LSN, maxLsn, minLsn, parseLsn } from '../../src/pg/lsn.ts';
+import { INVALID_LSN, parseLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
-import { segmentStartOf, toSegmentSize } from '../../src/pg/segment.ts';
+import { toSegmentSize } from '../../src/pg/segment.ts';
 import type { SegmentSize } from '../../src/pg/segment.ts';
-import {
-  historyFileName,
-  parseTimelineHistory,
-  rootHistory,
-  toTimelineId,
-} from '../../src/pg/timeline.ts';
+import { historyFileName } from '../../src/pg/timeline.ts';
 import type { TimelineHistory } from '../../src/pg/timeline.ts';
-import { compareWal, missingSegments } from './compare-wal.ts';
-import { createPhysicalSlot } from './relay-scenario.ts';
+import { createPhysicalSlot } from './physical-slot.ts';
 import { tableDigest } from './table-digest.ts';
+import { historyOf, timelineWalViolations } from './timeline-wal.ts';
 import { createRelay } from './walcast-process.ts';
 import type { WalcastRelay, WalcastSettings } from './walcast-process.ts';
 
@@ -158,27 +153,27 @@ export class PromotionRig implements AsyncDisposable {
 
   /** The ancestry of the timeline that walcast is on, as the primary has it. */
   async history(): Promise<TimelineHistory> {
-    const timeline = toTimelineId((await this.relay.status()).timeline ?? 1);
-    if (timeline === 1) return rootHistory(timeline);
-    const file = join(this.primary.walDirectory, historyFileName(timeline));
-    const parsed = parseTimelineHistory(timeline, await readFile(file, 'utf8'));
-    if (typeof parsed === 'string') throw new Error(parsed);
-    return parsed;
+    return await historyOf(this.primary, (await this.relay.status()).timeline ?? 1);
   }
 
   /** After {@link settle}: WAL of all timelines byte for byte, history files, rows, logs; as sentences. */
   async violations(endLsn: Lsn): Promise<string[]> {
     const rows = await tableDigest(this.primary);
+    const history = await this.history();
+    const { segmentSize } = this;
+    const common = { expected: this.primary.walDirectory, history, segmentSize, endLsn };
     const standbys = this.standbys.map(async (standby) => {
       const { digest } = await tableDigest(standby);
-      const wal = await this.#walViolations(standby.walDirectory, { endLsn, mustHave: null });
+      const actual = standby.walDirectory;
+      const wal = await timelineWalViolations({ ...common, actual, mustHave: null });
       return [
         ...wal.map((text) => `${standby.name}: ${text}`),
         ...(digest === rows.digest ? [] : [`${standby.name} has other rows`]),
       ];
     });
     const oldest = parseLsn((await this.relay.status()).store.oldest_lsn ?? '0/0') ?? INVALID_LSN;
-    const store = await this.#walViolations(this.relay.walDirectory, { endLsn, mustHave: oldest });
+    const actual = this.relay.walDirectory;
+    const store = await timelineWalViolations({ ...common, actual, mustHave: oldest });
     return [
       ...store.map((text) => `walcast: ${text}`),
       ...(await Promise.all(standbys)).flat(),
@@ -189,40 +184,6 @@ export class PromotionRig implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.workspace.close();
-  }
-
-  /** Each timeline's files up to where it was left; from `mustHave` on, nothing may be missing. */
-  async #walViolations(
-    directory: string,
-    { endLsn, mustHave }: { endLsn: Lsn; mustHave: Lsn | null },
-  ): Promise<string[]> {
-    const { timeline, ancestors } = await this.history();
-    const { segmentSize } = this;
-    const violations: string[] = [];
-    let fromLsn = INVALID_LSN;
-    let comparedBytes = 0;
-    for (const entry of [...ancestors, { timeline, endLsn }]) {
-      const span = { segmentSize, fromLsn, untilLsn: entry.endLsn, timeline: entry.timeline };
-      const expected = this.primary.walDirectory;
-      const compared = await compareWal({ ...span, expected, actual: directory });
-      violations.push(...compared.differences);
-      comparedBytes += compared.comparedBytes;
-      if (mustHave !== null) {
-        // The segment in which a timeline was left is whole on the next one.
-        const isLast = entry.timeline === timeline;
-        const untilLsn = isLast ? entry.endLsn : segmentStartOf(entry.endLsn, segmentSize);
-        const missing = await missingSegments({
-          ...span,
-          directory,
-          fromLsn: maxLsn(fromLsn, mustHave),
-          untilLsn: minLsn(untilLsn, endLsn),
-        });
-        violations.push(...missing.map((name) => `${name} is missing`));
-      }
-      fromLsn = segmentStartOf(entry.endLsn, segmentSize);
-    }
-    if (comparedBytes === 0) violations.push('no WAL could be compared');
-    return violations;
   }
 
   async #historyViolations(): Promise<string[]> {

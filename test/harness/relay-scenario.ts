@@ -5,22 +5,15 @@ import type { ServerSettings } from '../../src/demo/postgres-settings.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
-import type { ConnectTarget } from '../../src/demo/postgres-connect.ts';
-import { openSqlSession } from '../../src/demo/sql-session.ts';
 import { minLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { toSegmentSize } from '../../src/pg/segment.ts';
 import type { SegmentSize } from '../../src/pg/segment.ts';
+import { rootHistory, toTimelineId } from '../../src/pg/timeline.ts';
 import { compareWal, missingSegments, walDirectoryTruth } from './compare-wal.ts';
-import {
-  checkLedger,
-  checkNeverBeyondUpstream,
-  checkRepliesWithinSent,
-  checkSameBytes,
-  messageEnds,
-} from './ledger-checks.ts';
-import { copyLedger, streamsOf } from './ledger.ts';
-import { recordEnds } from './record-ends.ts';
+import { LedgerAudit } from './ledger-audit.ts';
+import { streamsOf } from './ledger.ts';
+import { createPhysicalSlot } from './physical-slot.ts';
 import { openRecorder } from './recorder.ts';
 import type { Recorder } from './recorder.ts';
 import { tableDigest } from './table-digest.ts';
@@ -28,6 +21,8 @@ import { createRelay } from './walcast-process.ts';
 import type { WalcastRelay, WalcastSettings } from './walcast-process.ts';
 import { startWriteLoad } from './write-load.ts';
 import type { WriteLoad } from './write-load.ts';
+
+export { createPhysicalSlot } from './physical-slot.ts';
 
 /** One standby of a scenario. */
 export interface ScenarioStandby {
@@ -147,40 +142,19 @@ export class RelayScenario implements AsyncDisposable {
   }
 
   async #ledgerViolations(): Promise<string[]> {
-    // Checkpoints and autovacuum go on writing while this looks.
-    const upstream = copyLedger(this.upstream.ledger);
-    const downstream = copyLedger(this.downstream.ledger);
-    const endLsn = await this.primary.walPosition();
-    const upstreamStreams = streamsOf(upstream);
-    const downstreamStreams = streamsOf(downstream);
-    const fromLsn = upstreamStreams[0]?.startLsn;
-    if (fromLsn === undefined || downstreamStreams.length === 0) return ['nothing was streamed'];
-    const ends = await recordEnds({
-      directory: this.primary.walDirectory,
-      timeline: 1,
-      segmentSize: this.segmentSize,
-      fromLsn,
-      untilLsn: endLsn,
-    });
-    const allowed = {
-      upstreamEnds: messageEnds(upstream),
-      isRecordEnd: (lsn: Lsn) => ends.has(lsn),
-    };
-    const truth = walDirectoryTruth(this.primary.walDirectory, this.segmentSize);
-    const bytes = await Promise.all(
-      [...upstreamStreams, ...downstreamStreams].map((stream) => checkSameBytes(stream, truth)),
-    );
-    return [
-      ...checkLedger(upstream, { reporter: 'walcast', ...allowed }),
-      ...upstreamStreams.flatMap((stream, index) =>
-        checkRepliesWithinSent(stream, () =>
-          highestEnd(upstreamStreams.slice(0, index), stream.startLsn),
-        ),
-      ),
-      ...checkLedger(downstream, { reporter: 'standby', ...allowed }),
-      ...checkNeverBeyondUpstream(downstream, upstream),
-      ...bytes.flat(),
+    if (streamsOf(this.downstream.ledger).length === 0) return ['nothing was streamed'];
+    const links = [
+      { from: 'primary', to: 'walcast', ledger: this.upstream.ledger },
+      { from: 'walcast', to: 'standbys', ledger: this.downstream.ledger },
     ];
+    const { segmentSize } = this;
+    return await new LedgerAudit(['walcast']).violations(links, {
+      walDirectory: this.primary.walDirectory,
+      history: rootHistory(toTimelineId(1)),
+      segmentSize,
+      endLsn: () => this.primary.walPosition(),
+      pages: walDirectoryTruth(this.primary.walDirectory, segmentSize),
+    });
   }
 
   async #fileViolations(endLsn: Lsn): Promise<string[]> {
@@ -292,24 +266,6 @@ export async function openScenario(options: ScenarioOptions): Promise<RelayScena
     await workspace.close();
     throw error;
   }
-}
-
-/** Creates a physical slot that reserves WAL at once, over the replication protocol. */
-export async function createPhysicalSlot(
-  target: ConnectTarget,
-  name: string,
-  major: number,
-): Promise<void> {
-  await using session = await openSqlSession({ ...target, replication: true });
-  const options = major >= 15 ? '(RESERVE_WAL)' : 'RESERVE_WAL';
-  await session.query(`CREATE_REPLICATION_SLOT "${name}" PHYSICAL ${options}`);
-}
-
-function highestEnd(streams: readonly { wal: readonly { endLsn: Lsn }[] }[], atLeast: Lsn): Lsn {
-  let highest = atLeast;
-  for (const { wal } of streams)
-    for (const { endLsn } of wal) if (endLsn > highest) highest = endLsn;
-  return highest;
 }
 
 function firstStreamed(recorder: Recorder, applicationName: string): Lsn | null {

@@ -7,14 +7,14 @@ const TABLE = 'write_load';
 
 /** Writers in the background. */
 export class WriteLoad {
-  readonly #cluster: PostgresCluster;
-  readonly #running: Promise<void>[] = [];
+  readonly #cluster: () => PostgresCluster;
+  #running: Promise<void>[] = [];
   readonly #highest: number[];
   readonly #pauseMs: number;
   #isStopping = false;
 
   /** Use {@link startWriteLoad}. */
-  constructor(cluster: PostgresCluster, writers: number, pauseMs: number) {
+  constructor(cluster: () => PostgresCluster, writers: number, pauseMs: number) {
     this.#cluster = cluster;
     this.#pauseMs = pauseMs;
     this.#highest = Array.from({ length: writers }, () => 0);
@@ -25,7 +25,9 @@ export class WriteLoad {
     return this.#highest.reduce((sum, count) => sum + count, 0);
   }
 
+  /** Begins, or goes on after {@link stop} with the numbers it had. */
   start(): void {
+    this.#isStopping = false;
     for (let writer = 0; writer < this.#highest.length; writer += 1) {
       this.#running.push(this.#write(writer));
     }
@@ -45,6 +47,7 @@ export class WriteLoad {
   async stop(): Promise<void> {
     this.#isStopping = true;
     await Promise.all(this.#running);
+    this.#running = [];
   }
 
   /** Acknowledged commits that `cluster` does not have, as sentences. */
@@ -69,7 +72,7 @@ export class WriteLoad {
     let session: SqlSession | null = null;
     while (!this.#isStopping) {
       try {
-        session ??= await this.#cluster.session({ applicationName: 'load' });
+        session ??= await this.#cluster().session({ applicationName: 'load' });
         const number = (this.#highest[writer] ?? 0) + 1;
         const bytes = number % 50 === 0 ? 40_000 : number % 7 === 0 ? 3_000 : 60;
         await session.query(
@@ -88,16 +91,19 @@ export class WriteLoad {
 }
 
 /**
- * Makes the table and starts `writers` sessions that insert rows of a few sizes, as fast as they are let or with a pause behind
+ * Makes the table and starts `writers` sessions on `cluster` (asked for each session, where it is a function) that insert rows of a few sizes, as fast as they are let or with a pause behind
  * each.
  */
 export async function startWriteLoad(
-  cluster: PostgresCluster,
+  cluster: PostgresCluster | (() => PostgresCluster),
   writers = 2,
   pauseMs = 0,
 ): Promise<WriteLoad> {
-  await cluster.query(`CREATE TABLE IF NOT EXISTS ${TABLE} (writer int, number int, filler text)`);
-  const load = new WriteLoad(cluster, writers, pauseMs);
+  const primary = typeof cluster === 'function' ? cluster : () => cluster;
+  await primary().query(
+    `CREATE TABLE IF NOT EXISTS ${TABLE} (writer int, number int, filler text)`,
+  );
+  const load = new WriteLoad(primary, writers, pauseMs);
   load.start();
   return load;
 }
