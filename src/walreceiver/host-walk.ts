@@ -8,19 +8,28 @@ import type { TargetSessionAttrs } from '../pg/conninfo.ts';
 /** Hosts that are named with their reason; of the others only the number is told. */
 const REASONS_TOLD_MAX = 8;
 
-/** What a walk is told at its birth. */
-export interface HostWalkOptions {
-  /** How each host is called in messages, in the order of the connection string; never empty. */
+/** The hosts of one round. */
+export interface HostList {
+  /** How each host is called in messages, in the order in which they are tried; never empty. */
   readonly hosts: readonly string[];
   readonly targetSessionAttrs: TargetSessionAttrs;
   readonly loadBalanceHosts: 'disable' | 'random';
+  /** The one that is tried before the others; absent or null: the order alone counts. */
+  readonly first?: number | null;
+}
+
+/** What a walk is told at its birth. */
+export interface HostWalkOptions {
+  /** Asked for at the beginning of each round. */
+  readonly list: () => HostList;
   /** 0 ≤ random() < 1. */
   readonly random: () => number;
 }
 
-/** Walks over the hosts of one connection string, round after round. */
+/** Walks over the hosts, round after round. */
 export class HostWalk {
   readonly #options: HostWalkOptions;
+  #list: HostList = NO_HOSTS;
   /** Hosts of this pass, as indexes into the list. */
   #pass: readonly number[] = [];
   #place = 0;
@@ -30,28 +39,30 @@ export class HostWalk {
   readonly #otherKind = new Set<number>();
 
   constructor(options: HostWalkOptions) {
-    invariant(options.hosts.length > 0, 'an upstream without hosts');
     this.#options = options;
   }
 
-  /** Hosts of the list. */
+  /** Hosts of this round. */
   get count(): number {
-    return this.#options.hosts.length;
+    return this.#list.hosts.length;
   }
 
   /** What the present host has to be. The second pass of prefer-standby takes any. */
   get wanted(): TargetSessionAttrs {
-    return this.#isSecondPass ? 'any' : this.#options.targetSessionAttrs;
+    return this.#isSecondPass ? 'any' : this.#list.targetSessionAttrs;
   }
 
   /** Begins a round; gives its first host. */
   begin(): number {
-    const { hosts, loadBalanceHosts, random } = this.#options;
+    this.#list = this.#options.list();
+    const { hosts, loadBalanceHosts, first = null } = this.#list;
+    invariant(hosts.length > 0, 'an upstream without hosts');
     const all = [...hosts.keys()];
     this.#reasons.clear();
     this.#otherKind.clear();
     this.#isSecondPass = false;
-    this.#pass = loadBalanceHosts === 'random' ? shuffled(all, random) : all;
+    const pass = loadBalanceHosts === 'random' ? shuffled(all, this.#options.random) : all;
+    this.#pass = first === null ? pass : [first, ...pass.filter((host) => host !== first)];
     this.#place = 0;
     return this.#current();
   }
@@ -69,7 +80,7 @@ export class HostWalk {
       this.#place += 1;
       return this.#current();
     }
-    const isPreferring = this.#options.targetSessionAttrs === 'prefer-standby';
+    const isPreferring = this.#list.targetSessionAttrs === 'prefer-standby';
     if (!isPreferring || this.#isSecondPass || this.#otherKind.size === 0) return null;
     // libpq tries every host again; the others failed a moment ago, and one that answers nothing would cost its whole
     // connect_timeout a second time.
@@ -93,7 +104,7 @@ export class HostWalk {
     const [first = ''] = this.#reasons.values();
     if (this.count === 1) return first;
     const told = [...this.#reasons].slice(0, REASONS_TOLD_MAX).map(([host, reason]) => {
-      const name = this.#options.hosts[host] ?? '';
+      const name = this.#list.hosts[host] ?? '';
       const text = reason.replace(/\.$/, '');
       return text.includes(name) ? text : `${name}: ${text}`;
     });
@@ -112,3 +123,5 @@ export class HostWalk {
     return host;
   }
 }
+
+const NO_HOSTS: HostList = { hosts: [], targetSessionAttrs: 'any', loadBalanceHosts: 'disable' };

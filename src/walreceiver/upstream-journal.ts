@@ -4,10 +4,13 @@ import type { Log, LogFields } from '../base/log.ts';
 import { formatLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { UpstreamIdentity } from './ports.ts';
-import type { UpstreamView } from './upstream-machine.ts';
+import type { UpstreamView } from './upstream-events.ts';
 
 /** The same trouble is repeated in the log this often at most. */
 const REPEAT_MS = 60_000;
+
+/** Hosts of which it is known what was last said of them. */
+const HOSTS_REMEMBERED_MAX = 100;
 
 /** What a line says besides the view. */
 export interface JournalFacts {
@@ -19,7 +22,6 @@ export interface JournalFacts {
 
 /** Why a host of the list was left. */
 export interface HostLeft {
-  readonly hostIndex: number;
   readonly reason: string;
   readonly isOtherKind: boolean;
 }
@@ -37,8 +39,8 @@ export class UpstreamJournal {
   #troubleText = '';
   #troubleAtMs = Number.NEGATIVE_INFINITY;
   #warnedOfMajor: number | null = null;
-  /** What was last said of each host, by index, and when. */
-  readonly #left = new Map<number, { readonly reason: string; readonly atMs: number }>();
+  /** What was last said of each host, by name, and when. */
+  readonly #left = new Map<string, { readonly reason: string; readonly atMs: number }>();
 
   constructor(log: Log) {
     this.#log = log;
@@ -67,7 +69,7 @@ export class UpstreamJournal {
 
   /** One line for a host that was left in favour of the others; the same again at most once a minute. */
   hostLeft(left: HostLeft, facts: Pick<JournalFacts, 'host' | 'nowMs'>): void {
-    const last = this.#left.get(left.hostIndex);
+    const last = this.#left.get(facts.host);
     const { reason } = left;
     const fields: LogFields = { upstream: facts.host };
     const text = `upstream: host ${facts.host} is left out: ${reason}`;
@@ -75,9 +77,16 @@ export class UpstreamJournal {
       this.#log.debug(text, fields);
       return;
     }
-    this.#left.set(left.hostIndex, { reason: withoutPositions(reason), atMs: facts.nowMs });
+    this.#forgetOldest();
+    this.#left.set(facts.host, { reason: withoutPositions(reason), atMs: facts.nowMs });
     if (left.isOtherKind) this.#log.info(text, fields);
     else this.#log.warn(text, fields);
+  }
+
+  /** Lists of hosts may change for ever. */
+  #forgetOldest(): void {
+    const [oldest] = this.#left.keys();
+    if (this.#left.size >= HOSTS_REMEMBERED_MAX && oldest !== undefined) this.#left.delete(oldest);
   }
 
   #write(view: UpstreamView, facts: JournalFacts, entry: JournalEntry): void {

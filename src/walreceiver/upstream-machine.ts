@@ -1,17 +1,23 @@
 // What happens next in the session to the upstream? The life of the connection as a pure machine: events with their time
 // in, actions out. Sockets, timers and WAL belong to the shell around it (wal-receiver.ts).
-import type { OperationalError, WalcastError } from '../base/errors.ts';
-import type { TargetSessionAttrs } from '../pg/conninfo.ts';
+import type { WalcastError } from '../base/errors.ts';
 import { formatLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { TimelineId } from '../pg/timeline.ts';
-import type { UpstreamDisconnectReason } from '../status/status.ts';
 import { backoffMs } from './backoff.ts';
 import { HostWalk } from './host-walk.ts';
 import type { HostWalkOptions } from './host-walk.ts';
+import { EMPTY_TIMELINES_MAX, nothingNew, noWayOn } from './left-host.ts';
+import type { LeftHost } from './left-host.ts';
 import type { StartDecision, TimelineEnd, WalRejection } from './ports.ts';
 import { OTHER_SESSION_KIND } from './session-attrs.ts';
+import type {
+  UpstreamAction,
+  UpstreamEvent,
+  UpstreamPhase,
+  UpstreamView,
+} from './upstream-events.ts';
 import {
   failedHold,
   fullHold,
@@ -23,114 +29,13 @@ import {
 } from './upstream-holds.ts';
 import type { HeldState, Hold } from './upstream-holds.ts';
 
-/** Where the session stands. */
-export type UpstreamPhase =
-  | 'disconnected'
-  | 'connecting'
-  | 'login'
-  | 'identifying'
-  | 'deciding'
-  | 'starting'
-  | 'streaming'
-  | 'ending'
-  | 'held'
-  | 'backoff';
-
 /** A stream that lasted this long had worked: the next attempt is made at once. */
 const GOOD_STREAM_MS = 5_000;
-
-/** Timelines that may end where the one before began; on a real server each has WAL of its own. */
-const EMPTY_TIMELINES_MAX = 8;
-
-/** What the shell tells the machine. */
-export type UpstreamEvent =
-  | { readonly type: 'start' }
-  | { readonly type: 'dialed' }
-  | { readonly type: 'logged-in' }
-  | { readonly type: 'identified' }
-  | { readonly type: 'decided'; readonly decision: StartDecision }
-  | { readonly type: 'copy-started' }
-  /** Anything that ended the attempt before WAL flowed; `lsn` is where WAL was asked for. */
-  | { readonly type: 'failed'; readonly error: WalcastError }
-  | {
-      readonly type: 'lost';
-      readonly reason: UpstreamDisconnectReason;
-      readonly error: WalcastError;
-    }
-  | { readonly type: 'rejected'; readonly rejection: WalRejection }
-  /** WAL behind the last rejection was accepted. */
-  | { readonly type: 'progress' }
-  /** The store took nothing for too long. */
-  | { readonly type: 'full' }
-  | { readonly type: 'room' }
-  /** The server has no more on this timeline. */
-  | { readonly type: 'copy-done' }
-  | { readonly type: 'timeline-ended'; readonly end: TimelineEnd }
-  /** Connect anew, beginning a new round of the hosts. */
-  | { readonly type: 'reconnect' }
-  /** Connect anew to the same host: something had to be learnt on this session that the next one needs. */
-  | { readonly type: 'again' }
-  | { readonly type: 'finish' }
-  | { readonly type: 'stop' }
-  | { readonly type: 'tick' };
-
-/** What the shell does. `disconnect` says how the session is closed when there is one. */
-export type UpstreamAction =
-  | { readonly type: 'connect'; readonly hostIndex: number }
-  /** `wanted`: what kind of server is followed here. `ended`: what it just said about the timeline that was streamed. */
-  | {
-      readonly type: 'identify';
-      readonly wanted: TargetSessionAttrs;
-      readonly ended: TimelineEnd | null;
-    }
-  | { readonly type: 'decide' }
-  /** For the log: a host of several was left; the others go on being tried. */
-  | {
-      readonly type: 'host-left';
-      readonly hostIndex: number;
-      readonly reason: string;
-      /** Nothing is wrong with it, target_session_attrs wants another kind of server. */
-      readonly isOtherKind: boolean;
-    }
-  | {
-      readonly type: 'start-replication';
-      readonly timeline: TimelineId;
-      readonly startLsn: Lsn;
-    }
-  | { readonly type: 'end-copy' }
-  | {
-      readonly type: 'disconnect';
-      readonly isOrderly: boolean;
-      /** A slot that was created on this session is dropped first: it must not pin anything while a person decides. */
-      readonly dropsCreatedSlot: boolean;
-    }
-  | { readonly type: 'finish-stream' }
-  | { readonly type: 'fatal'; readonly error: OperationalError };
-
-/** What people are told about the present phase. */
-export interface UpstreamView {
-  readonly phase: UpstreamPhase;
-  readonly heldState: HeldState | null;
-  /** What happened and why; null when all is well. */
-  readonly detail: string | null;
-  /** Monotonic time of the next attempt; null unless one is planned. */
-  readonly nextAttemptAtMs: number | null;
-  readonly hostIndex: number;
-}
 
 /** What a machine is told at its birth. */
 export interface UpstreamMachineOptions extends HostWalkOptions {
   /** A walreceiver before this one has identified an upstream: nothing is fatal any more. */
   readonly wasIdentified?: boolean;
-}
-
-/** Why a host is left: an error, or a reason to stand still that may not hold for the others. */
-interface LeftHost {
-  readonly reason: string;
-  /** The same among the reasons of other hosts. */
-  readonly short: string;
-  readonly error?: WalcastError;
-  readonly hold?: Hold;
 }
 
 /** Phases in which an attempt to stream is under way. */
@@ -164,6 +69,9 @@ export class UpstreamMachine {
   #streamingSinceMs = 0;
   #wasIdentified: boolean;
   #isFinished = false;
+  #isChangingOver = false;
+  /** The list changed since the round began. */
+  #isListOld = false;
   #asked: { timeline: TimelineId; startLsn: Lsn } | null = null;
   /** The timeline that ended on this session, until something was decided. */
   #endedTimeline: TimelineId | null = null;
@@ -237,6 +145,8 @@ export class UpstreamMachine {
         return this.#advance('streaming', 'ending', [{ type: 'end-copy' }]);
       case 'timeline-ended':
         return this.#timelineEnded(event.end, nowMs);
+      case 'hosts-changed':
+        return this.#hostsChanged(event.isListed);
       default:
         return this.#handleOutside(event.type, nowMs);
     }
@@ -244,7 +154,16 @@ export class UpstreamMachine {
 
   /** Events that come from this side of the wire. */
   #handleOutside(
-    type: 'full' | 'room' | 'reconnect' | 'again' | 'finish' | 'stop' | 'tick',
+    type:
+      | 'full'
+      | 'room'
+      | 'reconnect'
+      | 'change-over'
+      | 'changed-over'
+      | 'again'
+      | 'finish'
+      | 'stop'
+      | 'tick',
     nowMs: number,
   ): readonly UpstreamAction[] {
     switch (type) {
@@ -256,6 +175,10 @@ export class UpstreamMachine {
         if (this.#phase === 'disconnected') return [];
         this.#failures = 0;
         return [ORDERLY, ...this.#beginRound()];
+      case 'change-over':
+        return this.#changeOver();
+      case 'changed-over':
+        return this.#isChangingOver ? [ORDERLY, ...this.#beginRound()] : [];
       case 'again':
         return this.#phase === 'deciding' ? [ORDERLY, ...this.#connect(this.#hostIndex)] : [];
       case 'finish':
@@ -272,8 +195,27 @@ export class UpstreamMachine {
     }
   }
 
+  /** The stream is ended as for good; what else is under way, is given up. */
+  #changeOver(): readonly UpstreamAction[] {
+    if (this.#phase === 'disconnected' || this.#isChangingOver) return [];
+    if (this.#phase !== 'streaming') return [ORDERLY, ...this.#beginRound()];
+    this.#isChangingOver = true;
+    this.#enter('ending', null);
+    return [{ type: 'finish-stream' }];
+  }
+
+  /** Who waits need not wait any longer; who is being followed, or looked at, may stay, if it is still listed. */
+  #hostsChanged(isListed: boolean): readonly UpstreamAction[] {
+    if (this.#phase === 'held' || this.#phase === 'backoff') return this.#beginRound();
+    if (!isListed) return this.#changeOver();
+    this.#isListOld = ATTEMPT_PHASES.has(this.#phase);
+    return [];
+  }
+
   /** What held one host is kept while the others are tried in the same round, and forgotten here. */
   #beginRound(): readonly UpstreamAction[] {
+    this.#isChangingOver = false;
+    this.#isListOld = false;
     this.#heldBefore = this.#stoodStill();
     this.#hold = null;
     this.#hopelessHosts = 0;
@@ -337,6 +279,7 @@ export class UpstreamMachine {
 
   #lost(error: WalcastError, nowMs: number): readonly UpstreamAction[] {
     if (this.#phase !== 'streaming' && this.#phase !== 'ending') return this.#failed(error, nowMs);
+    if (this.#isChangingOver) return [ABRUPT, ...this.#beginRound()];
     if (this.#isWalRemoved(error)) return this.#holdNow(gapHold(error, this.#asked), nowMs, true);
     this.#detail = sentence(error);
     const wasGood = nowMs - this.#streamingSinceMs >= GOOD_STREAM_MS;
@@ -376,6 +319,7 @@ export class UpstreamMachine {
   }
 
   #finish(): readonly UpstreamAction[] {
+    if (this.#isChangingOver) return [];
     if (this.#phase === 'streaming') {
       this.#enter('ending', null);
       return [{ type: 'finish-stream' }];
@@ -396,6 +340,7 @@ export class UpstreamMachine {
       actions.push({ type: 'host-left', hostIndex: this.#hostIndex, reason, isOtherKind });
     }
     if (hold === undefined) this.#isFailedRound = true;
+    if (this.#isListOld) return [...actions, ...this.#beginRound()];
     const next = this.#walk.next();
     if (next !== null) return [...actions, ...this.#connect(next)];
     if (this.#isFailedRound) this.#failures += 1;
@@ -447,20 +392,4 @@ export class UpstreamMachine {
     this.#detail = detail;
     this.#nextAttemptAtMs = null;
   }
-}
-
-/** A server that goes on and on from timeline to timeline without WAL is asked later each time. */
-function nothingNew({ timeline, nextTimeline, switchLsn }: TimelineEnd): LeftHost {
-  const reason =
-    `the upstream ended timeline ${timeline} for timeline ${nextTimeline} at ${formatLsn(switchLsn)}, and so did more than ` +
-    `${EMPTY_TIMELINES_MAX} timelines before it, without any WAL between them; it is asked again later.`;
-  return { reason, short: `timeline ${timeline} ended without any WAL` };
-}
-
-/** The server said that a timeline is over, and as who it is then, there is nothing to follow it to. */
-function noWayOn(timeline: TimelineId, startLsn: Lsn): LeftHost {
-  const reason =
-    `the upstream ended timeline ${timeline} at ${formatLsn(startLsn)}, and its history does not say what comes after it; ` +
-    'what is stored is served, and the upstream is asked again.';
-  return { reason, short: `timeline ${timeline} is over there` };
 }

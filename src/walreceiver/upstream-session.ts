@@ -19,8 +19,9 @@ import type { CopyHandler } from './upstream-connection.ts';
 import { identifyUpstream } from './upstream-identify.ts';
 import type { Identification } from './upstream-identify.ts';
 import { requireHistoryOf } from './timeline-end.ts';
-import type { UpstreamEvent } from './upstream-machine.ts';
+import type { UpstreamEvent } from './upstream-events.ts';
 import type { QueryOutcome } from './upstream-query.ts';
+import { hostKey } from './upstream-hosts.ts';
 import { dropSlot, quoteSlotName } from './upstream-slot.ts';
 import type { UpstreamHost, UpstreamTarget } from './upstream-target.ts';
 import type { WalReceiverOptions } from './wal-receiver-options.ts';
@@ -59,7 +60,8 @@ function connectTimeoutMs(target: UpstreamTarget): number {
 
 /** One session. The steps are called in order by whoever carries out the machine's actions. */
 export class UpstreamSession {
-  readonly hostIndex: number;
+  readonly #host: UpstreamHost;
+  readonly #hostKey: string;
   readonly #options: WalReceiverOptions;
   readonly #slots: SlotBook;
   readonly #listener: SessionListener;
@@ -70,21 +72,22 @@ export class UpstreamSession {
 
   constructor(
     options: WalReceiverOptions,
-    context: { hostIndex: number; slots: SlotBook; listener: SessionListener },
+    context: { host: UpstreamHost; slots: SlotBook; listener: SessionListener },
   ) {
     this.#options = options;
-    this.hostIndex = context.hostIndex;
+    this.#host = context.host;
+    this.#hostKey = hostKey(context.host);
     this.#slots = context.slots;
     this.#listener = context.listener;
   }
 
   /** Connects and logs in: `dialed`, `logged-in` or `failed`. */
-  async open(host: UpstreamHost): Promise<void> {
+  async open(): Promise<void> {
     const { target, applicationName, clock, log, dial } = this.#options;
     try {
       const connection = await UpstreamConnection.open({
         target,
-        host,
+        host: this.#host,
         database: REPLICATION_DATABASE,
         applicationName,
         isReplication: true,
@@ -115,7 +118,7 @@ export class UpstreamSession {
   async identify(wanted: TargetSessionAttrs, ended: TimelineEnd | null): Promise<void> {
     const before = this.#identification;
     try {
-      const plan = this.#slots.plan(this.hostIndex);
+      const plan = this.#slots.plan(this.#hostKey);
       const found = await identifyUpstream(this.#runner(), plan, {
         wanted,
         stored: this.#options.gate.stored(),
@@ -126,7 +129,7 @@ export class UpstreamSession {
       const isSlotCreated = found.isSlotCreated || before?.isSlotCreated === true;
       const identification = { ...found, isSlotCreated };
       this.#identification = identification;
-      this.#slots.identified(this.hostIndex, identification);
+      this.#slots.identified(this.#hostKey, identification);
       this.#listener.onIdentified(identification);
       this.#emit({ type: 'identified' });
     } catch (error) {
@@ -143,8 +146,8 @@ export class UpstreamSession {
       if (this.#isOver) return;
       if (decision.kind === 'hold') {
         const isNeverFollowed = decision.state === 'gap' || decision.state === 'diverged';
-        if (isNeverFollowed) this.#slots.held(this.hostIndex);
-      } else if (this.#slots.mustCreateFirst(this.hostIndex, identification)) {
+        if (isNeverFollowed) this.#slots.held(this.#hostKey);
+      } else if (this.#slots.mustCreateFirst(this.#hostKey, identification)) {
         this.#emit({ type: 'again' });
         return;
       }
@@ -236,12 +239,12 @@ export class UpstreamSession {
   #noteRefusal(outcome: QueryOutcome): void {
     const facts = this.#identification?.identity.facts;
     if (outcome.error === null || facts === undefined) return;
-    this.#slots.refused(this.hostIndex, outcome.error.sqlstate, facts);
+    this.#slots.refused(this.#hostKey, outcome.error.sqlstate, facts);
   }
 
   async #dropSlotAndClose(): Promise<void> {
     const { slot, log } = this.#options;
-    this.#slots.dropped(this.hostIndex);
+    this.#slots.dropped(this.#hostKey);
     try {
       const refusal = slot === null ? null : await dropSlot(this.#runner(), slot);
       if (refusal === null) {

@@ -7,7 +7,7 @@ import type {
   UpstreamStatus,
 } from '../status/status.ts';
 import type { UpstreamIdentity } from './ports.ts';
-import type { UpstreamView } from './upstream-machine.ts';
+import type { UpstreamView } from './upstream-events.ts';
 import type { UpstreamHost } from './upstream-target.ts';
 import type { WalStream } from './wal-stream.ts';
 

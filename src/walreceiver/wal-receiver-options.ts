@@ -10,7 +10,7 @@ import type { UpstreamTarget } from './upstream-target.ts';
 
 /** Everything a walreceiver works with; nothing is looked up elsewhere. */
 export interface WalReceiverOptions {
-  /** Looked up anew at each attempt; the hosts of the list and their order stay the same. */
+  /** Looked up anew at each attempt, its list of hosts at the beginning of each round: see WalReceiver.hostsChanged. */
   readonly target: UpstreamTarget;
   /** An attempt begins: the moment to read password files again. */
   readonly onConnect?: () => void;

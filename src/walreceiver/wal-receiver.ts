@@ -10,20 +10,15 @@ import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import type { UpstreamDisconnectReason, UpstreamStatus } from '../status/status.ts';
 import type { WalRejection } from './ports.ts';
+import { RunningStream } from './running-stream.ts';
 import { SlotBook } from './slot-book.ts';
 import { StatusReporter } from './status-reporter.ts';
-import { StreamTimers } from './stream-timers.ts';
-import { parseTimelineEnd } from './timeline-end.ts';
-import {
-  badTimelineEnd,
-  endedWhileStopping,
-  serverShutdown,
-  silence,
-  upstreamError,
-} from './upstream-errors.ts';
+import { readStreamAnswer } from './stream-answer.ts';
+import { serverShutdown, silence } from './upstream-errors.ts';
+import { RoundHosts } from './upstream-hosts.ts';
 import { UpstreamJournal } from './upstream-journal.ts';
 import { UpstreamMachine } from './upstream-machine.ts';
-import type { UpstreamAction, UpstreamEvent } from './upstream-machine.ts';
+import type { UpstreamAction, UpstreamEvent } from './upstream-events.ts';
 import type { QueryOutcome } from './upstream-query.ts';
 import { commandTimeoutMs, UpstreamSession } from './upstream-session.ts';
 import { quoteSlotName } from './upstream-slot.ts';
@@ -32,10 +27,12 @@ import type { UpstreamHost } from './upstream-target.ts';
 import type { WalReceiverOptions } from './wal-receiver-options.ts';
 import { WalStream } from './wal-stream.ts';
 
-/** A stream while it runs. */
-interface Streaming {
-  readonly stream: WalStream;
-  readonly timers: StreamTimers;
+/** A stream that is being ended from this side. */
+interface Closing {
+  /** What is counted. */
+  readonly reason: UpstreamDisconnectReason;
+  /** To be called when it is over. */
+  readonly onClosed: () => void;
 }
 
 /** Follows one upstream. Nothing happens before `start`. */
@@ -47,18 +44,15 @@ export class WalReceiver {
   readonly #journal: UpstreamJournal;
   readonly #tally: UpstreamTally;
   #session: UpstreamSession | null = null;
-  #streaming: Streaming | null = null;
+  #streaming: RunningStream | null = null;
+  #closing: Closing | null = null;
   #followedHost: UpstreamHost | null = null;
-  /** As of the last attempt: while this walreceiver ends, the target may be its successor's already. */
-  #hosts: readonly UpstreamHost[];
+  /** As of the last round: while this walreceiver ends, the target may be its successor's already. */
+  readonly #hosts: RoundHosts;
   #asked: { timeline: TimelineId; startLsn: Lsn } | null = null;
   /** When the answer to a START_REPLICATION, or the end of a stream, is overdue. */
   #deadline: { readonly atMs: number; readonly delayMs: number } | null = null;
   readonly #wakeup: Wakeup;
-  /** W when reading was paused or last seen to move since. */
-  #pausedAtLsn: Lsn | null = null;
-  #onFinished: (() => void) | null = null;
-  #finishReason: UpstreamDisconnectReason = 'shutdown';
   #isDispatching = false;
   #isQuiet = false;
   #isFatal = false;
@@ -70,12 +64,9 @@ export class WalReceiver {
     if (options.slot !== null) quoteSlotName(options.slot);
     this.#options = options;
     this.#tally = options.tally ?? new UpstreamTally();
-    const { hosts, targetSessionAttrs, loadBalanceHosts } = options.target;
-    this.#hosts = hosts;
+    this.#hosts = new RoundHosts(() => options.target);
     this.#machine = new UpstreamMachine({
-      hosts: hosts.map((host) => formatTarget(host)),
-      targetSessionAttrs,
-      loadBalanceHosts,
+      list: () => this.#hosts.take(),
       random: options.random,
       wasIdentified: this.#tally.identity !== null,
     });
@@ -96,7 +87,7 @@ export class WalReceiver {
     this.#endStream('shutdown');
     this.#dispatch({ type: 'stop' });
     this.#wakeup.cancel();
-    this.#settleFinish();
+    this.#settleClosing();
   }
 
   /**
@@ -105,12 +96,11 @@ export class WalReceiver {
    * reported afterwards. Also the end of a walreceiver that another one takes over from; `reason` is what is counted.
    */
   async finish(reason: UpstreamDisconnectReason = 'shutdown'): Promise<void> {
-    this.#finishReason = reason;
     const finished = new Promise<void>((resolve) => {
-      this.#onFinished = resolve;
+      this.#closing = { reason, onClosed: resolve };
     });
     this.#dispatch({ type: 'finish' });
-    if (this.#streaming === null) this.#settleFinish();
+    if (this.#streaming === null) this.#settleClosing();
     await finished;
     this.stop();
   }
@@ -130,6 +120,24 @@ export class WalReceiver {
     this.#dispatch({ type: 'reconnect' });
   }
 
+  /**
+   * Goes to another host: a stream that runs ends as in {@link finish}, then a round begins, with `first` if it is listed.
+   * What else is under way is given up for it at once.
+   */
+  changeOver(first: UpstreamHost | null = null): void {
+    if (first !== null) this.#hosts.beginWith(first);
+    this.#dispatch({ type: 'change-over' });
+  }
+
+  /**
+   * To be called when the list of hosts changed: whoever waits for the next attempt makes it now. A stream goes on where
+   * its host is still listed, else it ends in order and another host is followed.
+   */
+  hostsChanged(): void {
+    const isListed = this.#hosts.isListed(this.#machine.view().hostIndex);
+    this.#dispatch({ type: 'hosts-changed', isListed });
+  }
+
   /** To be called when one of the two timeouts of the options changed; they are in effect at once. */
   timeoutsChanged(): void {
     this.#armTimer();
@@ -145,10 +153,10 @@ export class WalReceiver {
     const view = this.#machine.view();
     return this.#tally.status({
       view,
-      host: this.#host(view.hostIndex),
+      host: this.#hosts.at(view.hostIndex),
       slot: this.#options.slot,
       stream: this.#streaming?.stream ?? null,
-      isStoreFull: this.#streaming?.timers.isPaused === true,
+      isStoreFull: this.#streaming?.isPaused === true,
       reported: this.#reporter.reported,
       transport: this.#session,
     });
@@ -206,7 +214,7 @@ export class WalReceiver {
         return;
       case 'host-left':
         this.#journal.hostLeft(action, {
-          host: formatTarget(this.#host(action.hostIndex)),
+          host: formatTarget(this.#hosts.at(action.hostIndex)),
           nowMs: this.#options.clock.nowMs(),
         });
         return;
@@ -225,9 +233,8 @@ export class WalReceiver {
 
   #connect(hostIndex: number): void {
     this.#options.onConnect?.();
-    this.#hosts = this.#options.target.hosts;
     const session: UpstreamSession = new UpstreamSession(this.#options, {
-      hostIndex,
+      host: this.#hosts.toConnect(hostIndex),
       slots: this.#slots,
       listener: {
         onEvent: (event) => this.#dispatch(event, session),
@@ -248,7 +255,7 @@ export class WalReceiver {
       },
     });
     this.#session = session;
-    void session.open(this.#host(hostIndex));
+    void session.open();
   }
 
   #startReplication(timeline: TimelineId, startLsn: Lsn): void {
@@ -282,49 +289,46 @@ export class WalReceiver {
 
   #onCopyBoth(session: UpstreamSession, stream: WalStream): void {
     const { clock } = this.#options;
-    const timers = new StreamTimers(this.#options, clock.nowMs());
+    const running = new RunningStream({
+      stream,
+      channel: session,
+      reporter: this.#reporter,
+      timeouts: this.#options,
+      clock,
+    });
     this.#deadline = null;
-    this.#streaming = { stream, timers };
-    this.#followedHost = this.#host(this.#machine.view().hostIndex);
+    this.#streaming = running;
+    this.#followedHost = this.#hosts.at(this.#machine.view().hostIndex);
     if (this.#isQuiet) stream.quiesce();
     this.#dispatch({ type: 'copy-started' }, session);
     const { identity } = this.#tally;
     const isHistoric = identity !== null && identity.timeline !== this.#asked?.timeline;
     stream.begin(identity?.xlogPos ?? INVALID_LSN, isHistoric);
-    this.#reporter.attach({
-      write: (chunks) => session.write(chunks),
-      pendingBytes: () => session.pendingBytes(),
-      onSent: () => timers.statusSent(clock.nowMs()),
-    });
+    running.begin();
   }
 
   /** What the server said after the stream, or instead of it. */
   #onStreamAnswer(session: UpstreamSession, outcome: QueryOutcome): void {
     this.#deadline = null;
-    if (this.#onFinished !== null) {
-      this.#settleFinish();
-      return;
-    }
-    if (outcome.error !== null) {
-      const what = this.#streaming === null ? 'did not start the stream' : 'ended the stream';
-      this.#streamLost(session, 'error', upstreamError(`the upstream ${what}`, outcome.error));
+    if (this.#closing !== null) {
+      this.#settleClosing();
       return;
     }
     const asked = this.#asked;
     invariant(asked !== null, 'an answer to no START_REPLICATION');
-    if (this.#isQuiet) {
-      // What was sent is not what was taken, so nothing of the answer can be judged.
-      this.#streamLost(session, 'timeline_end', endedWhileStopping(asked.timeline));
-      return;
-    }
-    const end = parseTimelineEnd(outcome, asked.timeline, this.#options.sink.nextLsn());
-    if (typeof end === 'string') {
-      this.#streamLost(session, 'error', badTimelineEnd(asked.timeline, end));
+    const answer = readStreamAnswer(outcome, {
+      timeline: asked.timeline,
+      wasStreaming: this.#streaming !== null,
+      isQuiet: this.#isQuiet,
+      endLsn: this.#options.sink.nextLsn(),
+    });
+    if ('error' in answer) {
+      this.#streamLost(session, answer.reason, answer.error);
       return;
     }
     this.#endStream('timeline_end');
-    this.#options.observer.onTimelineEnd(end);
-    this.#dispatch({ type: 'timeline-ended', end }, session);
+    this.#options.observer.onTimelineEnd(answer.end);
+    this.#dispatch({ type: 'timeline-ended', end: answer.end }, session);
   }
 
   #onRejected(session: UpstreamSession, rejection: WalRejection): void {
@@ -338,26 +342,16 @@ export class WalReceiver {
   }
 
   #onReceived(): void {
-    const { clock } = this.#options;
-    this.#tally.lastMessageAtMs = clock.wallMs();
-    this.#streaming?.timers.received(clock.nowMs());
+    this.#tally.lastMessageAtMs = this.#options.clock.wallMs();
+    this.#streaming?.received();
   }
 
   #onFull(): void {
-    const streaming = this.#streaming;
-    if (streaming === null || streaming.timers.isPaused) return;
-    streaming.timers.paused(this.#options.clock.nowMs());
-    this.#pausedAtLsn = this.#reporter.reported.writeLsn;
-    this.#session?.pauseReading();
-    this.#armTimer();
+    if (this.#streaming?.pause() === true) this.#armTimer();
   }
 
   #onRoom(): void {
-    const streaming = this.#streaming;
-    if (streaming?.timers.isPaused === true) {
-      streaming.timers.resumed(this.#options.clock.nowMs());
-      this.#session?.resumeReading();
-    }
+    this.#streaming?.resume();
     this.#dispatch({ type: 'room' });
   }
 
@@ -371,8 +365,8 @@ export class WalReceiver {
     error: WalcastError,
   ): void {
     if (session !== this.#session) return;
-    if (this.#onFinished !== null) {
-      this.#settleFinish();
+    if (this.#closing !== null) {
+      this.#settleClosing();
       return;
     }
     this.#endStream(reason);
@@ -383,9 +377,7 @@ export class WalReceiver {
     this.#reporter.detach();
     const streaming = this.#streaming;
     if (streaming === null) return;
-    streaming.stream.close();
-    // What follows on the same connection has to be read whether there is room for WAL or not.
-    if (streaming.timers.isPaused) this.#session?.resumeReading();
+    streaming.close();
     this.#streaming = null;
     this.#tally.streamEnded(streaming.stream, reason);
   }
@@ -398,6 +390,10 @@ export class WalReceiver {
   }
 
   #finishStream(): void {
+    this.#closing ??= {
+      reason: 'reload',
+      onClosed: () => this.#dispatch({ type: 'changed-over' }),
+    };
     this.#reporter.send(false);
     this.#reporter.detach();
     this.#streaming?.stream.close();
@@ -406,13 +402,13 @@ export class WalReceiver {
     this.#setDeadline(UPSTREAM_FINISH_MS_MAX);
   }
 
-  #settleFinish(): void {
-    const onFinished = this.#onFinished;
-    if (onFinished === null) return;
-    this.#onFinished = null;
-    this.#endStream(this.#finishReason);
+  #settleClosing(): void {
+    const closing = this.#closing;
+    if (closing === null) return;
+    this.#closing = null;
+    this.#endStream(closing.reason);
     this.#endSession('orderly');
-    onFinished();
+    closing.onClosed();
   }
 
   /** Tells the log and the observer what changed. */
@@ -421,17 +417,11 @@ export class WalReceiver {
     if (this.#isFatal) return;
     const view = this.#machine.view();
     const entry = this.#journal.record(view, {
-      host: formatTarget(this.#host(view.hostIndex)),
+      host: formatTarget(this.#hosts.at(view.hostIndex)),
       nowMs: this.#options.clock.nowMs(),
       receivedLsn: this.#options.sink.nextLsn(),
     });
     if (entry !== null) this.#options.observer.onState({ status: this.status(), ...entry });
-  }
-
-  #host(hostIndex: number): UpstreamHost {
-    const host = this.#hosts[hostIndex];
-    invariant(host !== undefined, `no upstream host ${hostIndex}`);
-    return host;
   }
 
   #commandMs(): number {
@@ -447,7 +437,7 @@ export class WalReceiver {
   #armTimer(): void {
     const times = [
       this.#machine.view().nextAttemptAtMs,
-      this.#streaming?.timers.nextDueAtMs() ?? null,
+      this.#streaming?.nextDueAtMs() ?? null,
       this.#deadline?.atMs ?? null,
     ];
     for (const atMs of times) if (atMs !== null) this.#wakeup.ensure(atMs);
@@ -460,39 +450,18 @@ export class WalReceiver {
       this.#deadline = null;
       this.#streamLost(this.#session, 'timeout', silence(deadline.delayMs));
     }
-    this.#streamDue(nowMs);
+    this.#streamDue();
     this.#dispatch({ type: 'tick' });
   }
 
-  #streamDue(nowMs: number): void {
-    const timers = this.#streaming?.timers;
-    if (timers === undefined || this.#onFinished !== null) return;
-    switch (timers.due(nowMs)) {
-      case 'status':
-        this.#reporter.send(false);
-        timers.statusSent(nowMs);
-        if (timers.isPaused) this.#noteProgress(timers, nowMs);
-        return;
-      case 'ping':
-        this.#reporter.send(true);
-        return;
-      case 'timeout':
-        this.#streamLost(this.#session, 'timeout', silence(this.#options.receiverTimeoutMs));
-        return;
-      case 'full':
-        this.#endStream('error');
-        this.#dispatch({ type: 'full' });
-        return;
-      case null:
-        return;
+  #streamDue(): void {
+    if (this.#closing !== null) return;
+    const due = this.#streaming?.due() ?? null;
+    if (due === 'timeout') {
+      this.#streamLost(this.#session, 'timeout', silence(this.#options.receiverTimeoutMs));
+    } else if (due === 'full') {
+      this.#endStream('error');
+      this.#dispatch({ type: 'full' });
     }
-  }
-
-  /** While the store is full: WAL that reaches the disk shows that it is slow, not stuck. */
-  #noteProgress(timers: StreamTimers, nowMs: number): void {
-    const { writeLsn } = this.#reporter.reported;
-    if (writeLsn === this.#pausedAtLsn) return;
-    this.#pausedAtLsn = writeLsn;
-    timers.progressed(nowMs);
   }
 }

@@ -151,7 +151,10 @@ export class ReceiverRig implements AsyncDisposable {
   #receiverOptions(options: RigOptions): WalReceiverOptions {
     const { sink } = this;
     return {
-      target: targetOf(options),
+      // The list of a test may change.
+      get target() {
+        return targetOf(options);
+      },
       slot: options.slot ?? null,
       applicationName: 'walcast',
       receiverTimeoutMs: options.receiverTimeoutMs ?? 60_000,

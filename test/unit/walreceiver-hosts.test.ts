@@ -8,21 +8,18 @@ import type { TargetSessionAttrs } from '../../src/pg/conninfo.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { INVALID_LSN } from '../../src/pg/lsn.ts';
 import { HostWalk } from '../../src/walreceiver/host-walk.ts';
-import type { HostWalkOptions } from '../../src/walreceiver/host-walk.ts';
+import type { HostList, HostWalkOptions } from '../../src/walreceiver/host-walk.ts';
 import { OTHER_SESSION_KIND, sessionMismatch } from '../../src/walreceiver/session-attrs.ts';
 import { UpstreamMachine } from '../../src/walreceiver/upstream-machine.ts';
-import type { UpstreamAction, UpstreamEvent } from '../../src/walreceiver/upstream-machine.ts';
+import type { UpstreamAction, UpstreamEvent } from '../../src/walreceiver/upstream-events.ts';
 
 const NAMES = ['a:5432', 'b:5432', 'c:5432'];
 
-function options(overrides: Partial<HostWalkOptions> = {}): HostWalkOptions {
-  return {
-    hosts: NAMES,
-    targetSessionAttrs: 'any',
-    loadBalanceHosts: 'disable',
-    random: () => 0,
-    ...overrides,
-  };
+type Overrides = Partial<HostList & Pick<HostWalkOptions, 'random'>>;
+
+function options({ random = () => 0, ...list }: Overrides = {}): HostWalkOptions {
+  const all = { hosts: NAMES, targetSessionAttrs: 'any', loadBalanceHosts: 'disable' } as const;
+  return { list: () => ({ ...all, ...list }), random };
 }
 
 /** A whole round in which every host is left; gives the hosts with what was wanted of each. */
@@ -138,7 +135,7 @@ describe('the session to a list of hosts', () => {
     readonly machine: UpstreamMachine;
     now = 1_000;
 
-    constructor(overrides: Partial<HostWalkOptions> = {}) {
+    constructor(overrides: Overrides = {}) {
       this.machine = new UpstreamMachine(options(overrides));
     }
 

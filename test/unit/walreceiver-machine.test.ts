@@ -6,11 +6,8 @@ import type { Lsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { backoffMs } from '../../src/walreceiver/backoff.ts';
 import { UpstreamMachine } from '../../src/walreceiver/upstream-machine.ts';
-import type {
-  UpstreamAction,
-  UpstreamEvent,
-  UpstreamMachineOptions,
-} from '../../src/walreceiver/upstream-machine.ts';
+import type { UpstreamAction, UpstreamEvent } from '../../src/walreceiver/upstream-events.ts';
+import type { UpstreamMachineOptions } from '../../src/walreceiver/upstream-machine.ts';
 
 function lsn(text: string): Lsn {
   const parsed = parseLsn(text);
@@ -27,9 +24,11 @@ class Driver {
 
   constructor(hostCount = 1, options: Partial<UpstreamMachineOptions> = {}) {
     this.machine = new UpstreamMachine({
-      hosts: Array.from({ length: hostCount }, (_each, index) => `pg-${index}:5432`),
-      targetSessionAttrs: 'any',
-      loadBalanceHosts: 'disable',
+      list: () => ({
+        hosts: Array.from({ length: hostCount }, (_each, index) => `pg-${index}:5432`),
+        targetSessionAttrs: 'any',
+        loadBalanceHosts: 'disable',
+      }),
       random: () => 0,
       ...options,
     });

@@ -13,7 +13,7 @@ import type { WalRejection } from '../../src/walreceiver/ports.ts';
 import { SlotBook } from '../../src/walreceiver/slot-book.ts';
 import type { Identification } from '../../src/walreceiver/upstream-identify.ts';
 import { UpstreamJournal } from '../../src/walreceiver/upstream-journal.ts';
-import type { UpstreamView } from '../../src/walreceiver/upstream-machine.ts';
+import type { UpstreamView } from '../../src/walreceiver/upstream-events.ts';
 import { upstreamTarget } from '../../src/walreceiver/upstream-target.ts';
 import { WalStream } from '../../src/walreceiver/wal-stream.ts';
 import { lsn, MemorySink } from '../support/receiver-rig.ts';
@@ -142,7 +142,7 @@ describe('the log', () => {
     for (let nowMs = 0; nowMs < 60_000; nowMs += 5_000) {
       const facts = { host: 'h', nowMs, receivedLsn: INVALID_LSN };
       const detail = `the upstream is at 0/5${nowMs}0 on timeline 1: waiting`;
-      journal.hostLeft({ hostIndex: 0, reason: detail, isOtherKind: false }, facts);
+      journal.hostLeft({ reason: detail, isOtherKind: false }, facts);
       journal.record(CALM, facts);
       journal.record({ ...CALM, phase: 'held', heldState: 'waiting', detail }, facts);
     }
@@ -166,24 +166,24 @@ describe('what is known about our slot', () => {
 
   it('belongs to one host each', () => {
     const book = new SlotBook('s');
-    book.identified(0, found(false));
-    book.held(1);
-    expect([0, 1, 2].map((host) => book.plan(host))).toEqual([
+    book.identified('a', found(false));
+    book.held('b');
+    expect(['a', 'b', 'c'].map((host) => book.plan(host))).toEqual([
       { name: 's', action: 'use', isKnown: true },
       { name: 's', action: 'leave', isKnown: false },
       { name: 's', action: 'use', isKnown: false },
     ]);
-    expect(new SlotBook(null).plan(0)).toBeNull();
+    expect(new SlotBook(null).plan('a')).toBeNull();
   });
 
   it('is made anew once after the server called it invalidated, and never on majors where that cannot be told', () => {
     const book = new SlotBook('s');
-    book.refused(0, '55000', versionFacts(17));
-    expect(book.plan(0)?.action).toBe('use');
-    book.refused(0, '55000', versionFacts(18));
-    expect(book.plan(0)?.action).toBe('recreate');
-    book.identified(0, found(false));
-    expect(book.plan(0)?.action).toBe('use');
+    book.refused('a', '55000', versionFacts(17));
+    expect(book.plan('a')?.action).toBe('use');
+    book.refused('a', '55000', versionFacts(18));
+    expect(book.plan('a')?.action).toBe('recreate');
+    book.identified('a', found(false));
+    expect(book.plan('a')?.action).toBe('use');
   });
 });
 

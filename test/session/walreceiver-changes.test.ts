@@ -1,0 +1,149 @@
+// What becomes of a running session when the list of hosts changes, or another host is to be followed?
+import { expect, it } from 'vitest';
+import { UPSTREAM_FINISH_MS_MAX } from '../../src/config/limits.ts';
+import type { UpstreamHost } from '../../src/walreceiver/upstream-target.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { message } from '../support/naive-writer.ts';
+import { ReceiverRig } from '../support/receiver-rig.ts';
+import { errorResponse, ScriptedUpstream } from '../support/scripted-upstream.ts';
+import type { ScriptedSession } from '../support/scripted-upstream.ts';
+
+function local({ port }: ScriptedUpstream): UpstreamHost {
+  return { host: '127.0.0.1', address: '127.0.0.1', port, password: null };
+}
+
+/** The client's side of an orderly end, answered as a server does. */
+async function endsInOrder(session: ScriptedSession): Promise<void> {
+  await session.status();
+  expect((await session.next()).type).toBe('c');
+  session.send(message('c'), message('C', 'COPY 0\0'), message('Z', 'I'));
+  expect((await session.next()).type).toBe('X');
+}
+
+it('goes to a host that was not in the list before, when the one that is followed leaves it', async () => {
+  await using old = await ScriptedUpstream.listen();
+  await using next = await ScriptedUpstream.listen();
+  const hosts = [local(old)];
+  await using rig = new ReceiverRig({ hosts });
+  rig.receiver.start();
+  const session = await old.accept();
+  await session.stream();
+  hosts.splice(0, 1, local(next));
+  rig.receiver.hostsChanged();
+  await endsInOrder(session);
+  await (await next.accept()).stream();
+  expect(rig.receiver.status()).toMatchObject({ port: next.port, disconnects: { reload: 1 } });
+});
+
+it('stays where it is when the list changes around the host that is followed', async () => {
+  await using first = await ScriptedUpstream.listen();
+  await using second = await ScriptedUpstream.listen();
+  const hosts = [local(second)];
+  await using rig = new ReceiverRig({ hosts });
+  rig.receiver.start();
+  const session = await second.accept();
+  await session.stream();
+  hosts.unshift(local(first));
+  rig.receiver.hostsChanged();
+  expect(rig.receiver.status()).toMatchObject({ port: second.port, state: 'catchup' });
+  session.reset();
+  await (await first.accept()).stream();
+  expect(second.accepted).toBe(1);
+});
+
+it('makes a waiting attempt at once when the list changes, with the new list', async () => {
+  await using old = await ScriptedUpstream.listen();
+  await using next = await ScriptedUpstream.listen();
+  const hosts = [local(old)];
+  await using rig = new ReceiverRig({ hosts, clock: new ManualClock() });
+  rig.receiver.start();
+  const session = await old.accept();
+  await session.startup();
+  session.send(errorResponse('57P03', 'the database system is starting up', 'FATAL'));
+  session.end();
+  await rig.until('it waits', () => rig.receiver.status().detail !== null);
+  hosts.splice(0, 1, local(next));
+  rig.receiver.hostsChanged();
+  await (await next.accept()).stream();
+});
+
+it('gives up an attempt at a host that is no longer listed', async () => {
+  await using silent = await ScriptedUpstream.listen();
+  await using next = await ScriptedUpstream.listen();
+  const hosts = [local(silent)];
+  await using rig = new ReceiverRig({ hosts, clock: new ManualClock() });
+  rig.receiver.start();
+  const session = await silent.accept();
+  await session.startup();
+  hosts.splice(0, 1, local(next));
+  rig.receiver.hostsChanged();
+  await (await next.accept()).stream();
+  await session.closed;
+});
+
+it('takes the new list as soon as the host that is being tried is left', async () => {
+  await using trying = await ScriptedUpstream.listen();
+  await using before = await ScriptedUpstream.listen();
+  await using next = await ScriptedUpstream.listen();
+  const hosts = [local(trying), local(before)];
+  await using rig = new ReceiverRig({ hosts, clock: new ManualClock() });
+  rig.receiver.start();
+  const session = await trying.accept();
+  await session.startup();
+  hosts.splice(0, 2, local(next), local(trying));
+  rig.receiver.hostsChanged();
+  session.send(errorResponse('57P03', 'the database system is shutting down', 'FATAL'));
+  session.end();
+  await (await next.accept()).stream();
+  expect(before.accepted).toBe(0);
+});
+
+it('changes over in order to the host it is told, whatever the order of the list', async () => {
+  await using first = await ScriptedUpstream.listen();
+  await using second = await ScriptedUpstream.listen();
+  await using third = await ScriptedUpstream.listen();
+  const hosts = [local(first), local(second), local(third)];
+  await using rig = new ReceiverRig({ hosts });
+  rig.receiver.start();
+  const session = await first.accept();
+  await session.stream();
+  rig.receiver.changeOver(local(third));
+  await endsInOrder(session);
+  await (await third.accept()).stream();
+  expect(second.accepted).toBe(0);
+  expect(rig.receiver.status()).toMatchObject({ port: third.port, detail: null });
+});
+
+it('changes over in time from a host that does not answer, and once however often it is told', async () => {
+  await using first = await ScriptedUpstream.listen();
+  await using second = await ScriptedUpstream.listen();
+  const clock = new ManualClock();
+  await using rig = new ReceiverRig({ hosts: [local(first), local(second)], clock });
+  rig.receiver.start();
+  const session = await first.accept();
+  await session.stream();
+  rig.receiver.changeOver(local(second));
+  rig.receiver.changeOver(local(second));
+  await session.status();
+  expect((await session.next()).type).toBe('c');
+  clock.advance(UPSTREAM_FINISH_MS_MAX - 1);
+  expect(second.accepted).toBe(0);
+  clock.advance(1);
+  await (await second.accept()).stream();
+  expect(second.accepted).toBe(1);
+});
+
+it('ends for good while it changes over', async () => {
+  await using first = await ScriptedUpstream.listen();
+  await using second = await ScriptedUpstream.listen();
+  await using rig = new ReceiverRig({ hosts: [local(first), local(second)] });
+  rig.receiver.start();
+  const session = await first.accept();
+  await session.stream();
+  rig.receiver.changeOver(local(second));
+  const finished = rig.receiver.finish();
+  await endsInOrder(session);
+  await finished;
+  expect(rig.receiver.status()).toMatchObject({ state: 'disconnected', connectsSucceeded: 1 });
+  expect(second.accepted).toBe(0);
+});
