@@ -146,7 +146,10 @@ export class DiskRig {
 
   /** A few commits on the primary. */
   async burst(): Promise<void> {
-    await this.#writer.query(BURST);
+    await this.#writer.query(BURST).catch((error: unknown) => {
+      const log = this.primary.log.tail(15);
+      throw new Error(`the primary takes no writes: ${String(error)}\n${log}`, { cause: error });
+    });
   }
 
   /** Writes until `walcast` has said something, or has ended. */
