@@ -23,8 +23,10 @@ const FAULTS: readonly WalFault[] = [
   { kind: 'swap' },
 ];
 
-/** What a standby would say that was given something wrong. */
-/** The end of what a standby has is found by reading on, into zeros: a length of 0 there is no fault of anybody. */
+/**
+ * What a standby would say that was given something wrong. The end of what it has is found by reading on, into zeros: a
+ * length of 0 there is no fault of anybody.
+ */
 const ALARMS =
   /PANIC|(?<!data_)checksum|invalid magic number|unexpected pageaddr|incorrect|invalid record(?! length at \S+ (?:wanted|expected at least) \d+, got 0)|TRAP:/;
 
