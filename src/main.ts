@@ -15,11 +15,16 @@ const CLOSE_MS_MAX = 5_000;
 let signalListener: ((signal: HandledSignal) => void) | null = null;
 let isHangupPending = false;
 let hasBeenAskedToEnd = false;
+let isLeaving = false;
 for (const signal of HANDLED_SIGNALS) {
   process.on(signal, () => {
+    // It ends already, within a second or two, and with the code that is fixed by now.
+    if (isLeaving) return;
     if (signalListener !== null) hearSignal(signal, signalListener);
-    else if (signal === 'SIGHUP' && process.argv[2] === 'run') isHangupPending = true;
-    else process.exit(SIGNAL_EXIT_CODES[signal]);
+    else if (!isRun()) process.exit(SIGNAL_EXIT_CODES[signal]);
+    else if (signal === 'SIGHUP') isHangupPending = true;
+    // Nothing has begun that could be ended in another way.
+    else process.exit(EXIT.ok);
   });
 }
 
@@ -60,14 +65,19 @@ const exitCode = await dispatch(process.argv.slice(2), COMMANDS, {
     log = opened;
   },
 });
+isLeaving = true;
 if (!(await settleKernelWork(systemClock, HANGING_CALL_MS))) endByForce();
 process.exit(exitCode);
+
+function isRun(): boolean {
+  return process.argv[2] === 'run';
+}
 
 /** Whoever asks for the end at once gets it, even when closing in order hangs. */
 function hearSignal(signal: HandledSignal, listener: (signal: HandledSignal) => void): void {
   const isUrgent = signal === 'SIGINT' || (signal === 'SIGTERM' && hasBeenAskedToEnd);
   if (signal === 'SIGTERM') hasBeenAskedToEnd = true;
-  if (isUrgent && process.argv[2] === 'run') systemClock.setTimer(CLOSE_MS_MAX, endByForce);
+  if (isUrgent && isRun()) systemClock.setTimer(CLOSE_MS_MAX, endByForce);
   listener(signal);
 }
 

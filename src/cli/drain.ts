@@ -79,11 +79,15 @@ async function waitUntilGone(
     isInterrupted = signal !== 'SIGHUP';
   });
   try {
+    let startedAt: string | null = null;
     for (;;) {
       const status = await statusOf(remote);
       failures = status === null ? failures + 1 : 0;
+      startedAt ??= status?.started_at ?? null;
+      // Whoever supervises it may have started another one already.
+      const isAnother = status !== null && status.started_at !== startedAt;
       // One request may fail for other reasons.
-      if (failures === FAILURES_OF_ABSENCE) {
+      if (isAnother || failures === FAILURES_OF_ABSENCE) {
         output.end();
         context.print('walcast is gone\n');
         return EXIT.ok;

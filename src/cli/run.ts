@@ -1,5 +1,7 @@
 // walcast run: the relay itself, from its configuration to its exit code.
 import type { Clock } from '../base/clock.ts';
+import { StallWatch } from '../base/stall-watch.ts';
+import { within } from '../base/within.ts';
 import { errorText, OperationalError, WalcastError } from '../base/errors.ts';
 import { openLog } from '../base/log.ts';
 import type { Log, ProcessLog } from '../base/log.ts';
@@ -19,8 +21,6 @@ export interface RunningRelay {
   readonly statusSource: StatusSource;
   /** Resolves when the relay can no longer keep a promise and must end. */
   readonly failed: Promise<Error>;
-  /** Resolves when somebody asked for a drain from outside. */
-  readonly drainRequested: Promise<void>;
   /** Reads the configuration again and applies what can be applied; what came of it is logged. */
   reload(): Promise<unknown>;
   /** Serves everybody to the end, then closes in order. */
@@ -37,6 +37,8 @@ export type StartRelay = (
     readonly log: Log;
     readonly readConfig: () => LoadedConfig;
     readonly onLogSettings: (settings: Config['log']) => void;
+    readonly onDrainRequested: () => void;
+    readonly startSignal: AbortSignal;
   },
 ) => Promise<RunningRelay>;
 
@@ -70,7 +72,7 @@ Flags count before environment variables (WALCAST_UPSTREAM_CONNINFO …), these 
 defaults. docs/configuration.md lists every key.
 
 SIGTERM sends standbys everything and waits for their confirmation, at most drain_timeout; a second SIGTERM, or SIGINT,
-stops at once. SIGHUP reads the configuration again: what is reloadable is in effect at once, without disturbing standbys;
+stops at once. While walcast starts, nobody is served, and either ends the start. SIGHUP reads the configuration again: what is reloadable is in effect at once, without disturbing standbys;
 what is not waits for a restart; a configuration with a mistake changes nothing.
 
 Exit codes: 0 ok, 1 failure, 2 usage, 78 bad configuration.
@@ -113,46 +115,51 @@ interface Service {
 /** Runs until a signal or a failure ends it. */
 async function serve(context: CommandContext, service: Service): Promise<number> {
   const { config, log, sources, startRelay } = service;
-  const signals = new SignalInbox(log);
-  const release = context.onSignal((signal) => signals.take(signal));
+  const { clock } = context;
+  const requests = new EndRequests(log);
+  const release = context.onSignal((signal) => requests.take(signal));
   const readYaml = rememberingYamlReader();
+  const startEnd = new AbortController();
+  const stalls = new StallWatch({ clock, log });
   let unwatch: () => void = () => {};
   try {
     const starting = startRelay(config, {
-      clock: context.clock,
+      clock,
       log,
       readConfig: () => loadConfig({ ...sources, isPlainOnly: true, readYaml }),
       onLogSettings: (settings) => log.adjust(settings),
+      onDrainRequested: () => requests.drainAsked(),
+      startSignal: startEnd.signal,
     });
-    const relay = await Promise.race([starting, signals.immediate.then(() => null)]);
-    if (relay === null) {
-      await endOfStart(starting, context.clock);
+    const relay = await Promise.race([starting, requests.any]);
+    if (typeof relay === 'string') {
+      log.info('walcast ends before it has started');
+      startEnd.abort();
+      await endOfStart(starting, clock);
       return EXIT.ok;
     }
-    signals.reloadWith(() => void relay.reload());
+    requests.reloadWith(() => void relay.reload());
     unwatch = watchCatchup(context, relay, log);
-    return await endOf(relay, signals, log);
+    return await endOf(relay, requests, log);
   } catch (error) {
     if (!(error instanceof WalcastError)) throw error;
     logFailure(log, error);
     return EXIT.failure;
   } finally {
+    stalls.stop();
     unwatch();
     release();
   }
 }
 
-/** A start that was told to end gives back what it took, the lock above all. It is not waited for for long. */
+/**
+ * A start that was told to end gives back what it took, the lock above all. It is not waited for for long: nobody was
+ * served yet, and whatever it is doing to the store is safe to be broken off.
+ */
 async function endOfStart(starting: Promise<RunningRelay>, clock: Clock): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = clock.setTimer(START_END_MS_MAX, resolve);
-    const ended = (): void => {
-      timer.cancel();
-      resolve();
-    };
-    // A start that fails has undone what it did.
-    starting.then((relay) => relay.stop()).then(ended, ended);
-  });
+  // A start that fails has undone what it did.
+  const ended = starting.then((relay) => relay.stop()).catch(() => {});
+  await within(clock, START_END_MS_MAX, ended);
 }
 
 /** Shows how far a catch-up is until the returned function is called. */
@@ -171,13 +178,12 @@ function watchCatchup(
   return () => progress.stop();
 }
 
-async function endOf(relay: RunningRelay, signals: SignalInbox, log: Log): Promise<number> {
+async function endOf(relay: RunningRelay, requests: EndRequests, log: Log): Promise<number> {
   const failed = relay.failed.then((error) => ({ error }));
-  const asked = relay.drainRequested.then(() => 'drain' as const);
-  const first = await Promise.race([failed, asked, signals.drain, signals.immediate]);
+  const first = await Promise.race([failed, requests.any]);
   if (first === 'drain') {
     const drained = relay.drain().then(() => 'drained' as const);
-    const next = await Promise.race([drained, failed, signals.immediate]);
+    const next = await Promise.race([drained, failed, requests.immediate]);
     if (next === 'drained') {
       log.info('walcast stops after draining');
       return EXIT.ok;
@@ -203,25 +209,30 @@ function logFailure(log: Log, error: Error): void {
   log.error(`walcast ends: ${errorText(error)}`, { code, hint });
 }
 
-/** Turns signals into two promises and a call: SIGTERM asks for a drain, a second one or SIGINT for the end, SIGHUP reloads. */
-class SignalInbox {
-  readonly drain: Promise<'drain'>;
+/**
+ * Who asked for the end, and how urgently: SIGTERM and the HTTP port ask for a drain, a second SIGTERM or a SIGINT for the
+ * end at once. A drain that was asked for over HTTP is not hurried by the first SIGTERM. SIGHUP reloads.
+ */
+class EndRequests {
+  /** The first request of either kind. */
+  readonly any: Promise<'drain' | 'immediate'>;
   readonly immediate: Promise<'immediate'>;
   readonly #log: Log;
   #reload: (() => void) | null = null;
   #isReloadWanted = false;
   #resolveDrain: () => void = () => {};
   #resolveImmediate: () => void = () => {};
-  #isDraining = false;
+  #isTermSeen = false;
 
   constructor(log: Log) {
     this.#log = log;
-    this.drain = new Promise((resolve) => {
+    const drain = new Promise<'drain'>((resolve) => {
       this.#resolveDrain = () => resolve('drain');
     });
     this.immediate = new Promise((resolve) => {
       this.#resolveImmediate = () => resolve('immediate');
     });
+    this.any = Promise.race([this.immediate, drain]);
   }
 
   /** There is something to reload from now on; a SIGHUP that came before counts. */
@@ -230,13 +241,20 @@ class SignalInbox {
     if (this.#isReloadWanted) reload();
   }
 
+  drainAsked(): void {
+    this.#resolveDrain();
+  }
+
   take(signal: HandledSignal): void {
     if (signal === 'SIGHUP') {
       this.#log.info('received SIGHUP, reading the configuration again');
       this.#isReloadWanted = true;
       this.#reload?.();
-    } else if (signal === 'SIGTERM' && !this.#isDraining) {
-      this.#isDraining = true;
+      return;
+    }
+    this.#log.info(`received ${signal}`);
+    if (signal === 'SIGTERM' && !this.#isTermSeen) {
+      this.#isTermSeen = true;
       this.#resolveDrain();
     } else {
       this.#resolveImmediate();

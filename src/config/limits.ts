@@ -411,3 +411,15 @@ export const DISCOVERY_RETURN_AGAIN_MS_MAX: number = 600_000;
 /** How long the server that is changed over to may take to be as far as we are, once the old stream has ended. */
 export const DISCOVERY_CATCH_UP_MS: number = 2_000;
 export const DISCOVERY_CATCH_UP_POLL_MS: number = 50;
+
+// --- relay: the end of a process
+
+/** A drain waits this long for the disk before it fixes how far everybody is served. */
+export const DRAIN_FLUSH_MS_MAX: number = 2_000;
+
+/** Behind a drain the disk gets this long to save slots, and again for the store; a crash loses no more than that does. */
+export const DRAIN_CLOSE_MS_MAX: number = 2_000;
+
+/** The same for an end at once, and for all of it. */
+export const STOP_FLUSH_MS_MAX: number = 1_000;
+export const STOP_CLOSE_MS_MAX: number = 2_000;

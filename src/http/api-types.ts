@@ -158,6 +158,11 @@ export interface DrainJson {
   readonly state: 'draining';
 }
 
+/** `POST /api/v1/pause` and `/resume`. */
+export interface PauseJson {
+  readonly paused: boolean;
+}
+
 /** The acknowledgement policy over the standbys. */
 export interface SyncJson {
   readonly synchronous_standby_names: string;
@@ -201,6 +206,8 @@ export interface StatusJson {
   readonly timeline: number | null;
   readonly state: RelayState;
   readonly detail: string | null;
+  /** No new replication is started; also where `state` says something weightier. */
+  readonly paused: boolean;
   readonly started_at: string;
   readonly upstream: UpstreamJson;
   readonly store: StoreJson;

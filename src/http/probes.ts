@@ -23,8 +23,8 @@ export function startup(status: RelayStatus): ProbeJson {
 }
 
 /**
- * Ready when a standby that connects now is served: the server is known, the store is open, and nothing is being shut
- * down. An upstream that is away does not matter, because what is stored can be served. With `lagBytesMax` it must also
+ * Ready when a standby that connects now is served: the server is known, the store is open, and nothing is paused or being
+ * shut down. An upstream that is away does not matter, because what is stored can be served. With `lagBytesMax` it must also
  * have caught up that far, which can be told only while WAL streams in.
  */
 export function readiness(status: RelayStatus, lagBytesMax: number | null): ProbeJson {
@@ -50,6 +50,7 @@ export function readiness(status: RelayStatus, lagBytesMax: number | null): Prob
 
 function unreadyReason(status: RelayStatus): string {
   if (status.isDraining) return 'draining: no new sessions are taken';
+  if (status.isPaused) return 'paused: no new replication is started';
   if (status.detail !== null) return status.detail;
   if (status.systemIdentifier === null) return 'the upstream has not been identified yet';
   return `state ${status.state}`;

@@ -7,6 +7,7 @@ import type {
   DeadWalJson,
   DrainJson,
   ErrorJson,
+  PauseJson,
   ProbeJson,
   ReloadJson,
   SlotJson,
@@ -173,6 +174,8 @@ const reload = Type.Object(
 
 const drain = Type.Object({ state: Type.Literal('draining') }, closed);
 
+const pause = Type.Object({ paused: Type.Boolean() }, closed);
+
 const sync = Type.Object(
   { synchronous_standby_names: Type.String(), satisfied: Type.Boolean() },
   closed,
@@ -215,6 +218,7 @@ const status = Type.Object(
     timeline: nullableInteger,
     state: relayState,
     detail: nullableText,
+    paused: Type.Boolean(),
     started_at: time,
     upstream,
     store,
@@ -270,6 +274,7 @@ export const SCHEMAS: Readonly<
     | 'configuration'
     | 'reload'
     | 'drain'
+    | 'pause'
     | 'probe'
     | 'error',
     TSchema
@@ -292,6 +297,7 @@ export const SCHEMAS: Readonly<
   configuration,
   reload,
   drain,
+  pause,
   probe,
   error,
 };
@@ -311,9 +317,10 @@ const agreement: readonly [
   Agrees<Static<typeof configuration>, ConfigEntryJson[]>,
   Agrees<Static<typeof reload>, ReloadJson>,
   Agrees<Static<typeof drain>, DrainJson>,
+  Agrees<Static<typeof pause>, PauseJson>,
   Agrees<Static<typeof probe>, ProbeJson>,
   Agrees<Static<typeof error>, ErrorJson>,
-] = [true, true, true, true, true, true, true, true, true, true, true, true, true, true];
+] = [true, true, true, true, true, true, true, true, true, true, true, true, true, true, true];
 void agreement;
 
 /** Whole numbers by name. */

@@ -25,6 +25,7 @@ export function statusJson(status: RelayStatus): StatusJson {
     timeline: status.timeline,
     state: status.state,
     detail: status.detail,
+    paused: status.isPaused,
     started_at: timeText(status.startedAtMs),
     upstream: upstreamJson(status),
     store: storeJson(status),

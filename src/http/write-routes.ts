@@ -30,6 +30,8 @@ export function writeRoutes(sources: WriteSources): Route[] {
   return [
     reloadRoute(sources),
     drainRoute(sources),
+    pauseRoute(sources),
+    resumeRoute(sources),
     createSlotRoute(sources),
     dropSlotRoute(sources),
     disconnectRoute(sources),
@@ -78,6 +80,38 @@ function drainRoute({ actions, log }: WriteSources): Route {
       // The answer is on its way before the ports begin to close; a client that is gone by then asked all the same.
       reply.raw.once('close', () => actions.drain());
       return reply.code(202).send({ state: 'draining' });
+    },
+  };
+}
+
+function pauseRoute({ actions, log }: WriteSources): Route {
+  return {
+    method: 'POST',
+    path: '/api/v1/pause',
+    operation: 'pause',
+    summary: 'Refuses new START_REPLICATIONs until it is resumed. Streams that run go on.',
+    access: 'write',
+    answers: { 200: { description: 'It is paused.', schema: SCHEMAS.pause } },
+    handle: (request) => {
+      logAction(log, request, 'pause');
+      actions.pause();
+      return { paused: true };
+    },
+  };
+}
+
+function resumeRoute({ actions, log }: WriteSources): Route {
+  return {
+    method: 'POST',
+    path: '/api/v1/resume',
+    operation: 'resume',
+    summary: 'Ends a pause; standbys come in by themselves.',
+    access: 'write',
+    answers: { 200: { description: 'It is not paused.', schema: SCHEMAS.pause } },
+    handle: (request) => {
+      logAction(log, request, 'resume');
+      actions.resume();
+      return { paused: false };
     },
   };
 }

@@ -21,6 +21,8 @@ export interface ActionParts {
   readonly configuration: () => readonly ConfigEntry[];
   /** Asks the process for a drain; may be called more than once. */
   readonly drain: () => void;
+  /** Begins or ends a pause; may be called more than once. */
+  readonly pause: (isPaused: boolean) => void;
   /** Null before the slots are loaded. */
   readonly slots: () => SlotStore | null;
   /** True once the upstream was identified. */
@@ -46,6 +48,14 @@ export class RelayActionsOf implements RelayActions {
 
   drain(): void {
     this.#parts.drain();
+  }
+
+  pause(): void {
+    this.#parts.pause(true);
+  }
+
+  resume(): void {
+    this.#parts.pause(false);
   }
 
   configuration(): readonly ConfigEntry[] {

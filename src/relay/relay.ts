@@ -1,9 +1,16 @@
 // The composition root: builds the parts, joins them, starts them in order and stops them in order.
 import type { Clock } from '../base/clock.ts';
-import { InvariantError } from '../base/errors.ts';
+import { InvariantError, OperationalError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { within } from '../base/within.ts';
 import { readBuildInfo } from '../config/build-info.ts';
 import type { Config } from '../config/config.ts';
+import {
+  DRAIN_CLOSE_MS_MAX,
+  DRAIN_FLUSH_MS_MAX,
+  STOP_CLOSE_MS_MAX,
+  STOP_FLUSH_MS_MAX,
+} from '../config/limits.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import { DirectoryLock } from '../net/directory-lock.ts';
 import type { HbaRules } from '../pg/hba.ts';
@@ -34,14 +41,15 @@ export interface Relay {
   readonly statusSource: StatusSource;
   /** Resolves when the relay can no longer keep a promise and must end; nothing is reported upstream any more then. */
   readonly failed: Promise<Error>;
-  /** Resolves when somebody asked for a drain from outside; whoever runs the relay carries it out. */
-  readonly drainRequested: Promise<void>;
   readonly actions: RelayActions;
   /** Reads the configuration again and applies what can be applied; what came of it is logged. */
   reload(): Promise<ReloadReport>;
-  /** Serves every standby to the present end, has it confirmed, closes everything in order. */
+  /**
+   * Serves every standby to the present end, has it confirmed within `drain_timeout` from now, closes everything in order.
+   * No step waits for ever, whatever peers and disk do. Once only; {@link stop} cuts it short.
+   */
   drain(): Promise<void>;
-  /** Closes at once, without waiting for anybody. */
+  /** Closes at once, without waiting for anybody but, a second, the disk. Any number of times. */
   stop(): Promise<void>;
 }
 
@@ -53,16 +61,14 @@ export interface RelaySurroundings {
   readonly readConfig: () => LoadedConfig;
   /** The log settings of a new configuration are in effect from now on. */
   readonly onLogSettings: (settings: Config['log']) => void;
+  /** Somebody asked for a drain from outside, perhaps again; whoever runs the relay carries it out. */
+  readonly onDrainRequested: () => void;
+  /** Ends a start between two of its steps; afterwards it is looked at no more. */
+  readonly startSignal: AbortSignal;
 }
 
 /** How long a start beyond our end is held when no wal_receiver_timeout says it; that setting's own default. */
 const HOLD_AHEAD_DEFAULT_MS = 60_000;
-
-/** A drain waits this long for the disk before it says goodbye upstream. */
-const FINAL_FLUSH_MS_MAX = 2_000;
-
-/** A stop at once gives the disk this long; a crash loses no more than that does. */
-const STOP_FLUSH_MS_MAX = 1_000;
 
 /** What a slot command is answered before any server was known. */
 const UNKNOWN_SERVER = { quotesSettingNames: true, refusesInvalidatedPhysicalSlot: true };
@@ -70,7 +76,10 @@ const UNKNOWN_SERVER = { quotesSettingNames: true, refusesInvalidatedPhysicalSlo
 /** Lets nobody in. */
 const NO_RULES: HbaRules = { rules: [] };
 
-/** Builds and starts a relay. Rejects with OperationalError when it cannot start; what was begun is undone. */
+/**
+ * Builds and starts a relay. Rejects with OperationalError when it cannot start, `START_ENDED` when it was told not to; what
+ * was begun is undone.
+ */
 export async function startRelay(config: Config, surroundings: RelaySurroundings): Promise<Relay> {
   const relay = new RunningRelay(config, surroundings);
   try {
@@ -85,7 +94,6 @@ export async function startRelay(config: Config, surroundings: RelaySurroundings
 class RunningRelay implements Relay {
   readonly statusSource: StatusBoard;
   readonly failed: Promise<Error>;
-  readonly drainRequested: Promise<void>;
   readonly actions: RelayActions;
   readonly #live: LiveConfiguration;
   readonly #onLogSettings: RelaySurroundings['onLogSettings'];
@@ -96,12 +104,13 @@ class RunningRelay implements Relay {
   readonly #following: UpstreamFollowing;
   readonly #senders: WalSenders;
   readonly #ports: RelayPorts;
+  readonly #startSignal: AbortSignal;
   #fail: (error: Error) => void = () => {};
-  #requestDrain: () => void = () => {};
   #lock: DirectoryLock | null = null;
   #store: WalStore | null = null;
   #isServing = false;
-  #phase: 'starting' | 'started' | 'ending' = 'starting';
+  #phase: 'starting' | 'started' | 'draining' | 'stopping' = 'starting';
+  #closed: Promise<void> | null = null;
   #slots: SlotStore | null = null;
   #retention: Retention | null = null;
   #readThrough: StoreReadThrough | null = null;
@@ -120,18 +129,17 @@ class RunningRelay implements Relay {
       log,
     });
     this.#onLogSettings = surroundings.onLogSettings;
+    this.#startSignal = surroundings.startSignal;
     this.#clock = clock;
     this.#log = log;
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
     });
-    this.drainRequested = new Promise((resolve) => {
-      this.#requestDrain = resolve;
-    });
     this.actions = new RelayActionsOf({
       reload: () => this.#live.reload(),
       configuration: () => this.#live.entries(),
-      drain: () => this.#requestDrain(),
+      drain: surroundings.onDrainRequested,
+      pause: (isPaused) => this.#pause(isPaused),
       slots: () => this.#slots,
       hasWal: () => this.#identity() !== null,
       disconnect: (pid) => this.#senders.kill(pid),
@@ -180,11 +188,20 @@ class RunningRelay implements Relay {
   async start(): Promise<void> {
     const { directory } = this.#config.storage;
     await prepareDataDirectory(directory);
+    this.#mayGoOn();
     this.#lock = await DirectoryLock.acquire(directory);
+    this.#mayGoOn();
     await this.#ports.open();
+    this.#mayGoOn();
     await this.#openStore();
+    this.#mayGoOn();
     this.#following.start(this.#openedStore());
     this.#phase = 'started';
+  }
+
+  #mayGoOn(): void {
+    if (!this.#startSignal.aborted) return;
+    throw new OperationalError('START_ENDED', 'walcast was told to end before it had started');
   }
 
   reload(): Promise<ReloadReport> {
@@ -197,56 +214,87 @@ class RunningRelay implements Relay {
   }
 
   async drain(): Promise<void> {
-    this.#phase = 'ending';
+    if (this.#phase !== 'started') return await this.stop();
+    this.#phase = 'draining';
+    const deadlineMs = this.#clock.nowMs() + this.#config.drainTimeoutMs;
     this.statusSource.drain();
+    this.#senders.refuseNew();
     await this.#following.quiesce();
     // Nothing is taken in any more, so nothing beyond R is sent or acknowledged.
     await this.#flushTo(this.#store?.positions().receivedLsn ?? INVALID_LSN);
+    if (this.#isStopping()) return;
     const endLsn = this.#store?.sendableLsn() ?? INVALID_LSN;
-    this.#log.info('draining', { end_lsn: formatLsn(endLsn) });
-    await this.#senders.drain(endLsn);
+    this.#log.info('draining', {
+      end_lsn: formatLsn(endLsn),
+      standbys: this.#senders.statuses().length,
+    });
+    await this.#senders.drain(endLsn, deadlineMs);
+    if (this.#isStopping()) return;
     await this.#following.finish();
+    if (this.#isStopping()) return;
     this.#ports.stopListening();
-    await this.#close();
+    this.#senders.terminate();
+    await this.#close({ flushMs: DRAIN_CLOSE_MS_MAX, timeoutMs: 2 * DRAIN_CLOSE_MS_MAX });
   }
 
   async stop(): Promise<void> {
-    this.#phase = 'ending';
+    this.#phase = 'stopping';
     this.#ports.stopListening();
     this.#senders.terminate();
-    await this.#close({ timeoutMs: STOP_FLUSH_MS_MAX });
+    await this.#close({ flushMs: STOP_FLUSH_MS_MAX, timeoutMs: STOP_CLOSE_MS_MAX });
   }
 
-  async #close(options: { readonly timeoutMs?: number } = {}): Promise<void> {
+  #isStopping(): boolean {
+    return this.#phase === 'stopping';
+  }
+
+  /** Once, however many ask; each waits no longer than its own `timeoutMs`. */
+  async #close({ flushMs, timeoutMs }: { flushMs: number; timeoutMs: number }): Promise<void> {
+    this.#closed ??= this.#closeParts(flushMs);
+    const isClosed = await within(this.#clock, timeoutMs, this.#closed);
+    if (!isClosed) this.#log.warn('closing takes too long; the rest is left as a crash would');
+  }
+
+  async #closeParts(flushMs: number): Promise<void> {
     this.#readThrough?.close();
     this.#following.stop();
     this.#retention?.close();
-    await this.#slots?.close();
-    await this.#store?.close(options);
+    if (this.#slots !== null) await within(this.#clock, flushMs, this.#slots.close());
+    await this.#store?.close({ timeoutMs: flushMs });
     await this.#ports.closeHttp();
     await this.#lock?.release();
     this.#lock = null;
+  }
+
+  /** While paused no new replication is started. */
+  #pause(isPaused: boolean): void {
+    this.#senders.setPaused(isPaused);
+    if (!this.statusSource.pause(isPaused)) return;
+    this.#log.info(
+      isPaused
+        ? 'paused: no new replication is started until it is resumed; streams that run go on'
+        : 'resumed: standbys may start replication again',
+    );
   }
 
   /**
    * Waits, not for long, until what was received is on the disk, so that the last status upstream says so and no commit
    * waits for it until the next start. R may lie inside a record, F never does: one flush behind the last write is enough.
    */
-  #flushTo(endLsn: Lsn): Promise<void> {
+  #flushTo(endLsn: Lsn): Promise<boolean> {
     const store = this.#store;
-    if (store === null) return Promise.resolve();
+    if (store === null) return Promise.resolve(true);
     const before = store.positions().flushedLsn;
-    return new Promise((resolve) => {
-      const timer = this.#clock.setTimer(FINAL_FLUSH_MS_MAX, resolve);
+    const flushed = new Promise<void>((resolve) => {
       const check = (): void => {
         const { writtenLsn, flushedLsn } = store.positions();
         if (flushedLsn < endLsn && (writtenLsn < endLsn || flushedLsn === before)) return;
-        timer.cancel();
         resolve();
       };
       store.onFlush(check);
       check();
     });
+    return within(this.#clock, DRAIN_FLUSH_MS_MAX, flushed);
   }
 
   #makeSenders(): WalSenders {
@@ -269,7 +317,8 @@ class RunningRelay implements Relay {
         return 'walcast is still starting; read the configuration again when it has started';
       case 'started':
         return null;
-      case 'ending':
+      case 'draining':
+      case 'stopping':
         return 'walcast is ending';
     }
   }

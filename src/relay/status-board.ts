@@ -37,6 +37,7 @@ export class StatusBoard implements StatusSource {
   readonly #startedAtMs: number;
   #configuration: ConfigurationStatus;
   #isDraining = false;
+  #isPaused = false;
   #failure: string | null = null;
 
   constructor(options: { version: string; clock: Clock; parts: BoardParts }) {
@@ -53,6 +54,13 @@ export class StatusBoard implements StatusSource {
   /** From now on the state is `draining`. */
   drain(): void {
     this.#isDraining = true;
+  }
+
+  /** Whether new replication is refused. False when it was so already. */
+  pause(isPaused: boolean): boolean {
+    const isNew = this.#isPaused !== isPaused;
+    this.#isPaused = isPaused;
+    return isNew;
   }
 
   /** The configuration was read again at `nowMs` (Unix milliseconds) and is in effect, but for the keys that wait for a restart. */
@@ -79,10 +87,11 @@ export class StatusBoard implements StatusSource {
     return {
       version: this.#version,
       state,
-      detail: this.#failure ?? upstream.detail,
+      detail: this.#failure ?? upstream.detail ?? (state === 'paused' ? PAUSED : null),
       startedAtMs: this.#startedAtMs,
-      isReady: identity !== null && !this.#isDraining && this.#failure === null,
+      isReady: identity !== null && this.#takesStandbys(),
       isDraining: this.#isDraining,
+      isPaused: this.#isPaused,
       systemIdentifier: identity?.systemIdentifier ?? null,
       serverVersion: identity?.serverVersion ?? null,
       timeline: store.timeline,
@@ -98,6 +107,10 @@ export class StatusBoard implements StatusSource {
     };
   }
 
+  #takesStandbys(): boolean {
+    return !this.#isDraining && !this.#isPaused && this.#failure === null;
+  }
+
   #state(upstream: UpstreamStatus, isIdentified: boolean): RelayState {
     if (this.#failure !== null) return 'failed';
     if (this.#isDraining) return 'draining';
@@ -105,7 +118,7 @@ export class StatusBoard implements StatusSource {
     switch (upstream.state) {
       case 'streaming':
       case 'catchup':
-        return upstream.state;
+        return this.#isPaused ? 'paused' : upstream.state;
       case 'connecting':
       case 'waiting_for_wal':
         return 'connecting';
@@ -118,6 +131,9 @@ export class StatusBoard implements StatusSource {
 function hasTried({ connectsSucceeded, connectsFailed }: UpstreamStatus): boolean {
   return connectsSucceeded + connectsFailed > 0;
 }
+
+const PAUSED =
+  'no new replication is started until it is resumed (POST /api/v1/resume); streams that run go on';
 
 const NO_UPSTREAM: UpstreamStatus = {
   host: null,

@@ -69,6 +69,13 @@ export interface RelayActions {
   reload(): Promise<ReloadReport>;
   /** Begins a drain, as SIGTERM does. */
   drain(): void;
+  /**
+   * Refuses new START_REPLICATIONs until {@link resume}; streams that run, and what is acknowledged, go on as before. Any
+   * number of times; a restart ends it.
+   */
+  pause(): void;
+  /** Ends a pause. */
+  resume(): void;
   /** Creates a persistent physical slot; durable when it resolves. Null = done. */
   createSlot(
     name: string,

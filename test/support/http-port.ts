@@ -47,6 +47,14 @@ export class RecordingActions implements RelayActions {
     this.done.push('drain');
   }
 
+  pause(): void {
+    this.done.push('pause');
+  }
+
+  resume(): void {
+    this.done.push('resume');
+  }
+
   async createSlot(name: string, options: { reserveWal: boolean }): Promise<ActionRefusal | null> {
     this.done.push(`create ${name} ${options.reserveWal}`);
     return this.refusal;

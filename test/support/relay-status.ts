@@ -13,6 +13,7 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
     startedAtMs: 1_700_000_000_000,
     isReady: true,
     isDraining: false,
+    isPaused: false,
     systemIdentifier: '7301234567890123456',
     serverVersion: '15.18 (Debian 15.18-0+deb12u1)',
     timeline: toTimelineId(1),

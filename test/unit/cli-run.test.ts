@@ -29,10 +29,8 @@ class FakeRelay implements RunningRelay {
   readonly drained = new Gate<void>();
   readonly stopped = new Gate<void>();
   readonly calls: string[] = [];
-  readonly drainWish = new Gate<void>();
   readonly failed: Promise<Error> = this.failure.promise;
   readonly statusSource = { status: () => sampleStatus() };
-  readonly drainRequested: Promise<void> = this.drainWish.promise;
 
   reload(): Promise<void> {
     this.calls.push('reload');
@@ -54,6 +52,10 @@ interface Run {
   readonly relay: FakeRelay;
   readonly started: Promise<Config>;
   readonly code: Promise<number>;
+  /** Somebody asks for a drain over HTTP. */
+  readonly askDrain: () => void;
+  /** The start was told to end. */
+  readonly isStartEnded: () => boolean;
   readonly signal: (signal: HandledSignal) => void;
 }
 
@@ -62,7 +64,11 @@ function run(start?: StartRelay): Run {
   const relay = new FakeRelay();
   const started = new Gate<Config>();
   let listener: ((signal: HandledSignal) => void) | null = null;
+  let askDrain: () => void = () => {};
+  let startSignal: AbortSignal | null = null;
   const startRelay: StartRelay = (config, parts) => {
+    askDrain = parts.onDrainRequested;
+    startSignal = parts.startSignal;
     started.open(config);
     return start === undefined ? Promise.resolve(relay) : start(config, parts);
   };
@@ -99,6 +105,8 @@ function run(start?: StartRelay): Run {
     relay,
     started: started.promise,
     code,
+    askDrain: () => askDrain(),
+    isStartEnded: () => startSignal?.aborted === true,
     signal(signal) {
       if (listener === null) throw new Error('nobody listens to signals');
       listener(signal);
@@ -146,24 +154,38 @@ describe('signals', () => {
     expect(await code).toBe(0);
   });
 
-  test('SIGTERM while it starts drains as soon as it has started', async () => {
+  test.each([
+    ['SIGTERM', (started: Run): void => started.signal('SIGTERM')],
+    ['SIGINT', (started: Run): void => started.signal('SIGINT')],
+    ['a drain over HTTP', (started: Run): void => started.askDrain()],
+  ])('%s while it starts ends the start, which nobody was served by', async (_, ask) => {
     const up = new Gate<RunningRelay>();
-    const { relay, code, signal, started } = run(() => up.promise);
+    const running = run(() => up.promise);
+    await running.started;
+    ask(running);
+    await settle();
+    expect(running.isStartEnded()).toBe(true);
+    // Too late to be told: what has started after all is stopped, not drained.
+    up.open(running.relay);
+    running.relay.stopped.open();
+    expect(await running.code).toBe(0);
+    expect(running.relay.calls).toEqual(['stop']);
+  });
+
+  test('a start that does not hear that it shall end is not waited for for long', async () => {
+    const { code, signal, started } = run(() => new Promise(() => {}));
     await started;
     signal('SIGTERM');
-    await settle();
-    expect(relay.calls).toEqual([]);
-    up.open(relay);
-    await settle();
-    expect(relay.calls).toEqual(['drain']);
-    relay.drained.open();
     expect(await code).toBe(0);
   });
 
-  test('SIGINT while it starts ends it', async () => {
-    const { code, signal, started } = run(() => new Promise(() => {}));
+  test('a start that fails because it was told to end is no failure', async () => {
+    const up = new Gate<RunningRelay>();
+    const { code, signal, started } = run(() => up.promise);
     await started;
-    signal('SIGINT');
+    signal('SIGTERM');
+    await settle();
+    up.fail(new OperationalError('START_ENDED', 'told to end'));
     expect(await code).toBe(0);
   });
 
@@ -199,9 +221,10 @@ describe('signals', () => {
   });
 
   test('a drain asked for from outside ends as one by SIGTERM, and SIGTERM does not hurry it', async () => {
-    const { relay, code, signal, started } = run();
+    const { relay, code, signal, started, askDrain } = run();
     await started;
-    relay.drainWish.open();
+    await settle();
+    askDrain();
     await settle();
     signal('SIGTERM');
     await settle();
@@ -211,9 +234,10 @@ describe('signals', () => {
   });
 
   test('SIGTERM and then SIGTERM again stop a drain asked for from outside', async () => {
-    const { relay, code, signal, started } = run();
+    const { relay, code, signal, started, askDrain } = run();
     await started;
-    relay.drainWish.open();
+    await settle();
+    askDrain();
     await settle();
     signal('SIGTERM');
     signal('SIGTERM');

@@ -66,6 +66,8 @@ function recordingLog(): { lines: string[]; log: Log } {
 const WRITES = [
   ['POST', '/api/v1/reload'],
   ['POST', '/api/v1/drain'],
+  ['POST', '/api/v1/pause'],
+  ['POST', '/api/v1/resume'],
   ['POST', '/api/v1/slots'],
   ['DELETE', '/api/v1/slots/slot_a'],
   ['DELETE', '/api/v1/standbys/42'],
@@ -398,6 +400,19 @@ describe('reload and drain', () => {
       code: 422,
       answer: { problems: ['a:1:1: no', 'a:2:1: no'], detail: 'a:1:1: no\na:2:1: no' },
     });
+  });
+
+  test('a pause and its end are done, logged, and may come twice', async () => {
+    const { lines, log } = recordingLog();
+    const { url, actions } = await open({ log });
+    for (const word of ['pause', 'pause', 'resume', 'resume']) {
+      expect(await ask('POST', `${url}/api/v1/${word}`)).toMatchObject({
+        code: 200,
+        answer: { paused: word === 'pause' },
+      });
+    }
+    expect(actions.done).toEqual(['pause', 'pause', 'resume', 'resume']);
+    expect(lines.filter((line) => /^HTTP request: (pause|resume) /.test(line))).toHaveLength(4);
   });
 
   test('a drain begins once its answer is out', async () => {

@@ -25,6 +25,7 @@ describe('status', () => {
       timeline: 1,
       state: 'streaming',
       detail: null,
+      paused: false,
       started_at: '2023-11-14T22:13:20.000Z',
       upstream: {
         host: 'pg-a',
@@ -258,13 +259,15 @@ describe('probes', () => {
 
   test('an unready relay says why', () => {
     const reasons = [
-      sampleStatus({ isReady: false, isDraining: true }),
+      sampleStatus({ isReady: false, isDraining: true, isPaused: true }),
+      sampleStatus({ isReady: false, isPaused: true, detail: 'no new replication' }),
       sampleStatus({ isReady: false, detail: 'the disk is full' }),
       unknownStatus(),
       sampleStatus({ isReady: false, state: 'corrupt' }),
     ].map((status) => readiness(status, null).reason);
     expect(reasons).toEqual([
       'draining: no new sessions are taken',
+      'paused: no new replication is started',
       'the disk is full',
       'the upstream has not been identified yet',
       'state corrupt',

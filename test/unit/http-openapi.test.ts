@@ -72,6 +72,8 @@ describe('the document', () => {
         ),
         'POST /api/v1/reload',
         'POST /api/v1/drain',
+        'POST /api/v1/pause',
+        'POST /api/v1/resume',
         'POST /api/v1/slots',
         'DELETE /api/v1/slots/{name}',
         'DELETE /api/v1/standbys/{pid}',
