@@ -1,6 +1,6 @@
 // A walcast as the tests run it: the compiled program in a process of its own, with ports and a store that outlive the
 // process, so that it can be stopped, killed and started again under the eyes of its standbys.
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { pollUntil } from '../../src/demo/postgres-process.ts';
@@ -107,13 +107,23 @@ export class WalcastRelay {
     this.#settings = merge(this.#settings, settings);
   }
 
+  /** Changes keys of walcast.yaml and has the running process read it again; waits until it says that it has. */
+  async reload(settings: WalcastSettings): Promise<void> {
+    this.configure(settings);
+    const file = join(this.#workspace.directory, `${this.#configurationName()}.yaml`);
+    await writeFile(file, this.#configuration());
+    const from = this.process.log.length;
+    this.process.signal('SIGHUP');
+    await this.process.waitForLog(/the configuration was read again/, { from });
+  }
+
   /** Starts it; waits until it is ready to serve unless `wait` is false. */
   async start(options: { wait?: boolean; timeoutMs?: number } = {}): Promise<void> {
     if (this.isRunning) throw new Error(`${this.name} runs already`);
     this.#starts += 1;
     const walcast = await spawnWalcast(this.#workspace, {
-      name: `${this.name}-${this.#starts}`,
-      configuration: stringify(merge(this.#defaults(), this.#settings)),
+      name: this.#configurationName(),
+      configuration: this.#configuration(),
       ...(this.#options.nodeArguments === undefined
         ? {}
         : { nodeArguments: this.#options.nodeArguments }),
@@ -195,6 +205,14 @@ export class WalcastRelay {
   /** Log lines that tell of a problem: errors, and crashes. */
   problems(): string[] {
     return this.log.filter((line) => /"level":"(error|fatal)"|crashed|Unhandled/i.test(line));
+  }
+
+  #configurationName(): string {
+    return `${this.name}-${this.#starts}`;
+  }
+
+  #configuration(): string {
+    return stringify(merge(this.#defaults(), this.#settings));
   }
 
   #defaults(): WalcastSettings {
