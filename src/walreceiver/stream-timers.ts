@@ -1,5 +1,6 @@
 // When is a status update due while WAL is streamed, and when is the upstream taken for dead? A pure clockwork: events
 // and ticks with their time in, what to do out. (walreceiver.c:WalRcvComputeNextWakeup, WalReceiverMain)
+import { TIMEOUT_SECOND_LOOK_MS } from '../config/limits.ts';
 
 /** While reading is paused the server is told this often that we live, or its wal_sender_timeout would end the session. */
 export const PAUSED_STATUS_MS = 1_000;
@@ -21,7 +22,10 @@ export class StreamTimers {
   readonly #timeouts: StreamTimeouts;
   #receivedAtMs: number;
   #statusSentAtMs: number;
-  #isPinged = false;
+  /** When an answer was asked for since the last bytes. */
+  #pingedAtMs: number | null = null;
+  /** When the time for that answer was first seen to be over. */
+  #overdueSinceMs: number | null = null;
   #pausedSinceMs: number | null = null;
 
   constructor(timeouts: StreamTimeouts, nowMs: number) {
@@ -33,7 +37,8 @@ export class StreamTimers {
   /** Bytes arrived. */
   received(nowMs: number): void {
     this.#receivedAtMs = nowMs;
-    this.#isPinged = false;
+    this.#pingedAtMs = null;
+    this.#overdueSinceMs = null;
   }
 
   /** A status update went out. */
@@ -68,13 +73,9 @@ export class StreamTimers {
       if (nowMs - this.#pausedSinceMs >= PAUSED_MS_MAX) return 'full';
       return nowMs - this.#statusSentAtMs >= PAUSED_STATUS_MS ? 'status' : null;
     }
-    const { receiverTimeoutMs, statusIntervalMs } = this.#timeouts;
-    const silenceMs = nowMs - this.#receivedAtMs;
-    if (receiverTimeoutMs > 0 && silenceMs >= receiverTimeoutMs) return 'timeout';
-    if (receiverTimeoutMs > 0 && silenceMs >= receiverTimeoutMs / 2 && !this.#isPinged) {
-      this.#isPinged = true;
-      return 'ping';
-    }
+    const silence = this.#silenceDue(nowMs);
+    if (silence !== null) return silence;
+    const { statusIntervalMs } = this.#timeouts;
     const isStatusDue = statusIntervalMs > 0 && nowMs - this.#statusSentAtMs >= statusIntervalMs;
     return isStatusDue ? 'status' : null;
   }
@@ -86,10 +87,35 @@ export class StreamTimers {
     }
     const { receiverTimeoutMs, statusIntervalMs } = this.#timeouts;
     const times: number[] = [];
-    if (receiverTimeoutMs > 0) {
-      times.push(this.#receivedAtMs + (this.#isPinged ? receiverTimeoutMs : receiverTimeoutMs / 2));
-    }
+    if (receiverTimeoutMs > 0) times.push(this.#silenceDueAtMs(receiverTimeoutMs));
     if (statusIntervalMs > 0) times.push(this.#statusSentAtMs + statusIntervalMs);
     return times.length === 0 ? null : Math.min(...times);
+  }
+
+  /**
+   * Time that passed while we did not run is not the server's silence. It is never given up without having been asked and
+   * given half of the time to answer; and what lies unread in the socket by then gets a moment to be read.
+   */
+  #silenceDue(nowMs: number): 'ping' | 'timeout' | null {
+    const { receiverTimeoutMs } = this.#timeouts;
+    if (receiverTimeoutMs === 0) return null;
+    if (this.#pingedAtMs === null) {
+      if (nowMs < this.#receivedAtMs + receiverTimeoutMs / 2) return null;
+      this.#pingedAtMs = nowMs;
+      return 'ping';
+    }
+    if (nowMs < this.#answerDueAtMs(this.#pingedAtMs, receiverTimeoutMs)) return null;
+    this.#overdueSinceMs ??= nowMs;
+    return nowMs >= this.#overdueSinceMs + TIMEOUT_SECOND_LOOK_MS ? 'timeout' : null;
+  }
+
+  #silenceDueAtMs(receiverTimeoutMs: number): number {
+    if (this.#overdueSinceMs !== null) return this.#overdueSinceMs + TIMEOUT_SECOND_LOOK_MS;
+    if (this.#pingedAtMs === null) return this.#receivedAtMs + receiverTimeoutMs / 2;
+    return this.#answerDueAtMs(this.#pingedAtMs, receiverTimeoutMs);
+  }
+
+  #answerDueAtMs(pingedAtMs: number, receiverTimeoutMs: number): number {
+    return Math.max(this.#receivedAtMs + receiverTimeoutMs, pingedAtMs + receiverTimeoutMs / 2);
   }
 }

@@ -11,6 +11,7 @@ import {
   walData,
 } from '../support/scripted-upstream.ts';
 import type { ScriptedSession } from '../support/scripted-upstream.ts';
+import { TIMEOUT_SECOND_LOOK_MS } from '../../src/config/limits.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { cstr, i32, message, raw } from '../support/naive-writer.ts';
 import { lsn, ReceiverRig } from '../support/receiver-rig.ts';
@@ -338,9 +339,42 @@ describe('time', () => {
     await rig.until('the keepalive arrived', () => rig.receiver.status().keepaliveMessages === 1);
     clock.advance(59_999);
     expect((await session.status()).replyRequested).toBe(true);
-    clock.advance(1);
+    clock.advance(1 + TIMEOUT_SECOND_LOOK_MS);
     await session.closed;
     expect(rig.receiver.status().disconnects).toMatchObject({ timeout: 1 });
+  });
+
+  it('that passed while we did not run is not the server’s silence: what it sent meanwhile is read first', async () => {
+    await using upstream = await ScriptedUpstream.listen();
+    const clock = new ManualClock();
+    const { rig, session } = await streaming(upstream, { clock, statusIntervalMs: 0 });
+    await using _ = rig;
+    clock.advance(30_000);
+    expect((await session.status()).replyRequested).toBe(true);
+    session.send(walData(START, bytes(64)));
+    clock.jump(90_000);
+    await rig.until('it is read', () => rig.sink.appended === 1);
+    // What is said after the pause is what is true then.
+    rig.receiver.positionsMoved();
+    expect((await session.status()).flush).toBe(START + 64n);
+    clock.advance(29_000);
+    expect(rig.receiver.status()).toMatchObject({ disconnects: { timeout: 0 } });
+    expect(upstream.accepted).toBe(1);
+  });
+
+  it('that passed while we did not run ends in a new connection when the server has given us up', async () => {
+    await using upstream = await ScriptedUpstream.listen();
+    const clock = new ManualClock();
+    const { rig, session } = await streaming(upstream, { clock, statusIntervalMs: 0 });
+    await using _ = rig;
+    session.send(walData(START, bytes(64)));
+    session.end();
+    clock.jump(90_000);
+    await rig.until('the stream is lost', () => rig.receiver.status().disconnects.eof === 1);
+    expect(rig.sink.appended).toBe(1);
+    const next = await upstream.accept();
+    await next.login();
+    expect(await next.identify()).toBe('START_REPLICATION 0/5000040 TIMELINE 1');
   });
 
   it('a server that never answers the login is given up after connect_timeout', async () => {

@@ -36,6 +36,12 @@ export class ManualClock implements Clock {
     return Math.min(...this.#pending.map((pending) => pending.atMs)) - this.#nowMs;
   }
 
+  /** The process did not run for `ms`: what was due meanwhile fires now, late. */
+  jump(ms: number): void {
+    this.#nowMs += ms;
+    this.advance(0);
+  }
+
   /** Lets time pass. */
   advance(ms: number): void {
     const endMs = this.#nowMs + ms;

@@ -1,5 +1,6 @@
 // When a status update is due, and when a silent upstream is given up: with numbers instead of clocks.
 import { describe, expect, it } from 'vitest';
+import { TIMEOUT_SECOND_LOOK_MS } from '../../src/config/limits.ts';
 import { StreamTimers } from '../../src/walreceiver/stream-timers.ts';
 
 const T = { receiverTimeoutMs: 60_000, statusIntervalMs: 10_000 };
@@ -15,7 +16,30 @@ describe('wal_receiver_timeout', () => {
     expect(timers.due(30_000)).toBeNull();
     expect(timers.nextDueAtMs()).toBe(60_000);
     expect(timers.due(59_999)).toBeNull();
-    expect(timers.due(60_000)).toBe('timeout');
+    expect(timers.due(60_000)).toBeNull();
+    expect(timers.nextDueAtMs()).toBe(60_000 + TIMEOUT_SECOND_LOOK_MS);
+    expect(timers.due(60_000 + TIMEOUT_SECOND_LOOK_MS)).toBe('timeout');
+  });
+
+  it('reads what came in while we did not run, before silence counts', () => {
+    const timers = new StreamTimers(quiet, 0);
+    expect(timers.due(30_000)).toBe('ping');
+    // Stopped for 90 s; the answer lies in the socket.
+    expect(timers.due(121_000)).toBeNull();
+    timers.received(121_001);
+    expect(timers.due(121_000 + TIMEOUT_SECOND_LOOK_MS)).toBeNull();
+    expect(timers.nextDueAtMs()).toBe(151_001);
+  });
+
+  it('asks a server that was never asked because we did not run, and gives it half the time to answer', () => {
+    const timers = new StreamTimers(quiet, 0);
+    timers.received(10_000);
+    expect(timers.due(100_000)).toBe('ping');
+    expect(timers.due(100_000)).toBeNull();
+    expect(timers.nextDueAtMs()).toBe(130_000);
+    expect(timers.due(129_999)).toBeNull();
+    expect(timers.due(130_000)).toBeNull();
+    expect(timers.due(130_000 + TIMEOUT_SECOND_LOOK_MS)).toBe('timeout');
   });
 
   it('counts from the receipt of data, and asks again in the next silence', () => {
@@ -24,7 +48,8 @@ describe('wal_receiver_timeout', () => {
     timers.received(31_000);
     expect(timers.due(60_000)).toBeNull();
     expect(timers.due(61_000)).toBe('ping');
-    expect(timers.due(91_000)).toBe('timeout');
+    expect(timers.due(91_000)).toBeNull();
+    expect(timers.due(91_000 + TIMEOUT_SECOND_LOOK_MS)).toBe('timeout');
   });
 
   it('0 means never', () => {
@@ -81,6 +106,7 @@ describe('a paused stream', () => {
     expect(timers.isPaused).toBe(false);
     expect(timers.due(50_999)).toBeNull();
     expect(timers.due(51_000)).toBe('ping');
-    expect(timers.due(52_000)).toBe('timeout');
+    expect(timers.due(52_000)).toBeNull();
+    expect(timers.due(52_000 + TIMEOUT_SECOND_LOOK_MS)).toBe('timeout');
   });
 });
