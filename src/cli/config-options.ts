@@ -6,7 +6,7 @@ import { CONFIG_FILE_VARIABLE } from '../config/named-layers.ts';
 import type { FlagValue } from '../config/named-layers.ts';
 import { formatConfigError } from '../config/problem.ts';
 import type { ConfigError } from '../config/problem.ts';
-import { SETTINGS } from '../config/settings.ts';
+import { isListKind, SETTINGS } from '../config/settings.ts';
 import { optionValue } from './command.ts';
 import type { CommandContext, CommandInput, CommandOption } from './command.ts';
 
@@ -72,7 +72,7 @@ function flagOption(setting: (typeof SETTINGS)[number]): CommandOption[] {
       ...flag,
       description,
       values: choices,
-      isRepeatable: kind === 'addresses' || kind === 'names',
+      isRepeatable: isListKind(kind),
     },
   ];
 }

@@ -1,5 +1,5 @@
 // A walcast.yaml to begin with: every key with what it is for; what was given counts, the rest is a comment with its default.
-import { SETTINGS } from '../config/settings.ts';
+import { isWordListKind, SETTINGS } from '../config/settings.ts';
 import type { Setting } from '../config/settings.ts';
 
 /** Value texts by the path of their key, as flags have them; several for a list. */
@@ -48,16 +48,20 @@ function entryText(
   indent: string,
   values: readonly string[] | undefined,
 ): string {
-  const key = setting.path.split('.').at(-1) ?? '';
+  const [key = '', ...sections] = setting.path.split('.').toReversed();
   const lines = wrap(setting.description, WIDTH - indent.length).map(
     (line) => `${indent}# ${line}`,
   );
   const shown = values ?? exampleOf(setting);
   const value = valueLines(setting, shown);
   const [first = '', ...rest] = value;
-  const mark = values === undefined ? '# ' : '';
-  lines.push(`${indent}${mark}${key}:${first === '' ? '' : ` ${first}`}`);
-  lines.push(...rest.map((line) => `${indent}${mark}${INDENT}${line}`));
+  const mark = `${indent}${values === undefined ? '# ' : ''}`;
+  // A section inside a section has one key.
+  const inner = sections.toReversed().slice(1);
+  lines.push(...inner.map((name) => `${mark}${name}:`));
+  const begin = `${mark}${INDENT.repeat(inner.length)}`;
+  lines.push(`${begin}${key}:${first === '' ? '' : ` ${first}`}`);
+  lines.push(...rest.map((line) => `${begin}${INDENT}${line}`));
   return lines.join('\n');
 }
 
@@ -85,7 +89,7 @@ function valueLines({ kind }: Setting, values: readonly string[]): string[] {
     const addresses = values.flatMap((value) => value.split(',')).map((value) => value.trim());
     return [`[ ${addresses.map((address) => `{ address: ${quoted(address)} }`).join(', ')} ]`];
   }
-  if (kind === 'names') {
+  if (isWordListKind(kind)) {
     const names = values.flatMap((value) => value.split(',')).map((value) => value.trim());
     const given = names.filter((name) => name !== '').map(quoted);
     return [given.length === 0 ? '[]' : `[ ${given.join(', ')} ]`];

@@ -11,7 +11,7 @@ import { shellWord } from '../check/quoting.ts';
 import type { Config } from '../config/config.ts';
 import { loadConfig } from '../config/load.ts';
 import type { FlagValue } from '../config/named-layers.ts';
-import { environmentName, SETTINGS, settingOf } from '../config/settings.ts';
+import { environmentName, isListKind, SETTINGS, settingOf } from '../config/settings.ts';
 import { maskConninfo } from '../pg/conninfo-syntax.ts';
 import { exitCodeOf, summaryLine } from './check.ts';
 import { EXIT, optionValue } from './command.ts';
@@ -175,9 +175,9 @@ function byPath(
 ): ReadonlyMap<string, readonly string[]> {
   const values = new Map<string, string[]>();
   for (const { path, text } of flags) {
-    const kind = settingOf(path)?.kind;
+    const kind = settingOf(path)?.kind ?? 'text';
     const written = kind === 'path' ? resolve(workingDirectory, text) : text;
-    const before = kind === 'addresses' || kind === 'names' ? (values.get(path) ?? []) : [];
+    const before = isListKind(kind) ? (values.get(path) ?? []) : [];
     values.set(path, [...before, written]);
   }
   return values;

@@ -42,8 +42,21 @@ export type VerifyMode = (typeof VERIFY_MODES)[number];
 export const FORWARD_MODES = ['received', 'flushed'] as const;
 export type ForwardMode = (typeof FORWARD_MODES)[number];
 
+/** `upstream.prefer`: which of the discovered servers comes first. */
+export const UPSTREAM_PREFERENCES = ['primary', 'standby', 'zone'] as const;
+export type UpstreamPreference = (typeof UPSTREAM_PREFERENCES)[number];
+
 /** What a key takes that is on or off. */
 export const SWITCH_WORDS = ['off', 'on'] as const;
+
+/** Where the upstream's hosts are learnt. */
+export interface UpstreamDiscoveryConfig {
+  /** REST addresses of Patroni, without credentials; one at least. */
+  readonly urls: readonly string[];
+  readonly preference:
+    | { readonly kind: Exclude<UpstreamPreference, 'zone'> }
+    | { readonly kind: 'zone'; readonly zone: string };
+}
 
 /** The session to the upstream server. */
 export interface UpstreamConfig {
@@ -54,6 +67,8 @@ export interface UpstreamConfig {
   /** Physical slot there; null for none. */
   readonly slot: string | null;
   readonly applicationName: string;
+  /** Null: the hosts of the connection string are all there are. */
+  readonly discovery: UpstreamDiscoveryConfig | null;
   /** 0 = never. */
   readonly walReceiverTimeoutMs: number;
   /** 0 = only when a position moved or the server asked. */

@@ -1,5 +1,11 @@
 // The table of keys as Markdown, for docs/configuration.md.
-import { environmentName, neutralValues, SETTINGS, UNSUPPORTED_KEYS } from './settings.ts';
+import {
+  environmentName,
+  isWordListKind,
+  neutralValues,
+  SETTINGS,
+  UNSUPPORTED_KEYS,
+} from './settings.ts';
 import type { Setting } from './settings.ts';
 import { unitName } from './units.ts';
 
@@ -31,7 +37,7 @@ function describeKey(setting: Setting): string {
 }
 
 function shownDefault({ kind, defaultText }: Setting): string {
-  return kind === 'names' ? '[]' : (defaultText ?? '');
+  return isWordListKind(kind) ? '[]' : (defaultText ?? '');
 }
 
 function typeText({ kind, unit, minimum, maximum, choices }: Setting): string {
@@ -48,6 +54,8 @@ function typeText({ kind, unit, minimum, maximum, choices }: Setting): string {
       return 'list of `{ address: … }`; comma-separated outside the file';
     case 'names':
       return 'list of names; comma-separated outside the file';
+    case 'urls':
+      return 'list of URLs; comma-separated outside the file';
     case 'rules':
       return 'block of lines';
     case 'path':

@@ -2,9 +2,10 @@
 import { maskConninfo } from '../pg/conninfo.ts';
 import type { Origin } from './config.ts';
 import { formatPlace } from './problem.ts';
-import { SETTINGS } from './settings.ts';
+import { isWordListKind, SETTINGS } from './settings.ts';
 import type { Setting } from './settings.ts';
 import { parseNumberWithUnit } from './units.ts';
+import { wordsOf } from './values.ts';
 import type { ConfigValues } from './values.ts';
 
 /** The value of one key. */
@@ -66,7 +67,7 @@ function writtenText(setting: Setting, values: ConfigValues): string | readonly 
   const { text } = values.mustChoose(path);
   if (kind === 'path') return values.path(path) ?? '';
   if (kind === 'addresses') return typeof text === 'string' ? [text] : text;
-  if (kind === 'names') return typeof text === 'string' ? text.split(',').filter(Boolean) : text;
+  if (isWordListKind(kind)) return wordsOf(text);
   const written = typeof text === 'string' ? text : text.join(',');
   if (unit === null || kind === 'integer') return written;
   const isBare = /^[\s\d]*$/.test(written);

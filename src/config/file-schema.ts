@@ -2,9 +2,10 @@
 // the reader takes in the end.
 import { Type } from 'typebox';
 import type { TSchema } from 'typebox';
-import { CONFIGURED_SLOTS_MAX, LISTEN_ADDRESSES_MAX } from './limits.ts';
+import { CONFIGURED_SLOTS_MAX, DISCOVERY_URLS_MAX, LISTEN_ADDRESSES_MAX } from './limits.ts';
 import {
   environmentName,
+  isWordListKind,
   neutralValues,
   SETTINGS,
   SLOT_NAME,
@@ -30,27 +31,39 @@ const EXCLUSIVE: ReadonlyMap<string, readonly [string, string]> = new Map([
  * key, `x-walcast-environment` which variable sets it.
  */
 export function configFileSchema(): TSchema {
-  const top: Record<string, TSchema> = {};
-  const sections = new Map<string, Record<string, TSchema>>();
-  const add = (path: string, schema: TSchema): void => {
-    const [first = '', second] = path.split('.');
-    if (second === undefined) top[first] = Type.Optional(schema);
-    else sections.set(first, { ...sections.get(first), [second]: Type.Optional(schema) });
-  };
-  for (const setting of SETTINGS) add(setting.path, valueSchema(setting));
-  for (const path of UNSUPPORTED_KEYS.filter((name) => neutralValues(name).length > 0)) {
-    add(path, neutralSchema(path));
-  }
-  for (const [section, properties] of sections) {
-    top[section] = Type.Optional(sectionSchema(section, properties));
-  }
-  return Type.Object(top, {
+  const planned = UNSUPPORTED_KEYS.filter((name) => neutralValues(name).length > 0);
+  const keys = new Map([
+    ...SETTINGS.map((setting) => [setting.path, valueSchema(setting)] as const),
+    ...planned.map((path) => [path, neutralSchema(path)] as const),
+  ]);
+  return Type.Object(propertiesBelow('', keys), {
     $schema: 'http://json-schema.org/draft-07/schema#',
     $id: SCHEMA_ID,
     title: 'walcast.yaml',
     description: 'Configuration of walcast, a WAL relay for PostgreSQL.',
     additionalProperties: false,
   });
+}
+
+/** What a section may hold, sections of its own included; `prefix` is empty or ends with a dot. */
+function propertiesBelow(
+  prefix: string,
+  keys: ReadonlyMap<string, TSchema>,
+): Record<string, TSchema> {
+  const properties: Record<string, TSchema> = {};
+  const sections = new Set<string>();
+  for (const [path, schema] of keys) {
+    if (!path.startsWith(prefix)) continue;
+    const [name = '', ...below] = path.slice(prefix.length).split('.');
+    if (below.length === 0) properties[name] = Type.Optional(schema);
+    else sections.add(name);
+  }
+  for (const name of sections) {
+    const section = `${prefix}${name}`;
+    const below = propertiesBelow(`${section}.`, keys);
+    properties[name] = Type.Optional(sectionSchema(section, below));
+  }
+  return properties;
 }
 
 function sectionSchema(section: string, properties: Record<string, TSchema>): TSchema {
@@ -86,6 +99,12 @@ function valueSchema(setting: Setting): TSchema {
         ...options,
         uniqueItems: true,
         maxItems: CONFIGURED_SLOTS_MAX,
+      });
+    case 'urls':
+      return Type.Array(Type.String({ minLength: 1, pattern: '^https?://' }), {
+        ...options,
+        uniqueItems: true,
+        maxItems: DISCOVERY_URLS_MAX,
       });
   }
 }
@@ -133,6 +152,6 @@ function annotations(setting: Setting): Record<string, unknown> & { description:
 function defaultOf({ kind, defaultText }: Setting): unknown {
   if (defaultText === null) return null;
   if (kind === 'integer') return Number(defaultText);
-  if (kind === 'names') return [];
+  if (isWordListKind(kind)) return [];
   return kind === 'addresses' ? [{ address: defaultText }] : defaultText;
 }

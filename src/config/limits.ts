@@ -133,8 +133,8 @@ export const COMMAND_OUTPUT_BYTES_MAX: number = 64 * 1024;
 /** Bytes of a client that are kept while a command waits, to see whether the client is still there. */
 export const HELD_INPUT_BYTES_MAX: number = 8 * 1024;
 
-/** Shortest time between two answers to replies that ask for one. */
-export const KEEPALIVE_ANSWER_INTERVAL_MS: number = 100;
+/** Shortest time between two answers to replies that ask for one; each has to be there within 100 ms. */
+export const KEEPALIVE_ANSWER_INTERVAL_MS: number = 50;
 
 /** How long a standby whose timeout passed gets to be heard, in case it was us who did not listen. */
 export const TIMEOUT_SECOND_LOOK_MS: number = 50;
@@ -423,3 +423,27 @@ export const DRAIN_CLOSE_MS_MAX: number = 2_000;
 /** The same for an end at once, and for all of it. */
 export const STOP_FLUSH_MS_MAX: number = 1_000;
 export const STOP_CLOSE_MS_MAX: number = 2_000;
+
+// --- standbys in trouble
+
+/** How often all streaming standbys are looked at together. */
+export const STANDBY_WATCH_MS: number = 1_000;
+
+/** How long a standby may confirm nothing more, while there is more for it, before it counts as stalled. */
+export const STANDBY_STALLED_MS: number = 60_000;
+
+/** Standbys that left and are not back which are remembered, and for how long. */
+export const ABSENT_STANDBYS_MAX: number = 200;
+export const ABSENT_STANDBY_FORGET_MS: number = 7 * 24 * 3_600_000;
+
+/** How long a standby is away that left with WAL it had not replayed before it is called `wedged?`: longer than a restart. */
+export const ABSENT_STANDBY_WEDGED_MS: number = 60_000;
+
+/** How long the holder of a slot has to answer when its own standby, as it seems, asks for the slot anew. */
+export const TAKEOVER_PROBE_MS: number = 3_000;
+
+/**
+ * How long a holder must have been silent that has not confirmed all it was sent: our question may be far behind in what
+ * is on its way. Longer than wal_receiver_status_interval, at which a standby that lives reports by itself.
+ */
+export const TAKEOVER_UNCONFIRMED_SILENCE_MS: number = 15_000;

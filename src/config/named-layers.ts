@@ -6,6 +6,8 @@ import {
   SETTINGS,
   UNSUPPORTED_KEYS,
   environmentName,
+  isListKind,
+  isWordListKind,
   neutralValues,
   settingOf,
 } from './settings.ts';
@@ -86,7 +88,7 @@ export function readFlagLayer(flags: readonly FlagValue[]): Layer {
 }
 
 function split(setting: Setting, text: string): string | readonly string[] {
-  if (setting.kind !== 'addresses' && setting.kind !== 'names') return text;
-  if (setting.kind === 'names' && text.trim() === '') return [];
+  if (!isListKind(setting.kind)) return text;
+  if (isWordListKind(setting.kind) && text.trim() === '') return [];
   return text.split(',').map((part) => part.trim());
 }

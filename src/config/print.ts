@@ -3,7 +3,7 @@
 import { stringify } from 'yaml';
 import type { Config } from './config.ts';
 import type { EffectiveValue } from './effective.ts';
-import { SETTINGS } from './settings.ts';
+import { isWordListKind, SETTINGS } from './settings.ts';
 import type { Setting } from './settings.ts';
 
 /** Comments begin here, or two spaces behind what is longer. */
@@ -12,19 +12,29 @@ const COMMENT_COLUMN = 44;
 /** Every key in the order of the documentation, each with a comment: origin, default, reload or restart. Ends with a line end. */
 export function printConfig({ values }: Config): string {
   const lines: string[] = [];
-  let section = '';
+  let before: readonly string[] = [];
   for (const setting of SETTINGS) {
-    const [first = '', second] = setting.path.split('.');
-    if (second !== undefined && first !== section) lines.push(`${first}:`);
-    section = second === undefined ? '' : first;
+    const sections = setting.path.split('.').slice(0, -1);
+    const firstNew = sections.findIndex((name, depth) => name !== before[depth]);
+    if (firstNew >= 0) {
+      const opened = sections.slice(firstNew);
+      lines.push(...opened.map((name, depth) => `${indentOf(firstNew + depth)}${name}:`));
+    }
+    before = sections;
     const value = values.get(setting.path);
-    if (value !== undefined) lines.push(...linesOf(setting, value, second ?? first));
+    if (value !== undefined) lines.push(...linesOf(setting, value));
   }
   return `${lines.join('\n')}\n`;
 }
 
-function linesOf(setting: Setting, value: EffectiveValue, name: string): string[] {
-  const indent = setting.path === name ? '' : '  ';
+function indentOf(depth: number): string {
+  return '  '.repeat(depth);
+}
+
+function linesOf(setting: Setting, value: EffectiveValue): string[] {
+  const sections = setting.path.split('.');
+  const name = sections.pop() ?? '';
+  const indent = indentOf(sections.length);
   const comment = commentOf(setting, value);
   const { shown } = value;
   if (shown === null) return [withComment(`${indent}# ${name}:`, comment)];
@@ -36,7 +46,7 @@ function linesOf(setting: Setting, value: EffectiveValue, name: string): string[
   if (typeof shown === 'string') {
     return [withComment(`${indent}${name}: ${scalar(setting, shown)}`, comment)];
   }
-  if (setting.kind === 'names') {
+  if (isWordListKind(setting.kind)) {
     const list = shown.length === 0 ? '[]' : `[ ${shown.map(quoted).join(', ')} ]`;
     return [withComment(`${indent}${name}: ${list}`, comment)];
   }

@@ -4,13 +4,14 @@ import type { Conninfo } from '../pg/conninfo.ts';
 import { parseListenAddress, parseTcpAddress } from './address.ts';
 import { FORWARD_MODES, SWITCH_WORDS, VERIFY_MODES } from './config.ts';
 import type { Config, HbaConfig, ListenAddress, TcpAddress, UpstreamConfig } from './config.ts';
+import { resolveDiscovery } from './discovery.ts';
 import { effectiveValues } from './effective.ts';
 import { HTTP_TOKEN_LENGTH_GOOD } from './limits.ts';
 import { checkConninfo, checkHba } from './parsers.ts';
 import { namedPlace } from './problem.ts';
 import type { Place } from './problem.ts';
 import { APPLICATION_NAME, environmentName, SLOT_NAME } from './settings.ts';
-import { textOf } from './values.ts';
+import { textOf, wordsOf } from './values.ts';
 import type { ConfigValues } from './values.ts';
 
 /** What a header can carry. */
@@ -102,8 +103,8 @@ export class ConfigResolver {
   }
 
   #slots(): readonly string[] {
-    const { place, text, itemPlaces } = this.#values.mustChoose('slots');
-    const names = typeof text === 'string' ? text.split(',').filter((name) => name !== '') : text;
+    const { place, itemPlaces, ...value } = this.#values.mustChoose('slots');
+    const names = wordsOf(value.text);
     for (const [index, name] of names.entries()) {
       const at = itemPlaces?.[index] ?? place;
       if (name === '' || !new RegExp(SLOT_NAME).test(name)) {
@@ -133,7 +134,9 @@ export class ConfigResolver {
       walReceiverStatusIntervalMs: this.#values.number('upstream.wal_receiver_status_interval'),
     };
     const applicationName = this.#applicationName(conninfo?.server.applicationName ?? null);
-    return conninfo === null ? null : { ...conninfo, applicationName, ...parts };
+    const { discovery, warnings } = resolveDiscovery(this.#values, conninfo?.server ?? null);
+    this.#warnings.push(...warnings);
+    return conninfo === null ? null : { ...conninfo, applicationName, discovery, ...parts };
   }
 
   #conninfo(): { conninfo: string; server: Conninfo } | null {

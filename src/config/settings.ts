@@ -3,11 +3,11 @@
 import { Type } from 'typebox';
 import type { TSchema } from 'typebox';
 import { LOG_FORMATS, LOG_LEVELS } from '../base/log.ts';
-import { FORWARD_MODES, SWITCH_WORDS, VERIFY_MODES } from './config.ts';
-import { CONFIGURED_SLOTS_MAX, LISTEN_ADDRESSES_MAX } from './limits.ts';
+import { FORWARD_MODES, SWITCH_WORDS, UPSTREAM_PREFERENCES, VERIFY_MODES } from './config.ts';
+import { CONFIGURED_SLOTS_MAX, DISCOVERY_URLS_MAX, LISTEN_ADDRESSES_MAX } from './limits.ts';
 import type { BaseUnit } from './units.ts';
 
-/** How a value is read. `rules` is text of several lines; `addresses` is a list of `{address: …}`, `names` one of words. */
+/** How a value is read. `rules` is text of several lines; `addresses` is a list of `{address: …}`, `names` and `urls` of words. */
 export type SettingKind =
   | 'text'
   | 'path'
@@ -18,7 +18,8 @@ export type SettingKind =
   | 'choice'
   | 'address'
   | 'addresses'
-  | 'names';
+  | 'names'
+  | 'urls';
 
 /** One key. */
 export interface Setting {
@@ -55,6 +56,9 @@ const BACKENDS_MAX = 0x3ffff;
 /** As PostgreSQL names slots; empty for none. (slot.c:ReplicationSlotValidateName) */
 export const SLOT_NAME: string = '^[a-z0-9_]{0,63}$';
 
+/** Name of a zone, as a member's tag has it. */
+export const ZONE_NAME: string = String.raw`^[\x21-\x7e]{1,63}$`;
+
 /** What PostgreSQL leaves as it is of an application_name. (guc.c: pg_clean_ascii) */
 export const APPLICATION_NAME: string = String.raw`^[\x20-\x7e]{1,63}$`;
 
@@ -82,7 +86,22 @@ function schemaOf(kind: SettingKind, choices: readonly string[], description: st
         maxItems: CONFIGURED_SLOTS_MAX,
         description,
       });
+    case 'urls':
+      return Type.Array(Type.String({ minLength: 1 }), {
+        maxItems: DISCOVERY_URLS_MAX,
+        description,
+      });
   }
+}
+
+/** True for the kinds whose value is a list: comma-separated outside the file. */
+export function isListKind(kind: SettingKind): boolean {
+  return kind === 'addresses' || isWordListKind(kind);
+}
+
+/** True for lists of words, which may be empty. */
+export function isWordListKind(kind: SettingKind): boolean {
+  return kind === 'names' || kind === 'urls';
 }
 
 function setting(path: string, kind: SettingKind, parts: Parts): Setting {
@@ -134,6 +153,25 @@ export const SETTINGS: readonly Setting[] = [
     defaultText: 'walcast',
     description:
       "Our name in the upstream's pg_stat_replication and in its synchronous_standby_names. One written in the connection string counts when this key is not set.",
+  }),
+  setting('upstream.discovery.patroni', 'urls', {
+    isReloadable: true,
+    defaultText: '',
+    description:
+      'REST addresses of Patroni, 16 at most, such as `http://pg-a:8008`: the servers that its `GET /cluster` names take the place of the hosts of the connection string, which count until it has answered. docs/discovery.md.',
+  }),
+  setting('upstream.prefer', 'choice', {
+    isReloadable: true,
+    choices: UPSTREAM_PREFERENCES,
+    defaultText: 'primary',
+    description:
+      'Which of the discovered servers comes first: the `primary` (the leader), a `standby`, or one of our own `zone`. The others are the fall-back; a preferred one is never waited for, and gone back to when it has been there for a while. Without discovery the order of the hosts in the connection string counts, and its target_session_attrs.',
+  }),
+  setting('upstream.zone', 'text', {
+    pattern: ZONE_NAME,
+    isReloadable: true,
+    description:
+      'Our zone, for `prefer: zone`: servers whose tag `zone` in Patroni says the same come first.',
   }),
   setting('upstream.wal_receiver_timeout', 'duration', {
     isReloadable: true,
@@ -282,7 +320,6 @@ export const SETTINGS: readonly Setting[] = [
 
 /** Keys that are planned and refused for now, so that nobody believes in a protection that is not there. */
 export const UNSUPPORTED_KEYS: readonly string[] = [
-  'upstream.discovery',
   'upstream.hot_standby_feedback',
   'listen.tls',
   'auth.users_file',

@@ -170,6 +170,11 @@ export class ConfigValues {
   }
 }
 
+/** The items of a list of words. */
+export function wordsOf(text: RawValue['text']): readonly string[] {
+  return typeof text === 'string' ? text.split(',').filter((word) => word !== '') : text;
+}
+
 /** The text of a value; a list is joined by commas. */
 export function textOf(value: RawValue): string {
   return typeof value.text === 'string' ? value.text : value.text.join(',');

@@ -6,12 +6,19 @@ import {
   CONFIGURED_SLOTS_MAX,
   CONFIG_ERRORS_MAX,
   CONFIG_YAML_ALIASES_MAX,
+  DISCOVERY_URLS_MAX,
   LISTEN_ADDRESSES_MAX,
 } from './limits.ts';
 import type { Layer, RawValue } from './layer.ts';
 import { configError } from './problem.ts';
 import type { ConfigError, Place } from './problem.ts';
-import { SETTINGS, UNSUPPORTED_KEYS, neutralValues, settingOf } from './settings.ts';
+import {
+  isWordListKind,
+  SETTINGS,
+  UNSUPPORTED_KEYS,
+  neutralValues,
+  settingOf,
+} from './settings.ts';
 import type { Setting, SettingKind } from './settings.ts';
 import { suggest } from './suggest.ts';
 
@@ -128,8 +135,8 @@ class YamlReader {
       this.#report(position, `\`${setting.path}\` has no value`, 'Write "" for none.');
     } else if (setting.kind === 'addresses') {
       this.#readAddresses(setting, value, position);
-    } else if (setting.kind === 'names') {
-      this.#readNames(setting, value, position);
+    } else if (isWordListKind(setting.kind)) {
+      this.#readWords(setting, value, position);
     } else {
       this.#readScalar(setting, value, position);
     }
@@ -198,7 +205,7 @@ class YamlReader {
     }
   }
 
-  #readNames(setting: Setting, value: Node, position: number): void {
+  #readWords(setting: Setting, value: Node, position: number): void {
     const items = isSeq(value) ? value.items.map((item) => this.#resolve(item)) : [];
     const text = items.map((item) => (isScalar(item) ? item.value : null));
     // A list that is too long, no list at all, or one of something else than words.
@@ -317,6 +324,7 @@ function wrongType(setting: Setting): string {
     address: 'an address such as 127.0.0.1:9188',
     addresses: 'a list such as [ { address: 127.0.0.1:5432 } ]',
     names: `a list such as [ standby_a, standby_b ], of at most ${CONFIGURED_SLOTS_MAX}`,
+    urls: `a list such as [ "http://pg-a:8008" ], of at most ${DISCOVERY_URLS_MAX}`,
   };
   return `\`${setting.path}\` must be ${wanted[setting.kind]}`;
 }

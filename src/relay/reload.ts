@@ -8,7 +8,7 @@ import type { EffectiveValue } from '../config/effective.ts';
 import { RELOAD_READINGS_MAX, RELOAD_SETTLE_MS } from '../config/limits.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import { formatConfigError } from '../config/problem.ts';
-import { SETTINGS, settingOf } from '../config/settings.ts';
+import { isListKind, SETTINGS, settingOf } from '../config/settings.ts';
 import type { SettingKind } from '../config/settings.ts';
 import type { ConfigEntry, ReloadReport } from '../status/actions.ts';
 
@@ -178,7 +178,7 @@ export function configEntries(
       key: path,
       value: value === undefined ? null : shownText(value),
       defaultValue:
-        defaultText !== null && (kind === 'addresses' || kind === 'names')
+        defaultText !== null && isListKind(kind)
           ? listText(kind, defaultText === '' ? [] : [defaultText])
           : defaultText,
       origin: value?.origin ?? 'default',

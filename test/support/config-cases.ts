@@ -52,6 +52,59 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     env: { WALCAST_UPSTREAM_CONNINFO: 'host=a', WALCAST_TUNNEL: 'logical' },
     set: ['auth.admin_users=a'],
   },
+  {
+    name: 'URLs of Patroni that are no list',
+    yaml: `upstream: { conninfo: host=pg-a, discovery: { patroni: "http://pg-a:8008" } }\n`,
+  },
+  {
+    name: 'URLs of Patroni that cannot be asked',
+    yaml: `upstream:
+  conninfo: host=pg-a
+  discovery:
+    patroni:
+      - pg-a:8008
+      - ftp://pg-a
+      - http://ops:secret@pg-a:8008
+      - https://secret@pg-a
+      - http://pg-a:8008/cluster?lag=1
+      - http://pg-a:8008
+      - http://pg-a:8008/cluster
+      - http://${'a'.repeat(600)}
+      - "http://[pg-a]"
+`,
+  },
+  {
+    name: 'more URLs of Patroni than there may be',
+    set: [
+      'upstream.conninfo=host=a',
+      `upstream.discovery.patroni=${Array.from({ length: 17 }, (_, index) => `http://pg-${index}`).join(',')}`,
+    ],
+  },
+  {
+    name: 'discovery without a host',
+    yaml: `upstream: { conninfo: user=a, discovery: { patroni: [ "http://a" ] } }\n`,
+  },
+  {
+    name: 'a preference without discovery',
+    set: ['upstream.conninfo=host=a', 'upstream.prefer=standby'],
+  },
+  {
+    name: 'a preference for a zone without one',
+    yaml: `upstream: { conninfo: host=pg-a, discovery: { patroni: [ "http://a" ] }, prefer: zone }\n`,
+  },
+  {
+    name: 'a zone that is no word',
+    yaml: `upstream: { conninfo: host=pg-a, discovery: { patroni: [ "http://a" ] }, prefer: zone, zone: "a b" }\n`,
+  },
+  {
+    name: 'discovery and a connection string that contradict each other',
+    yaml: `upstream:
+  conninfo: host=pg-a target_session_attrs=read-write load_balance_hosts=random
+  discovery: { patroni: [ "http://a" ] }
+  prefer: standby
+  zone: east
+`,
+  },
   { name: 'slots that are no list of names', yaml: `${UPSTREAM}slots: standby_a\n` },
   { name: 'slots that are no words', yaml: `${UPSTREAM}slots: [ a, 5 ]\n` },
   { name: 'slots of bad names', yaml: `${UPSTREAM}slots: [ Bad, a, b, a ]\n` },

@@ -126,8 +126,9 @@ test('the schema takes the numbers and units that the loader takes, and no other
 test('the schema says of every key what the table says', () => {
   const properties = JSON.parse(JSON.stringify(configFileSchema())).properties;
   for (const { path, isReloadable, description } of SETTINGS) {
-    const [first = '', second] = path.split('.');
-    const found = second === undefined ? properties[first] : properties[first].properties[second];
+    const [first = '', ...below] = path.split('.');
+    let found = properties[first];
+    for (const name of below) found = found.properties[name];
     expect([path, found]).toMatchObject([
       path,
       {

@@ -149,7 +149,7 @@ log: { level: debug, format: text }
 
   test('every key can be set by its environment variable', () => {
     for (const { path } of SETTINGS) {
-      const name = `WALCAST_${path.toUpperCase().replace('.', '_')}`;
+      const name = `WALCAST_${path.toUpperCase().replaceAll('.', '_')}`;
       const loaded = load({ env: { [name]: '\u0001' } });
       const lines = 'errors' in loaded ? loaded.errors.map(({ place }) => place.source) : [];
       const isKnown =

@@ -99,6 +99,10 @@ test('every key has its value, its origin, and whether a reload changes it', asy
       # conninfo_file:  # not set · reload
       slot: walcast  # default · reload
       application_name: inside  # walcast.yaml:3:13 · default walcast · reload
+      discovery:
+        patroni: []  # default · reload
+      prefer: primary  # default · reload
+      # zone:  # not set · reload
       wal_receiver_timeout: 5000ms  # walcast.yaml:4:25 · default 60s · reload
       wal_receiver_status_interval: 0  # walcast.yaml:5:33 · default 10s · reload
     listen:  # walcast.yaml:6:9 · default 0.0.0.0:5432 · restart

@@ -120,11 +120,22 @@ describe('a plan', () => {
     expect(next).toMatchObject({ hba: null, http: { token: 'fedcba9876543210' } });
   });
 
+  const DISCOVERY = `upstream: { conninfo: "host=pg-a password=hunter2", discovery: { patroni: [ "http://a:8008" ] }`;
+
+  /** What is running before the value is another one; {@link BASE} where nothing else has to be so. */
+  const BEFORE: Readonly<Record<string, string>> = {
+    'upstream.prefer': `${DISCOVERY} }\n`,
+    'upstream.zone': `${DISCOVERY}, prefer: zone, zone: a }\n`,
+  };
+
   /** Another valid value for each key. */
   const OTHERS: Readonly<Record<string, string>> = {
     'upstream.conninfo': 'upstream: { conninfo: host=pg-b }',
     'upstream.slot': `upstream: { conninfo: "host=pg-a password=hunter2", slot: "" }`,
     'upstream.application_name': `upstream: { conninfo: "host=pg-a password=hunter2", application_name: x }`,
+    'upstream.discovery.patroni': `upstream: { conninfo: "host=pg-a password=hunter2", discovery: { patroni: [ "http://a:8008" ] } }`,
+    'upstream.prefer': `${DISCOVERY}, prefer: standby }`,
+    'upstream.zone': `${DISCOVERY}, prefer: zone, zone: b }`,
     'upstream.wal_receiver_timeout': `upstream: { conninfo: "host=pg-a password=hunter2", wal_receiver_timeout: 1s }`,
     'upstream.wal_receiver_status_interval': `upstream: { conninfo: "host=pg-a password=hunter2", wal_receiver_status_interval: 1s }`,
     listen: `${BASE}listen: [ { address: "*:1" } ]`,
@@ -155,7 +166,7 @@ describe('a plan', () => {
   test.each(SETTINGS.filter(({ path }) => path in OTHERS))(
     '$path is in effect at once or stays as it is, as the table of keys says',
     ({ path, isReloadable }) => {
-      const running = configOf(BASE);
+      const running = configOf(BEFORE[path] ?? BASE);
       const loaded = configOf(`${OTHERS[path]}\n`);
       const plan = planReload(running, loaded);
       expect(plan.changed).toEqual(isReloadable ? [path] : []);
