@@ -164,8 +164,10 @@ export class SlotStore {
   }
 
   /**
-   * Marks the slot active for `pid`. A lost one is revived when a stream from `startLsn` on finds its WAL stored; else
-   * it is refused by the majors that do so, and used as it is by the others. (slot.c:ReplicationSlotAcquire)
+   * Marks the slot active for `pid`. A lost one is revived when a stream from `startLsn` on finds its WAL stored; where it
+   * does not, the stream may still find it at the upstream, so the slot is used as it is, keeps nothing, and is back as soon
+   * as its standby confirms WAL that is stored. For any other use majors from 18 on refuse it.
+   * (slot.c:ReplicationSlotAcquire, which refuses the stream, too)
    */
   acquire(name: string, pid: number, startLsn: Lsn = INVALID_LSN): SlotError | null {
     const slot = this.#slots.get(name);
@@ -173,7 +175,9 @@ export class SlotStore {
     if (slot.activePid !== null && slot.activePid !== pid) return inUse(name, slot.activePid);
     if (slot.invalidation !== null && !this.#revive(slot, startLsn)) {
       const { refusesInvalidatedPhysicalSlot } = this.#options.facts();
-      if (refusesInvalidatedPhysicalSlot) return invalidated(name, slot.invalidation);
+      const isStream = startLsn !== INVALID_LSN;
+      if (!isStream && refusesInvalidatedPhysicalSlot) return invalidated(name, slot.invalidation);
+      if (isStream) this.#noteUsedLost(slot, startLsn);
     }
     slot.activePid = pid;
     return null;
@@ -341,6 +345,17 @@ export class SlotStore {
     slot.restartLsn = restartLsn;
     void this.#saver.saveNow();
     return true;
+  }
+
+  #noteUsedLost({ name, invalidation }: Slot, startLsn: Lsn): void {
+    this.#options.log.info(
+      'lost replication slot is in use; it keeps nothing until its standby is in stored WAL',
+      {
+        slot: name,
+        start_lsn: formatLsn(startLsn),
+        invalidated: invalidation,
+      },
+    );
   }
 
   #check(slot: Slot, bounds: WalBounds | null): void {

@@ -173,7 +173,7 @@ describe.each(installedMajors())('a slot on PostgreSQL %i and on walcast', (majo
     );
   });
 
-  it('answers the use of a lost slot in the same words', async () => {
+  it('answers the use of a lost slot in the words of a server that does not refuse it before it looks for the WAL', async () => {
     // The first segment of any server with segments of this size.
     const sql = 'START_REPLICATION SLOT s PHYSICAL 0/100000 TIMELINE 1';
     const answers = await Promise.all(
@@ -186,11 +186,13 @@ describe.each(installedMajors())('a slot on PostgreSQL %i and on walcast', (majo
         return messages.map(summary).filter((line) => line !== 'd');
       }),
     );
-    expect(answers[1]).toEqual(answers[0]);
-    const text = facts.refusesInvalidatedPhysicalSlot
-      ? 'can no longer access replication slot'
-      : 'has already been removed';
-    expect(answers[0]?.at(-1)).toContain(text);
+    // From 18 on the server refuses at once. Here the upstream may still have the WAL, so it is asked first.
+    if (facts.refusesInvalidatedPhysicalSlot) {
+      expect(answers[0]?.at(-1)).toContain('can no longer access replication slot');
+    } else {
+      expect(answers[1]).toEqual(answers[0]);
+    }
+    expect(answers[1]?.at(-1)).toContain('has already been removed');
     if (facts.hasAlterReplicationSlot) await both('ALTER_REPLICATION_SLOT s ( FAILOVER )');
     await both('START_REPLICATION SLOT nobody PHYSICAL 0/100000');
     await dropBoth('s');

@@ -197,25 +197,33 @@ describe('a lost slot', () => {
     rig.bounds = { ...rig.bounds, oldestLsn: at(12) };
   });
 
-  test('is refused by majors that do so, for any other use, too', () => {
-    const refusal = {
+  test('is refused by majors that do so where no stream is to use it', () => {
+    expect(rig.slots.acquire('a', 7)).toEqual({
       sqlstate: '55000',
       message: 'can no longer access replication slot "a"',
       detail: 'This replication slot has been invalidated due to "wal_removed".',
-    };
-    expect(rig.slots.acquire('a', 7, at(11))).toEqual(refusal);
-    expect(rig.slots.acquire('a', 7)).toEqual(refusal);
+    });
     expect(rig.status('a')).toEqual(LOST);
+    rig.major = 17;
+    expect(rig.slots.acquire('a', 7)).toBeNull();
   });
 
-  test('is used as it is by the others, and is back when WAL is confirmed that is stored', () => {
-    rig.major = 17;
-    expect(rig.slots.acquire('a', 7, at(11))).toBeNull();
-    rig.slots.advance('a', at(11, 500));
-    expect(rig.status('a')).toEqual(LOST);
-    rig.slots.advance('a', at(13));
-    expect(rig.status('a')).toMatchObject(['extended', at(13), null, 2 * MB]);
-  });
+  test.each([17, 18])(
+    'of PostgreSQL %i is used as it is by a stream that begins before the store, and is back when WAL is confirmed that is stored',
+    (major) => {
+      rig.major = major;
+      expect(rig.slots.acquire('a', 7, at(11))).toBeNull();
+      expect(rig.lines.at(-1)).toEqual([
+        'lost replication slot is in use; it keeps nothing until its standby is in stored WAL',
+        { slot: 'a', start_lsn: '0/B00000', invalidated: 'wal_removed' },
+      ]);
+      rig.slots.advance('a', at(11, 500));
+      expect(rig.slots.minimumPersistedRestartLsn()).toBeNull();
+      expect(rig.status('a')).toEqual(LOST);
+      rig.slots.advance('a', at(13));
+      expect(rig.status('a')).toMatchObject(['extended', at(13), null, 2 * MB]);
+    },
+  );
 
   test('is back when a stream begins in WAL that is stored, with a line in the log', async () => {
     expect(rig.slots.acquire('a', 7, at(12))).toBeNull();
@@ -231,7 +239,8 @@ describe('a lost slot', () => {
 
   test('is not back for WAL that is stored but about to go', () => {
     rig.bounds = { ...rig.bounds, oldestLsn: at(10) };
-    expect(rig.slots.acquire('a', 7, at(11))).toMatchObject({ sqlstate: '55000' });
+    expect(rig.slots.acquire('a', 7, at(11))).toBeNull();
+    expect(rig.status('a')).toEqual(LOST);
   });
 
   test('can be dropped, and its name used again', async () => {
