@@ -180,6 +180,7 @@ export class SlotStore {
       if (isStream) this.#noteUsedLost(slot, startLsn);
     }
     slot.activePid = pid;
+    slot.streamStartLsn = startLsn;
     return null;
   }
 
@@ -188,6 +189,7 @@ export class SlotStore {
     const slot = this.#slots.get(name);
     if (slot === undefined || slot.activePid !== pid || slot.ownerPid === pid) return;
     slot.activePid = null;
+    slot.streamStartLsn = INVALID_LSN;
     slot.inactiveSinceMs = this.#options.clock.wallMs();
     slot.idleSinceMs = this.#options.clock.nowMs();
     // In the turn in which it is let go: its standby may be back in the next.
@@ -208,6 +210,9 @@ export class SlotStore {
   cut(switchLsn: Lsn): void {
     const beyond = [...this.#slots.values()].filter((slot) => slot.restartLsn > switchLsn);
     for (const slot of beyond) this.#move(slot, switchLsn);
+    for (const slot of this.#slots.values()) {
+      slot.streamStartLsn = minLsn(slot.streamStartLsn, switchLsn);
+    }
     // Not a second later: a crash behind WAL of the new timeline would find them where they were, and believe them.
     if (beyond.length > 0) void this.#saver.saveNow();
   }
@@ -358,11 +363,25 @@ export class SlotStore {
     );
   }
 
+  /**
+   * A standby that came with more than its slot knows of needs nothing from before its stream. It may not be able to
+   * confirm that yet, being ahead of us: then its slot would be lost, and its session ended, for WAL that nobody wants.
+   */
+  #moveToStreamStart(slot: Slot): boolean {
+    const { activePid, isDoomed, restartLsn, streamStartLsn } = slot;
+    if (activePid === null || isDoomed || streamStartLsn === INVALID_LSN) return false;
+    const keptLsn = this.#keptFrom(streamStartLsn);
+    if (keptLsn === null || keptLsn <= restartLsn) return false;
+    this.#move(slot, keptLsn);
+    return true;
+  }
+
   #check(slot: Slot, bounds: WalBounds | null): void {
     const { clock, log, idleTimeoutMs, terminate } = this.#options;
     const idle = { nowMs: clock.nowMs(), timeoutMs: idleTimeoutMs };
     const found = obsolescenceOf(slot, bounds, idle);
     if (found === null || (slot.isDoomed && slot.activePid !== null)) return;
+    if (found.cause === 'wal_removed' && this.#moveToStreamStart(slot)) return;
     const fields = obsolescenceFields(found);
     if (slot.activePid !== null) {
       const pid = slot.activePid;

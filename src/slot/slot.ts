@@ -24,6 +24,8 @@ export interface Slot {
   activePid: number | null;
   restartLsn: Lsn;
   invalidation: InvalidationCause | null;
+  /** Where the stream that uses it began: its standby has what lies before. INVALID_LSN without one. */
+  streamStartLsn: Lsn;
   /** What is on the disk. For a slot in the making: what will be, so that the WAL stays until it is. */
   persisted: PersistentSlot;
   /** The lowest position that may be on the disk besides: a write of it is under way, or failed half-way. */
@@ -50,6 +52,7 @@ export function newSlot(
     activePid: null,
     restartLsn,
     invalidation,
+    streamStartLsn: INVALID_LSN,
     persisted: slot,
     unsureLsn: null,
     inactiveSinceMs: clock.wallMs(),

@@ -174,6 +174,45 @@ describe('a slot that keeps more than it may', () => {
     expect(rig.status('a')).toMatchObject(['reserved', at(15), null, 4 * MB]);
   });
 
+  test('moves to where its stream began when it would be lost otherwise: its standby is ahead of us', async () => {
+    await rig.create('a');
+    rig.slots.acquire('a', 77, at(18));
+    rig.write(16);
+    rig.slots.checkObsolete();
+    expect(rig.terminated).toEqual([]);
+    expect(rig.status('a')).toMatchObject(['reserved', at(16), null, 5 * MB]);
+    rig.write(24);
+    rig.slots.checkObsolete();
+    expect(rig.terminated).toEqual([77]);
+    rig.slots.release('a', 77);
+    expect(rig.status('a')).toEqual(LOST);
+  });
+
+  test('is lost all the same when its stream began before the limit, too, or has ended', async () => {
+    await rig.create('a');
+    rig.slots.acquire('a', 77, at(11, 500));
+    rig.write(16);
+    rig.slots.checkObsolete();
+    expect(rig.terminated).toEqual([77]);
+    rig.slots.release('a', 77);
+    expect(rig.status('a')).toEqual(LOST);
+    await rig.create('b');
+    rig.slots.acquire('b', 78, at(20));
+    rig.slots.release('b', 78);
+    rig.write(24);
+    rig.slots.checkObsolete();
+    expect(rig.status('b')).toEqual(LOST);
+  });
+
+  test('does not move beyond the place where a timeline was left', async () => {
+    await rig.create('a');
+    rig.slots.acquire('a', 77, at(15));
+    rig.slots.cut(at(13));
+    rig.write(17);
+    rig.slots.checkObsolete();
+    expect(rig.status('a')).toMatchObject(['extended', at(13), null, MB]);
+  });
+
   test('is left alone while its standby reads from before the store, and keeps nothing here then', async () => {
     await rig.create('a');
     rig.slots.acquire('a', 77);
