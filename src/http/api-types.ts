@@ -52,6 +52,34 @@ export interface UpstreamDetailJson extends UpstreamJson {
   readonly messages: { readonly wal: number; readonly keepalive: number };
   readonly connects: { readonly success: number; readonly failure: number };
   readonly disconnects: UpstreamStatus['disconnects'];
+  /** Null: the hosts of the connection string are all there are. */
+  readonly discovery: DiscoveryJson | null;
+}
+
+/** Where the upstream's hosts come from. */
+export interface DiscoveryJson {
+  readonly source: 'patroni';
+  readonly scope: string | null;
+  readonly last_answer_at: string | null;
+  readonly last_answer_from: string | null;
+  /** Why the last round of all URLs had no answer; null when it had one. */
+  readonly last_error: string | null;
+  /** In the order in which they are tried. */
+  readonly members: readonly DiscoveredMemberJson[];
+}
+
+/** A server that Patroni names, with Patroni's names for what it says. */
+export interface DiscoveredMemberJson {
+  readonly name: string;
+  readonly role: 'primary' | 'standby_leader' | 'standby';
+  readonly state: string;
+  readonly rank: 'preferred' | 'other' | 'behind' | 'down';
+  readonly host: string;
+  readonly port: number;
+  readonly timeline: number | null;
+  /** Bytes behind the leader, when Patroni last looked. */
+  readonly lag: number | null;
+  readonly zone: string | null;
 }
 
 /** The WAL store. */

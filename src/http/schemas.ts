@@ -48,6 +48,33 @@ const upstreamFields = {
 
 const upstream = Type.Object(upstreamFields, closed);
 
+const discovery = Type.Object(
+  {
+    source: Type.Literal('patroni'),
+    scope: nullableText,
+    last_answer_at: nullableTime,
+    last_answer_from: nullableText,
+    last_error: nullableText,
+    members: Type.Array(
+      Type.Object(
+        {
+          name: Type.String(),
+          role: Type.Enum(['primary', 'standby_leader', 'standby']),
+          state: Type.String(),
+          rank: Type.Enum(['preferred', 'other', 'behind', 'down']),
+          host: Type.String(),
+          port: Type.Integer(),
+          timeline: nullableInteger,
+          lag: nullableInteger,
+          zone: nullableText,
+        },
+        closed,
+      ),
+    ),
+  },
+  closed,
+);
+
 const upstreamDetail = Type.Object(
   {
     ...upstreamFields,
@@ -62,6 +89,7 @@ const upstreamDetail = Type.Object(
     messages: counts(['wal', 'keepalive']),
     connects: counts(['success', 'failure']),
     disconnects: counts(UPSTREAM_DISCONNECT_REASONS),
+    discovery: Type.Union([discovery, Type.Null()]),
   },
   closed,
 );
@@ -260,6 +288,7 @@ export const SCHEMAS: Readonly<
     | 'status'
     | 'upstream'
     | 'upstreamDetail'
+    | 'discovery'
     | 'standby'
     | 'standbys'
     | 'slot'
@@ -283,6 +312,7 @@ export const SCHEMAS: Readonly<
   status,
   upstream,
   upstreamDetail,
+  discovery,
   standby,
   standbys,
   slot,

@@ -1,11 +1,17 @@
 // From the status of the parts to the JSON the API answers.
 import { formatLsn, INVALID_LSN, lsnDistance, maxLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
-import type { DeadWalStatus, RelayStatus, StandbyStatus } from '../status/status.ts';
+import type {
+  DeadWalStatus,
+  DiscoveryStatus,
+  RelayStatus,
+  StandbyStatus,
+} from '../status/status.ts';
 import type { ConfigEntry } from '../status/actions.ts';
 import type {
   ConfigEntryJson,
   DeadWalJson,
+  DiscoveryJson,
   SlotJson,
   StandbyJson,
   StatusJson,
@@ -57,6 +63,29 @@ export function upstreamDetailJson(status: RelayStatus): UpstreamDetailJson {
     messages: { wal: upstream.walMessages, keepalive: upstream.keepaliveMessages },
     connects: { success: upstream.connectsSucceeded, failure: upstream.connectsFailed },
     disconnects: upstream.disconnects,
+    discovery: upstream.discovery === null ? null : discoveryJson(upstream.discovery),
+  };
+}
+
+/** Where the hosts come from, in Patroni's own words for what it says, too. */
+export function discoveryJson(discovery: DiscoveryStatus): DiscoveryJson {
+  return {
+    source: discovery.source,
+    scope: discovery.scope,
+    last_answer_at: nullableTimeText(discovery.lastAnswerAtMs),
+    last_answer_from: discovery.lastAnswerFrom,
+    last_error: discovery.lastError,
+    members: discovery.members.map((member) => ({
+      name: member.name,
+      role: member.role,
+      state: member.state,
+      rank: member.rank,
+      host: member.host,
+      port: member.port,
+      timeline: member.timeline,
+      lag: member.lagBytes,
+      zone: member.zone,
+    })),
   };
 }
 

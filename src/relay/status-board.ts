@@ -2,6 +2,7 @@
 import type { Clock } from '../base/clock.ts';
 import { INVALID_LSN } from '../pg/lsn.ts';
 import type {
+  AbsentStandbyStatus,
   ConfigurationStatus,
   RelayState,
   RelayStatus,
@@ -23,6 +24,7 @@ export interface BoardParts {
   readonly upstreamDelay: () => UpstreamDelay;
   readonly store: () => StoreStatus | null;
   readonly standbys: () => readonly StandbyStatus[];
+  readonly absentStandbys: () => readonly AbsentStandbyStatus[];
   readonly standbyTotals: () => StandbyTotals;
   readonly slots: () => readonly SlotStatus[];
   readonly retention: () => RetentionStatus;
@@ -99,6 +101,7 @@ export class StatusBoard implements StatusSource {
       upstreamDelay: parts.upstreamDelay(),
       store,
       standbys: parts.standbys(),
+      absentStandbys: parts.absentStandbys(),
       standbyTotals: parts.standbyTotals(),
       slots: parts.slots(),
       retention: parts.retention(),
@@ -157,6 +160,7 @@ const NO_UPSTREAM: UpstreamStatus = {
   receivedBytes: 0,
   walMessages: 0,
   keepaliveMessages: 0,
+  discovery: null,
 };
 
 const NO_STORE: StoreStatus = {

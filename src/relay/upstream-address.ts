@@ -42,10 +42,14 @@ const REPLICATION_DATABASE = 'replication';
 /** Group and others: nobody but its owner may have a password file. */
 const OTHERS_MODE = 0o077;
 
-/** Completes `conninfo` from `surroundings`. Never throws. */
+/**
+ * Completes `conninfo` from `surroundings`. Never throws. `discovered` hosts take the place of its own, in their order; a
+ * null is none.
+ */
 export function resolveUpstream(
   conninfo: Conninfo,
   surroundings: UpstreamSurroundings,
+  discovered: readonly ConninfoHost[] | null = null,
 ): UpstreamResolution | UpstreamRefusal {
   const completed = completeOptions(conninfo.given, surroundings);
   if ('error' in completed) return refusal(completed, null);
@@ -60,8 +64,10 @@ export function resolveUpstream(
   }
   const warnings = [...conninfoWarnings(withoutEnvironment(completed))];
   const passwords = new PasswordFile(meaning.passfile, surroundings);
+  const list =
+    discovered === null ? {} : { hosts: discovered, loadBalanceHosts: 'disable' as const };
   const target = upstreamTarget(
-    { ...meaning, tls: withDefaultFiles(meaning.tls, surroundings) },
+    { ...meaning, ...list, tls: withDefaultFiles(meaning.tls, surroundings) },
     { user, passwordFor: (host, name) => passwords.find(host, name) },
   );
   return { target, conninfo: meaning, warnings: [...warnings, ...passwords.warnings] };
@@ -75,8 +81,9 @@ export function targetOf(
   conninfo: Conninfo,
   env: Readonly<Record<string, string | undefined>> = process.env,
   onWarning: (text: string) => void = () => {},
+  discovered: readonly ConninfoHost[] | null = null,
 ): UpstreamTarget {
-  const resolved = resolveUpstream(conninfo, processSurroundings(env));
+  const resolved = resolveUpstream(conninfo, processSurroundings(env), discovered);
   if ('error' in resolved) {
     throw new OperationalError('CONNINFO_UNUSABLE', `upstream.conninfo: ${resolved.error}`, {
       hint: resolved.hint,

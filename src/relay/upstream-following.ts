@@ -1,5 +1,6 @@
 // Who follows the upstream for a relay, with which settings, and what is reported to it: joins walreceiver, gate,
 // acknowledgement and tunnels to the store.
+import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import { invariant, OperationalError } from '../base/errors.ts';
@@ -7,12 +8,14 @@ import type { Log } from '../base/log.ts';
 import type { UpstreamConfig } from '../config/config.ts';
 import { UPSTREAM_FINISH_MS_MAX } from '../config/limits.ts';
 import { dial } from '../net/dial.ts';
+import { httpGet } from '../net/http-get.ts';
 import { INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { isReceivingWal } from '../status/status.ts';
 import type { ReportedPositions, UpstreamDelay, UpstreamStatus } from '../status/status.ts';
 import type { WalStore } from '../wal/wal-store.ts';
 import type { StartDecision, UpstreamObserver } from '../walreceiver/ports.ts';
+import { formatRelayPath } from '../walreceiver/relay-path.ts';
 import { UpstreamTunnels } from '../walreceiver/tunnel.ts';
 import { UpstreamTally } from '../walreceiver/upstream-tally.ts';
 import type { UpstreamHost, UpstreamTarget } from '../walreceiver/upstream-target.ts';
@@ -22,7 +25,11 @@ import { ApplyAlarm } from './apply-alarm.ts';
 import { GateStoreOf } from './store-adapters.ts';
 import { targetOf } from './upstream-address.ts';
 import { UpstreamClock } from './upstream-clock.ts';
+import { UpstreamDiscovery } from './upstream-discovery.ts';
 import { openUpstreamGate } from './upstream-gate.ts';
+
+/** Bytes of a relay's id; enough that no two of one chain are the same. */
+const RELAY_ID_BYTES = 8;
 
 /** What following needs. */
 export interface UpstreamFollowingParts {
@@ -40,11 +47,14 @@ export interface UpstreamFollowingParts {
 export class UpstreamFollowing {
   readonly #parts: UpstreamFollowingParts;
   #settings: UpstreamConfig;
+  readonly #discovery: UpstreamDiscovery;
   #target: UpstreamTarget;
   #store: WalStore | null = null;
   readonly #times: UpstreamClock;
   readonly #applyAlarm: ApplyAlarm;
   readonly #tally = new UpstreamTally();
+  /** Of this process: whom WAL comes through is asked anew at each connection. */
+  readonly #relayId = randomBytes(RELAY_ID_BYTES).toString('hex');
   /** What was said about the surroundings of the connection string since it was last loaded. */
   readonly #warned = new Set<string>();
   #acknowledgement: Acknowledgement | null = null;
@@ -60,6 +70,7 @@ export class UpstreamFollowing {
   constructor(parts: UpstreamFollowingParts) {
     this.#parts = parts;
     this.#settings = parts.settings;
+    this.#discovery = this.#newDiscovery();
     this.#target = this.#resolve(parts.settings);
     this.#times = new UpstreamClock(parts.clock);
     this.#applyAlarm = new ApplyAlarm(parts.log);
@@ -95,7 +106,16 @@ export class UpstreamFollowing {
     });
     this.#times.follow(store);
     store.onFlush(() => this.#applyAlarm.look(() => store.facts()));
-    this.#startReceiver();
+    this.#discovery.follow(this.#settings.discovery);
+    if (this.#settings.discovery === null) this.#startReceiver();
+    else this.#switching = this.#startDiscovered();
+  }
+
+  /** Who is asked first should be who is wanted first, if that is known soon. */
+  async #startDiscovered(): Promise<void> {
+    await this.#discovery.firstAnswer();
+    this.#switching = null;
+    if (!this.#isStopped) this.#startReceiver();
   }
 
   /**
@@ -118,6 +138,7 @@ export class UpstreamFollowing {
       isDeepStrictEqual(withoutPasswords(target), withoutPasswords(this.#target));
     this.#settings = settings;
     this.#target = target;
+    if (this.#store !== null) this.#discovery.follow(settings.discovery);
     if (this.#receiver === null) return;
     if (before.slot !== null && before.slot !== settings.slot) this.#sayWhatStays(before.slot);
     if (isSameSession) this.#goOn(this.#receiver);
@@ -158,7 +179,8 @@ export class UpstreamFollowing {
   status(): UpstreamStatus | null {
     const now = this.#receiver?.status() ?? null;
     if (now === null) return null;
-    const status = { ...now, detail: now.detail ?? this.#applyAlarm.detail };
+    const discovery = this.#discovery.status();
+    const status = { ...now, discovery, detail: now.detail ?? this.#applyAlarm.detail };
     const before = this.#reportedBefore;
     if (before === null || status.reported.writeLsn !== INVALID_LSN) return status;
     return { ...status, reported: before };
@@ -175,6 +197,11 @@ export class UpstreamFollowing {
     if (followed === null) return null;
     const today = this.#target.hosts.find((host) => isSameHost(host, followed));
     return today ?? followed;
+  }
+
+  /** What is answered to SHOW walcast_relay_path. */
+  relayPath(): string {
+    return formatRelayPath(this.#receiver?.relayPath() ?? [this.#relayId]);
   }
 
   /** True while WAL streams in. */
@@ -194,6 +221,7 @@ export class UpstreamFollowing {
    */
   async quiesce(): Promise<void> {
     this.#isQuiet = true;
+    this.#discovery.stop();
     this.#receiver?.quiesce();
     const { clock } = this.#parts;
     await new Promise<void>((resolve) => {
@@ -215,6 +243,7 @@ export class UpstreamFollowing {
   /** Closes at once; nothing is reported any more. */
   stop(): void {
     this.#isStopped = true;
+    this.#discovery.stop();
     this.#receiver?.stop();
     this.#acknowledgement?.close();
   }
@@ -241,6 +270,7 @@ export class UpstreamFollowing {
       onConnect: () => this.#readPasswords(),
       slot,
       applicationName,
+      relayId: this.#relayId,
       get receiverTimeoutMs() {
         return settings().walReceiverTimeoutMs;
       },
@@ -252,13 +282,16 @@ export class UpstreamFollowing {
       gate: {
         stored: () => gate.stored(),
         decide: async (identity) => {
-          const decision = await this.#inTurn(() => gate.decide(identity));
+          const { host, port } = receiver.status();
+          const fresh = await this.#discovery.freshen(identity, { host, port });
+          const decision = await this.#inTurn(() => gate.decide(fresh));
           if (decision.kind === 'start' && receiver === this.#receiver) {
             acknowledgement.startStream(decision.timeline, store.reportedFlushLsn());
-            this.#times.startStream(identity.xlogPos);
+            this.#times.startStream(fresh.xlogPos);
           }
           return decision;
         },
+        wouldFollow: (identity) => gate.wouldFollow?.(identity) ?? true,
       },
       positions: acknowledgement,
       observer: this.#observer(),
@@ -278,21 +311,43 @@ export class UpstreamFollowing {
     return turn;
   }
 
-  #resolve({ server }: UpstreamConfig): UpstreamTarget {
-    return targetOf(server, process.env, (warning) => {
+  #resolve({ server, discovery }: UpstreamConfig): UpstreamTarget {
+    const warn = (warning: string): void => {
       if (this.#warned.has(warning)) return;
       this.#warned.add(warning);
       this.#parts.log.warn(`upstream.conninfo: ${warning}`);
+    };
+    const discovered = discovery === null ? null : this.#discovery.hosts();
+    return targetOf(server, process.env, warn, discovered);
+  }
+
+  #newDiscovery(): UpstreamDiscovery {
+    const { clock, log } = this.#parts;
+    return new UpstreamDiscovery({
+      clock,
+      log,
+      dial,
+      httpGet,
+      random: Math.random,
+      applicationName: () => this.#settings.applicationName,
+      target: () => this.targetToConnect(),
+      stored: () => (this.#store === null ? null : new GateStoreOf(this.#store).stored()),
+      streamingFrom: () => (this.isMoving() ? this.followedHost() : null),
+      onHostsChanged: () => {
+        this.#readPasswords();
+        this.#receiver?.hostsChanged();
+      },
+      changeOver: (first) => this.#receiver?.changeOver(first),
     });
   }
 
-  /** Passwords may have changed since in their file; everything else of the surroundings counts at a reload only. */
+  /** Passwords may have changed since in their file, and hosts that are discovered; everything else of the surroundings counts at a reload only. */
   #readPasswords(): void {
     try {
-      const { hosts } = this.#resolve(this.#settings);
-      const fresh = { ...this.#target, hosts };
+      const { hosts, loadBalanceHosts } = this.#resolve(this.#settings);
+      const fresh = { ...this.#target, hosts, loadBalanceHosts };
       const isSame = isDeepStrictEqual(withoutPasswords(fresh), withoutPasswords(this.#target));
-      if (isSame) this.#target = fresh;
+      if (isSame || this.#settings.discovery !== null) this.#target = fresh;
     } catch (error) {
       // What cannot be read now was read at the start or the last reload; that counts until the next one.
       if (!(error instanceof OperationalError)) throw error;
@@ -301,7 +356,7 @@ export class UpstreamFollowing {
 
   #observer(): UpstreamObserver {
     return {
-      onState() {},
+      onState: ({ status }) => this.#discovery.streaming(isReceivingWal(status)),
       onIdentified() {},
       onFatal: (error) => this.#parts.onFatal(error),
       onTimelineEnd() {},

@@ -43,6 +43,14 @@ export const STANDBY_DISCONNECT_REASONS = [
 ] as const;
 export type StandbyDisconnectReason = (typeof STANDBY_DISCONNECT_REASONS)[number];
 
+/**
+ * How the connection of a standby that left ended, as seen from here. `terminated`: it said goodbye (a stop of its server,
+ * a promotion, an error of its own, WAL it cannot use). `closed`: without a word, by its kernel. `reset`: by its kernel or
+ * by something between. `timeout`: it fell silent. `ended`: by walcast.
+ */
+export const STANDBY_DEPARTURES = ['terminated', 'closed', 'reset', 'timeout', 'ended'] as const;
+export type StandbyDeparture = (typeof STANDBY_DEPARTURES)[number];
+
 /** States of a walsender, letter for letter those of pg_stat_replication. */
 export const WALSENDER_STATES = ['startup', 'backup', 'catchup', 'streaming', 'stopping'] as const;
 export type WalSenderState = (typeof WALSENDER_STATES)[number];
@@ -84,6 +92,8 @@ export interface UpstreamStatus {
   readonly receivedBytes: number;
   readonly walMessages: number;
   readonly keepaliveMessages: number;
+  /** Null: the hosts of the connection string are all there are. */
+  readonly discovery: DiscoveryStatus | null;
 }
 
 /** A server that discovery knows. */
@@ -208,6 +218,33 @@ export interface StandbyStatus {
   readonly sendQueueBytes: number;
   readonly sendBlockedSeconds: number;
   readonly clampedReplies: number;
+  /** It has confirmed nothing more for a minute although there is more for it. */
+  readonly isStalled: boolean;
+  /** Other standbys stream under the same application_name, all of them alive. */
+  readonly isNameShared: boolean;
+}
+
+/** A standby that streamed, left, and is not back. Positions as it reported them last. */
+export interface AbsentStandbyStatus {
+  readonly applicationName: string;
+  readonly user: string;
+  /** Null for a Unix socket. */
+  readonly clientAddr: string | null;
+  readonly slotName: string | null;
+  readonly timeline: TimelineId | null;
+  readonly sentLsn: Lsn;
+  readonly writeLsn: Lsn;
+  readonly flushLsn: Lsn;
+  readonly applyLsn: Lsn;
+  /** Milliseconds since the Unix epoch. */
+  readonly leftAtMs: number;
+  readonly reason: StandbyDisconnectReason;
+  readonly how: StandbyDeparture;
+  /**
+   * It said goodbye with WAL that it had received and not replayed, and is not back: its recovery may have found a record
+   * wrong, and then it does not come back by itself. A server stopped while it replays looks the same.
+   */
+  readonly isMaybeWedged: boolean;
 }
 
 /** Counters of all downstream sessions since the start. */
@@ -220,6 +257,10 @@ export interface StandbyTotals {
   /** START_REPLICATION accepted, per application_name. */
   readonly connects: ReadonlyMap<string, number>;
   readonly commands: ReadonlyMap<string, number>;
+  /** How often a standby stalled. */
+  readonly stalls: number;
+  /** How often a standby was given the slot that its own dead connection held. */
+  readonly takeovers: number;
 }
 
 /** A replication slot kept by walcast. */
@@ -291,6 +332,8 @@ export interface RelayStatus {
   readonly upstreamDelay: UpstreamDelay;
   readonly store: StoreStatus;
   readonly standbys: readonly StandbyStatus[];
+  /** The one that left last first. */
+  readonly absentStandbys: readonly AbsentStandbyStatus[];
   readonly standbyTotals: StandbyTotals;
   readonly slots: readonly SlotStatus[];
   readonly retention: RetentionStatus;

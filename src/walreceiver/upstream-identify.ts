@@ -10,6 +10,7 @@ import { SQLSTATE } from '../pg/sqlstate.ts';
 import { toTimelineId } from '../pg/timeline.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { StoredEnd, UpstreamIdentity } from './ports.ts';
+import { askRelayPath, refuseCycle } from './relay-path.ts';
 import { askSessionKind, requireSessionKind } from './session-attrs.ts';
 import { answerOf, invalidAnswer } from './upstream-command.ts';
 import type { CommandRunner } from './upstream-command.ts';
@@ -31,6 +32,8 @@ export interface Identification {
   readonly isSlotCreated: boolean;
   /** There is no slot of our name that reserves WAL, and nothing was done about it yet. */
   readonly isSlotMissing: boolean;
+  /** Ids of the relays it gets its WAL through, its own first; null when it is no walcast. */
+  readonly relayPath: readonly string[] | null;
 }
 
 /** What an identification depends on besides the server. */
@@ -41,6 +44,8 @@ export interface IdentifyContext {
   readonly stored?: StoredEnd | null;
   /** What this session was found to be when it was identified before. */
   readonly wasInRecovery?: boolean;
+  /** Our own id; a server that gets its WAL from us is refused. */
+  readonly relayId?: string;
 }
 
 /**
@@ -53,12 +58,13 @@ export async function identifyUpstream(
   slot: SlotPlan | null,
   context: IdentifyContext = {},
 ): Promise<Identification> {
-  const { wanted = 'any', stored = null, wasInRecovery } = context;
+  const { wanted = 'any', stored = null, wasInRecovery, relayId } = context;
   const serverVersion = runner.parameters.get('server_version') ?? '';
   const facts = factsOf(serverVersion);
-  const settings = await askSettings(runner);
+  const [settings, relayPath] = await Promise.all([askSettings(runner), askRelayPath(runner)]);
   const kind = await askSessionKind(runner, settings, wasInRecovery);
   requireSessionKind(wanted, kind);
+  if (relayId !== undefined) refuseCycle(relayId, relayPath);
   requireBlockSize(settings.get('wal_block_size'));
   const segmentSize = parseSegmentSize(settings.get('wal_segment_size') ?? '');
   const system = readIdentifySystem(await answerOf(runner, 'IDENTIFY_SYSTEM'));
@@ -88,6 +94,7 @@ export async function identifyUpstream(
     },
     isSlotCreated: prepared.isCreated,
     isSlotMissing: prepared.isMissing,
+    relayPath,
   };
 }
 
@@ -106,7 +113,7 @@ function factsOf(serverVersion: string): VersionFacts {
   return versionFacts(major);
 }
 
-/** All SHOWs are sent at once: one round trip, however far away the server is. */
+/** All SHOWs are sent at once, with the question for relays: one round trip, however far away the server is. */
 async function askSettings(runner: CommandRunner): Promise<ReadonlyMap<string, string>> {
   const outcomes = await Promise.all(REMEMBERED_SETTINGS.map((name) => runner.run(`SHOW ${name}`)));
   const settings = new Map<string, string>();
@@ -136,7 +143,8 @@ function requireBlockSize(value: string | undefined): void {
   );
 }
 
-function readIdentifySystem(
+/** Who a server is, and where. Throws {@link OperationalError} `INVALID_UPSTREAM_ANSWER`. */
+export function readIdentifySystem(
   answer: ResultSet | null,
 ): Pick<UpstreamIdentity, 'systemIdentifier' | 'timeline' | 'xlogPos'> {
   const row = answer?.rows[0];

@@ -81,6 +81,8 @@ export class UpstreamTally {
       receivedBytes: this.#receivedBytes + (stream?.receivedBytes ?? 0),
       walMessages: this.#walMessages + (stream?.walMessages ?? 0),
       keepaliveMessages: this.#keepaliveMessages + (stream?.keepaliveMessages ?? 0),
+      // Whoever knows fills it in.
+      discovery: null,
     };
   }
 }

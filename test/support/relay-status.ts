@@ -2,7 +2,12 @@
 import { toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
-import type { DurationHistogram, RelayStatus, StandbyStatus } from '../../src/status/status.ts';
+import type {
+  AbsentStandbyStatus,
+  DurationHistogram,
+  RelayStatus,
+  StandbyStatus,
+} from '../../src/status/status.ts';
 
 /** Deep overrides are spelled out: a part given replaces the whole part. */
 export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus {
@@ -21,6 +26,7 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
     upstreamDelay: { lagSeconds: 0.125, transit: histogram() },
     store: sampleStore(),
     standbys: [sampleStandby()],
+    absentStandbys: [sampleAbsentStandby()],
     standbyTotals: {
       connectionsMax: 1000,
       disconnects: {
@@ -38,6 +44,8 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
         ['IDENTIFY_SYSTEM', 4],
         ['NONSENSE', 2],
       ]),
+      stalls: 4,
+      takeovers: 1,
     },
     slots: [
       {
@@ -107,6 +115,7 @@ export function unknownStatus(): RelayStatus {
       flushedLsn: none,
     },
     standbys: [],
+    absentStandbys: [],
     standbyTotals: { ...standbyTotals, connects: new Map(), commands: new Map() },
     slots: [],
   });
@@ -137,6 +146,30 @@ export function sampleStandby(overrides: Partial<StandbyStatus> = {}): StandbySt
     sendQueueBytes: 100,
     sendBlockedSeconds: 0.25,
     clampedReplies: 0,
+    isStalled: false,
+    isNameShared: false,
+    ...overrides,
+  };
+}
+
+/** One standby that is away. */
+export function sampleAbsentStandby(
+  overrides: Partial<AbsentStandbyStatus> = {},
+): AbsentStandbyStatus {
+  return {
+    applicationName: 'standby_b',
+    user: 'replicator',
+    clientAddr: '10.0.0.8',
+    slotName: 'slot_b',
+    timeline: toTimelineId(1),
+    sentLsn: lsn(0x2000060),
+    writeLsn: lsn(0x2000060),
+    flushLsn: lsn(0x2000060),
+    applyLsn: lsn(0x2000000),
+    leftAtMs: 1_700_000_090_000,
+    reason: 'client',
+    how: 'terminated',
+    isMaybeWedged: true,
     ...overrides,
   };
 }
@@ -164,6 +197,7 @@ function sampleUpstream(): RelayStatus['upstream'] {
     receivedBytes: 123_456,
     walMessages: 70,
     keepaliveMessages: 7,
+    discovery: null,
   };
 }
 
