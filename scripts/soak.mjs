@@ -1,4 +1,4 @@
-// What `npm run soak` runs after the bootstrap: long campaigns of crashes, with a seed that says what was hit.
+// What `npm run soak` runs after the bootstrap: long campaigns of crashes and faults, with a seed that says what was hit.
 import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { join } from 'node:path';
@@ -7,25 +7,29 @@ import { parseArgs } from 'node:util';
 
 const HELP = `Usage: npm run soak -- [CAMPAIGN…] [OPTIONS]
 
-Crashes walcast under load again and again, and compares after each crash what it had acknowledged with what it has, byte for
-byte, in its store and in a standby. Exit code 0: nothing was lost and no byte differs.
+Breaks things under load again and again, and compares afterwards what was acknowledged with what is there, byte for byte, in
+stores and in standbys. Exit code 0: nothing was lost, no byte differs, everything recovered by itself.
 
   kill         kill -9 at random instants: streaming, switches of segments, large records, slots, start, recovery
   power-cut    the store's disk is copied at a random instant while it is mounted; walcast goes on with the copy (Linux, root)
   switch       kill -9 while the primary changes, so that walcast dies in the middle of its own switch of timelines
+  faults       random faults, one or two at a time, on a primary, two relays and four standbys: processes, links, disks, switches
 
 Without a name all of them run, one after the other.
 
 Options:
-  --rounds N     crashes per campaign (default 200 for kill, 50 for power-cut, 30 for switch)
-  --for SECONDS  end each campaign after the round in which so much time has passed
+  --rounds N     rounds per campaign (default 200 for kill, 50 for power-cut, 30 for switch, no bound for faults)
+  --for SECONDS  end each campaign after the round in which so much time has passed (default 30 minutes for faults)
+  --minutes N    the same in minutes
+  --major N      PostgreSQL's major (default 18)
+  --only TEXT    faults: only those with this text in their name
   --seed N       what is hit, and the load; printed at the start (default: drawn)
   --help         this text
-
-WALCAST_TEST_MAJORS=16 chooses another server than PostgreSQL 18.
 `;
 
-const DEFAULT_ROUNDS = { kill: 200, 'power-cut': 50, switch: 30 };
+/** 0: no bound. */
+const DEFAULT_ROUNDS = { kill: 200, 'power-cut': 50, switch: 30, faults: 0 };
+const DEFAULT_SECONDS = { faults: 30 * 60 };
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 process.exitCode = await main(process.argv.slice(2));
@@ -62,6 +66,9 @@ function readOptions(argv) {
     options: {
       rounds: { type: 'string' },
       for: { type: 'string' },
+      minutes: { type: 'string' },
+      major: { type: 'string' },
+      only: { type: 'string' },
       seed: { type: 'string' },
       help: { type: 'boolean' },
     },
@@ -73,9 +80,19 @@ function readOptions(argv) {
   return {
     campaigns: positionals.length === 0 ? known : positionals,
     rounds: wholeNumber('--rounds', values.rounds, 1),
-    seconds: wholeNumber('--for', values.for, 1),
+    seconds: secondsOf(
+      wholeNumber('--for', values.for, 1),
+      wholeNumber('--minutes', values.minutes, 1),
+    ),
+    major: wholeNumber('--major', values.major, 13),
+    only: values.only,
     seed: wholeNumber('--seed', values.seed, 0) ?? randomInt(2 ** 31),
   };
+}
+
+/** @param {number | undefined} seconds @param {number | undefined} minutes */
+function secondsOf(seconds, minutes) {
+  return minutes === undefined ? seconds : minutes * 60;
 }
 
 /** @param {string} name @param {string | undefined} text @param {number} min */
@@ -88,9 +105,14 @@ function wholeNumber(name, text, min) {
 }
 
 /** @param {string} campaign @param {NonNullable<ReturnType<typeof readOptions>>} options @returns {Promise<number>} */
-function runCampaign(campaign, { rounds, seconds, seed }) {
+function runCampaign(campaign, { rounds, seconds, seed, major, only }) {
   const count = rounds ?? DEFAULT_ROUNDS[campaign];
-  console.log(`${campaign}: at most ${count} rounds, seed ${seed}`);
+  const limit = seconds ?? (rounds === undefined ? DEFAULT_SECONDS[campaign] : undefined) ?? 0;
+  const bounds = [
+    ...(count === 0 ? [] : [`at most ${count} rounds`]),
+    ...(limit === 0 ? [] : [`${limit} s`]),
+  ];
+  console.log(`${campaign}: ${bounds.join(', ')}, seed ${seed}`);
   const vitest = join(root, 'node_modules/vitest/vitest.mjs');
   const child = spawn(process.execPath, [vitest, 'run', '-c', 'test/soak/vitest.config.ts'], {
     cwd: root,
@@ -100,8 +122,10 @@ function runCampaign(campaign, { rounds, seconds, seed }) {
       NO_COLOR: '1',
       WALCAST_TEST_SOAK_CAMPAIGNS: campaign,
       WALCAST_TEST_SOAK_ROUNDS: String(count),
-      WALCAST_TEST_SOAK_SECONDS: String(seconds ?? 0),
+      WALCAST_TEST_SOAK_SECONDS: String(limit),
       WALCAST_TEST_SOAK_SEED: String(seed),
+      ...(only === undefined ? {} : { WALCAST_TEST_SOAK_ONLY: only }),
+      ...(major === undefined ? {} : { WALCAST_TEST_MAJORS: String(major) }),
     },
   });
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => child.kill(signal));
