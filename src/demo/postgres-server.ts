@@ -40,6 +40,10 @@ export interface ClusterOptions {
   /** Unique in the workspace; also cluster_name, so what a standby calls itself unless told otherwise. */
   readonly name: string;
   readonly settings?: ServerSettings;
+  /** A program with its arguments that runs the server, in another place for instance; it becomes the workspace's user itself. */
+  readonly wrapper?: readonly string[];
+  /** Where we reach it; default 127.0.0.1. A directory is that of a Unix socket. */
+  readonly host?: string;
 }
 
 /** Where a cluster is made. */
@@ -67,6 +71,8 @@ export class PostgresCluster {
   /** Holds `data` and the socket. */
   readonly directory: string;
   readonly log: ServerLog;
+  readonly #host: string;
+  readonly #wrapper: readonly string[] | undefined;
   #settings: ServerSettings;
   #port = randomInt(PORT_MIN, PORT_MAX);
   #isPortSettled = false;
@@ -80,6 +86,8 @@ export class PostgresCluster {
     this.binaries = place.binaries;
     this.directory = place.directory;
     this.log = new ServerLog(this.logFile);
+    this.#host = options.host ?? '127.0.0.1';
+    this.#wrapper = options.wrapper;
     this.#settings = {
       ...defaultSettings(options.major),
       cluster_name: options.name,
@@ -104,7 +112,7 @@ export class PostgresCluster {
     return join(this.directory, 'postgres.log');
   }
 
-  /** The TCP port on 127.0.0.1; settled once the server has started. */
+  /** The TCP port; settled once the server has started. */
   get port(): number {
     return this.#port;
   }
@@ -118,10 +126,10 @@ export class PostgresCluster {
     return this.#process;
   }
 
-  /** How to reach it over TCP as superuser. */
+  /** How to reach it as superuser. */
   target(overrides: Partial<ConnectTarget> = {}): ConnectTarget {
     return {
-      host: '127.0.0.1',
+      host: this.#host,
       port: this.#port,
       user: SUPERUSER,
       database: 'postgres',
@@ -289,6 +297,7 @@ export class PostgresCluster {
       user: this.workspace.user,
       cwd: this.directory,
       log: this.log,
+      ...(this.#wrapper === undefined ? {} : { wrapper: this.#wrapper }),
     });
     this.#process = server;
     if (options.wait === false) return;

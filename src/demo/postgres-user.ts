@@ -22,6 +22,11 @@ export interface CommandResult {
 export interface CommandOptions {
   readonly user: ServerUser | null;
   readonly cwd: string;
+  /**
+   * A program with its arguments that runs the command, in another place than ours for instance. It starts as ourselves, and
+   * becomes `user` itself; it has to replace itself by the command, so that signals meet that.
+   */
+  readonly wrapper?: readonly string[];
 }
 
 const CANDIDATES = ['postgres', 'nobody'] as const;
@@ -63,8 +68,9 @@ export function spawnCommand(
   args: readonly string[],
   options: CommandOptions,
 ): ChildProcess {
-  return spawn(file, args, {
-    ...identity(options.user),
+  const [program, ...wrapperArgs] = [...(options.wrapper ?? []), file];
+  return spawn(program ?? file, [...wrapperArgs, ...args], {
+    ...(options.wrapper === undefined ? identity(options.user) : {}),
     cwd: options.cwd,
     env: serverEnvironment(options.cwd),
     stdio: ['pipe', 'pipe', 'pipe'],

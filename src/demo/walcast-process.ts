@@ -26,6 +26,8 @@ export interface WalcastProcessOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Further arguments of node itself, before the program. */
   readonly nodeArguments?: readonly string[];
+  /** A program with its arguments that replaces itself by ours, in another place for instance. */
+  readonly wrapper?: readonly string[];
 }
 
 const START_TIMEOUT_MS = 30_000;
@@ -142,17 +144,15 @@ export async function spawnWalcast(
 ): Promise<WalcastProcess> {
   const file = join(workspace.directory, `${options.name}.yaml`);
   await writeFile(file, options.configuration, { mode: 0o600 });
-  const child = spawn(
-    process.execPath,
-    [...(options.nodeArguments ?? []), PROGRAM, 'run', '-c', file],
-    {
-      cwd: workspace.directory,
-      env: { ...process.env, ...options.environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
-      // A session of its own: a Ctrl-C at the terminal reaches us, and we end it in order.
-      detached: true,
-    },
-  );
+  const node = [process.execPath, ...(options.nodeArguments ?? [])];
+  const [program, ...args] = [...(options.wrapper ?? []), ...node, PROGRAM, 'run', '-c', file];
+  const child = spawn(program, args, {
+    cwd: workspace.directory,
+    env: { ...process.env, ...options.environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // A session of its own: a Ctrl-C at the terminal reaches us, and we end it in order.
+    detached: true,
+  });
   const walcast = await new Promise<WalcastProcess>((resolve, reject) => {
     child.once('error', reject);
     child.once('spawn', () => resolve(new WalcastProcess(child, child.pid ?? 0)));

@@ -21,6 +21,8 @@ export interface LinkRecord {
   readonly from: string;
   readonly to: string;
   readonly ledger: Ledger;
+  /** The relay in whose order the entries are; absent: they are in everybody's. */
+  readonly seenBy?: string;
 }
 
 /** Whose WAL is right. */
@@ -57,11 +59,12 @@ export class LedgerAudit {
     // The world goes on while this looks.
     const copies = links.map((link) => ({ ...link, ledger: copyLedger(link.ledger) }));
     const isRecordEnd = await recordEndsOf(copies, truth);
+    const pages = remembering(truth.pages);
     const violations: string[] = [];
     for (const link of copies) {
       const found = [
         ...this.#linkViolations(link, copies, isRecordEnd),
-        ...(await byteViolations(link.ledger, truth.pages)),
+        ...(await byteViolations(link.ledger, pages)),
       ];
       violations.push(...found.map((text) => `${link.from} → ${link.to}: ${text}`));
     }
@@ -71,8 +74,8 @@ export class LedgerAudit {
 
   /** Lets go of what was judged, so that a long run costs the memory of a short one. Streams go on where they are. */
   forget(links: readonly LinkRecord[]): void {
-    for (const { to, ledger } of links) {
-      if (this.#relays.has(to)) this.#remember(to, ledger);
+    for (const { to, ledger, seenBy } of links) {
+      if (this.#relays.has(to) && (seenBy ?? to) === to) this.#remember(to, ledger);
       trimLedger(ledger);
     }
   }
@@ -90,7 +93,7 @@ export class LedgerAudit {
       : unionOf([messageEnds(ledger), this.#ends.get(to) ?? new Set<Lsn>()]);
     const violations = checkLedger(ledger, { reporter, upstreamEnds, isRecordEnd });
     if (!isToRelay) return violations;
-    const received = all.filter((each) => each.to === to).map((each) => each.ledger);
+    const received = receivedBy(to, all).map((each) => each.ledger);
     const streams = received.flatMap((each) => streamsOf(each));
     return [
       ...violations,
@@ -115,16 +118,17 @@ export class LedgerAudit {
     const connections = (of: readonly LinkRecord[]): ConnectionLedger[] =>
       of.flatMap(({ ledger }) => ledger.connections);
     const before = statedBefore(this.#stated.get(relay) ?? INVALID_LSN);
-    const received = connections(links.filter(({ to }) => to === relay));
+    const own = links.filter(({ seenBy }) => (seenBy ?? relay) === relay);
+    const received = connections(own.filter(({ to }) => to === relay));
     const upstream = { name: 'upstream', connections: [...before.connections, ...received] };
-    const sent = connections(links.filter(({ from }) => from === relay));
+    const sent = connections(own.filter(({ from }) => from === relay));
     return checkNeverBeyondUpstream({ name: 'downstream', connections: sent }, upstream).map(
       (text) => `${relay}: ${text}`,
     );
   }
 
   #endsOf(relay: string, all: readonly LinkRecord[]): Set<Lsn> {
-    const received = all.filter((each) => each.to === relay);
+    const received = receivedBy(relay, all);
     return unionOf([
       this.#ends.get(relay) ?? new Set(),
       ...received.map((each) => messageEnds(each.ledger)),
@@ -141,6 +145,22 @@ export class LedgerAudit {
     const stated = highestStatement(ledger);
     if (stated > (this.#stated.get(relay) ?? INVALID_LSN)) this.#stated.set(relay, stated);
   }
+}
+
+/** The links on which a relay received, as itself saw them where it did. */
+function receivedBy(relay: string, links: readonly LinkRecord[]): LinkRecord[] {
+  return links.filter(({ to, seenBy }) => to === relay && (seenBy ?? relay) === relay);
+}
+
+/** Every link carries the same pages. */
+function remembering(truth: PageTruth): PageTruth {
+  const known = new Map<string, ReturnType<PageTruth>>();
+  return (timeline, startLsn, endLsn) => {
+    const key = `${timeline}/${startLsn}/${endLsn}`;
+    const found = known.get(key) ?? truth(timeline, startLsn, endLsn);
+    known.set(key, found);
+    return found;
+  };
 }
 
 async function byteViolations(ledger: Ledger, truth: PageTruth): Promise<string[]> {

@@ -97,15 +97,15 @@ const KIND_KEEPALIVE = 0x6b;
 const KIND_REPLY = 0x72;
 const KIND_FEEDBACK = 0x68;
 
-/** Keeps the book of one connection. */
-class Scribe {
+/** Keeps the book of one connection, message by message. */
+export class Scribe {
   readonly connection: ConnectionLedger;
   readonly #events: RecorderEvents;
   #command: CommandEntry | null = null;
   #stream: StreamLedger | null = null;
   #pages: PageDigester | null = null;
 
-  constructor(id: number, events: RecorderEvents) {
+  constructor(id: number, events: RecorderEvents = {}) {
     this.#events = events;
     this.connection = {
       id,

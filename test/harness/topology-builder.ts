@@ -1,12 +1,16 @@
 // How a topology comes to be: who runs where, who streams from whom, in which order they start.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { createPrimary, createStandby } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
 import { SUPERUSER } from '../../src/demo/postgres-server.ts';
-import { renderConninfo } from '../../src/demo/postgres-settings.ts';
+import type { ClusterOptions } from '../../src/demo/postgres-server.ts';
+import { TRUST_HBA, renderConninfo } from '../../src/demo/postgres-settings.ts';
 import type { ServerSettings } from '../../src/demo/postgres-settings.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
 import { toSegmentSize } from '../../src/pg/segment.ts';
 import type { SegmentSize } from '../../src/pg/segment.ts';
+import { openNamespaces } from './namespaces.ts';
 import { createPhysicalSlot } from './physical-slot.ts';
 import { HostNetwork } from './topology-links.ts';
 import type { Link, Network } from './topology-links.ts';
@@ -61,7 +65,11 @@ export interface TopologyParts {
 const PRIMARY = 'primary';
 
 /** Opens the network of a topology; nothing runs there yet. */
-export async function openNetwork(options: TopologyOptions): Promise<Network> {
+export async function openNetwork(
+  workspace: Workspace,
+  options: TopologyOptions,
+): Promise<Network> {
+  if (options.network === 'namespaces') return await openNamespaces(workspace);
   const segmentSize = segmentSizeOf(options);
   return new HostNetwork({ proxies: options.proxies === true, segmentSize });
 }
@@ -107,11 +115,9 @@ class Builder {
   }
 
   async makePrimary(): Promise<void> {
-    const { major, segmentSizeMb, primarySettings } = this.#options;
+    const { segmentSizeMb, primarySettings } = this.#options;
     const primary = await createPrimary(this.#workspace, {
-      major,
-      name: PRIMARY,
-      settings: { wal_keep_size: '2GB', ...primarySettings },
+      ...(await this.#serverOptions(PRIMARY, primarySettings)),
       ...(segmentSizeMb === undefined ? {} : { segmentSizeMb }),
     });
     this.#servers.set(PRIMARY, primary);
@@ -125,17 +131,14 @@ class Builder {
 
   /** From backups of the primary; they do not run yet. */
   async makeStandbys(): Promise<void> {
-    const { major } = this.#options;
     const primary = this.#server(PRIMARY).target();
     const standbys = this.#options.standbys.map(async (options) => {
       const { name, hasSlot } = options;
       const standby = await createStandby(this.#workspace, {
-        major,
-        name,
+        ...(await this.#serverOptions(name, options.settings)),
         backupFrom: primary,
         upstream: primary,
         ...(hasSlot === true ? { slot: name } : {}),
-        settings: { wal_keep_size: '2GB', ...options.settings },
       });
       this.#servers.set(name, standby);
     });
@@ -145,11 +148,20 @@ class Builder {
   /** With their ways upstream, as far as both ends are known; they do not run yet. */
   async makeRelays(): Promise<void> {
     for (const { name, settings = {} } of this.#options.relays) {
+      const place = await this.#network.place(name, 'relay');
       const relay = await createRelay(this.#workspace, {
         name,
         slot: name,
         upstream: () => ({ host: '127.0.0.1', port: 1 }),
         settings: { upstream: { application_name: name } },
+        nodeArguments: place.nodeArguments,
+        environment: place.environment,
+        place: {
+          wrapper: place.wrapper ?? [],
+          host: place.host ?? '127.0.0.1',
+          listenHost: place.listenHost,
+          hba: place.hba,
+        },
       });
       relay.configure(settings);
       this.#relays.set(name, relay);
@@ -169,27 +181,45 @@ class Builder {
     }
   }
 
-  /** Standbys first: from then on all ports are settled. They come to their relays as soon as those are there. */
+  /** Each behind what it streams from; a relay that may follow a standby comes last. */
   async start(): Promise<void> {
-    const { major } = this.#options;
+    const { major, relays, standbys } = this.#options;
+    const isLate = ({ upstream = PRIMARY }: TopologyRelay): boolean =>
+      standbys.some(({ name }) => namesOf(upstream).includes(name));
+    for (const relay of relays.filter((each) => !isLate(each))) await this.#startRelay(relay);
     await Promise.all(
-      this.#options.standbys.map(async ({ name }) => await this.#server(name).start()),
+      standbys.map(async ({ name, upstreams, hasSlot }) => {
+        for (const upstream of hasSlot === true ? upstreams : []) {
+          const target = this.#relays.get(upstream)?.target() ?? this.#server(upstream).target();
+          await createPhysicalSlot(target, name, major);
+        }
+        await this.#server(name).start();
+      }),
     );
-    for (const { name, conninfo } of this.#options.relays) {
-      const relay = this.#relay(name);
-      relay.configure({
-        upstream: {
-          conninfo: this.#conninfo(name, { user: SUPERUSER, sslmode: 'disable', ...conninfo }),
-        },
-      });
-      await relay.start();
-    }
-    for (const { name, upstreams, hasSlot } of this.#options.standbys) {
-      for (const upstream of hasSlot === true ? upstreams : []) {
-        const target = this.#relays.get(upstream)?.target() ?? this.#server(upstream).target();
-        await createPhysicalSlot(target, name, major);
-      }
-    }
+    for (const relay of relays.filter(isLate)) await this.#startRelay(relay);
+  }
+
+  async #startRelay({ name, conninfo }: TopologyRelay): Promise<void> {
+    const relay = this.#relay(name);
+    const parameters = { user: SUPERUSER, sslmode: 'disable', ...conninfo };
+    relay.configure({ upstream: { conninfo: this.#conninfo(name, parameters) } });
+    await relay.start();
+  }
+
+  /** What a server needs in its place. Only its own host's programs come by the Unix socket. */
+  async #serverOptions(name: string, settings: ServerSettings = {}): Promise<ClusterOptions> {
+    const { major } = this.#options;
+    const place = await this.#network.place(name, 'server');
+    const common = { major, name, ...(place.wrapper === null ? {} : { wrapper: place.wrapper }) };
+    const own = { wal_keep_size: '2GB', ...settings };
+    if (place.host !== null) return { ...common, host: place.host, settings: own };
+    const hba = join(this.#workspace.directory, `${name}.hba`);
+    await writeFile(hba, `${TRUST_HBA}${place.hba}`);
+    return {
+      ...common,
+      host: join(this.#workspace.directory, name),
+      settings: { listen_addresses: place.listenHost, hba_file: hba, ...own },
+    };
   }
 
   async #makeLink(from: string, to: string): Promise<void> {

@@ -8,7 +8,9 @@ import { ledgerObserver } from './recorder.ts';
 import type { Direction } from './wire-proxy.ts';
 
 /** The way from one node to another: `to` connects, `from` sends the WAL. */
-export interface Link extends LinkRecord {
+export interface Link {
+  readonly from: string;
+  readonly to: string;
   /** Where `to` finds `from`. */
   readonly host: string;
   readonly port: number;
@@ -33,22 +35,30 @@ export interface LinkServer {
   readonly port: () => number;
 }
 
+/** A PostgreSQL server or a walcast. */
+export type NodeKind = 'server' | 'relay';
+
 /** Where a node runs. */
 export interface NodePlace {
-  /** A program with its arguments that runs others in that place; empty: here. */
-  readonly wrapper: readonly string[];
-  /** Where this process reaches a relay there. */
-  readonly host: string;
-  /** The address that a relay there listens on for everybody. */
+  /** A program with its arguments that runs others in that place; null: here. */
+  readonly wrapper: readonly string[] | null;
+  /** Where this process reaches it; null: by its Unix socket only. */
+  readonly host: string | null;
+  /** What it listens on for the others. */
   readonly listenHost: string;
-  /** True when only programs that run there reach its loopback. */
-  readonly isApart: boolean;
+  /** Lines of pg_hba.conf that let the others in. */
+  readonly hba: string;
+  /** For a relay: arguments of node, and environment. */
+  readonly nodeArguments: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
 }
 
 /** Makes places and the ways between them. Close it after everything that runs there. */
 export interface Network extends AsyncDisposable {
-  place(node: string): Promise<NodePlace>;
+  place(node: string, kind: NodeKind): Promise<NodePlace>;
   link(from: LinkServer, to: string): Promise<Link>;
+  /** What has passed until now on all links. */
+  records(): Promise<readonly LinkRecord[]>;
 }
 
 const LOOPBACK = '127.0.0.1';
@@ -57,13 +67,21 @@ const LOOPBACK = '127.0.0.1';
 export class HostNetwork implements Network {
   readonly #options: { readonly proxies: boolean; readonly segmentSize: SegmentSize };
   readonly #proxies: FaultProxy[] = [];
+  readonly #records: LinkRecord[] = [];
 
   constructor(options: { readonly proxies: boolean; readonly segmentSize: SegmentSize }) {
     this.#options = options;
   }
 
   async place(): Promise<NodePlace> {
-    return { wrapper: [], host: LOOPBACK, listenHost: LOOPBACK, isApart: false };
+    return {
+      wrapper: null,
+      host: LOOPBACK,
+      listenHost: LOOPBACK,
+      hba: `host replication all ${LOOPBACK}/32 trust\n`,
+      nodeArguments: [],
+      environment: {},
+    };
   }
 
   async link(from: LinkServer, to: string): Promise<Link> {
@@ -75,7 +93,13 @@ export class HostNetwork implements Network {
       observer: ledgerObserver(ledger),
     });
     this.#proxies.push(proxy);
-    return new ProxiedLink({ from: from.name, to, ledger }, proxy);
+    const record = { from: from.name, to, ledger };
+    this.#records.push(record);
+    return new ProxiedLink(record, proxy);
+  }
+
+  async records(): Promise<readonly LinkRecord[]> {
+    return this.#records;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -87,7 +111,6 @@ export class HostNetwork implements Network {
 class DirectLink implements Link {
   readonly from: string;
   readonly to: string;
-  readonly ledger: Link['ledger'];
   readonly host = LOOPBACK;
   readonly proxy = null;
   readonly #port: () => number;
@@ -95,7 +118,6 @@ class DirectLink implements Link {
   constructor(from: LinkServer, to: string) {
     this.from = from.name;
     this.to = to;
-    this.ledger = { name: `${from.name} → ${to}`, connections: [] };
     this.#port = from.port;
   }
 
@@ -124,20 +146,20 @@ class DirectLink implements Link {
   }
 
   #refuse(): Promise<never> {
-    return Promise.reject(new Error(`nothing can be done to ${this.ledger.name}: no proxies`));
+    return Promise.reject(
+      new Error(`nothing can be done to the link from ${this.from} to ${this.to}: no proxies`),
+    );
   }
 }
 
 class ProxiedLink implements Link {
   readonly from: string;
   readonly to: string;
-  readonly ledger: Link['ledger'];
   readonly proxy: FaultProxy;
 
   constructor(record: LinkRecord, proxy: FaultProxy) {
     this.from = record.from;
     this.to = record.to;
-    this.ledger = record.ledger;
     this.proxy = proxy;
   }
 
@@ -158,7 +180,7 @@ class ProxiedLink implements Link {
   }
 
   async rate(): Promise<void> {
-    throw new Error(`${this.ledger.name}: a proxy limits no rate; use the namespaces`);
+    throw new Error('a proxy limits no rate; use the namespaces');
   }
 
   async reset(): Promise<void> {

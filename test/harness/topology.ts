@@ -139,7 +139,8 @@ export class Topology implements AsyncDisposable {
     const history = await historyOf(this.primary, await timelineOf(this.primary));
     const { segmentSize } = this;
     const walDirectory = this.primary.walDirectory;
-    const ledgers = await this.#audit.violations(this.links, {
+    const records = await this.#network.records();
+    const ledgers = await this.#audit.violations(records, {
       walDirectory,
       history,
       segmentSize,
@@ -166,7 +167,7 @@ export class Topology implements AsyncDisposable {
       ...(await this.#rowViolations()),
       ...this.#logViolations(),
     ];
-    this.#audit.forget(this.links);
+    this.#audit.forget(records);
     this.forgive();
     return found;
   }
@@ -252,7 +253,7 @@ export class Topology implements AsyncDisposable {
 /** Sets a topology up and starts it: every relay and every standby streams when this resolves. */
 export async function openTopology(options: TopologyOptions): Promise<Topology> {
   const workspace = await openWorkspace(await serverUser());
-  const network = await openNetwork(options);
+  const network = await openNetwork(workspace, options);
   try {
     const topology = new Topology(await buildTopology(workspace, network, options));
     await topology.streaming();

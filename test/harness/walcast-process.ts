@@ -32,6 +32,20 @@ export interface RelayOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** Its `storage.directory`; default a directory of the workspace. */
   readonly directory?: string;
+  /** Where it runs; default here, on loopback. */
+  readonly place?: RelayPlace;
+}
+
+/** A place that a relay runs in. */
+export interface RelayPlace {
+  /** A program with its arguments that runs others there. */
+  readonly wrapper: readonly string[];
+  /** Where this process reaches it; its HTTP port listens there. */
+  readonly host: string;
+  /** The address it listens on for standbys. */
+  readonly listenHost: string;
+  /** Lines of pg_hba.conf that let everybody in who may come there. */
+  readonly hba: string;
 }
 
 /** How a process used its memory, in bytes. */
@@ -41,6 +55,12 @@ export interface MemoryUse {
 }
 
 const START_TIMEOUT_MS = 60_000;
+const HERE: RelayPlace = {
+  wrapper: [],
+  host: '127.0.0.1',
+  listenHost: '127.0.0.1',
+  hba: 'host replication all 127.0.0.1/32 trust\n',
+};
 
 /** A relay over all its processes. */
 export class WalcastRelay {
@@ -53,6 +73,7 @@ export class WalcastRelay {
   readonly #workspace: Workspace;
   readonly #options: RelayOptions;
   #settings: WalcastSettings;
+  readonly #place: RelayPlace;
   #process: WalcastProcess | null = null;
   #starts = 0;
   readonly #logs: (() => readonly string[])[] = [];
@@ -66,6 +87,7 @@ export class WalcastRelay {
     this.#workspace = workspace;
     this.#options = options;
     this.#settings = options.settings ?? {};
+    this.#place = options.place ?? HERE;
   }
 
   /** The directory of its segment files. */
@@ -74,7 +96,7 @@ export class WalcastRelay {
   }
 
   get host(): string {
-    return '127.0.0.1';
+    return this.#place.host;
   }
 
   get url(): string {
@@ -130,6 +152,7 @@ export class WalcastRelay {
       ...(this.#options.environment === undefined
         ? {}
         : { environment: this.#options.environment }),
+      wrapper: this.#place.wrapper,
     });
     this.#process = walcast;
     this.#logs.push(() => walcast.log);
@@ -222,8 +245,8 @@ export class WalcastRelay {
         conninfo: renderConninfo({ host, port: String(port), user: SUPERUSER, sslmode: 'disable' }),
         slot: this.#options.slot ?? 'walcast',
       },
-      listen: [{ address: `${this.host}:${this.port}` }],
-      auth: { hba: 'host replication all 127.0.0.1/32 trust\n' },
+      listen: [{ address: `${this.#place.listenHost}:${this.port}` }],
+      auth: { hba: this.#place.hba },
       storage: { directory: this.directory },
       http: { listen: `${this.host}:${this.httpPort}` },
       log: { level: 'info', format: 'json' },
