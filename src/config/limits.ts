@@ -447,3 +447,26 @@ export const TAKEOVER_PROBE_MS: number = 3_000;
  * is on its way. Longer than wal_receiver_status_interval, at which a standby that lives reports by itself.
  */
 export const TAKEOVER_UNCONFIRMED_SILENCE_MS: number = 15_000;
+
+// --- upstream rules
+
+/**
+ * A stream that brings no WAL for so long stands still: its other hosts are asked whether they have more. wal_receiver_timeout
+ * where that is shorter.
+ */
+export const STANDSTILL_MS: number = 5_000;
+
+/** While it goes on standing still they are asked again: twice as long after each time, at most so long. */
+export const STANDSTILL_AGAIN_MS_MAX: number = 30_000;
+
+/** How long WAL that another host was seen to have may still take to arrive, before the host is changed over to. */
+export const STANDSTILL_CONFIRM_MS: number = 2_000;
+
+/** A host that was changed over to, and then could not be followed, is not asked again for so long. */
+export const STANDSTILL_AVOID_MS: number = 60_000;
+
+/** The longest a single question to another host may take; connect_timeout and wal_receiver_timeout where they are shorter. */
+export const STANDSTILL_PROBE_MS: number = 5_000;
+
+/** Relays behind one another that are told apart; a longer chain is followed, but a cycle of more is not seen. */
+export const RELAY_PATH_MAX: number = 16;

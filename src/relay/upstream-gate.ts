@@ -127,6 +127,12 @@ export function openUpstreamGate(store: GateStore, parts: GateParts): UpstreamGa
   let followed: TimelineId | null = null;
   return {
     stored: (): StoredEnd | null => store.stored(),
+    wouldFollow(identity: UpstreamIdentity): boolean {
+      const stored = store.stored();
+      if (stored === null) return true;
+      const decision = refuseReturn(identity, stored, followed) ?? decideFollow(stored, identity);
+      return decision.kind !== 'hold';
+    },
     async decide(identity: UpstreamIdentity): Promise<StartDecision> {
       try {
         const stored = store.stored();

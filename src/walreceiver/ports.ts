@@ -86,6 +86,8 @@ export interface UpstreamGate {
   /** Null for an empty store. */
   stored(): StoredEnd | null;
   decide(identity: UpstreamIdentity): Promise<StartDecision>;
+  /** Would {@link decide} say `start`? Changes nothing. Absent: always. */
+  wouldFollow?(identity: UpstreamIdentity): boolean;
 }
 
 /**

@@ -3,19 +3,11 @@ import { formatLsn } from '../pg/lsn.ts';
 import { isInHistory, switchPoint } from '../pg/timeline.ts';
 import type { UpstreamIdentity } from './ports.ts';
 import type { ReadThroughOrigin } from './read-through-ports.ts';
+import { sideSessionName } from './side-session.ts';
 
-/** NAMEDATALEN - 1: as much of a name as a server keeps. */
-const NAME_BYTES_MAX = 63;
-
-const NAME_SUFFIX = '_read_through';
-
-/**
- * The application_name of connections that read old WAL, for the walreceiver's own. Never the same as that: it would count
- * in synchronous_standby_names. What a server would write in another way is replaced before it is cut.
- */
+/** The application_name of connections that read old WAL. */
 export function readThroughName(applicationName: string): string {
-  const plain = applicationName.replaceAll(/[^\x20-\x7e]/g, '?');
-  return plain.slice(0, NAME_BYTES_MAX - NAME_SUFFIX.length) + NAME_SUFFIX;
+  return sideSessionName(applicationName, '_read_through');
 }
 
 /**

@@ -46,6 +46,14 @@ export function sentence(error: WalcastError): string {
     : `${error.message}.${hint}`;
 }
 
+/** How often an upstream that follows us is asked whether it still does. */
+const CYCLE_RETRY_MS = 5_000;
+
+/** The upstream gets its WAL from us. */
+export function cycleHold(error: WalcastError): Hold {
+  return { state: 'waiting', detail: sentence(error), retryMs: CYCLE_RETRY_MS };
+}
+
 /** An upstream that cannot be followed as it is set up. */
 export function failedHold(error: OperationalError): Hold {
   return { state: 'failed', detail: sentence(error), retryMs: FATAL_RETRY_MS };

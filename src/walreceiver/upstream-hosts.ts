@@ -33,9 +33,11 @@ export class RoundHosts {
     this.#hosts = hosts;
     const first = hosts.findIndex((host) => hostKey(host) === this.#first);
     this.#first = null;
+    // Whoever names a primary although standbys are preferred has found that none of them will do.
+    const isAnyWanted = first >= 0 && targetSessionAttrs === 'prefer-standby';
     return {
       hosts: hosts.map((host) => formatTarget(host)),
-      targetSessionAttrs,
+      targetSessionAttrs: isAnyWanted ? 'any' : targetSessionAttrs,
       loadBalanceHosts,
       first: first < 0 ? null : first,
     };

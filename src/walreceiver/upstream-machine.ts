@@ -11,6 +11,7 @@ import type { HostWalkOptions } from './host-walk.ts';
 import { EMPTY_TIMELINES_MAX, nothingNew, noWayOn } from './left-host.ts';
 import type { LeftHost } from './left-host.ts';
 import type { StartDecision, TimelineEnd, WalRejection } from './ports.ts';
+import { UPSTREAM_CYCLE } from './relay-path.ts';
 import { OTHER_SESSION_KIND } from './session-attrs.ts';
 import type {
   UpstreamAction,
@@ -19,6 +20,7 @@ import type {
   UpstreamView,
 } from './upstream-events.ts';
 import {
+  cycleHold,
   failedHold,
   fullHold,
   gapHold,
@@ -268,6 +270,7 @@ export class UpstreamMachine {
   #failed(error: WalcastError, nowMs: number): readonly UpstreamAction[] {
     if (!ATTEMPT_PHASES.has(this.#phase)) return [];
     if (this.#isWalRemoved(error)) return this.#holdNow(gapHold(error, this.#asked), nowMs, true);
+    if (error.code === UPSTREAM_CYCLE) return this.#holdNow(cycleHold(error), nowMs, true);
     if (isFatal(error)) {
       this.#hopelessHosts += 1;
       const isHopeless = !this.#wasIdentified && this.#hopelessHosts === this.#walk.count;

@@ -118,11 +118,13 @@ export class UpstreamSession {
   async identify(wanted: TargetSessionAttrs, ended: TimelineEnd | null): Promise<void> {
     const before = this.#identification;
     try {
+      const { relayId } = this.#options;
       const plan = this.#slots.plan(this.#hostKey);
       const found = await identifyUpstream(this.#runner(), plan, {
         wanted,
         stored: this.#options.gate.stored(),
         ...(before === null ? {} : { wasInRecovery: before.identity.isInRecovery }),
+        ...(relayId === undefined ? {} : { relayId }),
       });
       if (this.#isOver) return;
       if (ended !== null) requireHistoryOf(ended, found.identity.history);

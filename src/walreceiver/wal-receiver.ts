@@ -3,7 +3,7 @@
 import { invariant } from '../base/errors.ts';
 import type { WalcastError } from '../base/errors.ts';
 import { Wakeup } from '../base/wakeup.ts';
-import { UPSTREAM_FINISH_MS_MAX } from '../config/limits.ts';
+import { RELAY_PATH_MAX, UPSTREAM_FINISH_MS_MAX } from '../config/limits.ts';
 import { formatTarget } from '../net/dial.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
@@ -12,6 +12,7 @@ import type { UpstreamDisconnectReason, UpstreamStatus } from '../status/status.
 import type { WalRejection } from './ports.ts';
 import { RunningStream } from './running-stream.ts';
 import { SlotBook } from './slot-book.ts';
+import { StandstillWatch } from './standstill-watch.ts';
 import { StatusReporter } from './status-reporter.ts';
 import { readStreamAnswer } from './stream-answer.ts';
 import { serverShutdown, silence } from './upstream-errors.ts';
@@ -47,6 +48,9 @@ export class WalReceiver {
   #streaming: RunningStream | null = null;
   #closing: Closing | null = null;
   #followedHost: UpstreamHost | null = null;
+  readonly #standstill: StandstillWatch;
+  /** Of the server that was identified last; null when it is no walcast. */
+  #relayPath: readonly string[] | null = null;
   /** As of the last round: while this walreceiver ends, the target may be its successor's already. */
   readonly #hosts: RoundHosts;
   #asked: { timeline: TimelineId; startLsn: Lsn } | null = null;
@@ -74,6 +78,11 @@ export class WalReceiver {
     this.#reporter = new StatusReporter(options.positions, options.clock);
     this.#journal = new UpstreamJournal(options.log);
     this.#wakeup = new Wakeup(options.clock, () => this.#onTimer());
+    this.#standstill = new StandstillWatch(options, {
+      isPaused: () => this.#streaming?.isPaused === true,
+      onBetter: (host) => this.changeOver(host),
+      onCycle: (error) => this.#streamLost(this.#session, 'error', error),
+    });
   }
 
   /** Begins to connect. */
@@ -111,6 +120,7 @@ export class WalReceiver {
    */
   quiesce(): void {
     this.#isQuiet = true;
+    this.#standstill.ended();
     this.#streaming?.stream.quiesce();
   }
 
@@ -160,6 +170,13 @@ export class WalReceiver {
       reported: this.#reporter.reported,
       transport: this.#session,
     });
+  }
+
+  /** Ids of the relays that WAL comes through at this moment, our own first. */
+  relayPath(): readonly string[] {
+    const { relayId } = this.#options;
+    const upstreams = this.#streaming === null ? [] : (this.#relayPath ?? []);
+    return [...(relayId === undefined ? [] : [relayId]), ...upstreams].slice(0, RELAY_PATH_MAX);
   }
 
   /** The host whose WAL is streaming in, or did last; null until there was one. */
@@ -244,7 +261,8 @@ export class WalReceiver {
         onConnectFailed: () => {
           this.#tally.connectsFailed += 1;
         },
-        onIdentified: ({ identity }) => {
+        onIdentified: ({ identity, relayPath }) => {
+          this.#relayPath = relayPath;
           this.#journal.identified(identity);
           this.#tally.identity = identity;
           this.#options.observer.onIdentified(identity);
@@ -305,6 +323,9 @@ export class WalReceiver {
     const isHistoric = identity !== null && identity.timeline !== this.#asked?.timeline;
     stream.begin(identity?.xlogPos ?? INVALID_LSN, isHistoric);
     running.begin();
+    if (identity === null || this.#isQuiet || this.#streaming === null) return;
+    const isRelay = this.#relayPath !== null;
+    this.#standstill.began({ host: this.#followedHost, identity, isRelay });
   }
 
   /** What the server said after the stream, or instead of it. */
@@ -375,6 +396,7 @@ export class WalReceiver {
 
   #endStream(reason: UpstreamDisconnectReason): void {
     this.#reporter.detach();
+    this.#standstill.ended();
     const streaming = this.#streaming;
     if (streaming === null) return;
     streaming.close();

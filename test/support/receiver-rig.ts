@@ -86,7 +86,12 @@ export class MemorySink implements WalSink {
 /** What a test may set. */
 export interface RigOptions {
   readonly port?: number;
-  readonly hosts?: readonly { host: string; address?: string; port: number; password?: string }[];
+  readonly hosts?: readonly {
+    host: string;
+    address?: string;
+    port: number;
+    password?: string | null;
+  }[];
   readonly targetSessionAttrs?: TargetSessionAttrs;
   readonly loadBalanceHosts?: UpstreamTarget['loadBalanceHosts'];
   readonly user?: string;
@@ -95,6 +100,7 @@ export interface RigOptions {
   readonly sslmode?: string;
   readonly connectTimeoutMs?: number;
   readonly slot?: string | null;
+  readonly relayId?: string;
   /** Default: jitter takes nothing away. */
   readonly random?: () => number;
   readonly clock?: Clock;
@@ -157,6 +163,7 @@ export class ReceiverRig implements AsyncDisposable {
       },
       slot: options.slot ?? null,
       applicationName: 'walcast',
+      ...(options.relayId === undefined ? {} : { relayId: options.relayId }),
       receiverTimeoutMs: options.receiverTimeoutMs ?? 60_000,
       statusIntervalMs: options.statusIntervalMs ?? 10_000,
       sink,

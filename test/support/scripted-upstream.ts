@@ -52,6 +52,7 @@ export function playedServer(overrides: Partial<PlayedServer> = {}): PlayedServe
       wal_block_size: '8192',
       data_directory_mode: '0700',
       in_hot_standby: 'off',
+      shared_buffers: '128MB',
     },
     histories: {},
     slots: {},
