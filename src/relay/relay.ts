@@ -21,6 +21,7 @@ import type { RelayActions, ReloadReport } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
 import { prepareDataDirectory } from '../wal/data-directory.ts';
 import { WalStore } from '../wal/wal-store.ts';
+import { RELAY_PATH_SETTING } from '../walreceiver/relay-path.ts';
 import type { ServerIdentity } from '../walsender/ports.ts';
 import type { WalSenderSettings } from '../walsender/session-host.ts';
 import { WalSenders } from '../walsender/wal-senders.ts';
@@ -304,7 +305,7 @@ class RunningRelay implements Relay {
       tunnels: this.#following.openTunnels(),
       identity: () => this.#identity(),
       hba: () => this.#config.hba?.rules ?? NO_RULES,
-      settings: () => senderSettings(this.#config),
+      settings: () => senderSettings(this.#config, () => this.#following.relayPath()),
       clock: this.#clock,
       log: this.#log.child({ component: 'walsender' }),
       onReply: () => this.#following.positionsMoved(),
@@ -437,11 +438,13 @@ class RunningRelay implements Relay {
 }
 
 /** What walsenders go by, from the configuration of the moment. */
-function senderSettings(config: Config): WalSenderSettings {
+function senderSettings(config: Config, relayPath: () => string): WalSenderSettings {
   const { storage, upstream } = config;
   return {
     maxWalSenders: storage.maxWalSenders,
-    ownSettings: ownSettings(storage),
+    get ownSettings() {
+      return ownSettings(storage, relayPath());
+    },
     walSenderTimeoutMs: config.walSenderTimeoutMs,
     holdAheadMs: upstream.walReceiverTimeoutMs || HOLD_AHEAD_DEFAULT_MS,
     drainTimeoutMs: config.drainTimeoutMs,
@@ -450,8 +453,9 @@ function senderSettings(config: Config): WalSenderSettings {
 }
 
 /** What SHOW answers for settings that mean walcast, not the server it stands for; PostgreSQL's units. */
-function ownSettings(storage: Config['storage']): ReadonlyMap<string, string> {
+function ownSettings(storage: Config['storage'], relayPath: string): ReadonlyMap<string, string> {
   return new Map([
+    [RELAY_PATH_SETTING, relayPath],
     ['max_replication_slots', String(storage.maxReplicationSlots)],
     ['wal_keep_size', formatMegabytes(storage.walKeepSizeBytes)],
     ['max_slot_wal_keep_size', formatMegabytes(storage.maxSlotWalKeepSizeBytes)],
