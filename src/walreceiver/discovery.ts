@@ -127,7 +127,7 @@ export class HostDiscovery {
     else this.#wakeup.ensure(this.#lastEndMs + ANSWER_REST_MS);
   }
 
-  /** Other URLs: what the old ones said is forgotten. Another preference: the last answer is put in another order. */
+  /** Other URLs are asked at once; what the old ones said stays until one of them answers. Another preference is another order. */
   settingsChanged(settings: DiscoverySettings): void {
     const isOther = settings.urls.join(' ') !== this.#settings.urls.join(' ');
     this.#settings = settings;
@@ -139,9 +139,6 @@ export class HostDiscovery {
     this.#round = null;
     this.#firstUrl = 0;
     this.#failedRounds = 0;
-    this.#cluster = null;
-    this.#lastAnswer = null;
-    this.#lastError = null;
     this.#reorder();
     if (!this.#isStopped) this.#begin();
   }
