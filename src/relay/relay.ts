@@ -168,6 +168,7 @@ class RunningRelay implements Relay {
         upstreamDelay: () => this.#following.delay(),
         store: () => this.#store?.status() ?? null,
         standbys: () => this.#senders.statuses(),
+        absentStandbys: () => this.#senders.absent(),
         standbyTotals: () => this.#senders.totals(),
         slots: () => this.#slots?.list() ?? [],
         retention: () => this.#retention?.status() ?? NOTHING_RETAINED,

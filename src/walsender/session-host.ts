@@ -2,12 +2,14 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { HbaRules, LocalAddress } from '../pg/hba.ts';
-import type { StandbyDisconnectReason } from '../status/status.ts';
+import type { StandbyDeparture, StandbyDisconnectReason } from '../status/status.ts';
 import type { RejectReason } from './admission.ts';
 import type { FileReads } from './file-reads.ts';
 import type { ServerIdentity, SlotRegistry, TunnelOpener, WalFeed } from './ports.ts';
+import type { SessionStatus } from './session-status.ts';
 import type { WalSenderSession } from './session.ts';
 import type { SharedFrames } from './shared-frames.ts';
+import type { TakeoverParty } from './slot-takeover.ts';
 
 /** Settings that may be changed while sessions run; read anew where they are used. */
 export interface WalSenderSettings {
@@ -52,8 +54,17 @@ export interface SessionHost {
   onStreamStop(session: WalSenderSession): void;
   /** A position or the state of a streaming standby moved. */
   onStandbyMoved(): void;
-  /** A session that was admitted is over, and has no status any more; what is pending may still be sent. */
-  onLeft(reason: StandbyDisconnectReason): void;
+  /** See {@link SlotTakeovers.ask}. */
+  takeOver(slot: string, newcomer: TakeoverParty, signal: AbortSignal): Promise<boolean> | null;
+  /**
+   * A session that was admitted is over, and has no status any more; what is pending may still be sent. `standby`: as it
+   * was when its last stream ended; null when it never streamed.
+   */
+  onLeft(
+    reason: StandbyDisconnectReason,
+    standby: SessionStatus | null,
+    how: StandbyDeparture,
+  ): void;
   /** The connection is gone, admitted or not. */
   onClosed(session: WalSenderSession): void;
 }

@@ -2,13 +2,16 @@
 import type { Log } from '../base/log.ts';
 import type { ByteConnection } from '../net/connection.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
-import type { StandbyStatus } from '../status/status.ts';
+import type { StandbyDeparture, StandbyStatus } from '../status/status.ts';
 import type { AdmittedSession } from './admission.ts';
 import type { StreamEnd } from './stream-host.ts';
 import type { WalStream } from './wal-stream.ts';
 
 /** NAMEDATALEN - 1: as much of a name as the view shows. */
 const SHOWN_NAME_LENGTH_MAX = 63;
+
+/** What a session knows of its own status; the rest is seen by looking at all of them together. */
+export type SessionStatus = Omit<StandbyStatus, 'isStalled' | 'isNameShared'>;
 
 /** Puts a session's status together. */
 export function sessionStatus(parts: {
@@ -19,7 +22,7 @@ export function sessionStatus(parts: {
   readonly slot: string | null;
   readonly stream: WalStream | null;
   readonly isBackup: boolean;
-}): StandbyStatus {
+}): SessionStatus {
   const { admitted, connection, stream } = parts;
   const positions = stream?.positions;
   return {
@@ -46,6 +49,13 @@ export function sessionStatus(parts: {
     sendBlockedSeconds: stream?.blockedSeconds() ?? 0,
     clampedReplies: stream?.report.clampedReplies ?? 0,
   };
+}
+
+/** What a connection that closed by itself says about the client; `errorCode` as ECONNRESET, or null. */
+export function departureOf(errorCode: string | null): StandbyDeparture {
+  if (errorCode === null) return 'closed';
+  // The kernel gave up on packets that nobody answered.
+  return errorCode === 'ETIMEDOUT' || errorCode === 'EHOSTUNREACH' ? 'timeout' : 'reset';
 }
 
 /** One line for the end of a stream. */

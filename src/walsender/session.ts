@@ -8,7 +8,7 @@ import type { ByteConnection, ConnectionEvents } from '../net/connection.ts';
 import { formatLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
-import type { StandbyDisconnectReason, StandbyStatus } from '../status/status.ts';
+import type { StandbyDeparture, StandbyDisconnectReason } from '../status/status.ts';
 import {
   encodeBackendKeyData,
   encodeCommandComplete,
@@ -37,8 +37,11 @@ import {
 import type { SessionPhase } from './session-messages.ts';
 import { SessionStartup } from './session-startup.ts';
 import type { StartupDoor } from './session-startup.ts';
-import { logStreamEnd, sessionStatus } from './session-status.ts';
+import { departureOf, logStreamEnd, sessionStatus } from './session-status.ts';
+import type { SessionStatus } from './session-status.ts';
+import type { TakeoverParty } from './slot-takeover.ts';
 import type { StreamEnd, StreamHost } from './stream-host.ts';
+import { partyOf, StreamPresence } from './stream-presence.ts';
 import { Tunnel, wholeMessage } from './tunnel.ts';
 import type { TunnelHost } from './tunnel.ts';
 import { WalStream } from './wal-stream.ts';
@@ -64,9 +67,14 @@ export class WalSenderSession
   #admitted: AdmittedSession | null = null;
   #cancelKey: Uint8Array = EMPTY;
   #stream: WalStream | null = null;
+  #presence: StreamPresence | null = null;
   #slot: string | null = null;
   #tunnel: Tunnel | null = null;
   #reason: StandbyDisconnectReason = 'client';
+  /** What was seen of the client's going; null while nothing was. */
+  #departure: StandbyDeparture | null = null;
+  /** As it was when its last stream ended. */
+  #lastStreamed: SessionStatus | null = null;
 
   constructor(host: SessionHost, pid: number) {
     this.#host = host;
@@ -90,6 +98,11 @@ export class WalSenderSession
     return this.#cancelKey;
   }
 
+  /** Its stream as others see it; null while it does not stream. */
+  get presence(): StreamPresence | null {
+    return this.#presence;
+  }
+
   get applicationName(): string {
     return this.#admitted?.settings.applicationName ?? '';
   }
@@ -109,6 +122,7 @@ export class WalSenderSession
   }
 
   onEnd(): void {
+    this.#departure ??= 'closed';
     if (this.#phase === 'startup') this.#startup?.onEnd();
     // Nothing waits for others on behalf of one who has gone.
     else if (this.#input.onEnd()) this.#end();
@@ -116,6 +130,7 @@ export class WalSenderSession
 
   onClose(errorCode: string | null): void {
     if (errorCode !== null && this.#reason === 'client') this.#reason = 'error';
+    this.#departure ??= departureOf(errorCode);
     this.#leave();
     if (this.#admitted !== null) {
       this.#host.slots.dropTemporary(this.pid);
@@ -165,19 +180,8 @@ export class WalSenderSession
   }
 
   /** Null before the session was admitted and after it ended. */
-  status(): StandbyStatus | null {
-    const admitted = this.#admitted;
-    const connection = this.#connection;
-    if (admitted === null || connection === null || this.#phase === 'closed') return null;
-    return sessionStatus({
-      pid: this.pid,
-      admitted,
-      connection,
-      connectedAtMs: this.#connectedAtMs,
-      slot: this.#slot,
-      stream: this.#stream,
-      isBackup: this.#phase === 'tunnel',
-    });
+  status(): SessionStatus | null {
+    return this.#phase === 'closed' ? null : this.#status();
   }
 
   // --- for every part
@@ -237,7 +241,8 @@ export class WalSenderSession
       maxWalSenders: settings.maxWalSenders,
       ownSettings: settings.ownSettings,
       version: settings.version,
-      isPaused: host.isPaused(),
+      isPaused: () => host.isPaused(),
+      takeOver: (slot, signal) => host.takeOver(slot, this.#party(), signal),
       feed: host.feed,
       slots: host.slots,
     };
@@ -253,6 +258,7 @@ export class WalSenderSession
     const { slot, timeline, startLsn } = start;
     this.#slot = slot;
     this.#reason = 'client';
+    this.#lastStreamed = null;
     this.#phase = 'stream';
     this.#stream = new WalStream({
       host: this,
@@ -270,6 +276,17 @@ export class WalSenderSession
     });
     this.#log.info('standby starts streaming', { start_lsn: formatLsn(startLsn), timeline, slot });
     this.write([encodeCopyBothResponse()]);
+    this.#presence = new StreamPresence({
+      party: this.#party(),
+      slot,
+      log: this.#log,
+      stream: this.#stream,
+      pendingBytes: () => this.pendingBytes(),
+      endSilent: () => {
+        this.#reason = 'timeout';
+        this.close();
+      },
+    });
     host.onStreamStart(this);
     this.#stream.start();
   }
@@ -292,6 +309,7 @@ export class WalSenderSession
   }
 
   onTerminate(): void {
+    this.#departure ??= 'terminated';
     this.#end();
   }
 
@@ -387,12 +405,12 @@ export class WalSenderSession
     const stream = this.#stream;
     if (stream === null) return;
     if (type === LETTER_TERMINATE) {
-      this.#end();
-    } else if (type === LETTER_COPY_DONE) {
-      stream.onCopyDone();
-    } else {
-      stream.onCopyData(body);
+      this.onTerminate();
+      return;
     }
+    this.#presence?.onSignOfLife();
+    if (type === LETTER_COPY_DONE) stream.onCopyDone();
+    else stream.onCopyData(body);
   }
 
   #onTunnelMessage(type: number, body: Uint8Array): void {
@@ -431,10 +449,32 @@ export class WalSenderSession
     const stream = this.#stream;
     if (stream === null) return;
     stream.stop();
+    this.#lastStreamed = this.#status();
     this.#stream = null;
     if (this.#slot !== null) this.#host.slots.release(this.#slot, this.pid);
     this.#slot = null;
     this.#host.onStreamStop(this);
+    this.#presence?.onOver();
+    this.#presence = null;
+  }
+
+  #party(): TakeoverParty {
+    return partyOf(this.#admitted, this.#connection);
+  }
+
+  #status(): SessionStatus | null {
+    const admitted = this.#admitted;
+    const connection = this.#connection;
+    if (admitted === null || connection === null) return null;
+    return sessionStatus({
+      pid: this.pid,
+      admitted,
+      connection,
+      connectedAtMs: this.#connectedAtMs,
+      slot: this.#slot,
+      stream: this.#stream,
+      isBackup: this.#phase === 'tunnel',
+    });
   }
 
   /** Sends what is pending and closes. */
@@ -452,6 +492,8 @@ export class WalSenderSession
     this.#dropStream();
     this.#tunnel?.close();
     this.#commands.close();
-    if (this.#admitted !== null) this.#host.onLeft(this.#reason);
+    if (this.#admitted === null) return;
+    const how = this.#reason === 'timeout' ? 'timeout' : (this.#departure ?? 'ended');
+    this.#host.onLeft(this.#reason, this.#lastStreamed, how);
   }
 }

@@ -9,7 +9,8 @@ export type ClockAction = 'none' | 'ping' | 'answer' | 'timeout';
 export class StandbyClock {
   readonly #timeoutMs: number;
   #lastMessageMs: number;
-  #isPinged = false;
+  /** When the question was sent that has not been answered; null when there is none. */
+  #pingedAtMs: number | null = null;
   #timedOutAtMs: number | null = null;
   #answeredAtMs = Number.NEGATIVE_INFINITY;
   #owesAnswer = false;
@@ -20,11 +21,23 @@ export class StandbyClock {
     this.#lastMessageMs = options.nowMs;
   }
 
+  /** When the standby was heard last; the beginning of the stream before its first message. */
+  get lastMessageMs(): number {
+    return this.#lastMessageMs;
+  }
+
   /** Any CopyData or CopyDone has been processed. */
   onMessage(nowMs: number): void {
     this.#lastMessageMs = nowMs;
-    this.#isPinged = false;
+    this.#pingedAtMs = null;
     this.#timedOutAtMs = null;
+  }
+
+  /** A sign of life is wanted before its time. True: send the question now; false: one is out already. */
+  onProbe(nowMs: number): boolean {
+    if (this.#pingedAtMs !== null) return false;
+    this.#pingedAtMs = nowMs;
+    return true;
   }
 
   /** A reply asked for an answer. True: send it now; false: it is owed, a later tick says when. */
@@ -37,8 +50,8 @@ export class StandbyClock {
   tick(nowMs: number, canAnswer: boolean): ClockAction {
     if (this.#isTimedOut(nowMs)) return 'timeout';
     if (canAnswer && this.#owesAnswer && this.#takeAnswer(nowMs)) return 'answer';
-    if (this.#timeoutMs > 0 && !this.#isPinged && nowMs >= this.#pingAtMs()) {
-      this.#isPinged = true;
+    if (this.#timeoutMs > 0 && this.#pingedAtMs === null && nowMs >= this.#pingAtMs()) {
+      this.#pingedAtMs = nowMs;
       return 'ping';
     }
     return 'none';
@@ -54,7 +67,7 @@ export class StandbyClock {
     if (this.#timedOutAtMs !== null) {
       return Math.min(answerAt, this.#timedOutAtMs + TIMEOUT_SECOND_LOOK_MS);
     }
-    return Math.min(answerAt, this.#isPinged ? this.#timeoutAtMs() : this.#pingAtMs());
+    return Math.min(answerAt, this.#pingedAtMs === null ? this.#pingAtMs() : this.#timeoutAtMs());
   }
 
   #takeAnswer(nowMs: number): boolean {
@@ -65,8 +78,8 @@ export class StandbyClock {
   }
 
   /**
-   * Time that passed while we did not run is not the standby's silence: when the timeout is first seen to have passed,
-   * what lies unread in the socket gets a moment to be processed.
+   * Time that passed while we did not run is not the standby's silence. Nobody is given up who was not asked; and when the
+   * timeout is first seen to have passed, what lies unread in the socket gets a moment to be processed.
    */
   #isTimedOut(nowMs: number): boolean {
     if (this.#timeoutMs === 0 || nowMs < this.#timeoutAtMs()) return false;
@@ -78,7 +91,9 @@ export class StandbyClock {
     return this.#lastMessageMs + this.#timeoutMs / 2;
   }
 
+  /** An answer has half of the timeout, however late the question was sent. Infinity before there was one. */
   #timeoutAtMs(): number {
-    return this.#lastMessageMs + this.#timeoutMs;
+    if (this.#pingedAtMs === null) return Number.POSITIVE_INFINITY;
+    return Math.max(this.#lastMessageMs + this.#timeoutMs, this.#pingedAtMs + this.#timeoutMs / 2);
   }
 }

@@ -101,6 +101,14 @@ export class StandbyPositions {
     this.#applyLsn = minLsn(this.#applyLsn, endLsn);
   }
 
+  /**
+   * How far (exclusive) the standby has got for good: by its flush position. A receiver that does not replay may flush
+   * whole segments only, as pg_receivewal does: there it is what it has written.
+   */
+  get progressLsn(): Lsn {
+    return this.#applyLsn === INVALID_LSN ? maxLsn(this.#writeLsn, this.#flushLsn) : this.#flushLsn;
+  }
+
   /** How far (exclusive) a drain counts as confirmed: by flush, or by write where the standby reports no flush. */
   get confirmedLsn(): Lsn {
     return this.#flushLsn === INVALID_LSN ? this.#writeLsn : this.#flushLsn;

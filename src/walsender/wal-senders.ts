@@ -12,14 +12,25 @@ import { localInterfaceAddresses } from '../net/listener.ts';
 import type { HbaRules, LocalAddress } from '../pg/hba.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { STANDBY_DISCONNECT_REASONS } from '../status/status.ts';
-import type { StandbyDisconnectReason, StandbyStatus, StandbyTotals } from '../status/status.ts';
+import type {
+  AbsentStandbyStatus,
+  StandbyDeparture,
+  StandbyDisconnectReason,
+  StandbyStatus,
+  StandbyTotals,
+} from '../status/status.ts';
+import { AbsentStandbys } from './absent-standbys.ts';
 import type { RejectReason } from './admission.ts';
 import { FileReads } from './file-reads.ts';
 import { LogBudget } from './log-budget.ts';
 import type { ServerIdentity, SlotRegistry, TunnelOpener, WalFeed } from './ports.ts';
 import type { SessionHost, WalSenderSettings } from './session-host.ts';
+import type { SessionStatus } from './session-status.ts';
 import { WalSenderSession } from './session.ts';
 import { SharedFrames } from './shared-frames.ts';
+import { SlotTakeovers } from './slot-takeovers.ts';
+import { StandbyWatch } from './standby-watch.ts';
+import type { StreamPresence } from './stream-presence.ts';
 
 export type { WalSenderSettings } from './session-host.ts';
 
@@ -65,9 +76,19 @@ export class WalSenders {
   #stopListening: (() => void) | null = null;
   #onDrained: (() => void)[] = [];
   readonly #turnedAway = new LogBudget();
+  readonly #watch: StandbyWatch;
+  readonly #absent = new AbsentStandbys();
+  readonly #takeovers: SlotTakeovers;
 
   constructor(options: WalSendersOptions) {
     this.#options = options;
+    const { clock, log } = options;
+    this.#watch = new StandbyWatch({ clock, log });
+    this.#takeovers = new SlotTakeovers({
+      clock,
+      isPaused: () => this.#isPaused,
+      holderOf: (slot) => this.#holderOf(slot),
+    });
     this.#host = this.#makeHost();
   }
 
@@ -83,9 +104,18 @@ export class WalSenders {
     const statuses: StandbyStatus[] = [];
     for (const session of this.#admitted.values()) {
       const status = session.status();
-      if (status !== null) statuses.push(status);
+      if (status === null) continue;
+      const isStalled = this.#watch.isStalled(session.presence);
+      const isNameShared = this.#watch.isNameShared(session.presence);
+      statuses.push({ ...status, isStalled, isNameShared });
     }
     return statuses;
+  }
+
+  /** Standbys that streamed, left, and are not back; the one that left last first. */
+  absent(): AbsentStandbyStatus[] {
+    const { clock, slots } = this.#options;
+    return this.#absent.list(clock.nowMs(), (slot) => slots.read(slot) !== null);
   }
 
   /** Counters since the start. */
@@ -96,6 +126,8 @@ export class WalSenders {
       rejected: { ...this.#rejected },
       connects: new Map(this.#connects),
       commands: new Map(this.#commands),
+      stalls: this.#watch.stalls,
+      takeovers: this.#takeovers.count,
     };
   }
 
@@ -170,9 +202,8 @@ export class WalSenders {
       onStreamStart: (session) => this.#onStreamStart(session),
       onStreamStop: (session) => this.#onStreamStop(session),
       onStandbyMoved: this.#options.onReply,
-      onLeft: (reason) => {
-        this.#disconnects[reason] += 1;
-      },
+      takeOver: (slot, newcomer, signal) => this.#takeovers.ask(slot, newcomer, signal),
+      onLeft: (reason, standby, how) => this.#onLeft(reason, standby, how),
       onClosed: (session) => this.#onClosed(session),
     };
   }
@@ -192,11 +223,32 @@ export class WalSenders {
     const isKnown = this.#connects.has(name) || this.#connects.size < APPLICATION_NAMES_MAX;
     count(this.#connects, isKnown ? name : APPLICATION_NAMES_OTHER);
     this.#streaming.add(session);
+    if (session.presence !== null) this.#watch.add(session.presence);
+    const status = session.status();
+    if (status !== null) this.#absent.onStreaming(status);
     this.#stopListening ??= this.#listen();
+  }
+
+  #onLeft(
+    reason: StandbyDisconnectReason,
+    standby: SessionStatus | null,
+    how: StandbyDeparture,
+  ): void {
+    this.#disconnects[reason] += 1;
+    if (standby === null) return;
+    const { clock } = this.#options;
+    const nowMs = clock.nowMs();
+    this.#absent.onLeft({ standby, reason, how, nowMs, wallMs: clock.wallMs() });
+  }
+
+  #holderOf(slot: string): StreamPresence | null {
+    for (const { presence } of this.#streaming) if (presence?.slot === slot) return presence;
+    return null;
   }
 
   #onStreamStop(session: WalSenderSession): void {
     this.#streaming.delete(session);
+    if (session.presence !== null) this.#watch.remove(session.presence);
     this.#options.onReply();
     if (this.#streaming.size > 0) return;
     this.#stopListening?.();

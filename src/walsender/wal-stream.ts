@@ -38,6 +38,14 @@ import type { TimelineEnd } from './stream-plan.ts';
 import { WalSource } from './wal-source.ts';
 import type { SourceFailure } from './wal-source.ts';
 
+/** How far a stream has got. LSNs are exclusive ends. */
+export interface StreamProgress {
+  readonly confirmedLsn: Lsn;
+  readonly sentLsn: Lsn;
+  /** All there is for the standby so far. */
+  readonly endLsn: Lsn;
+}
+
 /** WAL going out to one standby. */
 export class WalStream {
   readonly #options: StreamOptions;
@@ -57,6 +65,8 @@ export class WalStream {
   #blockedSinceMs: number | null = null;
   #blockedMs = 0;
   #sentBytes = 0;
+  /** Monotonic. */
+  readonly startedAtMs: number;
 
   constructor(options: StreamOptions) {
     this.#options = options;
@@ -65,6 +75,7 @@ export class WalStream {
     const { slots, slot, log } = options;
     this.report = new StandbyReport({ positions: this.#positions, slots, slot, log });
     const nowMs = options.clock.nowMs();
+    this.startedAtMs = nowMs;
     this.#standbyClock = new StandbyClock({ timeoutMs: options.timeoutMs, nowMs });
     this.#wakeup = new Wakeup(options.clock, () => this.#onWake());
     const { feed, frames, reads, timeline } = options;
@@ -83,6 +94,32 @@ export class WalStream {
   /** Null while the standby waits for WAL from beyond our end: nothing has been sent to it, and no claim of it counts. */
   get positions(): StandbyPositions | null {
     return this.#hold === null ? this.#positions : null;
+  }
+
+  /** Null while the standby waits for WAL from beyond our end. */
+  progress(): StreamProgress | null {
+    if (this.#hold !== null) return null;
+    const sendableLsn = this.#options.feed.sendableLsn();
+    const { progressLsn, sentLsn } = this.#positions;
+    const endLsn = this.#end === null ? sendableLsn : minLsn(this.#end.endLsn, sendableLsn);
+    return { confirmedLsn: progressLsn, sentLsn, endLsn };
+  }
+
+  /** The standby has written everything that it was sent. */
+  isAllWritten(): boolean {
+    return this.#positions.writeLsn >= this.#positions.sentLsn;
+  }
+
+  /** When the standby was heard last, monotonic; the beginning of the stream before its first message. */
+  get heardAtMs(): number {
+    return this.#standbyClock.lastMessageMs;
+  }
+
+  /** Asks the standby for a sign of life, unless it is asked already; behind our CopyDone nothing may be sent. */
+  probe(): void {
+    if (this.#isEnded || this.#isCopyDoneSent) return;
+    if (this.#standbyClock.onProbe(this.#options.clock.nowMs())) this.#sendKeepalive(true);
+    this.#arm();
   }
 
   /** Bytes of WAL given to the socket, without framing. */

@@ -212,7 +212,8 @@ describe.each(CUTS)('commands, bytes fed %s', (cut) => {
 
   it('refuses a slot that another session streams with', async () => {
     await client.ask('CREATE_REPLICATION_SLOT s PHYSICAL');
-    const reader = await fixture.stream(START_LSN, { slot: 's' });
+    const parameters = { application_name: 'another' };
+    const reader = await fixture.stream(START_LSN, { slot: 's', parameters });
     expect(await client.ask('START_REPLICATION SLOT s 0/1234000')).toEqual([
       `E|ERROR|55006|replication slot "s" is active for PID ${reader.pid}`,
       'Z I',

@@ -1,4 +1,5 @@
 // What is known and decided about one standby, with numbers: timing, positions, plans, settings, reads.
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.ts';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
@@ -44,14 +45,73 @@ describe('StandbyClock', () => {
     expect(clock.tick(1400, true)).toBe('ping');
   });
 
-  it('gives a standby a moment after a pause of our own: its messages may lie unread', () => {
+  it('asks after a pause of our own, and gives up nobody whom it did not ask', () => {
     const clock = new StandbyClock({ timeoutMs: 1000, nowMs: 0 });
     // The process stood still for three seconds.
     expect(clock.tick(3000, true)).toBe('ping');
-    expect(clock.nextTickMs(true)).toBe(3050);
+    expect(clock.tick(3000, true)).toBe('none');
+    expect(clock.nextTickMs(true)).toBe(3500);
     clock.onMessage(3001);
-    expect(clock.tick(3050, true)).toBe('none');
+    expect(clock.tick(3500, true)).toBe('none');
     expect(clock.nextTickMs(true)).toBe(3501);
+  });
+
+  it('gives a standby that it had asked a moment after a pause of our own: its answer may lie unread', () => {
+    const clock = new StandbyClock({ timeoutMs: 1000, nowMs: 0 });
+    expect(clock.tick(500, true)).toBe('ping');
+    // The process stood still for an hour.
+    expect(clock.tick(3_600_000, true)).toBe('none');
+    expect(clock.nextTickMs(true)).toBe(3_600_050);
+    clock.onMessage(3_600_001);
+    expect(clock.tick(3_600_050, true)).toBe('none');
+    expect(clock.nextTickMs(true)).toBe(3_600_501);
+  });
+
+  it('gives up a standby that is dead after a pause of our own as well, half a timeout and a moment later', () => {
+    const clock = new StandbyClock({ timeoutMs: 1000, nowMs: 0 });
+    expect(clock.tick(3000, true)).toBe('ping');
+    expect(clock.tick(3499, true)).toBe('none');
+    expect(clock.tick(3500, true)).toBe('none');
+    expect(clock.tick(3550, true)).toBe('timeout');
+  });
+
+  it('asks before its time when it is told to, once, and gives up no sooner for it', () => {
+    const clock = new StandbyClock({ timeoutMs: 1000, nowMs: 0 });
+    expect(clock.onProbe(100)).toBe(true);
+    expect(clock.onProbe(200)).toBe(false);
+    expect(clock.tick(500, true)).toBe('none');
+    expect(clock.nextTickMs(true)).toBe(1000);
+    clock.onMessage(300);
+    expect(clock.tick(800, true)).toBe('ping');
+    expect(clock.onProbe(900)).toBe(false);
+    expect(clock.nextTickMs(true)).toBe(1300);
+  });
+
+  it('gives up a standby at the whole of a timeout that began behind its last message, whatever it is', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 120_000 }),
+        fc.array(fc.integer({ min: 0, max: 200_000 }), { maxLength: 20 }),
+        (timeoutMs, gaps) => {
+          const clock = new StandbyClock({ timeoutMs, nowMs: 0 });
+          let nowMs = 0;
+          let pingedAtMs: number | null = null;
+          for (const gap of gaps) {
+            nowMs += gap;
+            for (;;) {
+              const action = clock.tick(nowMs, true);
+              if (action === 'none') break;
+              if (action === 'ping') pingedAtMs = nowMs;
+              if (action !== 'timeout') continue;
+              // Only who was asked, and had half of the timeout for the answer.
+              expect(nowMs - (pingedAtMs ?? nowMs)).toBeGreaterThanOrEqual(timeoutMs / 2);
+              expect(nowMs).toBeGreaterThanOrEqual(timeoutMs);
+              return;
+            }
+          }
+        },
+      ),
+    );
   });
 
   it('never asks and never gives up with timeout 0', () => {
@@ -60,15 +120,15 @@ describe('StandbyClock', () => {
     expect(clock.tick(1e12, true)).toBe('none');
   });
 
-  it('answers at once, then at most every 100 ms, and forgets no request', () => {
+  it('answers at once, then at most every 50 ms, and forgets no request', () => {
     const clock = new StandbyClock({ timeoutMs: 0, nowMs: 0 });
     expect(clock.onReplyRequested(1000, true)).toBe(true);
     expect(clock.onReplyRequested(1001, true)).toBe(false);
-    expect(clock.onReplyRequested(1050, true)).toBe(false);
-    expect(clock.nextTickMs(true)).toBe(1100);
-    expect(clock.tick(1099, true)).toBe('none');
-    expect(clock.tick(1100, true)).toBe('answer');
-    expect(clock.tick(1100, true)).toBe('none');
+    expect(clock.onReplyRequested(1049, true)).toBe(false);
+    expect(clock.nextTickMs(true)).toBe(1050);
+    expect(clock.tick(1049, true)).toBe('none');
+    expect(clock.tick(1050, true)).toBe('answer');
+    expect(clock.tick(1050, true)).toBe('none');
     expect(clock.nextTickMs(true)).toBe(Number.POSITIVE_INFINITY);
     expect(clock.onReplyRequested(1200, true)).toBe(true);
   });

@@ -20,8 +20,13 @@ export interface CommandContext {
   readonly ownSettings: ReadonlyMap<string, string>;
   /** Of walcast. */
   readonly version: string;
-  /** New streams are not begun for now. */
-  readonly isPaused: boolean;
+  /** New streams are not begun for now; asked anew after a wait. */
+  readonly isPaused: () => boolean;
+  /**
+   * Where the session that streams with `slot` may be an old, dead connection of this client's: true once the slot may be
+   * had, false when its holder lives; null when it cannot be. `signal` ends the wait.
+   */
+  readonly takeOver: (slot: string, signal: AbortSignal) => Promise<boolean> | null;
   readonly feed: WalFeed;
   readonly slots: SlotRegistry;
 }

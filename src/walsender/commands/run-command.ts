@@ -35,7 +35,7 @@ export function runCommand(
     case 'ALTER_REPLICATION_SLOT':
       return alterReplicationSlot(command, context);
     case 'START_REPLICATION':
-      return startReplication(command, context);
+      return startReplication(command, context, signal);
     case 'BASE_BACKUP':
     case 'UPLOAD_MANIFEST':
       return { kind: 'tunnel', command: command.type };

@@ -10,37 +10,59 @@ import {
   int8Column,
   textColumn,
 } from '../../wire/backend-messages.ts';
-import type { ReplicationCommand } from '../../wire/replication-command.ts';
+import type { CommandError, ReplicationCommand } from '../../wire/replication-command.ts';
+import { USER_CANCEL } from '../session-messages.ts';
 import { planStream } from '../stream-plan.ts';
 import type { TimelineEnd } from '../stream-plan.ts';
 import { done, failed, logicalRefusal } from './command.ts';
 import type { CommandContext, CommandOutcome } from './command.ts';
 
-/** The slot stays acquired when the outcome is a stream, and only then. A promise only where a slot is made first. */
+type StartCommand = Extract<ReplicationCommand, { type: 'START_REPLICATION'; kind: 'physical' }>;
+
+/**
+ * The slot stays acquired when the outcome is a stream, and only then. A promise only where a slot is made first, or where
+ * its holder is asked whether it lives; `signal` ends that wait.
+ */
 export function startReplication(
   command: Extract<ReplicationCommand, { type: 'START_REPLICATION' }>,
   context: CommandContext,
+  signal: AbortSignal,
 ): CommandOutcome | Promise<CommandOutcome> {
   if (command.kind === 'logical') return failed(logicalRefusal(context.identity));
-  if (context.isPaused) {
-    return failed({
-      sqlstate: SQLSTATE.objectNotInPrerequisiteState,
-      message: 'walcast is paused: no new replication is started',
-      hint: 'Try again after RESUME.',
-    });
-  }
+  if (context.isPaused()) return failed(PAUSED);
   const { slot, startLsn } = command;
   const creating = slot === null ? null : context.slots.createForStart(slot, startLsn);
-  if (creating === null) return beginStream(command, context);
+  if (creating === null) return takeSlot(command, context, signal);
   return creating.then((refusal) =>
-    refusal === null ? beginStream(command, context) : failed(refusal),
+    refusal === null ? takeSlot(command, context, signal) : failed(refusal),
   );
 }
 
-function beginStream(
-  command: Extract<ReplicationCommand, { type: 'START_REPLICATION'; kind: 'physical' }>,
+const PAUSED: CommandError = {
+  sqlstate: SQLSTATE.objectNotInPrerequisiteState,
+  message: 'walcast is paused: no new replication is started',
+  hint: 'Try again after RESUME.',
+};
+
+/** Once the holder of the slot is known to be gone, what the slot says next is the answer. */
+function takeSlot(
+  command: StartCommand,
   context: CommandContext,
-): CommandOutcome {
+  signal: AbortSignal,
+): CommandOutcome | Promise<CommandOutcome> {
+  const { slot } = command;
+  const outcome = beginStream(command, context);
+  const isInUse = outcome.kind === 'error' && outcome.error.sqlstate === SQLSTATE.objectInUse;
+  const asking = slot !== null && isInUse ? context.takeOver(slot, signal) : null;
+  if (asking === null) return outcome;
+  return asking.then((isFree) => {
+    if (signal.aborted) return failed(USER_CANCEL);
+    if (context.isPaused()) return failed(PAUSED);
+    return isFree ? beginStream(command, context) : outcome;
+  });
+}
+
+function beginStream(command: StartCommand, context: CommandContext): CommandOutcome {
   const { slot, startLsn } = command;
   const { slots, pid, feed, identity } = context;
   const plan = planStream(command, feed.history(), identity.facts);
