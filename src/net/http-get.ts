@@ -1,6 +1,6 @@
 // How is something fetched over HTTP? The only door to undici: one GET on a connection of its own, with a limit on each step of
 // it and on its size, and nowhere else than asked for.
-import { Client } from 'undici';
+import { Client, errors } from 'undici';
 import type { Clock } from '../base/clock.ts';
 import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
 
@@ -128,10 +128,10 @@ function requestError(error: unknown, { host, options, limit }: Failed): Operati
   const code = systemErrorCode(error) ?? '';
   const known = WORDS.get(code);
   if (known !== undefined) return failure(known[0], `${known[1]} (${code})`);
-  const isHttp = code.startsWith('UND_ERR') || code.startsWith('HPE_');
+  const isHttp = error instanceof errors.UndiciError || error instanceof errors.HTTPParserError;
   const text = errorText(error).slice(0, ERROR_CHARACTERS_MAX);
   return isHttp
-    ? failure('HTTP_BROKEN', `the answer broke off or is no HTTP: ${text} (${code})`)
+    ? failure('HTTP_BROKEN', `the answer broke off or is no HTTP: ${text}`)
     : failure('HTTP_CONNECT_FAILED', code === '' ? text : `${text} (${code})`);
 }
 
