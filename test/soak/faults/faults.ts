@@ -51,7 +51,8 @@ export class Draw {
 /** Makes a fault of a kind; null where the machine cannot. */
 type Maker = (fleet: Fleet, draw: Draw) => Omit<Fault, 'kind'> | null;
 
-interface Kind {
+/** One kind of fault; the weight is how often it is drawn, compared with the others. */
+export interface Kind {
   readonly name: string;
   readonly weight: number;
   readonly make: Maker;
@@ -116,7 +117,8 @@ export function drawFaults(fleet: Fleet, draw: Draw, only?: string): Fault[] {
   return drawn;
 }
 
-function drawKind(draw: Draw, only: string | undefined): Kind {
+/** Draws a kind by its weight; `only` narrows the choice to names with this text. */
+export function drawKind(draw: Draw, only?: string): Kind {
   const kinds = KINDS.filter(({ name }) => only === undefined || name.includes(only));
   let left = draw.random() * kinds.reduce((sum, { weight }) => sum + weight, 0);
   for (const kind of kinds) {
