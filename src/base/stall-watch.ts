@@ -10,6 +10,9 @@ const TICK_MS = 250;
 /** A tick that is later than this is told: far beyond what a busy machine does to a timer. */
 const STALL_MS_MIN = 1_000;
 
+/** From here on a person should look, whatever the machine was busy with. */
+const STALL_MS_GRAVE = 5_000;
+
 /** From this share of a stall on our own code had the processor. */
 const BUSY_SHARE = 0.5;
 
@@ -60,10 +63,10 @@ export class StallWatch {
       cpuMs >= stallMs * BUSY_SHARE
         ? 'its event loop was busy; this is a bug or an overload'
         : 'it was stopped, or the machine had no time for it';
-    this.#log.warn(
-      `walcast stood still for ${(stallMs / 1000).toFixed(1)} s: ${why}. Timeouts of its peers may have passed meanwhile`,
-      { stall_ms: Math.round(stallMs), cpu_ms: Math.round(cpuMs) },
-    );
+    const text = `walcast stood still for ${(stallMs / 1000).toFixed(1)} s: ${why}. Timeouts of its peers may have passed meanwhile`;
+    const fields = { stall_ms: Math.round(stallMs), cpu_ms: Math.round(cpuMs) };
+    if (stallMs >= STALL_MS_GRAVE) this.#log.warn(text, fields);
+    else this.#log.info(text, fields);
   }
 }
 

@@ -39,12 +39,16 @@ export interface AttemptOptions {
   readonly hba?: string | null;
   readonly port?: number;
   readonly httpPort?: number;
+  /** What changes something over HTTP needs the token in it. */
+  readonly httpTokenFile?: string;
   /** Further lines of walcast.yaml. */
   readonly extraYaml?: string;
   /** As whom; default ourselves. */
   readonly user?: ServerUser | null;
   /** A program with its arguments that runs ours. */
   readonly wrapper?: readonly string[];
+  /** Environment besides ours. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /** A started walcast and the ports it was given. */
@@ -70,6 +74,7 @@ export async function attempt(workspace: Workspace, options: AttemptOptions): Pr
   const child = spawn(command[0] ?? '', command.slice(1), {
     ...(user === null ? {} : { uid: user.uid, gid: user.gid }),
     cwd: workspace.directory,
+    env: { ...process.env, ...options.environment },
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });
@@ -102,7 +107,10 @@ function configurationOf(
     listen: [{ address: `127.0.0.1:${port}` }],
     ...(hba === null ? {} : { auth: { hba } }),
     storage: { directory: options.directory },
-    http: { listen: `127.0.0.1:${httpPort}` },
+    http: {
+      listen: `127.0.0.1:${httpPort}`,
+      ...(options.httpTokenFile === undefined ? {} : { token_file: options.httpTokenFile }),
+    },
   };
   return `${stringify(settings)}${extraYaml}`;
 }

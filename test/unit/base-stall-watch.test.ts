@@ -46,7 +46,11 @@ function watch(): {
   let cpuMs = 100;
   const stalls = new StallWatch({
     clock,
-    log: { ...silentLog, warn: (message, fields) => void told.push([message, fields]) },
+    log: {
+      ...silentLog,
+      info: (message, fields) => void told.push([`info ${message}`, fields]),
+      warn: (message, fields) => void told.push([`warn ${message}`, fields]),
+    },
     cpuMs: () => cpuMs,
   });
   return {
@@ -72,7 +76,7 @@ describe('a process', () => {
     clock.fireAfter(90_250);
     expect(told).toEqual([
       [
-        expect.stringMatching(/stood still for 90\.0 s: it was stopped/),
+        expect.stringMatching(/^warn walcast stood still for 90\.0 s: it was stopped/),
         { stall_ms: 90_000, cpu_ms: 3 },
       ],
     ]);
@@ -86,7 +90,7 @@ describe('a process', () => {
     clock.fireAfter(3_250);
     expect(told).toEqual([
       [
-        expect.stringMatching(/for 3\.0 s: its event loop was busy/),
+        expect.stringMatching(/^info .* for 3\.0 s: its event loop was busy/),
         { stall_ms: 3_000, cpu_ms: 2_900 },
       ],
     ]);
