@@ -5,7 +5,12 @@ import type { UpstreamHost } from '../../src/walreceiver/upstream-target.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { message } from '../support/naive-writer.ts';
 import { ReceiverRig } from '../support/receiver-rig.ts';
-import { errorResponse, ScriptedUpstream } from '../support/scripted-upstream.ts';
+import {
+  errorResponse,
+  playedServer,
+  READY,
+  ScriptedUpstream,
+} from '../support/scripted-upstream.ts';
 import type { ScriptedSession } from '../support/scripted-upstream.ts';
 
 function local({ port }: ScriptedUpstream): UpstreamHost {
@@ -146,4 +151,52 @@ it('ends for good while it changes over', async () => {
   await finished;
   expect(rig.receiver.status()).toMatchObject({ state: 'disconnected', connectsSucceeded: 1 });
   expect(second.accepted).toBe(0);
+});
+
+const IN_USE = errorResponse('55006', 'replication slot "s" is active for PID 42');
+
+it('asks again and again, never in a hurry, for a slot that our own last session still holds', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  const clock = new ManualClock();
+  const server = playedServer({ slots: { s: ['physical', '0/5000000'] } });
+  await using rig = new ReceiverRig({ hosts: [local(upstream)], clock, slot: 's' });
+  rig.receiver.start();
+  const first = await upstream.accept();
+  await first.stream(server);
+  first.reset();
+  // The server finds out after its wal_sender_timeout only.
+  const endMs = clock.nowMs() + 60_000;
+  let refused = 0;
+  await rig.untilState('disconnected');
+  while (clock.nowMs() < endMs) {
+    clock.advance(5_000);
+    const session = await upstream.accept();
+    await session.login(server);
+    expect(await session.identify(server)).toContain('START_REPLICATION SLOT "s"');
+    session.send(IN_USE, READY);
+    await session.closed;
+    refused += 1;
+    await rig.untilState('disconnected');
+    expect(rig.receiver.status().detail).toContain(
+      'or our own last session until its wal_sender_timeout',
+    );
+  }
+  expect(refused).toBeLessThan(20);
+  clock.advance(5_000);
+  await (await upstream.accept()).stream(server);
+  expect(rig.receiver.status()).toMatchObject({ detail: null, heldState: null });
+});
+
+it('goes to another host while our own last session holds the slot at the first', async () => {
+  await using first = await ScriptedUpstream.listen();
+  await using second = await ScriptedUpstream.listen();
+  const server = playedServer({ slots: { s: ['physical', '0/5000000'] } });
+  await using rig = new ReceiverRig({ hosts: [local(first), local(second)], slot: 's' });
+  rig.receiver.start();
+  const session = await first.accept();
+  await session.login(server);
+  await session.identify(server);
+  session.send(IN_USE, READY);
+  await (await second.accept()).stream(server);
+  expect(first.accepted).toBe(1);
 });
