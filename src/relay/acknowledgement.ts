@@ -1,9 +1,11 @@
 // What is reported upstream, from moment to moment: joins the store's own ends and the standbys' claims to the pure
 // rules of syncrep, and remembers when a withheld acknowledgement is due.
 import type { Clock, Timer } from '../base/clock.ts';
+import { INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import { positionsWithoutPolicy, ReportedPositions } from '../syncrep/reported-positions.ts';
+import type { OwnEnds, Positions } from '../syncrep/reported-positions.ts';
 import type { ReportedPositions as StatusPositions } from '../status/status.ts';
 import type { PositionSource } from '../walreceiver/ports.ts';
 
@@ -31,6 +33,7 @@ export class Acknowledgement implements PositionSource {
   readonly #rules: ReportedPositions = new ReportedPositions();
   readonly #store: OwnPositions;
   #due: Timer | null = null;
+  #isWithdrawn = false;
 
   constructor(store: OwnPositions, parts: AcknowledgementParts) {
     this.#store = store;
@@ -43,13 +46,23 @@ export class Acknowledgement implements PositionSource {
     this.#rules.startStream(timeline, promisedLsn);
   }
 
+  /**
+   * Nothing more will be durable. Once what is has been said, no flush position is offered: a server that waits for one of
+   * several takes the next one in its list, instead of waiting for us as long as we wait for our standbys.
+   */
+  withdraw(): void {
+    this.#isWithdrawn = true;
+    this.#parts.onMoved();
+  }
+
   positions(): StatusPositions {
     const { clock, confirmedLsns } = this.#parts;
     const own = this.#store.positions();
     const nowMs = clock.nowMs();
     const isShutdown = this.#store.lastRecordIsShutdownCheckpoint();
+    const saidLsn = this.#rules.promisedLsn;
     const { positions, againAtMs } = this.#rules.next(
-      positionsWithoutPolicy(own),
+      this.#row(own),
       {
         flushedLsn: own.flushedLsn,
         shutdownCheckpointEndLsn: isShutdown ? own.flushedLsn : null,
@@ -63,12 +76,19 @@ export class Acknowledgement implements PositionSource {
       this.#due = clock.setTimer(againAtMs - nowMs, () => this.#parts.onMoved());
     }
     this.#store.noteReportedFlush(positions.flushLsn);
+    if (this.#isWithdrawn && this.#rules.promisedLsn > saidLsn) this.#parts.onMoved();
     return positions;
   }
 
   /** No timer is left behind. */
   close(): void {
     this.#cancel();
+  }
+
+  #row(own: OwnEnds): Positions {
+    const row = positionsWithoutPolicy(own);
+    const isSaid = this.#rules.promisedLsn >= own.flushedLsn;
+    return this.#isWithdrawn && isSaid ? { ...row, flushLsn: INVALID_LSN } : row;
   }
 
   #cancel(): void {

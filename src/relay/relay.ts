@@ -230,6 +230,7 @@ class RunningRelay implements Relay {
       end_lsn: formatLsn(endLsn),
       standbys: this.#senders.statuses().length,
     });
+    this.#following.withdraw();
     await this.#senders.drain(endLsn, deadlineMs);
     if (this.#isStopping()) return;
     await this.#following.finish();

@@ -234,6 +234,11 @@ export class UpstreamFollowing {
     });
   }
 
+  /** To be called once the end of WAL stands still and is durable: commits beyond it shall not wait for us. */
+  withdraw(): void {
+    this.#acknowledgement?.withdraw();
+  }
+
   /** The end of a drain: a last status, and the stream closed in order. */
   async finish(): Promise<void> {
     await this.#switching;
