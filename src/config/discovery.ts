@@ -113,7 +113,7 @@ function refuseWithoutDiscovery(values: ConfigValues, kind: UpstreamPreference):
   );
 }
 
-/** Without a host libpq takes a socket of this machine: a server that nobody meant might begin an empty store. */
+/** Without a host this machine is meant: a server that nobody thought of might begin an empty store. */
 function requireFirstHosts(values: ConfigValues, server: Conninfo | null): void {
   if (server === null) return;
   const isNamed = ['host', 'hostaddr', 'service'].some(
