@@ -31,6 +31,8 @@ function checkName(
   const history = historyOf(scene, stored.timeline);
   if (history === null) return;
   if (new Lineage(history, SIZE).fileTimeline(parsed.segment) !== parsed.timeline) return;
+  // Made ahead, or behind a switch point: there is no WAL of ours in it.
+  if (segmentStart(parsed.segment, SIZE) >= stored.writtenLsn) return;
   const endLsn: bigint = segmentStart(nextSegment(parsed.segment), SIZE);
   const place = { by: host.name, timeline: parsed.timeline, lsn: endLsn };
   const reason = neededBy(host, stored, endLsn);

@@ -18,7 +18,7 @@ export function memoryIsBounded(scene: Scene): Checker {
         const what = `holds ${connection.pendingBytes()} bytes for ${connection.far.process.host}`;
         scene.verdict.violate('I6', what, { by });
       }
-      if (scene.world.steps % 64 !== 0) return;
+      if (scene.world.steps % 256 !== 0) return;
       for (const host of scene.relays.values()) {
         const tailBytes = host.status()?.store?.tailBytes ?? 0;
         if (tailBytes <= TAIL_BYTES_MAX + UNFLUSHED_BYTES_MAX + TAIL_SLACK_BYTES) continue;

@@ -14,7 +14,7 @@ export function claimsAreClamped(scene: Scene): Checker {
       if (scene.relays.has(stream.server)) touched.add(stream.server);
     },
     afterStep(): void {
-      if (touched.size === 0 && scene.world.steps % 16 !== 0) return;
+      if (touched.size === 0 && scene.world.steps % 128 !== 0) return;
       touched.clear();
       for (const host of scene.relays.values()) {
         for (const standby of host.status()?.standbys ?? []) {

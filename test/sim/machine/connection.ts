@@ -37,6 +37,8 @@ export class SimConnection implements ByteConnection {
   #writtenBytes = 0;
   /** Taken by the kernel and not read by the other side yet. */
   #windowUsed = 0;
+  /** Read by the other side, not known here yet. */
+  #ackedBytes = 0;
   #isDrainWanted = false;
   #isFinSent = false;
   #isFinReceived = false;
@@ -61,7 +63,7 @@ export class SimConnection implements ByteConnection {
     this.process = process;
     this.isClient = isClient;
     this.peer = { address: '10.0.0.1', port: 40_000 + (id % 20_000) };
-    this.#windowBytes = network.world.random.pick([4_096, 32_768, 131_072, 524_288]);
+    this.#windowBytes = network.world.random.pick([16_384, 131_072, 524_288]);
   }
 
   join(far: SimConnection): void {
@@ -173,7 +175,7 @@ export class SimConnection implements ByteConnection {
     const { random } = this.#network.world;
     while (this.#writtenBytes > 0 && this.#windowUsed < this.#windowBytes) {
       const room = this.#windowBytes - this.#windowUsed;
-      const size = random.chance(0.05) ? random.between(1, 40) : random.between(1_000, 65_536);
+      const size = random.chance(0.03) ? random.between(1, 40) : random.between(8_000, 131_072);
       this.#send({ kind: 'bytes', bytes: this.#take(Math.min(room, size)) });
     }
     const isDone = this.#writtenBytes === 0;
@@ -186,6 +188,18 @@ export class SimConnection implements ByteConnection {
       this.#send({ kind: 'fin' });
       this.#closeIfOver();
     }
+  }
+
+  /** The other side has read so much more; known here a little later, with what it reads until then. */
+  #acknowledged(byteCount: number, delayMs: number): void {
+    const isDue = this.#ackedBytes > 0;
+    this.#ackedBytes += byteCount;
+    if (isDue) return;
+    this.#network.world.schedule(MACHINE, delayMs, `ack ${this.label}`, () => {
+      this.#windowUsed -= this.#ackedBytes;
+      this.#ackedBytes = 0;
+      this.#push();
+    });
   }
 
   #take(bytesMax: number): Buffer {
@@ -278,11 +292,7 @@ export class SimConnection implements ByteConnection {
     if (bytes !== null) {
       const { far } = this;
       const link = this.#network.link(this.process.host, far.process.host);
-      const { length } = bytes;
-      this.#network.world.schedule(MACHINE, link.latencyMs, `ack ${far.label}`, () => {
-        far.#windowUsed -= length;
-        far.#push();
-      });
+      far.#acknowledged(bytes.length, link.latencyMs);
       this.#events?.onBytes(bytes);
       bytes.fill(USED_UP);
       this.#readSoon();
@@ -300,7 +310,7 @@ export class SimConnection implements ByteConnection {
     const [first] = this.#unread;
     if (first === undefined) return null;
     const { random } = this.#network.world;
-    const limit = random.chance(0.1) ? random.between(1, 30) : READ_BYTES_MAX;
+    const limit = random.chance(0.05) ? random.between(1, 30) : READ_BYTES_MAX;
     const joined = this.#unread.length > 1 ? Buffer.concat(this.#unread) : first;
     this.#unread = joined.length > limit ? [joined.subarray(limit)] : [];
     return Buffer.from(joined.subarray(0, limit));

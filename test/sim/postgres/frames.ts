@@ -8,7 +8,11 @@ export interface Frame {
 
 /** Cuts a stream of bytes into messages. */
 export class FrameReader {
-  #rest: Buffer = Buffer.alloc(0);
+  /** What is not a whole message yet. */
+  #chunks: Uint8Array[] = [];
+  #length = 0;
+  /** Bytes the first message needs, as far as is known. */
+  #wanted = 0;
   #isStartup: boolean;
 
   /** `isClient`: the stream begins with a startup packet. */
@@ -16,24 +20,30 @@ export class FrameReader {
     this.#isStartup = isClient;
   }
 
-  /** The messages that are whole now. */
+  /** The messages that are whole now. Their bodies are the reader's own. */
   push(bytes: Uint8Array): Frame[] {
-    this.#rest = this.#rest.length === 0 ? Buffer.from(bytes) : Buffer.concat([this.#rest, bytes]);
+    const copy = Buffer.from(bytes);
+    this.#chunks.push(copy);
+    this.#length += copy.length;
+    if (this.#length < this.#wanted) return [];
     const frames: Frame[] = [];
-    for (let frame = this.#next(); frame !== null; frame = this.#next()) frames.push(frame);
+    let rest = this.#chunks.length === 1 ? copy : Buffer.concat(this.#chunks);
+    for (let end = this.#endOf(rest); end <= rest.length; end = this.#endOf(rest)) {
+      const head = this.#isStartup ? 0 : 1;
+      const type = this.#isStartup ? '' : rest.toString('latin1', 0, 1);
+      frames.push({ type, body: rest.subarray(head + 4, end) });
+      rest = rest.subarray(end);
+      this.#isStartup = false;
+    }
+    this.#wanted = this.#endOf(rest);
+    this.#chunks = rest.length === 0 ? [] : [rest];
+    this.#length = rest.length;
     return frames;
   }
 
-  #next(): Frame | null {
+  #endOf(bytes: Buffer): number {
     const head = this.#isStartup ? 0 : 1;
-    if (this.#rest.length < head + 4) return null;
-    const end = head + this.#rest.readUInt32BE(head);
-    if (this.#rest.length < end) return null;
-    const type = this.#isStartup ? '' : this.#rest.toString('latin1', 0, 1);
-    const body = this.#rest.subarray(head + 4, end);
-    this.#rest = this.#rest.subarray(end);
-    this.#isStartup = false;
-    return { type, body };
+    return bytes.length < head + 4 ? head + 4 : head + bytes.readUInt32BE(head);
   }
 }
 
