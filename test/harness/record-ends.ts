@@ -11,6 +11,9 @@ import { toTimelineId } from '../../src/pg/timeline.ts';
 const LONG_HEADER_BYTES = 40;
 const SHORT_HEADER_BYTES = 24;
 const RECORD_HEADER_BYTES = 24;
+/** xlp_pageaddr and xlp_rem_len in a page header. */
+const PAGE_ADDRESS_AT = 8;
+const REMAINING_AT = 16;
 const ALIGNMENT = 8;
 const RM_XLOG = 0;
 const XLOG_SWITCH = 0x40;
@@ -28,7 +31,8 @@ export interface WalkOptions {
 
 /**
  * Ends (exclusive, 8-byte aligned, as the server reports them) of the records that start in the walked range and end
- * at or before `untilLsn`. After an XLOG_SWITCH the end is the start of the next segment.
+ * at or before `untilLsn`, also behind segments that are absent and records that were given up. After an XLOG_SWITCH the end is
+ * the start of the next segment.
  */
 export async function recordEnds(options: WalkOptions): Promise<Set<Lsn>> {
   const { segmentSize, untilLsn } = options;
@@ -39,7 +43,13 @@ export async function recordEnds(options: WalkOptions): Promise<Set<Lsn>> {
   let at = firstRecord(bytes, 0, segmentSize);
   while (at !== null && base + BigInt(at + 4) <= untilLsn) {
     const end = recordEnd(bytes, at, segmentSize);
-    if (end === null || base + BigInt(end) > untilLsn) break;
+    if (end === null) {
+      // Given up by a server that crashed in it: its successor begins on the next page.
+      const page = nextPage(bytes, at, base);
+      at = page === null ? null : firstRecord(bytes, page, segmentSize);
+      continue;
+    }
+    if (base + BigInt(end) > untilLsn) break;
     ends.add(toLsn(base + BigInt(end)));
     at =
       end % segmentSize === 0 || end % PAGE_SIZE === 0 ? firstRecord(bytes, end, segmentSize) : end;
@@ -51,7 +61,7 @@ export async function recordEnds(options: WalkOptions): Promise<Set<Lsn>> {
 function firstRecord(bytes: Buffer, page: number, segmentSize: number): number | null {
   for (let at = page; at + SHORT_HEADER_BYTES <= bytes.length; at += PAGE_SIZE) {
     const header = headerBytes(at, segmentSize);
-    const remaining = bytes.readUInt32LE(at + 16);
+    const remaining = bytes.readUInt32LE(at + REMAINING_AT);
     const start = at + header + align(remaining);
     if (start < at + PAGE_SIZE) return start;
     if (start === at + PAGE_SIZE) continue;
@@ -59,7 +69,19 @@ function firstRecord(bytes: Buffer, page: number, segmentSize: number): number |
   return null;
 }
 
-/** Offset behind the record at `at`, alignment included; null when it is not whole or there is none. */
+/** The next page behind `at` that says itself that it is the one that belongs there. */
+function nextPage(bytes: Buffer, at: number, base: Lsn): number | null {
+  const first = (Math.floor(at / PAGE_SIZE) + 1) * PAGE_SIZE;
+  for (let page = first; page + SHORT_HEADER_BYTES <= bytes.length; page += PAGE_SIZE) {
+    if (bytes.readBigUInt64LE(page + PAGE_ADDRESS_AT) === base + BigInt(page)) return page;
+  }
+  return null;
+}
+
+/**
+ * Offset behind the record at `at`, alignment included; null when it is not whole or there is none. Each page it goes over to
+ * says how much of it is left.
+ */
 function recordEnd(bytes: Buffer, at: number, segmentSize: number): number | null {
   if (at + 4 > bytes.length) return null;
   const total = bytes.readUInt32LE(at);
@@ -74,8 +96,9 @@ function recordEnd(bytes: Buffer, at: number, segmentSize: number): number | nul
     }
     left -= room;
     position += room;
+    if (position + SHORT_HEADER_BYTES > bytes.length) return null;
+    if (bytes.readUInt32LE(position + REMAINING_AT) !== left) return null;
     position += headerBytes(position, segmentSize);
-    if (position > bytes.length) return null;
   }
   if (isSwitch(bytes, at, segmentSize)) return Math.ceil(position / segmentSize) * segmentSize;
   return align(position);
@@ -107,11 +130,18 @@ async function readSegments(options: WalkOptions, base: Lsn): Promise<Buffer> {
   const { segmentSize, untilLsn, directory } = options;
   const timeline = toTimelineId(options.timeline);
   const parts: Buffer[] = [];
+  let absent = 0;
   for (let start: bigint = base; start < untilLsn; start += BigInt(segmentSize)) {
     const name = walFileName(timeline, segmentNumber(toLsn(start), segmentSize), segmentSize);
     const file = await open(join(directory, name)).catch(() => null);
-    if (file === null) break;
+    if (file === null) {
+      absent += 1;
+      continue;
+    }
     try {
+      // A server made from a copy lacks what is older.
+      if (absent > 0) parts.push(Buffer.alloc(absent * segmentSize));
+      absent = 0;
       parts.push(await file.readFile());
     } finally {
       await file.close();
