@@ -1,5 +1,5 @@
-// What `walcast status` shows of a status: the upstream, the store, one row a standby.
-import type { StandbyJson, StatusJson } from '../http/api-types.ts';
+// What `walcast status` shows of a status: the upstream, the store, one row a standby, and one for each that is away.
+import type { AbsentStandbyJson, StandbyJson, StatusJson } from '../http/api-types.ts';
 import { secondsText, sizeText, textTable } from './text-table.ts';
 
 /** The whole picture, lines ending in a newline. */
@@ -16,6 +16,7 @@ export function statusView(status: StatusJson): string {
     `store     ${known(store.oldest_lsn)} to ${known(store.flushed_lsn)}, ${store.segments} segments, ${sizeText(store.size_bytes)}`,
     '',
     standbyTable(status.standbys),
+    ...absentLines(status.absent_standbys),
   ];
   return `${lines.join('\n')}\n`;
 }
@@ -43,7 +44,7 @@ function standbyTable(standbys: readonly StandbyJson[]): string {
     String(standby.pid),
     printable(standby.application_name),
     standby.client_addr ?? 'local',
-    standby.state,
+    stateText(standby),
     standby.sync_state,
     known(standby.sent_lsn),
     known(standby.flush_lsn),
@@ -55,6 +56,40 @@ function standbyTable(standbys: readonly StandbyJson[]): string {
     known(standby.slot_name),
   ]);
   return textTable(HEADER, rows, NUMBERS);
+}
+
+function stateText({ state, stalled, name_shared: isNameShared }: StandbyJson): string {
+  const flags = [stalled ? 'stalled' : '', isNameShared ? 'shared name' : ''].filter(
+    (flag) => flag !== '',
+  );
+  return flags.length === 0 ? state : `${state} (${flags.join(', ')})`;
+}
+
+const ABSENT_HEADER = [
+  'application_name',
+  'client',
+  'state',
+  'left_at',
+  'how',
+  'flush_lsn',
+  'replay_lsn',
+  'slot_name',
+];
+
+/** Nothing where nobody is missing. */
+function absentLines(absent: readonly AbsentStandbyJson[]): string[] {
+  if (absent.length === 0) return [];
+  const rows = absent.map((standby) => [
+    printable(standby.application_name),
+    standby.client_addr ?? 'local',
+    standby.state,
+    standby.left_at,
+    standby.how,
+    known(standby.flush_lsn),
+    known(standby.replay_lsn),
+    known(standby.slot_name),
+  ]);
+  return ['', 'standbys that left and are not back', textTable(ABSENT_HEADER, rows, new Set())];
 }
 
 /** Clients choose their name; a terminal must not obey it. */

@@ -4,6 +4,8 @@ import type {
   RelayState,
   RetentionStatus,
   SlotStatus,
+  StandbyDeparture,
+  StandbyDisconnectReason,
   StoreStatus,
   UpstreamStatus,
   WalSenderState,
@@ -224,6 +226,33 @@ export interface StandbyJson {
   readonly reply_time: string | null;
   readonly connected_at: string;
   readonly tls: boolean;
+  /** It has confirmed nothing more for a minute although there is more WAL for it. */
+  readonly stalled: boolean;
+  /** Other standbys stream under the same application_name. */
+  readonly name_shared: boolean;
+}
+
+/** A standby that streamed, left, and is not back; positions as it reported them last. */
+export interface AbsentStandbyJson {
+  readonly application_name: string;
+  readonly user: string;
+  readonly client_addr: string | null;
+  readonly slot_name: string | null;
+  /**
+   * `wedged?`: it said goodbye with WAL that it had received and not replayed, and is not back after a minute. Its recovery
+   * may have met a record that is wrong: see its log, restart it. A server that was stopped while it replayed looks the same.
+   */
+  readonly state: 'away' | 'wedged?';
+  /** What was seen of its going: it said goodbye, its connection closed without a word, …, or walcast ended it. */
+  readonly how: StandbyDeparture;
+  /** Why its last session ended, as it is counted. */
+  readonly reason: StandbyDisconnectReason;
+  readonly left_at: string;
+  readonly timeline: number | null;
+  readonly sent_lsn: string | null;
+  readonly write_lsn: string | null;
+  readonly flush_lsn: string | null;
+  readonly replay_lsn: string | null;
 }
 
 /** `GET /api/v1/status`. */
@@ -241,6 +270,10 @@ export interface StatusJson {
   readonly store: StoreJson;
   readonly sync: SyncJson;
   readonly standbys: readonly StandbyJson[];
+  /** The one that left last first; forgotten after a week, and when the slot is dropped. */
+  readonly absent_standbys: readonly AbsentStandbyJson[];
+  /** Since the start: standbys that stalled, and that took their slot over from a dead connection of their own. */
+  readonly standby_events: { readonly stalls: number; readonly takeovers: number };
 }
 
 /** `GET /api/v1/version`. */

@@ -1,7 +1,13 @@
 // The JSON API as schemas: what fastify checks and serializes by. Field names are part of the contract with scripts.
 import { Type } from 'typebox';
 import type { Static, TInteger, TObject, TSchema } from 'typebox';
-import { RELAY_STATES, UPSTREAM_DISCONNECT_REASONS, WALSENDER_STATES } from '../status/status.ts';
+import {
+  RELAY_STATES,
+  STANDBY_DEPARTURES,
+  STANDBY_DISCONNECT_REASONS,
+  UPSTREAM_DISCONNECT_REASONS,
+  WALSENDER_STATES,
+} from '../status/status.ts';
 import type {
   ConfigEntryJson,
   DeadWalJson,
@@ -232,11 +238,32 @@ const standby = Type.Object(
     reply_time: nullableTime,
     connected_at: time,
     tls: Type.Boolean(),
+    stalled: Type.Boolean(),
+    name_shared: Type.Boolean(),
   },
   closed,
 );
 
 const standbys = Type.Array(standby);
+
+const absentStandby = Type.Object(
+  {
+    application_name: Type.String(),
+    user: Type.String(),
+    client_addr: nullableText,
+    slot_name: nullableText,
+    state: Type.Enum(['away', 'wedged?']),
+    how: Type.Enum([...STANDBY_DEPARTURES]),
+    reason: Type.Enum([...STANDBY_DISCONNECT_REASONS]),
+    left_at: time,
+    timeline: nullableInteger,
+    sent_lsn: lsn,
+    write_lsn: lsn,
+    flush_lsn: lsn,
+    replay_lsn: lsn,
+  },
+  closed,
+);
 
 const status = Type.Object(
   {
@@ -252,6 +279,8 @@ const status = Type.Object(
     store,
     sync,
     standbys,
+    absent_standbys: Type.Array(absentStandby),
+    standby_events: counts(['stalls', 'takeovers']),
   },
   closed,
 );

@@ -2,6 +2,7 @@
 import { formatLsn, INVALID_LSN, lsnDistance, maxLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type {
+  AbsentStandbyStatus,
   DeadWalStatus,
   DiscoveryStatus,
   RelayStatus,
@@ -9,6 +10,7 @@ import type {
 } from '../status/status.ts';
 import type { ConfigEntry } from '../status/actions.ts';
 import type {
+  AbsentStandbyJson,
   ConfigEntryJson,
   DeadWalJson,
   DiscoveryJson,
@@ -37,6 +39,11 @@ export function statusJson(status: RelayStatus): StatusJson {
     store: storeJson(status),
     sync: syncJson(),
     standbys: standbysJson(status),
+    absent_standbys: status.absentStandbys.map(absentStandbyJson),
+    standby_events: {
+      stalls: status.standbyTotals.stalls,
+      takeovers: status.standbyTotals.takeovers,
+    },
   };
 }
 
@@ -233,6 +240,26 @@ function standbyJson(standby: StandbyStatus, end: Lsn): StandbyJson {
     reply_time: nullableTimeText(standby.replyTimeMs),
     connected_at: timeText(standby.connectedAtMs),
     tls: false,
+    stalled: standby.isStalled,
+    name_shared: standby.isNameShared,
+  };
+}
+
+function absentStandbyJson(absent: AbsentStandbyStatus): AbsentStandbyJson {
+  return {
+    application_name: absent.applicationName,
+    user: absent.user,
+    client_addr: absent.clientAddr,
+    slot_name: absent.slotName,
+    state: absent.isMaybeWedged ? 'wedged?' : 'away',
+    how: absent.how,
+    reason: absent.reason,
+    left_at: timeText(absent.leftAtMs),
+    timeline: absent.timeline,
+    sent_lsn: lsnText(absent.sentLsn),
+    write_lsn: lsnText(absent.writeLsn),
+    flush_lsn: lsnText(absent.flushLsn),
+    replay_lsn: lsnText(absent.applyLsn),
   };
 }
 

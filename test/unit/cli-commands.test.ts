@@ -234,7 +234,21 @@ store     0/1000000 to 0/3000000, 3 segments, 48.0 MB
 pid | application_name | client   | state     | sync  | sent_lsn  | flush_lsn | replay_lsn |    lag | write_lag | flush_lag | replay_lag | slot_name
 ----+------------------+----------+-----------+-------+-----------+-----------+------------+--------+-----------+-----------+------------+----------
  42 | standby_a        | 10.0.0.7 | streaming | async | 0/3000060 | 0/3000000 | 0/2FFF000  | 4.3 kB |    0.4 ms |    2.0 ms |      1.5 s | slot_a
+
+standbys that left and are not back
+application_name | client   | state   | left_at                  | how        | flush_lsn | replay_lsn | slot_name
+-----------------+----------+---------+--------------------------+------------+-----------+------------+----------
+standby_b        | 10.0.0.8 | wedged? | 2023-11-14T22:14:50.000Z | terminated | 0/2000060 | 0/2000000  | slot_b
 `);
+  });
+
+  test('a standby in trouble is marked beside its state', () => {
+    const view = (standby: Parameters<typeof sampleStandby>[0]): string =>
+      statusView(statusJson(sampleStatus({ standbys: [sampleStandby(standby)] })));
+    expect(view({ isStalled: true })).toContain('| streaming (stalled) |');
+    expect(view({ isStalled: true, isNameShared: true })).toContain(
+      '| streaming (stalled, shared name) |',
+    );
   });
 
   test('--json prints the answer as it is', async () => {
@@ -271,6 +285,7 @@ pid | application_name | client   | state     | sync  | sent_lsn  | flush_lsn | 
     const view = statusView(statusJson(unknownStatus()));
     expect(view).toContain('upstream  none yet, slot walcast: disconnected');
     expect(view).toContain('no standbys are connected');
+    expect(view).not.toContain('not back');
     expect(view).not.toMatch(/null|undefined|NaN/);
   });
 

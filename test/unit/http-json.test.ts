@@ -71,8 +71,28 @@ describe('status', () => {
           reply_time: '2023-11-14T22:15:00.000Z',
           connected_at: '2023-11-14T22:14:10.000Z',
           tls: false,
+          stalled: false,
+          name_shared: false,
         },
       ],
+      absent_standbys: [
+        {
+          application_name: 'standby_b',
+          user: 'replicator',
+          client_addr: '10.0.0.8',
+          slot_name: 'slot_b',
+          state: 'wedged?',
+          how: 'terminated',
+          reason: 'client',
+          left_at: '2023-11-14T22:14:50.000Z',
+          timeline: 1,
+          sent_lsn: '0/2000060',
+          write_lsn: '0/2000060',
+          flush_lsn: '0/2000060',
+          replay_lsn: '0/2000000',
+        },
+      ],
+      standby_events: { stalls: 4, takeovers: 1 },
     });
   });
 
