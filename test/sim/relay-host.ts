@@ -81,7 +81,10 @@ export class RelayHost {
   start(): void {
     if (this.process !== null || this.isHeldDown) return;
     const world = this.#world;
-    const process = new SimProcess(this.name, this.name, this.#random.real(1_000, 500_000));
+    const process = new SimProcess(this.name, {
+      monotonicOriginMs: this.#random.real(1_000, 500_000),
+      hasPromises: true,
+    });
     this.process = process;
     this.relay = null;
     this.failedAtMs = null;

@@ -104,7 +104,8 @@ class Run {
     }
     network.onConnection = (connection) => {
       const names = [connection.process.host, connection.far.process.host];
-      return names.some((name) => this.#scene.relays.has(name)) ? tapOf(connection, this.#listener) : null;
+      const isOfRelay = (host: string): boolean => this.#scene.relays.has(host);
+      return names.some(isOfRelay) ? tapOf(connection, this.#listener, isOfRelay) : null;
     };
   }
 
@@ -117,7 +118,7 @@ class Run {
     await this.#until(CALM_MS);
     this.#faults.begin(random.pick([700, 1_500, 4_000]));
     this.#faults.restartStandbys();
-    await this.#until(world.nowMs + random.real(15_000, 60_000));
+    await this.#until(world.nowMs + random.real(10_000, 45_000));
     this.#faults.end();
     await this.#until(world.nowMs + 3_000);
     await this.#settle();

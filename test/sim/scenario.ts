@@ -50,7 +50,7 @@ export function buildScene(stage: Stage, wishes: ScenarioWishes): Scene {
     network,
     cluster,
     random: random.fork(),
-    writeEveryMs: wishes.writeEveryMs ?? random.pick([80, 150, 300]),
+    writeEveryMs: wishes.writeEveryMs ?? random.pick([120, 250, 500]),
   };
   const primary = new Server('p1', parts, null);
   scene.servers.set('p1', primary);

@@ -33,9 +33,17 @@ export interface WireListener {
 }
 
 /** Listens to one connection, dialled by `connection.process`. */
-export function tapOf(connection: SimConnection, listener: WireListener): Tap {
+export function tapOf(
+  connection: SimConnection,
+  listener: WireListener,
+  isOfRelay: (host: string) => boolean,
+): Tap {
   const wire = new Wire(connection, listener);
-  return (bytes, isToServer) => wire.take(bytes, isToServer);
+  // What a modelled server sends is right.
+  const isServerHeard = isOfRelay(connection.far.process.host);
+  return (bytes, isToServer) => {
+    if (isToServer || isServerHeard) wire.take(bytes, isToServer);
+  };
 }
 
 class Wire {

@@ -30,6 +30,8 @@ export class SimConnection implements ByteConnection {
   tap: Tap | null = null;
   readonly #network: Network;
   readonly #windowBytes: number;
+  /** How often a piece is tiny. */
+  readonly #choppiness: number;
   #far: SimConnection | null = null;
   #events: ConnectionEvents | null = null;
   #phase: Phase = 'open';
@@ -63,6 +65,7 @@ export class SimConnection implements ByteConnection {
     this.process = process;
     this.isClient = isClient;
     this.peer = { address: '10.0.0.1', port: 40_000 + (id % 20_000) };
+    this.#choppiness = network.world.random.pick([0, 0.01, 0.1]);
     this.#windowBytes = network.world.random.pick([16_384, 131_072, 524_288]);
   }
 
@@ -175,7 +178,7 @@ export class SimConnection implements ByteConnection {
     const { random } = this.#network.world;
     while (this.#writtenBytes > 0 && this.#windowUsed < this.#windowBytes) {
       const room = this.#windowBytes - this.#windowUsed;
-      const size = random.chance(0.03) ? random.between(1, 40) : random.between(8_000, 131_072);
+      const size = random.chance(this.#choppiness) ? random.between(1, 40) : random.between(8_000, 131_072);
       this.#send({ kind: 'bytes', bytes: this.#take(Math.min(room, size)) });
     }
     const isDone = this.#writtenBytes === 0;
@@ -310,7 +313,7 @@ export class SimConnection implements ByteConnection {
     const [first] = this.#unread;
     if (first === undefined) return null;
     const { random } = this.#network.world;
-    const limit = random.chance(0.05) ? random.between(1, 30) : READ_BYTES_MAX;
+    const limit = random.chance(this.#choppiness) ? random.between(1, 30) : READ_BYTES_MAX;
     const joined = this.#unread.length > 1 ? Buffer.concat(this.#unread) : first;
     this.#unread = joined.length > limit ? [joined.subarray(limit)] : [];
     return Buffer.from(joined.subarray(0, limit));

@@ -21,15 +21,21 @@ export class SimProcess {
   /** What the monotonic clock shows is this much more than the time of the world. */
   readonly monotonicOriginMs: number;
   wallOffsetMs = 0;
+  /** Its code waits for promises: they settle within the step that wakes them. */
+  readonly hasPromises: boolean;
   isAlive = true;
   isStopped = false;
   /** Who has to be told that it is gone: the network, the disk, the supervisor. */
   readonly onEnd: ((end: ProcessEnd) => void)[] = [];
 
-  constructor(name: string, host: string, monotonicOriginMs: number) {
-    this.name = name;
+  constructor(
+    host: string,
+    options: { readonly monotonicOriginMs: number; readonly hasPromises: boolean },
+  ) {
+    this.name = host;
     this.host = host;
-    this.monotonicOriginMs = monotonicOriginMs;
+    this.monotonicOriginMs = options.monotonicOriginMs;
+    this.hasPromises = options.hasPromises;
     this.context = { process: this, thread: null };
   }
 

@@ -145,8 +145,10 @@ export class World {
       }
       this.steps += 1;
       this.trace.step(this.nowMs, event.label);
-      await this.#run(event.context, event.run);
-      await this.#settle();
+      this.#call(event.context, event.run);
+      // What the machine and modelled servers do ends with the call.
+      if (process?.hasPromises === true || this.#immediates.length > 0) await this.#settle(event.context);
+      this.context = MACHINE;
       if (!afterStep()) return;
     }
     this.nowMs = Math.max(this.nowMs, endMs);
@@ -165,28 +167,29 @@ export class World {
     this.schedule(context, (context.thread?.busyUntilMs ?? 0) - this.nowMs, label, run);
   }
 
-  async #run(context: Context, run: () => void): Promise<void> {
+  #call(context: Context, run: () => void): void {
     this.context = context;
-    const { thread } = context;
-    if (thread !== null) thread.aheadMs = 0;
+    if (context.thread !== null) context.thread.aheadMs = 0;
     try {
       run();
     } catch (error) {
       this.crashed(error);
     }
-    await turn();
-    if (thread !== null) thread.busyUntilMs = this.nowMs + thread.aheadMs;
   }
 
-  /** What was put off to the end of the turn. */
-  async #settle(): Promise<void> {
+  /** Lets promises settle, then what was put off to the end of the turn, one after the other. */
+  async #settle({ thread }: Context): Promise<void> {
+    await turn();
+    if (thread !== null) thread.busyUntilMs = this.nowMs + thread.aheadMs;
     for (let next = this.#immediates.shift(); next !== undefined; next = this.#immediates.shift()) {
       const { process } = next.context;
       if (process !== null && !process.isAlive) continue;
       if (process?.isStopped === true) this.schedule(next.context, 0, 'immediate', next.run);
-      else await this.#run(next.context, next.run);
+      else {
+        this.#call(next.context, next.run);
+        await turn();
+      }
     }
-    this.context = MACHINE;
   }
 
   readonly #setImmediate = (run: (...args: unknown[]) => void, ...args: unknown[]): object => {

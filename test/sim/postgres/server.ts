@@ -75,7 +75,10 @@ export class Server {
   start(): void {
     if (this.process !== null) return;
     const { network, random } = this.parts;
-    const process = new SimProcess(this.name, this.name, random.real(1_000, 100_000));
+    const process = new SimProcess(this.name, {
+      monotonicOriginMs: random.real(1_000, 100_000),
+      hasPromises: false,
+    });
     this.process = process;
     this.isStopping = false;
     process.onEnd.push((end) => {

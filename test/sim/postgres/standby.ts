@@ -60,7 +60,10 @@ export class Standby {
   start(): void {
     if (this.process !== null) return;
     const { network, random } = this.parts;
-    const process = new SimProcess(this.name, this.name, random.real(1_000, 100_000));
+    const process = new SimProcess(this.name, {
+      monotonicOriginMs: random.real(1_000, 100_000),
+      hasPromises: true,
+    });
     this.process = process;
     network.setDown(this.name, false);
     process.onEnd.push((end) => {
