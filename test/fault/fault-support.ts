@@ -35,6 +35,7 @@ export interface AttemptOptions {
   readonly upstreamPort: number;
   readonly conninfo?: Readonly<Record<string, string>>;
   readonly slot?: string;
+  readonly receiverTimeoutMs?: number;
   /** null: no `auth` at all. */
   readonly hba?: string | null;
   readonly port?: number;
@@ -103,6 +104,9 @@ function configurationOf(
         ...options.conninfo,
       }),
       slot: options.slot ?? 'walcast',
+      ...(options.receiverTimeoutMs === undefined
+        ? {}
+        : { wal_receiver_timeout: `${options.receiverTimeoutMs}ms` }),
     },
     listen: [{ address: `127.0.0.1:${port}` }],
     ...(hba === null ? {} : { auth: { hba } }),

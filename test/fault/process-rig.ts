@@ -14,6 +14,7 @@ import {
   ScriptedUpstream,
   answer,
   complete,
+  keepalive,
   playedServer,
   walData,
 } from '../support/scripted-upstream.ts';
@@ -86,6 +87,13 @@ export class PlayedUpstream implements AsyncDisposable {
   /** Ends the timeline of every stream, as a server does that was promoted. */
   endTimeline(): void {
     for (const { session } of this.#streams) session.send(COPY_DONE);
+  }
+
+  /** A keepalive on every stream. */
+  keepAlive(replyRequested = false): void {
+    for (const { session } of this.#streams) {
+      session.send(keepalive(this.fixture.endLsn, replyRequested));
+    }
   }
 
   /** Writes so much more WAL, and sends it. */
