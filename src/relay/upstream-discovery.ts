@@ -68,11 +68,18 @@ export class UpstreamDiscovery {
     this.#parts = parts;
   }
 
-  /** In the order to try; null: those of the connection string count. */
+  /**
+   * In the order to try; null: those of the connection string count. The server whose WAL streams in is among them in any
+   * case: a stream that works is not ended because a list lacks its server for a moment.
+   */
   hosts(): readonly ConninfoHost[] | null {
-    const hosts = this.#discovery?.hosts() ?? [];
-    if (hosts.length === 0) return null;
-    return hosts.map(({ host, port }) => ({ host, hostaddr: null, port }));
+    const known = this.#discovery?.hosts() ?? [];
+    if (known.length === 0) return null;
+    const hosts = known.map(({ host, port }) => ({ host, hostaddr: null, port }));
+    const followed = this.#parts.streamingFrom();
+    if (followed === null || hosts.some((host) => isSameServer(host, followed))) return hosts;
+    const { host, address, port } = followed;
+    return [...hosts, { host, hostaddr: address === host ? null : address, port }];
   }
 
   /** Null without discovery. */
@@ -217,8 +224,9 @@ export class UpstreamDiscovery {
     const stored = this.#parts.stored();
     if (stored === null) return 'the store is empty';
     const isNear =
+      (identity.isInRecovery || identity.isRelay) &&
       this.#isBehind(identity, identity.xlogPos) &&
-      lsnDistance(stored.receivedLsn, identity.xlogPos) <= CATCH_UP_BYTES_MAX;
+      lsnDistance(identity.xlogPos, stored.receivedLsn) <= CATCH_UP_BYTES_MAX;
     const decision = decideFollow(
       stored,
       isNear ? { ...identity, xlogPos: stored.receivedLsn } : identity,
