@@ -36,12 +36,14 @@ const KINDS: readonly (readonly [name: string, weight: number, fault: Fault])[] 
 export class Faults {
   readonly counts = new Map<string, number>();
   readonly #scene: Scene;
+  readonly #favours: string | null;
   #primary: Server;
   #restores: (() => void)[] = [];
   #isOver = false;
   timelineSwitches = 0;
 
-  constructor(scene: Scene, primary: Server) {
+  constructor(scene: Scene, primary: Server, favours: string | null) {
+    this.#favours = favours;
     this.#scene = scene;
     this.#primary = primary;
   }
@@ -88,10 +90,12 @@ export class Faults {
 
   #strike(): void {
     const { random, world } = this.#scene;
-    const total = KINDS.reduce((sum, [, weight]) => sum + weight, 0);
+    const weightOf = (name: string, weight: number): number =>
+      name === this.#favours ? weight * 10 : weight;
+    const total = KINDS.reduce((sum, [name, weight]) => sum + weightOf(name, weight), 0);
     let at = random.next() * total;
     for (const [name, weight, fault] of KINDS) {
-      at -= weight;
+      at -= weightOf(name, weight);
       if (at >= 0) continue;
       world.trace.note(`FAULT ${name}`);
       this.counts.set(name, (this.counts.get(name) ?? 0) + 1);

@@ -75,7 +75,6 @@ export async function runSeed({ seed, bug = null, isShown = false }: RunOptions)
 
 class Run {
   readonly #world: World;
-  readonly #network: Network;
   readonly #verdict: Verdict;
   readonly #scene: Scene;
   readonly #faults: Faults;
@@ -83,10 +82,9 @@ class Run {
 
   constructor(world: World, network: Network, wishes: ScenarioWishes) {
     this.#world = world;
-    this.#network = network;
     this.#verdict = new Verdict(world);
     this.#scene = buildScene({ world, network, verdict: this.#verdict }, wishes);
-    this.#faults = new Faults(this.#scene, this.#server('p1'));
+    this.#faults = new Faults(this.#scene, this.#server('p1'), wishes.favours ?? null);
     this.#checkers = [
       flushIsDurable,
       positionsMoveForward,

@@ -1,10 +1,10 @@
 // Who takes part in a run, and how are they set up? Decided by the seed.
 import type { Network } from './machine/network.ts';
-import type { Random } from './machine/random.ts';
 import type { World } from './machine/world.ts';
 import { Cluster } from './postgres/cluster.ts';
 import { Server } from './postgres/server.ts';
 import { MANNERS, Standby } from './postgres/standby.ts';
+import type { Manner } from './postgres/standby.ts';
 import { RelayHost } from './relay-host.ts';
 import type { RelaySetup } from './relay-host.ts';
 import type { Scene } from './scene.ts';
@@ -12,8 +12,12 @@ import type { Verdict } from './verdict.ts';
 
 /** What a test may decide in the seed's place. */
 export interface ScenarioWishes {
-  /** Every standby keeps to its word. */
-  readonly areStandbysHonest?: boolean;
+  /** What every standby but the first does wrong. */
+  readonly manner?: Manner;
+  readonly keepMb?: number;
+  readonly hasSlots?: boolean;
+  /** The fault that is ten times as frequent as else. */
+  readonly favours?: string;
   /** Milliseconds between two writes of the primary, on average. */
   readonly writeEveryMs?: number;
   readonly verify?: RelaySetup['verify'];
@@ -65,14 +69,14 @@ function addRelays(scene: Scene, wishes: ScenarioWishes): void {
   const { random } = scene;
   const shape = random.pick(SHAPES);
   const names = shape === 'alone' ? ['r1'] : ['r1', 'r2'];
-  const standbys = Array.from({ length: random.between(1, 4) }, (_, index) => `s${index + 1}`);
+  const standbys = Array.from({ length: random.between(wishes.manner === undefined ? 1 : 3, 4) }, (_, index) => `s${index + 1}`);
   const setup: RelaySetup = {
     upstreams: [...scene.servers.keys()],
     targetSessionAttrs: random.pick(['any', 'any', 'primary', 'prefer-standby']),
     verify: wishes.verify ?? random.pick(['record', 'record', 'page']),
     forward: random.pick(['received', 'received', 'flushed']),
-    keepMb: random.pick([1, 2, 4]),
-    slots: random.chance(0.6) ? standbys : [],
+    keepMb: wishes.keepMb ?? random.pick([1, 2, 4]),
+    slots: random.chance(wishes.hasSlots === true ? 1 : 0.6) ? standbys : [],
   };
   for (const name of names) {
     const isBehind = shape === 'chain' && name === 'r2';
@@ -94,7 +98,7 @@ function addStandby(
     pair: [['r1', 'r2'], ['r2', 'r1']],
     chain: [['r2'], ['r1'], ['r2', 'r1']],
   };
-  const isHonest = how.wishes.areStandbysHonest === true || name === 's1' || random.chance(0.5);
+  const isHonest = name === 's1' || (how.wishes.manner === undefined && random.chance(0.5));
   scene.standbys.set(
     name,
     new Standby(
@@ -107,7 +111,7 @@ function addStandby(
         slot: how.hasSlots ? name : null,
       },
       {
-        manner: isHonest ? 'honest' : random.pick(MANNERS),
+        manner: isHonest ? 'honest' : (how.wishes.manner ?? random.pick(MANNERS)),
         startLsn: random.chance(0.3)
           ? scene.cluster.startLsn()
           : scene.cluster.endLsn(scene.cluster.newest),

@@ -54,3 +54,10 @@ vi.mock('../../src/base/stall-watch.ts', () => ({
     stop(): void {}
   },
 }));
+
+// Real, with room for a planted bug.
+vi.mock('../../src/relay/upstream-gate.ts', async (importOriginal) => {
+  const { gateThrough } = await import('./gate-door.ts');
+  const real = await importOriginal<typeof import('../../src/relay/upstream-gate.ts')>();
+  return { ...real, openUpstreamGate: gateThrough(real.openUpstreamGate) };
+});
