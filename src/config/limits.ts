@@ -470,3 +470,13 @@ export const STANDSTILL_PROBE_MS: number = 5_000;
 
 /** Relays behind one another that are told apart; a longer chain is followed, but a cycle of more is not seen. */
 export const RELAY_PATH_MAX: number = 16;
+
+/** Slots that were left behind on hosts and are remembered. */
+export const LEFT_SLOTS_MAX: number = 100;
+
+/** How long another host has to be followed without a break before a slot that walcast made is dropped where it is of no use. */
+export const LEFT_SLOT_DROP_AFTER_MS: number = 60_000;
+
+/** After an attempt that failed: the first wait, and the longest. */
+export const LEFT_SLOT_RETRY_MS: number = 60_000;
+export const LEFT_SLOT_RETRY_MS_MAX: number = 3_600_000;

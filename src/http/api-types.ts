@@ -56,6 +56,17 @@ export interface UpstreamDetailJson extends UpstreamJson {
   readonly disconnects: UpstreamStatus['disconnects'];
   /** Null: the hosts of the connection string are all there are. */
   readonly discovery: DiscoveryJson | null;
+  /** Slots on hosts that were followed before and are not now: they keep all WAL there. */
+  readonly left_slots: readonly LeftSlotJson[];
+}
+
+/** A slot for walcast on a host that is not followed now. */
+export interface LeftSlotJson {
+  readonly host: string;
+  readonly port: number;
+  readonly slot: string;
+  /** walcast made it, and drops it when the host is reached; another one is a person's to drop. */
+  readonly is_dropped_by_walcast: boolean;
 }
 
 /** Where the upstream's hosts come from. */

@@ -81,6 +81,16 @@ const discovery = Type.Object(
   closed,
 );
 
+const leftSlot = Type.Object(
+  {
+    host: Type.String(),
+    port: Type.Integer(),
+    slot: Type.String(),
+    is_dropped_by_walcast: Type.Boolean(),
+  },
+  closed,
+);
+
 const upstreamDetail = Type.Object(
   {
     ...upstreamFields,
@@ -96,6 +106,7 @@ const upstreamDetail = Type.Object(
     connects: counts(['success', 'failure']),
     disconnects: counts(UPSTREAM_DISCONNECT_REASONS),
     discovery: Type.Union([discovery, Type.Null()]),
+    left_slots: Type.Array(leftSlot),
   },
   closed,
 );

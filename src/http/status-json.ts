@@ -71,6 +71,9 @@ export function upstreamDetailJson(status: RelayStatus): UpstreamDetailJson {
     connects: { success: upstream.connectsSucceeded, failure: upstream.connectsFailed },
     disconnects: upstream.disconnects,
     discovery: upstream.discovery === null ? null : discoveryJson(upstream.discovery),
+    left_slots: upstream.leftSlots.map(({ host, port, slot, isOurs }) => {
+      return { host, port, slot, is_dropped_by_walcast: isOurs };
+    }),
   };
 }
 

@@ -154,6 +154,7 @@ class RunningRelay implements Relay {
     });
     this.#following = new UpstreamFollowing({
       settings: config.upstream,
+      directory: config.storage.directory,
       clock,
       log,
       confirmedLsns: () => this.#confirmedLsns(),
@@ -262,6 +263,7 @@ class RunningRelay implements Relay {
     this.#readThrough?.close();
     this.#following.stop();
     this.#retention?.close();
+    await within(this.#clock, flushMs, this.#following.saved());
     if (this.#slots !== null) await within(this.#clock, flushMs, this.#slots.close());
     await this.#store?.close({ timeoutMs: flushMs });
     await this.#ports.closeHttp();

@@ -161,6 +161,7 @@ const NO_UPSTREAM: UpstreamStatus = {
   walMessages: 0,
   keepaliveMessages: 0,
   discovery: null,
+  leftSlots: [],
 };
 
 const NO_STORE: StoreStatus = {

@@ -27,6 +27,7 @@ import { targetOf } from './upstream-address.ts';
 import { UpstreamClock } from './upstream-clock.ts';
 import { UpstreamDiscovery } from './upstream-discovery.ts';
 import { openUpstreamGate } from './upstream-gate.ts';
+import { UpstreamSlots } from './upstream-slots.ts';
 
 /** Bytes of a relay's id; enough that no two of one chain are the same. */
 const RELAY_ID_BYTES = 8;
@@ -39,6 +40,8 @@ export interface UpstreamFollowingParts {
   readonly log: Log;
   /** What each streaming standby has confirmed. */
   readonly confirmedLsns: () => readonly Lsn[];
+  /** `storage.directory`, where it is kept which slots were made on upstream servers. Absent: nowhere. */
+  readonly directory?: string;
   /** This server can never be followed. */
   readonly onFatal: (error: Error) => void;
 }
@@ -53,6 +56,7 @@ export class UpstreamFollowing {
   readonly #times: UpstreamClock;
   readonly #applyAlarm: ApplyAlarm;
   readonly #tally = new UpstreamTally();
+  readonly #slots: UpstreamSlots;
   /** Of this process: whom WAL comes through is asked anew at each connection. */
   readonly #relayId = randomBytes(RELAY_ID_BYTES).toString('hex');
   /** What was said about the surroundings of the connection string since it was last loaded. */
@@ -73,6 +77,7 @@ export class UpstreamFollowing {
     this.#discovery = this.#newDiscovery();
     this.#target = this.#resolve(parts.settings);
     this.#times = new UpstreamClock(parts.clock);
+    this.#slots = this.#newSlots();
     this.#applyAlarm = new ApplyAlarm(parts.log);
   }
 
@@ -106,6 +111,7 @@ export class UpstreamFollowing {
     });
     this.#times.follow(store);
     store.onFlush(() => this.#applyAlarm.look(() => store.facts()));
+    void this.#slots.load();
     this.#discovery.follow(this.#settings.discovery);
     if (this.#settings.discovery === null) this.#startReceiver();
     else this.#switching = this.#startDiscovered();
@@ -180,7 +186,8 @@ export class UpstreamFollowing {
     const now = this.#receiver?.status() ?? null;
     if (now === null) return null;
     const discovery = this.#discovery.status();
-    const status = { ...now, discovery, detail: now.detail ?? this.#applyAlarm.detail };
+    const detail = now.detail ?? this.#applyAlarm.detail;
+    const status = { ...now, discovery, detail, leftSlots: this.#slots.status() };
     const before = this.#reportedBefore;
     if (before === null || status.reported.writeLsn !== INVALID_LSN) return status;
     return { ...status, reported: before };
@@ -248,9 +255,29 @@ export class UpstreamFollowing {
   /** Closes at once; nothing is reported any more. */
   stop(): void {
     this.#isStopped = true;
+    void this.#slots.close();
     this.#discovery.stop();
     this.#receiver?.stop();
     this.#acknowledgement?.close();
+  }
+
+  /** After {@link stop}: resolves when nothing is being written any more. */
+  saved(): Promise<void> {
+    return this.#slots.close();
+  }
+
+  #newSlots(): UpstreamSlots {
+    const { clock, log, directory = null } = this.#parts;
+    return new UpstreamSlots({
+      clock,
+      log,
+      dial,
+      directory,
+      target: () => this.targetToConnect(),
+      applicationName: () => this.#settings.applicationName,
+      receiverTimeoutMs: () => this.#settings.walReceiverTimeoutMs,
+      flushedLsn: () => this.#store?.positions().flushedLsn ?? INVALID_LSN,
+    });
   }
 
   #newReceiver(store: WalStore, acknowledgement: Acknowledgement): WalReceiver {
@@ -300,6 +327,7 @@ export class UpstreamFollowing {
       },
       positions: acknowledgement,
       observer: this.#observer(),
+      slotUses: this.#slots,
       onMessage: (walEnd, sendTime) => this.#times.observe(walEnd, sendTime),
       clock,
       log,

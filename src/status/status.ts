@@ -94,6 +94,17 @@ export interface UpstreamStatus {
   readonly keepaliveMessages: number;
   /** Null: the hosts of the connection string are all there are. */
   readonly discovery: DiscoveryStatus | null;
+  /** Slots on hosts that were followed before: they keep all WAL there. */
+  readonly leftSlots: readonly LeftSlotStatus[];
+}
+
+/** A slot for walcast on a host that is not followed now. */
+export interface LeftSlotStatus {
+  readonly host: string;
+  readonly port: number;
+  readonly slot: string;
+  /** walcast made it, and drops it when the host is reached; another one is a person's to drop. */
+  readonly isOurs: boolean;
 }
 
 /** A server that discovery knows. */

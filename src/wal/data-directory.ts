@@ -5,6 +5,7 @@
 //   pg_replslot/NAME/  one replication slot each (src/slot)
 //   page_sums/         a checksum of each page of the segments (page-sums.ts)
 //   walcast.control    identity and durable mark (control-file.ts)
+//   walcast.upstream-slots  slots that walcast made on upstream servers (src/relay/upstream-slots.ts)
 //   walcast.lock       the owner's lock (src/net/directory-lock.ts)
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -15,6 +16,9 @@ import { PAGE_SUMS_DIRECTORY } from './page-sums.ts';
 /** Name of the control file inside the data directory. */
 export const CONTROL_FILE_NAME = 'walcast.control';
 
+/** Name of the file of the slots that walcast made on upstream servers, inside the data directory. */
+export const UPSTREAM_SLOTS_FILE_NAME = 'walcast.upstream-slots';
+
 /** `lost+found` is what a file system puts at its root. */
 const OUR_NAMES: ReadonlySet<string> = new Set([
   'pg_wal',
@@ -23,6 +27,8 @@ const OUR_NAMES: ReadonlySet<string> = new Set([
   PAGE_SUMS_DIRECTORY,
   CONTROL_FILE_NAME,
   `${CONTROL_FILE_NAME}.tmp`,
+  UPSTREAM_SLOTS_FILE_NAME,
+  `${UPSTREAM_SLOTS_FILE_NAME}.tmp`,
   'walcast.lock',
   'lost+found',
 ]);

@@ -6,6 +6,7 @@ import type { SegmentSize } from '../pg/segment.ts';
 import type { VersionFacts } from '../pg/server-version.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { RelayState, ReportedPositions, UpstreamStatus } from '../status/status.ts';
+import type { UpstreamHost } from './upstream-target.ts';
 
 /** Why the store would not take bytes: what failed, and where. Nothing of the rejected message was kept. */
 export interface WalRejection {
@@ -123,4 +124,16 @@ export interface UpstreamObserver {
   /** Something that trying again cannot mend, met before any upstream was ever identified: unsupported version, bad setting. */
   onFatal(error: OperationalError): void;
   onTimelineEnd(end: TimelineEnd): void;
+}
+
+/** Keeps account of the slots on upstream servers. */
+export interface SlotUses {
+  /** walcast made a slot on `host`. */
+  created(host: UpstreamHost, slot: string, systemIdentifier: string): void;
+  /** It is gone again. */
+  dropped(host: UpstreamHost, slot: string): void;
+  /** WAL streams in from `host`, with that slot or none. */
+  used(host: UpstreamHost, slot: string | null, systemIdentifier: string): void;
+  /** Nothing streams any more. */
+  idle(): void;
 }

@@ -132,6 +132,10 @@ export class UpstreamSession {
       const identification = { ...found, isSlotCreated };
       this.#identification = identification;
       this.#slots.identified(this.#hostKey, identification);
+      if (found.isSlotCreated && plan !== null) {
+        const { systemIdentifier } = found.identity;
+        this.#options.slotUses?.created(this.#host, plan.name, systemIdentifier);
+      }
       this.#listener.onIdentified(identification);
       this.#emit({ type: 'identified' });
     } catch (error) {
@@ -250,6 +254,7 @@ export class UpstreamSession {
     try {
       const refusal = slot === null ? null : await dropSlot(this.#runner(), slot);
       if (refusal === null) {
+        if (slot !== null) this.#options.slotUses?.dropped(this.#host, slot);
         log.info('upstream: dropped the slot that was just created there', { slot });
       } else log.warn(`upstream: ${refusal.message}`, { slot });
     } catch (error) {

@@ -83,6 +83,7 @@ export class UpstreamTally {
       keepaliveMessages: this.#keepaliveMessages + (stream?.keepaliveMessages ?? 0),
       // Whoever knows fills it in.
       discovery: null,
+      leftSlots: [],
     };
   }
 }

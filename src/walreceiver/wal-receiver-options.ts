@@ -4,7 +4,7 @@ import type { Log } from '../base/log.ts';
 import type { Dial } from '../net/dial.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { PgTimestamp } from '../pg/timestamp.ts';
-import type { PositionSource, UpstreamGate, UpstreamObserver, WalSink } from './ports.ts';
+import type { PositionSource, SlotUses, UpstreamGate, UpstreamObserver, WalSink } from './ports.ts';
 import type { UpstreamTally } from './upstream-tally.ts';
 import type { UpstreamTarget } from './upstream-target.ts';
 
@@ -27,6 +27,8 @@ export interface WalReceiverOptions {
   readonly gate: UpstreamGate;
   readonly positions: PositionSource;
   readonly observer: UpstreamObserver;
+  /** Absent: slots that are left behind are nobody's business. */
+  readonly slotUses?: SlotUses;
   /** Of each message of a stream: the server's end of WAL in it, and when the server says it sent it. */
   readonly onMessage?: ((walEnd: Lsn, sendTime: PgTimestamp) => void) | undefined;
   /** Counters to go on with, of a walreceiver that has ended; new ones when absent. */

@@ -323,7 +323,10 @@ export class WalReceiver {
     const isHistoric = identity !== null && identity.timeline !== this.#asked?.timeline;
     stream.begin(identity?.xlogPos ?? INVALID_LSN, isHistoric);
     running.begin();
-    if (identity === null || this.#isQuiet || this.#streaming === null) return;
+    if (identity === null || this.#streaming === null) return;
+    const { slot, slotUses } = this.#options;
+    slotUses?.used(this.#followedHost, slot, identity.systemIdentifier);
+    if (this.#isQuiet) return;
     const isRelay = this.#relayPath !== null;
     this.#standstill.began({ host: this.#followedHost, identity, isRelay });
   }
@@ -401,6 +404,7 @@ export class WalReceiver {
     if (streaming === null) return;
     streaming.close();
     this.#streaming = null;
+    this.#options.slotUses?.idle();
     this.#tally.streamEnded(streaming.stream, reason);
   }
 

@@ -198,6 +198,7 @@ function sampleUpstream(): RelayStatus['upstream'] {
     walMessages: 70,
     keepaliveMessages: 7,
     discovery: null,
+    leftSlots: [],
   };
 }
 

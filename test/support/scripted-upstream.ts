@@ -309,10 +309,13 @@ export class ScriptedSession {
   }
 
   /** Answers commands as `server` would, until a START_REPLICATION, whose text is returned unanswered. */
-  async identify(server: PlayedServer = playedServer()): Promise<string> {
+  async identify(
+    server: PlayedServer = playedServer(),
+    until: RegExp = /^START_REPLICATION/,
+  ): Promise<string> {
     for (;;) {
       const command = await this.command();
-      if (command.startsWith('START_REPLICATION') && !isEarlyStart(command)) return command;
+      if (until.test(command) && !isEarlyStart(command)) return command;
       this.send(answer(server, command), READY);
     }
   }

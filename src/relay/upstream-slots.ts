@@ -1,0 +1,272 @@
+// Slots that walcast made on upstream servers: remembered over restarts, listed where they were left behind, and dropped
+// when that host is reached and another one has been followed for a while. A slot that somebody else made is only listed.
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import {
+  errorText,
+  InvariantError,
+  OperationalError,
+  systemErrorCode,
+  WalcastError,
+} from '../base/errors.ts';
+import type { Log } from '../base/log.ts';
+import { loadStateFile, saveStateFile } from '../base/state-file.ts';
+import type { StateFileKind } from '../base/state-file.ts';
+import { Wakeup } from '../base/wakeup.ts';
+import { LEFT_SLOTS_MAX } from '../config/limits.ts';
+import { formatTarget } from '../net/dial.ts';
+import type { Dial } from '../net/dial.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import type { LeftSlotStatus } from '../status/status.ts';
+import { UPSTREAM_SLOTS_FILE_NAME } from '../wal/data-directory.ts';
+import { LeftSlots } from '../walreceiver/left-slots.ts';
+import type { KnownSlot } from '../walreceiver/left-slots.ts';
+import type { SlotUses } from '../walreceiver/ports.ts';
+import { dropLeftSlot } from '../walreceiver/slot-errand.ts';
+import type { ErrandOutcome } from '../walreceiver/slot-errand.ts';
+import { hostKey } from '../walreceiver/upstream-hosts.ts';
+import type { UpstreamHost, UpstreamTarget } from '../walreceiver/upstream-target.ts';
+
+/** What the slots of one relay need. */
+export interface UpstreamSlotsParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly dial: Dial;
+  /** `storage.directory`; null: nothing outlives the process. */
+  readonly directory: string | null;
+  /** Where the upstream is, with the passwords of today. */
+  readonly target: () => UpstreamTarget;
+  readonly applicationName: () => string;
+  readonly receiverTimeoutMs: () => number;
+  /** Our own durable end. */
+  readonly flushedLsn: () => Lsn;
+}
+
+const KIND: StateFileKind = { magic: 'walcast-upstream-slots', version: 1 };
+
+/** How a host was reached that the present connection string may not have any more. */
+interface Reached {
+  readonly target: UpstreamTarget;
+  readonly host: UpstreamHost;
+}
+
+/** Told by walreceivers, one after the other. */
+export class UpstreamSlots implements SlotUses {
+  readonly #parts: UpstreamSlotsParts;
+  readonly #slots: LeftSlots = new LeftSlots();
+  readonly #wakeup: Wakeup;
+  readonly #reached = new Map<string, Reached>();
+  #errand: AbortController | null = null;
+  #saving: Promise<void> | null = null;
+  #isUnsaved = false;
+  #isLoaded = false;
+  #isClosed = false;
+
+  constructor(parts: UpstreamSlotsParts) {
+    this.#parts = parts;
+    this.#wakeup = new Wakeup(parts.clock, () => this.#onDue());
+  }
+
+  /** Reads what earlier processes made. A file that cannot be read is told of and taken for empty: then slots are only listed. */
+  async load(): Promise<void> {
+    const { directory, log } = this.#parts;
+    if (directory !== null) {
+      try {
+        const content = await loadStateFile(join(directory, UPSTREAM_SLOTS_FILE_NAME), KIND);
+        this.#slots.restore(parseSlots(content?.body));
+      } catch (error) {
+        if (!(error instanceof OperationalError) && systemErrorCode(error) === null) throw error;
+        log.warn(
+          `slots on upstream servers that an earlier process made are not known, so they are not dropped: ${errorText(error)}`,
+        );
+      }
+    }
+    this.#isLoaded = true;
+    if (this.#isUnsaved) this.#save();
+    this.#arm();
+  }
+
+  created(host: UpstreamHost, slot: string, systemIdentifier: string): void {
+    this.#reach(host);
+    this.#slots.created(host, slot, systemIdentifier);
+    this.#save();
+  }
+
+  dropped(host: UpstreamHost, slot: string): void {
+    this.#slots.dropped(host, slot);
+    this.#save();
+  }
+
+  used(host: UpstreamHost, slot: string | null, systemIdentifier: string): void {
+    const before = new Set(this.#slots.left().map((known) => placeOf(known)));
+    this.#reach(host);
+    this.#slots.used({ host, slot, systemIdentifier }, this.#parts.clock.nowMs());
+    for (const known of this.#slots.left()) if (!before.has(placeOf(known))) this.#say(known);
+    this.#arm();
+  }
+
+  idle(): void {
+    this.#slots.idle();
+    this.#errand?.abort();
+  }
+
+  /** Those left behind. */
+  status(): LeftSlotStatus[] {
+    return this.#slots.left().map(({ host, slot, isOurs }) => {
+      return { host: host.host, port: host.port, slot, isOurs };
+    });
+  }
+
+  /** No more errands. Resolves when nothing is being saved any more. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#wakeup.cancel();
+    this.#errand?.abort();
+    await this.#saving;
+  }
+
+  #say({ host, slot, isOurs }: KnownSlot): void {
+    const where = { upstream: formatTarget(host), slot };
+    const what = `replication slot "${slot}" stays on a server that is not followed now, and keeps all WAL there`;
+    if (isOurs) this.#parts.log.info(`${what}; walcast made it, and drops it soon`, where);
+    else this.#parts.log.warn(`${what}; drop it there when nobody needs it`, where);
+  }
+
+  #reach(host: UpstreamHost): void {
+    const target = this.#parts.target();
+    this.#reached.delete(hostKey(host));
+    this.#reached.set(hostKey(host), { target, host });
+    const [oldest] = this.#reached.keys();
+    if (this.#reached.size > LEFT_SLOTS_MAX && oldest !== undefined) this.#reached.delete(oldest);
+  }
+
+  /** As the connection string of today reaches it, else as it was reached; null when this process never did. */
+  #wayTo(host: UpstreamHost): Reached | null {
+    const key = hostKey(host);
+    const target = this.#parts.target();
+    const listed = target.hosts.find((other) => hostKey(other) === key);
+    return listed === undefined ? (this.#reached.get(key) ?? null) : { target, host: listed };
+  }
+
+  #arm(): void {
+    if (this.#isClosed || this.#errand !== null || !this.#isLoaded) return;
+    const atMs = this.#slots.nextDueAtMs();
+    if (atMs !== null) this.#wakeup.ensure(atMs);
+  }
+
+  #onDue(): void {
+    const known = this.#slots.due(this.#parts.clock.nowMs());
+    if (known !== null && this.#errand === null) void this.#run(known);
+    this.#arm();
+  }
+
+  async #run(known: KnownSlot): Promise<void> {
+    const errand = new AbortController();
+    this.#errand = errand;
+    try {
+      const outcome = await this.#drop(known, errand.signal);
+      this.#note(known, outcome);
+    } finally {
+      this.#errand = null;
+      this.#arm();
+    }
+  }
+
+  async #drop(known: KnownSlot, signal: AbortSignal): Promise<ErrandOutcome> {
+    const { clock, log, dial, applicationName, receiverTimeoutMs, flushedLsn } = this.#parts;
+    const way = this.#wayTo(known.host);
+    if (way === null)
+      return { kind: 'refused', why: 'upstream.conninfo does not name it any more' };
+    const session = {
+      ...way,
+      applicationName: applicationName(),
+      receiverTimeoutMs: receiverTimeoutMs(),
+      clock,
+      log,
+      dial,
+      signal,
+    };
+    try {
+      return await dropLeftSlot(session, known, flushedLsn());
+    } catch (error) {
+      if (!(error instanceof WalcastError) || error instanceof InvariantError) throw error;
+      return { kind: 'refused', why: error.message };
+    }
+  }
+
+  #note(known: KnownSlot, outcome: ErrandOutcome): void {
+    const { host, slot } = known;
+    const { clock, log } = this.#parts;
+    const where = { upstream: formatTarget(host), slot };
+    switch (outcome.kind) {
+      case 'dropped':
+        log.info('a replication slot that walcast had left behind is dropped', where);
+        this.dropped(host, slot);
+        return;
+      case 'taken':
+        log.warn(
+          `a replication slot that walcast left behind is left alone: ${outcome.why}`,
+          where,
+        );
+        this.#slots.disowned(host, slot);
+        this.#save();
+        return;
+      case 'refused':
+        log.debug(
+          `a replication slot that walcast left behind is still there: ${outcome.why}`,
+          where,
+        );
+        this.#slots.refused(host, slot, clock.nowMs());
+        return;
+    }
+  }
+
+  /** The newest state is written once more when it changed meanwhile; never two at a time. */
+  #save(): void {
+    this.#isUnsaved = true;
+    if (!this.#isLoaded || this.#saving !== null || this.#isClosed) return;
+    this.#saving = this.#saveAll().finally(() => {
+      this.#saving = null;
+    });
+  }
+
+  async #saveAll(): Promise<void> {
+    const { directory, log } = this.#parts;
+    while (this.#isUnsaved && directory !== null) {
+      this.#isUnsaved = false;
+      try {
+        const body = this.#slots.ours().map(savedForm);
+        await saveStateFile(join(directory, UPSTREAM_SLOTS_FILE_NAME), KIND, body);
+      } catch (error) {
+        if (systemErrorCode(error) === null && !(error instanceof OperationalError)) throw error;
+        log.warn(`which slots walcast made on upstream servers was not saved: ${errorText(error)}`);
+      }
+    }
+  }
+}
+
+function placeOf({ host, slot }: KnownSlot): string {
+  return `${hostKey(host)} ${slot}`;
+}
+
+function savedForm({ host, slot, systemIdentifier }: KnownSlot): Record<string, string | number> {
+  const { host: name, address, port } = host;
+  return { host: name, address, port, slot, system_identifier: systemIdentifier };
+}
+
+function parseSlots(body: unknown): KnownSlot[] {
+  if (!Array.isArray(body)) return [];
+  return body.slice(0, LEFT_SLOTS_MAX).flatMap((entry: unknown) => {
+    if (typeof entry !== 'object' || entry === null) return [];
+    const text = (key: string): string => {
+      const value: unknown = Reflect.get(entry, key);
+      return typeof value === 'string' ? value : '';
+    };
+    const port: unknown = Reflect.get(entry, 'port');
+    const [host, address, slot] = [text('host'), text('address'), text('slot')];
+    if (host === '' || address === '' || slot === '' || typeof port !== 'number') return [];
+    const systemIdentifier = text('system_identifier');
+    const place = { host, address, port, password: null };
+    return [{ host: place, slot, systemIdentifier, isOurs: true }];
+  });
+}
