@@ -11,14 +11,21 @@ import type { RelaysRig } from '../harness/relays-rig.ts';
 import { timelineOf } from '../harness/timeline-wal.ts';
 import { startWriteLoad } from '../harness/write-load.ts';
 import type { WriteLoad } from '../harness/write-load.ts';
-import { EDGE_MAJORS, installedMajors } from '../support/requirements.ts';
+import {
+  EDGE_MAJORS,
+  FULL_FAULTS,
+  installedMajors,
+  NEWEST_MAJOR,
+} from '../support/requirements.ts';
 
 const COMMITS = 50;
 /** A primary's fast stop with healthy receivers. (P39) */
 const FAST_STOP_MS_MAX = 2_000;
 const SEARCH_BYTES = 64n << 20n;
 
-const MAJORS = installedMajors().filter((major) => EDGE_MAJORS.includes(major));
+const MAJORS = installedMajors().filter((major) =>
+  (FULL_FAULTS ? EDGE_MAJORS : [NEWEST_MAJOR]).includes(major),
+);
 
 describe.each(MAJORS)('a chain of two relays behind PostgreSQL %i', (major) => {
   let rig: RelaysRig;
