@@ -5,7 +5,7 @@ import { expect } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { createPrimary, createStandby } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
-import { signalProcess } from '../../src/demo/postgres-process.ts';
+import { pollUntil, signalProcess } from '../../src/demo/postgres-process.ts';
 import type { SqlSession } from '../../src/demo/sql-session.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
@@ -142,6 +142,18 @@ export class DiskRig {
       settings: { wal_retrieve_retry_interval: '200ms' },
     });
     await this.#standby.start();
+  }
+
+  /** Its walreceiver reads and says nothing from now on. */
+  async stopStandby(): Promise<void> {
+    const sql =
+      "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE backend_type = 'walreceiver'";
+    const pid = await pollUntil(
+      'a walreceiver',
+      async () => Number(await this.#standby?.value(sql)) || null,
+      { timeoutMs: PATIENCE_MS },
+    );
+    signalProcess(pid, 'SIGSTOP');
   }
 
   /** A few commits on the primary. */
