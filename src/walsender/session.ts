@@ -241,7 +241,8 @@ export class WalSenderSession
       maxWalSenders: settings.maxWalSenders,
       ownSettings: settings.ownSettings,
       version: settings.version,
-      isPaused: () => host.isPaused(),
+      // Who streamed here before is no newcomer: it goes on with the next timeline.
+      isPaused: () => host.isPaused() && this.#lastStreamed === null,
       takeOver: (slot, signal) => host.takeOver(slot, this.#party(), signal),
       feed: host.feed,
       slots: host.slots,

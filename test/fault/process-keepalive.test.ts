@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { systemClock } from '../../src/base/clock.ts';
 import { pollUntil, signalProcess } from '../../src/demo/postgres-process.ts';
 import { streamsOf } from '../harness/ledger.ts';
 import { NEWEST_MAJOR, requires } from '../support/requirements.ts';
@@ -69,6 +70,8 @@ requires('strace', `postgres-${NEWEST_MAJOR}`).describe(
         'a flush that takes its time',
         async () => {
           await rig.burst();
+          // Longer than a flush takes that is let through.
+          await new Promise<void>((resolve) => systemClock.setTimer(1_000, resolve));
           return unflushedBytes() > 0 ? true : null;
         },
         { timeoutMs: 30_000 },
