@@ -158,6 +158,7 @@ class RunningRelay implements Relay {
       clock,
       log,
       confirmedLsns: () => this.#confirmedLsns(),
+      standbyAddresses: () => this.#senders.statuses().map(({ clientAddr }) => clientAddr),
       onFatal: (error) => void this.#onUpstreamFatal(error),
     });
     this.#senders = this.#makeSenders();

@@ -40,6 +40,8 @@ export interface UpstreamFollowingParts {
   readonly log: Log;
   /** What each streaming standby has confirmed. */
   readonly confirmedLsns: () => readonly Lsn[];
+  /** Numeric addresses of the standbys that stream from here. Absent: not known. */
+  readonly standbyAddresses?: () => readonly (string | null)[];
   /** `storage.directory`, where it is kept which slots were made on upstream servers. Absent: nowhere. */
   readonly directory?: string;
   /** This server can never be followed. */
@@ -303,6 +305,7 @@ export class UpstreamFollowing {
       slot,
       applicationName,
       relayId: this.#relayId,
+      streamsTo: (address) => this.#parts.standbyAddresses?.().includes(address) === true,
       get receiverTimeoutMs() {
         return settings().walReceiverTimeoutMs;
       },

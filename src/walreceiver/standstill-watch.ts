@@ -23,6 +23,8 @@ const SPREAD_MS = 500;
 /** The stream that is watched. */
 export interface WatchedStream {
   readonly host: UpstreamHost;
+  /** Numeric; null for a Unix socket. */
+  readonly address: string | null;
   /** What its server said about itself. */
   readonly identity: UpstreamIdentity;
   /** The server is a walcast. */
@@ -47,6 +49,8 @@ export class StandstillWatch {
   readonly #wakeup: Wakeup;
   #stream: WatchedStream | null = null;
   #asking: AbortController | null = null;
+  /** It was said of this stream that its server may be behind us. */
+  #isSuspected = false;
 
   constructor(options: WalReceiverOptions, owner: StandstillOwner) {
     this.#options = options;
@@ -60,6 +64,7 @@ export class StandstillWatch {
     const { sink, clock } = this.#options;
     this.ended();
     this.#stream = stream;
+    this.#isSuspected = false;
     this.#rule.began(hostKey(stream.host), sink.nextLsn(), clock.nowMs());
     this.#arm();
   }
@@ -113,8 +118,25 @@ export class StandstillWatch {
     const better = await this.#findBetter(stream, asking.signal);
     if (isOver()) return;
     this.#asking = null;
+    if (better === null) this.#suspect(stream);
     this.#rule.asked(better, this.#options.clock.nowMs());
     this.#arm();
+  }
+
+  /**
+   * A standby does not say where its WAL comes from, so that it comes from us cannot be proved: an address is none, with many
+   * servers behind one. It is said, once, because nothing else would tell a person why nothing happens.
+   */
+  #suspect({ host, address, identity }: WatchedStream): void {
+    const { streamsTo, log } = this.#options;
+    const isLikely = address !== null && identity.isInRecovery && streamsTo?.(address) === true;
+    if (this.#isSuspected || !isLikely) return;
+    this.#isSuspected = true;
+    log.warn(
+      'upstream: no WAL comes from the standby that is followed, and a standby at the same address streams from here. If it is the same ' +
+        'one, nothing new can ever come: name its primary in upstream.conninfo, or target_session_attrs=primary',
+      { upstream: formatTarget(host), address },
+    );
   }
 
   async #lookForCycle(host: UpstreamHost, signal: AbortSignal): Promise<WalcastError | null> {

@@ -141,6 +141,11 @@ export class UpstreamConnection {
     return this.#bytes?.tls?.clientCertificateExpiresAtMs ?? null;
   }
 
+  /** Numeric address of the server; null for a Unix socket. */
+  get peerAddress(): string | null {
+    return this.#bytes?.peer.address ?? null;
+  }
+
   /** ParameterStatus values so far. */
   get parameters(): ParameterSet {
     return this.#parameters;

@@ -189,6 +189,11 @@ export class UpstreamSession {
     return this.#connection?.clientCertificateExpiresAtMs ?? null;
   }
 
+  /** Numeric address of the server; null before the login, and for a Unix socket. */
+  get peerAddress(): string | null {
+    return this.#connection?.peerAddress ?? null;
+  }
+
   /** Bytes accepted by `write` that the kernel has not taken yet. */
   pendingBytes(): number {
     return this.#connection?.pendingBytes() ?? 0;

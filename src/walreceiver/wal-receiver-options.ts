@@ -17,6 +17,8 @@ export interface WalReceiverOptions {
   /** Physical slot on the upstream, created when missing; null for none. */
   readonly slot: string | null;
   readonly applicationName: string;
+  /** Does a standby at that numeric address stream from here? Absent: nobody knows. */
+  readonly streamsTo?: (address: string) => boolean;
   /** Id of this relay, by which it finds itself among those that an upstream gets its WAL through. Absent: nobody looks. */
   readonly relayId?: string;
   /** wal_receiver_timeout, 0 = never. Looked up anew each time, as the next one. */

@@ -328,7 +328,8 @@ export class WalReceiver {
     slotUses?.used(this.#followedHost, slot, identity.systemIdentifier);
     if (this.#isQuiet) return;
     const isRelay = this.#relayPath !== null;
-    this.#standstill.began({ host: this.#followedHost, identity, isRelay });
+    const { peerAddress: address } = session;
+    this.#standstill.began({ host: this.#followedHost, address, identity, isRelay });
   }
 
   /** What the server said after the stream, or instead of it. */

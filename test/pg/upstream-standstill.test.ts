@@ -143,6 +143,27 @@ describe.each(installedMajors().slice(-1))('PostgreSQL %i', (major) => {
     }
   });
 
+  it('a standby of our own brings nothing, is told of, and is left when the primary is back', async () => {
+    const at = await relay('own', primary.port, cut.port);
+    await at.start();
+    await at.waitForStatus('the primary is followed', follows(primary.port));
+    await cut.followUpstream(at.target());
+    await cut.reload();
+    await everythingArrives(at, primary);
+    await cut.waitForReplay(await primary.walPosition());
+    await primary.stop();
+    await at.waitForStatus('its own standby is followed', follows(cut.port));
+    await at.process.waitForLog(/a standby at the same address streams from here/);
+    await primary.start();
+    await everythingArrives(at, primary);
+    await at.waitForStatus('the primary is followed', follows(primary.port));
+    await cut.waitForReplay(await primary.walPosition());
+    expect(at.problems()).toEqual([]);
+    await cut.followUpstream(primary.target());
+    await cut.reload();
+    await at.stop();
+  });
+
   it('a standby that stays on the old timeline is left for one that was promoted', async () => {
     const at = await relay('promoted', cut.port, heir.port);
     await at.start();
