@@ -125,7 +125,11 @@ export class Faults {
   /** A server that could be promoted; null when there is none. */
   #heir(): Server | null {
     const heirs = [...this.#scene.servers.values()].filter(
-      (server) => server !== this.#primary && server.isUp && server.timeline === this.#primary.timeline,
+      (server) =>
+        server !== this.#primary &&
+        server.isUp &&
+        server.parts.cluster === this.#scene.cluster &&
+        server.timeline === this.#primary.timeline,
     );
     return heirs.length === 0 ? null : this.#scene.random.pick(heirs);
   }
@@ -256,8 +260,9 @@ export class Faults {
   stranger(): void {
     const { random, world, network } = this.#scene;
     const victim = random.pick([...this.#scene.servers.values()]);
-    if (!victim.isUp || victim.isStopping) return;
+    if (!victim.isUp || victim.isStopping || victim.parts.cluster !== this.#scene.cluster) return;
     victim.crash(false);
+    victim.isReplaced = true;
     const cluster = new Cluster({ major: this.#scene.cluster.major, systemIdentifier: '7300000000000000999' });
     for (let left = random.between(1, 300); left > 0; left -= 1) cluster.write(cluster.newest, random);
     const parts = { world, network, cluster, random: random.fork(), writeEveryMs: 200 };
@@ -268,6 +273,7 @@ export class Faults {
     const restore = (): void => {
       stranger.crash(false);
       this.#scene.servers.set(victim.name, victim);
+      victim.isReplaced = false;
       if (!isPrimary && victim !== this.#primary) victim.follow(this.#primary);
       victim.start();
     };

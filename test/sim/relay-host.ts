@@ -1,5 +1,5 @@
 // A host with a relay on it: the real one, started, stopped, killed and started again, over its disk.
-import { OperationalError } from '../../src/base/errors.ts';
+import { OperationalError, systemErrorCode } from '../../src/base/errors.ts';
 import type { Log, LogFields } from '../../src/base/log.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { LoadedConfig } from '../../src/config/load.ts';
@@ -118,7 +118,11 @@ export class RelayHost {
     this.#world.schedule(process.context, 0, `${this.name} SIGTERM`, () => {
       relay.drain().then(
         () => process.kill('exit'),
-        (error: unknown) => this.#world.crashed(error),
+        (error: unknown) => {
+          // The disk failed at the very end: main.ts says so, and ends.
+          if (systemErrorCode(error) === null) this.#world.crashed(error);
+          else this.#failed(process, error);
+        },
       );
     });
   }

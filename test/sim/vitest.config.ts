@@ -5,7 +5,7 @@ export default defineConfig({
   test: {
     environment: 'node',
     retry: 0,
-    include: ['test/sim/**/*.test.ts'],
+    include: ['test/sim/command/*.test.ts'],
     setupFiles: ['test/sim/setup.ts'],
     reporters: ['dot'],
     disableConsoleIntercept: true,

@@ -2,7 +2,7 @@
 import { toLsn } from '../../../src/pg/lsn.ts';
 import { toTimelineId } from '../../../src/pg/timeline.ts';
 import type { StatusFrame } from '../postgres/frames.ts';
-import { historyOf, receivingRelay } from '../scene.ts';
+import { historyOf, receivingRelay, storedNow } from '../scene.ts';
 import type { Checker, Scene } from '../scene.ts';
 import type { WireStream } from '../wire-taps.ts';
 
@@ -29,13 +29,21 @@ export function positionsMoveForward(scene: Scene): Checker {
   };
 }
 
+function isBeginning(scene: Scene, stream: WireStream, lsn: bigint): boolean {
+  const host = scene.relays.get(stream.client);
+  return host !== undefined && storedNow(host)?.oldestLsn === lsn;
+}
+
 function checkEnds(scene: Scene, stream: WireStream, { write, flush }: StatusFrame): void {
   if (historyOf(scene, stream.timeline) === null) return;
   const timeline = toTimelineId(stream.timeline);
   const { cluster } = scene;
   const isSwitch = (lsn: bigint): boolean => cluster.isSwitchPoint(timeline, toLsn(lsn));
   const place = { by: stream.client, timeline: stream.timeline };
-  if (flush !== 0n && !cluster.isRecordEnd(timeline, toLsn(flush)) && !isSwitch(flush)) {
+  // A store that has nothing yet says where it begins.
+  const isEnd =
+    cluster.isRecordEnd(timeline, toLsn(flush)) || isSwitch(flush) || isBeginning(scene, stream, flush);
+  if (flush !== 0n && !isEnd) {
     scene.verdict.violate('I2', 'flush is no end of a record', { ...place, lsn: flush });
   }
   if (write !== 0n && !cluster.isMessageEnd(timeline, toLsn(write)) && !isSwitch(write)) {

@@ -44,6 +44,8 @@ export class Server {
   following: Server | null = null;
   isWriting = true;
   isStopping = false;
+  /** Somebody else has its address: it cannot start. */
+  isReplaced = false;
   /** The next message has a wrong bit. */
   flipsNextBit = false;
   process: SimProcess | null = null;
@@ -73,7 +75,7 @@ export class Server {
   }
 
   start(): void {
-    if (this.process !== null) return;
+    if (this.process !== null || this.isReplaced) return;
     const { network, random } = this.parts;
     const process = new SimProcess(this.name, {
       monotonicOriginMs: random.real(1_000, 100_000),
