@@ -2,12 +2,16 @@
 // the limits of the system, and changes nothing anywhere.
 import type { Clock } from '../base/clock.ts';
 import { OperationalError } from '../base/errors.ts';
+import { silentLog } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import { CHECK_HOSTS_AT_ONCE, CHECK_HOST_MS } from '../config/limits.ts';
-import { dial } from '../net/dial.ts';
+import { dial, formatTarget } from '../net/dial.ts';
+import { httpGet } from '../net/http-get.ts';
+import type { ConninfoHost } from '../pg/conninfo.ts';
 import { targetOf } from '../relay/upstream-address.ts';
+import { discoverOnce } from '../walreceiver/discovery.ts';
 import type { UpstreamTarget } from '../walreceiver/upstream-target.ts';
-import { errorFinding, warningFinding } from './finding.ts';
+import { errorFinding, okFinding, warningFinding } from './finding.ts';
 import type { Finding } from './finding.ts';
 import { probeHost } from './host-probe.ts';
 import type { HostProbe } from './host-probe.ts';
@@ -66,7 +70,8 @@ async function checkUpstreams(
   config: Config,
   { clock, env, isRunning }: CheckSurroundings & { readonly isRunning: boolean },
 ): Promise<DeepCheck> {
-  const resolved = resolveTarget(config, env);
+  const discovered = await discoverHosts(config, clock);
+  const resolved = resolveTarget(config, env, discovered.hosts);
   if ('finding' in resolved) return { findings: [resolved.finding], probes: [] };
   const { target } = resolved;
   const { applicationName, slot, server } = config.upstream;
@@ -85,6 +90,7 @@ async function checkUpstreams(
   const context = { applicationName, slot, isRunning, wallMs: clock.wallMs() };
   const findings = [
     ...resolved.warnings,
+    ...discovered.findings,
     ...probes.flatMap((probe) => hostFindings(probe, context)),
     ...clusterFindings(probes),
     ...sessionKindFindings(probes, target.targetSessionAttrs),
@@ -96,14 +102,46 @@ type ResolvedTarget =
   | { readonly target: UpstreamTarget; readonly warnings: readonly Finding[] }
   | { readonly finding: Finding };
 
+/** The servers that Patroni names, in the order of upstream.prefer; null: those of the connection string count. */
+async function discoverHosts(
+  { upstream }: Config,
+  clock: Clock,
+): Promise<{ readonly hosts: readonly ConninfoHost[] | null; readonly findings: Finding[] }> {
+  if (upstream.discovery === null) return { hosts: null, findings: [] };
+  const subject = 'upstream.discovery.patroni';
+  const parts = { clock, log: silentLog, httpGet, random: Math.random };
+  try {
+    const found = await discoverOnce(upstream.discovery, parts);
+    const names = found.map((host) => `${formatTarget(host)} (${host.role}, ${host.rank})`);
+    const message = `Patroni names ${names.join(', ')}`;
+    return {
+      hosts: found.map(({ host, port }) => ({ host, hostaddr: null, port })),
+      findings: [okFinding('upstream.discovery', { subject, message })],
+    };
+  } catch (error) {
+    if (!(error instanceof OperationalError)) throw error;
+    const message = `${error.message}; the hosts of upstream.conninfo would count until it does`;
+    const fix = error.hint ?? null;
+    return {
+      hosts: null,
+      findings: [warningFinding('upstream.discovery', { subject, message, fix })],
+    };
+  }
+}
+
 /** The connection string, completed as libpq completes it. */
-function resolveTarget(config: Config, env: CheckSurroundings['env']): ResolvedTarget {
+function resolveTarget(
+  config: Config,
+  env: CheckSurroundings['env'],
+  discovered: readonly ConninfoHost[] | null = null,
+): ResolvedTarget {
   const subject = 'upstream.conninfo';
   const warnings: Finding[] = [];
   try {
-    const target = targetOf(config.upstream.server, env, (message) =>
-      warnings.push(warningFinding('config.warning', { subject, message })),
-    );
+    const warn = (message: string): void => {
+      warnings.push(warningFinding('config.warning', { subject, message }));
+    };
+    const target = targetOf(config.upstream.server, env, warn, discovered);
     return { target, warnings };
   } catch (error) {
     if (!(error instanceof OperationalError)) throw error;

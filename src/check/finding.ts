@@ -31,6 +31,7 @@ export const FINDING_CODES = {
 
   'upstream.conninfo':
     'The connection string cannot be completed: service file, environment, password file.',
+  'upstream.discovery': 'Patroni: which servers it names, or why it cannot be asked.',
   'upstream.name': 'The host name of an upstream has no address.',
   'upstream.unreachable': 'No connection to this host and port: refused, no route, no such socket.',
   'upstream.timeout': 'The host did not answer within connect_timeout, or 10 s without one.',

@@ -13,6 +13,8 @@ import {
   upstreamDetailJson,
 } from '../../src/http/status-json.ts';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
+import { toTimelineId } from '../../src/pg/timeline.ts';
+import type { DiscoveryStatus } from '../../src/status/status.ts';
 import { sampleEntry } from '../support/http-port.ts';
 import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
 
@@ -140,6 +142,52 @@ describe('status', () => {
 });
 
 describe('upstream, store, slots and configuration', () => {
+  test('the upstream says which servers are known by discovery, in the words of Patroni', () => {
+    const discovery: DiscoveryStatus = {
+      source: 'patroni',
+      scope: 'demo',
+      lastAnswerAtMs: 1_700_000_000_000,
+      lastAnswerFrom: 'http://pg-a:8008',
+      lastError: null,
+      members: [
+        {
+          name: 'pg-b',
+          role: 'standby',
+          state: 'streaming',
+          rank: 'preferred',
+          host: '10.0.0.2',
+          port: 5432,
+          timeline: toTimelineId(3),
+          lagBytes: 16,
+          zone: 'b',
+        },
+      ],
+    };
+    const { upstream } = sampleStatus();
+    const answer = upstreamDetailJson(sampleStatus({ upstream: { ...upstream, discovery } }));
+    expect(answer.discovery).toEqual({
+      source: 'patroni',
+      scope: 'demo',
+      last_answer_at: '2023-11-14T22:13:20.000Z',
+      last_answer_from: 'http://pg-a:8008',
+      last_error: null,
+      members: [
+        {
+          name: 'pg-b',
+          role: 'standby',
+          state: 'streaming',
+          rank: 'preferred',
+          host: '10.0.0.2',
+          port: 5432,
+          timeline: 3,
+          lag: 16,
+          zone: 'b',
+        },
+      ],
+    });
+    expect(Value.Check(SCHEMAS.upstreamDetail, answer)).toBe(true);
+  });
+
   test('the upstream says what the status says of it, and more', () => {
     const answer = upstreamDetailJson(sampleStatus());
     expect(answer).toMatchObject(statusJson(sampleStatus()).upstream);
@@ -157,6 +205,7 @@ describe('upstream, store, slots and configuration', () => {
       disconnects: { eof: 1, timeout: 0, error: 0, reload: 0, shutdown: 0, timeline_end: 0 },
     });
     expect(Value.Check(SCHEMAS.upstreamDetail, answer)).toBe(true);
+    expect(answer.discovery).toBeNull();
     expect(upstreamDetailJson(unknownStatus()).lag_seconds).toBeNull();
     expect(Value.Check(SCHEMAS.upstreamDetail, upstreamDetailJson(unknownStatus()))).toBe(true);
   });

@@ -315,6 +315,29 @@ describe('the process', () => {
     expect(readFile(path)).toMatchObject({ text: null });
   });
 
+  it('puts discovered hosts in the place of the string’s, each with its own password', () => {
+    const files = { '/f': 'pg-a:5433:*:*:a\npg-b:*:*:*:b\nseed:*:*:*:no' };
+    const text =
+      'host=seed hostaddr=10.9.9.9 passfile=/f load_balance_hosts=random sslmode=require';
+    const hosts = [
+      { host: 'pg-a', hostaddr: null, port: 5433 },
+      { host: 'pg-b', hostaddr: null, port: 5432 },
+      { host: 'pg-c', hostaddr: null, port: 5432 },
+    ];
+    const found = resolveUpstream(parsed(text), surroundings({ files }), hosts);
+    if ('error' in found) throw new Error(found.error);
+    expect(found.target.hosts).toEqual([
+      { host: 'pg-a', address: 'pg-a', port: 5433, password: 'a' },
+      { host: 'pg-b', address: 'pg-b', port: 5432, password: 'b' },
+      { host: 'pg-c', address: 'pg-c', port: 5432, password: null },
+    ]);
+    expect(found.target).toMatchObject({ loadBalanceHosts: 'disable', tls: { mode: 'require' } });
+    expect(resolved(text, { files }).target).toMatchObject({
+      hosts: [{ host: 'seed', address: '10.9.9.9', password: 'no' }],
+      loadBalanceHosts: 'random',
+    });
+  });
+
   it('hands out a target, or one line that says why not', () => {
     mkdirSync(join(home, '.postgresql'));
     writeFileSync(join(home, '.postgresql', 'root.crt'), '');
