@@ -12,7 +12,7 @@ import {
 } from '../../src/wire/replication-messages.ts';
 import type { LaneMode } from './proxy-lane.ts';
 import { flipPlaces } from './record-ends.ts';
-import { openWireProxy } from './wire-proxy.ts';
+import { frameBytes, openWireProxy } from './wire-proxy.ts';
 import type {
   Direction,
   ProxyFrame,
@@ -26,12 +26,17 @@ import type {
 export const FLIP_PLACES = ['messageHeader', 'pageHeader', 'recordHeader', 'recordBody'] as const;
 export type FlipPlace = (typeof FLIP_PLACES)[number];
 
-/** What can be done to one WALData message. `swap` exchanges it with the next one of its stream. */
+/**
+ * What can be done to one WALData message. `swap` exchanges it with the next one of its stream; after the first half of it `cut`
+ * closes the connection; `lose` loses it and everything behind it, as a network that has to be given up, and resets a moment later.
+ */
 export type WalFault =
   | { readonly kind: 'flip'; readonly place: FlipPlace }
   | { readonly kind: 'drop' }
   | { readonly kind: 'repeat' }
-  | { readonly kind: 'swap' };
+  | { readonly kind: 'swap' }
+  | { readonly kind: 'cut' }
+  | { readonly kind: 'lose' };
 
 /** A fault that happened. */
 export interface FaultDone {
@@ -45,6 +50,8 @@ export interface FaultDone {
 /** Which ways something holds for. */
 export type Ways = Direction | 'both';
 
+/** How long a lost connection stays silent before it is reset. */
+const LOST_MS = 300;
 const COPY_DATA = 0x64;
 const KIND_WAL = 0x77;
 
@@ -70,10 +77,11 @@ export class FaultProxy implements AsyncDisposable {
     return this.proxy.port;
   }
 
-  /** Each message takes `delayMs` longer; 0 = none. */
-  setDelay(delayMs: number, ways: Ways = 'both'): void {
+  /** Each message takes `delayMs` longer, give or take up to `jitterMs`; 0 = none. */
+  setDelay(delayMs: number, ways: Ways = 'both', jitterMs = 0): void {
     this.#state.change(ways, (settings) => {
       settings.delayMs = delayMs;
+      settings.jitterMs = jitterMs;
     });
     this.#applyToAll();
   }
@@ -183,6 +191,7 @@ export async function openFaultProxy(options: {
 interface LaneSettings {
   mode: LaneMode;
   delayMs: number;
+  jitterMs: number;
   fragmentBytes: number;
 }
 
@@ -192,8 +201,8 @@ class FaultState {
   random: { probability: number; faults: readonly WalFault[] } | null = null;
   onDone: (done: FaultDone) => void = () => {};
   readonly #settings: Record<Direction, LaneSettings> = {
-    fromServer: { mode: 'pass', delayMs: 0, fragmentBytes: 0 },
-    fromClient: { mode: 'pass', delayMs: 0, fragmentBytes: 0 },
+    fromServer: { mode: 'pass', delayMs: 0, jitterMs: 0, fragmentBytes: 0 },
+    fromClient: { mode: 'pass', delayMs: 0, jitterMs: 0, fragmentBytes: 0 },
   };
   readonly #heldBack = new WeakMap<ProxySession, ProxyFrame>();
   readonly #random: () => number;
@@ -214,6 +223,7 @@ class FaultState {
       const lane = session.lanes[direction];
       const settings = this.#settings[direction];
       lane.delayMs = settings.delayMs;
+      lane.jitterMs = settings.jitterMs;
       lane.fragmentBytes = settings.fragmentBytes;
       if (lane.mode !== settings.mode) lane.setMode(settings.mode);
     }
@@ -271,6 +281,18 @@ class FaultState {
       case 'swap':
         this.#heldBack.set(session, frame);
         note('swapped a message with the next one');
+        return [];
+      case 'cut': {
+        const bytes = frameBytes(frame);
+        note('cut a message');
+        session.lanes.fromServer.push(bytes.subarray(0, bytes.length >> 1));
+        session.close('orderly');
+        return [];
+      }
+      case 'lose':
+        note('lost a message and what follows');
+        for (const lane of Object.values(session.lanes)) lane.setMode('deaf');
+        systemClock.setTimer(LOST_MS, () => session.close());
         return [];
       case 'flip': {
         const offset = this.#flipOffset(fault.place, startLsn, frame.body);

@@ -21,6 +21,12 @@ const LINK_NETWORK = '10.77';
 /** Where this process and the relays meet: a range for tests of networks, which nobody routes. (RFC 2544) */
 const MANAGEMENT_NETWORK = '198.18';
 const MANAGEMENT_SUBNETS = 256 * 64;
+/**
+ * A walreceiver of PostgreSQL heeds no connect_timeout: where nobody answers, it goes on to the next host of its
+ * primary_conninfo when the kernel gives up, after 127 s by default. With one more try that is after 3 s.
+ */
+const SYN_RETRIES = 1;
+const SYN_RETRIES_FILE = '/proc/sys/net/ipv4/tcp_syn_retries';
 const SUPERUSER_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 
 let networks = 0;
@@ -83,7 +89,9 @@ export class NamespaceNetwork implements Network {
     const { user } = this.#workspace;
     const identity =
       isRelay || user === null ? [] : ['--setuid', String(user.uid), '--setgid', String(user.gid)];
-    const enter = ['nsenter', `--net=/run/netns/${this.#nameOf(node)}`, ...identity, '--'];
+    const space = `--net=/run/netns/${this.#nameOf(node)}`;
+    await run('nsenter', [space, 'sh', '-c', `echo ${SYN_RETRIES} > ${SYN_RETRIES_FILE}`]);
+    const enter = ['nsenter', space, ...identity, '--'];
     return {
       wrapper: enter,
       host: isRelay ? await this.#manage(node) : null,

@@ -10,8 +10,9 @@ const QUEUED_BYTES_MAX = 4 << 20;
 
 /** Bytes on their way from `source` to `sink`, in order. */
 export class Lane {
-  /** Each message waits this long. */
+  /** Each message waits this long, give or take up to `jitterMs`; none overtakes another. */
   delayMs = 0;
+  jitterMs = 0;
   /** Bytes handed to the kernel at a time; 0 = whole messages. */
   fragmentBytes = 0;
   readonly #source: Socket;
@@ -50,7 +51,8 @@ export class Lane {
 
   /** Takes bytes that came from the source. Keeps them until they are written. */
   push(bytes: Uint8Array): void {
-    this.#queue.push({ bytes, dueMs: systemClock.nowMs() + this.delayMs });
+    const jitterMs = this.jitterMs === 0 ? 0 : (2 * Math.random() - 1) * this.jitterMs;
+    this.#queue.push({ bytes, dueMs: systemClock.nowMs() + this.delayMs + jitterMs });
     this.#queuedBytes += bytes.length;
     this.#pump();
   }

@@ -1,6 +1,7 @@
 // A primary, relays and standbys behind several of them, on one host or each in a network of its own; under load, and with one
 // list of everything that went wrong.
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
+import { pollUntil } from '../../src/demo/postgres-process.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
@@ -72,6 +73,20 @@ export class Topology implements AsyncDisposable {
     const found = this.links.find((link) => link.from === from && link.to === to);
     if (found === undefined) throw new Error(`no link from ${from} to ${to}`);
     return found;
+  }
+
+  /** The way on which `standby` streams at this moment; waits until it does. */
+  async linkOf(standby: PostgresCluster): Promise<Link> {
+    const sql = `SELECT sender_host, sender_port FROM pg_stat_wal_receiver WHERE status = 'streaming'`;
+    return await pollUntil(
+      `${standby.name} streaming`,
+      async () => {
+        const [[host, port] = []] = await standby.query(sql);
+        const isIt = (link: Link): boolean => link.host === host && String(link.port) === port;
+        return this.links.find((link) => link.to === standby.name && isIt(link)) ?? null;
+      },
+      { timeoutMs: START_TIMEOUT_MS },
+    );
   }
 
   /** Starts writing on whoever is the primary. After {@link settle} it goes on as it was begun. */

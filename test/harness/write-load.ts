@@ -1,4 +1,5 @@
 // Write load on a primary that goes on through its restarts, and remembers which commits it was told of.
+import { systemClock } from '../../src/base/clock.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
 import { pollUntil } from '../../src/demo/postgres-process.ts';
 import type { SqlSession } from '../../src/demo/sql-session.ts';
@@ -12,6 +13,8 @@ export class WriteLoad {
   readonly #highest: number[];
   readonly #pauseMs: number;
   #isStopping = false;
+  #lastCommitAtMs = 0;
+  #longestStallMs = 0;
 
   /** Use {@link startWriteLoad}. */
   constructor(cluster: () => PostgresCluster, writers: number, pauseMs: number) {
@@ -28,9 +31,18 @@ export class WriteLoad {
   /** Begins, or goes on after {@link stop} with the numbers it had. */
   start(): void {
     this.#isStopping = false;
+    this.#lastCommitAtMs = systemClock.nowMs();
     for (let writer = 0; writer < this.#highest.length; writer += 1) {
       this.#running.push(this.#write(writer));
     }
+  }
+
+  /** The longest time without an acknowledged commit since the last call, in milliseconds; one that still lasts counts. */
+  takeLongestStall(): number {
+    this.#noteStall();
+    const longest = this.#longestStallMs;
+    this.#longestStallMs = 0;
+    return longest;
   }
 
   /** Waits until `count` more commits were acknowledged. */
@@ -67,6 +79,12 @@ export class WriteLoad {
     });
   }
 
+  #noteStall(): void {
+    const nowMs = systemClock.nowMs();
+    this.#longestStallMs = Math.max(this.#longestStallMs, nowMs - this.#lastCommitAtMs);
+    this.#lastCommitAtMs = nowMs;
+  }
+
   // A commit may have happened although we were not told: the number is used again then, hence no primary key.
   async #write(writer: number): Promise<void> {
     let session: SqlSession | null = null;
@@ -79,6 +97,7 @@ export class WriteLoad {
           `INSERT INTO ${TABLE} SELECT ${writer}, ${number}, string_agg(md5(i::text), '') FROM generate_series(1, ${Math.ceil(bytes / 32)}) AS i`,
         );
         this.#highest[writer] = number;
+        this.#noteStall();
         if (this.#pauseMs > 0) await pause(this.#pauseMs);
       } catch {
         session?.close();
