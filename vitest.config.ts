@@ -36,6 +36,18 @@ export default defineConfig({
       {
         extends: true,
         test: {
+          name: 'sim',
+          include: ['test/sim/*.test.ts'],
+          // The machine that the program sees there is made up, see docs/simulator.md.
+          setupFiles: ['test/sim/setup.ts'],
+          // Hundreds of runs are one test.
+          testTimeout: 600_000,
+          maxWorkers: WORKERS,
+        },
+      },
+      {
+        extends: true,
+        test: {
           name: 'pg',
           include: ['test/pg/**/*.test.ts', 'test/fault/**/*.test.ts'],
           testTimeout: 180_000,

@@ -152,7 +152,10 @@ function removeByMemory(): () => void {
       // `read` knows what is in memory alone.
       const names = world().context.process === null ? [] : slotNames(this);
       const kept = names.map((name) => this.read(name)?.restartLsn ?? INVALID_LSN);
-      return kept.reduce<Lsn | null>((minimum, lsn) => lowest(minimum, lsn === INVALID_LSN ? null : lsn), null);
+      return kept.reduce<Lsn | null>(
+        (minimum, lsn) => lowest(minimum, lsn === INVALID_LSN ? null : lsn),
+        null,
+      );
     };
   });
 }

@@ -39,6 +39,11 @@ export async function runCampaign(options: CampaignOptions): Promise<CampaignRep
   return { runs: reports.length, failed: null, figures: figuresOf(reports) };
 }
 
+/** For whoever reads the output of a run. */
+export function tell(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
 /** Everything counted, as lines for people. */
 export function figureLines({ figures }: CampaignReport): string {
   return figures.map(([name, value]) => `  ${name}: ${value}`).join('\n');
@@ -71,6 +76,8 @@ function figuresOf(reports: readonly RunReport[]): (readonly [string, number])[]
     ['commits acknowledged', sum(({ commitsAcknowledged }) => commitsAcknowledged)],
     ['starts of relays', sum(({ relayStarts }) => relayStarts)],
     ['promotions', sum(({ timelineSwitches }) => timelineSwitches)],
-    ...[...faults].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([name, count]) => [`fault: ${name}`, count] as const),
+    ...[...faults]
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, count]) => [`fault: ${name}`, count] as const),
   ];
 }

@@ -173,10 +173,20 @@ export class Faults {
   cut(): void {
     const { random, network } = this.#scene;
     const relay = this.relay().name;
-    const others = [...this.#scene.servers.keys(), ...this.#scene.standbys.keys(), ...this.#scene.relays.keys()];
+    const others = [
+      ...this.#scene.servers.keys(),
+      ...this.#scene.standbys.keys(),
+      ...this.#scene.relays.keys(),
+    ];
     const other = random.pick(others.filter((name) => name !== relay));
-    const ways = random.pick([[true, true], [true, false], [false, true]] as const);
-    const pairs = [[relay, other] as const, [other, relay] as const].filter((_, index) => ways[index]);
+    const ways = random.pick([
+      [true, true],
+      [true, false],
+      [false, true],
+    ] as const);
+    const pairs = [[relay, other] as const, [other, relay] as const].filter(
+      (_, index) => ways[index],
+    );
     for (const [from, to] of pairs) network.setCut(from, to, true);
     const maxMs = random.pick([500, 5_000, 75_000]);
     this.#later(50, maxMs, () => {
@@ -263,8 +273,12 @@ export class Faults {
     if (!victim.isUp || victim.isStopping || victim.parts.cluster !== this.#scene.cluster) return;
     victim.crash(false);
     victim.isReplaced = true;
-    const cluster = new Cluster({ major: this.#scene.cluster.major, systemIdentifier: '7300000000000000999' });
-    for (let left = random.between(1, 300); left > 0; left -= 1) cluster.write(cluster.newest, random);
+    const cluster = new Cluster({
+      major: this.#scene.cluster.major,
+      systemIdentifier: '7300000000000000999',
+    });
+    for (let left = random.between(1, 300); left > 0; left -= 1)
+      cluster.write(cluster.newest, random);
     const parts = { world, network, cluster, random: random.fork(), writeEveryMs: 200 };
     const stranger = new Server(victim.name, parts, null);
     this.#scene.servers.set(victim.name, stranger);

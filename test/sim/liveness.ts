@@ -17,7 +17,8 @@ export function latecomers(scene: Scene, primary: Server): string[] {
     const isThere = stored?.timeline === primary.timeline && stored.flushedLsn === primary.walEnd;
     if (isThere) continue;
     const upstream = host.status()?.upstream ?? null;
-    const where = stored === null ? 'nothing' : `${stored.timeline}:${stored.flushedLsn.toString(16)}`;
+    const where =
+      stored === null ? 'nothing' : `${stored.timeline}:${stored.flushedLsn.toString(16)}`;
     late.push(
       `${host.name} has ${where} of ${end}, upstream ${upstream?.state}/${upstream?.heldState}: ${upstream?.detail}`,
     );

@@ -1,7 +1,7 @@
 // Does the simulator see anything at all? One bug for each invariant, which has to be found as a violation of just that one.
 import { expect, test } from 'vitest';
 import { PLANTED_BUGS } from './bugs.ts';
-import { runCampaign } from './campaign.ts';
+import { runCampaign, tell } from './campaign.ts';
 import { FIRST_SEED } from './seeds.ts';
 
 /** Seeds within which each has to be found. */
@@ -10,7 +10,7 @@ const SEEDS_MAX = 30;
 test.for(PLANTED_BUGS)('finds the bug against $invariant: $what', async (bug) => {
   const report = await runCampaign({ firstSeed: FIRST_SEED, count: SEEDS_MAX, bug });
   const found = report.failed?.violations[0];
-  console.log(`${bug.invariant} found at seed ${report.failed?.seed}: ${found?.text}`);
+  tell(`${bug.invariant} found at seed ${report.failed?.seed}: ${found?.text}`);
   expect(found?.invariant).toBe(bug.invariant);
 });
 

@@ -54,7 +54,11 @@ export interface RunReport {
 const CALM_MS = 1_500;
 
 /** Runs one seed. */
-export async function runSeed({ seed, bug = null, isShown = false }: RunOptions): Promise<RunReport> {
+export async function runSeed({
+  seed,
+  bug = null,
+  isShown = false,
+}: RunOptions): Promise<RunReport> {
   const world = new World(seed, new Trace({ isShown }));
   return await world.enter(async () => {
     const network = new Network(world);
@@ -148,7 +152,9 @@ class Run {
       for (const checker of this.#checkers) checker.afterStep?.();
       for (const { process, error } of this.#world.crashes.splice(0)) {
         const stack = error instanceof Error ? error.stack : String(error);
-        this.#verdict.violate('crash', `an error that nobody expects: ${stack}`, { by: process?.name ?? 'the machine' });
+        this.#verdict.violate('crash', `an error that nobody expects: ${stack}`, {
+          by: process?.name ?? 'the machine',
+        });
       }
       return this.#verdict.isClean;
     });
@@ -184,7 +190,10 @@ class Run {
       virtualMs: world.nowMs,
       faults: this.#faults.counts,
       walBytes: sum(({ counts }) => counts.written),
-      relayStarts: [...this.#scene.relays.values()].reduce((total, { starts }) => total + starts, 0),
+      relayStarts: [...this.#scene.relays.values()].reduce(
+        (total, { starts }) => total + starts,
+        0,
+      ),
       timelineSwitches: this.#faults.timelineSwitches,
       commits: sum(({ counts }) => counts.commits),
       commitsAcknowledged: sum(({ counts }) => counts.acknowledged),

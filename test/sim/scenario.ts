@@ -48,7 +48,8 @@ export function buildScene(stage: Stage, wishes: ScenarioWishes): Scene {
     relays: new Map(),
     standbys: new Map(),
   };
-  for (let left = random.between(0, 200); left > 0; left -= 1) cluster.write(cluster.newest, random);
+  for (let left = random.between(0, 200); left > 0; left -= 1)
+    cluster.write(cluster.newest, random);
   const parts = {
     world,
     network,
@@ -69,7 +70,10 @@ function addRelays(scene: Scene, wishes: ScenarioWishes): void {
   const { random } = scene;
   const shape = random.pick(SHAPES);
   const names = shape === 'alone' ? ['r1'] : ['r1', 'r2'];
-  const standbys = Array.from({ length: random.between(wishes.manner === undefined ? 1 : 3, 4) }, (_, index) => `s${index + 1}`);
+  const standbys = Array.from(
+    { length: random.between(wishes.manner === undefined ? 1 : 3, 4) },
+    (_, index) => `s${index + 1}`,
+  );
   const setup: RelaySetup = {
     upstreams: [...scene.servers.keys()],
     targetSessionAttrs: random.pick(['any', 'any', 'primary', 'prefer-standby']),
@@ -81,10 +85,17 @@ function addRelays(scene: Scene, wishes: ScenarioWishes): void {
   for (const name of names) {
     const isBehind = shape === 'chain' && name === 'r2';
     const own = isBehind ? { ...setup, upstreams: ['r1'], targetSessionAttrs: 'any' } : setup;
-    const slots = shape === 'chain' && name === 'r1' && setup.slots.length > 0 ? [...setup.slots, 'r2'] : own.slots;
-    scene.relays.set(name, new RelayHost(name, { ...own, slots }, { ...scene, random: random.fork() }));
+    const slots =
+      shape === 'chain' && name === 'r1' && setup.slots.length > 0
+        ? [...setup.slots, 'r2']
+        : own.slots;
+    scene.relays.set(
+      name,
+      new RelayHost(name, { ...own, slots }, { ...scene, random: random.fork() }),
+    );
   }
-  for (const name of standbys) addStandby(scene, name, { shape, wishes, hasSlots: setup.slots.length > 0 });
+  for (const name of standbys)
+    addStandby(scene, name, { shape, wishes, hasSlots: setup.slots.length > 0 });
 }
 
 function addStandby(
@@ -95,7 +106,10 @@ function addStandby(
   const { random, world, network } = scene;
   const lists: Readonly<Record<(typeof SHAPES)[number], readonly (readonly string[])[]>> = {
     alone: [['r1']],
-    pair: [['r1', 'r2'], ['r2', 'r1']],
+    pair: [
+      ['r1', 'r2'],
+      ['r2', 'r1'],
+    ],
     chain: [['r2'], ['r1'], ['r2', 'r1']],
   };
   const isHonest = name === 's1' || (how.wishes.manner === undefined && random.chance(0.5));

@@ -48,7 +48,8 @@ export interface StoredNow {
 
 export function storedNow(host: RelayHost): StoredNow | null {
   const store = host.status()?.store ?? null;
-  return store?.timeline == null ? null : { ...store, timeline: store.timeline };
+  if (store === null || store.timeline === null) return null;
+  return { ...store, timeline: store.timeline };
 }
 
 /** The history of a timeline of the scene's cluster; null for one it does not have. */

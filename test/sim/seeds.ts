@@ -7,4 +7,5 @@ const SEEDS = { quick: 100, full: 500 };
 export const FIRST_SEED = 1;
 
 /** So many in all, over all files. */
-export const SEED_COUNT: number = process.env['WALCAST_TEST_FAULTS'] === 'full' ? SEEDS.full : SEEDS.quick;
+export const SEED_COUNT: number =
+  process.env['WALCAST_TEST_FAULTS'] === 'full' ? SEEDS.full : SEEDS.quick;

@@ -36,7 +36,11 @@ vi.mock('../../src/net/dial.ts', async (importOriginal) => {
 
 vi.mock('../../src/net/listener.ts', async (importOriginal) => {
   const { SimListener } = await import('./machine/net-doors.ts');
-  return { ...(await importOriginal<object>()), Listener: SimListener, localInterfaceAddresses: () => [] };
+  return {
+    ...(await importOriginal<object>()),
+    Listener: SimListener,
+    localInterfaceAddresses: () => [],
+  };
 });
 
 vi.mock('../../src/net/directory-lock.ts', async (importOriginal) => {
@@ -45,7 +49,9 @@ vi.mock('../../src/net/directory-lock.ts', async (importOriginal) => {
 });
 
 // Not simulated, and slow to load.
-vi.mock('../../src/http/server.ts', () => ({ openHttp: () => Promise.reject(new Error('no HTTP here')) }));
+vi.mock('../../src/http/server.ts', () => ({
+  openHttp: () => Promise.reject(new Error('no HTTP here')),
+}));
 vi.mock('../../src/metrics/registry.ts', () => ({ openMetrics: () => null }));
 
 // It asks how much CPU time was taken.

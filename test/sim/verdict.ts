@@ -3,7 +3,19 @@ import { formatLsn, toLsn } from '../../src/pg/lsn.ts';
 import type { World } from './machine/world.ts';
 
 /** The invariants that are checked; `live` is that everybody gets there in the end, `crash` that nobody dies of a bug. */
-export const INVARIANTS = ['I1', 'I2', 'I3', 'I4', 'I5', 'I6', 'I7', 'I8', 'I9', 'live', 'crash'] as const;
+export const INVARIANTS = [
+  'I1',
+  'I2',
+  'I3',
+  'I4',
+  'I5',
+  'I6',
+  'I7',
+  'I8',
+  'I9',
+  'live',
+  'crash',
+] as const;
 export type Invariant = (typeof INVARIANTS)[number];
 
 /** One finding. */

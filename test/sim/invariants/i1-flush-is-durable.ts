@@ -1,6 +1,12 @@
 // I1: is every byte before a reported flush position durable, on the disk's own account, and the upstream's byte?
 import { toLsn } from '../../../src/pg/lsn.ts';
-import { nextSegment, segmentNumber, segmentStart, toSegmentSize, walFileName } from '../../../src/pg/segment.ts';
+import {
+  nextSegment,
+  segmentNumber,
+  segmentStart,
+  toSegmentSize,
+  walFileName,
+} from '../../../src/pg/segment.ts';
 import { toTimelineId } from '../../../src/pg/timeline.ts';
 import { Lineage } from '../../../src/wal/lineage.ts';
 import type { StatusFrame } from '../postgres/frames.ts';
@@ -64,13 +70,21 @@ function checkRange(
     const node = host.mounted.disk.findDurable(`${host.directory}/pg_wal/${name}`);
     const place = { by: host.name, timeline, lsn: at };
     if (node?.kind !== 'file') {
-      scene.verdict.violate('I1', `reported as flushed up to ${to}, but ${name} is not durable`, place);
+      scene.verdict.violate(
+        'I1',
+        `reported as flushed up to ${to}, but ${name} is not durable`,
+        place,
+      );
       return;
     }
     const truth = scene.cluster.bytes(toTimelineId(timeline), toLsn(at), toLsn(until));
     const stored = node.durable.subarray(Number(at - start), Number(until - start));
     if (truth === null || !truth.equals(stored)) {
-      scene.verdict.violate('I1', `reported as flushed, but ${name} has other bytes durable`, place);
+      scene.verdict.violate(
+        'I1',
+        `reported as flushed, but ${name} has other bytes durable`,
+        place,
+      );
       return;
     }
     at = until;

@@ -42,11 +42,16 @@ function checkEnds(scene: Scene, stream: WireStream, { write, flush }: StatusFra
   const place = { by: stream.client, timeline: stream.timeline };
   // A store that has nothing yet says where it begins.
   const isEnd =
-    cluster.isRecordEnd(timeline, toLsn(flush)) || isSwitch(flush) || isBeginning(scene, stream, flush);
+    cluster.isRecordEnd(timeline, toLsn(flush)) ||
+    isSwitch(flush) ||
+    isBeginning(scene, stream, flush);
   if (flush !== 0n && !isEnd) {
     scene.verdict.violate('I2', 'flush is no end of a record', { ...place, lsn: flush });
   }
   if (write !== 0n && !cluster.isMessageEnd(timeline, toLsn(write)) && !isSwitch(write)) {
-    scene.verdict.violate('I2', 'write is no end of a message, page or record', { ...place, lsn: write });
+    scene.verdict.violate('I2', 'write is no end of a message, page or record', {
+      ...place,
+      lsn: write,
+    });
   }
 }

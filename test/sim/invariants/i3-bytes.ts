@@ -9,7 +9,11 @@ export function bytesAreTheUpstreams(scene: Scene): Checker {
   return {
     onWal(stream: WireStream, startLsn: bigint, bytes: Buffer): void {
       if (!scene.relays.has(stream.server)) return;
-      const place = { by: `${stream.server} to ${stream.client}`, timeline: stream.timeline, lsn: startLsn };
+      const place = {
+        by: `${stream.server} to ${stream.client}`,
+        timeline: stream.timeline,
+        lsn: startLsn,
+      };
       if (startLsn !== stream.sentLsn) {
         const expected = stream.sentLsn.toString(16);
         scene.verdict.violate('I3', `a message does not join on, expected ${expected}`, place);

@@ -1,6 +1,11 @@
 // I4: does any segment go that a slot needs, as it stands on the disk, or the keep window?
 import { parseLsn } from '../../../src/pg/lsn.ts';
-import { nextSegment, parseWalFileName, segmentStart, toSegmentSize } from '../../../src/pg/segment.ts';
+import {
+  nextSegment,
+  parseWalFileName,
+  segmentStart,
+  toSegmentSize,
+} from '../../../src/pg/segment.ts';
 import { Lineage } from '../../../src/wal/lineage.ts';
 import { SEGMENT_BYTES } from '../postgres/cluster.ts';
 import type { RelayHost } from '../relay-host.ts';

@@ -26,13 +26,18 @@ export function failedDiskIsBelieved(scene: Scene): Checker {
   for (const host of scene.relays.values()) {
     host.mounted.disk.onSyncFailed = (path) => {
       const { process } = host;
+      scene.world.trace.note(`fsync of ${path} fails`);
       if (process === null || failureOf(host) !== null) return;
       const flushedLsn = storedNow(host)?.flushedLsn ?? 0n;
-      failures.set(host, { process, path, atMs: scene.world.nowMs, flushedLsn });
+      // A call that takes long tells of its failure when it is over.
+      const atMs = Math.max(scene.world.nowMs, host.mounted.slowUntilMs);
+      failures.set(host, { process, path, atMs, flushedLsn });
     };
     host.mounted.disk.onSynced = (path) => {
       if (failureOf(host)?.path !== path) return;
-      scene.verdict.violate('I5', `fsync of ${path} was tried again after it had failed`, { by: host.name });
+      scene.verdict.violate('I5', `fsync of ${path} was tried again after it had failed`, {
+        by: host.name,
+      });
     };
   }
   return {
@@ -46,7 +51,8 @@ export function failedDiskIsBelieved(scene: Scene): Checker {
     afterStep(): void {
       for (const host of scene.relays.values()) {
         const failure = failures.size === 0 ? null : failureOf(host);
-        if (failure === null || host.process?.isStopped === true || host.failedAtMs !== null) continue;
+        if (failure === null || host.process?.isStopped === true || host.failedAtMs !== null)
+          continue;
         if (scene.world.nowMs - failure.atMs <= END_MS_MAX + host.stoppedMs(failure.atMs)) continue;
         failures.delete(host);
         scene.verdict.violate('I5', 'fsync failed, and the process goes on', { by: host.name });

@@ -1,5 +1,9 @@
 // I6: is everything that a relay holds for others below its bound?
-import { FILE_READ_BYTES_MAX, TAIL_BYTES_MAX, UNFLUSHED_BYTES_MAX } from '../../../src/config/limits.ts';
+import {
+  FILE_READ_BYTES_MAX,
+  TAIL_BYTES_MAX,
+  UNFLUSHED_BYTES_MAX,
+} from '../../../src/config/limits.ts';
 import type { Checker, Scene } from '../scene.ts';
 
 /** One batch read from files with its headers, and small messages beside it. */

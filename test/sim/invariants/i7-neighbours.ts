@@ -34,7 +34,11 @@ export function neighboursAreServed(scene: Scene): Checker {
       for (const standby of scene.standbys.values()) {
         const relay = servingRelay(scene, standby);
         if (relay === null) good.delete(standby);
-        else checkStandby(scene, standby, { state: goodOf(good, standby, nowMs), samples: samples.get(relay) ?? [] });
+        else
+          checkStandby(scene, standby, {
+            state: goodOf(good, standby, nowMs),
+            samples: samples.get(relay) ?? [],
+          });
       }
     },
   };
@@ -66,8 +70,14 @@ function servingRelay(scene: Scene, standby: Standby): RelayHost | null {
   if (link?.isStreaming !== true || host === undefined) return null;
   if (standby.manner !== 'honest' || host.process === null || host.isDraining) return null;
   if (host.process.isStopped || standby.process?.isStopped === true) return null;
+  // One of which only the standby's end is left is as good as none.
+  const { connection } = link;
+  const isWhole =
+    connection !== null && connection.far.process === host.process && connection.far.isOpen;
+  if (!isWhole) return null;
   const { network } = scene;
-  const isCut = network.link(host.name, standby.name).isCut || network.link(standby.name, host.name).isCut;
+  const isCut =
+    network.link(host.name, standby.name).isCut || network.link(standby.name, host.name).isCut;
   return isCut || network.isHealing(host.name, standby.name) ? null : host;
 }
 
@@ -91,7 +101,11 @@ function checkStandby(
   const old = samples.findLast(({ atMs }) => atMs <= nowMs - LATE_MS_MAX);
   if (old === undefined || old.atMs < state.sinceMs || old.timeline !== standby.timeline) return;
   if (standby.receivedLsn >= old.lsn || last.lsn < old.lsn) return;
-  const place = { by: `${standby.link?.relay} to ${standby.name}`, timeline: standby.timeline, lsn: old.lsn };
+  const place = {
+    by: `${standby.link?.relay} to ${standby.name}`,
+    timeline: standby.timeline,
+    lsn: old.lsn,
+  };
   const what = `an honest standby stands at ${standby.receivedLsn.toString(16)}, behind what could be sent ${LATE_MS_MAX} ms ago,`;
   scene.verdict.violate('I7', what, place);
 }

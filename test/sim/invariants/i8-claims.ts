@@ -22,7 +22,11 @@ export function claimsAreClamped(scene: Scene): Checker {
           if (stream === undefined || standby.timeline !== stream.timeline) continue;
           for (const kind of ['writeLsn', 'flushLsn', 'applyLsn'] as const) {
             if (standby[kind] <= stream.sentLsn) continue;
-            const place = { by: `${host.name} of ${standby.applicationName}`, timeline: stream.timeline, lsn: standby[kind] };
+            const place = {
+              by: `${host.name} of ${standby.applicationName}`,
+              timeline: stream.timeline,
+              lsn: standby[kind],
+            };
             const what = `${kind} counts, though only WAL up to ${stream.sentLsn.toString(16)} was sent,`;
             scene.verdict.violate('I8', what, place);
           }

@@ -11,7 +11,11 @@ export function historyDecides(scene: Scene): Checker {
       const host = receivingRelay(scene, stream);
       const server = scene.servers.get(stream.server);
       if (host === null || server === undefined) return;
-      const place = { by: `${host.name} at ${server.name}`, timeline: stream.timeline, lsn: stream.startLsn };
+      const place = {
+        by: `${host.name} at ${server.name}`,
+        timeline: stream.timeline,
+        lsn: stream.startLsn,
+      };
       const violate = (what: string): void => scene.verdict.violate('I9', what, place);
       const { cluster } = server.parts;
       if (cluster !== scene.cluster) {

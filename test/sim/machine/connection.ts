@@ -178,7 +178,9 @@ export class SimConnection implements ByteConnection {
     const { random } = this.#network.world;
     while (this.#writtenBytes > 0 && this.#windowUsed < this.#windowBytes) {
       const room = this.#windowBytes - this.#windowUsed;
-      const size = random.chance(this.#choppiness) ? random.between(1, 40) : random.between(8_000, 131_072);
+      const size = random.chance(this.#choppiness)
+        ? random.between(1, 40)
+        : random.between(8_000, 131_072);
       this.#send({ kind: 'bytes', bytes: this.#take(Math.min(room, size)) });
     }
     const isDone = this.#writtenBytes === 0;
@@ -270,7 +272,9 @@ export class SimConnection implements ByteConnection {
   #resetBy(host: string): void {
     const link = this.#network.link(host, this.process.host);
     if (link.isCut) return;
-    this.#network.world.schedule(MACHINE, link.latencyMs, `net reset ${this.label}`, () => this.#reset());
+    this.#network.world.schedule(MACHINE, link.latencyMs, `net reset ${this.label}`, () =>
+      this.#reset(),
+    );
   }
 
   #reset(): void {

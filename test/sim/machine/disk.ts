@@ -268,7 +268,9 @@ export class Disk {
   /** The power is gone. `random` says what of the rest had been written by chance. */
   losePower(random: Random): void {
     this.generation += 1;
-    const kept = random.chance(0.3) ? this.#changes.length : random.between(0, this.#changes.length);
+    const kept = random.chance(0.3)
+      ? this.#changes.length
+      : random.between(0, this.#changes.length);
     for (const change of this.#changes.slice(0, kept)) change.apply();
     this.#changes = [];
     const keepChance = random.pick([0, 0, 0.5, 1]);

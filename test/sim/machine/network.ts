@@ -92,9 +92,8 @@ export class Network {
   /** A process is gone. Its kernel says so to its peers, unless the power went too. */
   processEnded(process: SimProcess, isSilent: boolean): void {
     if (this.#ports.get(process.host)?.process === process) this.#ports.delete(process.host);
-    for (const connection of [...this.connections]) {
-      if (connection.process === process) connection.ownerEnded(isSilent);
-    }
+    const owned = [...this.connections].filter((connection) => connection.process === process);
+    for (const connection of owned) connection.ownerEnded(isSilent);
   }
 
   /** Connects on behalf of the process that runs now. (net/dial.ts:dial) */
@@ -102,7 +101,7 @@ export class Network {
     target: DialTarget,
     options: DialOptions,
     events: ConnectionEvents,
-  ): Promise<DialedConnection> {
+  ): Promise<SimConnection & DialedConnection> {
     const { context } = this.world;
     const { process } = context;
     if (process === null) throw new Error('nobody dials');
@@ -160,7 +159,7 @@ class DialAttempt {
   }
 
   begin(
-    resolve: (connection: DialedConnection) => void,
+    resolve: (connection: SimConnection & DialedConnection) => void,
     reject: (error: OperationalError) => void,
   ): void {
     const { options, target } = this.#dialing;
@@ -213,7 +212,9 @@ class DialAttempt {
       }
       const port = network.port(target.host);
       network.world.schedule(process.context, 0, label, () => {
-        answer(port === null || !port.process.isAlive ? null : network.connect(process, events, port));
+        answer(
+          port === null || !port.process.isAlive ? null : network.connect(process, events, port),
+        );
       });
     });
   }

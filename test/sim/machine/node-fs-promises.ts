@@ -63,7 +63,9 @@ function changes(real: typeof FsPromises): Replaced {
         ? at(from, 'names', ({ disk }) => disk.rename(from, to))
         : real.rename(from, to),
     link: (from: string, to: string) =>
-      isSimulated(from) ? at(from, 'names', ({ disk }) => disk.link(from, to)) : real.link(from, to),
+      isSimulated(from)
+        ? at(from, 'names', ({ disk }) => disk.link(from, to))
+        : real.link(from, to),
     unlink: (path: string) =>
       isSimulated(path)
         ? at(path, 'names', ({ disk }) => disk.remove(path, 'unlink'))
@@ -152,9 +154,7 @@ class SimHandle {
 
   truncate(size = 0): Promise<void> {
     const file = this.#file;
-    return call(file.on, 'write', () =>
-      file.on.disk.truncate(regular(file, 'ftruncate'), size),
-    );
+    return call(file.on, 'write', () => file.on.disk.truncate(regular(file, 'ftruncate'), size));
   }
 
   stat(): Promise<SimStats> {

@@ -35,8 +35,7 @@ function files(real: typeof Fs): Replaced {
       if (isSimulatedFd(fd)) closeFile(fd);
       else real.closeSync(fd);
     },
-    fstatSync: (fd: number) =>
-      isSimulatedFd(fd) ? statOf(openFile(fd).node) : real.fstatSync(fd),
+    fstatSync: (fd: number) => (isSimulatedFd(fd) ? statOf(openFile(fd).node) : real.fstatSync(fd)),
     statSync: (path: string) =>
       isSimulated(path) ? statOf(diskOf(path).disk.get(path, 'stat')) : real.statSync(path),
   };
@@ -44,14 +43,16 @@ function files(real: typeof Fs): Replaced {
 
 function bytes(real: typeof Fs): Replaced {
   return {
-    readSync: (fd: number, into: Buffer, offset = 0, length = into.length, position = 0) => {
+    readSync: (fd: number, into: Buffer, ...where: [number?, number?, number?]) => {
+      const [offset = 0, length = into.length, position = 0] = where;
       if (!isSimulatedFd(fd)) return real.readSync(fd, into, offset, length, position);
       const file = openFile(fd);
       blockFor(callMs(file.on, 'read'));
       const part = into.subarray(offset, offset + length);
       return file.on.disk.read(regular(file, 'read'), part, position);
     },
-    writeSync: (fd: number, from: Uint8Array, offset = 0, length = from.length, position = 0) => {
+    writeSync: (fd: number, from: Uint8Array, ...where: [number?, number?, number?]) => {
+      const [offset = 0, length = from.length, position = 0] = where;
       if (!isSimulatedFd(fd)) return real.writeSync(fd, from, offset, length, position);
       const file = openFile(fd);
       blockFor(callMs(file.on, 'write'));

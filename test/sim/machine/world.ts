@@ -47,6 +47,10 @@ export function world(): World {
   return active;
 }
 
+function activate(next: World | null): void {
+  active = next;
+}
+
 /** A made-up machine room. */
 export class World {
   readonly seed: number;
@@ -76,7 +80,7 @@ export class World {
     const onRejection = (error: unknown): void => this.crashed(error);
     process.removeAllListeners('unhandledRejection');
     process.on('unhandledRejection', onRejection);
-    active = this;
+    activate(this);
     globalThis.setImmediate = this.#setImmediate as unknown as typeof setImmediate;
     Math.random = () => this.relayRandom.next();
     try {
@@ -84,7 +88,7 @@ export class World {
     } finally {
       globalThis.setImmediate = realSetImmediate;
       Math.random = realRandom;
-      active = null;
+      activate(null);
       process.off('unhandledRejection', onRejection);
       for (const listener of listeners) process.on('unhandledRejection', listener);
     }
@@ -147,7 +151,8 @@ export class World {
       this.trace.step(this.nowMs, event.label);
       this.#call(event.context, event.run);
       // What the machine and modelled servers do ends with the call.
-      if (process?.hasPromises === true || this.#immediates.length > 0) await this.#settle(event.context);
+      if (process?.hasPromises === true || this.#immediates.length > 0)
+        await this.#settle(event.context);
       this.context = MACHINE;
       if (!afterStep()) return;
     }

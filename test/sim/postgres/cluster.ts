@@ -39,9 +39,10 @@ export class Cluster {
     if (kind < 0.02) wal.switchSegment();
     else if (kind < 0.06) wal.checkpoint();
     else if (kind < 0.1) this.#record(wal, random.between(20_000, 90_000), random);
-    else for (let left = random.between(1, 6); left > 0; left -= 1) {
-      this.#record(wal, random.between(1, 3_000), random);
-    }
+    else
+      for (let left = random.between(1, 6); left > 0; left -= 1) {
+        this.#record(wal, random.between(1, 3_000), random);
+      }
     return wal.endLsn;
   }
 

@@ -1,6 +1,13 @@
 // A walsender of a modelled server: startup, the commands a walreceiver sends, the stream. (src/backend/replication/walsender.c)
 import type { ByteConnection, ConnectionEvents } from '../../../src/net/connection.ts';
-import { advanceLsn, formatLsn, INVALID_LSN, minLsn, pageStart, toLsn } from '../../../src/pg/lsn.ts';
+import {
+  advanceLsn,
+  formatLsn,
+  INVALID_LSN,
+  minLsn,
+  pageStart,
+  toLsn,
+} from '../../../src/pg/lsn.ts';
 import type { Lsn } from '../../../src/pg/lsn.ts';
 import { isInHistory, switchPoint, toTimelineId } from '../../../src/pg/timeline.ts';
 import type { TimelineId } from '../../../src/pg/timeline.ts';
@@ -79,7 +86,9 @@ export class ServerSession implements ConnectionEvents {
       this.pump();
       return;
     }
-    this.#send(errorResponse('57P01', 'terminating connection due to administrator command', 'FATAL'));
+    this.#send(
+      errorResponse('57P01', 'terminating connection due to administrator command', 'FATAL'),
+    );
     this.#connection?.end(1_000);
     this.#leave();
   }
@@ -173,7 +182,13 @@ export class ServerSession implements ConnectionEvents {
     const key = Buffer.from('K\0\0\0\x0c\0\0\x10\x92\0\0\0\x01', 'latin1');
     const { serverVersion } = this.#played();
     this.#send(
-      Buffer.concat([ok, text('S', 'server_version', serverVersion), text('S', 'TimeZone', 'UTC'), key, READY]),
+      Buffer.concat([
+        ok,
+        text('S', 'server_version', serverVersion),
+        text('S', 'TimeZone', 'UTC'),
+        key,
+        READY,
+      ]),
     );
   }
 
@@ -205,7 +220,10 @@ export class ServerSession implements ConnectionEvents {
     const { parts, timeline, walEnd, isInRecovery, slots } = this.#server;
     const { cluster } = parts;
     const histories: Record<string, readonly [string, string]> = {};
-    for (const one of [...cluster.history(timeline).ancestors.map((entry) => entry.timeline), timeline]) {
+    for (const one of [
+      ...cluster.history(timeline).ancestors.map((entry) => entry.timeline),
+      timeline,
+    ]) {
       const file = cluster.historyFile(one);
       const name = `${one.toString(16).toUpperCase().padStart(8, '0')}.history`;
       if (file !== null) histories[String(one)] = [name, file];
@@ -270,14 +288,23 @@ export class ServerSession implements ConnectionEvents {
     }
     const timeline = toTimelineId(start.timeline);
     if (!isInHistory(server.history, timeline)) {
-      return errorResponse('XX000', `requested timeline ${timeline} is not in this server's history`);
+      return errorResponse(
+        'XX000',
+        `requested timeline ${timeline} is not in this server's history`,
+      );
     }
     const end = this.#endOf(timeline);
     if (end !== null && start.startLsn > end.lsn) {
       const where = formatLsn(toLsn(start.startLsn));
       return end.isHistoric
-        ? errorResponse('XX000', `requested starting point ${where} on timeline ${timeline} is not in this server's history`)
-        : errorResponse('XX000', `requested starting point ${where} is ahead of the WAL flush position of this server ${formatLsn(end.lsn)}`);
+        ? errorResponse(
+            'XX000',
+            `requested starting point ${where} on timeline ${timeline} is not in this server's history`,
+          )
+        : errorResponse(
+            'XX000',
+            `requested starting point ${where} is ahead of the WAL flush position of this server ${formatLsn(end.lsn)}`,
+          );
     }
     if (start.startLsn < server.parts.cluster.startLsn()) {
       return errorResponse('58P01', 'requested WAL segment has already been removed');
@@ -317,7 +344,10 @@ export class ServerSession implements ConnectionEvents {
     const next =
       fork === null
         ? Buffer.alloc(0)
-        : rows(['next_tli', 'next_tli_startpos'], [[String(fork.nextTimeline), formatLsn(fork.endLsn)]]);
+        : rows(
+            ['next_tli', 'next_tli_startpos'],
+            [[String(fork.nextTimeline), formatLsn(fork.endLsn)]],
+          );
     this.#send(Buffer.concat([next, complete('START_STREAMING'), READY]));
   }
 

@@ -1,13 +1,18 @@
 // A standby as a relay sees one: its walreceiver, with what it keeps and what it says. Honest unless told otherwise.
 import { OperationalError } from '../../../src/base/errors.ts';
-import type { ByteConnection, ConnectionEvents } from '../../../src/net/connection.ts';
+import type { ConnectionEvents } from '../../../src/net/connection.ts';
 import { formatLsn, INVALID_LSN, minLsn, toLsn } from '../../../src/pg/lsn.ts';
 import type { Lsn } from '../../../src/pg/lsn.ts';
 import { segmentStartOf, toSegmentSize } from '../../../src/pg/segment.ts';
 import { parseTimelineHistory, switchPoint, toTimelineId } from '../../../src/pg/timeline.ts';
 import type { TimelineHistory, TimelineId } from '../../../src/pg/timeline.ts';
-import { encodeCopyDone, encodeQuery, encodeTerminate } from '../../../src/wire/frontend-messages.ts';
+import {
+  encodeCopyDone,
+  encodeQuery,
+  encodeTerminate,
+} from '../../../src/wire/frontend-messages.ts';
 import { cstr, i64, message, packet } from '../../support/naive-writer.ts';
+import type { SimConnection } from '../machine/connection.ts';
 import type { Network } from '../machine/network.ts';
 import type { Random } from '../machine/random.ts';
 import { SimProcess } from '../machine/sim-process.ts';
@@ -120,7 +125,7 @@ export class StandbyLink implements ConnectionEvents {
   readonly #world: World;
   readonly #frames = new FrameReader(false);
   readonly #process: SimProcess;
-  #connection: ByteConnection | null = null;
+  #connection: SimConnection | null = null;
   #answer: (rows: string[][], error: string | null) => void = () => {};
   #rows: string[][] = [];
   #error: string | null = null;
@@ -144,13 +149,17 @@ export class StandbyLink implements ConnectionEvents {
   }
 
   /** The connection, while there is one. */
-  get connection(): ByteConnection | null {
+  get connection(): SimConnection | null {
     return this.#isOver ? null : this.#connection;
   }
 
   open(process: SimProcess): void {
     const { network } = this.#standby.parts;
-    const options = { clock: clockOf(this.#world, process), timeoutMs: 10_000, readBufferBytes: 65_536 };
+    const options = {
+      clock: clockOf(this.#world, process),
+      timeoutMs: 10_000,
+      readBufferBytes: 65_536,
+    };
     network.dial({ host: this.relay, port: 5432 }, options, this).then(
       (connection) => {
         this.#connection = connection;
@@ -181,7 +190,12 @@ export class StandbyLink implements ConnectionEvents {
 
   #login(): void {
     const { name } = this.#standby;
-    const parameters = { user: 'replicator', database: 'replication', replication: 'true', application_name: name };
+    const parameters = {
+      user: 'replicator',
+      database: 'replication',
+      replication: 'true',
+      application_name: name,
+    };
     const fields = Object.entries(parameters).flat().map(cstr);
     this.#answer = () => this.#identify();
     this.#send(packet(0x30000, ...fields, 0));
@@ -223,19 +237,22 @@ export class StandbyLink implements ConnectionEvents {
     const startLsn = segmentStartOf(receivedLsn, SEGMENT);
     this.#expectedLsn = startLsn;
     const slot = parts.slot === null ? '' : `SLOT "${parts.slot}" `;
-    this.#ask(`START_REPLICATION ${slot}${formatLsn(startLsn)} TIMELINE ${timeline}`, (rows, error) => {
-      this.isStreaming = false;
-      if (error !== null) {
-        this.close();
-        return;
-      }
-      if (rows[0] === undefined) {
-        this.close();
-        return;
-      }
-      // The next timeline: as in WalReceiverMain, from the identification on.
-      this.#identify();
-    });
+    this.#ask(
+      `START_REPLICATION ${slot}${formatLsn(startLsn)} TIMELINE ${timeline}`,
+      (rows, error) => {
+        this.isStreaming = false;
+        if (error !== null) {
+          this.close();
+          return;
+        }
+        if (rows[0] === undefined) {
+          this.close();
+          return;
+        }
+        // The next timeline: as in WalReceiverMain, from the identification on.
+        this.#identify();
+      },
+    );
   }
 
   #onFrame({ type, body }: Frame): void {
@@ -285,11 +302,16 @@ export class StandbyLink implements ConnectionEvents {
     const standby = this.#standby;
     const lsn = standby.receivedLsn;
     const { random } = standby.parts;
-    this.#world.schedule(this.#process.context, random.real(0.5, 20), `${standby.name} flushes`, () => {
-      if (lsn <= standby.flushedLsn || this.#isOver || lsn > standby.receivedLsn) return;
-      standby.flushedLsn = lsn;
-      if (this.isStreaming) this.#report();
-    });
+    this.#world.schedule(
+      this.#process.context,
+      random.real(0.5, 20),
+      `${standby.name} flushes`,
+      () => {
+        if (lsn <= standby.flushedLsn || this.#isOver || lsn > standby.receivedLsn) return;
+        standby.flushedLsn = lsn;
+        if (this.isStreaming) this.#report();
+      },
+    );
   }
 
   /** A slow disk, or a machine that is busy. */
@@ -311,12 +333,21 @@ export class StandbyLink implements ConnectionEvents {
       positions = positions.map((lsn) => lsn + more);
     }
     if (manner === 'babbles') {
-      positions = positions.map((lsn) => random.pick([lsn, 0n, lsn - 8n, 1n, 0xffff_ffff_ffff_ffffn]));
+      positions = positions.map((lsn) =>
+        random.pick([lsn, 0n, lsn - 8n, 1n, 0xffff_ffff_ffff_ffffn]),
+      );
     }
     this.#send(
-      message('d', 'r', ...positions.map((lsn) => unsigned(lsn)), i64(0n), isReplyRequested ? 1 : 0),
+      message(
+        'd',
+        'r',
+        ...positions.map((lsn) => unsigned(lsn)),
+        i64(0n),
+        isReplyRequested ? 1 : 0,
+      ),
     );
-    if (manner === 'babbles' && random.chance(0.05)) this.#send(message('d', random.pick(['?', 'r', ''])));
+    if (manner === 'babbles' && random.chance(0.05))
+      this.#send(message('d', random.pick(['?', 'r', ''])));
   }
 
   #tick(): void {
