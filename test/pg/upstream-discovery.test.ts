@@ -17,7 +17,7 @@ import { historyOf, timelineWalViolations } from '../harness/timeline-wal.ts';
 import { createRelay } from '../harness/walcast-process.ts';
 import type { WalcastRelay } from '../harness/walcast-process.ts';
 import { startWriteLoad } from '../harness/write-load.ts';
-import { NEWEST_MAJOR } from '../support/requirements.ts';
+import { FULL_FAULTS, itWhen, NEWEST_MAJOR } from '../support/requirements.ts';
 
 let workspace: Workspace;
 let alpha: PostgresCluster;
@@ -94,7 +94,11 @@ async function detail(one: WalcastRelay): Promise<UpstreamDetailJson> {
 }
 
 /** After the load: everything that is on `server` is on the disk of the relay, and the same. */
-async function expectSameBytes(one: WalcastRelay, server: PostgresCluster): Promise<void> {
+async function expectSameBytes(
+  one: WalcastRelay,
+  server: PostgresCluster,
+  timeline = 2,
+): Promise<void> {
   const endLsn = await server.walPosition();
   const { store } = await one.waitForStatus(
     'everything on the disk',
@@ -103,13 +107,15 @@ async function expectSameBytes(one: WalcastRelay, server: PostgresCluster): Prom
   const violations = await timelineWalViolations({
     expected: server.walDirectory,
     actual: one.walDirectory,
-    history: await historyOf(server, 2),
+    history: await historyOf(server, timeline),
     segmentSize: toSegmentSize(16 << 20),
     endLsn,
     mustHave: parseLsn(store.oldest_lsn ?? '0/0'),
   });
   expect(violations).toEqual([]);
-  expect(one.problems()).toEqual([]);
+  // A primary writes by itself, too, and may have done so in its last moment.
+  const isTrue = (line: string): boolean => line.includes('is not on the next timeline');
+  expect(one.problems().filter((line) => !isTrue(line))).toEqual([]);
 }
 
 test('through a failover, the leader or a standby is followed within seconds, and the bytes are the same', async () => {
@@ -183,3 +189,26 @@ test('through a failover, the leader or a standby is followed within seconds, an
     members: [{ name: 'gamma' }, { name: 'beta' }],
   });
 }, 120_000);
+
+itWhen(FULL_FAULTS)(
+  'a primary that lives on beside the new leader is left in order, whatever is preferred',
+  async () => {
+    await gamma.becomeStandby(beta.target());
+    await gamma.start();
+    await gamma.waitForReplay(await beta.walPosition());
+    patroni.members = [
+      memberAt('beta', beta.port, { role: 'leader', timeline: 2 }),
+      memberAt('gamma', gamma.port, { timeline: 2, lag: 0 }),
+    ];
+    patroni.isDown = false;
+    for (const one of [toPrimary, toStandby]) await follows(one, beta, 2, SECONDS_MS);
+    const before = (await detail(toPrimary)).disconnects.reload;
+    await gamma.promote();
+    // Nobody stopped it, and it does not know.
+    patroni.members = [memberAt('gamma', gamma.port, { role: 'leader', timeline: 3 })];
+    for (const one of [toPrimary, toStandby]) await follows(one, gamma, 3, 40_000);
+    expect((await detail(toPrimary)).disconnects.reload).toBe(before + 1);
+    await expectSameBytes(toPrimary, gamma, 3);
+    await expectSameBytes(toStandby, gamma, 3);
+  },
+);
