@@ -127,6 +127,12 @@ export const UPSTREAM_CLOSE_MS_MAX: number = 1_000;
 /** From connecting to the end of authentication, whatever arrives in between. (authentication_timeout) */
 export const STARTUP_TIMEOUT_MS: number = 60_000;
 
+/** How long logins and beginnings of streams may take in one turn of the event loop; the others of a crowd wait for the next. */
+export const HANDSHAKE_SLICE_MS: number = 5;
+
+/** How long the addresses of this machine, for `samehost` and `samenet`, are taken as they were. */
+export const LOCAL_ADDRESSES_REUSE_MS: number = 1_000;
+
 /** Bytes written to a client and not taken yet, above which no more of its commands are read. */
 export const COMMAND_OUTPUT_BYTES_MAX: number = 64 * 1024;
 

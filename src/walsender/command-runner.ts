@@ -9,7 +9,7 @@ import {
 } from '../wire/backend-messages.ts';
 import { decodeFrontendMessage } from '../wire/frontend-messages.ts';
 import { parseReplicationCommand } from '../wire/replication-command.ts';
-import type { CommandError } from '../wire/replication-command.ts';
+import type { CommandError, ReplicationCommand } from '../wire/replication-command.ts';
 import { CommandPhase } from './command-phase.ts';
 import type { CommandAction } from './command-phase.ts';
 import type { CommandContext, CommandOutcome } from './commands/command.ts';
@@ -27,6 +27,8 @@ export interface CommandHost {
   commandContext(): CommandContext;
   write(chunks: readonly Uint8Array[]): void;
   onCommand(name: string): void;
+  /** Runs the piece now or in one of the next turns of the event loop. */
+  inTurn(piece: () => void): void;
   onStreamStart(start: StreamStart): void;
   /** `message` is the whole Query message, a copy. */
   onTunnelStart(message: Uint8Array, command: TunnelCommand): void;
@@ -36,6 +38,8 @@ export interface CommandHost {
   /** A command that had to wait is done; messages may be read again. */
   resumeReading(): void;
 }
+
+const EMPTY = new Uint8Array(0);
 
 /** One session's commands. */
 export class CommandRunner {
@@ -124,9 +128,33 @@ export class CommandRunner {
       this.fail(parsed.error);
       return;
     }
-    this.#host.onCommand(parsed.command.type);
+    const { command } = parsed;
+    this.#host.onCommand(command.type);
+    if (command.type === 'START_REPLICATION') this.#runInTurn(command);
+    else this.#execute(command, { context, type, body });
+  }
+
+  /** What begins a stream costs more than others, and after an outage everybody asks for it at once. */
+  #runInTurn(command: ReplicationCommand): void {
+    let isLate = false;
+    this.#isBusy = true;
+    this.#host.inTurn(() => {
+      this.#isBusy = false;
+      if (this.#isClosed) return;
+      this.#execute(command, { context: this.#host.commandContext(), type: 0, body: EMPTY });
+      if (isLate && !this.#isBusy) this.#host.resumeReading();
+    });
+    isLate = true;
+  }
+
+  /** `type` and `body` of the message that the command came in. */
+  #execute(
+    command: ReplicationCommand,
+    message: { context: CommandContext; type: number; body: Uint8Array },
+  ): void {
+    const { context, type, body } = message;
     const abort = new AbortController();
-    const outcome = runCommand(parsed.command, context, abort.signal);
+    const outcome = runCommand(command, context, abort.signal);
     if (outcome instanceof Promise) {
       this.#abort = abort;
       this.#isBusy = true;

@@ -39,6 +39,8 @@ export interface SessionHost {
   hba(): HbaRules;
   localAddresses(): readonly LocalAddress[];
   settings(): WalSenderSettings;
+  /** Runs what costs more than a message, now or in one of the next turns of the event loop, in order of asking. */
+  inTurn(piece: () => void): void;
   isDraining(): boolean;
   isPaused(): boolean;
   /** Sessions that count against max_wal_senders. */

@@ -2,6 +2,7 @@
 // (src/backend/tcop/backend_startup.c:BackendInitialize)
 import type { Timer } from '../base/clock.ts';
 import { STARTUP_TIMEOUT_MS } from '../config/limits.ts';
+import type { ByteConnection } from '../net/connection.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
 import { StartupDecoder } from '../wire/startup-decoder.ts';
 import type { StartupMessage } from '../wire/startup.ts';
@@ -30,28 +31,26 @@ const EMPTY = new Uint8Array(0);
 export class SessionStartup {
   readonly #host: SessionHost;
   readonly #door: StartupDoor;
-  readonly #peer: { readonly address: string | null; readonly isEncrypted: boolean };
+  readonly #connection: ByteConnection;
   readonly #machine = new StartupMachine();
   readonly #decoder = new StartupDecoder();
   readonly #deadline: Timer;
   #firstByte = 0;
   #isOver = false;
+  /** The startup packet is there, and it is others' turn. */
+  #isWaiting = false;
 
-  constructor(
-    host: SessionHost,
-    door: StartupDoor,
-    peer: { address: string | null; isEncrypted: boolean },
-  ) {
+  constructor(host: SessionHost, door: StartupDoor, connection: ByteConnection) {
     this.#host = host;
     this.#door = door;
-    this.#peer = peer;
+    this.#connection = connection;
     this.#deadline = host.clock.setTimer(STARTUP_TIMEOUT_MS, () => this.#close(null));
   }
 
   onBytes(chunk: Uint8Array): void {
     if (this.#decoder.bufferedBytes === 0) this.#firstByte = chunk[0] ?? 0;
     let input = chunk;
-    while (!this.#isOver) {
+    while (!this.#isOver && !this.#isWaiting) {
       const packet = this.#decoder.push(input);
       input = EMPTY;
       if (packet === 'more') return;
@@ -88,7 +87,7 @@ export class SessionStartup {
         this.#close(action.text);
         break;
       case 'session':
-        this.#admit(action.message);
+        this.#admitInTurn(action.message);
         break;
       case 'refuse':
         if (action.declineFirst) this.#door.write([Uint8Array.of(DECLINED)]);
@@ -100,6 +99,20 @@ export class SessionStartup {
     }
   }
 
+  /** A crowd is let in a few at a time; who waits is not read. */
+  #admitInTurn(message: StartupMessage): void {
+    this.#isWaiting = true;
+    let isLate = false;
+    this.#host.inTurn(() => {
+      if (this.#isOver) return;
+      this.#isWaiting = false;
+      this.#admit(message);
+      if (isLate) this.#connection.resumeReading();
+    });
+    isLate = true;
+    if (this.#isWaiting) this.#connection.pauseReading();
+  }
+
   #admit(message: StartupMessage): void {
     const host = this.#host;
     const admission = admit(message, {
@@ -109,8 +122,8 @@ export class SessionStartup {
       maxWalSenders: host.settings().maxWalSenders,
       hba: host.hba(),
       localAddresses: host.localAddresses(),
-      address: this.#peer.address,
-      isEncrypted: this.#peer.isEncrypted,
+      address: this.#connection.peer.address,
+      isEncrypted: this.#connection.isEncrypted,
     });
     this.#door.write(admission.frames);
     if (admission.kind === 'refused') {
@@ -124,7 +137,7 @@ export class SessionStartup {
 
   #refuse(error: ErrorFields): void {
     this.stop();
-    this.#host.onTurnedAway(`connection refused: ${error.message}`, this.#peer.address);
+    this.#host.onTurnedAway(`connection refused: ${error.message}`, this.#connection.peer.address);
     this.#door.refuse(error);
   }
 
@@ -133,7 +146,7 @@ export class SessionStartup {
     this.stop();
     if (badStartup !== null) {
       this.#host.onRejected('protocol');
-      this.#host.onTurnedAway(badStartup, this.#peer.address);
+      this.#host.onTurnedAway(badStartup, this.#connection.peer.address);
     }
     this.#door.close();
   }

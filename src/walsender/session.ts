@@ -88,9 +88,7 @@ export class WalSenderSession
   /** Hands over the connection whose events this session gets. Called once, before any event. */
   attach(connection: ByteConnection): void {
     this.#connection = connection;
-    const { address } = connection.peer;
-    const peer = { address, isEncrypted: connection.isEncrypted };
-    this.#startup = new SessionStartup(this.#host, this, peer);
+    this.#startup = new SessionStartup(this.#host, this, connection);
   }
 
   /** Empty before the session was admitted. */
@@ -251,6 +249,10 @@ export class WalSenderSession
 
   onCommand(name: string): void {
     this.#host.onCommand(name);
+  }
+
+  inTurn(piece: () => void): void {
+    this.#host.inTurn(piece);
   }
 
   onStreamStart(start: StreamStart): void {
@@ -464,13 +466,11 @@ export class WalSenderSession
   }
 
   #status(): SessionStatus | null {
-    const admitted = this.#admitted;
-    const connection = this.#connection;
-    if (admitted === null || connection === null) return null;
+    if (this.#admitted === null || this.#connection === null) return null;
     return sessionStatus({
       pid: this.pid,
-      admitted,
-      connection,
+      admitted: this.#admitted,
+      connection: this.#connection,
       connectedAtMs: this.#connectedAtMs,
       slot: this.#slot,
       stream: this.#stream,

@@ -2,10 +2,13 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { TurnSlices } from '../base/turn-slices.ts';
 import {
   APPLICATION_NAMES_MAX,
   APPLICATION_NAMES_OTHER,
   CLOSE_GRACE_MS,
+  HANDSHAKE_SLICE_MS,
+  LOCAL_ADDRESSES_REUSE_MS,
 } from '../config/limits.ts';
 import type { ByteConnection, ConnectionEvents } from '../net/connection.ts';
 import { localInterfaceAddresses } from '../net/listener.ts';
@@ -79,10 +82,16 @@ export class WalSenders {
   readonly #watch: StandbyWatch;
   readonly #absent = new AbsentStandbys();
   readonly #takeovers: SlotTakeovers;
+  readonly #handshakes: TurnSlices;
+  #addresses: { list: readonly LocalAddress[]; untilMs: number } = {
+    list: [],
+    untilMs: Number.NEGATIVE_INFINITY,
+  };
 
   constructor(options: WalSendersOptions) {
     this.#options = options;
     const { clock, log } = options;
+    this.#handshakes = new TurnSlices({ clock, sliceMs: HANDSHAKE_SLICE_MS });
     this.#watch = new StandbyWatch({ clock, log });
     this.#takeovers = new SlotTakeovers({
       clock,
@@ -188,7 +197,8 @@ export class WalSenders {
       settings,
       frames: this.#frames,
       reads: new FileReads(),
-      localAddresses: this.#options.localAddresses ?? localInterfaceAddresses,
+      localAddresses: () => this.#localAddresses(),
+      inTurn: (piece) => this.#handshakes.run(piece),
       isDraining: () => this.#isLeaving,
       isPaused: () => this.#isPaused,
       admittedSessions: () => this.#admitted.size,
@@ -206,6 +216,17 @@ export class WalSenders {
       onLeft: (reason, standby, how) => this.#onLeft(reason, standby, how),
       onClosed: (session) => this.#onClosed(session),
     };
+  }
+
+  /** Asking the kernel for them takes longer than the rest of a login. */
+  #localAddresses(): readonly LocalAddress[] {
+    const { clock, localAddresses } = this.#options;
+    const nowMs = clock.nowMs();
+    if (nowMs >= this.#addresses.untilMs) {
+      const list = (localAddresses ?? localInterfaceAddresses)();
+      this.#addresses = { list, untilMs: nowMs + LOCAL_ADDRESSES_REUSE_MS };
+    }
+    return this.#addresses.list;
   }
 
   readonly #pump = (): void => {
