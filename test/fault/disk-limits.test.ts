@@ -11,7 +11,7 @@ import { signalProcess } from '../../src/demo/postgres-process.ts';
 import { runCommand } from '../../src/demo/postgres-user.ts';
 
 /** Long against what walcast waits; strace itself lets go of a killed process only when the delay is over. */
-const HANGS = 'delay_enter=8000000';
+const HANGS = 'delay_enter=5500000';
 
 requires('strace', 'prlimit', `postgres-${NEWEST_MAJOR}`).describe('a disk with limits', () => {
   let rig: DiskRig;

@@ -14,7 +14,7 @@ import type { FaultProxy, WalFault } from '../harness/fault-proxy.ts';
 import { tableDigest } from '../harness/table-digest.ts';
 import { createRelay } from '../harness/walcast-process.ts';
 import type { WalcastRelay } from '../harness/walcast-process.ts';
-import { installedMajors } from '../support/requirements.ts';
+import { FULL_FAULTS, NEWEST_MAJOR, spannedMajors } from '../support/requirements.ts';
 
 const FAULTS: readonly WalFault[] = [
   ...FLIP_PLACES.map((place) => ({ kind: 'flip', place }) as const),
@@ -30,7 +30,7 @@ const FAULTS: readonly WalFault[] = [
 const ALARMS =
   /PANIC|(?<!data_)checksum|invalid magic number|unexpected pageaddr|incorrect|invalid record(?! length at \S+ (?:wanted|expected at least) \d+, got 0)|TRAP:/;
 
-describe.each(installedMajors())('between PostgreSQL %i and walcast', (major) => {
+describe.each(spannedMajors())('between PostgreSQL %i and walcast', (major) => {
   let workspace: Workspace;
   let primary: PostgresCluster;
   let faults: FaultProxy;
@@ -73,67 +73,65 @@ describe.each(installedMajors())('between PostgreSQL %i and walcast', (major) =>
     return Number(found?.[1] ?? '0');
   }
 
-  it.each(['record', 'page'] as const)(
-    'nothing wrong reaches a standby, verify: %s',
-    async (verify) => {
-      const relay = await createRelay(workspace, {
-        name: verify,
-        upstream: () => faults,
-        slot: `walcast_${verify}`,
-        settings: { storage: { verify } },
+  // What "page" leaves out differs between majors in nothing.
+  const modes =
+    FULL_FAULTS || major === NEWEST_MAJOR ? (['record', 'page'] as const) : (['record'] as const);
+  it.each(modes)('nothing wrong reaches a standby, verify: %s', async (verify) => {
+    const relay = await createRelay(workspace, {
+      name: verify,
+      upstream: () => faults,
+      slot: `walcast_${verify}`,
+      settings: { storage: { verify } },
+    });
+    await relay.start();
+    const standby = await createStandby(workspace, {
+      major,
+      name: `standby_${verify}`,
+      backupFrom: primary.target(),
+      upstream: relay.target(),
+    });
+    await standby.start();
+    const fromLsn = await relay.flushedLsn();
+    // A body that is flipped inside a message is what "page" leaves to recovery (docs).
+    const known = FAULTS.filter(
+      (fault) => verify === 'record' || fault.kind !== 'flip' || fault.place !== 'recordBody',
+    );
+    for (const fault of known) {
+      const before = await rejected(relay);
+      const linesBefore = relay.log.length;
+      await writeUntil(faults.faultNextWal(fault, 60_000));
+      const what = faults.done.at(-1)?.what ?? '';
+      await standby.waitForReplay(await primary.walPosition(), 60_000).catch((error: unknown) => {
+        throw new Error(`${what}: ${relay.log.slice(-10).join('\n')}`, { cause: error });
       });
-      await relay.start();
-      const standby = await createStandby(workspace, {
-        major,
-        name: `standby_${verify}`,
-        backupFrom: primary.target(),
-        upstream: relay.target(),
-      });
-      await standby.start();
-      const fromLsn = await relay.flushedLsn();
-      // A body that is flipped inside a message is what "page" leaves to recovery (docs).
-      const known = FAULTS.filter(
-        (fault) => verify === 'record' || fault.kind !== 'flip' || fault.place !== 'recordBody',
+      // A rendering is given again for a moment.
+      await pollUntil(
+        `a rejection to be counted: ${what}`,
+        async () => ((await rejected(relay)) > before ? true : null),
+        { timeoutMs: 20_000 },
       );
-      for (const fault of known) {
-        const before = await rejected(relay);
-        const linesBefore = relay.log.length;
-        await writeUntil(faults.faultNextWal(fault, 60_000));
-        const what = faults.done.at(-1)?.what ?? '';
-        await standby.waitForReplay(await primary.walPosition(), 60_000).catch((error: unknown) => {
-          throw new Error(`${what}: ${relay.log.slice(-10).join('\n')}`, { cause: error });
-        });
-        // A rendering is given again for a moment.
-        await pollUntil(
-          `a rejection to be counted: ${what}`,
-          async () => ((await rejected(relay)) > before ? true : null),
-          { timeoutMs: 20_000 },
-        );
-        const told = relay.log
-          .slice(linesBefore)
-          .filter((line) => line.includes('fails its check'));
-        expect(told.length, what).toBeGreaterThan(0);
-      }
-      const endLsn = await primary.walPosition();
-      expect(await tableDigest(standby)).toEqual(await tableDigest(primary));
-      for (const directory of [relay.walDirectory, standby.walDirectory]) {
-        const compared = await compareWal({
-          expected: primary.walDirectory,
-          actual: directory,
-          segmentSize: toSegmentSize(16 << 20),
-          fromLsn,
-          untilLsn: endLsn,
-        });
-        expect(compared.differences).toEqual([]);
-        expect(compared.comparedBytes).toBeGreaterThan(100_000);
-      }
-      const alarms = standby.log
-        .textFrom(0)
-        .split('\n')
-        .filter((line) => ALARMS.test(line));
-      expect(alarms).toEqual([]);
-      await standby.stop('fast');
-      await relay.stop();
-    },
-  );
+      const told = relay.log.slice(linesBefore).filter((line) => line.includes('fails its check'));
+      expect(told.length, what).toBeGreaterThan(0);
+    }
+    const endLsn = await primary.walPosition();
+    expect(await tableDigest(standby)).toEqual(await tableDigest(primary));
+    for (const directory of [relay.walDirectory, standby.walDirectory]) {
+      const compared = await compareWal({
+        expected: primary.walDirectory,
+        actual: directory,
+        segmentSize: toSegmentSize(16 << 20),
+        fromLsn,
+        untilLsn: endLsn,
+      });
+      expect(compared.differences).toEqual([]);
+      expect(compared.comparedBytes).toBeGreaterThan(100_000);
+    }
+    const alarms = standby.log
+      .textFrom(0)
+      .split('\n')
+      .filter((line) => ALARMS.test(line));
+    expect(alarms).toEqual([]);
+    await standby.stop('fast');
+    await relay.stop();
+  });
 });

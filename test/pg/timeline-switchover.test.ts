@@ -15,11 +15,11 @@ import {
   StreamReader,
   summary,
 } from '../support/raw-client.ts';
-import { installedMajors } from '../support/requirements.ts';
+import { spannedMajors } from '../support/requirements.ts';
 
 const COMMITS = 150;
 
-describe.each(installedMajors())('three servers of PostgreSQL %i around walcast', (major) => {
+describe.each(spannedMajors())('three servers of PostgreSQL %i around walcast', (major) => {
   let rig: PromotionRig;
 
   beforeAll(async () => {

@@ -88,6 +88,14 @@ export function installedMajors(): number[] {
   });
 }
 
+/**
+ * Of the {@link installedMajors} the oldest and the newest, and all of them where faults are injected at length: for what takes
+ * long and differs between majors in the server's answers only.
+ */
+export function spannedMajors(): number[] {
+  return installedMajors().filter((major) => FULL_FAULTS || EDGE_MAJORS.includes(major));
+}
+
 /** The major of a client program, 0 where it is absent. It refuses servers that are newer. */
 export function clientMajor(program: string): number {
   const path = findProgram(program);
