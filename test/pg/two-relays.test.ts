@@ -214,6 +214,37 @@ describe.each(MAJORS)('two relays of PostgreSQL %i', (major) => {
     expect(await missingSegments({ directory, timeline: 1, ...span })).toEqual([]);
   });
 
+  it('help each other: one that the primary has no WAL for any more follows the other one until it has caught up', async () => {
+    await relayB.reload({ storage: { wal_keep_size: '64MB' } });
+    await relayA.stop('SIGTERM');
+    const { primary } = rig;
+    await primary.query(`SELECT pg_drop_replication_slot('relay_a')`);
+    await primary.configure({ wal_keep_size: '0', max_wal_size: '2MB', min_wal_size: '2MB' });
+    await primary.reload();
+    await writtenEverywhere(LOSING_SEGMENTS);
+    await primary.query('CHECKPOINT');
+    await relayA.start();
+    await relayA.waitForStatus('a gap', ({ state }) => state === 'gap');
+    const conninfo = `host=127.0.0.1 user=postgres sslmode=disable port=`;
+    await relayA.reload({ upstream: { conninfo: `${conninfo}${relayB.port}` } });
+    await hasAll(relayA, await primary.walPosition());
+    await relayA.reload({ upstream: { conninfo: `${conninfo}${primary.port}` } });
+    await primary.waitForValue(
+      `SELECT count(*) FROM pg_stat_replication WHERE application_name = 'relay_a' AND state = 'streaming'`,
+      '1',
+      30_000,
+    );
+    await hasAll(relayA, await writeSegments(1));
+    await relayB.kill();
+    await allStreamFrom(relayA);
+    await relayB.start();
+    const endLsn = await rig.settle();
+    // Both say what was missing; everything else is as it should be.
+    const isGap = (text: string): boolean => /has already been removed/.test(text);
+    const found = await rig.violations(endLsn);
+    expect(found.filter((text) => !isGap(text))).toEqual([]);
+  });
+
   async function isArchivingFrom(relay: WalcastRelay): Promise<void> {
     await relay.waitForStatus('pg_receivewal streaming', ({ standbys }) =>
       standbys.some(
