@@ -12,7 +12,7 @@ import { summary } from '../support/raw-client.ts';
 import type { StreamReader } from '../support/raw-client.ts';
 import { errorResponse } from '../support/scripted-upstream.ts';
 import { i16, message } from '../support/naive-writer.ts';
-import { requires } from '../support/requirements.ts';
+import { FULL_FAULTS, requires } from '../support/requirements.ts';
 import { injected } from './disk-rig.ts';
 import { PlayedUpstream, ProcessRig, confirm, playedWal } from './process-rig.ts';
 
@@ -46,12 +46,13 @@ function open(byteCount?: number): Promise<ProcessRig> {
   );
 }
 
-/** Nothing was acknowledged beyond the end, and nothing less at last than was there. */
+/** Nothing was acknowledged beyond the end, and all up to it was; then no flush position is offered any more. */
 function expectLastWord({ statuses, fixture, goodbyes }: PlayedUpstream, endLsn: Lsn): void {
   for (const { write, flush, apply } of statuses) {
     expect(write <= endLsn && flush <= write && apply === 0n).toBe(true);
   }
-  expect(statuses.at(-1)).toMatchObject({ write: endLsn, flush: endLsn });
+  expect(statuses.findLast(({ flush }) => flush !== 0n)?.flush).toBe(endLsn);
+  expect(statuses.at(-1)?.write).toBe(endLsn);
   expect(fixture.endLsn >= endLsn).toBe(true);
   expect(goodbyes).toBe(1);
 }
@@ -162,7 +163,8 @@ describe.concurrent('SIGTERM while the upstream', () => {
     expect(rig.log).not.toMatch(/crashed/);
   });
 
-  it.each(UPSTREAM_MOMENTS)('$name, and once more, ends it too', async (moment) => {
+  const chosen = UPSTREAM_MOMENTS.filter((_, index) => FULL_FAULTS || index % 3 === 0);
+  it.each(chosen)('$name, and once more, ends it too', async (moment) => {
     await using rig = await open();
     await moment.lead(rig);
     await rig.signal('SIGTERM');

@@ -17,6 +17,8 @@ import { ProcessRig, confirm, lsnText, playedWal, post, tokenFile } from './proc
 const OK = { exitCode: 0, signal: null };
 /** Undoing a start (2 s), giving a hanging call up (1 s), and a busy machine. */
 const START_END_MS_MAX = 8_000;
+/** Starts that our own handlers ended: with nothing loaded yet, amid the steps, and behind them. */
+const ENDED_STARTS = 5;
 
 let workspace: Workspace;
 let token: string;
@@ -49,20 +51,22 @@ describe('SIGTERM during a start', () => {
   it('ends it at whatever moment it comes, and the next start works', async () => {
     await using rig = await filled();
     const ends: string[] = [];
-    // From before the program is loaded up to when it streams.
-    for (const delayMs of [0, 30, 60, 100, 150, 200, 260, 330, 420, 520, 650]) {
+    let ended = 0;
+    // From before the program is loaded up to when it has started, on a machine of any speed.
+    for (let delayMs = 0; ended < ENDED_STARTS && delayMs < 20_000; delayMs += 40 + delayMs / 4) {
       const { process } = await rig.start();
       await new Promise<void>((resolve) => systemClock.setTimer(delayMs, resolve));
       process.signal('SIGTERM');
       const startMs = systemClock.nowMs();
       const end = await process.ended;
-      ends.push(`${delayMs} ms: ${end.exitCode ?? end.signal}`);
+      ends.push(`${Math.round(delayMs)} ms: ${end.exitCode ?? end.signal}`);
+      if (end.exitCode === 0) ended += 1;
       expect(systemClock.nowMs() - startMs).toBeLessThan(START_END_MS_MAX);
       // Before Node.js runs any of our code the kernel does as it is asked.
       expect([0, 'SIGTERM'], ends.join('; ')).toContain(end.exitCode ?? end.signal);
       expect(rig.log).not.toMatch(/crashed|"level":"error"/);
     }
-    expect(ends.join('; ')).toMatch(/: 0/);
+    expect(ended, ends.join('; ')).toBe(ENDED_STARTS);
     await rig.startStreaming();
     await rig.signal('SIGTERM');
     expect((await rig.ended()).end).toEqual(OK);
@@ -187,10 +191,10 @@ describe('a drain over HTTP', () => {
       '--url',
       `http://127.0.0.1:${httpPort}`,
     ]);
-    expect(short).toEqual({ code: 1, output: 'walcast drain: it is draining still\n' });
+    expect(short).toEqual({ code: 1, output: expect.stringMatching(/: it is draining still\n$/) });
     expect(await rig.state()).toBe('draining');
     confirm(reader, endLsn);
-    expect(await waiting).toEqual({ code: 0, output: 'walcast is gone\n' });
+    expect(await waiting).toEqual({ code: 0, output: expect.stringMatching(/walcast is gone\n$/) });
     expect((await rig.ended()).end).toEqual(OK);
     expect(rig.upstream.goodbyes).toBe(1);
   });
