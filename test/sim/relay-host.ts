@@ -29,6 +29,9 @@ export interface RelaySetup {
 const RESTART_MS_MIN = 300;
 const RESTART_MS_MAX = 2_000;
 
+/** Programs started so far, over all simulations of this process. */
+let runs = 0;
+
 /** One host. */
 export class RelayHost {
   readonly name: string;
@@ -90,6 +93,7 @@ export class RelayHost {
     this.failedAtMs = null;
     this.isDraining = false;
     this.starts += 1;
+    runs += 1;
     this.#network.setDown(this.name, false);
     process.onEnd.push((end) => this.#ended(process, end));
     world.schedule(process.context, 0, `${this.name} starts`, () => void this.#run(process));
@@ -173,7 +177,7 @@ export class RelayHost {
   #failed(process: SimProcess, error: unknown): void {
     if (this.process !== process) return;
     this.failedAtMs = this.#world.nowMs;
-    this.#world.trace.note(`${this.name} failed: ${String(error)}`);
+    this.#world.trace.note(`${this.name} failed: ${plainText(String(error))}`);
     this.#world.schedule(process.context, 100, `${this.name} exits`, () => process.kill('exit'));
   }
 
@@ -196,7 +200,8 @@ export class RelayHost {
       'upstream.slot': this.name,
       listen: '0.0.0.0:5432',
       'auth.hba': 'host replication all all trust',
-      'storage.directory': this.directory,
+      // The program remembers, for all stores of its process, which paths it has open: each of its runs has paths of its own.
+      'storage.directory': `/sim/${this.name}.${runs}/data`,
       'storage.verify': verify,
       'storage.forward': forward,
       'storage.wal_keep_size': `${keepMb}MB`,
@@ -206,6 +211,10 @@ export class RelayHost {
     const flags = Object.entries(settings).map(([path, text]) => ({ path, text, flag: '--set' }));
     return loadConfig({ flags, env: {}, file: null, workingDirectory: '/sim' });
   }
+}
+
+function plainText(text: string): string {
+  return text.replaceAll(/(\/sim\/\w+)\.\d+/g, '$1');
 }
 
 /** Lines of the program go into the trace, without fields that real time may get into. */
@@ -238,6 +247,7 @@ class TracedLog implements Log {
 
   #note(level: string, message: string, fields: LogFields = {}): void {
     const { seconds: _seconds, ...rest } = fields;
-    this.#world.trace.note(`${this.#name} ${level}: ${message} ${JSON.stringify(rest)}`);
+    const text = `${this.#name} ${level}: ${message} ${JSON.stringify(rest)}`;
+    this.#world.trace.note(plainText(text));
   }
 }

@@ -67,3 +67,9 @@ vi.mock('../../src/relay/upstream-gate.ts', async (importOriginal) => {
   const real = await importOriginal<typeof import('../../src/relay/upstream-gate.ts')>();
   return { ...real, openUpstreamGate: gateThrough(real.openUpstreamGate) };
 });
+
+// A process that is killed takes its threads along; nobody here ends them.
+vi.mock('../../src/base/kernel-work.ts', async (importOriginal) => {
+  const real = await importOriginal<object>();
+  return { ...real, registerThread: () => () => {} };
+});

@@ -37,7 +37,7 @@ export function isSimulated(path: unknown): path is string {
 
 /** The disk that holds `path`. */
 export function diskOf(path: string): MountedDisk {
-  const name = path.slice(DISKS_PREFIX.length).split('/')[0] ?? '';
+  const name = path.slice(DISKS_PREFIX.length).split(/[./]/)[0] ?? '';
   const entry = mounted.get(name);
   if (entry === undefined) throw new DiskError('ENOENT', 'access', path);
   return entry;

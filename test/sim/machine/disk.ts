@@ -164,8 +164,8 @@ export class Disk {
     if (replaced?.kind === 'dir' && replaced.entries.size > 0) {
       throw new DiskError('ENOTEMPTY', 'rename', to);
     }
-    if (replaced !== undefined) this.onNameGoes(to, null);
-    this.onNameGoes(from, to);
+    if (replaced !== undefined) this.onNameGoes(plainPath(to), null);
+    this.onNameGoes(plainPath(from), plainPath(to));
     if (replaced?.kind === 'file') this.#unlinked(replaced);
     source.dir.entries.delete(source.name);
     target.dir.entries.set(target.name, node);
@@ -184,7 +184,7 @@ export class Disk {
     if (node.kind === 'dir' && node.entries.size > 0) {
       throw new DiskError('ENOTEMPTY', syscall, path);
     }
-    this.onNameGoes(path, null);
+    this.onNameGoes(plainPath(path), null);
     if (node.kind === 'file') this.#unlinked(node);
     dir.entries.delete(name);
     this.#changes.push({ dirs: [dir], apply: () => void dir.durable.delete(name) });
@@ -239,10 +239,10 @@ export class Disk {
       this.failingSyncs -= 1;
       for (const page of node.dirty) node.lost.add(page);
       node.dirty.clear();
-      this.onSyncFailed(path);
+      this.onSyncFailed(plainPath(path));
       throw new DiskError('EIO', 'fsync', path);
     }
-    this.onSynced(path);
+    this.onSynced(plainPath(path));
     if (node.kind === 'dir') return { node, pages: [], size: 0 };
     return { node, pages: [...node.dirty], size: node.size };
   }
@@ -356,11 +356,9 @@ export class Disk {
     return { kind: 'dir', id: this.#ids, entries: new Map(), durable: new Map(), mode: 0o700 };
   }
 
+  /** `/sim/NAME/…`, or `/sim/NAME.N/…` as one run of a program spells it. */
   #parts(path: string): string[] {
-    return path
-      .slice(this.root.length)
-      .split('/')
-      .filter((part) => part !== '');
+    return path.split('/').slice(3);
   }
 
   #place(path: string, syscall: string): { dir: DirNode; name: string } {
@@ -371,6 +369,11 @@ export class Disk {
     if (dir.kind !== 'dir') throw new DiskError('ENOTDIR', syscall, path);
     return { dir, name };
   }
+}
+
+/** The path without what tells one run of a program from another. */
+export function plainPath(path: string): string {
+  return path.replace(/^(\/sim\/\w+)\.[^/]*/, '$1');
 }
 
 function walk(
