@@ -152,15 +152,7 @@ class RunningRelay implements Relay {
         repair: (damage) => this.#readThrough?.repair(damage) ?? damage,
       }),
     });
-    this.#following = new UpstreamFollowing({
-      settings: config.upstream,
-      directory: config.storage.directory,
-      clock,
-      log,
-      confirmedLsns: () => this.#confirmedLsns(),
-      standbyAddresses: () => this.#senders.statuses().map(({ clientAddr }) => clientAddr),
-      onFatal: (error) => void this.#onUpstreamFatal(error),
-    });
+    this.#following = this.#makeFollowing(config);
     this.#senders = this.#makeSenders();
     this.statusSource = new StatusBoard({
       version: readBuildInfo().version,
@@ -303,6 +295,18 @@ class RunningRelay implements Relay {
     return within(this.#clock, DRAIN_FLUSH_MS_MAX, flushed);
   }
 
+  #makeFollowing(config: Config): UpstreamFollowing {
+    return new UpstreamFollowing({
+      settings: config.upstream,
+      directory: config.storage.directory,
+      clock: this.#clock,
+      log: this.#log,
+      confirmedLsns: () => this.#confirmedLsns(),
+      standbyAddresses: () => this.#senders.statuses().map(({ clientAddr }) => clientAddr),
+      onFatal: (error) => void this.#onUpstreamFatal(error),
+    });
+  }
+
   #makeSenders(): WalSenders {
     return new WalSenders({
       feed: this.#feed,
@@ -310,6 +314,7 @@ class RunningRelay implements Relay {
       tunnels: this.#following.openTunnels(),
       identity: () => this.#identity(),
       hba: () => this.#config.hba?.rules ?? NO_RULES,
+      connectionsMax: () => this.#ports.connectionsMax(),
       settings: () => senderSettings(this.#config, () => this.#following.relayPath()),
       clock: this.#clock,
       log: this.#log.child({ component: 'walsender' }),

@@ -139,17 +139,21 @@ export class UpstreamFollowing {
 
   #follow(settings: UpstreamConfig, target: UpstreamTarget): void {
     const before = this.#settings;
+    // Hosts that are discovered come and go: whether the one that is followed is still listed is asked then.
+    const isDiscovered = before.discovery !== null && settings.discovery !== null;
+    const compared = (one: UpstreamTarget): UpstreamTarget =>
+      isDiscovered ? { ...one, hosts: [] } : withoutPasswords(one);
     const isSameSession =
       settings.slot === before.slot &&
       settings.applicationName === before.applicationName &&
       settings.server.password === before.server.password &&
-      isDeepStrictEqual(withoutPasswords(target), withoutPasswords(this.#target));
+      isDeepStrictEqual(compared(target), compared(this.#target));
     this.#settings = settings;
     this.#target = target;
     if (this.#store !== null) this.#discovery.follow(settings.discovery);
     if (this.#receiver === null) return;
     if (before.slot !== null && before.slot !== settings.slot) this.#sayWhatStays(before.slot);
-    if (isSameSession) this.#goOn(this.#receiver);
+    if (isSameSession) this.#goOn(this.#receiver, isDiscovered);
     else this.#switching ??= this.#switchReceiver(this.#receiver);
   }
 
@@ -161,8 +165,9 @@ export class UpstreamFollowing {
   }
 
   /** Whoever reloads has mended something, perhaps: what waits for its next attempt makes it now. */
-  #goOn(receiver: WalReceiver): void {
+  #goOn(receiver: WalReceiver, isDiscovered: boolean): void {
     receiver.timeoutsChanged();
+    if (isDiscovered) receiver.hostsChanged();
     const { state } = receiver.status();
     if (state === 'disconnected' || state === 'waiting_for_wal') receiver.reconnect();
   }
@@ -279,6 +284,9 @@ export class UpstreamFollowing {
       applicationName: () => this.#settings.applicationName,
       receiverTimeoutMs: () => this.#settings.walReceiverTimeoutMs,
       flushedLsn: () => this.#store?.positions().flushedLsn ?? INVALID_LSN,
+      onDropped: (host, slot) => {
+        if (slot === this.#settings.slot) this.#receiver?.slotDropped(host);
+      },
     });
   }
 

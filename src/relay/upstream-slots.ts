@@ -40,6 +40,8 @@ export interface UpstreamSlotsParts {
   readonly receiverTimeoutMs: () => number;
   /** Our own durable end. */
   readonly flushedLsn: () => Lsn;
+  /** A slot that was left behind is gone. */
+  readonly onDropped?: (host: UpstreamHost, slot: string) => void;
 }
 
 const KIND: StateFileKind = { magic: 'walcast-upstream-slots', version: 1 };
@@ -202,6 +204,7 @@ export class UpstreamSlots implements SlotUses {
       case 'dropped':
         log.info('a replication slot that walcast had left behind is dropped', where);
         this.dropped(host, slot);
+        this.#parts.onDropped?.(host, slot);
         return;
       case 'taken':
         log.warn(

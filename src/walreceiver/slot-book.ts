@@ -29,12 +29,12 @@ export class SlotBook {
   identified(host: string, identification: Identification): void {
     this.#useless.delete(host);
     if (identification.isSlotMissing) this.#known.delete(host);
-    else this.#known.add(host);
+    else remember(this.#known, host);
   }
 
   /** The gate holds that host as one we may never follow: no slot is created there from now on. */
   held(host: string): void {
-    this.#left.add(host);
+    remember(this.#left, host);
   }
 
   /** The slot was dropped, by us or somebody else. */
@@ -45,7 +45,7 @@ export class SlotBook {
   /** The gate lets us follow that host. True when the slot has to be created first, or anew, on another session. */
   mustCreateFirst(host: string, identification: Identification): boolean {
     this.#left.delete(host);
-    if (identification.isSlotMissing) this.#useless.add(host);
+    if (identification.isSlotMissing) remember(this.#useless, host);
     return identification.isSlotMissing;
   }
 
@@ -55,6 +55,16 @@ export class SlotBook {
     // From that major on the slot was read and found physical before, so what remains is an invalidated one.
     const isInvalidated =
       sqlstate === SQLSTATE.objectNotInPrerequisiteState && facts.refusesInvalidatedPhysicalSlot;
-    if (isInvalidated) this.#useless.add(host);
+    if (isInvalidated) remember(this.#useless, host);
   }
+}
+
+/** Lists of hosts may change for ever; what is forgotten is asked again. */
+const HOSTS_MAX = 100;
+
+function remember(hosts: Set<string>, host: string): void {
+  hosts.delete(host);
+  hosts.add(host);
+  const [oldest] = hosts;
+  if (hosts.size > HOSTS_MAX && oldest !== undefined) hosts.delete(oldest);
 }

@@ -16,7 +16,7 @@ import { StandstillWatch } from './standstill-watch.ts';
 import { StatusReporter } from './status-reporter.ts';
 import { readStreamAnswer } from './stream-answer.ts';
 import { serverShutdown, silence } from './upstream-errors.ts';
-import { RoundHosts } from './upstream-hosts.ts';
+import { hostKey, RoundHosts } from './upstream-hosts.ts';
 import { UpstreamJournal } from './upstream-journal.ts';
 import { UpstreamMachine } from './upstream-machine.ts';
 import type { UpstreamAction, UpstreamEvent } from './upstream-events.ts';
@@ -146,6 +146,11 @@ export class WalReceiver {
   hostsChanged(): void {
     const isListed = this.#hosts.isListed(this.#machine.view().hostIndex);
     this.#dispatch({ type: 'hosts-changed', isListed });
+  }
+
+  /** Our slot on `host` was dropped on another session. */
+  slotDropped(host: UpstreamHost): void {
+    this.#slots.dropped(hostKey(host));
   }
 
   /** To be called when one of the two timeouts of the options changed; they are in effect at once. */

@@ -9,7 +9,7 @@ import type { Clock } from '../../src/base/clock.ts';
 import { openLog, silentLog } from '../../src/base/log.ts';
 import type { Log } from '../../src/base/log.ts';
 import type { UpstreamConfig } from '../../src/config/config.ts';
-import { UPSTREAM_FINISH_MS_MAX } from '../../src/config/limits.ts';
+import { LEFT_SLOT_DROP_AFTER_MS, UPSTREAM_FINISH_MS_MAX } from '../../src/config/limits.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { formatConfigError } from '../../src/config/problem.ts';
 import { StoreReadThrough } from '../../src/relay/read-through.ts';
@@ -230,6 +230,84 @@ it('ends with a drain that comes while it is on its way', async () => {
   session.reset();
   await finished;
   expect(following.status()).toMatchObject({ state: 'disconnected' });
+});
+
+it('comes back to the server that it is told again while it leaves it', async () => {
+  await using old = await ScriptedUpstream.listen();
+  await using next = await ScriptedUpstream.listen();
+  follow(settingsOf(at(old)));
+  const session = await old.accept();
+  const begun = await session.stream();
+  for (const upstream of [next, old, next, old]) following.prepare(settingsOf(at(upstream)))();
+  session.reset();
+  const again = await (await old.accept()).stream();
+  expect(again.flush).toBeGreaterThanOrEqual(begun.flush);
+  expect(next.accepted).toBe(0);
+  expect(following.status()).toMatchObject({ port: old.port, disconnects: { reload: 1 } });
+});
+
+it.each(['waits for a server that is behind', 'waits to try again'])(
+  'goes to another server at once when it %s',
+  async (how) => {
+    await using old = await ScriptedUpstream.listen();
+    await using next = await ScriptedUpstream.listen();
+    follow(settingsOf(at(old)), new ManualClock());
+    const first = await old.accept();
+    if (how.includes('behind')) {
+      await first.stream();
+      first.reset();
+      await eventually(() => following.status()?.state).toBe('disconnected');
+      following.prepare(settingsOf(at(old)))();
+      const behind = playedServer({
+        xlogPos: '0/4000000',
+        settings: { ...playedServer().settings, in_hot_standby: 'on' },
+      });
+      const session = await old.accept();
+      await session.login(behind);
+      void session.identify(behind).catch(() => {});
+      await eventually(() => following.status()?.heldState).toBe('waiting');
+    } else {
+      await first.startup();
+      first.send(errorResponse('57P03', 'the database system is starting up', 'FATAL'));
+      first.end();
+      await eventually(() => following.status()?.detail).toContain('starting up');
+    }
+    const accepted = old.accepted;
+    following.prepare(settingsOf(at(next)))();
+    await (await next.accept()).stream();
+    expect(old.accepted).toBe(accepted);
+    expect(following.status()).toMatchObject({ port: next.port, heldState: null });
+  },
+);
+
+it('lists the slot that it leaves behind, drops it a minute later, and makes it anew when it comes back', async () => {
+  await using old = await ScriptedUpstream.listen();
+  await using next = await ScriptedUpstream.listen();
+  const clock = new ManualClock();
+  const servers = { old: playedServer(), next: playedServer() };
+  follow(settingsOf(at(old), { slot: 's' }), clock);
+  const session = await old.accept();
+  await session.stream(servers.old);
+  expect(Object.keys(servers.old.slots)).toEqual(['s']);
+  // Where the store begins, of which nothing has come yet: further than we are would be somebody else's.
+  servers.old.slots['s'] = ['physical', '0/4000000'];
+  following.prepare(settingsOf(at(next), { slot: 's' }))();
+  await session.status();
+  session.reset();
+  const successor = await next.accept();
+  await successor.stream(servers.next);
+  const left = { host: '127.0.0.1', port: old.port, slot: 's', isOurs: true };
+  await eventually(() => following.status()?.leftSlots).toEqual([left]);
+  clock.advance(LEFT_SLOT_DROP_AFTER_MS);
+  const errand = await old.accept();
+  await errand.login(servers.old);
+  await expect(errand.identify(servers.old)).rejects.toThrow(/got X|the client closed/);
+  await eventually(() => following.status()?.leftSlots).toEqual([]);
+  expect(Object.keys(servers.old.slots)).toEqual([]);
+  following.prepare(settingsOf(at(old), { slot: 's' }))();
+  successor.reset();
+  await (await old.accept()).stream(servers.old);
+  expect(Object.keys(servers.old.slots)).toEqual(['s']);
 });
 
 it('goes from the second of two servers to a single one', async () => {
