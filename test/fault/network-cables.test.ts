@@ -139,7 +139,10 @@ const FAULTS: readonly NetworkFault[] = [
     title: 'one relay of two killed and started',
     outcome: 'commits wait for the other one; standbys go there at once',
     inject: (topology) => topology.relay('r1').kill(),
-    during: (_, load) => load.waitForCommits(20),
+    during: async (topology, load) => {
+      expect(await topology.lostBy(topology.relay('r1'))).toEqual([]);
+      await load.waitForCommits(20);
+    },
     heal: (topology) => topology.relay('r1').start(),
   },
   {

@@ -41,7 +41,10 @@ export interface FaultTimes {
   readonly recoveredMs: number;
 }
 
-/** A primary whose commits wait for one of two relays; four standbys, each with both relays in its primary_conninfo. */
+/**
+ * A primary whose commits wait for one of two relays; four standbys, each with both relays in its primary_conninfo, and a third
+ * relay that has both, too.
+ */
 export async function openPair(major: number, network: 'host' | 'namespaces'): Promise<Topology> {
   const seconds = `${TIMEOUT_MS / 1_000}s`;
   const settings = {
@@ -59,7 +62,11 @@ export async function openPair(major: number, network: 'host' | 'namespaces'): P
       synchronous_commit: 'on',
       synchronous_standby_names: 'FIRST 1 (r1, r2)',
     },
-    relays: ['r1', 'r2'].map((name) => ({ name, settings, conninfo })),
+    relays: [
+      { name: 'r1', settings, conninfo },
+      { name: 'r2', settings, conninfo },
+      { name: 'r3', upstream: ['r1', 'r2'], settings, conninfo },
+    ],
     standbys: ['s1', 's2', 's3', 's4'].map((name, index) => ({
       name,
       upstreams: index % 2 === 0 ? ['r1', 'r2'] : ['r2', 'r1'],

@@ -11,6 +11,9 @@ import type { SegmentSize } from '../../src/pg/segment.ts';
 import type { TimelineHistory } from '../../src/pg/timeline.ts';
 import { walDirectoryTruth } from './compare-wal.ts';
 import { LedgerAudit } from './ledger-audit.ts';
+import type { LinkRecord } from './ledger-audit.ts';
+import { streamsOf } from './ledger.ts';
+import type { StreamLedger } from './ledger.ts';
 import { tableDigest } from './table-digest.ts';
 import { historyOf, timelineOf, timelineWalViolations } from './timeline-wal.ts';
 import { buildTopology, openNetwork } from './topology-builder.ts';
@@ -177,6 +180,7 @@ export class Topology implements AsyncDisposable {
       ),
     ]);
     const found = [
+      ...this.#unseen(records),
       ...ledgers,
       ...files.flat(),
       ...(await this.#rowViolations()),
@@ -185,6 +189,27 @@ export class Topology implements AsyncDisposable {
     this.#audit.forget(records);
     this.forgive();
     return found;
+  }
+
+  /**
+   * What `relay`, which does not run, reported as flushed since the last look at everything and does not have in its files, as
+   * sentences. (I1)
+   */
+  async lostBy(relay: WalcastRelay): Promise<string[]> {
+    const streams = this.#received(relay, await this.#network.records());
+    let endLsn = INVALID_LSN;
+    for (const { replies } of streams)
+      for (const { flushLsn } of replies) if (flushLsn > endLsn) endLsn = flushLsn;
+    const history = await historyOf(this.primary, await timelineOf(this.primary));
+    return await timelineWalViolations({
+      expected: this.primary.walDirectory,
+      actual: relay.walDirectory,
+      history,
+      segmentSize: this.segmentSize,
+      fromLsn: this.#compared.get(relay.name) ?? INVALID_LSN,
+      endLsn,
+      mustHave: this.#compared.get(relay.name) ?? null,
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -205,6 +230,21 @@ export class Topology implements AsyncDisposable {
     await standby
       .waitForValue(sql, '1', timeoutMs)
       .catch((error: unknown) => this.#explain(error, standby));
+  }
+
+  /** Relays that run and whose stream no ledger has: nothing could be judged. */
+  #unseen(records: readonly LinkRecord[]): string[] {
+    if (records.length === 0) return [];
+    return this.relays
+      .filter((relay) => relay.isRunning && this.#received(relay, records).length === 0)
+      .map(({ name }) => `${name}: no ledger has its stream`);
+  }
+
+  /** Streams that `relay` received, of those that were not forgotten. */
+  #received({ name }: WalcastRelay, records: readonly LinkRecord[]): StreamLedger[] {
+    return records
+      .filter(({ to, seenBy = name }) => to === name && seenBy === name)
+      .flatMap(({ ledger }) => streamsOf(ledger));
   }
 
   /** Files are compared once: what was compared before is not looked at again. */
