@@ -1,10 +1,10 @@
 // Could walcast listen where it is told to, and does the system let it have so many connections?
-import { readFile } from 'node:fs/promises';
 import type { OperationalError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { probeListen } from '../net/listen-probe.ts';
 import { formatListenTarget } from '../net/listener.ts';
 import type { ListenTarget } from '../net/listener.ts';
+import { openFilesMax } from '../net/open-files.ts';
 import { errorFinding, okFinding, warningFinding } from './finding.ts';
 import type { Finding, FindingCode } from './finding.ts';
 import type { StorageCheck } from './storage-check.ts';
@@ -76,16 +76,4 @@ export async function limitFindings({ storage }: Config): Promise<Finding[]> {
       fix: `Raise the limit (LimitNOFILE=${needed} in the systemd unit, or ulimit -n ${needed}), or lower storage.max_wal_senders`,
     }),
   ];
-}
-
-/** Node.js raises its own soft limit to the hard one, so this is what it can have. Null where there is no /proc. */
-async function openFilesMax(): Promise<number | null> {
-  try {
-    const limits = await readFile('/proc/self/limits', 'latin1');
-    const soft = /^Max open files\s+(\S+)/m.exec(limits)?.[1];
-    if (soft === 'unlimited') return Number.MAX_SAFE_INTEGER;
-    return soft === undefined ? null : Number(soft);
-  } catch {
-    return null;
-  }
 }

@@ -127,6 +127,15 @@ export const UPSTREAM_CLOSE_MS_MAX: number = 1_000;
 /** From connecting to the end of authentication, whatever arrives in between. (authentication_timeout) */
 export const STARTUP_TIMEOUT_MS: number = 60_000;
 
+/** Connections that are no sessions yet; when there are more, one that has been there long is closed for a newcomer. */
+export const STARTUPS_MAX: number = 1_000;
+
+/**
+ * Descriptors that connections of clients leave to everything else, which are the store's files, the upstream, HTTP: where
+ * the system allows few, half of them.
+ */
+export const DESCRIPTORS_BESIDES: number = 400;
+
 /** How long logins and beginnings of streams may take in one turn of the event loop; the others of a crowd wait for the next. */
 export const HANDSHAKE_SLICE_MS: number = 5;
 

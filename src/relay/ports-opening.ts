@@ -5,13 +5,15 @@ import type { Config, ListenAddress } from '../config/config.ts';
 import { openHttp } from '../http/server.ts';
 import type { HttpServer } from '../http/server.ts';
 import { openMetrics } from '../metrics/registry.ts';
+import { DESCRIPTORS_BESIDES, STARTUPS_MAX } from '../config/limits.ts';
 import { formatListenTarget, Listener } from '../net/listener.ts';
 import type { ConnectionOpener } from '../net/listener.ts';
+import { openFilesMax } from '../net/open-files.ts';
 import type { RelayActions } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
 
-/** Connections beyond max_wal_senders that are let in to be told so, and to cancel. */
-const SPARE_CONNECTIONS = 100;
+/** Connections that may be closing while as many as are allowed are open. */
+const CLOSING_CONNECTIONS = 100;
 
 /** How often a crowd at the door is logged at most. */
 const DROPPED_LOG_INTERVAL_MS = 10_000;
@@ -35,6 +37,7 @@ export class RelayPorts {
   #http: HttpServer | null = null;
   readonly #listeners = new Map<ListenAddress, Listener>();
   #isListening = true;
+  #filesMax: number | null = null;
   #dropped = 0;
   #droppedLoggedAtMs = Number.NEGATIVE_INFINITY;
 
@@ -42,8 +45,14 @@ export class RelayPorts {
     this.#parts = parts;
   }
 
+  /** Connections of clients that may be open at one time. */
+  connectionsMax(): number {
+    return connectionsMaxOf(this.#parts.config(), this.#filesMax);
+  }
+
   /** Opens them all; throws OperationalError for one that cannot be had. What was opened stays open until it is closed. */
   async open(): Promise<void> {
+    this.#filesMax = await openFilesMax();
     await this.#openHttp();
     await this.#openListeners(this.#parts.config());
   }
@@ -55,7 +64,7 @@ export class RelayPorts {
 
   /** A new configuration is in effect. */
   configChanged(): void {
-    const connectionsMax = connectionsMaxOf(this.#parts.config());
+    const connectionsMax = this.connectionsMax() + CLOSING_CONNECTIONS;
     for (const listener of this.#listeners.values()) listener.setConnectionsMax(connectionsMax);
   }
 
@@ -101,7 +110,7 @@ export class RelayPorts {
   #openListener(target: ListenAddress, config: Config): Promise<Listener> {
     return Listener.open({
       target,
-      connectionsMax: connectionsMaxOf(config),
+      connectionsMax: connectionsMaxOf(config, this.#filesMax) + CLOSING_CONNECTIONS,
       onConnection: this.#parts.accept,
       onDropped: () => this.#onDropped(),
     });
@@ -133,6 +142,13 @@ export class RelayPorts {
   }
 }
 
-function connectionsMaxOf({ storage }: Config): number {
-  return storage.maxWalSenders + SPARE_CONNECTIONS;
+/**
+ * Connections of clients that may be open at one time: max_wal_senders, and those that are let in to be told that there is
+ * no room, or to cancel; fewer where the system allows few descriptors, so that a crowd never takes those of the store, of
+ * the upstream and of HTTP. `filesMax`: what the system allows; null when it does not say.
+ */
+export function connectionsMaxOf({ storage }: Config, filesMax: number | null): number {
+  const wanted = storage.maxWalSenders + STARTUPS_MAX;
+  if (filesMax === null) return wanted;
+  return Math.min(wanted, filesMax - Math.min(DESCRIPTORS_BESIDES, Math.ceil(filesMax / 2)));
 }

@@ -9,6 +9,7 @@ import {
   CLOSE_GRACE_MS,
   HANDSHAKE_SLICE_MS,
   LOCAL_ADDRESSES_REUSE_MS,
+  STARTUPS_MAX,
 } from '../config/limits.ts';
 import type { ByteConnection, ConnectionEvents } from '../net/connection.ts';
 import { localInterfaceAddresses } from '../net/listener.ts';
@@ -24,6 +25,7 @@ import type {
 } from '../status/status.ts';
 import { AbsentStandbys } from './absent-standbys.ts';
 import type { RejectReason } from './admission.ts';
+import { Door } from './door.ts';
 import { FileReads } from './file-reads.ts';
 import { LogBudget } from './log-budget.ts';
 import type { ServerIdentity, SlotRegistry, TunnelOpener, WalFeed } from './ports.ts';
@@ -50,6 +52,8 @@ export interface WalSendersOptions {
   readonly log: Log;
   /** A position or the state of some streaming standby moved. Called per reply: coalesce. */
   readonly onReply: () => void;
+  /** Connections of clients that may be open at one time, whatever they are; no limit when absent. */
+  readonly connectionsMax?: () => number;
   /** Addresses of this machine, for `samehost` and `samenet`. */
   readonly localAddresses?: () => readonly LocalAddress[];
 }
@@ -65,6 +69,7 @@ export class WalSenders {
   readonly #frames = new SharedFrames();
   /** All connections, those that are no sessions yet included. */
   readonly #open = new Set<WalSenderSession>();
+  readonly #door = new Door<WalSenderSession>();
   readonly #admitted = new Map<number, WalSenderSession>();
   readonly #streaming = new Set<WalSenderSession>();
   readonly #disconnects = countersOf(STANDBY_DISCONNECT_REASONS);
@@ -101,11 +106,21 @@ export class WalSenders {
     this.#host = this.#makeHost();
   }
 
-  /** Takes a new connection: `open` attaches the session to its socket. Matches `Listener`'s `onConnection`. */
+  /**
+   * Takes a new connection: `open` attaches the session to its socket. Matches `Listener`'s `onConnection`. One that
+   * there is no room for is left to the listener, which closes it.
+   */
   accept(open: (events: ConnectionEvents) => ByteConnection): void {
+    if (!this.#hasRoom()) {
+      this.#rejected.limit += 1;
+      this.#onTurnedAway('connection closed: too many are open', null);
+      return;
+    }
     const session = new WalSenderSession(this.#host, this.#nextPid());
     this.#open.add(session);
-    session.attach(open(session));
+    const connection = open(session);
+    this.#door.enter(session, connection.peer.address);
+    session.attach(connection);
   }
 
   /** One entry per session that was let in, streaming or not. */
@@ -184,6 +199,12 @@ export class WalSenders {
     for (const session of this.#open) session.close();
   }
 
+  #hasRoom(): boolean {
+    const connectionsMax = this.#options.connectionsMax?.() ?? Number.POSITIVE_INFINITY;
+    if (this.#open.size < connectionsMax && this.#door.size < STARTUPS_MAX) return true;
+    return this.#door.makeRoom();
+  }
+
   #makeHost(): SessionHost {
     const { feed, slots, tunnels, clock, log, identity, hba, settings } = this.#options;
     return {
@@ -202,7 +223,10 @@ export class WalSenders {
       isDraining: () => this.#isLeaving,
       isPaused: () => this.#isPaused,
       admittedSessions: () => this.#admitted.size,
-      onAdmitted: (session) => this.#admitted.set(session.pid, session),
+      onAdmitted: (session) => {
+        this.#door.leave(session);
+        this.#admitted.set(session.pid, session);
+      },
       onRejected: (reason: RejectReason) => {
         this.#rejected[reason] += 1;
       },
@@ -287,6 +311,7 @@ export class WalSenders {
 
   #onClosed(session: WalSenderSession): void {
     this.#open.delete(session);
+    this.#door.leave(session);
     this.#admitted.delete(session.pid);
     if (!this.#drained.delete(session) || this.#drained.size > 0) return;
     for (const resolve of this.#onDrained.splice(0)) resolve();

@@ -55,7 +55,7 @@ export interface MemoryUse {
 }
 
 const START_TIMEOUT_MS = 60_000;
-const HERE: RelayPlace = {
+export const HERE: RelayPlace = {
   wrapper: [],
   host: '127.0.0.1',
   listenHost: '127.0.0.1',

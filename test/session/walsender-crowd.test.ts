@@ -41,6 +41,28 @@ describe('a crowd', () => {
     await eventually(() => fixture.senders.statuses().length).toBe(1);
   });
 
+  it('that says nothing keeps no standby out: who has waited longest makes room', async () => {
+    fixture = await Fixture.start({ beside: true });
+    fixture.connectionsMax = 20;
+    const strangers: RawClient[] = [];
+    for (let count = 0; count < 60; count += 1) strangers.push(await fixture.connect());
+    await eventually(() => strangers.filter(({ isClosed }) => isClosed).length).toBe(41);
+    const reader = await fixture.stream();
+    await reader.readTo(fixture.feed.append(1000));
+    expect(fixture.senders.statuses()).toHaveLength(2);
+    for (const stranger of strangers) stranger.close();
+  });
+
+  it('of sessions that fills every place is told so by a close, and disturbs nobody', async () => {
+    fixture = await Fixture.start({ beside: true });
+    fixture.connectionsMax = 5;
+    for (let count = 0; count < 4; count += 1) await fixture.standby();
+    const late = await fixture.connect();
+    expect(await late.closed()).toHaveLength(0);
+    expect(fixture.senders.totals().rejected.limit).toBe(1);
+    expect(fixture.senders.statuses()).toHaveLength(5);
+  });
+
   it('that is killed and comes back a hundred times leaves nothing behind', async () => {
     fixture = await Fixture.start({ beside: true });
     const owner = await fixture.standby();

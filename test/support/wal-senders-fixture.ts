@@ -105,6 +105,7 @@ export class Fixture {
     version: '0.1.0-test',
   };
   replies = 0;
+  connectionsMax: number = Number.POSITIVE_INFINITY;
   readonly senders: WalSenders;
   readonly #clients: RawClient[] = [];
   #listener: Listener | null = null;
@@ -118,6 +119,7 @@ export class Fixture {
       tunnels: this.tunnels,
       identity: () => this.identity,
       hba: () => this.hba,
+      connectionsMax: () => this.connectionsMax,
       settings: () => this.settings,
       clock,
       log: this.log,
