@@ -122,7 +122,7 @@ requires(`postgres-${NEWEST_MAJOR}`).describe('a hundred connections upstream', 
     await primary.waitForLog(/ready to accept connections/, { from });
   }
 
-  it('leave no memory, descriptor, timer or listener behind', { timeout: 120_000 }, async () => {
+  it('leave no memory, descriptor, timer or listener behind', async () => {
     const looks: ResourceUse[] = [];
     for (let index = 0; index < WARM_UP + RECONNECTS; index += 1) {
       if (index === WARM_UP) {

@@ -101,14 +101,14 @@ class Campaign {
 
   /** False: the campaign cannot go on. */
   async #round(index: number): Promise<boolean> {
-    const { seed, only } = this.#options;
+    const { seed, only, major } = this.#options;
     const draw = new Draw(seededRandom((seed + (index + 1) * ROUND_SEED_STEP) >>> 0));
     const faults = drawFaults(this.#fleet, draw, only);
     const name = faults.map(({ kind, what }) => `${kind} (${what})`).join(' + ');
     const fail = (text: string): void => {
       this.#violations.push(`round ${index}, ${name}: ${text}`);
       this.#say(
-        `VIOLATION in round ${index}, ${name}: ${text}\n  again: npm run soak -- faults --seed ${seed} --rounds ${index + 1}`,
+        `VIOLATION in round ${index}, ${name}: ${text}\n  again: npm run soak -- faults --seed ${seed} --rounds ${index + 1} --major ${major}${only === undefined ? '' : ` --only '${only}'`}`,
       );
     };
     try {
