@@ -1,8 +1,17 @@
 // How is something fetched over HTTP? The only door to undici: one GET on a connection of its own, with a limit on each step of
 // it and on its size, and nowhere else than asked for.
-import { Client, errors } from 'undici';
+import { createRequire } from 'node:module';
+import type * as Undici from 'undici';
 import type { Clock } from '../base/clock.ts';
 import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
+
+/** Loaded when it is first needed: that takes longer than most commands need altogether, and most need none of it. */
+let undici: typeof Undici | null = null;
+
+function loadUndici(): typeof Undici {
+  undici ??= createRequire(import.meta.url)('undici') as typeof Undici;
+  return undici;
+}
 
 /** Limits of one request. */
 export interface HttpGetOptions {
@@ -41,6 +50,7 @@ const HEADER_BYTES_MAX = 16 * 1024;
  * `HTTP_BROKEN` (no HTTP, or cut off), `HTTP_ABORTED`. The message begins with the URL's address.
  */
 export const httpGet: HttpGet = async (url, options) => {
+  const { Client } = loadUndici();
   const { origin, pathname, search, host } = new URL(url);
   const client = new Client(origin, {
     connect: { timeout: options.connectTimeoutMs, rejectUnauthorized: true },
@@ -128,7 +138,8 @@ function requestError(error: unknown, { host, options, limit }: Failed): Operati
   const code = systemErrorCode(error) ?? '';
   const known = WORDS.get(code);
   if (known !== undefined) return failure(known[0], `${known[1]} (${code})`);
-  const isHttp = error instanceof errors.UndiciError || error instanceof errors.HTTPParserError;
+  const { UndiciError, HTTPParserError } = loadUndici().errors;
+  const isHttp = error instanceof UndiciError || error instanceof HTTPParserError;
   const text = errorText(error).slice(0, ERROR_CHARACTERS_MAX);
   return isHttp
     ? failure('HTTP_BROKEN', `the answer broke off or is no HTTP: ${text}`)
