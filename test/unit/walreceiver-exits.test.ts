@@ -142,7 +142,7 @@ class World {
     this.mustWaitForSomething();
   }
 
-  /** Streams that break at once are no storm: ten of them take a quarter of a minute. */
+  /** Streams that break at once are no storm: ten of them take twelve seconds. */
   mustNotStorm(): void {
     const fromMs = this.nowMs;
     for (let count = 0; count < 10; count += 1) {
@@ -150,7 +150,7 @@ class World {
       this.recover(0);
     }
     const tookMs = this.nowMs - fromMs;
-    if (tookMs < 15_000) throw new Error(`10 streams broke within ${tookMs} ms`);
+    if (tookMs < 12_000) throw new Error(`10 streams broke within ${tookMs} ms`);
   }
 
   goodAnswer(phase: UpstreamPhase): UpstreamEvent {
