@@ -8,8 +8,9 @@ import type { Lsn } from '../../src/pg/lsn.ts';
 import { segmentStartOf, toSegmentSize } from '../../src/pg/segment.ts';
 import { compareWal, missingSegments } from '../harness/compare-wal.ts';
 import { startTool } from '../harness/pg-tools.ts';
-import { openRelaysRig } from '../harness/relays-rig.ts';
+import { openRelaysRig, standbyConninfoOf } from '../harness/relays-rig.ts';
 import type { RelaysRig } from '../harness/relays-rig.ts';
+import { createRelay } from '../harness/walcast-process.ts';
 import type { WalcastRelay } from '../harness/walcast-process.ts';
 import {
   clientMajor,
@@ -144,6 +145,33 @@ describe.each(MAJORS)('two relays of PostgreSQL %i', (major) => {
     await gamma.start();
     await allStreamFrom(relayB);
     await relayA.start();
+    expect(await rig.violations(await rig.settle())).toEqual([]);
+  });
+
+  it('serve a third relay behind both, which changes over as a standby does', async () => {
+    const far = await createRelay(rig.workspace, {
+      name: 'far',
+      slot: 'far',
+      upstream: () => relayA.target(),
+      settings: { upstream: { conninfo: standbyConninfoOf([relayA, relayB], 'far') } },
+    });
+    await far.start();
+    await hasAll(far, await writtenEverywhere(1));
+    await relayA.kill();
+    await hasAll(far, await writtenEverywhere(LOSING_SEGMENTS));
+    await relayA.start();
+    await hasAll(relayA, await rig.primary.walPosition());
+    await relayB.stop('SIGTERM');
+    const endLsn = await writtenEverywhere(LOSING_SEGMENTS);
+    await hasAll(far, endLsn);
+    await relayB.start();
+    const fromLsn = parseLsn((await far.status()).store.oldest_lsn ?? '') ?? endLsn;
+    const span = { segmentSize: SEGMENT_SIZE, fromLsn, untilLsn: endLsn };
+    const [expected, actual] = [rig.primary.walDirectory, far.walDirectory];
+    expect((await compareWal({ expected, actual, ...span })).differences).toEqual([]);
+    expect(await missingSegments({ directory: actual, timeline: 1, ...span })).toEqual([]);
+    expect(far.problems()).toEqual([]);
+    await far.stop();
     expect(await rig.violations(await rig.settle())).toEqual([]);
   });
 
