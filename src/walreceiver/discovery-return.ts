@@ -60,8 +60,7 @@ export class ReturnPolicy {
 
   #find({ hosts, followed, timeline }: ReturnView): ChangeOver | null {
     const leader = leaderOf(hosts);
-    const isLeaderFollowed = leader !== null && isSameAddress(leader, followed);
-    if (leader !== null && !isLeaderFollowed && (leader.timeline ?? 0) > timeline) {
+    if (leader !== null && hasMovedOn(leader, { hosts, followed, timeline })) {
       return { to: leader, reason: 'leader-moved' };
     }
     const preferred = hosts.filter(
@@ -85,6 +84,17 @@ export class ReturnPolicy {
     const ms = DISCOVERY_RETURN_AGAIN_MS * 2 ** Math.min(this.#inARow, 20);
     return Math.min(DISCOVERY_RETURN_AGAIN_MS_MAX, ms);
   }
+}
+
+/** A server that is as far as the leader brings us there, however long what comes before it takes. */
+function hasMovedOn(
+  leader: DiscoveredHost,
+  { hosts, followed, timeline }: Omit<ReturnView, 'nowMs'>,
+): boolean {
+  const newest = leader.timeline ?? 0;
+  if (newest <= timeline) return false;
+  const known = hosts.find((host) => isSameAddress(host, followed));
+  return known === undefined || (known.timeline ?? timeline) < newest;
 }
 
 function keyOf({ host, port }: DiscoveredHost): string {

@@ -231,6 +231,17 @@ describe('a stream that works', () => {
     expect(others.until(() => others.give([moved], A, STANDBY))[1]).toBe('b leader-moved');
   });
 
+  test('stays with a server that has followed the leader, however long our own timeline takes to its end', () => {
+    const moved = { ...LEADER, timeline: toTimelineId(2) };
+    const followed = { ...A, timeline: toTimelineId(2) };
+    for (const from of [followed, moved]) {
+      const answers = new Answers();
+      const preference = from === moved ? PRIMARY : STANDBY;
+      const change = answers.until(() => answers.give([followed, moved], from, preference));
+      expect(change).toEqual([3_600_000, null]);
+    }
+  });
+
   test('stays with a server that follows the leader within a moment', () => {
     const moved = { ...LEADER, timeline: toTimelineId(2) };
     const answers = new Answers();
