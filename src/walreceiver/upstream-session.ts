@@ -29,6 +29,9 @@ import type { WalReceiverOptions } from './wal-receiver-options.ts';
 /** Time for a command where wal_receiver_timeout is off. */
 const COMMAND_MS = 60_000;
 
+/** All commands of one question together may take so many times as long. */
+const COMMANDS_TIMES_MAX = 2;
+
 /** What libpq's walreceiver names as database. (libpqwalreceiver.c:libpqrcv_connect) */
 const REPLICATION_DATABASE = 'replication';
 
@@ -240,10 +243,16 @@ export class UpstreamSession {
   #runner(): CommandRunner {
     const connection = this.#connection;
     if (connection === null) throw new InvariantError('commands before the login');
+    const { clock } = this.#options;
     const timeoutMs = commandTimeoutMs(this.#options.receiverTimeoutMs);
+    // A server that takes its time for each of many commands must not keep the other hosts waiting for ever.
+    const untilMs = clock.nowMs() + COMMANDS_TIMES_MAX * timeoutMs;
     return {
       parameters: connection.parameters,
-      run: (command) => connection.query(command, { timeoutMs }),
+      run: (command) => {
+        const leftMs = Math.max(1, untilMs - clock.nowMs());
+        return connection.query(command, { timeoutMs: Math.min(timeoutMs, leftMs) });
+      },
     };
   }
 

@@ -6,6 +6,7 @@ import { ManualClock } from '../support/manual-clock.ts';
 import { message } from '../support/naive-writer.ts';
 import { ReceiverRig } from '../support/receiver-rig.ts';
 import {
+  answer,
   errorResponse,
   playedServer,
   READY,
@@ -199,4 +200,26 @@ it('goes to another host while our own last session holds the slot at the first'
   session.send(IN_USE, READY);
   await (await second.accept()).stream(server);
   expect(first.accepted).toBe(1);
+});
+
+it('leaves a server that takes its time for every command after twice wal_receiver_timeout', async () => {
+  await using slow = await ScriptedUpstream.listen();
+  await using next = await ScriptedUpstream.listen();
+  const clock = new ManualClock();
+  const server = playedServer();
+  const hosts = [local(slow), local(next)];
+  await using rig = new ReceiverRig({ hosts, clock, slot: 's', receiverTimeoutMs: 60_000 });
+  rig.receiver.start();
+  const session = await slow.accept();
+  await session.login(server);
+  for (const until of [/^IDENTIFY_SYSTEM/, /^READ_REPLICATION_SLOT/]) {
+    const command = await session.identify(server, until);
+    clock.advance(59_000);
+    session.send(answer(server, command), READY);
+  }
+  await session.identify(server, /^CREATE_REPLICATION_SLOT/);
+  clock.advance(1_999);
+  expect(rig.receiver.status()).toMatchObject({ port: slow.port, state: 'connecting' });
+  clock.advance(1);
+  await (await next.accept()).stream();
 });
