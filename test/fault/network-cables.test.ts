@@ -135,6 +135,46 @@ const FAULTS: readonly NetworkFault[] = [
     heal: healAll,
   },
   {
+    fault: 'F46',
+    title: '1 KB/s between relay and standby',
+    outcome: 'that standby falls behind; the others, and the commits, are not held up',
+    inject: async (topology) => await (await downlink(topology)).rate(8_000),
+    during: async (topology, load) => {
+      await load.waitForCommits(100);
+      const endLsn = await topology.primary.walPosition();
+      for (const name of ['s2', 's3', 's4']) await topology.standby(name).waitForReplay(endLsn);
+    },
+    heal: healAll,
+  },
+  {
+    fault: 'F24',
+    title: 'slot of a relay dropped while its link was cut',
+    outcome: 'the slot is made again, because the primary still has the WAL',
+    inject: (topology) => topology.link('primary', 'r1').cut(),
+    during: async (topology) => {
+      await uplinkNoticed(topology, 'r1');
+      await topology.primary.query("SELECT pg_drop_replication_slot('r1')");
+    },
+    heal: healAll,
+  },
+  {
+    fault: 'F25',
+    title: 'slot of a relay held by a connection that is dead',
+    outcome: 'tried again, a few times a second at most, until the primary lets the slot go',
+    inject: async (topology) => {
+      const sql = "SELECT pid FROM pg_stat_replication WHERE application_name = 'r1'";
+      stopped = Number(await topology.primary.value(sql));
+      // It cannot notice that its connection has gone.
+      signalProcess(stopped, 'SIGSTOP');
+      await topology.link('primary', 'r1').reset();
+    },
+    during: async ({ primary }) => {
+      const from = primary.log.mark();
+      await primary.waitForLog(/(replication slot "r1" is active for PID[^]*?){3}/, { from });
+    },
+    heal: async () => signalProcess(stopped, 'SIGCONT'),
+  },
+  {
     fault: 'F1',
     title: 'one relay of two killed and started',
     outcome: 'commits wait for the other one; standbys go there at once',
