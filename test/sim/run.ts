@@ -118,9 +118,9 @@ class Run {
     for (const host of relays.values()) host.start();
     for (const standby of standbys.values()) standby.start();
     await this.#until(CALM_MS);
-    this.#faults.begin(random.pick([700, 1_500, 4_000]));
+    this.#faults.begin(random.pick([600, 1_200, 3_000]));
     this.#faults.restartStandbys();
-    await this.#until(world.nowMs + random.real(10_000, 45_000));
+    await this.#until(world.nowMs + random.real(6_000, 25_000));
     this.#faults.end();
     await this.#until(world.nowMs + 3_000);
     await this.#settle();

@@ -55,7 +55,7 @@ export function buildScene(stage: Stage, wishes: ScenarioWishes): Scene {
     network,
     cluster,
     random: random.fork(),
-    writeEveryMs: wishes.writeEveryMs ?? random.pick([120, 250, 500]),
+    writeEveryMs: wishes.writeEveryMs ?? random.pick([150, 300, 600]),
   };
   const primary = new Server('p1', parts, null);
   scene.servers.set('p1', primary);

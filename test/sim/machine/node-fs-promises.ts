@@ -13,15 +13,32 @@ import {
 import type { MountedDisk, OpenFile, SimStats } from './disk-calls.ts';
 import { DiskError } from './disk.ts';
 import { lies } from './lies.ts';
-import { world } from './world.ts';
+import { activeWorld, world } from './world.ts';
 
 type CallKind = 'names' | 'read' | 'write' | 'sync';
 type Replaced = Record<string, (...args: never[]) => unknown>;
 
 /** What replaces the module. */
-export function simulatedFsPromises(real: typeof FsPromises): object {
-  const replaced: Replaced = { ...changes(real), ...looks(real) };
-  return { ...real, ...replaced, default: { ...real, ...replaced } };
+export function simulatedFsPromises(module: typeof FsPromises): object {
+  const real = absentWhileSimulated(module);
+  const replaced = { ...real, ...changes(real), ...looks(real) };
+  return { ...module, ...replaced, default: { ...module, ...replaced } };
+}
+
+/** While a simulation runs the real disk is not there: nothing of the machine's own may decide what happens when. */
+function absentWhileSimulated(module: typeof FsPromises): typeof FsPromises {
+  const guarded = Object.entries(module).map(([name, value]) => {
+    if (typeof value !== 'function') return [name, value] as const;
+    const call = value as (...args: unknown[]) => unknown;
+    const guard = (...args: unknown[]): unknown =>
+      activeWorld() === null ? call(...args) : Promise.reject(absent(name, args));
+    return [name, guard] as const;
+  });
+  return Object.fromEntries(guarded) as unknown as typeof FsPromises;
+}
+
+function absent(name: string, [path]: unknown[]): DiskError {
+  return new DiskError('ENOENT', name, typeof path === 'string' ? path : '');
 }
 
 /** Makes a call on behalf of whoever runs now. */
