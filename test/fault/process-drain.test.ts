@@ -1,6 +1,6 @@
 // Does walcast end in time and in order at SIGTERM, whatever upstream, standbys and disk do at that moment? Real processes
 // between played peers; each case has its bound, and no case may need SIGKILL from outside.
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
@@ -12,8 +12,9 @@ import { summary } from '../support/raw-client.ts';
 import type { StreamReader } from '../support/raw-client.ts';
 import { errorResponse } from '../support/scripted-upstream.ts';
 import { i16, message } from '../support/naive-writer.ts';
-import { FULL_FAULTS, requires } from '../support/requirements.ts';
+import { FULL_FAULTS, needs, requires } from '../support/requirements.ts';
 import { injected } from './disk-rig.ts';
+import { mountTmpfs } from './fault-support.ts';
 import { PlayedUpstream, ProcessRig, confirm, playedWal } from './process-rig.ts';
 
 const DRAIN_TIMEOUT_MS = 2_000;
@@ -373,4 +374,25 @@ requires('strace').describe.concurrent('SIGTERM while the disk hangs', () => {
       await rig.startStreaming();
     },
   );
+});
+
+describe('SIGTERM while there is no space for WAL', () => {
+  it('serves everybody what is in memory, and ends with 0', async (context) => {
+    await using rig = await open();
+    await workspace.makeDirectory(basename(rig.directory));
+    needs(context, await mountTmpfs(workspace, rig.directory, 'size=3m,mode=0700'));
+    await rig.startStreaming();
+    const reader = await rig.standby();
+    rig.upstream.sendMore(4_000_000);
+    await rig.started.process.waitForLog(/no space for WAL/);
+    const { endLsn } = rig.upstream.fixture;
+    await reader.readTo(endLsn);
+    confirm(reader, endLsn);
+    await rig.signal('SIGTERM');
+    await expectEndOfStream(reader, endLsn);
+    const { end, ms, wasStuck } = await rig.ended(BOUND_MS);
+    expect({ end, wasStuck }, rig.log).toEqual({ end: OK, wasStuck: false });
+    expect(ms).toBeLessThan(2 * AT_ONCE_MS);
+    for (const { flush } of rig.upstream.statuses) expect(flush < endLsn).toBe(true);
+  });
 });

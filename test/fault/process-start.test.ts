@@ -1,7 +1,9 @@
 // Does SIGTERM end a start at any of its steps, and walcast as the first process of a container? Is what can be asked over
 // HTTP for the end of the process, or for a pause, done?
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { readFile, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { childrenOf, pollUntil } from '../../src/demo/postgres-process.ts';
@@ -14,6 +16,7 @@ import { injected } from './disk-rig.ts';
 import { PROGRAM, httpJson } from './fault-support.ts';
 import { ProcessRig, confirm, lsnText, playedWal, post, tokenFile } from './process-rig.ts';
 
+const FAILPOINTS = fileURLToPath(new URL('../support/failpoints.mjs', import.meta.url));
 const OK = { exitCode: 0, signal: null };
 /** Undoing a start (2 s), giving a hanging call up (1 s), and a busy machine. */
 const START_END_MS_MAX = 8_000;
@@ -111,9 +114,13 @@ requires('unshare').describe('as the first process of a PID namespace walcast', 
     return pid;
   }
 
-  async function begin(context: { skip(note?: string): never }, rig: ProcessRig): Promise<number> {
+  async function begin(
+    context: { skip(note?: string): never },
+    rig: ProcessRig,
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<number> {
     needs(context, await namespaceProblem());
-    await rig.start({ wrapper, drainTimeout: '20s' });
+    await rig.start({ wrapper, drainTimeout: '20s', environment });
     await rig.started.process.waitForLog(/"pid":1,/);
     await rig.untilFlushed();
     return await insidePid(rig);
@@ -134,6 +141,24 @@ requires('unshare').describe('as the first process of a PID namespace walcast', 
     const end = await reader.nextOther();
     expect(end === null ? 'closed' : summary(end)).toBe('C COPY 0');
     expect(await rig.started.process.ended).toEqual(OK);
+  });
+
+  it('ends all the same when a call to the disk hangs, although it cannot kill itself', async (context) => {
+    await using rig = await open();
+    const fifo = join(workspace.directory, 'fifo');
+    expect(spawnSync('mkfifo', [fifo]).status).toBe(0);
+    const pid = await begin(context, rig, {
+      NODE_OPTIONS: `--import ${FAILPOINTS}`,
+      WALCAST_TEST_FAILPOINT: 'call-hangs',
+      WALCAST_TEST_FIFO: fifo,
+    });
+    process.kill(pid, 'SIGUSR2');
+    await rig.started.process.waitForLog(/a call hangs now/);
+    process.kill(pid, 'SIGTERM');
+    await rig.started.process.waitForLog(/walcast kills itself/);
+    const end = await rig.started.process.ended;
+    expect(end).not.toEqual(OK);
+    await rig.startStreaming();
   });
 
   it('ends at once at the second signal', async (context) => {

@@ -1,5 +1,6 @@
 // Faults inside a walcast process, for tests: loaded before the program with --import, set off by SIGUSR2. Which one:
 // WALCAST_TEST_FAILPOINT.
+import { open } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import threads from 'node:worker_threads';
 
@@ -21,6 +22,11 @@ const FAULTS = {
   /** A bug in a thread: it is handed nonsense. */
   'thread-throws'() {
     for (const thread of started) thread.postMessage(null);
+  },
+  /** A call to a file system does not come back: nobody writes to that FIFO. */
+  'call-hangs'() {
+    open(process.env['WALCAST_TEST_FIFO'] ?? '', 'r', () => {});
+    process.stderr.write('a call hangs now\n');
   },
   /** The heap fills up until there is no more. */
   heap() {
