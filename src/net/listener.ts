@@ -30,7 +30,10 @@ export interface ListenerOptions {
 /** Connections that the kernel holds ready before we take them. (libpq/pqcomm.c uses MaxConnections * 2) */
 const BACKLOG = 1024;
 
-/** Milliseconds of silence after which the kernel probes a peer; the walsender's own timeout is the real guard. */
+/**
+ * Milliseconds of silence after which the kernel probes a peer; the walsender's own timeout is the real guard. Interval and
+ * number of the probes are libuv's (a second, ten): Node.js 20 has no way to set them, nor TCP_USER_TIMEOUT.
+ */
 const KEEPALIVE_DELAY_MS = 60_000;
 
 /** Longest path that fits into sockaddr_un.sun_path with its NUL. */

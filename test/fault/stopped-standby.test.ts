@@ -220,10 +220,14 @@ describe('a standby whose walreceiver is stopped', () => {
       standbys.every(({ application_name: name }) => name !== 'stopped'),
     );
     expect(status.standbys).toHaveLength(2);
+    expect(status.absent_standbys).toEqual([
+      expect.objectContaining({ application_name: 'stopped', how: 'timeout', state: 'away' }),
+    ]);
     expect(relay.log.join('\n')).toMatch(/replication timeout/);
     expect(lagBytesMax).toBeLessThan(OTHERS_LAG_BYTES_MAX);
     signalProcess(pid, 'SIGCONT');
     await stopped.waitForReplay(endLsn);
+    expect((await relay.status()).absent_standbys).toEqual([]);
     expect(await differences(stopped.walDirectory, startLsn, endLsn), formatLsn(endLsn)).toEqual(
       [],
     );
