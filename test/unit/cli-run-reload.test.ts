@@ -126,6 +126,8 @@ test('a drain by request ends the process with 0', { timeout: 30_000 }, async ()
   writeFileSync(join(directory, 'token'), 'first-token-of-the-test\n', { mode: 0o600 });
   configure({ http: { listen: '127.0.0.1:0', token_file: 'token' } });
   const { walcast, url } = await start();
+  // Asked earlier, it would end before it has started, and say so.
+  await walcast.find('upstream: ');
   expect((await post(`${url}/api/v1/drain`, 'first-token-of-the-test')).status).toBeLessThan(300);
   await walcast.find('walcast stops after draining');
   expect(await walcast.exit).toBe(0);
