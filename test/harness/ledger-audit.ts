@@ -43,6 +43,8 @@ export class LedgerAudit {
   readonly #ends = new Map<string, Set<Lsn>>();
   /** The highest end that a relay received. */
   readonly #had = new Map<string, Lsn>();
+  /** What was judged of a ledger and not forgotten yet. */
+  readonly #judged = new Map<Ledger, Ledger>();
   /** The highest position that a relay was told of. */
   readonly #stated = new Map<string, Lsn>();
 
@@ -58,6 +60,10 @@ export class LedgerAudit {
   async violations(links: readonly LinkRecord[], truth: AuditTruth): Promise<string[]> {
     // The world goes on while this looks.
     const copies = links.map((link) => ({ ...link, ledger: copyLedger(link.ledger) }));
+    for (const [index, { ledger }] of links.entries()) {
+      const copy = copies[index]?.ledger;
+      if (copy !== undefined) this.#judged.set(ledger, copy);
+    }
     const isRecordEnd = await recordEndsOf(copies, truth);
     const pages = remembering(truth.pages);
     const violations: string[] = [];
@@ -72,11 +78,14 @@ export class LedgerAudit {
     return violations;
   }
 
-  /** Lets go of what was judged, so that a long run costs the memory of a short one. Streams go on where they are. */
+  /** Lets go of what the last look judged, so that a long run costs the memory of a short one. Streams go on where they were. */
   forget(links: readonly LinkRecord[]): void {
     for (const { to, ledger, seenBy } of links) {
-      if (this.#relays.has(to) && (seenBy ?? to) === to) this.#remember(to, ledger);
-      trimLedger(ledger);
+      const judged = this.#judged.get(ledger);
+      if (judged === undefined) continue;
+      if (this.#relays.has(to) && (seenBy ?? to) === to) this.#remember(to, judged);
+      trimLedger(ledger, judged);
+      this.#judged.delete(ledger);
     }
   }
 
@@ -191,21 +200,33 @@ async function recordEndsOf(
   return (lsn) => found.some((ends) => ends.has(lsn));
 }
 
-/** Keeps what the next look needs: where open streams are, and their last reply. */
-function trimLedger(ledger: Ledger): void {
-  const open = ledger.connections.filter(({ closedAt }) => closedAt === null);
-  for (const connection of open) {
-    connection.identified.length = 0;
-    connection.commands.splice(0, connection.commands.length - 1);
-    connection.streams.splice(0, connection.streams.length - 1);
-    for (const stream of connection.streams) {
-      stream.startLsn = stream.wal.at(-1)?.endLsn ?? stream.startLsn;
-      stream.replies.splice(0, stream.replies.length - 1);
-      for (const list of [stream.wal, stream.pages, stream.keepalives, stream.feedback])
-        list.length = 0;
-    }
+/**
+ * Takes what is in `judged`, an earlier copy, out of `ledger`, except for what the next look needs: where streams are, and
+ * their last reply. Both have their entries in the same order; `ledger` may have more behind.
+ */
+function trimLedger(ledger: Ledger, judged: Ledger): void {
+  for (const [index, connection] of judged.connections.entries()) {
+    const rest = ledger.connections[index];
+    if (rest === undefined) continue;
+    rest.identified.splice(0, connection.identified.length);
+    rest.commands.splice(0, connection.commands.length - 1);
+    rest.unreadable.splice(0, connection.unreadable.length);
+    for (const [at, stream] of connection.streams.entries()) trimStream(rest.streams[at], stream);
+    rest.streams.splice(0, connection.streams.length - 1);
   }
-  ledger.connections.splice(0, ledger.connections.length, ...open);
+  const isOver = (index: number): boolean => (judged.connections[index]?.closedAt ?? null) !== null;
+  const left = ledger.connections.filter((_, index) => !isOver(index));
+  ledger.connections.splice(0, ledger.connections.length, ...left);
+}
+
+function trimStream(stream: StreamLedger | undefined, judged: StreamLedger): void {
+  if (stream === undefined) return;
+  stream.startLsn = judged.wal.at(-1)?.endLsn ?? judged.startLsn;
+  stream.wal.splice(0, judged.wal.length);
+  stream.pages.splice(0, judged.pages.length);
+  stream.keepalives.splice(0, judged.keepalives.length);
+  stream.feedback.splice(0, judged.feedback.length);
+  stream.replies.splice(0, judged.replies.length - 1);
 }
 
 /** The highest position that the sender of `ledger` stated in any way. */

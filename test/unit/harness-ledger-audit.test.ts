@@ -103,12 +103,26 @@ describe('the look at all ledgers', () => {
     },
   );
 
+  it('forgets nothing that came while it looked', async () => {
+    const audit = new LedgerAudit(['r1', 'r2']);
+    const { up, links } = chain();
+    up.wal(0n);
+    const looking = audit.violations(links, TRUTH);
+    up.wal(1n, 'wrong');
+    expect(await looking).toEqual([]);
+    audit.forget(links);
+    expect(await audit.violations(links, TRUTH)).toEqual([
+      expect.stringMatching(/^primary → r1: the bytes from 0\/2000 to 0\/4000/),
+    ]);
+  });
+
   it.each([false, true])('finds a report that goes back (forgotten: %s)', async (forgets) => {
     const audit = new LedgerAudit(['r1', 'r2']);
     const { up, links } = chain();
     up.wal(0n);
     up.wal(1n);
     up.reply(2n);
+    expect(await audit.violations(links, TRUTH)).toEqual([]);
     if (forgets) audit.forget(links);
     up.reply(1n);
     expect(await audit.violations(links, TRUTH)).toEqual([
