@@ -8,7 +8,7 @@ import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
 import type { SlotJson } from '../../src/http/api-types.ts';
-import { formatLsn } from '../../src/pg/lsn.ts';
+import { formatLsn, INVALID_LSN, parseLsn } from '../../src/pg/lsn.ts';
 import { createRelay, HERE } from '../harness/walcast-process.ts';
 import type { WalcastRelay } from '../harness/walcast-process.ts';
 import { startWriteLoad } from '../harness/write-load.ts';
@@ -42,7 +42,7 @@ const AT_ONCE = 40;
 const SLOTS = 20;
 const KILLS = 3;
 /** Open files that the system allows where it allows few. */
-const FEW_FILES = 200;
+const FEW_FILES = 512;
 /** What V8 and the allocator keep differs from look to look by some MiB; a leak of one batch a session would be a gigabyte. */
 const RSS_MORE_BYTES_MAX = 40 * MIB;
 const HEAP_MORE_BYTES_MAX = 4 * MIB;
@@ -133,8 +133,8 @@ requires(`postgres-${NEWEST_MAJOR}`).describe('standbys that come and go', () =>
     expect(count('W'), text).toBe(STANDBYS_MAX - 2);
     expect(count('E'), text).toBe(STORM - STANDBYS_MAX + 2);
     expect(times.length).toBeGreaterThan(3);
-    expect(Math.max(...times), text).toBeLessThan(ANSWER_MS_MAX + ownMs);
-    expect(loopMs, text).toBeLessThan(LOOP_DELAY_MS_MAX + ownMs);
+    expect(Math.max(...times), text).toBeLessThan(ANSWER_MS_MAX + 2 * ownMs);
+    expect(loopMs, text).toBeLessThan(LOOP_DELAY_MS_MAX + 2 * ownMs);
     await onlyTheRealOne();
     await caughtUp();
   });
@@ -194,24 +194,23 @@ requires(`postgres-${NEWEST_MAJOR}`).describe('standbys that come and go', () =>
     });
     await small.start();
     const clients = await Promise.all(
-      Array.from({ length: 2 * FEW_FILES }, () => RawClient.open(small.port)),
+      Array.from({ length: FEW_FILES + 100 }, () => RawClient.open(small.port)),
     );
+    const startLsn = formatLsn(await primary.walPosition());
     const streams = await Promise.all(
       clients.slice(0, 10).map(async () => {
         const client = await RawClient.open(small.port);
-        return begin(client, start(formatLsn(await small.flushedLsn())));
+        clients.push(client);
+        return await begin(client, start(startLsn));
       }),
     );
     expect(streams).toEqual(Array.from({ length: 10 }, () => 'W'));
     for (let segment = 0; segment < 3; segment += 1) {
       await primary.query('SELECT pg_switch_wal()');
       const endLsn = await primary.walPosition();
-      await pollUntil(
-        'the flush',
-        async () => ((await small.flushedLsn()) >= endLsn ? true : null),
-        {
-          timeoutMs: 20_000,
-        },
+      await small.waitForStatus(
+        'its flush',
+        ({ store }) => (parseLsn(store.flushed_lsn ?? '') ?? INVALID_LSN) >= endLsn,
       );
     }
     expect((await small.status()).state).toBe('streaming');
