@@ -10,7 +10,7 @@ const bug = PLANTED_BUGS.find(({ invariant }) => invariant === process.env['WALC
 const isShown = process.env['WALCAST_TEST_SIM_TRACE'] === '1';
 
 /** A line of progress after so many runs. */
-const TOLD_EVERY = 10;
+const TOLD_EVERY = 5;
 
 test(
   'runs the seeds that were asked for',

@@ -209,7 +209,9 @@ export function clockOf(simulated: World, process: SimProcess): Clock {
     nowMs: () => simulated.nowMs + process.monotonicOriginMs,
     wallMs: () => Math.round(1_735_689_600_000 + simulated.nowMs + process.wallOffsetMs),
     setTimer: (delayMs, callback): Timer => {
-      const event = simulated.schedule(process.context, delayMs, `timer ${process.name}`, callback);
+      // As Node.js: whole milliseconds, one at least, so that a timer may even come a little early.
+      const wholeMs = Math.max(1, Math.trunc(delayMs));
+      const event = simulated.schedule(process.context, wholeMs, `timer ${process.name}`, callback);
       return {
         cancel: () => {
           event.isCancelled = true;
