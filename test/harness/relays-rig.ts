@@ -82,6 +82,8 @@ export class RelaysRig implements AsyncDisposable {
   readonly #options: RelaysRigOptions;
   /** Log of servers up to where they were left in peace. */
   readonly #logMarks = new Map<PostgresCluster, number>();
+  /** How many problems of a relay were told already. */
+  readonly #problemMarks = new Map<WalcastRelay, number>();
 
   /** Use {@link openRelaysRig}. */
   constructor(parts: RigParts, options: RelaysRigOptions) {
@@ -207,7 +209,10 @@ export class RelaysRig implements AsyncDisposable {
     return await historyOf(this.primary, await timelineOf(this.primary));
   }
 
-  /** After {@link settle}: WAL of all timelines byte for byte, history files, rows, logs; as sentences. */
+  /**
+   * After {@link settle}: WAL of all timelines byte for byte, history files, rows, logs; as sentences. A problem of a relay is
+   * told once.
+   */
   async violations(endLsn: Lsn): Promise<string[]> {
     const history = await this.history();
     const rows = await tableDigest(this.primary);
@@ -232,7 +237,7 @@ export class RelaysRig implements AsyncDisposable {
       });
       violations.push(...wal.map((text) => `${relay.name}: ${text}`));
       violations.push(...(await this.#historyViolations(relay, history)));
-      violations.push(...relay.problems().map((line) => `${relay.name} says: ${line}`));
+      violations.push(...this.#newProblems(relay).map((line) => `${relay.name} says: ${line}`));
     }
     return [...violations, ...this.#logViolations()];
   }
@@ -261,6 +266,13 @@ export class RelaysRig implements AsyncDisposable {
       ),
       primary_slot_name: server.name,
     });
+  }
+
+  #newProblems(relay: WalcastRelay): string[] {
+    const problems = relay.problems();
+    const told = this.#problemMarks.get(relay) ?? 0;
+    this.#problemMarks.set(relay, problems.length);
+    return problems.slice(told);
   }
 
   /** A relay has the file of every timeline that it serves WAL of. */
