@@ -1,6 +1,7 @@
 // One network, one fault after the other: what is done, when it is over, and how long everything took to be as before. The rows
 // of docs/reliability.md are these lists.
 import { readFile, writeFile } from 'node:fs/promises';
+import { cpus, loadavg } from 'node:os';
 import { expect } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { openTopology } from '../harness/topology.ts';
@@ -146,7 +147,7 @@ export class FaultTable {
     if (tail === undefined) throw new Error(`docs/reliability.md has no ${begin}`);
     const date = new Date().toISOString().slice(0, 10);
     const heading = [
-      `Measured ${date} on PostgreSQL ${[...this.#times.keys()].join(' and ')}.`,
+      `Measured ${date} on PostgreSQL ${[...this.#times.keys()].join(' and ')}, on ${cpus().length} cores with a load of ${Math.round(loadavg()[1] ?? 0)}.`,
       '',
       '| fault | what happens | fault lasted | longest time without a commit | all well again after | test |',
       '|---|---|---|---|---|---|',
