@@ -53,6 +53,9 @@ export interface RunReport {
 /** Nothing goes wrong before that: everybody gets to know each other. */
 const CALM_MS = 1_500;
 
+/** Steps at one moment of virtual time. */
+const STEPS_AT_ONCE_MAX = 20_000;
+
 /** Runs one seed. */
 export async function runSeed({
   seed,
@@ -83,6 +86,8 @@ class Run {
   readonly #scene: Scene;
   readonly #faults: Faults;
   readonly #checkers: Checker[];
+  #lastMs = 0;
+  #stepsAtOnce = 0;
 
   constructor(world: World, network: Network, wishes: ScenarioWishes) {
     this.#world = world;
@@ -156,8 +161,22 @@ class Run {
           by: process?.name ?? 'the machine',
         });
       }
+      this.#noteTime();
       return this.#verdict.isClean;
     });
+  }
+
+  /** A relay that wakes itself up again and again at the same moment would never let time pass. */
+  #noteTime(): void {
+    const { nowMs } = this.#world;
+    this.#stepsAtOnce = nowMs === this.#lastMs ? this.#stepsAtOnce + 1 : 0;
+    this.#lastMs = nowMs;
+    if (this.#stepsAtOnce < STEPS_AT_ONCE_MAX) return;
+    this.#verdict.violate(
+      'live',
+      'time stands still: one step after the other, all at the same moment',
+      { by: 'somebody' },
+    );
   }
 
   readonly #listener = {
