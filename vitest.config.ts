@@ -29,6 +29,8 @@ export default defineConfig({
         test: {
           name: 'session',
           include: ['test/session/**/*.test.ts'],
+          // Loading the program anew for each file takes longer than most of them. None replaces a module.
+          isolate: false,
           testTimeout: 20_000,
           maxWorkers: WORKERS,
         },
