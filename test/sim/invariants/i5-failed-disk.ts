@@ -11,7 +11,8 @@ const END_MS_MAX = 2_000;
 
 interface Failure {
   readonly process: SimProcess;
-  readonly path: string;
+  /** Of the file, whatever its name: one that is written anew is another. */
+  readonly file: number;
   readonly atMs: number;
   readonly flushedLsn: bigint;
 }
@@ -24,17 +25,17 @@ export function failedDiskIsBelieved(scene: Scene): Checker {
     return failure !== undefined && failure.process === host.process ? failure : null;
   };
   for (const host of scene.relays.values()) {
-    host.mounted.disk.onSyncFailed = (path) => {
+    host.mounted.disk.onSyncFailed = (path, file) => {
       const { process } = host;
       scene.world.trace.note(`fsync of ${path} fails`);
       if (process === null || failureOf(host) !== null) return;
       const flushedLsn = storedNow(host)?.flushedLsn ?? 0n;
       // A call that takes long tells of its failure when it is over.
       const atMs = Math.max(scene.world.nowMs, host.mounted.slowUntilMs);
-      failures.set(host, { process, path, atMs, flushedLsn });
+      failures.set(host, { process, file, atMs, flushedLsn });
     };
-    host.mounted.disk.onSynced = (path) => {
-      if (failureOf(host)?.path !== path) return;
+    host.mounted.disk.onSynced = (path, file) => {
+      if (failureOf(host)?.file !== file) return;
       scene.verdict.violate('I5', `fsync of ${path} was tried again after it had failed`, {
         by: host.name,
       });

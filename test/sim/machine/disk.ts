@@ -74,9 +74,9 @@ export class Disk {
   /** The next fsyncs that fail with EIO. */
   failingSyncs = 0;
   /** An fsync has failed, and whoever called was told. */
-  onSyncFailed: (path: string) => void = () => {};
+  onSyncFailed: (path: string, id: number) => void = () => {};
   /** An fsync has succeeded. */
-  onSynced: (path: string) => void = () => {};
+  onSynced: (path: string, id: number) => void = () => {};
   /** The name at `path` goes: removed or replaced (`to` is null), or renamed. */
   onNameGoes: (path: string, to: string | null) => void = () => {};
   /** Where an fsync may fail. */
@@ -239,10 +239,10 @@ export class Disk {
       this.failingSyncs -= 1;
       for (const page of node.dirty) node.lost.add(page);
       node.dirty.clear();
-      this.onSyncFailed(plainPath(path));
+      this.onSyncFailed(plainPath(path), node.id);
       throw new DiskError('EIO', 'fsync', path);
     }
-    this.onSynced(plainPath(path));
+    this.onSynced(plainPath(path), node.id);
     if (node.kind === 'dir') return { node, pages: [], size: 0 };
     return { node, pages: [...node.dirty], size: node.size };
   }
