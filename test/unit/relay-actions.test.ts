@@ -17,6 +17,7 @@ let slots: SlotStore | null;
 let hasWal: boolean;
 let ended: number[];
 let dead: Promise<DeadWalStatus> | null;
+let paused: boolean[];
 let actions: RelayActionsOf;
 
 beforeEach(async () => {
@@ -25,10 +26,12 @@ beforeEach(async () => {
   hasWal = true;
   ended = [];
   dead = null;
+  paused = [];
   actions = new RelayActionsOf({
     reload: () => Promise.resolve({ problems: [], changed: [], pendingRestart: [] }),
     configuration: () => [],
     drain: () => {},
+    pause: (isPaused) => paused.push(isPaused),
     slots: () => slots,
     hasWal: () => hasWal,
     releaseDeadWal: () => dead,
@@ -61,6 +64,13 @@ async function openSlots(): Promise<SlotStore> {
   });
   return slots;
 }
+
+test('a pause is begun and ended', () => {
+  actions.pause();
+  actions.pause();
+  actions.resume();
+  expect(paused).toEqual([true, true, false]);
+});
 
 test('before the slots are loaded the answer is PostgreSQL’s while it starts', async () => {
   const starting = { sqlstate: '57P03', message: 'the database system is starting up' };
