@@ -47,6 +47,11 @@ export class HostWalk {
     return this.#list.hosts.length;
   }
 
+  /** What the present host is called. */
+  get name(): string {
+    return this.#list.hosts[this.#current()] ?? '';
+  }
+
   /** What the present host has to be. The second pass of prefer-standby takes any. */
   get wanted(): TargetSessionAttrs {
     return this.#isSecondPass ? 'any' : this.#list.targetSessionAttrs;

@@ -104,7 +104,10 @@ export class StreamTimers {
       this.#pingedAtMs = nowMs;
       return 'ping';
     }
-    if (nowMs < this.#answerDueAtMs(this.#pingedAtMs, receiverTimeoutMs)) return null;
+    if (nowMs < this.#answerDueAtMs(this.#pingedAtMs, receiverTimeoutMs)) {
+      this.#overdueSinceMs = null;
+      return null;
+    }
     this.#overdueSinceMs ??= nowMs;
     return nowMs >= this.#overdueSinceMs + TIMEOUT_SECOND_LOOK_MS ? 'timeout' : null;
   }

@@ -71,7 +71,8 @@ export type UpstreamAction =
   /** For the log: a host of several was left; the others go on being tried. */
   | {
       readonly type: 'host-left';
-      readonly hostIndex: number;
+      /** Its name: an index of a list that may be another one by then says nothing. */
+      readonly host: string;
       readonly reason: string;
       /** Nothing is wrong with it, target_session_attrs wants another kind of server. */
       readonly isOtherKind: boolean;

@@ -22,6 +22,7 @@ export interface JournalFacts {
 
 /** Why a host of the list was left. */
 export interface HostLeft {
+  readonly host: string;
   readonly reason: string;
   readonly isOtherKind: boolean;
 }
@@ -68,17 +69,17 @@ export class UpstreamJournal {
   }
 
   /** One line for a host that was left in favour of the others; the same again at most once a minute. */
-  hostLeft(left: HostLeft, facts: Pick<JournalFacts, 'host' | 'nowMs'>): void {
-    const last = this.#left.get(facts.host);
-    const { reason } = left;
-    const fields: LogFields = { upstream: facts.host };
-    const text = `upstream: host ${facts.host} is left out: ${reason}`;
-    if (last?.reason === withoutPositions(reason) && facts.nowMs - last.atMs < REPEAT_MS) {
+  hostLeft(left: HostLeft, nowMs: number): void {
+    const { host, reason } = left;
+    const last = this.#left.get(host);
+    const fields: LogFields = { upstream: host };
+    const text = `upstream: host ${host} is left out: ${reason}`;
+    if (last?.reason === withoutPositions(reason) && nowMs - last.atMs < REPEAT_MS) {
       this.#log.debug(text, fields);
       return;
     }
     this.#forgetOldest();
-    this.#left.set(facts.host, { reason: withoutPositions(reason), atMs: facts.nowMs });
+    this.#left.set(host, { reason: withoutPositions(reason), atMs: nowMs });
     if (left.isOtherKind) this.#log.info(text, fields);
     else this.#log.warn(text, fields);
   }

@@ -74,6 +74,8 @@ export class UpstreamMachine {
   #isChangingOver = false;
   /** The list changed since the round began. */
   #isListOld = false;
+  /** The round began in place of another one whose list was old. */
+  #isAnew = false;
   #asked: { timeline: TimelineId; startLsn: Lsn } | null = null;
   /** The timeline that ended on this session, until something was decided. */
   #endedTimeline: TimelineId | null = null;
@@ -215,9 +217,10 @@ export class UpstreamMachine {
   }
 
   /** What held one host is kept while the others are tried in the same round, and forgotten here. */
-  #beginRound(): readonly UpstreamAction[] {
+  #beginRound(isAnew = false): readonly UpstreamAction[] {
     this.#isChangingOver = false;
     this.#isListOld = false;
+    this.#isAnew = isAnew;
     this.#heldBefore = this.#stoodStill();
     this.#hold = null;
     this.#hopelessHosts = 0;
@@ -340,10 +343,11 @@ export class UpstreamMachine {
     this.#walk.leave(this.#walk.count === 1 ? reason : short, isOtherKind);
     this.#detail = this.#walk.reasons();
     if (this.#walk.count > 1) {
-      actions.push({ type: 'host-left', hostIndex: this.#hostIndex, reason, isOtherKind });
+      actions.push({ type: 'host-left', host: this.#walk.name, reason, isOtherKind });
     }
     if (hold === undefined) this.#isFailedRound = true;
-    if (this.#isListOld) return [...actions, ...this.#beginRound()];
+    // Once: with a list that changes all the time the last hosts would never have their turn.
+    if (this.#isListOld && !this.#isAnew) return [...actions, ...this.#beginRound(true)];
     const next = this.#walk.next();
     if (next !== null) return [...actions, ...this.#connect(next)];
     if (this.#isFailedRound) this.#failures += 1;

@@ -235,10 +235,7 @@ export class WalReceiver {
         this.#finishStream();
         return;
       case 'host-left':
-        this.#journal.hostLeft(action, {
-          host: formatTarget(this.#hosts.at(action.hostIndex)),
-          nowMs: this.#options.clock.nowMs(),
-        });
+        this.#journal.hostLeft(action, this.#options.clock.nowMs());
         return;
       case 'disconnect':
         this.#endStream('error');

@@ -1,5 +1,6 @@
 // What becomes of a running session when the list of hosts changes, or another host is to be followed?
 import { expect, it } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
 import { UPSTREAM_FINISH_MS_MAX } from '../../src/config/limits.ts';
 import type { UpstreamHost } from '../../src/walreceiver/upstream-target.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -16,6 +17,12 @@ import type { ScriptedSession } from '../support/scripted-upstream.ts';
 
 function local({ port }: ScriptedUpstream): UpstreamHost {
   return { host: '127.0.0.1', address: '127.0.0.1', port, password: null };
+}
+
+async function refuse(session: ScriptedSession): Promise<void> {
+  await session.startup();
+  session.send(errorResponse('57P03', 'the database system is starting up', 'FATAL'));
+  session.end();
 }
 
 /** The client's side of an orderly end, answered as a server does. */
@@ -102,6 +109,54 @@ it('takes the new list as soon as the host that is being tried is left', async (
   session.end();
   await (await next.accept()).stream();
   expect(before.accepted).toBe(0);
+});
+
+it('takes a list that became shorter while its last host was tried', async () => {
+  await using first = await ScriptedUpstream.listen();
+  await using trying = await ScriptedUpstream.listen();
+  await using next = await ScriptedUpstream.listen();
+  const hosts = [local(first), local(trying)];
+  const lines: string[] = [];
+  const log = { ...silentLog, warn: (text: string): void => void lines.push(text) };
+  await using rig = new ReceiverRig({ hosts, log, clock: new ManualClock() });
+  rig.receiver.start();
+  await refuse(await first.accept());
+  const session = await trying.accept();
+  await session.startup();
+  hosts.shift();
+  rig.receiver.hostsChanged();
+  hosts[0] = local(next);
+  session.send(errorResponse('57P03', 'the database system is shutting down', 'FATAL'));
+  session.end();
+  await (await next.accept()).stream();
+  expect(lines.map((line) => /^upstream: host \S+ is left out/.exec(line)?.[0])).toEqual(
+    [first, trying].map(({ port }) => `upstream: host 127.0.0.1:${port} is left out`),
+  );
+});
+
+it('tries every host of a list that changes all the time', async () => {
+  await using first = await ScriptedUpstream.listen();
+  await using second = await ScriptedUpstream.listen();
+  await using good = await ScriptedUpstream.listen();
+  const hosts = [local(first), local(second), local(good)];
+  await using rig = new ReceiverRig({ hosts, clock: new ManualClock() });
+  rig.receiver.start();
+  const change = (): void => {
+    hosts.splice(1, 2, ...hosts.slice(1).toReversed());
+    rig.receiver.hostsChanged();
+  };
+  const served = good.accept().then((session) => session.stream());
+  for (let times = 0; times < 2; times += 1) {
+    const session = await first.accept();
+    await session.startup();
+    change();
+    change();
+    session.send(errorResponse('57P03', 'the database system is starting up', 'FATAL'));
+    session.end();
+  }
+  await refuse(await second.accept());
+  await served;
+  expect(first.accepted).toBe(2);
 });
 
 it('changes over in order to the host it is told, whatever the order of the list', async () => {

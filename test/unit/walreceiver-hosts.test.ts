@@ -149,7 +149,7 @@ describe('the session to a list of hosts', () => {
         if (action.type === 'connect') return `connect ${action.hostIndex}`;
         if (action.type === 'identify') return `identify ${action.wanted}`;
         if (action.type === 'host-left') {
-          return `left ${action.hostIndex}${action.isOtherKind ? ', other kind' : ''}: ${action.reason}`;
+          return `left ${NAMES.indexOf(action.host)}${action.isOtherKind ? ', other kind' : ''}: ${action.reason}`;
         }
         return action.type;
       });

@@ -142,7 +142,7 @@ describe('the log', () => {
     for (let nowMs = 0; nowMs < 60_000; nowMs += 5_000) {
       const facts = { host: 'h', nowMs, receivedLsn: INVALID_LSN };
       const detail = `the upstream is at 0/5${nowMs}0 on timeline 1: waiting`;
-      journal.hostLeft({ reason: detail, isOtherKind: false }, facts);
+      journal.hostLeft({ host: 'h', reason: detail, isOtherKind: false }, nowMs);
       journal.record(CALM, facts);
       journal.record({ ...CALM, phase: 'held', heldState: 'waiting', detail }, facts);
     }

@@ -52,6 +52,18 @@ describe('wal_receiver_timeout', () => {
     expect(timers.due(91_000 + TIMEOUT_SECOND_LOOK_MS)).toBe('timeout');
   });
 
+  it('that a reload makes longer at the last moment counts anew, and nothing is looked at in haste', () => {
+    const timeouts = { ...quiet };
+    const timers = new StreamTimers(timeouts, 0);
+    expect(timers.due(30_000)).toBe('ping');
+    expect(timers.due(60_000)).toBeNull();
+    timeouts.receiverTimeoutMs = 600_000;
+    expect(timers.due(60_010)).toBeNull();
+    expect(timers.nextDueAtMs()).toBe(600_000);
+    expect(timers.due(600_000)).toBeNull();
+    expect(timers.due(600_000 + TIMEOUT_SECOND_LOOK_MS)).toBe('timeout');
+  });
+
   it('0 means never', () => {
     const timers = new StreamTimers({ receiverTimeoutMs: 0, statusIntervalMs: 0 }, 0);
     expect(timers.nextDueAtMs()).toBeNull();
