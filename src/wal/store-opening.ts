@@ -104,22 +104,29 @@ export async function saveNow(
     await control.save();
   } catch (error) {
     if (isOutOfSpace(error)) throw error;
-    const message = `the control file in "${directory}" could not be saved: ${errorText(error)}`;
-    const hint = storageHint(error) ?? 'Look at the disk and the kernel log.';
-    const failure = new OperationalError('CONTROL_FILE_SAVE', message, { hint, cause: error });
+    const failure = saveFailure(directory, error);
     onFailed(failure);
     throw failure;
   }
 }
 
-/** The file on the disk is an older one, whole: without space, the next start walks through more WAL, that is all. */
+/**
+ * The file on the disk is an older one, whole: without space, the next start walks through more WAL, that is all. Any other
+ * failure of the disk comes out as an OperationalError.
+ */
 export async function saveLast(
   control: ControlKeeper,
   last: Partial<ControlState>,
-  log: Log,
+  { directory, log }: { readonly directory: string; readonly log: Log },
 ): Promise<void> {
   await control.close(last).catch((error: unknown) => {
-    if (!isOutOfSpace(error)) throw error;
+    if (!isOutOfSpace(error)) throw saveFailure(directory, error);
     log.warn('no space to note where the WAL ends; the next start looks for it');
   });
+}
+
+function saveFailure(directory: string, error: unknown): OperationalError {
+  const message = `the control file in "${directory}" could not be saved: ${errorText(error)}`;
+  const hint = storageHint(error) ?? 'Look at the disk and the kernel log.';
+  return new OperationalError('CONTROL_FILE_SAVE', message, { hint, cause: error });
 }

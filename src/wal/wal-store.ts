@@ -373,7 +373,7 @@ export class WalStore {
     if (live.hasFailed) await control.abandon();
     else {
       const last = { durableMark: live.flushedChain, wasCleanStop: isFlushed };
-      await saveLast(control, last, this.#options.log);
+      await saveLast(control, last, this.#options);
     }
   }
 

@@ -1,5 +1,5 @@
 // A host with a relay on it: the real one, started, stopped, killed and started again, over its disk.
-import { OperationalError, systemErrorCode } from '../../src/base/errors.ts';
+import { OperationalError } from '../../src/base/errors.ts';
 import type { Log, LogFields } from '../../src/base/log.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { LoadedConfig } from '../../src/config/load.ts';
@@ -124,8 +124,8 @@ export class RelayHost {
         () => process.kill('exit'),
         (error: unknown) => {
           // The disk failed at the very end: main.ts says so, and ends.
-          if (systemErrorCode(error) === null) this.#world.crashed(error);
-          else this.#failed(process, error);
+          if (error instanceof OperationalError) this.#failed(process, error);
+          else this.#world.crashed(error);
         },
       );
     });

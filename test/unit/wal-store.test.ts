@@ -141,6 +141,22 @@ describe('an empty store', () => {
     expect(store.identity).toBeNull();
   });
 
+  it('says so at its end when the control file could not be saved, and finds its WAL at the next start', async () => {
+    await openFresh();
+    feed();
+    await flushed(wal.endLsn);
+    const inTheWay = join(directory, 'walcast.control.tmp');
+    await mkdir(inTheWay);
+    await expect(store.close()).rejects.toMatchObject({
+      name: 'OperationalError',
+      code: 'CONTROL_FILE_SAVE',
+      hint: expect.any(String) as string,
+    });
+    await rm(inTheWay, { recursive: true });
+    store = await WalStore.open(storeOptions(directory));
+    expect(store.nextLsn()).toBe(wal.endLsn);
+  });
+
   it('keeps history files of any timeline, byte for byte', async () => {
     store = await WalStore.open(storeOptions(directory));
     const content = Buffer.from('1\t0/3000000\tno recovery target specified\n\n');
