@@ -7,6 +7,9 @@ import type { HandledSignal } from './cli/command.ts';
 /** A system call that takes longer than this while the process ends is taken for one that hangs. */
 const HANGING_CALL_MS = 1_000;
 
+/** How long the end of the process waits for whoever reads its log. */
+const LOG_FLUSH_MS_MAX = 500;
+
 /** Longest time that closing takes after somebody asked for the end at once. */
 const CLOSE_MS_MAX = 5_000;
 
@@ -33,12 +36,14 @@ const { systemClock } = await import('./base/clock.ts');
 const { errorText } = await import('./base/errors.ts');
 const { settleKernelWork } = await import('./base/kernel-work.ts');
 const { openLog } = await import('./base/log.ts');
+const { flushStandardError } = await import('./base/standard-error.ts');
 const { COMMANDS } = await import('./cli/commands.ts');
 const { dispatch } = await import('./cli/dispatch.ts');
 
 let log: Log | null = null;
 process.on('uncaughtException', crash);
 process.on('unhandledRejection', crash);
+process.on('exit', () => flushStandardError(LOG_FLUSH_MS_MAX));
 for (const stream of [process.stdout, process.stderr]) {
   // Whoever read our output is gone (`walcast status | head`).
   stream.on('error', () => process.exit(EXIT.failure));
@@ -84,6 +89,7 @@ function hearSignal(signal: HandledSignal, listener: (signal: HandledSignal) => 
 /** A call to the disk hangs in the kernel, and process.exit would wait for it. Nothing is promised any more. */
 function endByForce(): never {
   log?.error('a call to the disk does not come back; walcast kills itself');
+  flushStandardError(LOG_FLUSH_MS_MAX);
   process.kill(process.pid, 'SIGKILL');
   // The first process of a container cannot be killed by itself.
   process.abort();

@@ -2,6 +2,7 @@
 import { pino } from 'pino';
 import type { DestinationStream, Logger } from 'pino';
 import { CONTROLS } from './controls.ts';
+import { BoundedOutput, standardError } from './standard-error.ts';
 
 /** Fields of a log line. LSNs as text, never a secret, never payload. */
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
@@ -36,13 +37,16 @@ export interface ProcessLog extends Log {
   adjust(settings: LogSettings): void;
 }
 
-/** Opens the process log on `destination` (default: standard error, written synchronously so that no line is lost at exit). */
+/**
+ * Opens the process log on `destination`. Default: standard error, which never holds the process up; whoever ends the
+ * process flushes it.
+ */
 export function openLog(options: {
   level: LogLevel;
   format: LogFormat;
   destination?: DestinationStream;
 }): ProcessLog {
-  const target = options.destination ?? pino.destination({ fd: 2, sync: true });
+  const target = options.destination ?? standardError();
   const shared: SharedSettings = { threshold: thresholdOf(options.level), format: options.format };
   const logger = pino(
     {
@@ -55,7 +59,15 @@ export function openLog(options: {
       write: (line) => target.write(shared.format === 'text' ? `${textLine(line)}\n` : line),
     },
   );
-  return new PinoLog(logger, shared);
+  const log = new PinoLog(logger, shared);
+  if (target instanceof BoundedOutput) target.onLost((lines) => sayLost(log, lines));
+  return log;
+}
+
+function sayLost(log: Log, lines: number): void {
+  log.warn('lines of the log were dropped: nobody read them, or they could not be written', {
+    lines,
+  });
 }
 
 /** A log that drops everything, for tools and tests that look elsewhere. */
