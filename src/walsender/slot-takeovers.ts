@@ -26,7 +26,7 @@ export interface SlotHolder {
 export interface HolderProbe {
   /** When its standby was heard last, monotonic. */
   readonly heardAtMs: number;
-  /** It has not confirmed all that it was sent: the question may be behind much else. */
+  /** It has not confirmed all that it was sent: the question may be behind much else, or behind a flush that takes long. */
   readonly isUnconfirmed: boolean;
   /** Ends the listening. */
   stop(): void;
@@ -59,7 +59,7 @@ export class SlotTakeovers {
    * be. True: the slot may be had now; false: the holder lives. `signal` ends the wait.
    */
   ask(slot: string, newcomer: TakeoverParty, signal: AbortSignal): Promise<boolean> | null {
-    const holder = this.#host.holderOf(slot);
+    const holder = signal.aborted ? null : this.#host.holderOf(slot);
     if (holder === null || !mayTakeOver(newcomer, holder.party)) return null;
     return this.#wait(holder, signal);
   }

@@ -77,7 +77,7 @@ export class StreamPresence implements SlotHolder, WatchedStandby {
     if (this.#isOver) return null;
     const { stream } = this.#options;
     const { heardAtMs } = stream;
-    const isUnconfirmed = this.pendingBytes() > 0 || !stream.isAllWritten();
+    const isUnconfirmed = this.pendingBytes() > 0 || !stream.isAllConfirmed();
     this.#listeners = [...this.#listeners, listener];
     stream.probe();
     const stop = (): void => {

@@ -105,9 +105,9 @@ export class WalStream {
     return { confirmedLsn: progressLsn, sentLsn, endLsn };
   }
 
-  /** The standby has written everything that it was sent. */
-  isAllWritten(): boolean {
-    return this.#positions.writeLsn >= this.#positions.sentLsn;
+  /** The standby has confirmed for good everything that it was sent: it is busy neither with reading nor with its disk. */
+  isAllConfirmed(): boolean {
+    return this.#positions.progressLsn >= this.#positions.sentLsn;
   }
 
   /** When the standby was heard last, monotonic; the beginning of the stream before its first message. */

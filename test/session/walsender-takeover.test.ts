@@ -1,4 +1,5 @@
 // A standby asks for a slot that another connection holds: taken over from a dead one, never from one that lives.
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { TAKEOVER_PROBE_MS, TAKEOVER_UNCONFIRMED_SILENCE_MS } from '../../src/config/limits.ts';
 import { eventually } from '../support/eventually.ts';
@@ -81,6 +82,21 @@ describe('a slot held by a silent connection', () => {
     const again = await newcomer(slow);
     clock.advance(TAKEOVER_PROBE_MS + 100);
     expect((await again.client.next())?.type).toBe('W');
+  });
+
+  it('is waited for longer where a standby has written all and not flushed it: its disk may hold it up', async () => {
+    const busy = await holder();
+    const endLsn = fixture.feed.append(5000);
+    await busy.readTo(endLsn);
+    busy.client.send(statusUpdate(endLsn, START_LSN, START_LSN));
+    await eventually(() => fixture.senders.statuses()[0]?.writeLsn).toBe(endLsn);
+    const other = await newcomer(busy);
+    clock.advance(TAKEOVER_PROBE_MS);
+    clock.advance(100);
+    await nextTurn();
+    expect(holdingPid()).toBe(busy.pid);
+    confirm(busy);
+    expect(await other.client.answer()).toEqual(inUse(busy.pid));
   });
 
   it('goes to the first of two that wait, and the other is told whose it is', async () => {
