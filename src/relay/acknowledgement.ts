@@ -60,7 +60,7 @@ export class Acknowledgement implements PositionSource {
     const own = this.#store.positions();
     const nowMs = clock.nowMs();
     const isShutdown = this.#store.lastRecordIsShutdownCheckpoint();
-    const saidLsn = this.#rules.promisedLsn;
+    const saidLsn = this.#rules.offeredLsn;
     const { positions, againAtMs } = this.#rules.next(
       this.#row(own),
       {
@@ -76,7 +76,7 @@ export class Acknowledgement implements PositionSource {
       this.#due = clock.setTimer(againAtMs - nowMs, () => this.#parts.onMoved());
     }
     this.#store.noteReportedFlush(positions.flushLsn);
-    if (this.#isWithdrawn && this.#rules.promisedLsn > saidLsn) this.#parts.onMoved();
+    if (this.#isWithdrawn && this.#rules.offeredLsn > saidLsn) this.#parts.onMoved();
     return positions;
   }
 
@@ -87,7 +87,8 @@ export class Acknowledgement implements PositionSource {
 
   #row(own: OwnEnds): Positions {
     const row = positionsWithoutPolicy(own);
-    const isSaid = this.#rules.promisedLsn >= own.flushedLsn;
+    // Of this connection: what was said on the one before may not have arrived.
+    const isSaid = this.#rules.offeredLsn >= own.flushedLsn;
     return this.#isWithdrawn && isSaid ? { ...row, flushLsn: INVALID_LSN } : row;
   }
 

@@ -60,6 +60,8 @@ export interface Reportable {
 export class ReportedPositions {
   #timeline: TimelineId | null = null;
   #last: Positions = NOTHING;
+  /** The last flush position of this stream that was not 0. */
+  #offeredLsn: Lsn = INVALID_LSN;
   /** P: the last flush position that was not 0, on this timeline. */
   #promisedLsn: Lsn = INVALID_LSN;
   #withheld: { readonly endLsn: Lsn; readonly sinceMs: number } | null = null;
@@ -73,12 +75,18 @@ export class ReportedPositions {
       timeline === this.#timeline ? maxLsn(this.#promisedLsn, promisedLsn) : promisedLsn;
     this.#timeline = timeline;
     this.#last = NOTHING;
+    this.#offeredLsn = INVALID_LSN;
     this.#withheld = null;
   }
 
   /** P on the present timeline; INVALID_LSN before anything was promised. */
   get promisedLsn(): Lsn {
     return this.#promisedLsn;
+  }
+
+  /** The flush position that was offered last on this stream; INVALID_LSN before the first. */
+  get offeredLsn(): Lsn {
+    return this.#offeredLsn;
   }
 
   /**
@@ -95,7 +103,10 @@ export class ReportedPositions {
           : this.#neverBelowPromise(row);
     this.#assertHonest(positions, facts.flushedLsn);
     this.#last = positions;
-    if (positions.flushLsn !== INVALID_LSN) this.#promisedLsn = positions.flushLsn;
+    if (positions.flushLsn !== INVALID_LSN) {
+      this.#promisedLsn = positions.flushLsn;
+      this.#offeredLsn = positions.flushLsn;
+    }
     return { positions, againAtMs: untilMs };
   }
 
@@ -112,9 +123,9 @@ export class ReportedPositions {
   /** Until when the acknowledgement of the shutdown checkpoint is withheld; null when it is not. */
   #withholdUntilMs(facts: ShutdownFacts, nowMs: number): number | null {
     const endLsn = facts.shutdownCheckpointEndLsn;
-    if (endLsn === null || facts.flushedLsn < endLsn || this.#last.flushLsn >= endLsn) return null;
+    if (endLsn === null || facts.flushedLsn < endLsn || this.#offeredLsn >= endLsn) return null;
     // Nothing was reported on this stream yet: the server is not waiting for its shutdown, it has just accepted us.
-    if (this.#last.flushLsn === INVALID_LSN) return null;
+    if (this.#offeredLsn === INVALID_LSN) return null;
     if (facts.standbyLsns.every((lsn) => lsn >= endLsn)) return null;
     if (this.#withheld?.endLsn !== endLsn) this.#withheld = { endLsn, sinceMs: nowMs };
     const untilMs = this.#withheld.sinceMs + SHUTDOWN_WITHHOLD_MS;

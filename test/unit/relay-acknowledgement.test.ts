@@ -10,6 +10,7 @@ const E = toLsn(5000n);
 
 describe('an acknowledgement that is withdrawn', () => {
   const own = { writtenLsn: E, flushedLsn: E, isShutdown: false };
+  const confirmed: Lsn[] = [];
   let noted: Lsn[];
   let moves: number;
   let acknowledgement: Acknowledgement;
@@ -17,6 +18,7 @@ describe('an acknowledgement that is withdrawn', () => {
   beforeEach(() => {
     Object.assign(own, { writtenLsn: E, flushedLsn: E, isShutdown: false });
     noted = [];
+    confirmed.splice(0);
     moves = 0;
     acknowledgement = new Acknowledgement(
       {
@@ -26,7 +28,7 @@ describe('an acknowledgement that is withdrawn', () => {
       },
       {
         clock: new ManualClock(),
-        confirmedLsns: () => [],
+        confirmedLsns: () => confirmed,
         onMoved: () => {
           moves += 1;
         },
@@ -66,5 +68,40 @@ describe('an acknowledgement that is withdrawn', () => {
     expect(acknowledgement.positions().flushLsn).toBe(E);
     expect(acknowledgement.positions().flushLsn).toBe(E);
     expect(moves).toBe(2);
+  });
+
+  it('says the last one again on a new connection: what was on its way on the old one may be lost', () => {
+    expect(acknowledgement.positions().flushLsn).toBe(E);
+    acknowledgement.withdraw();
+    expect(acknowledgement.positions().flushLsn).toBe(INVALID_LSN);
+    moves = 0;
+    acknowledgement.startStream(toTimelineId(1), E);
+    expect(acknowledgement.positions().flushLsn).toBe(E);
+    expect(moves).toBe(1);
+    expect(acknowledgement.positions().flushLsn).toBe(INVALID_LSN);
+    expect(acknowledgement.positions().flushLsn).toBe(INVALID_LSN);
+    expect(moves).toBe(1);
+  });
+
+  it('withholds a shutdown checkpoint that becomes durable only then', () => {
+    expect(acknowledgement.positions().flushLsn).toBe(E);
+    acknowledgement.withdraw();
+    expect(acknowledgement.positions().flushLsn).toBe(INVALID_LSN);
+    const later = toLsn(6000n);
+    Object.assign(own, { writtenLsn: later, flushedLsn: later, isShutdown: true });
+    confirmed.push(E);
+    expect(acknowledgement.positions().flushLsn).toBe(INVALID_LSN);
+    confirmed.splice(0, 1, later);
+    expect(acknowledgement.positions().flushLsn).toBe(later);
+    expect(acknowledgement.positions().flushLsn).toBe(later);
+  });
+
+  it('offers nothing below what was promised, whatever the disk lost', () => {
+    acknowledgement.startStream(toTimelineId(1), toLsn(9000n));
+    acknowledgement.withdraw();
+    moves = 0;
+    expect(acknowledgement.positions().flushLsn).toBe(INVALID_LSN);
+    expect(acknowledgement.positions().flushLsn).toBe(INVALID_LSN);
+    expect(moves).toBe(0);
   });
 });
