@@ -157,10 +157,11 @@ export class UpstreamFollowing {
     else this.#switching ??= this.#switchReceiver(this.#receiver);
   }
 
-  /** It may be wanted again, so it is not ours to drop. */
+  /** Whether it was made here is known to those who drop it. */
   #sayWhatStays(slot: string): void {
     this.#parts.log.warn(
-      `replication slot "${slot}" stays on the upstream and keeps all WAL from now on; drop it there when nobody needs it`,
+      `replication slot "${slot}" stays on the upstream and keeps all WAL from now on: walcast drops it soon if it made it; else drop ` +
+        'it there when nobody needs it',
     );
   }
 
@@ -284,6 +285,12 @@ export class UpstreamFollowing {
       applicationName: () => this.#settings.applicationName,
       receiverTimeoutMs: () => this.#settings.walReceiverTimeoutMs,
       flushedLsn: () => this.#store?.positions().flushedLsn ?? INVALID_LSN,
+      present: () => {
+        const address = this.#receiver?.peerAddress() ?? null;
+        const port = this.followedHost()?.port ?? null;
+        if (address === null || port === null) return null;
+        return { address, port, slot: this.#receiver?.status().slot ?? null };
+      },
       onDropped: (host, slot) => {
         if (slot === this.#settings.slot) this.#receiver?.slotDropped(host);
       },

@@ -9,13 +9,14 @@ import {
   systemErrorCode,
   WalcastError,
 } from '../base/errors.ts';
-import type { Log } from '../base/log.ts';
+import type { Log, LogFields } from '../base/log.ts';
 import { loadStateFile, saveStateFile } from '../base/state-file.ts';
 import type { StateFileKind } from '../base/state-file.ts';
 import { Wakeup } from '../base/wakeup.ts';
 import { LEFT_SLOTS_MAX } from '../config/limits.ts';
 import { formatTarget } from '../net/dial.ts';
 import type { Dial } from '../net/dial.ts';
+import { formatLsn, parseLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { LeftSlotStatus } from '../status/status.ts';
 import { UPSTREAM_SLOTS_FILE_NAME } from '../wal/data-directory.ts';
@@ -23,7 +24,7 @@ import { LeftSlots } from '../walreceiver/left-slots.ts';
 import type { KnownSlot } from '../walreceiver/left-slots.ts';
 import type { SlotUses } from '../walreceiver/ports.ts';
 import { dropLeftSlot } from '../walreceiver/slot-errand.ts';
-import type { ErrandOutcome } from '../walreceiver/slot-errand.ts';
+import type { ErrandFacts, ErrandOutcome } from '../walreceiver/slot-errand.ts';
 import { hostKey } from '../walreceiver/upstream-hosts.ts';
 import type { UpstreamHost, UpstreamTarget } from '../walreceiver/upstream-target.ts';
 
@@ -40,6 +41,8 @@ export interface UpstreamSlotsParts {
   readonly receiverTimeoutMs: () => number;
   /** Our own durable end. */
   readonly flushedLsn: () => Lsn;
+  /** The server that WAL streams from, and the slot in use there; null while none does. Absent: not known. */
+  readonly present?: () => ErrandFacts['present'];
   /** A slot that was left behind is gone. */
   readonly onDropped?: (host: UpstreamHost, slot: string) => void;
 }
@@ -61,6 +64,8 @@ export class UpstreamSlots implements SlotUses {
   #errand: AbortController | null = null;
   #saving: Promise<void> | null = null;
   #isUnsaved = false;
+  /** What the file says: it is not written again for the same. */
+  #saved = '[]';
   #isLoaded = false;
   #isClosed = false;
 
@@ -75,7 +80,9 @@ export class UpstreamSlots implements SlotUses {
     if (directory !== null) {
       try {
         const content = await loadStateFile(join(directory, UPSTREAM_SLOTS_FILE_NAME), KIND);
-        this.#slots.restore(parseSlots(content?.body));
+        const slots = parseSlots(content?.body);
+        this.#saved = JSON.stringify(slots.map(savedForm));
+        this.#slots.restore(slots);
       } catch (error) {
         if (!(error instanceof OperationalError) && systemErrorCode(error) === null) throw error;
         log.warn(
@@ -104,12 +111,14 @@ export class UpstreamSlots implements SlotUses {
     this.#reach(host);
     this.#slots.used({ host, slot, systemIdentifier }, this.#parts.clock.nowMs());
     for (const known of this.#slots.left()) if (!before.has(placeOf(known))) this.#say(known);
+    this.#save();
     this.#arm();
   }
 
   idle(): void {
-    this.#slots.idle();
+    this.#slots.idle(this.#parts.flushedLsn());
     this.#errand?.abort();
+    this.#save();
   }
 
   /** Those left behind. */
@@ -175,7 +184,8 @@ export class UpstreamSlots implements SlotUses {
   }
 
   async #drop(known: KnownSlot, signal: AbortSignal): Promise<ErrandOutcome> {
-    const { clock, log, dial, applicationName, receiverTimeoutMs, flushedLsn } = this.#parts;
+    const { clock, log, dial, applicationName, receiverTimeoutMs, flushedLsn, present } =
+      this.#parts;
     const way = this.#wayTo(known.host);
     if (way === null)
       return { kind: 'refused', why: 'upstream.conninfo does not name it any more' };
@@ -189,7 +199,8 @@ export class UpstreamSlots implements SlotUses {
       signal,
     };
     try {
-      return await dropLeftSlot(session, known, flushedLsn());
+      const facts = { flushedLsn: flushedLsn(), present: present?.() ?? null };
+      return await dropLeftSlot(session, known, facts);
     } catch (error) {
       if (!(error instanceof WalcastError) || error instanceof InvariantError) throw error;
       return { kind: 'refused', why: error.message };
@@ -206,13 +217,16 @@ export class UpstreamSlots implements SlotUses {
         this.dropped(host, slot);
         this.#parts.onDropped?.(host, slot);
         return;
-      case 'taken':
-        log.warn(
-          `a replication slot that walcast left behind is left alone: ${outcome.why}`,
-          where,
-        );
-        this.#slots.disowned(host, slot);
+      case 'present':
+        this.#slots.sameAsPresent(host, slot);
         this.#save();
+        return;
+      case 'taken':
+        this.#slots.disowned(host, slot);
+        this.#sayTaken(outcome.why, where);
+        return;
+      case 'in-use':
+        if (this.#slots.inUse(host, slot, clock.nowMs())) this.#sayTaken(outcome.why, where);
         return;
       case 'refused':
         log.debug(
@@ -222,6 +236,14 @@ export class UpstreamSlots implements SlotUses {
         this.#slots.refused(host, slot, clock.nowMs());
         return;
     }
+  }
+
+  #sayTaken(why: string, where: LogFields): void {
+    this.#parts.log.warn(
+      `a replication slot that walcast left behind is left alone: ${why}`,
+      where,
+    );
+    this.#save();
   }
 
   /** The newest state is written once more when it changed meanwhile; never two at a time. */
@@ -239,7 +261,10 @@ export class UpstreamSlots implements SlotUses {
       this.#isUnsaved = false;
       try {
         const body = this.#slots.ours().map(savedForm);
+        const text = JSON.stringify(body);
+        if (text === this.#saved) continue;
         await saveStateFile(join(directory, UPSTREAM_SLOTS_FILE_NAME), KIND, body);
+        this.#saved = text;
       } catch (error) {
         if (systemErrorCode(error) === null && !(error instanceof OperationalError)) throw error;
         log.warn(`which slots walcast made on upstream servers was not saved: ${errorText(error)}`);
@@ -252,9 +277,11 @@ function placeOf({ host, slot }: KnownSlot): string {
   return `${hostKey(host)} ${slot}`;
 }
 
-function savedForm({ host, slot, systemIdentifier }: KnownSlot): Record<string, string | number> {
+function savedForm(known: KnownSlot): Record<string, string | number> {
+  const { host, slot, systemIdentifier, releasedLsn } = known;
   const { host: name, address, port } = host;
-  return { host: name, address, port, slot, system_identifier: systemIdentifier };
+  const released = releasedLsn === null ? {} : { released_lsn: formatLsn(releasedLsn) };
+  return { host: name, address, port, slot, system_identifier: systemIdentifier, ...released };
 }
 
 function parseSlots(body: unknown): KnownSlot[] {
@@ -270,6 +297,7 @@ function parseSlots(body: unknown): KnownSlot[] {
     if (host === '' || address === '' || slot === '' || typeof port !== 'number') return [];
     const systemIdentifier = text('system_identifier');
     const place = { host, address, port, password: null };
-    return [{ host: place, slot, systemIdentifier, isOurs: true }];
+    const releasedLsn = parseLsn(text('released_lsn'));
+    return [{ host: place, slot, systemIdentifier, isOurs: true, releasedLsn }];
   });
 }

@@ -2,10 +2,12 @@
 // it made itself, and only while another host has been followed for a while. Pure: what happened and times in.
 import {
   LEFT_SLOT_DROP_AFTER_MS,
+  LEFT_SLOT_IN_USE_LOOKS,
   LEFT_SLOT_RETRY_MS,
   LEFT_SLOT_RETRY_MS_MAX,
   LEFT_SLOTS_MAX,
 } from '../config/limits.ts';
+import type { Lsn } from '../pg/lsn.ts';
 import { hostKey } from './upstream-hosts.ts';
 import type { UpstreamHost } from './upstream-target.ts';
 
@@ -17,11 +19,15 @@ export interface KnownSlot {
   readonly systemIdentifier: string;
   /** walcast made it. */
   readonly isOurs: boolean;
+  /** Nothing beyond this was reported there; null while it is in use, and where that is not known. */
+  readonly releasedLsn: Lsn | null;
 }
 
 interface Entry extends KnownSlot {
   readonly tries: number;
   readonly nextTryAtMs: number;
+  /** Looks that found it in use by somebody. */
+  readonly inUseLooks: number;
 }
 
 /** The slots of one relay on all its upstreams. Times are milliseconds of the monotonic clock. */
@@ -35,25 +41,39 @@ export class LeftSlots {
 
   /** walcast made it. */
   created(host: UpstreamHost, slot: string, systemIdentifier: string): void {
-    this.#put({ host, slot, systemIdentifier, isOurs: true });
+    this.#put({ host, slot, systemIdentifier, isOurs: true, releasedLsn: null });
   }
 
-  /** WAL streams from `host`, with `slot` or none. True when that one was not known. */
+  /** WAL streams from `host`, with `slot` or none. */
   used(
-    known: Omit<KnownSlot, 'isOurs' | 'slot'> & { slot: string | null },
+    known: Pick<KnownSlot, 'host' | 'systemIdentifier'> & { slot: string | null },
     nowMs: number,
-  ): boolean {
+  ): void {
     const { host, slot, systemIdentifier } = known;
     this.#sinceMs = nowMs;
     this.#present = slot === null ? '' : keyOf(host, slot);
-    if (slot === null || this.#entries.has(this.#present)) return false;
-    this.#put({ host, slot, systemIdentifier, isOurs: false });
-    return true;
+    if (slot === null) return;
+    const entry = this.#entries.get(this.#present);
+    const isOurs = entry?.systemIdentifier === systemIdentifier && entry.isOurs;
+    this.#put({ host, slot, systemIdentifier, isOurs, releasedLsn: null });
   }
 
-  /** Nothing streams any more. */
-  idle(): void {
+  /** Nothing streams any more. `flushedLsn`: nothing beyond it was reported. */
+  idle(flushedLsn: Lsn): void {
+    const entry = this.#sinceMs === null ? undefined : this.#entries.get(this.#present ?? '');
     this.#sinceMs = null;
+    if (entry !== undefined) {
+      this.#entries.set(this.#present ?? '', { ...entry, releasedLsn: flushedLsn });
+    }
+  }
+
+  /** That server is the one that is followed, under another name: there the slot is what it was here. */
+  sameAsPresent(host: UpstreamHost, slot: string): void {
+    const present = this.#entries.get(this.#present ?? '');
+    if (present === undefined || present.slot !== slot) return;
+    const isOurs = present.isOurs || this.#entries.get(keyOf(host, slot))?.isOurs === true;
+    this.#entries.delete(keyOf(host, slot));
+    this.#entries.set(this.#present ?? '', { ...present, isOurs });
   }
 
   /** It is gone. */
@@ -65,6 +85,19 @@ export class LeftSlots {
   disowned(host: UpstreamHost, slot: string): void {
     const entry = this.#entries.get(keyOf(host, slot));
     if (entry !== undefined) this.#entries.set(keyOf(host, slot), { ...entry, isOurs: false });
+  }
+
+  /** Somebody streams with it; seen again and again, it cannot be a dead session of our own. True: it is not ours any more. */
+  inUse(host: UpstreamHost, slot: string, nowMs: number): boolean {
+    const key = keyOf(host, slot);
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return false;
+    const inUseLooks = entry.inUseLooks + 1;
+    this.#entries.set(key, { ...entry, inUseLooks });
+    const isOthers = inUseLooks >= LEFT_SLOT_IN_USE_LOOKS;
+    if (isOthers) this.disowned(host, slot);
+    else this.refused(host, slot, nowMs);
+    return isOthers;
   }
 
   /** Dropping it failed: another time. */
@@ -123,7 +156,7 @@ export class LeftSlots {
     const key = keyOf(known.host, known.slot);
     const host = { ...known.host, password: null };
     this.#entries.delete(key);
-    this.#entries.set(key, { ...known, host, tries: 0, nextTryAtMs: 0 });
+    this.#entries.set(key, { ...known, host, tries: 0, nextTryAtMs: 0, inUseLooks: 0 });
     for (const other of this.#entries.keys()) {
       if (this.#entries.size <= LEFT_SLOTS_MAX) return;
       if (other !== this.#present) this.#entries.delete(other);

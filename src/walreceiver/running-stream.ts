@@ -1,10 +1,19 @@
 // A stream while it runs: what is sent and when it is given up by the clock, and the pause while the store is full.
 import type { Clock } from '../base/clock.ts';
 import type { Lsn } from '../pg/lsn.ts';
+import type { UpstreamDisconnectReason } from '../status/status.ts';
 import type { StatusReporter } from './status-reporter.ts';
 import { StreamTimers } from './stream-timers.ts';
 import type { StreamTimeouts } from './stream-timers.ts';
 import type { WalStream } from './wal-stream.ts';
+
+/** A stream that is being ended from this side. */
+export interface Closing {
+  /** What is counted. */
+  readonly reason: UpstreamDisconnectReason;
+  /** To be called when it is over. */
+  readonly onClosed: () => void;
+}
 
 /** The connection, as far as a stream needs it. */
 export interface StreamChannel {

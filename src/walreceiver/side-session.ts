@@ -37,12 +37,12 @@ export function sideSessionName(applicationName: string, suffix: string): string
 }
 
 /**
- * Connects, lets `ask` run commands, and says goodbye. Rejects with a WalcastError as UpstreamConnection.open does, and
+ * Connects, lets `ask` run commands, and says goodbye. `peerAddress` is numeric; null for a Unix socket. Rejects with a WalcastError as UpstreamConnection.open does, and
  * with what `ask` throws. Each step takes {@link STANDSTILL_PROBE_MS} at most.
  */
 export async function withSideSession<T>(
   options: SideSessionOptions,
-  ask: (runner: CommandRunner) => Promise<T>,
+  ask: (runner: CommandRunner, peerAddress: string | null) => Promise<T>,
 ): Promise<T> {
   const { target, host, clock, log, dial, signal } = options;
   const connection = await UpstreamConnection.open({
@@ -62,10 +62,11 @@ export async function withSideSession<T>(
   signal.addEventListener('abort', onAbort, { once: true });
   try {
     const timeoutMs = atMost(options.receiverTimeoutMs);
-    return await ask({
+    const runner = {
       parameters: connection.parameters,
-      run: (command) => connection.query(command, { timeoutMs }),
-    });
+      run: (command: string) => connection.query(command, { timeoutMs }),
+    };
+    return await ask(runner, connection.peerAddress);
   } finally {
     signal.removeEventListener('abort', onAbort);
     connection.close();

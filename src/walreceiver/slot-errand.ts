@@ -1,7 +1,7 @@
 // Goes to a host that is not followed now, to drop a slot that walcast had made there. Everything that could make it
 // somebody else's slot is looked at first, as far as the server can say.
 import type { Lsn } from '../pg/lsn.ts';
-import { INVALID_LSN } from '../pg/lsn.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { KnownSlot } from './left-slots.ts';
 import { withSideSession } from './side-session.ts';
 import type { SideSessionOptions } from './side-session.ts';
@@ -9,21 +9,44 @@ import type { CommandRunner } from './upstream-command.ts';
 import { identifyUpstream } from './upstream-identify.ts';
 import { dropSlot } from './upstream-slot.ts';
 
-/** What came of it. `taken`: somebody else uses it; `refused`: the server does not let it go, in use for example. */
+/**
+ * What came of it. `taken`: somebody else uses it; `in-use`: somebody does, perhaps our own dead session; `present`: that
+ * server is the one that is followed; `refused`: the server does not let it go.
+ */
 export type ErrandOutcome =
-  | { readonly kind: 'dropped' }
-  | { readonly kind: 'taken' | 'refused'; readonly why: string };
+  | { readonly kind: 'dropped' | 'present' }
+  | { readonly kind: 'taken' | 'in-use' | 'refused'; readonly why: string };
+
+/** What is known on this side. */
+export interface ErrandFacts {
+  /** Our own durable end. */
+  readonly flushedLsn: Lsn;
+  /** Numeric address and port of the server that is followed, and the slot that is used there; null: not known. */
+  readonly present: {
+    readonly address: string;
+    readonly port: number;
+    readonly slot: string | null;
+  } | null;
+}
 
 /**
- * Drops `known.slot` on that host. `flushedLsn` is our own durable end: a slot that is beyond it was never advanced by us.
+ * Drops `known.slot` on that host. A slot that is beyond what was reported with it was moved by somebody else.
  * Rejects with a WalcastError when the host cannot be asked.
  */
 export function dropLeftSlot(
   session: SideSessionOptions,
   known: KnownSlot,
-  flushedLsn: Lsn,
+  facts: ErrandFacts,
 ): Promise<ErrandOutcome> {
-  return withSideSession(session, (runner) => dropIfOurs(runner, known, flushedLsn));
+  const { present } = facts;
+  return withSideSession(session, async (runner, address) => {
+    // One server may be listed under two names, or a name may lead to another server than it did.
+    const isPresent =
+      present?.slot === known.slot &&
+      present.address === address &&
+      present.port === session.host.port;
+    return isPresent ? { kind: 'present' } : await dropIfOurs(runner, known, facts.flushedLsn);
+  });
 }
 
 async function dropIfOurs(
@@ -37,10 +60,12 @@ async function dropIfOurs(
   if (identity.systemIdentifier !== known.systemIdentifier) {
     return { kind: 'taken', why: 'another cluster is there now' };
   }
-  const { slotRestartLsn } = identity;
-  if (slotRestartLsn !== INVALID_LSN && slotRestartLsn > flushedLsn) {
-    return { kind: 'taken', why: 'it was moved beyond what walcast has' };
+  // INVALID_LSN, which reserves nothing or is not known, is beyond nothing.
+  if (identity.slotRestartLsn > (known.releasedLsn ?? flushedLsn)) {
+    return { kind: 'taken', why: 'somebody else has moved it since' };
   }
   const refusal = await dropSlot(runner, known.slot);
-  return refusal === null ? { kind: 'dropped' } : { kind: 'refused', why: refusal.message };
+  if (refusal === null) return { kind: 'dropped' };
+  const isInUse = refusal.code === SQLSTATE.objectInUse;
+  return { kind: isInUse ? 'in-use' : 'refused', why: refusal.message };
 }

@@ -11,6 +11,7 @@ import type { TimelineId } from '../pg/timeline.ts';
 import type { UpstreamDisconnectReason, UpstreamStatus } from '../status/status.ts';
 import type { WalRejection } from './ports.ts';
 import { RunningStream } from './running-stream.ts';
+import type { Closing } from './running-stream.ts';
 import { SlotBook } from './slot-book.ts';
 import { StandstillWatch } from './standstill-watch.ts';
 import { StatusReporter } from './status-reporter.ts';
@@ -27,14 +28,6 @@ import { UpstreamTally } from './upstream-tally.ts';
 import type { UpstreamHost } from './upstream-target.ts';
 import type { WalReceiverOptions } from './wal-receiver-options.ts';
 import { WalStream } from './wal-stream.ts';
-
-/** A stream that is being ended from this side. */
-interface Closing {
-  /** What is counted. */
-  readonly reason: UpstreamDisconnectReason;
-  /** To be called when it is over. */
-  readonly onClosed: () => void;
-}
 
 /** Follows one upstream. Nothing happens before `start`. */
 export class WalReceiver {
@@ -187,6 +180,11 @@ export class WalReceiver {
   /** The host whose WAL is streaming in, or did last; null until there was one. */
   followedHost(): UpstreamHost | null {
     return this.#followedHost;
+  }
+
+  /** Numeric address of the server whose WAL streams in; null while none does, and for a Unix socket. */
+  peerAddress(): string | null {
+    return this.#streaming === null ? null : (this.#session?.peerAddress ?? null);
   }
 
   /**

@@ -47,8 +47,14 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
         dial,
         signal: new AbortController().signal,
       },
-      { host, slot, isOurs: true, systemIdentifier: system ?? (await primary.value(ofServer)) },
-      lsn(flushed),
+      {
+        host,
+        slot,
+        isOurs: true,
+        systemIdentifier: system ?? (await primary.value(ofServer)),
+        releasedLsn: null,
+      },
+      { flushedLsn: lsn(flushed), present: null },
     );
   }
 
@@ -83,7 +89,7 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
       await relay.waitForStatus('a stream', ({ state }) => state === 'streaming');
       const holder = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = 'walcast'";
       const pid = Number(await primary.value(holder));
-      expect(await drop('walcast', 'FF/0')).toMatchObject({ kind: 'refused' });
+      expect(await drop('walcast', 'FF/0')).toMatchObject({ kind: 'in-use' });
       process.kill(pid, 'SIGSTOP');
       try {
         const { detail } = await relay.waitForStatus(

@@ -7,7 +7,9 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { openLog } from '../../src/base/log.ts';
 import { LEFT_SLOT_DROP_AFTER_MS, LEFT_SLOT_RETRY_MS } from '../../src/config/limits.ts';
 import { dial } from '../../src/net/dial.ts';
+import type { Lsn } from '../../src/pg/lsn.ts';
 import { UpstreamSlots } from '../../src/relay/upstream-slots.ts';
+import type { ErrandFacts } from '../../src/walreceiver/slot-errand.ts';
 import type { UpstreamHost } from '../../src/walreceiver/upstream-target.ts';
 import { eventually } from '../support/eventually.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -28,12 +30,16 @@ let directory: string;
 let clock: ManualClock;
 let lines: string[];
 let open: UpstreamSlots[];
+let flushed: Lsn;
+let present: ErrandFacts['present'];
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'walcast-slots-'));
   clock = new ManualClock();
   lines = [];
   open = [];
+  flushed = lsn('0/5000000');
+  present = null;
 });
 
 afterEach(async () => {
@@ -51,7 +57,8 @@ async function openSlots(hosts: readonly UpstreamHost[]): Promise<UpstreamSlots>
     target: () => targetFor('sslmode=disable', { hosts }),
     applicationName: () => 'walcast',
     receiverTimeoutMs: () => 60_000,
-    flushedLsn: () => lsn('0/5000000'),
+    flushedLsn: () => flushed,
+    present: () => present,
   });
   open.push(slots);
   await slots.load();
@@ -137,6 +144,46 @@ it('a slot that is in use is not dropped, and asked for again later', async () =
   clock.advance(LEFT_SLOT_RETRY_MS);
   await serve(await old.accept(), server);
   await eventually(() => slots.status()).toEqual([]);
+});
+
+it.each(['the same process', 'the next process'])(
+  'a slot that moves on after it was left is somebody else’s, for %s',
+  async (who) => {
+    await using old = await ScriptedUpstream.listen();
+    let slots = await openSlots([OTHER, hostOf(old)]);
+    slots.created(hostOf(old), 's', SYSTEM);
+    slots.used(hostOf(old), 's', SYSTEM);
+    slots.idle();
+    if (who === 'the next process') {
+      await eventually(savedNames).toContain('"released_lsn": "0/5000000"');
+      await slots.close();
+      slots = await openSlots([OTHER, hostOf(old)]);
+    }
+    flushed = lsn('0/7000000');
+    slots.used(OTHER, 's', SYSTEM);
+    clock.advance(LEFT_SLOT_DROP_AFTER_MS);
+    const server = playedServer({ slots: { s: ['physical', '0/6000000'] } });
+    const commands = await serve(await old.accept(), server);
+    expect(commands.join()).not.toContain('DROP');
+    await eventually(() => slots.status()).toMatchObject([{ isOurs: false }]);
+  },
+);
+
+it('the server that is followed is never asked to drop the slot in use, under whatever name it is known', async () => {
+  await using server = await ScriptedUpstream.listen();
+  const byName = { ...hostOf(server), host: 'localhost' };
+  const slots = await openSlots([byName, hostOf(server)]);
+  slots.created(byName, 's', SYSTEM);
+  slots.used(hostOf(server), 's', SYSTEM);
+  present = { address: '127.0.0.1', port: server.port, slot: 's' };
+  clock.advance(LEFT_SLOT_DROP_AFTER_MS);
+  const session = await server.accept();
+  await session.login();
+  await session.closed;
+  expect(session.commands).toEqual([]);
+  await eventually(() => slots.status()).toEqual([]);
+  slots.used(OTHER, 's', SYSTEM);
+  expect(slots.status()).toMatchObject([{ host: '127.0.0.1', isOurs: true }]);
 });
 
 it('a slot of an earlier process is dropped too, where the host is still named', async () => {

@@ -3,13 +3,16 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import {
   LEFT_SLOT_DROP_AFTER_MS,
+  LEFT_SLOT_IN_USE_LOOKS,
   LEFT_SLOT_RETRY_MS,
   LEFT_SLOT_RETRY_MS_MAX,
   LEFT_SLOTS_MAX,
 } from '../../src/config/limits.ts';
+import { toLsn } from '../../src/pg/lsn.ts';
 import { LeftSlots } from '../../src/walreceiver/left-slots.ts';
 import type { UpstreamHost } from '../../src/walreceiver/upstream-target.ts';
 
+const END = toLsn(0x5000000n);
 const SYSTEM = '7301234567890123456';
 
 function host(name: string): UpstreamHost {
@@ -45,7 +48,7 @@ it('a slot of ours is dropped once another host has been followed for a minute w
   use(slots, 'a', 's', 0);
   use(slots, 'b', 's', 1_000);
   expect(slots.nextDueAtMs()).toBe(1_000 + LEFT_SLOT_DROP_AFTER_MS);
-  slots.idle();
+  slots.idle(END);
   expect(slots.nextDueAtMs()).toBeNull();
   use(slots, 'b', 's', 30_000);
   expect(slots.due(29_999 + LEFT_SLOT_DROP_AFTER_MS)).toBeNull();
@@ -70,13 +73,58 @@ it('a host that cannot be asked is asked later, and later each time', () => {
 
 it('slots of an earlier process are ours, but for one that turned out to be somebody else’s', () => {
   const slots = new LeftSlots();
-  const known = { host: host('a'), slot: 's', systemIdentifier: SYSTEM, isOurs: true };
+  const known = {
+    host: host('a'),
+    slot: 's',
+    systemIdentifier: SYSTEM,
+    isOurs: true,
+    releasedLsn: null,
+  };
   slots.restore([known]);
   use(slots, 'b', 's', 0);
   expect(names(slots)).toEqual(['a s true']);
   slots.disowned(host('a'), 's');
   expect(names(slots)).toEqual(['a s false']);
   expect(slots.ours()).toEqual([]);
+});
+
+it('it is known how far a slot was used, until it is used again', () => {
+  const slots = new LeftSlots();
+  const released = (): unknown[] => slots.ours().map(({ releasedLsn }) => releasedLsn);
+  slots.created(host('a'), 's', SYSTEM);
+  slots.idle(END);
+  expect(released()).toEqual([null]);
+  use(slots, 'a', 's', 0);
+  slots.idle(END);
+  slots.idle(toLsn(0x6000000n));
+  expect(released()).toEqual([END]);
+  use(slots, 'b', 's', 0);
+  slots.idle(toLsn(0x6000000n));
+  expect(released()).toEqual([END]);
+  use(slots, 'a', 's', 0);
+  expect(released()).toEqual([null]);
+});
+
+it('a slot that is found in use again and again is somebody else’s', () => {
+  const slots = new LeftSlots();
+  slots.created(host('a'), 's', SYSTEM);
+  use(slots, 'b', 's', 0);
+  for (let look = 1; look < LEFT_SLOT_IN_USE_LOOKS; look += 1) {
+    expect(slots.inUse(host('a'), 's', 60_000)).toBe(false);
+  }
+  expect(names(slots)).toEqual(['a s true']);
+  expect(slots.inUse(host('a'), 's', 60_000)).toBe(true);
+  expect(names(slots)).toEqual(['a s false']);
+});
+
+it('one server under two names has one slot, which is ours when it was made under either', () => {
+  const slots = new LeftSlots();
+  slots.created(host('a'), 's', SYSTEM);
+  use(slots, '10.0.0.1', 's', 0);
+  slots.sameAsPresent(host('a'), 's');
+  expect(names(slots)).toEqual([]);
+  use(slots, 'b', 's', 1);
+  expect(names(slots)).toEqual(['10.0.0.1 s true']);
 });
 
 it('no more are kept than there is room for, and never at the cost of the one in use', () => {
@@ -107,7 +155,7 @@ it('whatever happens, only slots that were made here are dropped, never the one 
         if (kind === 'create') created.add(name);
         if (kind === 'use') use(slots, name, 's', nowMs);
         if (kind === 'use') [sinceMs, present] = [nowMs, name];
-        if (kind === 'idle') slots.idle();
+        if (kind === 'idle') slots.idle(END);
         if (kind === 'idle') sinceMs = Number.POSITIVE_INFINITY;
         if (kind === 'refuse') slots.refused(host(name), 's', nowMs);
         const due = slots.due(nowMs);
