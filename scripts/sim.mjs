@@ -1,9 +1,7 @@
 // What `npm run sim` runs after the bootstrap: the simulator over many seeds, or over one again.
-import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { runCommand, runVitest, wholeNumber } from './campaign-command.mjs';
 
 const HELP = `Usage: npm run sim -- [OPTIONS]
 
@@ -18,32 +16,10 @@ Options:
   --help        this text
 `;
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-
-process.exitCode = await main(process.argv.slice(2));
-
-/** @param {string[]} argv @returns {Promise<number>} */
-async function main(argv) {
-  /** @type {ReturnType<typeof readOptions>} */
-  let options;
-  try {
-    options = readOptions(argv);
-  } catch (error) {
-    console.error(
-      `walcast sim: ${error instanceof Error ? error.message : String(error)}\n\n${HELP}`,
-    );
-    return 2;
-  }
-  if (options === null) {
-    process.stdout.write(HELP);
-    return 0;
-  }
-  const { seed, seeds, bug } = options;
-  console.log(`sim: ${seeds} runs from seed ${seed} on${bug === undefined ? '' : `, bug ${bug}`}`);
-  const worst = await run(options);
-  console.log(worst === 0 ? 'sim: ok' : 'sim: FAILED, see above');
-  return worst;
-}
+process.exitCode = await runCommand(
+  { name: 'sim', help: HELP, read: readOptions, run },
+  process.argv.slice(2),
+);
 
 /** @param {string[]} argv */
 function readOptions(argv) {
@@ -69,36 +45,13 @@ function readOptions(argv) {
   };
 }
 
-/** @param {string} name @param {string | undefined} text @param {number} min */
-function wholeNumber(name, text, min) {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < min || value >= 2 ** 32)
-    throw new Error(`${name} ${text}: a whole number from ${min} on is expected`);
-  return value;
-}
-
 /** @param {{ seed: number, seeds: number, bug: string | undefined, isTraced: boolean }} options @returns {Promise<number>} */
 function run({ seed, seeds, bug, isTraced }) {
-  const vitest = join(root, 'node_modules/vitest/vitest.mjs');
-  const child = spawn(process.execPath, [vitest, 'run', '-c', 'test/sim/vitest.config.ts'], {
-    cwd: root,
-    stdio: 'inherit',
-    env: {
-      ...process.env,
-      NO_COLOR: '1',
-      WALCAST_TEST_SIM_SEED: String(seed),
-      WALCAST_TEST_SIM_SEEDS: String(seeds),
-      WALCAST_TEST_SIM_TRACE: isTraced ? '1' : '0',
-      ...(bug === undefined ? {} : { WALCAST_TEST_SIM_BUG: bug }),
-    },
-  });
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => child.kill(signal));
-  return new Promise((resolve) => {
-    child.on('error', (error) => {
-      console.error(`walcast sim: vitest did not start: ${error.message}`);
-      resolve(1);
-    });
-    child.on('exit', (code) => resolve(code ?? 1));
+  console.log(`sim: ${seeds} runs from seed ${seed} on${bug === undefined ? '' : `, bug ${bug}`}`);
+  return runVitest('sim', 'test/sim/vitest.config.ts', {
+    WALCAST_TEST_SIM_SEED: String(seed),
+    WALCAST_TEST_SIM_SEEDS: String(seeds),
+    WALCAST_TEST_SIM_TRACE: isTraced ? '1' : '0',
+    ...(bug === undefined ? {} : { WALCAST_TEST_SIM_BUG: bug }),
   });
 }

@@ -1,9 +1,7 @@
 // What `npm run soak` runs after the bootstrap: long campaigns of crashes and faults, with a seed that says what was hit.
-import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { runCommand, runVitest, wholeNumber } from './campaign-command.mjs';
 
 const HELP = `Usage: npm run soak -- [CAMPAIGN…] [OPTIONS]
 
@@ -30,33 +28,11 @@ Options:
 /** 0: no bound. */
 const DEFAULT_ROUNDS = { kill: 200, 'power-cut': 50, switch: 30, faults: 0 };
 const DEFAULT_SECONDS = { faults: 30 * 60 };
-const root = fileURLToPath(new URL('..', import.meta.url));
 
-process.exitCode = await main(process.argv.slice(2));
-
-/** @param {string[]} argv @returns {Promise<number>} */
-async function main(argv) {
-  /** @type {ReturnType<typeof readOptions>} */
-  let options;
-  try {
-    options = readOptions(argv);
-  } catch (error) {
-    console.error(
-      `walcast soak: ${error instanceof Error ? error.message : String(error)}\n\n${HELP}`,
-    );
-    return 2;
-  }
-  if (options === null) {
-    process.stdout.write(HELP);
-    return 0;
-  }
-  let worst = 0;
-  for (const campaign of options.campaigns) {
-    worst = Math.max(worst, await runCampaign(campaign, options));
-  }
-  console.log(worst === 0 ? 'soak: ok' : 'soak: FAILED, see above');
-  return worst;
-}
+process.exitCode = await runCommand(
+  { name: 'soak', help: HELP, read: readOptions, run },
+  process.argv.slice(2),
+);
 
 /** @param {string[]} argv */
 function readOptions(argv) {
@@ -95,13 +71,13 @@ function secondsOf(seconds, minutes) {
   return minutes === undefined ? seconds : minutes * 60;
 }
 
-/** @param {string} name @param {string | undefined} text @param {number} min */
-function wholeNumber(name, text, min) {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < min || value >= 2 ** 32)
-    throw new Error(`${name} ${text}: a whole number from ${min} on is expected`);
-  return value;
+/** @param {NonNullable<ReturnType<typeof readOptions>>} options @returns {Promise<number>} */
+async function run(options) {
+  let worst = 0;
+  for (const campaign of options.campaigns) {
+    worst = Math.max(worst, await runCampaign(campaign, options));
+  }
+  return worst;
 }
 
 /** @param {string} campaign @param {NonNullable<ReturnType<typeof readOptions>>} options @returns {Promise<number>} */
@@ -113,27 +89,12 @@ function runCampaign(campaign, { rounds, seconds, seed, major, only }) {
     ...(limit === 0 ? [] : [`${limit} s`]),
   ];
   console.log(`${campaign}: ${bounds.join(', ')}, seed ${seed}`);
-  const vitest = join(root, 'node_modules/vitest/vitest.mjs');
-  const child = spawn(process.execPath, [vitest, 'run', '-c', 'test/soak/vitest.config.ts'], {
-    cwd: root,
-    stdio: 'inherit',
-    env: {
-      ...process.env,
-      NO_COLOR: '1',
-      WALCAST_TEST_SOAK_CAMPAIGNS: campaign,
-      WALCAST_TEST_SOAK_ROUNDS: String(count),
-      WALCAST_TEST_SOAK_SECONDS: String(limit),
-      WALCAST_TEST_SOAK_SEED: String(seed),
-      ...(only === undefined ? {} : { WALCAST_TEST_SOAK_ONLY: only }),
-      ...(major === undefined ? {} : { WALCAST_TEST_MAJORS: String(major) }),
-    },
-  });
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => child.kill(signal));
-  return new Promise((resolve) => {
-    child.on('error', (error) => {
-      console.error(`walcast soak: vitest did not start: ${error.message}`);
-      resolve(1);
-    });
-    child.on('exit', (code) => resolve(code ?? 1));
+  return runVitest('soak', 'test/soak/vitest.config.ts', {
+    WALCAST_TEST_SOAK_CAMPAIGNS: campaign,
+    WALCAST_TEST_SOAK_ROUNDS: String(count),
+    WALCAST_TEST_SOAK_SECONDS: String(limit),
+    WALCAST_TEST_SOAK_SEED: String(seed),
+    ...(only === undefined ? {} : { WALCAST_TEST_SOAK_ONLY: only }),
+    ...(major === undefined ? {} : { WALCAST_TEST_MAJORS: String(major) }),
   });
 }
