@@ -37,11 +37,13 @@ describe('TurnSlices', () => {
   it('keeps the order for what is added meanwhile', async () => {
     const work = slices();
     const done: string[] = [];
-    const slow = (name: string, then: () => void = () => {}) => (): void => {
-      done.push(name);
-      clock.skip(10);
-      then();
-    };
+    const slow =
+      (name: string, then: () => void = () => {}) =>
+      (): void => {
+        done.push(name);
+        clock.skip(10);
+        then();
+      };
     work.run(slow('a'));
     work.run(slow('b', () => work.run(slow('d'))));
     work.run(slow('c'));
