@@ -28,7 +28,7 @@ export interface Departure {
 /** By what a standby is known again. */
 export type StandbyIdentity = Pick<
   SessionStatus,
-  'slotName' | 'applicationName' | 'user' | 'clientAddr'
+  'pid' | 'slotName' | 'applicationName' | 'user' | 'clientAddr'
 >;
 
 interface Absent {
@@ -40,24 +40,32 @@ interface Absent {
 export class AbsentStandbys {
   /** Oldest first. */
   #absent: Absent[] = [];
+  /** What was known of those whose sessions began to stream, by pid. */
+  readonly #returned = new Map<number, Absent>();
 
   /**
    * A session that had streamed is over. Receivers that neither replay nor use a slot, such as pg_basebackup, are
-   * expected to go for good and are not kept.
+   * expected to go for good and are not kept. One that left without a word, as for WAL that is not there any more, was
+   * not back: it is away as before.
    */
   onLeft(departure: Departure): void {
     const { standby, reason, how, nowMs, wallMs } = departure;
-    if (standby.applyLsn === INVALID_LSN && standby.slotName === null) return;
+    const before = this.#returned.get(standby.pid);
+    this.#returned.delete(standby.pid);
     this.#forget(nowMs);
-    if (standby.slotName !== null) this.onStreaming(standby);
-    if (this.#absent.length >= ABSENT_STANDBYS_MAX) this.#absent.shift();
-    this.#absent.push({ status: statusOf(standby, { reason, how, wallMs }), leftAtMs: nowMs });
+    if (standby.lastReplyAtMs === null && before !== undefined) {
+      this.#add(before);
+      return;
+    }
+    if (standby.applyLsn === INVALID_LSN && standby.slotName === null) return;
+    if (standby.slotName !== null) this.#take(standby);
+    this.#add({ status: statusOf(standby, { reason, how, wallMs }), leftAtMs: nowMs });
   }
 
-  /** A standby streams, or did until now: if it was away, it is not any more. */
+  /** A standby streams: if it was away, it is not any more. To be followed by onLeft. */
   onStreaming(standby: StandbyIdentity): void {
-    const found = this.#find(standby);
-    if (found !== undefined) this.#absent = this.#absent.filter((absent) => absent !== found);
+    const found = this.#take(standby);
+    if (found !== undefined) this.#returned.set(standby.pid, found);
   }
 
   /**
@@ -75,6 +83,17 @@ export class AbsentStandbys {
         isMaybeWedged: isMaybeWedged(status, nowMs - leftAtMs),
       }))
       .toReversed();
+  }
+
+  #add(absent: Absent): void {
+    this.#absent = [...this.#absent, absent].toSorted((a, b) => a.leftAtMs - b.leftAtMs);
+    if (this.#absent.length > ABSENT_STANDBYS_MAX) this.#absent.shift();
+  }
+
+  #take(standby: StandbyIdentity): Absent | undefined {
+    const found = this.#find(standby);
+    if (found !== undefined) this.#absent = this.#absent.filter((absent) => absent !== found);
+    return found;
   }
 
   /**

@@ -1,5 +1,5 @@
 // A timeline that ends while standbys are on it: what is said to each of them, whatever it was doing at that moment.
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { eventually } from '../support/eventually.ts';
 import { walBytes } from '../support/memory-wal.ts';
 import { message, query, statusUpdate, StreamReader } from '../support/raw-client.ts';
@@ -128,6 +128,12 @@ describe('several switches while a standby reads from files', () => {
     expect(await reader.client.answer()).toContain(`D 3,${lsnText(second)}`);
     const over = await reader.client.ask(`START_REPLICATION ${lsnText(second)} TIMELINE 3`);
     expect(over).toContain(`D 4,${lsnText(second)}`);
+    await reader.client.ask('CREATE_REPLICATION_SLOT s PHYSICAL');
+    const acquire = vi.spyOn(fixture.slots, 'acquire');
+    await reader.client.ask(`START_REPLICATION SLOT s ${lsnText(second)} TIMELINE 3`);
+    // A slot that was lost is no hindrance there: it comes back as for a stream.
+    expect(acquire.mock.calls).toEqual([['s', reader.pid, second]]);
+    expect(fixture.slots.slots.get('s')?.activePid).toBeNull();
     reader.client.send(query(`START_REPLICATION ${lsnText(first)} TIMELINE 4`));
     expect((await reader.client.next())?.type).toBe('W');
     const last = new StreamReader(reader.client, first);

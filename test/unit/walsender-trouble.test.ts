@@ -268,6 +268,32 @@ describe('AbsentStandbys', () => {
     expect(kept.at(-1)).toBe('n3');
   });
 
+  it.each<[string, string | null]>([
+    ['with a slot', 'a'],
+    ['without one', null],
+  ])(
+    'keeps one that begins to stream and is refused its WAL, as it was before: %s',
+    (_, slotName) => {
+      const absent = new AbsentStandbys();
+      absent.onLeft(left({ slotName, pid: 1 }));
+      absent.onLeft(left({ slotName: 'b', applicationName: 'later', pid: 2 }, { nowMs: 50 }));
+      const known = absent.list(100, always);
+      for (let pid = 3; pid < 10; pid += 1) {
+        const none = toLsn(0n);
+        const silent = { writeLsn: none, flushLsn: none, applyLsn: none, lastReplyAtMs: null };
+        absent.onStreaming(sampleStandby({ slotName, pid, clientAddr: '10.0.0.9' }));
+        expect(names(absent, 100)).toEqual(['later']);
+        absent.onLeft(
+          left({ slotName, pid, ...silent }, { nowMs: 100 * pid, reason: 'wal_removed' }),
+        );
+      }
+      expect(absent.list(100, always)).toEqual(known);
+      absent.onStreaming(sampleStandby({ slotName, pid: 20 }));
+      absent.onLeft(left({ slotName, pid: 20, flushLsn: toLsn(950n) }, { nowMs: 2000 }));
+      expect(absent.list(2000, always).map(({ flushLsn }) => flushLsn)).toEqual([950n, 900n]);
+    },
+  );
+
   it('keeps one entry for one slot', () => {
     const absent = new AbsentStandbys();
     absent.onLeft(left({ slotName: 'a' }));

@@ -66,7 +66,8 @@ function beginStream(command: StartCommand, context: CommandContext): CommandOut
   const { slot, startLsn } = command;
   const { slots, pid, feed, identity } = context;
   const plan = planStream(command, feed.history(), identity.facts);
-  const wantedLsn = plan.kind === 'stream' ? startLsn : INVALID_LSN;
+  // Who finds nothing left there comes back for the next timeline: it is no other use of a lost slot than a stream is.
+  const wantedLsn = plan.kind === 'refused' ? INVALID_LSN : startLsn;
   const refusal = slot === null ? null : slots.acquire(slot, pid, wantedLsn);
   if (refusal !== null) return failed(refusal);
   if (plan.kind === 'stream') {
