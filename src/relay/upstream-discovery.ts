@@ -134,15 +134,7 @@ export class UpstreamDiscovery {
   ): Promise<UpstreamIdentity> {
     const probe = this.#probe;
     if (probe === null || probe.host.host !== host || probe.host.port !== port) return identity;
-    const { clock } = this.#parts;
-    const endsAtMs = clock.nowMs() + DISCOVERY_CATCH_UP_MS;
-    let { xlogPos } = identity;
-    while (this.#isBehind(identity, xlogPos) && clock.nowMs() < endsAtMs) {
-      await this.#wait(DISCOVERY_CATCH_UP_POLL_MS);
-      const now = await ignorePeer(() => probe.position());
-      if (now === null || now.timeline !== identity.timeline) break;
-      xlogPos = now.xlogPos;
-    }
+    const xlogPos = await this.#watch(probe, identity, (lsn) => this.#isBehind(identity, lsn));
     return { ...identity, xlogPos };
   }
 
@@ -151,6 +143,24 @@ export class UpstreamDiscovery {
     this.#isStopped = true;
     this.#discovery?.stop();
     this.#giveUp();
+  }
+
+  /** Where the candidate is when it is not behind any more, or does not get on. At most {@link DISCOVERY_CATCH_UP_MS}. */
+  async #watch(
+    probe: CandidateProbe,
+    { timeline, xlogPos }: UpstreamIdentity,
+    isBehind: (xlogPos: Lsn) => boolean,
+  ): Promise<Lsn> {
+    const { clock } = this.#parts;
+    const endsAtMs = clock.nowMs() + DISCOVERY_CATCH_UP_MS;
+    let lsn = xlogPos;
+    while (isBehind(lsn) && clock.nowMs() < endsAtMs) {
+      await this.#wait(DISCOVERY_CATCH_UP_POLL_MS);
+      const now = await ignorePeer(() => probe.position());
+      if (now === null || now.timeline !== timeline) break;
+      lsn = now.xlogPos;
+    }
+    return lsn;
   }
 
   #isBehind({ timeline }: UpstreamIdentity, xlogPos: Lsn): boolean {
@@ -190,22 +200,27 @@ export class UpstreamDiscovery {
     try {
       const probe = await CandidateProbe.open({ ...options, applicationName: applicationName() });
       if (probing.signal.aborted) probe.close();
-      else this.#looked(probe, change);
+      else await this.#looked(probe, change, probing.signal);
     } catch (error) {
       if (!isPeersFault(error)) throw error;
       if (!probing.signal.aborted) this.#stay(change, error.message);
     }
   }
 
-  #looked(probe: CandidateProbe, change: ChangeOver): void {
-    const refusal = this.#refusal(probe.identity);
+  async #looked(probe: CandidateProbe, change: ChangeOver, signal: AbortSignal): Promise<void> {
+    this.#probe = probe;
+    this.#probeEndsAtMs = this.#parts.clock.nowMs() + PROBE_MS_MAX;
+    const refusal = this.#refusal(probe.identity) ?? (await this.#standsStill(probe));
+    if (signal.aborted) return;
+    if (!this.#isStreaming) {
+      // The next stream begins with whoever is first by now.
+      this.#giveUp();
+      return;
+    }
     if (refusal !== null) {
-      probe.close();
       this.#stay(change, refusal);
       return;
     }
-    this.#probe = probe;
-    this.#probeEndsAtMs = this.#parts.clock.nowMs() + PROBE_MS_MAX;
     const why =
       change.reason === 'preferred'
         ? 'a preferred server is there again'
@@ -232,6 +247,18 @@ export class UpstreamDiscovery {
       isNear ? { ...identity, xlogPos: stored.receivedLsn } : identity,
     );
     return decision.kind === 'hold' ? decision.detail : null;
+  }
+
+  /** A stream that works is not ended to find out that the other one brings nothing: it has to come to where we are now. */
+  async #standsStill(probe: CandidateProbe): Promise<string | null> {
+    const { identity } = probe;
+    const stored = this.#parts.stored();
+    if (stored === null || !this.#isBehind(identity, identity.xlogPos)) return null;
+    const { receivedLsn } = stored;
+    const reached = await this.#watch(probe, identity, (lsn) => lsn < receivedLsn);
+    return reached >= receivedLsn
+      ? null
+      : `it stands still at ${formatLsn(reached)}, behind ${formatLsn(receivedLsn)} of the store`;
   }
 
   #stay(change: ChangeOver, reason: string): void {

@@ -26,11 +26,19 @@ import { GateStoreOf } from './store-adapters.ts';
 import { targetOf } from './upstream-address.ts';
 import { UpstreamClock } from './upstream-clock.ts';
 import { UpstreamDiscovery } from './upstream-discovery.ts';
-import { openUpstreamGate } from './upstream-gate.ts';
+import { HOLD_RETRY_MS, openUpstreamGate } from './upstream-gate.ts';
 import { UpstreamSlots } from './upstream-slots.ts';
 
 /** Bytes of a relay's id; enough that no two of one chain are the same. */
 const RELAY_ID_BYTES = 8;
+
+/** An answer that nobody hears. */
+const OVER: StartDecision = {
+  kind: 'hold',
+  state: 'waiting',
+  detail: 'the session is over',
+  retryMs: HOLD_RETRY_MS,
+};
 
 /** What following needs. */
 export interface UpstreamFollowingParts {
@@ -69,6 +77,8 @@ export class UpstreamFollowing {
   /** What the last walreceiver reported; shown until its successor reports. */
   #reportedBefore: ReportedPositions | null = null;
   #lastDecision: Promise<unknown> = Promise.resolve();
+  /** Attempts to connect so far. */
+  #attempts = 0;
   #isQuiet = false;
   #isStopped = false;
   #receiver: WalReceiver | null = null;
@@ -316,7 +326,10 @@ export class UpstreamFollowing {
       get target() {
         return target();
       },
-      onConnect: () => this.#readPasswords(),
+      onConnect: () => {
+        this.#attempts += 1;
+        this.#readPasswords();
+      },
       slot,
       applicationName,
       relayId: this.#relayId,
@@ -333,7 +346,10 @@ export class UpstreamFollowing {
         stored: () => gate.stored(),
         decide: async (identity) => {
           const { host, port } = receiver.status();
+          const attempt = this.#attempts;
           const fresh = await this.#discovery.freshen(identity, { host, port });
+          // Another session may stream by now: nothing is decided for one that is over.
+          if (attempt !== this.#attempts) return OVER;
           const decision = await this.#inTurn(() => gate.decide(fresh));
           if (decision.kind === 'start' && receiver === this.#receiver) {
             acknowledgement.startStream(decision.timeline, store.reportedFlushLsn());

@@ -11,10 +11,8 @@ import { answerOf } from './upstream-command.ts';
 import type { CommandRunner } from './upstream-command.ts';
 import { UpstreamConnection } from './upstream-connection.ts';
 import { identifyUpstream, readIdentifySystem } from './upstream-identify.ts';
+import { sideSessionName } from './side-session.ts';
 import type { UpstreamHost, UpstreamTarget } from './upstream-target.ts';
-
-const NAME_SUFFIX = '_probe';
-const NAME_BYTES_MAX = 63;
 
 /** What is asked of a candidate. */
 export interface ProbeOptions {
@@ -56,7 +54,7 @@ export class CandidateProbe {
       target,
       host,
       database: 'replication',
-      applicationName: `${applicationName.slice(0, NAME_BYTES_MAX - NAME_SUFFIX.length)}${NAME_SUFFIX}`,
+      applicationName: sideSessionName(applicationName, '_probe'),
       isReplication: true,
       timeoutMs,
       readBufferBytes: TUNNEL_READ_BUFFER_BYTES,

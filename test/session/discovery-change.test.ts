@@ -194,6 +194,14 @@ describe('a preferred server', () => {
     expect(rig.gone).toEqual([]);
   });
 
+  test('is not gone over to once the stream is lost: the next one begins as the list says', async () => {
+    const session = await rig.prefer(candidate);
+    rig.streaming = null;
+    rig.discovery.streaming(false);
+    await serve(session, playedServer(STANDBY));
+    expect(rig.gone).toEqual([]);
+  });
+
   test('that lets nobody in is not', async () => {
     const session = await rig.prefer(candidate);
     await session.startup();
@@ -226,13 +234,27 @@ describe('a preferred server', () => {
 
 describe('a preferred server a moment behind us', () => {
   const BEHIND = '0/4FFF000';
+  const MORE = lsn('0/5000100');
 
+  /** It comes to where we were, and then more came to us. */
   async function goneOver(server: PlayedServer): Promise<void> {
     const session = await rig.prefer(candidate);
     void serve(session, server);
-    await rig.until('it is gone over to', () => rig.gone.length > 0);
+    rig.clock.setTimer(400, () => {
+      server.xlogPos = formatLsn(END);
+    });
+    await rig.until('it is gone over to', () => {
+      passTime();
+      return rig.gone.length > 0;
+    });
     rig.discovery.streaming(false);
     rig.streaming = null;
+    rig.stored = { ...STORED, nextLsn: MORE, receivedLsn: MORE };
+  }
+
+  function passTime(): void {
+    const ms = rig.clock.nextTimerMs();
+    if (ms !== null && ms <= 50) rig.clock.advance(ms);
   }
 
   /** What the gate is told, while the clock goes on. */
@@ -246,8 +268,7 @@ describe('a preferred server a moment behind us', () => {
       });
     while (fresh === null) {
       await nextTurn();
-      const ms = rig.clock.nextTimerMs();
-      if (ms !== null && ms <= 50) rig.clock.advance(ms);
+      passTime();
     }
     await waiting;
     return [(fresh as UpstreamIdentity).xlogPos, rig.clock.nowMs() - before];
@@ -257,10 +278,10 @@ describe('a preferred server a moment behind us', () => {
     const server = playedServer({ ...STANDBY, xlogPos: BEHIND });
     await goneOver(server);
     rig.clock.setTimer(400, () => {
-      server.xlogPos = formatLsn(END);
+      server.xlogPos = formatLsn(MORE);
     });
     const [position, waitedMs] = await freshened(server);
-    expect(position).toBe(END);
+    expect(position).toBe(MORE);
     expect(waitedMs).toBeGreaterThanOrEqual(400);
     expect(waitedMs).toBeLessThan(700);
   });
@@ -269,7 +290,7 @@ describe('a preferred server a moment behind us', () => {
     const server = playedServer({ ...STANDBY, xlogPos: BEHIND });
     await goneOver(server);
     const [position, waitedMs] = await freshened(server);
-    expect(position).toBe(lsn(BEHIND));
+    expect(position).toBe(END);
     expect(waitedMs).toBeGreaterThanOrEqual(DISCOVERY_CATCH_UP_MS);
     expect(waitedMs).toBeLessThan(DISCOVERY_CATCH_UP_MS + 300);
   });
@@ -277,7 +298,20 @@ describe('a preferred server a moment behind us', () => {
   test('is waited for alone: another host that is behind is not', async () => {
     const server = playedServer({ ...STANDBY, xlogPos: BEHIND });
     await goneOver(server);
-    expect(await freshened(server, 9)).toEqual([lsn(BEHIND), 0]);
+    expect(await freshened(server, 9)).toEqual([END, 0]);
+  });
+
+  test('is not gone over to when it stands still: the stream goes on where it is', async () => {
+    const session = await rig.prefer(candidate);
+    const served = serve(session, playedServer({ ...STANDBY, xlogPos: BEHIND }));
+    const before = rig.clock.nowMs();
+    await rig.until('it is told', () => {
+      passTime();
+      return rig.lines.some((line) => line.includes('it stands still at 0/4FFF000'));
+    });
+    expect(rig.clock.nowMs() - before).toBeGreaterThanOrEqual(DISCOVERY_CATCH_UP_MS);
+    await served;
+    expect(rig.gone).toEqual([]);
   });
 });
 

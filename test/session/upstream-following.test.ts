@@ -3,6 +3,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
@@ -13,6 +14,7 @@ import { LEFT_SLOT_DROP_AFTER_MS, UPSTREAM_FINISH_MS_MAX } from '../../src/confi
 import { loadConfig } from '../../src/config/load.ts';
 import { formatConfigError } from '../../src/config/problem.ts';
 import { StoreReadThrough } from '../../src/relay/read-through.ts';
+import { UpstreamDiscovery } from '../../src/relay/upstream-discovery.ts';
 import { UpstreamFollowing } from '../../src/relay/upstream-following.ts';
 import { INVALID_LSN } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
@@ -373,6 +375,33 @@ it('says that a slot stays behind which no longer moves', async () => {
   following.prepare(settingsOf(at(upstream), { slot: 'after' }))();
   const stays = lines.filter((line) => line.includes('stays on the upstream'));
   expect(stays.map((line) => /slot "(\w+)"/.exec(line)?.[1])).toEqual(['before', 'after']);
+});
+
+it('decides nothing for a session that was lost while it was waited for its server to catch up', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  follow(settingsOf(at(upstream)));
+  const first = await upstream.accept();
+  await first.stream();
+  let caughtUp: () => void = () => {};
+  const isWaiting = new Promise<void>((resolve) => {
+    vi.spyOn(UpstreamDiscovery.prototype, 'freshen').mockImplementationOnce((identity) => {
+      resolve();
+      return new Promise((goOn) => {
+        caughtUp = () => goOn(identity);
+      });
+    });
+  });
+  first.reset();
+  const second = await upstream.accept();
+  await second.login();
+  void second.identify().catch(() => {});
+  await isWaiting;
+  second.reset();
+  await (await upstream.accept()).stream();
+  const updated = vi.spyOn(store, 'updateServer');
+  caughtUp();
+  for (let turn = 0; turn < 20; turn += 1) await nextTurn();
+  expect(updated).not.toHaveBeenCalled();
 });
 
 it('takes one decision after the other, so that an empty store becomes the store of one cluster', async () => {
