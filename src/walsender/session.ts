@@ -198,9 +198,8 @@ export class WalSenderSession
     this.#end();
   }
 
-  /** Closes at once; what is pending is dropped. */
+  /** Closes at once, also where the client was given time to take what is pending: that is dropped. */
   close(): void {
-    if (this.#phase === 'closed') return;
     this.#leave();
     this.#connection?.destroy();
   }

@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { OperationalError } from '../../src/base/errors.ts';
+import type { ByteConnection, ConnectionEvents } from '../../src/net/connection.ts';
 import { eventually } from '../support/eventually.ts';
 import { i32, i64, packet, raw } from '../support/naive-writer.ts';
 import {
@@ -51,6 +52,25 @@ describe('a crowd', () => {
     await reader.readTo(fixture.feed.append(1000));
     expect(fixture.senders.statuses()).toHaveLength(2);
     for (const stranger of strangers) stranger.close();
+  });
+
+  it('that was refused and does not leave makes room at once, before its time to take the refusal is over', () => {
+    fixture = new Fixture();
+    fixture.connectionsMax = 3;
+    const ends: string[][] = [];
+    for (let count = 0; count < 6; count += 1) {
+      const calls: string[] = [];
+      ends.push(calls);
+      let session: ConnectionEvents | null = null;
+      fixture.senders.accept((events) => {
+        session = events;
+        return stubbornConnection(calls);
+      });
+      expectEvents(session).onBytes(startup({ user: 'x', replication: 'maybe' }));
+    }
+    const ended = ['end'];
+    const gone = ['end', 'destroy'];
+    expect(ends).toEqual([gone, gone, gone, ended, ended, ended]);
   });
 
   it('of sessions that fills every place is told so by a close, and disturbs nobody', async () => {
@@ -176,6 +196,25 @@ describe('a client that sends anything', () => {
     await reader.readTo(fixture.feed.append(10));
   });
 });
+
+/** A connection whose client neither reads nor closes. */
+function stubbornConnection(calls: string[]): ByteConnection {
+  return {
+    peer: { address: '10.0.0.1', port: 1 },
+    isEncrypted: false,
+    pendingBytes: () => 0,
+    write: () => {},
+    pauseReading: () => {},
+    resumeReading: () => {},
+    end: () => void calls.push('end'),
+    destroy: () => void calls.push('destroy'),
+  };
+}
+
+function expectEvents(events: ConnectionEvents | null): ConnectionEvents {
+  if (events === null) throw new Error('the connection was not taken');
+  return events;
+}
 
 function bytes8(value: bigint): Uint8Array {
   return i64(BigInt.asIntN(64, value));
