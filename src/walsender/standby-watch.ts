@@ -6,6 +6,9 @@ import { formatLsn } from '../pg/lsn.ts';
 import { StallWatch } from './stall-watch.ts';
 import type { StreamProgress } from './wal-stream.ts';
 
+/** How long nothing is confirmed before it is asked whether there is something to confirm. */
+const ASK_AFTER_MS: number = STANDBY_STALLED_MS / 2;
+
 /** A session that streams, as it is looked at. */
 export interface WatchedStandby {
   readonly applicationName: string;
@@ -17,6 +20,8 @@ export interface WatchedStandby {
   /** When its stream began, and when it was heard last, monotonic. */
   readonly startedAtMs: number;
   readonly heardAtMs: number;
+  /** Asks it to say where it is, unless it is asked already. */
+  askForReply(): void;
   /** A receiver that replays, or has a slot: one that a name is meant to stand for. */
   isStandby(): boolean;
 }
@@ -90,6 +95,8 @@ export class StandbyWatch {
     if (progress === null) return;
     const silentMs = watch.withoutProgressMs;
     const change = watch.tick({ nowMs, ...progress });
+    // Some report only when asked, as with wal_receiver_status_interval = 0.
+    if (silentMs < ASK_AFTER_MS && watch.withoutProgressMs >= ASK_AFTER_MS) standby.askForReply();
     if (change === 'none') return;
     const fields = {
       confirmed_lsn: formatLsn(progress.confirmedLsn),

@@ -68,6 +68,10 @@ export class StreamPresence implements SlotHolder, WatchedStandby {
     return this.#options.pendingBytes();
   }
 
+  askForReply(): void {
+    this.#options.stream.probe();
+  }
+
   isStandby(): boolean {
     const applyLsn = this.#options.stream.positions?.applyLsn ?? INVALID_LSN;
     return this.slot !== null || applyLsn !== INVALID_LSN;

@@ -78,6 +78,22 @@ describe('a standby that confirms nothing more', () => {
     expect(statusOf(ahead.pid)?.isStalled).toBe(false);
   });
 
+  it('is asked first, for it may report only when it is asked', async () => {
+    await start();
+    const quiet = await fixture.stream();
+    await confirm(quiet);
+    for (let round = 1; round <= 3; round += 1) {
+      await quiet.readTo(fixture.feed.append(1000));
+      run(STANDBY_STALLED_MS - 5000);
+      await quiet.nextOther({ keepalives: true });
+      expect(quiet.keepalives.map(({ replyRequested }) => replyRequested)).toEqual(
+        Array.from({ length: round }, () => 1),
+      );
+      await confirm(quiet);
+    }
+    expect(fixture.senders.totals().stalls).toBe(0);
+  });
+
   it('is measured by what it has written when it does not replay: it may flush whole segments only', async () => {
     await start();
     const receiver = await fixture.stream();
