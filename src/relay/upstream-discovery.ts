@@ -62,7 +62,7 @@ export class UpstreamDiscovery {
   /** A change that is being prepared or made. */
   #probing: AbortController | null = null;
   #probe: CandidateProbe | null = null;
-  #probeEndsAtMs = 0;
+  #probeEnd: Timer | null = null;
 
   constructor(parts: UpstreamDiscoveryParts) {
     this.#parts = parts;
@@ -175,7 +175,6 @@ export class UpstreamDiscovery {
   }
 
   #answered(discovery: HostDiscovery): void {
-    if (this.#probe !== null && this.#parts.clock.nowMs() > this.#probeEndsAtMs) this.#giveUp();
     const followed = this.#parts.streamingFrom();
     const stored = this.#parts.stored();
     if (followed === null || stored === null || this.#probing !== null || this.#isStopped) return;
@@ -209,7 +208,7 @@ export class UpstreamDiscovery {
 
   async #looked(probe: CandidateProbe, change: ChangeOver, signal: AbortSignal): Promise<void> {
     this.#probe = probe;
-    this.#probeEndsAtMs = this.#parts.clock.nowMs() + PROBE_MS_MAX;
+    this.#probeEnd = this.#parts.clock.setTimer(PROBE_MS_MAX, () => this.#giveUp());
     const refusal = this.#refusal(probe.identity) ?? (await this.#standsStill(probe));
     if (signal.aborted) return;
     if (!this.#isStreaming) {
@@ -276,6 +275,8 @@ export class UpstreamDiscovery {
     this.#probing = null;
     this.#probe?.close();
     this.#probe = null;
+    this.#probeEnd?.cancel();
+    this.#probeEnd = null;
   }
 }
 

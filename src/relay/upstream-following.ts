@@ -273,9 +273,9 @@ export class UpstreamFollowing {
   /** Closes at once; nothing is reported any more. */
   stop(): void {
     this.#isStopped = true;
-    void this.#slots.close();
     this.#discovery.stop();
     this.#receiver?.stop();
+    void this.#slots.close();
     this.#acknowledgement?.close();
   }
 

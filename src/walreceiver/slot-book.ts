@@ -1,6 +1,8 @@
 // What we know about our slot on each host, and so what to do about it on the next session. Pure.
-import type { VersionFacts } from '../pg/server-version.ts';
+import { INVALID_LSN } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
+import type { UpstreamIdentity } from './ports.ts';
 import type { Identification } from './upstream-identify.ts';
 import type { SlotPlan } from './upstream-slot.ts';
 
@@ -8,7 +10,8 @@ import type { SlotPlan } from './upstream-slot.ts';
 export class SlotBook {
   readonly #name: string | null;
   readonly #known = new Set<string>();
-  readonly #useless = new Set<string>();
+  /** With the restart_lsn by which it is known again. */
+  readonly #useless = new Map<string, Lsn>();
   readonly #left = new Set<string>();
 
   /** `name` null: no slot is used. */
@@ -21,8 +24,9 @@ export class SlotBook {
     if (this.#name === null) return null;
     const isKnown = this.#known.has(host);
     if (this.#left.has(host)) return { name: this.#name, action: 'leave', isKnown };
-    const action = this.#useless.has(host) ? 'recreate' : 'use';
-    return { name: this.#name, action, isKnown };
+    const uselessLsn = this.#useless.get(host);
+    if (uselessLsn === undefined) return { name: this.#name, action: 'use', isKnown };
+    return { name: this.#name, action: 'recreate', uselessLsn, isKnown };
   }
 
   /** The plan was carried out. */
@@ -45,17 +49,27 @@ export class SlotBook {
   /** The gate lets us follow that host. True when the slot has to be created first, or anew, on another session. */
   mustCreateFirst(host: string, identification: Identification): boolean {
     this.#left.delete(host);
-    if (identification.isSlotMissing) remember(this.#useless, host);
+    if (identification.isSlotMissing) this.#isUseless(host, INVALID_LSN);
     return identification.isSlotMissing;
   }
 
   /** START_REPLICATION was refused with `sqlstate`. */
-  refused(host: string, sqlstate: string, facts: VersionFacts): void {
+  refused(
+    host: string,
+    sqlstate: string,
+    { facts, slotRestartLsn }: Pick<UpstreamIdentity, 'facts' | 'slotRestartLsn'>,
+  ): void {
     if (sqlstate === SQLSTATE.undefinedObject) this.dropped(host);
     // From that major on the slot was read and found physical before, so what remains is an invalidated one.
     const isInvalidated =
       sqlstate === SQLSTATE.objectNotInPrerequisiteState && facts.refusesInvalidatedPhysicalSlot;
-    if (isInvalidated) remember(this.#useless, host);
+    if (isInvalidated) this.#isUseless(host, slotRestartLsn);
+  }
+
+  #isUseless(host: string, restartLsn: Lsn): void {
+    this.#useless.delete(host);
+    this.#useless.set(host, restartLsn);
+    forgetOldest(this.#useless);
   }
 }
 
@@ -65,6 +79,10 @@ const HOSTS_MAX = 100;
 function remember(hosts: Set<string>, host: string): void {
   hosts.delete(host);
   hosts.add(host);
-  const [oldest] = hosts;
+  forgetOldest(hosts);
+}
+
+function forgetOldest(hosts: Set<string> | Map<string, unknown>): void {
+  const [oldest] = hosts.keys();
   if (hosts.size > HOSTS_MAX && oldest !== undefined) hosts.delete(oldest);
 }

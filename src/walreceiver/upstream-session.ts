@@ -257,9 +257,9 @@ export class UpstreamSession {
   }
 
   #noteRefusal(outcome: QueryOutcome): void {
-    const facts = this.#identification?.identity.facts;
-    if (outcome.error === null || facts === undefined) return;
-    this.#slots.refused(this.#hostKey, outcome.error.sqlstate, facts);
+    const identity = this.#identification?.identity;
+    if (outcome.error === null || identity === undefined) return;
+    this.#slots.refused(this.#hostKey, outcome.error.sqlstate, identity);
   }
 
   async #dropSlotAndClose(): Promise<void> {

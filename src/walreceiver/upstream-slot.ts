@@ -18,6 +18,11 @@ import { valueText } from './upstream-query.ts';
 export interface SlotPlan {
   readonly name: string;
   readonly action: 'use' | 'recreate' | 'leave';
+  /**
+   * For `recreate`: restart_lsn of the one that is of no use, INVALID_LSN when it reserves nothing; one with another was made by
+   * somebody since, and is used. Absent: whichever is there.
+   */
+  readonly uselessLsn?: Lsn;
   /** Seen on this server before; saves the failing CREATE on majors that cannot be asked. */
   readonly isKnown: boolean;
 }
@@ -55,7 +60,7 @@ export async function prepareSlot(
     const restartLsn = typeof found === 'object' ? found.restartLsn : INVALID_LSN;
     return { restartLsn, isCreated: false, isMissing: found === 'missing' };
   }
-  if (plan.action === 'use' && typeof found === 'object') {
+  if (typeof found === 'object' && !isUseless(found.restartLsn, plan)) {
     // One that reserves nothing was never used, or the server has given it up; such a one never reserves WAL again. But
     // it may be somebody else's, on a server that we shall not follow: it is not dropped before the gate has decided.
     const { restartLsn } = found;
@@ -76,6 +81,11 @@ export async function dropSlot(
   const { error } = await runner.run(`DROP_REPLICATION_SLOT ${quoteSlotName(name)}`);
   if (error === null || error.sqlstate === SQLSTATE.undefinedObject) return null;
   return upstreamError(`the upstream did not drop replication slot "${name}"`, error);
+}
+
+function isUseless(restartLsn: Lsn, { action, uselessLsn = restartLsn }: SlotPlan): boolean {
+  const isGone = restartLsn === INVALID_LSN;
+  return action === 'recreate' && (isGone || restartLsn === uselessLsn);
 }
 
 function unread(plan: SlotPlan): FoundSlot {

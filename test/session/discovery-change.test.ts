@@ -224,6 +224,17 @@ describe('a preferred server', () => {
     expect(rig.gone).toEqual([]);
   });
 
+  test('is not kept waiting on the session beside when nothing comes of the change', async () => {
+    const session = await rig.prefer(candidate);
+    const served = serve(session, playedServer(STANDBY));
+    await rig.until('it is gone over to', () => rig.gone.length > 0);
+    rig.discovery.streaming(false);
+    rig.streaming = null;
+    rig.members = [];
+    rig.clock.advance(15_000);
+    await served;
+  });
+
   test('is not looked at any more after the end', async () => {
     const session = await rig.prefer(candidate);
     rig.discovery.stop();

@@ -246,6 +246,33 @@ describe('our slot', () => {
     expect(rig.identities[1]?.slotRestartLsn).toBe(lsn('0/4000028'));
   });
 
+  it.each([
+    ['reserves nothing', null, null],
+    ['was called invalidated', '0/4000100', '55000'],
+  ])('that %s and was made by somebody else since is used', async (_what, restartLsn, sqlstate) => {
+    await using upstream = await ScriptedUpstream.listen();
+    const clock = new ManualClock();
+    await using rig = new ReceiverRig({ port: upstream.port, slot: 'walcast', clock });
+    const server = playedServer({ slots: { walcast: ['physical', restartLsn] } });
+    rig.receiver.start();
+    const first = await upstream.accept();
+    await first.login(server);
+    if (sqlstate === null) {
+      await expect(first.identify(server)).rejects.toThrow('expected a command, got X');
+    } else {
+      await first.identify(server);
+      first.send(errorResponse(sqlstate, 'can no longer access replication slot'), READY);
+      await first.closed;
+      clock.advance(200);
+    }
+    server.slots['walcast'] = ['physical', '0/4800000'];
+    const second = await upstream.accept();
+    await second.login(server);
+    await second.identify(server);
+    expect(deeds(second.commands).join()).not.toContain('DROP');
+    expect(server.slots['walcast']).toEqual(['physical', '0/4800000']);
+  });
+
   it('is left alone on a server that must not be followed, though it reserves nothing', async () => {
     await using upstream = await ScriptedUpstream.listen();
     await using rig = new ReceiverRig({

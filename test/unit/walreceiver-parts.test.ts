@@ -178,9 +178,10 @@ describe('what is known about our slot', () => {
 
   it('is made anew once after the server called it invalidated, and never on majors where that cannot be told', () => {
     const book = new SlotBook('s');
-    book.refused('a', '55000', versionFacts(17));
+    const slotRestartLsn = lsn('0/4000100');
+    book.refused('a', '55000', { facts: versionFacts(17), slotRestartLsn });
     expect(book.plan('a')?.action).toBe('use');
-    book.refused('a', '55000', versionFacts(18));
+    book.refused('a', '55000', { facts: versionFacts(18), slotRestartLsn });
     expect(book.plan('a')?.action).toBe('recreate');
     book.identified('a', found(false));
     expect(book.plan('a')?.action).toBe('use');
