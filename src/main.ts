@@ -19,6 +19,9 @@ let signalListener: ((signal: HandledSignal) => void) | null = null;
 let isHangupPending = false;
 let hasBeenAskedToEnd = false;
 let isLeaving = false;
+let hasCrashed = false;
+/** What a running command does first of all at a crash. */
+let haltCommand: () => void = () => {};
 for (const signal of HANDLED_SIGNALS) {
   process.on(signal, () => {
     // It ends already, within a second or two, and with the code that is fixed by now.
@@ -69,10 +72,21 @@ const exitCode = await dispatch(process.argv.slice(2), COMMANDS, {
   useLog(opened) {
     log = opened;
   },
+  onCrash(halt) {
+    haltCommand = halt;
+    return () => {
+      haltCommand = () => {};
+    };
+  },
 });
-isLeaving = true;
-if (!(await settleKernelWork(systemClock, HANGING_CALL_MS))) endByForce();
-process.exit(exitCode);
+await leave(exitCode);
+
+/** Whatever it was to end with, a crash on the way is what it ends with. */
+async function leave(code: number): Promise<never> {
+  isLeaving = true;
+  if (!(await settleKernelWork(systemClock, HANGING_CALL_MS))) endByForce();
+  process.exit(hasCrashed ? EXIT.failure : code);
+}
 
 function isRun(): boolean {
   return process.argv[2] === 'run';
@@ -109,10 +123,20 @@ async function askTerminal(question: string): Promise<string | null> {
   }
 }
 
-/** A bug of ours: say what it was and end. Nothing is written, acknowledged or closed in order on the way out. */
-function crash(error: unknown): never {
+/** A bug of ours: say what it was and end. Nothing is acknowledged, sent or closed in order on the way out. */
+function crash(error: unknown): void {
+  // What one bug broke may throw again before the end.
+  if (hasCrashed) return;
+  hasCrashed = true;
   const stack = error instanceof Error ? error.stack : undefined;
   const crashLog = log ?? openLog({ level: 'error', format: 'text' });
   crashLog.error(`walcast crashed: ${errorText(error)}`, { stack });
-  process.exit(EXIT.failure);
+  // Whatever becomes of leaving in order.
+  systemClock.setTimer(2 * HANGING_CALL_MS, endByForce);
+  try {
+    haltCommand();
+  } catch {
+    process.exit(EXIT.failure);
+  }
+  void leave(EXIT.failure);
 }

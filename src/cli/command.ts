@@ -51,6 +51,8 @@ export interface CommandContext {
   onSignal(listener: (signal: HandledSignal) => void): () => void;
   /** From now on a crash is reported through `log`. */
   useLog(log: Log): void;
+  /** Until the returned function is called, `halt` runs first of all at a crash: from then on nothing is promised any more. */
+  onCrash?(halt: () => void): () => void;
 }
 
 /** One command, one file. */

@@ -27,6 +27,8 @@ export interface RunningRelay {
   drain(): Promise<void>;
   /** Closes at once. */
   stop(): Promise<void>;
+  /** After a crash: nothing is reported upstream or sent to anybody from here on. Nothing is closed in order. */
+  halt(): void;
 }
 
 /** Starts a relay; rejects with OperationalError when it cannot be started. */
@@ -122,6 +124,7 @@ async function serve(context: CommandContext, service: Service): Promise<number>
   const startEnd = new AbortController();
   const stalls = new StallWatch({ clock, log });
   let unwatch: () => void = () => {};
+  let uncrash: () => void = () => {};
   try {
     const starting = startRelay(config, {
       clock,
@@ -138,6 +141,7 @@ async function serve(context: CommandContext, service: Service): Promise<number>
       await endOfStart(starting, clock);
       return EXIT.ok;
     }
+    uncrash = context.onCrash?.(() => relay.halt()) ?? uncrash;
     requests.reloadWith(() => void relay.reload());
     unwatch = watchCatchup(context, relay, log);
     return await endOf(relay, requests, log);
@@ -148,6 +152,7 @@ async function serve(context: CommandContext, service: Service): Promise<number>
   } finally {
     stalls.stop();
     unwatch();
+    uncrash();
     release();
   }
 }

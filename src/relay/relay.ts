@@ -52,6 +52,8 @@ export interface Relay {
   drain(): Promise<void>;
   /** Closes at once, without waiting for anybody but, a second, the disk. Any number of times. */
   stop(): Promise<void>;
+  /** After a crash: nothing is reported upstream or sent to anybody from here on. Nothing is closed in order. */
+  halt(): void;
 }
 
 /** What surrounds a relay. */
@@ -239,6 +241,13 @@ class RunningRelay implements Relay {
     this.#ports.stopListening();
     this.#senders.terminate();
     await this.#close({ flushMs: STOP_FLUSH_MS_MAX, timeoutMs: STOP_CLOSE_MS_MAX });
+  }
+
+  halt(): void {
+    this.#phase = 'stopping';
+    this.#following.stop();
+    this.#ports.stopListening();
+    this.#senders.terminate();
   }
 
   #isStopping(): boolean {

@@ -1,5 +1,6 @@
 // What becomes of walcast when something goes wrong in its own process: it stands still for a while, its heap is full, its
 // writer thread dies, somebody sets the clock? (F57, F58, F59, F60, F61)
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -130,6 +131,34 @@ describe.concurrent('a walcast', () => {
       await rig.startStreaming();
     },
   );
+
+  it('that crashes while a call to the disk hangs ends within two seconds, and acknowledges nothing more', async () => {
+    await using rig = await open();
+    const fifo = join(workspace.directory, 'fifo');
+    expect(spawnSync('mkfifo', [fifo]).status).toBe(0);
+    await rig.startStreaming({
+      environment: {
+        NODE_OPTIONS: `--import ${FAILPOINTS}`,
+        WALCAST_TEST_FAILPOINT: 'crash-in-call',
+        WALCAST_TEST_FIFO: fifo,
+      },
+    });
+    const reader = await rig.standby();
+    await reader.readTo(rig.upstream.fixture.endLsn);
+    const { endLsn } = rig.upstream.fixture;
+    await rig.signal(SET_OFF);
+    await rig.started.process.waitForLog(/walcast crashed: planted/);
+    const startMs = systemClock.nowMs();
+    rig.upstream.sendMore(50_000);
+    expect(await reader.nextOther()).toBeNull();
+    const { end, wasStuck } = await rig.ended();
+    expect(wasStuck).toBe(false);
+    expect(end).toEqual({ exitCode: null, signal: 'SIGKILL' });
+    // The promise is two; a busy machine starts late.
+    expect(systemClock.nowMs() - startMs).toBeLessThan(4_000);
+    expect(rig.log).toMatch(/walcast kills itself/);
+    for (const { flush } of rig.upstream.statuses) expect(flush <= endLsn).toBe(true);
+  });
 
   it('whose heap is full dies as in a crash, and the next start has what was acknowledged', async () => {
     await using rig = await open();

@@ -28,6 +28,11 @@ const FAULTS = {
     open(process.env['WALCAST_TEST_FIFO'] ?? '', 'r', () => {});
     process.stderr.write('a call hangs now\n');
   },
+  /** A bug in the program while such a call is under way. */
+  'crash-in-call'() {
+    FAULTS['call-hangs']();
+    throw new Error('planted');
+  },
   /** The heap fills up until there is no more. */
   heap() {
     const hoard = [];

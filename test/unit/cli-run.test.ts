@@ -46,6 +46,10 @@ class FakeRelay implements RunningRelay {
     this.calls.push('stop');
     return this.stopped.promise;
   }
+
+  halt(): void {
+    this.calls.push('halt');
+  }
 }
 
 interface Run {
