@@ -14,6 +14,7 @@ import { CommandPhase } from './command-phase.ts';
 import type { CommandAction } from './command-phase.ts';
 import type { CommandContext, CommandOutcome } from './commands/command.ts';
 import { runCommand } from './commands/run-command.ts';
+import { USER_CANCEL } from './session-messages.ts';
 import { wholeMessage } from './tunnel.ts';
 
 /** What begins with a START_REPLICATION that may be served. */
@@ -137,11 +138,15 @@ export class CommandRunner {
   /** What begins a stream costs more than others, and after an outage everybody asks for it at once. */
   #runInTurn(command: ReplicationCommand): void {
     let isLate = false;
+    const abort = new AbortController();
+    this.#abort = abort;
     this.#isBusy = true;
     this.#host.inTurn(() => {
+      this.#abort = null;
       this.#isBusy = false;
       if (this.#isClosed) return;
-      this.#execute(command, { context: this.#host.commandContext(), type: 0, body: EMPTY });
+      if (abort.signal.aborted) this.fail(USER_CANCEL);
+      else this.#execute(command, { context: this.#host.commandContext(), type: 0, body: EMPTY });
       if (isLate && !this.#isBusy) this.#host.resumeReading();
     });
     isLate = true;
