@@ -57,12 +57,13 @@ function tapSockets(path) {
     if (typeof options !== 'object' || options.port === undefined || options.onread === undefined)
       return connect(options, ...rest);
     const connection = open('client', { host: options.host, port: options.port });
-    const { buffer, callback } = options.onread;
-    const tapped = (byteCount, bytes) => {
+    const { onread } = options;
+    const callback = (byteCount, bytes) => {
       note(READ, connection, bytes.subarray(0, byteCount));
-      return callback(byteCount, bytes);
+      return onread.callback(byteCount, bytes);
     };
-    const socket = connect({ ...options, onread: { buffer, callback: tapped } }, ...rest);
+    const tapped = { buffer: onread.buffer, callback };
+    const socket = connect({ ...options, onread: tapped }, ...rest);
     tapWrites(socket, connection);
     return socket;
   };
