@@ -159,7 +159,8 @@ export class WalStream {
   /** True when there may be more to send at once. */
   #pumpOnce(): boolean {
     if (this.#isEnded || this.#isCopyDoneSent) return false;
-    if (this.#options.host.pendingBytes() > 0) return false;
+    // Also while the socket is full: on a timeline that was left, claims count up to its end only.
+    if (!this.#isInHistory() || this.#options.host.pendingBytes() > 0) return false;
     const targetLsn = this.#target();
     if (targetLsn === null) return false;
     const startLsn = this.#positions.sentLsn;
@@ -254,9 +255,6 @@ export class WalStream {
   /** Up to where to send now; null when the stream has ended, or waits for WAL from beyond our end. */
   #target(): Lsn | null {
     const { feed } = this.#options;
-    if (this.#end === null && feed.timeline() !== this.timeline && !this.#becomeHistoric()) {
-      return null;
-    }
     // A store begun on the timeline after ours, in the segment of the switch, may not have all of ours yet.
     const sendableLsn = feed.sendableLsn();
     const endLsn = this.#end === null ? sendableLsn : minLsn(this.#end.endLsn, sendableLsn);
@@ -266,6 +264,12 @@ export class WalStream {
     }
     this.#hold = null;
     return this.#drain === null ? endLsn : minLsn(endLsn, this.#drain.endLsn);
+  }
+
+  /** False when the stream has just ended, because its timeline is not (any more) one of ours. */
+  #isInHistory(): boolean {
+    if (this.#end !== null || this.#options.feed.timeline() === this.timeline) return true;
+    return this.#becomeHistoric();
   }
 
   /** The upstream went on to another timeline: ours now ends where it was left. */
@@ -343,6 +347,7 @@ export class WalStream {
   #onStatusUpdate(data: Uint8Array, nowMs: number): void {
     const update = decodeStandbyStatusUpdate(data);
     this.report.onReply(update.sendTime, this.#options.clock.wallMs());
+    if (!this.#isInHistory()) return;
     if (this.#hold === null && this.report.onPositions(update, nowMs)) {
       this.#options.host.onStandbyMoved();
     }

@@ -58,6 +58,28 @@ describe('a standby that was sent half a record beyond the switch point', () => 
   });
 });
 
+describe('a standby that reads nothing while its timeline ends', () => {
+  it('counts up to there only, and so does its slot', async () => {
+    fixture = await Fixture.start();
+    await (await fixture.standby()).client.ask('CREATE_REPLICATION_SLOT s PHYSICAL');
+    const reader = await fixture.stream(START_LSN, { slot: 's' });
+    reader.client.pause();
+    // More than the kernel takes for a socket that nobody reads.
+    fixture.feed.append(24 << 20);
+    await eventually(() => (statusOf(reader.pid)?.sendQueueBytes ?? 0) > 0).toBe(true);
+    const sentLsn = statusOf(reader.pid)?.sentLsn ?? 0n;
+    const switchLsn = START_LSN + 8_000n;
+    reader.client.send(statusUpdate(START_LSN + 16_000n, START_LSN + 1n, 0n));
+    await eventually(() => statusOf(reader.pid)?.writeLsn).toBe(START_LSN + 16_000n);
+    fixture.feed.switchTimeline(2, switchLsn);
+    await eventually(() => statusOf(reader.pid)?.writeLsn).toBe(switchLsn);
+    reader.client.send(statusUpdate(sentLsn, sentLsn, 0n));
+    await eventually(() => statusOf(reader.pid)?.flushLsn).toBe(switchLsn);
+    expect(fixture.slots.advances).toEqual([['s', START_LSN + 1n]]);
+    expect(statusOf(reader.pid)?.clampedReplies).toBe(0);
+  });
+});
+
 describe('a standby that waits for WAL from beyond our end', () => {
   it('is told at once when its start is on no timeline any more', async () => {
     fixture = await Fixture.start();
