@@ -60,7 +60,7 @@ export interface SessionHost {
   takeOver(slot: string, newcomer: TakeoverParty, signal: AbortSignal): Promise<boolean> | null;
   /**
    * A session that was admitted is over, and has no status any more; what is pending may still be sent. `standby`: as it
-   * was when its last stream ended; null when it never streamed.
+   * was when its last stream ended in which it said anything; null when it never streamed.
    */
   onLeft(
     reason: StandbyDisconnectReason,

@@ -51,6 +51,14 @@ export function sessionStatus(parts: {
   };
 }
 
+/** What is to be remembered of two streams of one session: the later one, unless the standby said nothing in it. */
+export function lastHeard(
+  earlier: SessionStatus | null,
+  later: SessionStatus | null,
+): SessionStatus | null {
+  return later?.lastReplyAtMs === null && earlier !== null ? earlier : later;
+}
+
 /** What a connection that closed by itself says about the client; `errorCode` as ECONNRESET, or null. */
 export function departureOf(errorCode: string | null): StandbyDeparture {
   if (errorCode === null) return 'closed';

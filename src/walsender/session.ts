@@ -37,7 +37,7 @@ import {
 import type { SessionPhase } from './session-messages.ts';
 import { SessionStartup } from './session-startup.ts';
 import type { StartupDoor } from './session-startup.ts';
-import { departureOf, logStreamEnd, sessionStatus } from './session-status.ts';
+import { departureOf, lastHeard, logStreamEnd, sessionStatus } from './session-status.ts';
 import type { SessionStatus } from './session-status.ts';
 import type { TakeoverParty } from './slot-takeover.ts';
 import type { StreamEnd, StreamHost } from './stream-host.ts';
@@ -73,7 +73,7 @@ export class WalSenderSession
   #reason: StandbyDisconnectReason = 'client';
   /** What was seen of the client's going; null while nothing was. */
   #departure: StandbyDeparture | null = null;
-  /** As it was when its last stream ended. */
+  /** As it was when its last stream ended in which it said anything. */
   #lastStreamed: SessionStatus | null = null;
 
   constructor(host: SessionHost, pid: number) {
@@ -260,7 +260,6 @@ export class WalSenderSession
     const { slot, timeline, startLsn } = start;
     this.#slot = slot;
     this.#reason = 'client';
-    this.#lastStreamed = null;
     this.#phase = 'stream';
     this.#stream = new WalStream({
       host: this,
@@ -451,7 +450,7 @@ export class WalSenderSession
     const stream = this.#stream;
     if (stream === null) return;
     stream.stop();
-    this.#lastStreamed = this.#status();
+    this.#lastStreamed = lastHeard(this.#lastStreamed, this.#status());
     this.#stream = null;
     if (this.#slot !== null) this.#host.slots.release(this.#slot, this.pid);
     this.#slot = null;

@@ -4,7 +4,7 @@ import { ABSENT_STANDBY_WEDGED_MS, STANDBY_STALLED_MS } from '../../src/config/l
 import type { StandbyStatus } from '../../src/status/status.ts';
 import { eventually } from '../support/eventually.ts';
 import { ManualClock } from '../support/manual-clock.ts';
-import { message, statusUpdate } from '../support/raw-client.ts';
+import { message, query, statusUpdate } from '../support/raw-client.ts';
 import type { StreamReader } from '../support/raw-client.ts';
 import { Fixture, OLDEST_LSN, START_LSN } from '../support/wal-senders-fixture.ts';
 
@@ -241,6 +241,21 @@ describe('a standby that left', () => {
     reader.client.send(message('X'));
     await gone();
     expect(fixture.senders.absent()[0]).toMatchObject({ flushLsn: reader.endLsn });
+  });
+
+  it('and did not get on to the next timeline is remembered as it was on the one before', async () => {
+    const reader = await replaying();
+    fixture.feed.switchTimeline(2, reader.endLsn);
+    expect((await reader.nextOther())?.type).toBe('c');
+    reader.client.send(message('c'));
+    await reader.client.answer();
+    reader.client.send(query('START_REPLICATION 0/1234000 TIMELINE 2'));
+    expect((await reader.client.next())?.type).toBe('W');
+    reader.client.send(message('X'));
+    await gone();
+    expect(fixture.senders.absent()).toEqual([
+      expect.objectContaining({ timeline: 1, flushLsn: reader.endLsn, how: 'terminated' }),
+    ]);
   });
 
   it('and never streamed, or had a temporary slot only, is nobody to wait for', async () => {
