@@ -492,9 +492,6 @@ export const LEFT_SLOTS_MAX: number = 100;
 /** How long another host has to be followed without a break before a slot that walcast made is dropped where it is of no use. */
 export const LEFT_SLOT_DROP_AFTER_MS: number = 60_000;
 
-/** A slot that was found in use so often is somebody else's: our own dead sessions end by wal_sender_timeout. */
-export const LEFT_SLOT_IN_USE_LOOKS: number = 3;
-
 /** After an attempt that failed: the first wait, and the longest. */
 export const LEFT_SLOT_RETRY_MS: number = 60_000;
 export const LEFT_SLOT_RETRY_MS_MAX: number = 3_600_000;

@@ -295,12 +295,7 @@ export class UpstreamFollowing {
       applicationName: () => this.#settings.applicationName,
       receiverTimeoutMs: () => this.#settings.walReceiverTimeoutMs,
       flushedLsn: () => this.#store?.positions().flushedLsn ?? INVALID_LSN,
-      present: () => {
-        const address = this.#receiver?.peerAddress() ?? null;
-        const port = this.followedHost()?.port ?? null;
-        if (address === null || port === null) return null;
-        return { address, port, slot: this.#receiver?.status().slot ?? null };
-      },
+      present: () => this.#receiver?.present() ?? null,
       onDropped: (host, slot) => {
         if (slot === this.#settings.slot) this.#receiver?.slotDropped(host);
       },

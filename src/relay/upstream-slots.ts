@@ -16,7 +16,7 @@ import { Wakeup } from '../base/wakeup.ts';
 import { LEFT_SLOTS_MAX } from '../config/limits.ts';
 import { formatTarget } from '../net/dial.ts';
 import type { Dial } from '../net/dial.ts';
-import { formatLsn, parseLsn } from '../pg/lsn.ts';
+import { formatLsn, maxLsn, parseLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { LeftSlotStatus } from '../status/status.ts';
 import { UPSTREAM_SLOTS_FILE_NAME } from '../wal/data-directory.ts';
@@ -24,7 +24,7 @@ import { LeftSlots } from '../walreceiver/left-slots.ts';
 import type { KnownSlot } from '../walreceiver/left-slots.ts';
 import type { SlotUses } from '../walreceiver/ports.ts';
 import { dropLeftSlot } from '../walreceiver/slot-errand.ts';
-import type { ErrandFacts, ErrandOutcome } from '../walreceiver/slot-errand.ts';
+import type { ErrandOutcome, PresentServer } from '../walreceiver/slot-errand.ts';
 import { hostKey } from '../walreceiver/upstream-hosts.ts';
 import type { UpstreamHost, UpstreamTarget } from '../walreceiver/upstream-target.ts';
 
@@ -41,13 +41,24 @@ export interface UpstreamSlotsParts {
   readonly receiverTimeoutMs: () => number;
   /** Our own durable end. */
   readonly flushedLsn: () => Lsn;
-  /** The server that WAL streams from, and the slot in use there; null while none does. Absent: not known. */
-  readonly present?: () => ErrandFacts['present'];
+  /** The server that WAL streams from; null while none does. */
+  readonly present: () => PresentServer | null;
   /** A slot that was left behind is gone. */
   readonly onDropped?: (host: UpstreamHost, slot: string) => void;
 }
 
 const KIND: StateFileKind = { magic: 'walcast-upstream-slots', version: 1 };
+
+/** How soon it is looked again whether the server that is followed still says something; without a word from it nothing is dropped. */
+export const LEFT_SLOT_LOOK_MS: number = 5_000;
+
+/** A timer that fires so much later says that this process did not run. */
+const LATE_MS = 1_000;
+
+interface Errand {
+  readonly known: KnownSlot;
+  readonly present: PresentServer;
+}
 
 /** How a host was reached that the present connection string may not have any more. */
 interface Reached {
@@ -60,6 +71,7 @@ export class UpstreamSlots implements SlotUses {
   readonly #parts: UpstreamSlotsParts;
   readonly #slots: LeftSlots = new LeftSlots();
   readonly #wakeup: Wakeup;
+  #wakeAtMs = Number.POSITIVE_INFINITY;
   readonly #reached = new Map<string, Reached>();
   #errand: AbortController | null = null;
   #saving: Promise<void> | null = null;
@@ -115,8 +127,8 @@ export class UpstreamSlots implements SlotUses {
     this.#arm();
   }
 
-  idle(): void {
-    this.#slots.idle(this.#parts.flushedLsn());
+  idle(restartLsn: Lsn): void {
+    this.#slots.idle(maxLsn(this.#parts.flushedLsn(), restartLsn));
     this.#errand?.abort();
     this.#save();
   }
@@ -161,31 +173,42 @@ export class UpstreamSlots implements SlotUses {
 
   #arm(): void {
     if (this.#isClosed || this.#errand !== null || !this.#isLoaded) return;
-    const atMs = this.#slots.nextDueAtMs();
-    if (atMs !== null) this.#wakeup.ensure(atMs);
+    const dueAtMs = this.#slots.nextDueAtMs();
+    if (dueAtMs === null) return;
+    const nowMs = this.#parts.clock.nowMs();
+    const wakeAtMs = dueAtMs > nowMs ? dueAtMs : nowMs + LEFT_SLOT_LOOK_MS;
+    this.#wakeAtMs = Math.min(this.#wakeAtMs, wakeAtMs);
+    this.#wakeup.ensure(wakeAtMs);
   }
 
   #onDue(): void {
-    const known = this.#slots.due(this.#parts.clock.nowMs());
-    if (known !== null && this.#errand === null) void this.#run(known);
+    const { clock, present: ofPresent } = this.#parts;
+    const nowMs = clock.nowMs();
+    // What was sent before we stopped may be unread yet, so it proves nothing.
+    if (nowMs > this.#wakeAtMs + LATE_MS) this.#slots.stalled(nowMs);
+    this.#wakeAtMs = Number.POSITIVE_INFINITY;
+    const present = ofPresent();
+    const known = present === null ? null : this.#slots.due(nowMs, present.heardAtMs);
+    if (present !== null && known !== null && this.#errand === null) {
+      void this.#run({ known, present });
+    }
     this.#arm();
   }
 
-  async #run(known: KnownSlot): Promise<void> {
-    const errand = new AbortController();
-    this.#errand = errand;
+  async #run(errand: Errand): Promise<void> {
+    const abort = new AbortController();
+    this.#errand = abort;
     try {
-      const outcome = await this.#drop(known, errand.signal);
-      this.#note(known, outcome);
+      const outcome = await this.#drop(errand, abort.signal);
+      this.#note(errand.known, outcome);
     } finally {
       this.#errand = null;
       this.#arm();
     }
   }
 
-  async #drop(known: KnownSlot, signal: AbortSignal): Promise<ErrandOutcome> {
-    const { clock, log, dial, applicationName, receiverTimeoutMs, flushedLsn, present } =
-      this.#parts;
+  async #drop({ known, present }: Errand, signal: AbortSignal): Promise<ErrandOutcome> {
+    const { clock, log, dial, applicationName, receiverTimeoutMs, flushedLsn } = this.#parts;
     const way = this.#wayTo(known.host);
     if (way === null)
       return { kind: 'refused', why: 'upstream.conninfo does not name it any more' };
@@ -199,8 +222,7 @@ export class UpstreamSlots implements SlotUses {
       signal,
     };
     try {
-      const facts = { flushedLsn: flushedLsn(), present: present?.() ?? null };
-      return await dropLeftSlot(session, known, facts);
+      return await dropLeftSlot(session, known, { flushedLsn: flushedLsn(), present });
     } catch (error) {
       if (!(error instanceof WalcastError) || error instanceof InvariantError) throw error;
       return { kind: 'refused', why: error.message };

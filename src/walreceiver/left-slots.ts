@@ -2,7 +2,6 @@
 // it made itself, and only while another host has been followed for a while. Pure: what happened and times in.
 import {
   LEFT_SLOT_DROP_AFTER_MS,
-  LEFT_SLOT_IN_USE_LOOKS,
   LEFT_SLOT_RETRY_MS,
   LEFT_SLOT_RETRY_MS_MAX,
   LEFT_SLOTS_MAX,
@@ -10,6 +9,9 @@ import {
 import type { Lsn } from '../pg/lsn.ts';
 import { hostKey } from './upstream-hosts.ts';
 import type { UpstreamHost } from './upstream-target.ts';
+
+/** A slot that was found in use so often is somebody else's: our own dead sessions end by wal_sender_timeout. */
+export const LEFT_SLOT_IN_USE_LOOKS: number = 3;
 
 /** A slot on a host. */
 export interface KnownSlot {
@@ -58,12 +60,12 @@ export class LeftSlots {
     this.#put({ host, slot, systemIdentifier, isOurs, releasedLsn: null });
   }
 
-  /** Nothing streams any more. `flushedLsn`: nothing beyond it was reported. */
-  idle(flushedLsn: Lsn): void {
+  /** Nothing streams any more. `reportedLsn`: nothing beyond it was reported. */
+  idle(reportedLsn: Lsn): void {
     const entry = this.#sinceMs === null ? undefined : this.#entries.get(this.#present ?? '');
     this.#sinceMs = null;
     if (entry !== undefined) {
-      this.#entries.set(this.#present ?? '', { ...entry, releasedLsn: flushedLsn });
+      this.#entries.set(this.#present ?? '', { ...entry, releasedLsn: reportedLsn });
     }
   }
 
@@ -118,10 +120,18 @@ export class LeftSlots {
     return [...this.#entries].filter(([key]) => key !== this.#present).map(([, entry]) => entry);
   }
 
-  /** The one to drop now; null when there is none, or it is too early. */
-  due(nowMs: number): KnownSlot | null {
+  /** We did not run for a while: whether WAL streamed meanwhile is not known. */
+  stalled(nowMs: number): void {
+    if (this.#sinceMs !== null) this.#sinceMs = nowMs;
+  }
+
+  /**
+   * The one to drop now; null when there is none, or it is too early. `heardAtMs`: when the server that is followed said something
+   * last. Without a word since then it may be gone, and the other one be needed.
+   */
+  due(nowMs: number, heardAtMs: number): KnownSlot | null {
     const atMs = this.nextDueAtMs();
-    if (atMs === null || nowMs < atMs) return null;
+    if (atMs === null || Math.min(nowMs, heardAtMs) < atMs) return null;
     return this.#candidates().find(({ nextTryAtMs }) => nextTryAtMs <= nowMs) ?? null;
   }
 

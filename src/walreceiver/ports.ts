@@ -134,6 +134,6 @@ export interface SlotUses {
   dropped(host: UpstreamHost, slot: string): void;
   /** WAL streams in from `host`, with that slot or none. */
   used(host: UpstreamHost, slot: string | null, systemIdentifier: string): void;
-  /** Nothing streams any more. */
-  idle(): void;
+  /** Nothing streams any more. `restartLsn`: that of the slot when the stream began; INVALID_LSN where it is not known. */
+  idle(restartLsn: Lsn): void;
 }

@@ -61,6 +61,11 @@ export class RunningStream {
     return this.#timers.isPaused;
   }
 
+  /** When bytes arrived last, or the stream began; of the monotonic clock. */
+  get receivedAtMs(): number {
+    return this.#timers.receivedAtMs;
+  }
+
   /** Bytes arrived. */
   received(): void {
     this.#timers.received(this.#parts.clock.nowMs());

@@ -17,16 +17,22 @@ export type ErrandOutcome =
   | { readonly kind: 'dropped' | 'present' }
   | { readonly kind: 'taken' | 'in-use' | 'refused'; readonly why: string };
 
+/** The server that WAL streams from. */
+export interface PresentServer {
+  /** Numeric; null for a Unix socket. */
+  readonly address: string | null;
+  readonly port: number;
+  /** The one in use there. */
+  readonly slot: string | null;
+  /** When it said something last, by the monotonic clock. */
+  readonly heardAtMs: number;
+}
+
 /** What is known on this side. */
 export interface ErrandFacts {
   /** Our own durable end. */
   readonly flushedLsn: Lsn;
-  /** Numeric address and port of the server that is followed, and the slot that is used there; null: not known. */
-  readonly present: {
-    readonly address: string;
-    readonly port: number;
-    readonly slot: string | null;
-  } | null;
+  readonly present: PresentServer;
 }
 
 /**
@@ -42,7 +48,8 @@ export function dropLeftSlot(
   return withSideSession(session, async (runner, address) => {
     // One server may be listed under two names, or a name may lead to another server than it did.
     const isPresent =
-      present?.slot === known.slot &&
+      address !== null &&
+      present.slot === known.slot &&
       present.address === address &&
       present.port === session.host.port;
     return isPresent ? { kind: 'present' } : await dropIfOurs(runner, known, facts.flushedLsn);

@@ -41,6 +41,11 @@ export class StreamTimers {
     this.#overdueSinceMs = null;
   }
 
+  /** When bytes arrived last, or the stream began. */
+  get receivedAtMs(): number {
+    return this.#receivedAtMs;
+  }
+
   /** A status update went out. */
   statusSent(nowMs: number): void {
     this.#statusSentAtMs = nowMs;

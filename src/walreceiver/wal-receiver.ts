@@ -13,6 +13,7 @@ import type { WalRejection } from './ports.ts';
 import { RunningStream } from './running-stream.ts';
 import type { Closing } from './running-stream.ts';
 import { SlotBook } from './slot-book.ts';
+import type { PresentServer } from './slot-errand.ts';
 import { StandstillWatch } from './standstill-watch.ts';
 import { StatusReporter } from './status-reporter.ts';
 import { readStreamAnswer } from './stream-answer.ts';
@@ -182,9 +183,13 @@ export class WalReceiver {
     return this.#followedHost;
   }
 
-  /** Numeric address of the server whose WAL streams in; null while none does, and for a Unix socket. */
-  peerAddress(): string | null {
-    return this.#streaming === null ? null : (this.#session?.peerAddress ?? null);
+  /** The server whose WAL streams in; null while none does. */
+  present(): PresentServer | null {
+    const heardAtMs = this.#streaming?.receivedAtMs;
+    if (heardAtMs === undefined || this.#followedHost === null) return null;
+    const { port } = this.#followedHost;
+    const address = this.#session?.peerAddress ?? null;
+    return { address, port, slot: this.#options.slot, heardAtMs };
   }
 
   /**
@@ -405,7 +410,7 @@ export class WalReceiver {
     if (streaming === null) return;
     streaming.close();
     this.#streaming = null;
-    this.#options.slotUses?.idle();
+    this.#options.slotUses?.idle(this.#tally.identity?.slotRestartLsn ?? INVALID_LSN);
     this.#tally.streamEnded(streaming.stream, reason);
   }
 

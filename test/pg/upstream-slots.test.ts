@@ -54,7 +54,10 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
         systemIdentifier: system ?? (await primary.value(ofServer)),
         releasedLsn: null,
       },
-      { flushedLsn: lsn(flushed), present: null },
+      {
+        flushedLsn: lsn(flushed),
+        present: { address: null, port: 1, slot, heardAtMs: 0 },
+      },
     );
   }
 

@@ -10,7 +10,11 @@ import type { Clock } from '../../src/base/clock.ts';
 import { openLog, silentLog } from '../../src/base/log.ts';
 import type { Log } from '../../src/base/log.ts';
 import type { UpstreamConfig } from '../../src/config/config.ts';
-import { LEFT_SLOT_DROP_AFTER_MS, UPSTREAM_FINISH_MS_MAX } from '../../src/config/limits.ts';
+import {
+  LEFT_SLOT_DROP_AFTER_MS,
+  LEFT_SLOT_LOOK_MS,
+  UPSTREAM_FINISH_MS_MAX,
+} from '../../src/config/limits.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { formatConfigError } from '../../src/config/problem.ts';
 import { StoreReadThrough } from '../../src/relay/read-through.ts';
@@ -22,7 +26,12 @@ import { WalStore } from '../../src/wal/wal-store.ts';
 import { eventually } from '../support/eventually.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { i32, message } from '../support/naive-writer.ts';
-import { errorResponse, playedServer, ScriptedUpstream } from '../support/scripted-upstream.ts';
+import {
+  errorResponse,
+  keepalive,
+  playedServer,
+  ScriptedUpstream,
+} from '../support/scripted-upstream.ts';
 import type { ScriptedSession } from '../support/scripted-upstream.ts';
 import { storeOptions } from '../support/store-rig.ts';
 
@@ -300,7 +309,16 @@ it('lists the slot that it leaves behind, drops it a minute later, and makes it 
   await successor.stream(servers.next);
   const left = { host: '127.0.0.1', port: old.port, slot: 's', isOurs: true };
   await eventually(() => following.status()?.leftSlots).toEqual([left]);
-  clock.advance(LEFT_SLOT_DROP_AFTER_MS);
+  const hears = async (): Promise<void> => {
+    const before = following.status()?.keepaliveMessages;
+    successor.send(keepalive(0x5000000n));
+    await eventually(() => following.status()?.keepaliveMessages).not.toBe(before);
+  };
+  clock.advance(LEFT_SLOT_DROP_AFTER_MS / 2);
+  await hears();
+  clock.advance(LEFT_SLOT_DROP_AFTER_MS / 2);
+  await hears();
+  clock.advance(LEFT_SLOT_LOOK_MS);
   const errand = await old.accept();
   await errand.login(servers.old);
   await expect(errand.identify(servers.old)).rejects.toThrow(/got X|the client closed/);

@@ -7,9 +7,10 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { openLog } from '../../src/base/log.ts';
 import { LEFT_SLOT_DROP_AFTER_MS, LEFT_SLOT_RETRY_MS } from '../../src/config/limits.ts';
 import { dial } from '../../src/net/dial.ts';
+import { INVALID_LSN } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
-import { UpstreamSlots } from '../../src/relay/upstream-slots.ts';
-import type { ErrandFacts } from '../../src/walreceiver/slot-errand.ts';
+import { LEFT_SLOT_LOOK_MS, UpstreamSlots } from '../../src/relay/upstream-slots.ts';
+import type { PresentServer } from '../../src/walreceiver/slot-errand.ts';
 import type { UpstreamHost } from '../../src/walreceiver/upstream-target.ts';
 import { eventually } from '../support/eventually.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -31,7 +32,7 @@ let clock: ManualClock;
 let lines: string[];
 let open: UpstreamSlots[];
 let flushed: Lsn;
-let present: ErrandFacts['present'];
+let present: PresentServer;
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'walcast-slots-'));
@@ -39,7 +40,7 @@ beforeEach(async () => {
   lines = [];
   open = [];
   flushed = lsn('0/5000000');
-  present = null;
+  present = { address: null, port: 1, slot: 's', heardAtMs: Number.POSITIVE_INFINITY };
 });
 
 afterEach(async () => {
@@ -87,7 +88,7 @@ it('a slot that walcast made is dropped when another host has been followed for 
   slots.created(hostOf(old), 's', SYSTEM);
   slots.used(hostOf(old), 's', SYSTEM);
   expect(slots.status()).toEqual([]);
-  slots.idle();
+  slots.idle(INVALID_LSN);
   slots.used(OTHER, 's', SYSTEM);
   expect(slots.status()).toEqual([{ host: '127.0.0.1', port: old.port, slot: 's', isOurs: true }]);
   await eventually(savedNames).toContain('"slot": "s"');
@@ -153,7 +154,7 @@ it.each(['the same process', 'the next process'])(
     let slots = await openSlots([OTHER, hostOf(old)]);
     slots.created(hostOf(old), 's', SYSTEM);
     slots.used(hostOf(old), 's', SYSTEM);
-    slots.idle();
+    slots.idle(INVALID_LSN);
     if (who === 'the next process') {
       await eventually(savedNames).toContain('"released_lsn": "0/5000000"');
       await slots.close();
@@ -169,13 +170,25 @@ it.each(['the same process', 'the next process'])(
   },
 );
 
+it('a slot that reserved WAL beyond our end when it was made, and was hardly used, is ours all the same', async () => {
+  await using old = await ScriptedUpstream.listen();
+  const slots = await openSlots([OTHER, hostOf(old)]);
+  slots.created(hostOf(old), 's', SYSTEM);
+  slots.used(hostOf(old), 's', SYSTEM);
+  slots.idle(lsn('0/6000000'));
+  slots.used(OTHER, 's', SYSTEM);
+  clock.advance(LEFT_SLOT_DROP_AFTER_MS);
+  await serve(await old.accept(), playedServer({ slots: { s: ['physical', '0/6000000'] } }));
+  await eventually(() => slots.status()).toEqual([]);
+});
+
 it('the server that is followed is never asked to drop the slot in use, under whatever name it is known', async () => {
   await using server = await ScriptedUpstream.listen();
   const byName = { ...hostOf(server), host: 'localhost' };
   const slots = await openSlots([byName, hostOf(server)]);
   slots.created(byName, 's', SYSTEM);
   slots.used(hostOf(server), 's', SYSTEM);
-  present = { address: '127.0.0.1', port: server.port, slot: 's' };
+  present = { ...present, address: '127.0.0.1', port: server.port };
   clock.advance(LEFT_SLOT_DROP_AFTER_MS);
   const session = await server.accept();
   await session.login();
@@ -209,6 +222,23 @@ it('what was saved and cannot be read costs only the dropping', async () => {
   await eventually(savedNames).toContain('"slot": "s"');
 });
 
+it('nothing is dropped while the server that is followed says nothing, or after we did not run', async () => {
+  await using old = await ScriptedUpstream.listen();
+  const slots = await openSlots([OTHER, hostOf(old)]);
+  slots.created(hostOf(old), 's', SYSTEM);
+  slots.used(OTHER, 's', SYSTEM);
+  clock.jump(10 * LEFT_SLOT_DROP_AFTER_MS);
+  present = { ...present, heardAtMs: clock.nowMs() };
+  clock.advance(2 * LEFT_SLOT_DROP_AFTER_MS);
+  expect(clock.nextTimerMs()).toBeLessThanOrEqual(LEFT_SLOT_LOOK_MS);
+  expect(slots.status()).toMatchObject([{ isOurs: true }]);
+  expect(old.accepted).toBe(0);
+  present = { ...present, heardAtMs: clock.nowMs() };
+  clock.advance(LEFT_SLOT_LOOK_MS);
+  await serve(await old.accept(), playedServer({ slots: { s: ['physical', '0/4000000'] } }));
+  await eventually(() => slots.status()).toEqual([]);
+});
+
 it('the stream that breaks ends the errand: what is needed now is not known any more', async () => {
   await using old = await ScriptedUpstream.listen();
   const slots = await openSlots([OTHER, hostOf(old)]);
@@ -217,7 +247,7 @@ it('the stream that breaks ends the errand: what is needed now is not known any 
   clock.advance(LEFT_SLOT_DROP_AFTER_MS);
   const session = await old.accept();
   await session.login();
-  slots.idle();
+  slots.idle(INVALID_LSN);
   await session.closed;
   expect(session.commands.join()).not.toContain('DROP');
   expect(slots.status()).toMatchObject([{ isOurs: true }]);

@@ -3,13 +3,12 @@ import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import {
   LEFT_SLOT_DROP_AFTER_MS,
-  LEFT_SLOT_IN_USE_LOOKS,
   LEFT_SLOT_RETRY_MS,
   LEFT_SLOT_RETRY_MS_MAX,
   LEFT_SLOTS_MAX,
 } from '../../src/config/limits.ts';
 import { toLsn } from '../../src/pg/lsn.ts';
-import { LeftSlots } from '../../src/walreceiver/left-slots.ts';
+import { LEFT_SLOT_IN_USE_LOOKS, LeftSlots } from '../../src/walreceiver/left-slots.ts';
 import type { UpstreamHost } from '../../src/walreceiver/upstream-target.ts';
 
 const END = toLsn(0x5000000n);
@@ -51,8 +50,12 @@ it('a slot of ours is dropped once another host has been followed for a minute w
   slots.idle(END);
   expect(slots.nextDueAtMs()).toBeNull();
   use(slots, 'b', 's', 30_000);
-  expect(slots.due(29_999 + LEFT_SLOT_DROP_AFTER_MS)).toBeNull();
-  expect(slots.due(30_000 + LEFT_SLOT_DROP_AFTER_MS)).toMatchObject({ slot: 's' });
+  const dueMs = 30_000 + LEFT_SLOT_DROP_AFTER_MS;
+  expect(slots.due(dueMs - 1, dueMs)).toBeNull();
+  expect(slots.due(dueMs, dueMs - 1)).toBeNull();
+  expect(slots.due(dueMs, dueMs)).toMatchObject({ slot: 's' });
+  slots.stalled(dueMs);
+  expect(slots.due(dueMs, dueMs)).toBeNull();
   slots.dropped(host('a'), 's');
   expect(names(slots)).toEqual([]);
   expect(slots.nextDueAtMs()).toBeNull();
@@ -158,7 +161,7 @@ it('whatever happens, only slots that were made here are dropped, never the one 
         if (kind === 'idle') slots.idle(END);
         if (kind === 'idle') sinceMs = Number.POSITIVE_INFINITY;
         if (kind === 'refuse') slots.refused(host(name), 's', nowMs);
-        const due = slots.due(nowMs);
+        const due = slots.due(nowMs, nowMs);
         if (due === null) continue;
         expect(created).toContain(due.host.host);
         expect(due.host.host).not.toBe(present);
