@@ -10,16 +10,13 @@ import type { Clock } from '../../src/base/clock.ts';
 import { openLog, silentLog } from '../../src/base/log.ts';
 import type { Log } from '../../src/base/log.ts';
 import type { UpstreamConfig } from '../../src/config/config.ts';
-import {
-  LEFT_SLOT_DROP_AFTER_MS,
-  LEFT_SLOT_LOOK_MS,
-  UPSTREAM_FINISH_MS_MAX,
-} from '../../src/config/limits.ts';
+import { LEFT_SLOT_DROP_AFTER_MS, UPSTREAM_FINISH_MS_MAX } from '../../src/config/limits.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { formatConfigError } from '../../src/config/problem.ts';
 import { StoreReadThrough } from '../../src/relay/read-through.ts';
 import { UpstreamDiscovery } from '../../src/relay/upstream-discovery.ts';
 import { UpstreamFollowing } from '../../src/relay/upstream-following.ts';
+import { LEFT_SLOT_LOOK_MS } from '../../src/relay/upstream-slots.ts';
 import { INVALID_LSN } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
