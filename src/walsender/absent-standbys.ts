@@ -49,7 +49,8 @@ export class AbsentStandbys {
    * not back: it is away as before.
    */
   onLeft(departure: Departure): void {
-    const { standby, reason, how, nowMs, wallMs } = departure;
+    const { reason, how, nowMs, wallMs } = departure;
+    const standby = { ...departure.standby, slotName: lastingSlot(departure.standby) };
     const before = this.#returned.get(standby.pid);
     this.#returned.delete(standby.pid);
     this.#forget(nowMs);
@@ -101,8 +102,9 @@ export class AbsentStandbys {
    * the one that left first.
    */
   #find(standby: StandbyIdentity): Absent | undefined {
-    if (standby.slotName !== null) {
-      return this.#absent.find(({ status }) => status.slotName === standby.slotName);
+    const slotName = lastingSlot(standby);
+    if (slotName !== null) {
+      return this.#absent.find(({ status }) => status.slotName === slotName);
     }
     const alike = this.#absent.filter(
       ({ status }) =>
@@ -119,6 +121,16 @@ export class AbsentStandbys {
       this.#absent.shift();
     }
   }
+}
+
+/**
+ * Temporary slots, which clients name by the process that serves them: no standby is known again by one.
+ * (walreceiver.c:WalReceiverMain, pg_basebackup.c)
+ */
+const TEMPORARY_SLOT_NAME = /^pg_(?:walreceiver|basebackup)_\d+$/;
+
+function lastingSlot({ slotName }: Pick<StandbyIdentity, 'slotName'>): string | null {
+  return slotName === null || TEMPORARY_SLOT_NAME.test(slotName) ? null : slotName;
 }
 
 /**

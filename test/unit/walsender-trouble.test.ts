@@ -248,6 +248,17 @@ describe('AbsentStandbys', () => {
     expect(addresses()).toEqual(['10.0.0.3']);
   });
 
+  it('takes a temporary slot for none: it goes with the session, and a backup is nobody to wait for', () => {
+    const absent = new AbsentStandbys();
+    const gone = (name: string): boolean => !name.startsWith('pg_');
+    absent.onLeft(left({ slotName: 'pg_walreceiver_10000007' }));
+    absent.onLeft(left({ slotName: 'pg_basebackup_10000008', applyLsn: toLsn(0n) }));
+    const [standby, ...others] = absent.list(ABSENT_STANDBY_WEDGED_MS, gone);
+    expect([standby?.slotName, standby?.isMaybeWedged, others]).toEqual([null, true, []]);
+    absent.onStreaming(sampleStandby({ slotName: 'pg_walreceiver_10000009' }));
+    expect(names(absent)).toEqual([]);
+  });
+
   it('lets go of one whose slot is gone, and of one that is away too long', () => {
     const absent = new AbsentStandbys();
     absent.onLeft(left({ slotName: 'a' }));
