@@ -321,6 +321,7 @@ export class UpstreamFollowing {
       get target() {
         return target();
       },
+      hostsMayChange: settings().discovery !== null,
       onConnect: () => {
         this.#attempts += 1;
         this.#readPasswords();

@@ -12,6 +12,8 @@ import type { UpstreamTarget } from './upstream-target.ts';
 export interface WalReceiverOptions {
   /** Looked up anew at each attempt, its list of hosts at the beginning of each round: see WalReceiver.hostsChanged. */
   readonly target: UpstreamTarget;
+  /** Other hosts may be listed later, so no server is the end of it all. Absent: the list is what somebody wrote down. */
+  readonly hostsMayChange?: boolean;
   /** An attempt begins: the moment to read password files again. */
   readonly onConnect?: () => void;
   /** Physical slot on the upstream, created when missing; null for none. */

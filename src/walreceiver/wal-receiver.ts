@@ -66,7 +66,7 @@ export class WalReceiver {
     this.#machine = new UpstreamMachine({
       list: () => this.#hosts.take(),
       random: options.random,
-      wasIdentified: this.#tally.identity !== null,
+      wasIdentified: this.#tally.identity !== null || options.hostsMayChange === true,
     });
     this.#slots = new SlotBook(options.slot);
     this.#reporter = new StatusReporter(options.positions, options.clock);

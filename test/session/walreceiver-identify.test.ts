@@ -108,6 +108,21 @@ describe('what no retry can mend', () => {
     expect(rig.changes.at(-1)?.status.heldState).not.toBe('gap');
   });
 
+  it('a server that can never be followed ends nothing where another one may be listed later', async () => {
+    await using wrong = await ScriptedUpstream.listen();
+    await using right = await ScriptedUpstream.listen();
+    const hosts = [{ host: '127.0.0.1', port: wrong.port }];
+    await using rig = new ReceiverRig({ hosts, clock: new ManualClock(), hostsMayChange: true });
+    rig.receiver.start();
+    const session = await wrong.accept();
+    await session.login(playedServer({ serverVersion: '77devel' }));
+    await rig.untilState('disconnected', 'failed');
+    expect(rig.fatal).toEqual([]);
+    hosts.splice(0, 1, { host: '127.0.0.1', port: right.port });
+    rig.receiver.hostsChanged();
+    await (await right.accept()).stream();
+  });
+
   it('a segment size that is none is only refused', async () => {
     for (const wal_segment_size of ['', '16', '3MB', '2GB', '16 MB']) {
       const { rig, reason } = await refused(

@@ -101,6 +101,7 @@ export interface RigOptions {
   readonly connectTimeoutMs?: number;
   readonly slot?: string | null;
   readonly relayId?: string;
+  readonly hostsMayChange?: boolean;
   /** Default: jitter takes nothing away. */
   readonly random?: () => number;
   readonly clock?: Clock;
@@ -164,6 +165,7 @@ export class ReceiverRig implements AsyncDisposable {
       slot: options.slot ?? null,
       applicationName: 'walcast',
       ...(options.relayId === undefined ? {} : { relayId: options.relayId }),
+      hostsMayChange: options.hostsMayChange ?? false,
       receiverTimeoutMs: options.receiverTimeoutMs ?? 60_000,
       statusIntervalMs: options.statusIntervalMs ?? 10_000,
       sink,
