@@ -5,6 +5,7 @@ import { OperationalError } from '../../src/base/errors.ts';
 import type { ByteConnection, ConnectionEvents } from '../../src/net/connection.ts';
 import { eventually } from '../support/eventually.ts';
 import { i32, i64, packet, raw } from '../support/naive-writer.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import {
   message,
   query,
@@ -55,7 +56,8 @@ describe('a crowd', () => {
   });
 
   it('that was refused and does not leave makes room at once, before its time to take the refusal is over', () => {
-    fixture = new Fixture();
+    // All in one slice of a turn: its time stands still.
+    fixture = new Fixture(15, new ManualClock());
     fixture.connectionsMax = 3;
     const ends: string[][] = [];
     for (let count = 0; count < 6; count += 1) {
