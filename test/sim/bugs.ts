@@ -1,11 +1,12 @@
-// Bugs that the simulator has to find: one for each invariant, each a small mistake that a person could make, put around one
+// Bugs that the simulator has to find: one for each invariant at least, each a small mistake that a person could make, put around one
 // function of a real class, or between the program and its disk, for the time of a run.
 import { SlotStore } from '../../src/slot/slot-store.ts';
 import { lowest } from '../../src/slot/slot.ts';
 import { ReportedPositions } from '../../src/syncrep/reported-positions.ts';
 import { WalSenderSession } from '../../src/walsender/session.ts';
+import { Tail } from '../../src/wal/tail.ts';
 import { StandbyPositions } from '../../src/walsender/standby-positions.ts';
-import { INVALID_LSN, advanceLsn } from '../../src/pg/lsn.ts';
+import { INVALID_LSN, advanceLsn, minLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import type { StandbyStatusUpdate } from '../../src/wire/replication-messages.ts';
 import { setGateDoor } from './gate-door.ts';
@@ -29,7 +30,7 @@ export interface PlantedBug {
 
 const NOTHING_TO_PLANT = (): (() => void) => () => {};
 
-/** One for each of I1 to I9. */
+/** One for each of I1 to I9, and some that are harder to see. */
 export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     invariant: 'I1',
@@ -95,6 +96,23 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     invariant: 'I9',
     what: 'the system identifier of an upstream is not compared',
     plant: takeStrangers,
+    wishes: { favours: 'stranger at an address' },
+  },
+  {
+    invariant: 'I6',
+    what: 'memory behind a large message is not given back',
+    plant: keepLargeMessages,
+    wishes: { writeEveryMs: 60 },
+  },
+  {
+    invariant: 'I8',
+    what: 'claims of a standby are not cut where the timeline is left',
+    plant: () => replace(StandbyPositions.prototype, 'cut', () => () => {}),
+  },
+  {
+    invariant: 'I9',
+    what: 'a history file is kept before it is known whether the upstream is followed',
+    plant: keepEveryHistory,
     wishes: { favours: 'stranger at an address' },
   },
 ];
@@ -205,10 +223,47 @@ function takeStrangers(): () => void {
   setGateDoor((open) => (store, parts) => {
     const gate = open(store, parts);
     return {
-      stored: () => gate.stored(),
+      ...gate,
       decide: (identity) => {
         const systemIdentifier = store.stored()?.systemIdentifier ?? identity.systemIdentifier;
         return gate.decide({ ...identity, systemIdentifier });
+      },
+    };
+  });
+  return () => setGateDoor(null);
+}
+
+function keepLargeMessages(): () => void {
+  const kept = new WeakMap<Tail, Lsn>();
+  const undoAppend = replace(Tail.prototype, 'append', (original) => {
+    return function append(this: Tail, data) {
+      if (data.length > 50_000 && !kept.has(this)) kept.set(this, this.endLsn);
+      original.call(this, data);
+    };
+  });
+  const undoTrim = replace(Tail.prototype, 'trim', (original) => {
+    return function trim(this: Tail, neededLsn) {
+      original.call(this, minLsn(neededLsn, kept.get(this) ?? neededLsn));
+    };
+  });
+  return () => {
+    undoAppend();
+    undoTrim();
+  };
+}
+
+function keepEveryHistory(): () => void {
+  setGateDoor((open) => (store, parts) => {
+    const gate = open(store, parts);
+    return {
+      ...gate,
+      decide: async (identity) => {
+        const { historyFile, timeline } = identity;
+        if (store.stored() !== null && historyFile !== null) {
+          // A disk that fails is found elsewhere.
+          await store.storeHistoryFile(timeline, historyFile).catch(() => {});
+        }
+        return await gate.decide(identity);
       },
     };
   });

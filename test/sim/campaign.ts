@@ -63,10 +63,18 @@ export function failureText({ seed, violations, lines }: RunReport): string {
 function figuresOf(reports: readonly RunReport[]): (readonly [string, number])[] {
   const sum = (of: (report: RunReport) => number): number =>
     reports.reduce((total, report) => total + of(report), 0);
-  const faults = new Map<string, number>();
-  for (const report of reports) {
-    for (const [name, count] of report.faults) faults.set(name, (faults.get(name) ?? 0) + count);
-  }
+  const counted = (
+    kind: 'fault' | 'met',
+    of: (report: RunReport) => ReadonlyMap<string, number>,
+  ) => {
+    const all = new Map<string, number>();
+    for (const report of reports) {
+      for (const [name, count] of of(report)) all.set(name, (all.get(name) ?? 0) + count);
+    }
+    return [...all]
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, count]) => [`${kind}: ${name}`, count] as const);
+  };
   return [
     ['runs', reports.length],
     ['steps', sum(({ steps }) => steps)],
@@ -76,8 +84,7 @@ function figuresOf(reports: readonly RunReport[]): (readonly [string, number])[]
     ['commits acknowledged', sum(({ commitsAcknowledged }) => commitsAcknowledged)],
     ['starts of relays', sum(({ relayStarts }) => relayStarts)],
     ['promotions', sum(({ timelineSwitches }) => timelineSwitches)],
-    ...[...faults]
-      .toSorted(([a], [b]) => (a < b ? -1 : 1))
-      .map(([name, count]) => [`fault: ${name}`, count] as const),
+    ...counted('fault', ({ faults }) => faults),
+    ...counted('met', ({ met }) => met),
   ];
 }

@@ -276,9 +276,12 @@ export class Faults {
     const cluster = new Cluster({
       major: this.#scene.cluster.major,
       systemIdentifier: '7300000000000000999',
+      minor: 5,
     });
     for (let left = random.between(1, 300); left > 0; left -= 1)
       cluster.write(cluster.newest, random);
+    for (let left = random.between(0, 2); left > 0; left -= 1)
+      cluster.branch(cluster.newest, cluster.endLsn(cluster.newest));
     const parts = { world, network, cluster, random: random.fork(), writeEveryMs: 200 };
     const stranger = new Server(victim.name, parts, null);
     this.#scene.servers.set(victim.name, stranger);

@@ -1,11 +1,11 @@
-// Does the simulator see anything at all? One bug for each invariant, which has to be found as a violation of just that one.
+// Does the simulator see anything at all? One bug for each invariant and some more, each of which has to be found as a violation of just that one.
 import { expect, test } from 'vitest';
 import { PLANTED_BUGS } from './bugs.ts';
 import { runCampaign, tell } from './campaign.ts';
 import { FIRST_SEED } from './seeds.ts';
 
 /** Seeds within which each has to be found. */
-const SEEDS_MAX = 30;
+const SEEDS_MAX = 100;
 
 test.for(PLANTED_BUGS)('finds the bug against $invariant: $what', async (bug) => {
   const report = await runCampaign({ firstSeed: FIRST_SEED, count: SEEDS_MAX, bug });
@@ -16,5 +16,5 @@ test.for(PLANTED_BUGS)('finds the bug against $invariant: $what', async (bug) =>
 
 test('there is a bug for each of I1 to I9', () => {
   const invariants = PLANTED_BUGS.map(({ invariant }) => invariant);
-  expect(invariants).toEqual(['I1', 'I2', 'I3', 'I4', 'I5', 'I6', 'I7', 'I8', 'I9']);
+  expect([...new Set(invariants)]).toEqual(['I1', 'I2', 'I3', 'I4', 'I5', 'I6', 'I7', 'I8', 'I9']);
 });

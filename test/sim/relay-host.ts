@@ -61,6 +61,7 @@ export class RelayHost {
     this.name = name;
     this.setup = setup;
     this.mounted = mountDisk(name);
+    this.mounted.disk.onMet = (what, count) => parts.world.count(what, count);
     this.#world = parts.world;
     this.#network = parts.network;
     this.#random = parts.random;
@@ -121,7 +122,10 @@ export class RelayHost {
     }
     this.#world.schedule(process.context, 0, `${this.name} SIGTERM`, () => {
       relay.drain().then(
-        () => process.kill('exit'),
+        () => {
+          this.#world.count('drain completed');
+          process.kill('exit');
+        },
         (error: unknown) => {
           // The disk failed at the very end: main.ts says so, and ends.
           if (error instanceof OperationalError) this.#failed(process, error);
@@ -213,6 +217,19 @@ export class RelayHost {
   }
 }
 
+/** Lines of the program that tell that something was exercised. */
+const TELLING: ReadonlyMap<string, string> = new Map([
+  ['standby claims WAL that was not sent to it; the claim is cut', 'claim cut'],
+  ['a standby needs WAL from before the store: it is read from upstream', 'read-through'],
+  ['a damaged WAL segment was replaced by what the upstream has', 'segment repaired'],
+  ['there is space for WAL again', 'space is back'],
+  ['WAL from the upstream fails its check: nothing of it is kept or sent', 'damaged WAL refused'],
+  [
+    'standby is back on a new connection: this one is silent and ends, its slot goes over',
+    'slot taken over',
+  ],
+]);
+
 function plainText(text: string): string {
   return text.replaceAll(/(\/sim\/\w+)\.\d+/g, '$1');
 }
@@ -221,6 +238,7 @@ function plainText(text: string): string {
 class TracedLog implements Log {
   readonly #world: World;
   readonly #name: string;
+  #followed: unknown = null;
 
   constructor(world: World, name: string) {
     this.#world = world;
@@ -246,8 +264,23 @@ class TracedLog implements Log {
   }
 
   #note(level: string, message: string, fields: LogFields = {}): void {
+    this.#count(message, fields);
     const { seconds: _seconds, ...rest } = fields;
     const text = `${this.#name} ${level}: ${message} ${JSON.stringify(rest)}`;
     this.#world.trace.note(plainText(text));
+  }
+  #count(message: string, fields: LogFields): void {
+    const telling = TELLING.get(message);
+    if (telling !== undefined) this.#world.count(telling);
+    if (message === 'the store goes on on the next timeline') {
+      const hasDead = Number(fields['dead_bytes']) > 0;
+      this.#world.count(
+        hasDead ? 'timeline switch with dead WAL' : 'timeline switch without dead WAL',
+      );
+    }
+    if (message !== 'upstream: streaming') return;
+    const upstream = fields['upstream'];
+    if (this.#followed !== null && this.#followed !== upstream) this.#world.count('change of host');
+    this.#followed = upstream;
   }
 }

@@ -15,6 +15,7 @@ import { failedDiskIsBelieved } from './invariants/i5-failed-disk.ts';
 import { memoryIsBounded } from './invariants/i6-bounds.ts';
 import { neighboursAreServed } from './invariants/i7-neighbours.ts';
 import { claimsAreClamped } from './invariants/i8-claims.ts';
+import { strangersChangeNothing } from './invariants/i9-bytes.ts';
 import { historyDecides } from './invariants/i9-history.ts';
 import { latecomers, SETTLE_MS_MAX } from './liveness.ts';
 import type { Server } from './postgres/server.ts';
@@ -41,6 +42,8 @@ export interface RunReport {
   readonly steps: number;
   readonly virtualMs: number;
   readonly faults: ReadonlyMap<string, number>;
+  /** What came of them. */
+  readonly met: ReadonlyMap<string, number>;
   readonly walBytes: number;
   readonly relayStarts: number;
   readonly timelineSwitches: number;
@@ -104,6 +107,7 @@ class Run {
       neighboursAreServed,
       claimsAreClamped,
       historyDecides,
+      strangersChangeNothing,
     ].map((make) => make(this.#scene));
     for (const host of this.#scene.relays.values()) {
       // The WAL path: segments and the control file. Others are tried again, and nothing is promised by them.
@@ -112,6 +116,7 @@ class Run {
     network.onConnection = (connection) => {
       const names = [connection.process.host, connection.far.process.host];
       const isOfRelay = (host: string): boolean => this.#scene.relays.has(host);
+      for (const checker of this.#checkers) checker.onDial?.(connection);
       return names.some(isOfRelay) ? tapOf(connection, this.#listener, isOfRelay) : null;
     };
   }
@@ -208,6 +213,7 @@ class Run {
       steps: world.steps,
       virtualMs: world.nowMs,
       faults: this.#faults.counts,
+      met: world.met,
       walBytes: sum(({ counts }) => counts.written),
       relayStarts: [...this.#scene.relays.values()].reduce(
         (total, { starts }) => total + starts,

@@ -1,5 +1,6 @@
 // Everything that takes part in one run, by name: what checkers and faults look around in.
 import type { TimelineHistory } from '../../src/pg/timeline.ts';
+import type { SimConnection } from './machine/connection.ts';
 import type { Network } from './machine/network.ts';
 import type { Random } from './machine/random.ts';
 import type { World } from './machine/world.ts';
@@ -25,6 +26,7 @@ export interface Scene {
 
 /** Checks one invariant. Whatever it is not told it does not need. */
 export interface Checker {
+  onDial?(connection: SimConnection): void;
   onStart?(stream: WireStream): void;
   onWal?(stream: WireStream, startLsn: bigint, bytes: Buffer): void;
   onStatus?(stream: WireStream, status: StatusFrame, before: StatusFrame | null): void;

@@ -48,6 +48,13 @@ vi.mock('../../src/net/directory-lock.ts', async (importOriginal) => {
   return { ...(await importOriginal<object>()), DirectoryLock: SimLock };
 });
 
+// A run has a few megabytes of WAL: memory that is never full would never be given back.
+vi.mock('../../src/config/limits.ts', async (importOriginal) => ({
+  ...(await importOriginal<object>()),
+  TAIL_BYTES_MAX: 1024 * 1024,
+  UNFLUSHED_BYTES_MAX: 256 * 1024,
+}));
+
 // Not simulated, and slow to load.
 vi.mock('../../src/http/server.ts', () => ({
   openHttp: () => Promise.reject(new Error('no HTTP here')),

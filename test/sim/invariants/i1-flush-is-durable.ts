@@ -12,7 +12,7 @@ import { Lineage } from '../../../src/wal/lineage.ts';
 import type { StatusFrame } from '../postgres/frames.ts';
 import { SEGMENT_BYTES } from '../postgres/cluster.ts';
 import type { RelayHost } from '../relay-host.ts';
-import { historyOf, receivingRelay } from '../scene.ts';
+import { historyOf, receivingRelay, storedNow } from '../scene.ts';
 import type { Checker, Scene } from '../scene.ts';
 import type { WireStream } from '../wire-taps.ts';
 
@@ -30,6 +30,7 @@ export function flushIsDurable(scene: Scene): Checker {
   return {
     onStatus(stream: WireStream, status: StatusFrame): void {
       const host = receivingRelay(scene, stream);
+      if (host === null) refusePromise(scene, stream, status);
       if (host === null || status.flush === 0n) return;
       const known = verified.get(host) ?? { timeline: stream.timeline, lsn: status.flush };
       if (!verified.has(host)) known.lsn = segmentStartOfLsn(status.flush);
@@ -41,10 +42,20 @@ export function flushIsDurable(scene: Scene): Checker {
         if (left !== undefined && left.endLsn < known.lsn) known.lsn = left.endLsn;
         known.timeline = stream.timeline;
       }
-      checkRange(scene, host, stream.timeline, [known.lsn, status.flush]);
+      // What has gone since, as nobody needed it any more, is looked at in I4.
+      const oldestLsn = storedNow(host)?.oldestLsn ?? 0n;
+      const fromLsn = oldestLsn > known.lsn ? oldestLsn : known.lsn;
+      checkRange(scene, host, stream.timeline, [fromLsn, status.flush]);
       if (status.flush > known.lsn) known.lsn = status.flush;
     },
   };
+}
+
+/** WAL that is read through for a standby is not kept: nothing of it may be confirmed. */
+function refusePromise(scene: Scene, stream: WireStream, status: StatusFrame): void {
+  if (!scene.relays.has(stream.client) || status.flush === 0n) return;
+  const place = { by: stream.client, timeline: stream.timeline, lsn: status.flush };
+  scene.verdict.violate('I1', 'reported as flushed what is only read through', place);
 }
 
 function segmentStartOfLsn(lsn: bigint): bigint {

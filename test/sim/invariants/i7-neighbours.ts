@@ -5,7 +5,7 @@ import { storedNow } from '../scene.ts';
 import type { Checker, Scene } from '../scene.ts';
 
 /** What was sendable so long ago has to be there. */
-const LATE_MS_MAX = 4_000;
+const LATE_MS_MAX = 1_500;
 const SAMPLE_MS = 250;
 
 interface Sample {

@@ -1,4 +1,6 @@
-// I8: does a claim of a standby count only up to what went over its wire on that timeline?
+// I8: does a claim of a standby count only up to what went over its wire on that timeline, and not beyond where that was left?
+import { switchPoint, toTimelineId } from '../../../src/pg/timeline.ts';
+import { historyOf } from '../scene.ts';
 import type { Checker, Scene } from '../scene.ts';
 import type { WireStream } from '../wire-taps.ts';
 
@@ -20,18 +22,26 @@ export function claimsAreClamped(scene: Scene): Checker {
         for (const standby of host.status()?.standbys ?? []) {
           const stream = streams.get(`${host.name} ${standby.pid}`);
           if (stream === undefined || standby.timeline !== stream.timeline) continue;
+          const endLsn = countedUpTo(scene, stream, host.status()?.store?.timeline ?? null);
           for (const kind of ['writeLsn', 'flushLsn', 'applyLsn'] as const) {
-            if (standby[kind] <= stream.sentLsn) continue;
+            if (standby[kind] <= endLsn) continue;
             const place = {
               by: `${host.name} of ${standby.applicationName}`,
               timeline: stream.timeline,
               lsn: standby[kind],
             };
-            const what = `${kind} counts, though only WAL up to ${stream.sentLsn.toString(16)} was sent,`;
+            const what = `${kind} counts, though only WAL up to ${endLsn.toString(16)} was sent and is not dead,`;
             scene.verdict.violate('I8', what, place);
           }
         }
       }
     },
   };
+}
+
+/** Claims on a timeline that the relay has left are cut where that ends. */
+function countedUpTo(scene: Scene, stream: WireStream, stored: number | null): bigint {
+  const history = stored === null ? null : historyOf(scene, stored);
+  const left = history === null ? null : switchPoint(history, toTimelineId(stream.timeline));
+  return left !== null && left.endLsn < stream.sentLsn ? left.endLsn : stream.sentLsn;
 }

@@ -132,10 +132,11 @@ export interface SimStats {
 
 /** Milliseconds that a call which touches the disk takes. */
 export function callMs(on: MountedDisk, kind: 'names' | 'read' | 'write' | 'sync'): number {
-  const { random, nowMs } = world();
+  const { random, nowMs, context } = world();
   if (kind !== 'sync') return random.real(0.02, 0.4);
-  const isSlow = nowMs < on.slowUntilMs;
-  return isSlow ? on.slowUntilMs - nowMs + random.real(0, 5) : random.real(0.3, 4);
+  // A thread that was held up once already is that much later.
+  const slowMs = on.slowUntilMs - nowMs - (context.thread?.aheadMs ?? 0);
+  return slowMs > 0 ? slowMs + random.real(0, 5) : random.real(0.3, 4);
 }
 
 /**

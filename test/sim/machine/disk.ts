@@ -81,6 +81,8 @@ export class Disk {
   onNameGoes: (path: string, to: string | null) => void = () => {};
   /** Where an fsync may fail. */
   mayFail: (path: string) => boolean = () => true;
+  /** Something was met: an error that was given out, pages that were lost. */
+  onMet: (what: string, count: number) => void = () => {};
   /** Counts the times the power was lost. */
   generation = 0;
   readonly #top: DirNode;
@@ -130,7 +132,7 @@ export class Disk {
 
   makeFile(path: string, mode: number): FileNode {
     const { dir, name } = this.#place(path, 'open');
-    if (this.#used >= this.capacity) throw new DiskError('ENOSPC', 'open', path);
+    if (this.#used >= this.capacity) throw this.#full('open', path);
     this.#ids += 1;
     const node: FileNode = {
       kind: 'file',
@@ -210,7 +212,7 @@ export class Disk {
     const end = position + bytes.length;
     const growth = Math.max(0, end - node.size);
     const room = this.capacity - this.#used;
-    if (growth > 0 && growth > room) throw new DiskError('ENOSPC', 'write', `#${node.id}`);
+    if (growth > 0 && growth > room) throw this.#full('write', `#${node.id}`);
     this.#resize(node, Math.max(node.size, end));
     node.data.set(bytes, position);
     const last = Math.floor((end - 1) / PAGE_BYTES);
@@ -223,7 +225,7 @@ export class Disk {
 
   truncate(node: FileNode, size: number): void {
     if (size > node.size && size - node.size > this.capacity - this.#used) {
-      throw new DiskError('ENOSPC', 'ftruncate', `#${node.id}`);
+      throw this.#full('ftruncate', `#${node.id}`);
     }
     const before = node.size;
     this.#resize(node, size);
@@ -240,6 +242,7 @@ export class Disk {
       for (const page of node.dirty) node.lost.add(page);
       node.dirty.clear();
       this.onSyncFailed(plainPath(path), node.id);
+      this.onMet('fsync failed', 1);
       throw new DiskError('EIO', 'fsync', path);
     }
     this.onSynced(plainPath(path), node.id);
@@ -272,6 +275,7 @@ export class Disk {
       ? this.#changes.length
       : random.between(0, this.#changes.length);
     for (const change of this.#changes.slice(0, kept)) change.apply();
+    this.onMet('change of a name lost with the power', this.#changes.length - kept);
     this.#changes = [];
     const keepChance = random.pick([0, 0, 0.5, 1]);
     this.#used = 0;
@@ -291,10 +295,14 @@ export class Disk {
 
   #revertFile(node: FileNode, random: Random, keepChance: number): void {
     const data = Buffer.alloc(Math.max(node.data.length, node.durable.length));
+    let lost = node.lost.size;
     node.durable.copy(data, 0, 0, node.durableSize);
     let size = node.durableSize;
     for (const page of node.dirty) {
-      if (node.lost.has(page) || !random.chance(keepChance)) continue;
+      if (node.lost.has(page) || !random.chance(keepChance)) {
+        lost += 1;
+        continue;
+      }
       const at = page * PAGE_BYTES;
       const end = Math.min(at + PAGE_BYTES, node.size);
       if (end <= at) continue;
@@ -307,6 +315,12 @@ export class Disk {
     node.durableSize = size;
     node.dirty.clear();
     node.lost.clear();
+    this.onMet('page lost with the power', lost);
+  }
+
+  #full(syscall: string, path: string): DiskError {
+    this.onMet('refused: disk full', 1);
+    return new DiskError('ENOSPC', syscall, path);
   }
 
   /** Changes of names are written in order as far as they depend on each other: what an fsync of `dir` needs goes with it. */

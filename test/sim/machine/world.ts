@@ -59,6 +59,8 @@ export class World {
   readonly relayRandom: Random;
   readonly trace: Trace;
   readonly crashes: Crash[] = [];
+  /** What was met, and how often: does a run exercise what it is for? */
+  readonly met = new Map<string, number>();
   nowMs = 0;
   steps = 0;
   context: Context = MACHINE;
@@ -101,6 +103,11 @@ export class World {
     const event = { atMs, order: this.#order, context, label, run, isCancelled: false };
     push(this.#queue, event);
     return event;
+  }
+
+  /** So much of it was met. */
+  count(what: string, by = 1): void {
+    if (by > 0) this.met.set(what, (this.met.get(what) ?? 0) + by);
   }
 
   /** Runs `body` now, as code of that process. */

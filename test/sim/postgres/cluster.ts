@@ -22,12 +22,14 @@ interface Branch {
 export class Cluster {
   readonly systemIdentifier: string;
   readonly major: number;
+  readonly serverVersion: string;
   readonly #branches = new Map<TimelineId, Branch>();
   newest: TimelineId = toTimelineId(1);
 
-  constructor(options: { major: number; systemIdentifier?: string }) {
+  constructor(options: { major: number; minor?: number; systemIdentifier?: string }) {
     const wal = new WalFixture({ major: options.major, segmentSize: SEGMENT_BYTES });
     this.major = options.major;
+    this.serverVersion = `${options.major}.${options.minor ?? 4}`;
     this.systemIdentifier = options.systemIdentifier ?? wal.systemIdentifier;
     this.#branches.set(this.newest, newBranch(wal));
   }

@@ -232,7 +232,7 @@ export class ServerSession implements ConnectionEvents {
       systemIdentifier: cluster.systemIdentifier,
       timeline: String(timeline),
       xlogPos: formatLsn(walEnd),
-      serverVersion: `${cluster.major}.4`,
+      serverVersion: cluster.serverVersion,
       parameters: cluster.major >= 14 ? { in_hot_standby: isInRecovery ? 'on' : 'off' } : {},
       isStandby: isInRecovery,
       settings: {
