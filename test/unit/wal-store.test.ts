@@ -143,8 +143,11 @@ describe('an empty store', () => {
 
   it('says so at its end when the control file could not be saved, and finds its WAL at the next start', async () => {
     await openFresh();
-    feed();
-    await flushed(wal.endLsn);
+    // Inside the first segment: the end of one is saved at once, and that save would meet the same.
+    const endLsn = wal.records[0]?.endLsn ?? wal.endLsn;
+    expect(nameOf(endLsn)).toBe(nameOf(wal.startLsn));
+    feed(endLsn);
+    await flushed(endLsn);
     const inTheWay = join(directory, 'walcast.control.tmp');
     await mkdir(inTheWay);
     await expect(store.close()).rejects.toMatchObject({
@@ -154,7 +157,7 @@ describe('an empty store', () => {
     });
     await rm(inTheWay, { recursive: true });
     store = await WalStore.open(storeOptions(directory));
-    expect(store.nextLsn()).toBe(wal.endLsn);
+    expect(store.nextLsn()).toBe(endLsn);
   });
 
   it('keeps history files of any timeline, byte for byte', async () => {
