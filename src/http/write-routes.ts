@@ -30,8 +30,8 @@ export function writeRoutes(sources: WriteSources): Route[] {
   return [
     reloadRoute(sources),
     drainRoute(sources),
-    pauseRoute(sources),
-    resumeRoute(sources),
+    pauseRoute(sources, true),
+    pauseRoute(sources, false),
     createSlotRoute(sources),
     dropSlotRoute(sources),
     disconnectRoute(sources),
@@ -84,34 +84,26 @@ function drainRoute({ actions, log }: WriteSources): Route {
   };
 }
 
-function pauseRoute({ actions, log }: WriteSources): Route {
+function pauseRoute({ actions, log }: WriteSources, isToPause: boolean): Route {
+  const name = isToPause ? 'pause' : 'resume';
   return {
     method: 'POST',
-    path: '/api/v1/pause',
-    operation: 'pause',
-    summary: 'Refuses new START_REPLICATIONs until it is resumed. Streams that run go on.',
+    path: `/api/v1/${name}`,
+    operation: name,
+    summary: isToPause
+      ? 'Refuses new START_REPLICATIONs until it is resumed. Streams that run go on.'
+      : 'Ends a pause; standbys come in by themselves.',
     access: 'write',
-    answers: { 200: { description: 'It is paused.', schema: SCHEMAS.pause } },
-    handle: (request) => {
-      logAction(log, request, 'pause');
-      actions.pause();
-      return { paused: true };
+    answers: {
+      200: {
+        description: isToPause ? 'It is paused.' : 'It is not paused.',
+        schema: SCHEMAS.pause,
+      },
     },
-  };
-}
-
-function resumeRoute({ actions, log }: WriteSources): Route {
-  return {
-    method: 'POST',
-    path: '/api/v1/resume',
-    operation: 'resume',
-    summary: 'Ends a pause; standbys come in by themselves.',
-    access: 'write',
-    answers: { 200: { description: 'It is not paused.', schema: SCHEMAS.pause } },
     handle: (request) => {
-      logAction(log, request, 'resume');
-      actions.resume();
-      return { paused: false };
+      logAction(log, request, name);
+      actions[name]();
+      return { paused: isToPause };
     },
   };
 }

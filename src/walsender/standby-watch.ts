@@ -3,7 +3,7 @@ import type { Clock, Timer } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { APPLICATION_NAMES_MAX, STANDBY_STALLED_MS, STANDBY_WATCH_MS } from '../config/limits.ts';
 import { formatLsn } from '../pg/lsn.ts';
-import { StallWatch } from './stall-watch.ts';
+import { StandbyStall } from './standby-stall.ts';
 import type { StreamProgress } from './wal-stream.ts';
 
 /** How long nothing is confirmed before it is asked whether there is something to confirm. */
@@ -30,7 +30,7 @@ export interface WatchedStandby {
 export class StandbyWatch {
   readonly #clock: Clock;
   readonly #log: Log;
-  readonly #watched = new Map<WatchedStandby, StallWatch>();
+  readonly #watched = new Map<WatchedStandby, StandbyStall>();
   #sharedNames: ReadonlySet<string> = new Set();
   /** Names that were said to be shared: once each. */
   readonly #saidNames = new Set<string>();
@@ -52,7 +52,7 @@ export class StandbyWatch {
     const nowMs = this.#clock.nowMs();
     this.#watched.set(
       standby,
-      new StallWatch({ limitMs: STANDBY_STALLED_MS, tickMs: STANDBY_WATCH_MS, nowMs }),
+      new StandbyStall({ limitMs: STANDBY_STALLED_MS, tickMs: STANDBY_WATCH_MS, nowMs }),
     );
     this.#arm();
   }
@@ -90,7 +90,7 @@ export class StandbyWatch {
     for (const name of this.#sharedNames) this.#sayShared(name);
   }
 
-  #look(standby: WatchedStandby, watch: StallWatch, nowMs: number): void {
+  #look(standby: WatchedStandby, watch: StandbyStall, nowMs: number): void {
     const progress = standby.progress();
     if (progress === null) return;
     const silentMs = watch.withoutProgressMs;

@@ -11,11 +11,11 @@ import { AbsentStandbys } from '../../src/walsender/absent-standbys.ts';
 import type { Departure } from '../../src/walsender/absent-standbys.ts';
 import { Door } from '../../src/walsender/door.ts';
 import { mayTakeOver, SlotTakeover } from '../../src/walsender/slot-takeover.ts';
-import { StallWatch } from '../../src/walsender/stall-watch.ts';
+import { StandbyStall } from '../../src/walsender/standby-stall.ts';
 import { sampleStandby } from '../support/relay-status.ts';
 
-describe('StallWatch', () => {
-  const watch = (): StallWatch => new StallWatch({ limitMs: 60_000, tickMs: 1000, nowMs: 0 });
+describe('StandbyStall', () => {
+  const watch = (): StandbyStall => new StandbyStall({ limitMs: 60_000, tickMs: 1000, nowMs: 0 });
   const at = (nowMs: number, confirmed: bigint, end: bigint) => ({
     nowMs,
     confirmedLsn: toLsn(confirmed),

@@ -17,7 +17,7 @@ export interface StallSample {
 }
 
 /** One stream, from its start on. */
-export class StallWatch {
+export class StandbyStall {
   readonly #limitMs: number;
   readonly #tickMs: number;
   #confirmedLsn: Lsn = INVALID_LSN;
