@@ -432,7 +432,7 @@ class RunningRelay implements Relay {
   /** Nothing is reported from here on; standbys keep what they have. */
   #onFatal(error: Error): void {
     this.statusSource.fail(error.message);
-    this.#following.stop();
+    this.#following.abandon();
     this.#fail(error);
   }
 

@@ -279,6 +279,12 @@ export class UpstreamFollowing {
     this.#acknowledgement?.close();
   }
 
+  /** The same when the disk has failed: nothing is noted on it any more. */
+  abandon(): void {
+    this.#slots.abandon();
+    this.stop();
+  }
+
   /** After {@link stop}: resolves when nothing is being written any more. */
   saved(): Promise<void> {
     return this.#slots.close();

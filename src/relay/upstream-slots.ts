@@ -80,6 +80,7 @@ export class UpstreamSlots implements SlotUses {
   #saved = '[]';
   #isLoaded = false;
   #isClosed = false;
+  #isAbandoned = false;
 
   constructor(parts: UpstreamSlotsParts) {
     this.#parts = parts;
@@ -138,6 +139,12 @@ export class UpstreamSlots implements SlotUses {
     return this.#slots.left().map(({ host, slot, isOurs }) => {
       return { host: host.host, port: host.port, slot, isOurs };
     });
+  }
+
+  /** The disk has failed: nothing is saved from here on, and nothing said about it. */
+  abandon(): void {
+    this.#isClosed = true;
+    this.#isAbandoned = true;
   }
 
   /** No more errands. Resolves when nothing is being saved any more. */
@@ -279,7 +286,7 @@ export class UpstreamSlots implements SlotUses {
 
   async #saveAll(): Promise<void> {
     const { directory, log } = this.#parts;
-    while (this.#isUnsaved && directory !== null) {
+    while (this.#isUnsaved && directory !== null && !this.#isAbandoned) {
       this.#isUnsaved = false;
       try {
         const body = this.#slots.ours().map(savedForm);
@@ -289,6 +296,7 @@ export class UpstreamSlots implements SlotUses {
         this.#saved = text;
       } catch (error) {
         if (systemErrorCode(error) === null && !(error instanceof OperationalError)) throw error;
+        if (this.#isAbandoned) return;
         log.warn(`which slots walcast made on upstream servers was not saved: ${errorText(error)}`);
       }
     }
