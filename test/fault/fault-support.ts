@@ -159,14 +159,19 @@ export async function httpJson(httpPort: number, path: string): Promise<Record<s
 
 /** Waits until the status shows `state`. */
 export async function waitForState(started: Attempt, state: string): Promise<void> {
+  let shown: unknown = null;
   await pollUntil(
-    `state ${state}; log: ${started.process.log.slice(-5).join('\n')}`,
+    `state ${state}`,
     async () => {
       const status = await httpJson(started.httpPort, '/api/v1/status').catch(() => null);
-      return status?.['state'] === state ? true : null;
+      shown = status?.['state'];
+      return shown === state ? true : null;
     },
     { timeoutMs: 30_000 },
-  );
+  ).catch((error: unknown) => {
+    const log = started.process.log.slice(-8).join('\n');
+    throw new Error(`${String(error)}; it is ${String(shown)}; log: ${log}`, { cause: error });
+  });
 }
 
 /** Waits until the store says that everything before `endLsn` is durable. */
