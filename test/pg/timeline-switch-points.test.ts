@@ -24,8 +24,14 @@ const QUIET = { autovacuum: 'off', checkpoint_timeout: '1h', wal_writer_delay: '
 /** Every page that does not fit into the buffers is waited for: a long record takes its time. */
 const SLOW = { wal_buffers: '64kB', wal_sync_method: 'open_datasync' };
 
-/** Otherwise nobody would ever have a part of a record. */
-const FORWARDS_PARTS = { storage: { verify: 'page' } };
+/**
+ * Otherwise nobody would ever have a part of a record. A standby that has one up to the end of a segment asks for the next
+ * segment, on the new timeline, where there is nothing yet: it is held for wal_receiver_timeout, and then told.
+ */
+const FORWARDS_PARTS = {
+  storage: { verify: 'page' },
+  upstream: { wal_receiver_timeout: '10s' },
+};
 
 let rig: PromotionRig;
 
