@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import { invariant, OperationalError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { within } from '../base/within.ts';
 import type { UpstreamConfig } from '../config/config.ts';
 import { UPSTREAM_FINISH_MS_MAX } from '../config/limits.ts';
 import { dial } from '../net/dial.ts';
@@ -248,15 +249,8 @@ export class UpstreamFollowing {
     this.#isQuiet = true;
     this.#discovery.stop();
     this.#receiver?.quiesce();
-    const { clock } = this.#parts;
-    await new Promise<void>((resolve) => {
-      const timer = clock.setTimer(UPSTREAM_FINISH_MS_MAX, resolve);
-      const decided = (): void => {
-        timer.cancel();
-        resolve();
-      };
-      this.#lastDecision.then(decided, decided);
-    });
+    const decided = this.#lastDecision.catch(() => {});
+    await within(this.#parts.clock, UPSTREAM_FINISH_MS_MAX, decided);
   }
 
   /** To be called once the end of WAL stands still and is durable: commits beyond it shall not wait for us. */

@@ -3,6 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import { InvariantError, OperationalError, WalcastError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
+import { within } from '../base/within.ts';
 import { Wakeup } from '../base/wakeup.ts';
 import {
   DISCOVERY_ANSWER_BYTES_MAX,
@@ -104,13 +105,8 @@ export class HostDiscovery {
   /** Resolves when somebody has answered, or all were asked in vain, or `atMostMs` later. */
   async firstAnswer(atMostMs: number): Promise<void> {
     if (this.#cluster !== null || this.#failedRounds > 0 || this.#isStopped) return;
-    await new Promise<void>((resolve) => {
-      const timer = this.#parts.clock.setTimer(atMostMs, resolve);
-      this.#waiting.push(() => {
-        timer.cancel();
-        resolve();
-      });
-    });
+    const answered = new Promise<void>((resolve) => this.#waiting.push(resolve));
+    await within(this.#parts.clock, atMostMs, answered);
   }
 
   /** True: WAL streams in, and there is no hurry. False: it is asked at once, and more often. */
