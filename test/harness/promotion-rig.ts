@@ -16,6 +16,7 @@ import { toSegmentSize } from '../../src/pg/segment.ts';
 import type { SegmentSize } from '../../src/pg/segment.ts';
 import { historyFileName } from '../../src/pg/timeline.ts';
 import type { TimelineHistory } from '../../src/pg/timeline.ts';
+import { alarmLines } from './alarm-lines.ts';
 import { createPhysicalSlot } from './physical-slot.ts';
 import { tableDigest } from './table-digest.ts';
 import { historyOf, timelineWalViolations } from './timeline-wal.ts';
@@ -201,13 +202,7 @@ export class PromotionRig implements AsyncDisposable {
   }
 
   #logViolations(): string[] {
-    return this.servers.flatMap((server) =>
-      server.log
-        .textFrom(this.#logMarks.get(server) ?? 0)
-        .split('\n')
-        .filter((line) => ALARMS.test(line))
-        .map((line) => `${server.name} says: ${line}`),
-    );
+    return this.servers.flatMap((server) => alarmLines(server, ALARMS, this.#logMarks.get(server)));
   }
 
   #explain(error: unknown, server: PostgresCluster): never {

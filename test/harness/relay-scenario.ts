@@ -10,6 +10,7 @@ import type { Lsn } from '../../src/pg/lsn.ts';
 import { toSegmentSize } from '../../src/pg/segment.ts';
 import type { SegmentSize } from '../../src/pg/segment.ts';
 import { rootHistory, toTimelineId } from '../../src/pg/timeline.ts';
+import { alarmLines } from './alarm-lines.ts';
 import { compareWal, missingSegments, walDirectoryTruth } from './compare-wal.ts';
 import { LedgerAudit } from './ledger-audit.ts';
 import { streamsOf } from './ledger.ts';
@@ -217,13 +218,7 @@ export class RelayScenario implements AsyncDisposable {
 
   #logViolations(): string[] {
     return [
-      ...this.standbys.flatMap((standby) =>
-        standby.log
-          .textFrom(0)
-          .split('\n')
-          .filter((line) => STANDBY_ALARMS.test(line))
-          .map((line) => `${standby.name} says: ${line}`),
-      ),
+      ...this.standbys.flatMap((standby) => alarmLines(standby, STANDBY_ALARMS)),
       ...this.relay.problems().map((line) => `walcast says: ${line}`),
     ];
   }

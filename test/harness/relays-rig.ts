@@ -17,6 +17,7 @@ import { toSegmentSize } from '../../src/pg/segment.ts';
 import type { SegmentSize } from '../../src/pg/segment.ts';
 import { historyFileName } from '../../src/pg/timeline.ts';
 import type { TimelineHistory } from '../../src/pg/timeline.ts';
+import { alarmLines } from './alarm-lines.ts';
 import { openFaultProxy } from './fault-proxy.ts';
 import type { FaultProxy } from './fault-proxy.ts';
 import { conninfoOf } from './promotion-rig.ts';
@@ -288,13 +289,7 @@ export class RelaysRig implements AsyncDisposable {
   }
 
   #logViolations(): string[] {
-    return this.servers.flatMap((server) =>
-      server.log
-        .textFrom(this.#logMarks.get(server) ?? 0)
-        .split('\n')
-        .filter((line) => ALARMS.test(line))
-        .map((line) => `${server.name} says: ${line}`),
-    );
+    return this.servers.flatMap((server) => alarmLines(server, ALARMS, this.#logMarks.get(server)));
   }
 
   #explain(error: unknown, server: PostgresCluster): never {

@@ -9,6 +9,7 @@ import { INVALID_LSN, minLsn, parseLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import type { SegmentSize } from '../../src/pg/segment.ts';
 import type { TimelineHistory } from '../../src/pg/timeline.ts';
+import { alarmLines } from './alarm-lines.ts';
 import { walDirectoryTruth } from './compare-wal.ts';
 import { LedgerAudit } from './ledger-audit.ts';
 import type { LinkRecord } from './ledger-audit.ts';
@@ -281,11 +282,7 @@ export class Topology implements AsyncDisposable {
 
   #logViolations(): string[] {
     const servers = this.standbys.flatMap((standby) =>
-      standby.log
-        .textFrom(this.#logMarks.get(standby) ?? 0)
-        .split('\n')
-        .filter((line) => SERVER_ALARMS.test(line))
-        .map((line) => `${standby.name} says: ${line}`),
+      alarmLines(standby, SERVER_ALARMS, this.#logMarks.get(standby)),
     );
     const relays = this.relays.flatMap((relay) =>
       relay
