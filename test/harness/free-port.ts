@@ -14,10 +14,14 @@ const RANGE_PORTS = Math.floor((PORT_MAX - PORT_MIN) / RANGES);
 const FIRST_PORT: number =
   PORT_MIN + (Number(process.env['VITEST_POOL_ID'] ?? '0') % RANGES) * RANGE_PORTS;
 
-/** A port on 127.0.0.1 that nobody listens on at this moment. */
+let drawn = randomInt(RANGE_PORTS);
+
+/** A port on 127.0.0.1 that nobody listens on at this moment, and that this process was not given before. */
 export async function freePort(): Promise<number> {
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
-    const port = randomInt(FIRST_PORT, FIRST_PORT + RANGE_PORTS);
+    // One behind the other: two ports drawn by chance for one program are the same one now and then.
+    drawn = (drawn + 1) % RANGE_PORTS;
+    const port = FIRST_PORT + drawn;
     if (await isFree(port)) return port;
   }
   throw new Error(`no free port from ${FIRST_PORT} on in ${ATTEMPTS_MAX} attempts`);
