@@ -21,9 +21,7 @@ import type { RelayActions, ReloadReport } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
 import { prepareDataDirectory } from '../wal/data-directory.ts';
 import { WalStore } from '../wal/wal-store.ts';
-import { RELAY_PATH_SETTING } from '../walreceiver/relay-path.ts';
 import type { ServerIdentity } from '../walsender/ports.ts';
-import type { WalSenderSettings } from '../walsender/session-host.ts';
 import { WalSenders } from '../walsender/wal-senders.ts';
 import { RelayActionsOf } from './actions.ts';
 import { LateSlotRegistry, LateWalFeed } from './late-binding.ts';
@@ -32,6 +30,7 @@ import { NOTHING_READ_THROUGH, StoreReadThrough } from './read-through.ts';
 import { LiveConfiguration } from './reload.ts';
 import type { ApplyConfig } from './reload.ts';
 import { effectiveKeepSize, NOTHING_RETAINED, Retention, walBounds } from './retention.ts';
+import { HOLD_AHEAD_DEFAULT_MS, senderSettings } from './sender-settings.ts';
 import { StatusBoard } from './status-board.ts';
 import { serverIdentity, StoreFeed } from './store-adapters.ts';
 import { UpstreamFollowing } from './upstream-following.ts';
@@ -69,9 +68,6 @@ export interface RelaySurroundings {
   /** Ends a start between two of its steps; afterwards it is looked at no more. */
   readonly startSignal: AbortSignal;
 }
-
-/** How long a start beyond our end is held when no wal_receiver_timeout says it; that setting's own default. */
-const HOLD_AHEAD_DEFAULT_MS = 60_000;
 
 /** What a slot command is answered before any server was known. */
 const UNKNOWN_SERVER = { quotesSettingNames: true, refusesInvalidatedPhysicalSlot: true };
@@ -454,37 +450,4 @@ class RunningRelay implements Relay {
     if (this.#store === null) throw new InvariantError('the store is not open');
     return this.#store;
   }
-}
-
-/** What walsenders go by, from the configuration of the moment. */
-function senderSettings(config: Config, relayPath: () => string): WalSenderSettings {
-  const { storage, upstream } = config;
-  return {
-    maxWalSenders: storage.maxWalSenders,
-    get ownSettings() {
-      return ownSettings(storage, relayPath());
-    },
-    walSenderTimeoutMs: config.walSenderTimeoutMs,
-    holdAheadMs: upstream.walReceiverTimeoutMs || HOLD_AHEAD_DEFAULT_MS,
-    drainTimeoutMs: config.drainTimeoutMs,
-    version: readBuildInfo().version,
-  };
-}
-
-/** What SHOW answers for settings that mean walcast, not the server it stands for; PostgreSQL's units. */
-function ownSettings(storage: Config['storage'], relayPath: string): ReadonlyMap<string, string> {
-  return new Map([
-    [RELAY_PATH_SETTING, relayPath],
-    ['max_replication_slots', String(storage.maxReplicationSlots)],
-    ['wal_keep_size', formatMegabytes(storage.walKeepSizeBytes)],
-    ['max_slot_wal_keep_size', formatMegabytes(storage.maxSlotWalKeepSizeBytes)],
-  ]);
-}
-
-/** As guc.c shows a size: in the largest unit that divides it. */
-function formatMegabytes(bytes: number | null): string {
-  if (bytes === null) return '-1';
-  const megabytes = Math.floor(bytes / (1024 * 1024));
-  if (megabytes === 0) return '0';
-  return megabytes % 1024 === 0 ? `${megabytes / 1024}GB` : `${megabytes}MB`;
 }
