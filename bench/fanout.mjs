@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { HelperProcess } from './child.mjs';
+import { closeWhenInterrupted } from './interrupt.mjs';
 import {
   cpuSeconds,
   cpuSecondsByThread,
@@ -57,7 +58,7 @@ export async function benchFanout(options) {
   const harness = await load('walcast-process');
   /** @type {Workspace} */
   const workspace = await openWorkspace(await serverUser());
-  const interrupted = whenInterrupted(workspace);
+  const interrupted = closeWhenInterrupted(workspace);
   try {
     /** @type {PostgresCluster} */
     const primary = await createPrimary(workspace, {
@@ -354,22 +355,4 @@ function configuration(primaryPort, directory, options) {
     '  format: json',
     '',
   ].join('\n');
-}
-
-/** Ctrl-C and SIGTERM take everything away that was made. @param {Workspace} workspace */
-function whenInterrupted(workspace) {
-  // Something has to keep the event loop alive while the last processes end.
-  const alive = setInterval(() => {}, 60_000);
-  const leave = () => {
-    void workspace.close().finally(() => process.exit(130));
-  };
-  process.once('SIGINT', leave);
-  process.once('SIGTERM', leave);
-  return {
-    cancel() {
-      clearInterval(alive);
-      process.off('SIGINT', leave);
-      process.off('SIGTERM', leave);
-    },
-  };
 }

@@ -1,12 +1,11 @@
 // How long write + fdatasync takes from a thread of its own and through libuv's pool, while the pool is idle and while
 // it is busy with password hashing.
 import { pbkdf2 } from 'node:crypto';
-import { once } from 'node:events';
 import { open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { Worker } from 'node:worker_threads';
 import { median, percentile, round } from './report.mjs';
+import { SyncThread } from './sync-thread.mjs';
 import { makeTemporaryDirectory } from './temporary.mjs';
 
 const FILE_BYTES = 16 << 20;
@@ -30,9 +29,7 @@ export async function benchFdatasync(options) {
   const directory = makeTemporaryDirectory('fdatasync', parent);
   const path = join(directory, 'segment');
   await writeFile(path, Buffer.alloc(FILE_BYTES));
-  const worker = new Worker(new URL('./fdatasync-worker.mjs', import.meta.url), {
-    workerData: { path, blockBytes: BLOCK_BYTES, fileBytes: FILE_BYTES },
-  });
+  const thread = new SyncThread({ path, blockBytes: BLOCK_BYTES, fileBytes: FILE_BYTES });
   try {
     const rows = [];
     for (const isBusy of [false, true]) {
@@ -40,7 +37,7 @@ export async function benchFdatasync(options) {
         const stop = isBusy ? keepPoolBusy() : async () => {};
         const samples =
           way === 'own thread'
-            ? await syncInThread(worker, options.count)
+            ? await thread.measure(options.count)
             : await syncInPool(path, options.count);
         await stop();
         rows.push(describe(way, isBusy, samples));
@@ -49,7 +46,7 @@ export async function benchFdatasync(options) {
     }
     return rows;
   } finally {
-    await worker.terminate();
+    await thread.close();
     await rm(directory, { recursive: true, force: true });
   }
 }
@@ -86,13 +83,6 @@ function keepPoolBusy() {
       isStopping = true;
       onIdle = () => resolve(null);
     });
-}
-
-/** @param {Worker} worker @param {number} count @returns {Promise<number[]>} */
-async function syncInThread(worker, count) {
-  worker.postMessage({ count });
-  const [samples] = await once(worker, 'message');
-  return samples;
 }
 
 /** @param {string} path @param {number} count @returns {Promise<number[]>} */

@@ -11,6 +11,7 @@ const HELP = `Usage: npm run bench -- COMMAND [OPTIONS]
 
 Measures on this machine, over the loopback interface only, and removes what it made.
 
+  commit      latency of commits that wait for a standby, attached directly and behind walcast in turns
   fanout      CPU seconds per GB delivered: walcast beside the primary's own walsenders in the same run
   tls         CPU seconds per GB sent to receivers with and without TLS, by bytes per call (a bare loop)
   handoff     CPU seconds per GB to get WAL into a sender process: over a Unix socket, or from the segment files
@@ -20,24 +21,29 @@ Measures on this machine, over the loopback interface only, and removes what it 
 Options:
   --receivers LIST    fanout, tls: numbers of receivers, one after the other (default 1,8; each 1 to 64)
   --gigabytes N       fanout: WAL to generate (default 1); tls, handoff, walk: bytes in total (default 2); at most 20
-  --runs N            repetitions; medians are printed (default 1 for fanout, 3 otherwise; at most 20)
+  --runs N            repetitions; medians are printed (default 1 for fanout, 10 for commit, 3 otherwise; at most 20)
   --workloads LIST    fanout: of message, insert, catchup (default all three)
-  --verify LIST       fanout: of page, record: how walcast checks what it receives (default record)
-  --postgres MAJOR    fanout, walk: server to use (default 18)
-  --node-options=STR  fanout: options of Node.js for walcast, for example "--cpu-prof --cpu-prof-dir=/tmp/prof"
+  --levels LIST       commit: of local, remote_write, on, remote_apply (default all four)
+  --clients LIST      commit: sessions that commit at the same time (default 1; each 1 to 64)
+  --verify LIST       fanout, commit: of page, record: how walcast checks what it receives (default record)
+  --postgres MAJOR    commit, fanout, walk: server to use (default 18)
+  --node-options=STR  commit, fanout: options of Node.js for walcast, for example "--cpu-prof --cpu-prof-dir=/tmp/prof"
   --rate MB           fanout: megabytes of WAL a second (default 0: as fast as the primary makes it)
   --warm N            fanout: gigabytes sent before each figure, so that code is compiled (default 0.25)
   --keep MB           fanout: wal_keep_size of walcast (default 0: enough for everything)
-  --dist DIR          fanout, walk: the compiled walcast to measure (default dist)
+  --dist DIR          commit, fanout, walk: the compiled walcast to measure (default dist)
   --ciphers NAME      tls: TLS 1.3 suite (default TLS_AES_256_GCM_SHA384, which Node.js prefers)
-  --count N           fdatasync: syncs per figure (default 200; at most 10000)
-  --directory DIR     fdatasync: where to put the file (default: the temporary directory)
+  --count N           fdatasync: syncs per figure; commit: commits per session, figure and run (default 200; at most 10000)
+  --directory DIR     fdatasync: where to put the file; commit: where walcast keeps its WAL (default: the temporary directory)
   --json              print one JSON object instead of tables
   --help              this text
 `;
 
+/** As synchronous_commit has them; `local` waits for no standby. */
+const COMMIT_LEVELS = ['local', 'remote_write', 'on', 'remote_apply'];
+
 const FRACTIONS = ['--gigabytes', '--warm', '--rate'];
-const COMMANDS = ['fanout', 'tls', 'handoff', 'walk', 'fdatasync'];
+const COMMANDS = ['commit', 'fanout', 'tls', 'handoff', 'walk', 'fdatasync'];
 
 /** @typedef {{ title: string, rows: readonly Record<string, string | number | null>[] }} Section */
 
@@ -59,8 +65,8 @@ async function main(argv) {
   }
   const facts = machineFacts();
   if (!options.isJson) printFacts(facts);
-  // fanout ends its servers first; elsewhere an exit is enough: helpers end with us, directories are removed.
-  if (options.command !== 'fanout') exitOnInterrupt();
+  // commit and fanout end their servers first; elsewhere an exit is enough: helpers end with us, directories are removed.
+  if (options.command !== 'fanout' && options.command !== 'commit') exitOnInterrupt();
   const sections = await measure(options, facts);
   if (options.isJson) {
     console.log(JSON.stringify({ command: argv.join(' '), machine: facts, sections }, null, 2));
@@ -115,6 +121,13 @@ async function measure(options, facts) {
       });
       return [{ title: 'CPU seconds per GB of WAL', rows }];
     }
+    case 'commit': {
+      const { benchCommit } = await import('./commit.mjs');
+      const [verify = 'record'] = options.verify;
+      const result = await benchCommit({ ...options, verify, runs: options.runs ?? 10, progress });
+      Object.assign(facts, result.facts);
+      return result.sections;
+    }
     case 'fdatasync': {
       const rows = await benchFdatasync({ ...options, progress });
       return [{ title: 'write of 64 KiB + fdatasync', rows }];
@@ -143,6 +156,8 @@ function readOptions(argv) {
       gigabytes: { type: 'string' },
       runs: { type: 'string' },
       workloads: { type: 'string', default: 'message,insert,catchup' },
+      levels: { type: 'string', default: COMMIT_LEVELS.join(',') },
+      clients: { type: 'string', default: '1' },
       verify: { type: 'string', default: 'record' },
       postgres: { type: 'string', default: '18' },
       'node-options': { type: 'string', default: '' },
@@ -168,6 +183,8 @@ function readOptions(argv) {
     gigabytes: optional('--gigabytes', values.gigabytes, [0.01, 20]),
     runs: optional('--runs', values.runs, [1, 20]),
     workloads: values.workloads.split(',').map(workload),
+    levels: values.levels.split(',').map(commitLevel),
+    clients: values.clients.split(',').map((text) => number('--clients', text, [1, 64])),
     verify: values.verify.split(',').map(verifyMode),
     postgres: number('--postgres', values.postgres, [13, 99]),
     nodeOptions: values['node-options'],
@@ -186,6 +203,12 @@ function readOptions(argv) {
 function verifyMode(text) {
   if (text === 'page' || text === 'record') return text;
   throw new RangeError(`--verify: "${text}" is neither page nor record`);
+}
+
+/** @param {string} text */
+function commitLevel(text) {
+  if (COMMIT_LEVELS.includes(text)) return text;
+  throw new RangeError(`--levels: "${text}" is none of ${COMMIT_LEVELS.join(', ')}`);
 }
 
 /** @param {string} text */
