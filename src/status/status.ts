@@ -55,6 +55,10 @@ export type StandbyDeparture = (typeof STANDBY_DEPARTURES)[number];
 export const WALSENDER_STATES = ['startup', 'backup', 'catchup', 'streaming', 'stopping'] as const;
 export type WalSenderState = (typeof WALSENDER_STATES)[number];
 
+/** What a standby counts for under synchronous_standby_names, letter for letter as in pg_stat_replication. */
+export const SYNC_STATES = ['async', 'potential', 'sync', 'quorum'] as const;
+export type SyncState = (typeof SYNC_STATES)[number];
+
 /** Positions as last reported upstream; INVALID_LSN = not offered. */
 export interface ReportedPositions {
   readonly writeLsn: Lsn;
