@@ -454,6 +454,8 @@ function statusOf(slot: Slot, minimum: Lsn | null, bounds: WalBounds | null): Sl
     temporary: slot.ownerPid !== null,
     activePid,
     restartLsn,
+    xmin: null,
+    catalogXmin: null,
     inactiveSinceMs: activePid === null ? slot.inactiveSinceMs : null,
     walStatus: status,
     safeWalSize: isLost ? null : safeWalSize(restartLsn, bounds),

@@ -220,6 +220,10 @@ export interface StandbyStatus {
   readonly writeLsn: Lsn;
   readonly flushLsn: Lsn;
   readonly applyLsn: Lsn;
+  /** What it counts for in our own `synchronous_standby_names`, at this moment. */
+  readonly syncState: SyncState;
+  /** Its place in that list, from 1 on; 0 when it is not listed or has reported no flush position. */
+  readonly syncPriority: number;
   readonly writeLagSeconds: number | null;
   readonly flushLagSeconds: number | null;
   readonly applyLagSeconds: number | null;
@@ -233,10 +237,54 @@ export interface StandbyStatus {
   readonly sendQueueBytes: number;
   readonly sendBlockedSeconds: number;
   readonly clampedReplies: number;
+  /** Null: it has never sent any on this connection. */
+  readonly feedback: StandbyFeedbackStatus | null;
   /** It has confirmed nothing more for a minute although there is more for it. */
   readonly isStalled: boolean;
   /** Other standbys stream under the same application_name, all of them alive. */
   readonly isNameShared: boolean;
+}
+
+/**
+ * What one standby's feedback comes to. `none`: it holds nothing. `counted`: it is in the minimum. `too_old`: left out because
+ * of `max_feedback_xmin_age`. `invalid`: its last message named an id that no server would take; what it said before
+ * counts. `unknown`: it waits until the WAL has told the next transaction id.
+ */
+export const STANDBY_FEEDBACK_STATES = [
+  'none',
+  'counted',
+  'too_old',
+  'invalid',
+  'unknown',
+] as const;
+export type StandbyFeedbackState = (typeof STANDBY_FEEDBACK_STATES)[number];
+
+/** Hot standby feedback of one standby; full transaction ids (epoch in the upper 32 bits), null = none. */
+export interface StandbyFeedbackStatus {
+  readonly xmin: bigint | null;
+  readonly catalogXmin: bigint | null;
+  readonly state: StandbyFeedbackState;
+  /** How many transaction ids the older one lies behind the next one; null when it holds none or the next one is not known. */
+  readonly xminAge: number | null;
+}
+
+/** Hot standby feedback of all standbys and slots together. Full transaction ids, null = none. */
+export interface FeedbackStatus {
+  /** `upstream.hot_standby_feedback` */
+  readonly isOn: boolean;
+  /** The minima as they were last sent upstream; null also before anything was. */
+  readonly xmin: bigint | null;
+  readonly catalogXmin: bigint | null;
+  /** When, milliseconds since the Unix epoch; null before anything was sent. */
+  readonly sentAtMs: number | null;
+  /** The next transaction id as the WAL tells it; null while it does not, and nothing is sent. */
+  readonly nextXid: bigint | null;
+  /** application_name or slot whose xmin, or else catalog_xmin, is the minimum of this moment; null when nobody holds any. */
+  readonly heldBy: string | null;
+  /** Messages that named an id in the future, or one too far in the past, since the start. */
+  readonly ignored: Readonly<Record<'future' | 'past', number>>;
+  /** Standbys and slots that are left out at this moment because of `max_feedback_xmin_age`. */
+  readonly leftOut: number;
 }
 
 /** A standby that streamed, left, and is not back. Positions as it reported them last. */
@@ -285,6 +333,9 @@ export interface SlotStatus {
   readonly activePid: number | null;
   /** INVALID_LSN when it reserves no WAL yet, or was lost. */
   readonly restartLsn: Lsn;
+  /** What its standby's feedback holds, full transaction ids; null = none. */
+  readonly xmin: bigint | null;
+  readonly catalogXmin: bigint | null;
   /** When it was last used, or loaded at our start, milliseconds since the Unix epoch; null while it is in use. */
   readonly inactiveSinceMs: number | null;
   readonly walStatus: 'reserved' | 'extended' | 'unreserved' | 'lost' | null;
@@ -320,6 +371,46 @@ export interface ReadThroughStatus {
   readonly failedRepairs: number;
 }
 
+/** What the upstream's own `synchronous_standby_names` means for us. */
+export interface UpstreamSyncNames {
+  /** As SHOW printed it. */
+  readonly synchronousStandbyNames: string;
+  /** How our application_name is listed there: by its name, by `*`, or not at all. */
+  readonly membership: 'named' | 'any' | 'none';
+  /** When it was asked, milliseconds since the Unix epoch. It may have been reloaded since. */
+  readonly asOfMs: number;
+}
+
+/** Which standbys have to confirm before we do, and whether they can. */
+export interface SyncStatus {
+  /** The policy in effect, as it was written; empty: our own disk is enough. */
+  readonly synchronousStandbyNames: string;
+  /** `priority` is FIRST, `quorum` is ANY; null without a policy. */
+  readonly method: 'priority' | 'quorum' | null;
+  /** How many have to confirm; 0 without a policy. */
+  readonly requiredStandbys: number;
+  /** How many standbys stream, are listed and have reported a flush position. */
+  readonly eligibleStandbys: number;
+  /** Enough of them are there. True without a policy. */
+  readonly isSatisfied: boolean;
+  /** What the chosen ones have confirmed; without a policy our own ends. INVALID_LSN while too few are there. */
+  readonly confirmed: ReportedPositions;
+  /** How often it has become satisfied, or not satisfied, since the start. */
+  readonly changes: number;
+  /** Since when it is as it is, milliseconds since the Unix epoch. */
+  readonly sinceMs: number;
+  /** How long too few were there since the start, all in all. */
+  readonly unsatisfiedSeconds: number;
+  /** From the arrival of WAL to the moment it may be reported as flushed: our share of the time of a commit. */
+  readonly confirmDuration: DurationHistogram;
+  /** Null until an upstream was asked, and where it does not say. */
+  readonly upstream: UpstreamSyncNames | null;
+  /** Why our application_name may satisfy commits that wait for somebody else; null when it cannot. */
+  readonly clash: string | null;
+  /** What a person has to look at now, a sentence each. */
+  readonly alarms: readonly string[];
+}
+
 /** The configuration in effect. */
 export interface ConfigurationStatus {
   /** False after a reload that was refused, until one succeeds. */
@@ -353,6 +444,8 @@ export interface RelayStatus {
   readonly slots: readonly SlotStatus[];
   readonly retention: RetentionStatus;
   readonly readThrough: ReadThroughStatus;
+  readonly sync: SyncStatus;
+  readonly feedback: FeedbackStatus;
   readonly configuration: ConfigurationStatus;
 }
 

@@ -11,7 +11,10 @@ import type { WalStream } from './wal-stream.ts';
 const SHOWN_NAME_LENGTH_MAX = 63;
 
 /** What a session knows of its own status; the rest is seen by looking at all of them together. */
-export type SessionStatus = Omit<StandbyStatus, 'isStalled' | 'isNameShared'>;
+export type SessionStatus = Omit<
+  StandbyStatus,
+  'isStalled' | 'isNameShared' | 'syncState' | 'syncPriority'
+>;
 
 /** Puts a session's status together. */
 export function sessionStatus(parts: {
@@ -48,6 +51,7 @@ export function sessionStatus(parts: {
     sendQueueBytes: connection.pendingBytes(),
     sendBlockedSeconds: stream?.blockedSeconds() ?? 0,
     clampedReplies: stream?.report.clampedReplies ?? 0,
+    feedback: null,
   };
 }
 

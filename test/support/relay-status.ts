@@ -5,8 +5,10 @@ import { toTimelineId } from '../../src/pg/timeline.ts';
 import type {
   AbsentStandbyStatus,
   DurationHistogram,
+  FeedbackStatus,
   RelayStatus,
   StandbyStatus,
+  SyncStatus,
 } from '../../src/status/status.ts';
 
 /** Deep overrides are spelled out: a part given replaces the whole part. */
@@ -53,6 +55,8 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
         temporary: false,
         activePid: 42,
         restartLsn: lsn(0x1000000),
+        xmin: null,
+        catalogXmin: null,
         inactiveSinceMs: null,
         walStatus: 'reserved',
         safeWalSize: 60_000_000,
@@ -73,6 +77,8 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
       repairedSegments: 2,
       failedRepairs: 1,
     },
+    sync: sampleSync(),
+    feedback: sampleFeedback(),
     configuration: {
       isLastReloadGood: true,
       loadedAtMs: 1_700_000_000_000,
@@ -136,6 +142,8 @@ export function sampleStandby(overrides: Partial<StandbyStatus> = {}): StandbySt
     writeLsn: lsn(0x3000060),
     flushLsn: lsn(0x3000000),
     applyLsn: lsn(0x2fff000),
+    syncState: 'async',
+    syncPriority: 0,
     writeLagSeconds: 0.000400000000004,
     flushLagSeconds: 0.002,
     applyLagSeconds: 1.5,
@@ -146,8 +154,44 @@ export function sampleStandby(overrides: Partial<StandbyStatus> = {}): StandbySt
     sendQueueBytes: 100,
     sendBlockedSeconds: 0.25,
     clampedReplies: 0,
+    feedback: null,
     isStalled: false,
     isNameShared: false,
+    ...overrides,
+  };
+}
+
+/** No policy: our own disk is enough. */
+export function sampleSync(overrides: Partial<SyncStatus> = {}): SyncStatus {
+  return {
+    synchronousStandbyNames: '',
+    method: null,
+    requiredStandbys: 0,
+    eligibleStandbys: 0,
+    isSatisfied: true,
+    confirmed: { writeLsn: lsn(0x3000060), flushLsn: lsn(0x3000000), applyLsn: lsn(0) },
+    changes: 0,
+    sinceMs: 1_700_000_000_000,
+    unsatisfiedSeconds: 0,
+    confirmDuration: histogram(),
+    upstream: null,
+    clash: null,
+    alarms: [],
+    ...overrides,
+  };
+}
+
+/** On, and nobody holds anything. */
+export function sampleFeedback(overrides: Partial<FeedbackStatus> = {}): FeedbackStatus {
+  return {
+    isOn: true,
+    xmin: null,
+    catalogXmin: null,
+    sentAtMs: 1_700_000_100_000,
+    nextXid: 7_000n,
+    heldBy: null,
+    ignored: { future: 0, past: 0 },
+    leftOut: 0,
     ...overrides,
   };
 }
