@@ -3,6 +3,7 @@
 import type { LogFormat, LogLevel } from '../base/log.ts';
 import type { Conninfo } from '../pg/conninfo.ts';
 import type { HbaRules } from '../pg/hba.ts';
+import type { SyncPolicy } from '../syncrep/standby-names.ts';
 import type { EffectiveValue } from './effective.ts';
 
 /** A TCP address. `host` is a name, an address without brackets, or `*` for every interface; port 0 = any free one. */
@@ -105,6 +106,8 @@ export interface Config {
   /** Null when no rules were given: then no TCP port is opened. */
   readonly hba: HbaConfig | null;
   readonly storage: StorageConfig;
+  /** Which standbys have to confirm WAL before it is confirmed to the upstream; null: our own disk is enough. */
+  readonly syncPolicy: SyncPolicy | null;
   /** 0 = never. */
   readonly walSenderTimeoutMs: number;
   /** 0 = never. */

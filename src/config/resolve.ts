@@ -7,7 +7,7 @@ import type { Config, HbaConfig, ListenAddress, TcpAddress, UpstreamConfig } fro
 import { resolveDiscovery } from './discovery.ts';
 import { effectiveValues } from './effective.ts';
 import { HTTP_TOKEN_LENGTH_GOOD } from './limits.ts';
-import { checkConninfo, checkHba } from './parsers.ts';
+import { checkConninfo, checkHba, checkSyncNames } from './parsers.ts';
 import { namedPlace } from './problem.ts';
 import type { Place } from './problem.ts';
 import { APPLICATION_NAME, environmentName, SLOT_NAME } from './settings.ts';
@@ -48,6 +48,7 @@ export class ConfigResolver {
         verify: this.#values.choice('storage.verify', VERIFY_MODES),
         forward: this.#values.choice('storage.forward', FORWARD_MODES),
       },
+      syncPolicy: this.#syncPolicy(),
       walSenderTimeoutMs: this.#values.number('wal_sender_timeout'),
       idleReplicationSlotTimeoutMs: this.#values.number('idle_replication_slot_timeout'),
       slots: this.#slots(),
@@ -119,6 +120,17 @@ export class ConfigResolver {
       }
     }
     return names;
+  }
+
+  #syncPolicy(): Config['syncPolicy'] {
+    const check = checkSyncNames(this.#values.text('synchronous_standby_names'));
+    if ('problem' in check) {
+      const { place } = this.#values.mustChoose('synchronous_standby_names');
+      this.#values.report(place, check.problem, check.detail ?? undefined);
+      return null;
+    }
+    if (check.warning !== null) this.#warnings.push(check.warning);
+    return check.policy;
   }
 
   #effectiveValues(): Config['values'] {

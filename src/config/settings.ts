@@ -257,6 +257,12 @@ export const SETTINGS: readonly Setting[] = [
     description:
       'When WAL is sent on: as soon as it is `received` and checked, or once it is `flushed` to our own disk. What is acknowledged to the upstream as flushed is on our own disk either way.',
   }),
+  setting('synchronous_standby_names', 'text', {
+    isReloadable: true,
+    defaultText: '',
+    description:
+      'Which standbys behind walcast have to confirm WAL before it is confirmed to the upstream, in the grammar of PostgreSQL: `FIRST 2 (a, b, c)`, `ANY 1 (*)`, a list of names. Commits of an upstream whose own synchronous_standby_names names walcast then wait for those standbys, at the level they ask for. While too few of them stream, walcast counts as no synchronous standby at all. "" for none: what walcast has flushed to its own disk is confirmed. A reload counts at once.',
+  }),
   setting('wal_sender_timeout', 'duration', {
     isReloadable: true,
     unit: 'ms',
@@ -325,7 +331,6 @@ export const UNSUPPORTED_KEYS: readonly string[] = [
   'auth.users_file',
   'auth.users',
   'auth.admin_users',
-  'synchronous_standby_names',
   'max_feedback_xmin_age',
   'tunnel',
 ];
@@ -333,7 +338,6 @@ export const UNSUPPORTED_KEYS: readonly string[] = [
 /** Of planned keys, the values that ask for nothing but what this version does; they are taken, all others refused. */
 const NEUTRAL_VALUES: ReadonlyMap<string, readonly (string | number | boolean)[]> = new Map([
   ['upstream.hot_standby_feedback', ['off', false]],
-  ['synchronous_standby_names', ['']],
   ['max_feedback_xmin_age', [-1, '-1']],
   ['tunnel', ['off', false]],
 ]);

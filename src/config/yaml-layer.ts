@@ -63,7 +63,8 @@ class YamlReader {
     for (const { pos, code, message } of [...this.#document.errors, ...this.#document.warnings]) {
       if (code === 'RESOURCE_EXHAUSTION') return this.#nestedTooDeeply();
       const isSecond = code === 'MULTIPLE_DOCS';
-      this.#report(pos[0], isSecond ? 'the file must hold one document only' : message);
+      const hint = code === 'BAD_ALIAS' ? 'Put a value that begins with * in quotes.' : undefined;
+      this.#report(pos[0], isSecond ? 'the file must hold one document only' : message, hint);
     }
     const root = this.#document.contents;
     if (this.#errors.length > 0) return this.#unreadable();

@@ -105,6 +105,38 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
   zone: east
 `,
   },
+  {
+    name: 'names of synchronous standbys that PostgreSQL would refuse',
+    yaml: `${UPSTREAM}synchronous_standby_names: FIRST (a, b)\n`,
+  },
+  {
+    name: 'a standby that has a key word for a name',
+    yaml: `${UPSTREAM}synchronous_standby_names: "ANY 2 (a, first)"\n`,
+  },
+  {
+    name: 'a quote that is not closed among names of synchronous standbys',
+    env: { WALCAST_UPSTREAM_CONNINFO: 'host=a', WALCAST_SYNCHRONOUS_STANDBY_NAMES: '"a' },
+  },
+  {
+    name: 'no synchronous standby at all',
+    set: ['upstream.conninfo=host=a', 'synchronous_standby_names=0 (a, b)'],
+  },
+  {
+    name: 'a star among names of synchronous standbys that YAML takes for its own',
+    yaml: `${UPSTREAM}synchronous_standby_names: *\n`,
+  },
+  {
+    name: 'a list of synchronous standbys',
+    yaml: `${UPSTREAM}synchronous_standby_names: [ a, b ]\n`,
+  },
+  {
+    name: 'names of synchronous standbys without an end',
+    yaml: `${UPSTREAM}synchronous_standby_names: "${'a '.repeat(20_000)}"\n`,
+  },
+  {
+    name: 'more synchronous standbys than there are names',
+    yaml: `${UPSTREAM}synchronous_standby_names: "ANY 3 (a, b, A)"\n`,
+  },
   { name: 'slots that are no list of names', yaml: `${UPSTREAM}slots: standby_a\n` },
   { name: 'slots that are no words', yaml: `${UPSTREAM}slots: [ a, 5 ]\n` },
   { name: 'slots of bad names', yaml: `${UPSTREAM}slots: [ Bad, a, b, a ]\n` },

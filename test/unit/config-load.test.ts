@@ -463,9 +463,9 @@ drain_timeout: 30 days
       'walcast.yaml:2:1: `tunnel` is not supported by this version yet',
       'walcast.yaml:3:29: `listen[].tls` is not supported by this version yet',
     ]);
-    const env = { WALCAST_UPSTREAM_CONNINFO: 'host=a', WALCAST_SYNCHRONOUS_STANDBY_NAMES: '*' };
+    const env = { WALCAST_UPSTREAM_CONNINFO: 'host=a', WALCAST_TUNNEL: 'all' };
     expect(refuse({ env })).toEqual([
-      'WALCAST_SYNCHRONOUS_STANDBY_NAMES: `synchronous_standby_names` is not supported by this version yet',
+      'WALCAST_TUNNEL: `tunnel` is not supported by this version yet',
     ]);
     const flags = [{ path: 'auth.users_file', text: 'x', flag: '--set' }];
     expect(refuse({ env: { WALCAST_UPSTREAM_CONNINFO: 'host=a' }, flags })[0]).toContain(
@@ -480,8 +480,8 @@ drain_timeout: 30 days
     accept({
       yaml:
         'upstream: { conninfo: host=a, hot_standby_feedback: off }\n' +
-        'synchronous_standby_names: ""\nmax_feedback_xmin_age: -1\ntunnel: off\n',
-      env: { WALCAST_TUNNEL: 'off', WALCAST_SYNCHRONOUS_STANDBY_NAMES: '' },
+        'max_feedback_xmin_age: -1\ntunnel: off\n',
+      env: { WALCAST_TUNNEL: 'off' },
       flags: [{ path: 'max_feedback_xmin_age', text: '-1', flag: '--set' }],
     });
   });
