@@ -1,18 +1,15 @@
 // One connection from a client, from its first byte to its close: decides which part of the session each byte, message
-// and event belongs to. The parts: session-startup.ts, session-input.ts, command-runner.ts, wal-stream.ts, tunnel.ts.
+// and event belongs to. The parts: session-startup.ts, session-input.ts, command-runner.ts, session-stream.ts, tunnel.ts.
 import { randomBytes } from 'node:crypto';
 import { invariant } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { CLOSE_GRACE_MS, COMMAND_OUTPUT_BYTES_MAX } from '../config/limits.ts';
 import type { ByteConnection, ConnectionEvents } from '../net/connection.ts';
-import { formatLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { StandbyDeparture, StandbyDisconnectReason } from '../status/status.ts';
 import {
   encodeBackendKeyData,
-  encodeCommandComplete,
-  encodeCopyBothResponse,
   encodeErrorResponse,
   encodeReadyForQuery,
 } from '../wire/backend-messages.ts';
@@ -23,13 +20,11 @@ import type { AdmittedSession } from './admission.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { CommandHost, StreamStart, TunnelCommand } from './command-runner.ts';
 import type { CommandContext } from './commands/command.ts';
-import { streamEndFrames } from './commands/start-replication.ts';
 import type { SessionHost } from './session-host.ts';
 import { SessionInput } from './session-input.ts';
 import type { InputHost } from './session-input.ts';
 import {
   invalidMessageType,
-  LETTER_COPY_DONE,
   LETTER_TERMINATE,
   TUNNELLED,
   USER_CANCEL,
@@ -37,14 +32,15 @@ import {
 import type { SessionPhase } from './session-messages.ts';
 import { SessionStartup } from './session-startup.ts';
 import type { StartupDoor } from './session-startup.ts';
-import { departureOf, lastHeard, logStreamEnd, sessionStatus } from './session-status.ts';
+import { departureOf, sessionStatus } from './session-status.ts';
 import type { SessionStatus } from './session-status.ts';
+import { SessionStream } from './session-stream.ts';
+import type { StreamingHost, StreamOutcome } from './session-stream.ts';
 import type { TakeoverParty } from './slot-takeover.ts';
-import type { StreamEnd, StreamHost } from './stream-host.ts';
-import { partyOf, StreamPresence } from './stream-presence.ts';
+import { partyOf } from './stream-presence.ts';
+import type { StreamPresence } from './stream-presence.ts';
 import { Tunnel, wholeMessage } from './tunnel.ts';
 import type { TunnelHost } from './tunnel.ts';
-import { WalStream } from './wal-stream.ts';
 
 const EMPTY = new Uint8Array(0);
 const KEY_BYTES = 4;
@@ -52,7 +48,7 @@ const LONG_KEY_BYTES = 32;
 
 /** One client. */
 export class WalSenderSession
-  implements ConnectionEvents, StartupDoor, CommandHost, StreamHost, TunnelHost
+  implements ConnectionEvents, StartupDoor, CommandHost, StreamingHost, TunnelHost
 {
   /** Shown to the client, unique among live sessions. */
   readonly pid: number;
@@ -60,21 +56,17 @@ export class WalSenderSession
   readonly #connectedAtMs: number;
   readonly #commands: CommandRunner;
   readonly #input: SessionInput;
+  readonly #streaming: SessionStream;
   #log: Log;
   #phase: SessionPhase = 'startup';
   #connection: ByteConnection | null = null;
   #startup: SessionStartup | null = null;
   #admitted: AdmittedSession | null = null;
   #cancelKey: Uint8Array = EMPTY;
-  #stream: WalStream | null = null;
-  #presence: StreamPresence | null = null;
-  #slot: string | null = null;
   #tunnel: Tunnel | null = null;
   #reason: StandbyDisconnectReason = 'client';
   /** What was seen of the client's going; null while nothing was. */
   #departure: StandbyDeparture | null = null;
-  /** As it was when its last stream ended in which it said anything. */
-  #lastStreamed: SessionStatus | null = null;
 
   constructor(host: SessionHost, pid: number) {
     this.#host = host;
@@ -83,6 +75,7 @@ export class WalSenderSession
     this.#connectedAtMs = host.clock.wallMs();
     this.#commands = new CommandRunner(this);
     this.#input = new SessionInput(this.#inputHost());
+    this.#streaming = new SessionStream(this, host, this.#log);
   }
 
   /** Hands over the connection whose events this session gets. Called once, before any event. */
@@ -98,7 +91,7 @@ export class WalSenderSession
 
   /** Its stream as others see it; null while it does not stream. */
   get presence(): StreamPresence | null {
-    return this.#presence;
+    return this.#streaming.presence;
   }
 
   get applicationName(): string {
@@ -114,7 +107,7 @@ export class WalSenderSession
   }
 
   onDrain(): void {
-    this.#stream?.onDrain();
+    this.#streaming.stream?.onDrain();
     this.#tunnel?.onClientDrain();
     this.#input.continue();
   }
@@ -141,25 +134,24 @@ export class WalSenderSession
 
   /** WAL has arrived. */
   pump(): void {
-    this.#stream?.pump();
+    this.#streaming.stream?.pump();
   }
 
   /** Received WAL was taken back to `lsn`: what was sent beyond it must not be continued. */
   onTakenBack(lsn: Lsn): void {
-    this.#stream?.onTakenBack(lsn);
+    this.#streaming.stream?.onTakenBack(lsn);
   }
 
   /** A CancelRequest with the right key. An idle session has nothing to cancel. */
   cancel(): void {
-    if (this.#phase === 'stream') this.#stream?.abort(USER_CANCEL, 'client');
+    if (this.#phase === 'stream') this.#streaming.cancel();
     else if (this.#phase === 'tunnel') this.#abortTunnel(USER_CANCEL);
     else this.#commands.cancel();
   }
 
   /** Serves the standby up to `endLsn`, at most until `deadlineMs` (monotonic), and ends the session. */
   drain(endLsn: Lsn, deadlineMs: number): void {
-    if (this.#stream !== null) this.#stream.drain(endLsn, deadlineMs);
-    else this.terminate('drain');
+    if (!this.#streaming.drain(endLsn, deadlineMs)) this.terminate('drain');
   }
 
   /** Ends the session with FATAL 57P01, where the client can be told. */
@@ -179,7 +171,7 @@ export class WalSenderSession
 
   /** Null before the session was admitted and after it ended. */
   status(): SessionStatus | null {
-    return this.#phase === 'closed' ? null : this.#status();
+    return this.#phase === 'closed' ? null : this.snapshot();
   }
 
   // --- for every part
@@ -239,8 +231,8 @@ export class WalSenderSession
       ownSettings: settings.ownSettings,
       version: settings.version,
       // Who streamed here before is no newcomer: it goes on with the next timeline.
-      isPaused: () => host.isPaused() && this.#lastStreamed === null,
-      takeOver: (slot, signal) => host.takeOver(slot, this.#party(), signal),
+      isPaused: () => host.isPaused() && this.#streaming.lastStreamed === null,
+      takeOver: (slot, signal) => host.takeOver(slot, this.party(), signal),
       feed: host.feed,
       slots: host.slots,
     };
@@ -255,41 +247,9 @@ export class WalSenderSession
   }
 
   onStreamStart(start: StreamStart): void {
-    const host = this.#host;
-    const context = this.commandContext();
-    const { slot, timeline, startLsn } = start;
-    this.#slot = slot;
     this.#reason = 'client';
     this.#phase = 'stream';
-    this.#stream = new WalStream({
-      host: this,
-      feed: host.feed,
-      slots: host.slots,
-      frames: host.frames,
-      reads: host.reads,
-      clock: host.clock,
-      log: this.#log,
-      facts: context.identity.facts,
-      segmentSize: context.identity.segmentSize,
-      ...start,
-      timeoutMs: context.walSenderTimeoutMs,
-      holdAheadMs: host.settings().holdAheadMs,
-    });
-    this.#log.info('standby starts streaming', { start_lsn: formatLsn(startLsn), timeline, slot });
-    this.write([encodeCopyBothResponse()]);
-    this.#presence = new StreamPresence({
-      party: this.#party(),
-      slot,
-      log: this.#log,
-      stream: this.#stream,
-      pendingBytes: () => this.pendingBytes(),
-      endSilent: () => {
-        this.#reason = 'timeout';
-        this.close();
-      },
-    });
-    host.onStreamStart(this);
-    this.#stream.start();
+    this.#streaming.start(start, this.#log);
   }
 
   onTunnelStart(message: Uint8Array, command: TunnelCommand): void {
@@ -316,38 +276,47 @@ export class WalSenderSession
 
   // --- for the stream
 
+  party(): TakeoverParty {
+    return partyOf(this.#admitted, this.#connection);
+  }
+
+  snapshot(): SessionStatus | null {
+    if (this.#admitted === null || this.#connection === null) return null;
+    return sessionStatus({
+      pid: this.pid,
+      admitted: this.#admitted,
+      connection: this.#connection,
+      connectedAtMs: this.#connectedAtMs,
+      slot: this.#streaming.slot,
+      stream: this.#streaming.stream,
+      isBackup: this.#phase === 'tunnel',
+    });
+  }
+
+  onStreamBegun(): void {
+    this.#host.onStreamStart(this);
+  }
+
+  onStreamStopped(): void {
+    this.#host.onStreamStop(this);
+  }
+
+  onSilent(): void {
+    this.#reason = 'timeout';
+    this.close();
+  }
+
   onStandbyMoved(): void {
     this.#host.onStandbyMoved();
   }
 
-  onStreamEnd(end: StreamEnd): void {
-    logStreamEnd(this.#log, end, this.#stream);
-    this.#dropStream();
+  onStreamOver(outcome: StreamOutcome): void {
     this.#phase = 'command';
-    switch (end.kind) {
-      case 'copy-done': {
-        const { facts } = this.commandContext().identity;
-        this.write([...streamEndFrames(end.end, facts), encodeReadyForQuery()]);
-        break;
-      }
-      case 'error':
-        this.#reason = end.reason;
-        this.#commands.fail(end.error);
-        break;
-      case 'close':
-        this.#reason = end.reason;
-        this.close();
-        break;
-      case 'drained':
-        // No CopyDone: that would mean the end of the timeline. (walsender.c:WalSndDone)
-        this.#reason = 'drain';
-        this.write([encodeCommandComplete('COPY 0')]);
-        this.#end();
-        break;
-      default:
-        end satisfies never;
-    }
-    if (this.#host.isDraining() && this.#phase === 'command') this.terminate('drain');
+    if (outcome.kind !== 'commands') this.#reason = outcome.reason;
+    if (outcome.kind === 'error') this.#commands.fail(outcome.error);
+    else if (outcome.kind === 'close') this.close();
+    else if (outcome.kind === 'end') this.#end();
+    if (this.#host.isDraining() && this.#isIn('command')) this.terminate('drain');
   }
 
   // --- for commands and the tunnel
@@ -403,15 +372,8 @@ export class WalSenderSession
   }
 
   #onStreamMessage(type: number, body: Uint8Array): void {
-    const stream = this.#stream;
-    if (stream === null) return;
-    if (type === LETTER_TERMINATE) {
-      this.onTerminate();
-      return;
-    }
-    this.#presence?.onSignOfLife();
-    if (type === LETTER_COPY_DONE) stream.onCopyDone();
-    else stream.onCopyData(body);
+    if (type === LETTER_TERMINATE) this.onTerminate();
+    else this.#streaming.onMessage(type, body);
   }
 
   #onTunnelMessage(type: number, body: Uint8Array): void {
@@ -446,34 +408,9 @@ export class WalSenderSession
     this.#input.continue();
   }
 
-  #dropStream(): void {
-    const stream = this.#stream;
-    if (stream === null) return;
-    stream.stop();
-    this.#lastStreamed = lastHeard(this.#lastStreamed, this.#status());
-    this.#stream = null;
-    if (this.#slot !== null) this.#host.slots.release(this.#slot, this.pid);
-    this.#slot = null;
-    this.#host.onStreamStop(this);
-    this.#presence?.onOver();
-    this.#presence = null;
-  }
-
-  #party(): TakeoverParty {
-    return partyOf(this.#admitted, this.#connection);
-  }
-
-  #status(): SessionStatus | null {
-    if (this.#admitted === null || this.#connection === null) return null;
-    return sessionStatus({
-      pid: this.pid,
-      admitted: this.#admitted,
-      connection: this.#connection,
-      connectedAtMs: this.#connectedAtMs,
-      slot: this.#slot,
-      stream: this.#stream,
-      isBackup: this.#phase === 'tunnel',
-    });
+  /** Asked anew: what was called meanwhile may have changed it. */
+  #isIn(phase: SessionPhase): boolean {
+    return this.#phase === phase;
   }
 
   /** Sends what is pending and closes. */
@@ -488,11 +425,11 @@ export class WalSenderSession
     if (this.#phase === 'closed') return;
     this.#phase = 'closed';
     this.#startup?.stop();
-    this.#dropStream();
+    this.#streaming.drop();
     this.#tunnel?.close();
     this.#commands.close();
     if (this.#admitted === null) return;
     const how = this.#reason === 'timeout' ? 'timeout' : (this.#departure ?? 'ended');
-    this.#host.onLeft(this.#reason, this.#lastStreamed, how);
+    this.#host.onLeft(this.#reason, this.#streaming.lastStreamed, how);
   }
 }

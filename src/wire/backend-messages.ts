@@ -9,6 +9,8 @@ export interface ColumnDescription {
   /** Bytes, or -1 for variable length. */
   readonly typeLength: number;
   readonly typeModifier: number;
+  /** Text when absent. */
+  readonly isBinary?: boolean;
 }
 
 /** An error or notice as the client sees it. */
@@ -21,7 +23,19 @@ export interface ErrorFields {
 }
 
 /** Types of the columns we send. (src/include/catalog/pg_type.dat) */
-export const TYPE_OID = { bytea: 17, int8: 20, int4: 23, text: 25, oid: 26 } as const;
+export const TYPE_OID = {
+  bytea: 17,
+  name: 19,
+  int8: 20,
+  int4: 23,
+  text: 25,
+  oid: 26,
+  xid: 28,
+  inet: 869,
+  timestamptz: 1184,
+  interval: 1186,
+  pgLsn: 3220,
+} as const;
 
 /** A text column. */
 export function textColumn(name: string): ColumnDescription {
@@ -71,17 +85,18 @@ export function encodeBackendKeyData(pid: number, key: Uint8Array): Uint8Array {
   return new MessageWriter('K').int32(pid).bytes(key).finish();
 }
 
-/** Always idle: no walcast session is ever inside a transaction. */
-export function encodeReadyForQuery(status: 'I' = 'I'): Uint8Array {
+/** `T` and `E` only on the console, which lets clients believe in transactions; a walsender is always idle. */
+export function encodeReadyForQuery(status: 'I' | 'T' | 'E' = 'I'): Uint8Array {
   return new MessageWriter('Z').byte(status.charCodeAt(0)).finish();
 }
 
-/** Columns of no table, in text format. */
+/** Columns of no table. */
 export function encodeRowDescription(columns: readonly ColumnDescription[]): Uint8Array {
   const writer = new MessageWriter('T').int16(columns.length);
   for (const column of columns) {
     writer.cstring(column.name).int32(0).int16(0);
-    writer.int32(column.typeOid).int16(column.typeLength).int32(column.typeModifier).int16(0);
+    writer.int32(column.typeOid).int16(column.typeLength).int32(column.typeModifier);
+    writer.int16(column.isBinary === true ? 1 : 0);
   }
   return writer.finish();
 }
