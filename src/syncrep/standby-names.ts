@@ -98,6 +98,16 @@ export function syncMembership(policy: SyncPolicy | null, applicationName: strin
   return policy.names.includes('*') ? 'any' : 'none';
 }
 
+/** The same for the text of another server's setting, as SHOW prints it; one that cannot be read counts nobody. */
+export function syncMembershipIn(text: string, applicationName: string): SyncMembership {
+  try {
+    return syncMembership(parseSynchronousStandbyNames(text), applicationName);
+  } catch (error) {
+    if (error instanceof SyncNamesError) return 'none';
+    throw error;
+  }
+}
+
 /** pg_strcasecmp's idea of case: other letters than ASCII's are left alone. */
 function foldCase(name: string): string {
   return name.replaceAll(/[A-Z]+/g, (letters) => letters.toLowerCase());

@@ -124,6 +124,7 @@ test('every key has its value, its origin, and whether a reload changes it', asy
       max_replication_slots: 1000  # default · reload
       verify: record  # default · restart
       forward: received  # default · restart
+    synchronous_standby_names: ""  # default · reload
     wal_sender_timeout: 60s  # default · reload
     idle_replication_slot_timeout: 0  # default · reload
     slots: []  # default · reload

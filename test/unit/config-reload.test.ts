@@ -148,6 +148,7 @@ describe('a plan', () => {
     'storage.max_replication_slots': `${BASE}storage: { max_replication_slots: 1 }`,
     'storage.verify': `${BASE}storage: { verify: page }`,
     'storage.forward': `${BASE}storage: { forward: flushed }`,
+    synchronous_standby_names: `${BASE}synchronous_standby_names: ANY 1 (a, b)`,
     wal_sender_timeout: `${BASE}wal_sender_timeout: 1s`,
     idle_replication_slot_timeout: `${BASE}idle_replication_slot_timeout: 1d`,
     slots: `${BASE}slots: [ standby_a ]`,
