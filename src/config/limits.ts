@@ -113,7 +113,7 @@ export const TIMEOUT_SECOND_LOOK_MS: number = 50;
 export const HOLD_KEEPALIVE_MS: number = 5_000;
 
 /** How often it is looked at whether waiting for WAL from beyond our end still makes sense. */
-export const HOLD_CHECK_MS: number = 500;
+export const HOLD_CHECK_MS: number = 200;
 
 /** How often a draining standby that has not confirmed everything is asked again. */
 export const DRAIN_PING_MS: number = 1_000;
@@ -287,3 +287,22 @@ export const TAKEOVER_PROBE_MS: number = 3_000;
  * is on its way. Longer than wal_receiver_status_interval, at which a standby that lives reports by itself.
  */
 export const TAKEOVER_UNCONFIRMED_SILENCE_MS: number = 15_000;
+
+// --- console
+
+/** Console sessions at one time; they take no places of max_wal_senders. */
+export const CONSOLE_SESSIONS_MAX: number = 20;
+
+/** How long a console session may send nothing, or leave our answers lying, before it is ended. */
+export const CONSOLE_IDLE_MS_MAX: number = 3_600_000;
+export const CONSOLE_UNREAD_MS_MAX: number = 60_000;
+
+/** Prepared statements of one console session, and portals: each may hold the rows of one view. */
+export const CONSOLE_STATEMENTS_MAX: number = 64;
+export const CONSOLE_PORTALS_MAX: number = 8;
+
+/** Settings that one console session may set. */
+export const CONSOLE_SETTINGS_MAX: number = 64;
+
+/** Statements in one Query; each may be answered with all rows of a view before the client reads any. */
+export const CONSOLE_QUERY_STATEMENTS_MAX: number = 16;
