@@ -31,8 +31,9 @@ import { LiveConfiguration } from './reload.ts';
 import type { ApplyConfig } from './reload.ts';
 import { effectiveKeepSize, NOTHING_RETAINED, Retention, walBounds } from './retention.ts';
 import { HOLD_AHEAD_DEFAULT_MS, senderSettings } from './sender-settings.ts';
-import { StatusBoard } from './status-board.ts';
+import { NO_FEEDBACK, StatusBoard } from './status-board.ts';
 import { serverIdentity, StoreFeed } from './store-adapters.ts';
+import { NO_SYNC_PICTURE } from './sync-picture.ts';
 import { UpstreamFollowing } from './upstream-following.ts';
 import { WalFiles } from './wal-files.ts';
 
@@ -162,6 +163,8 @@ class RunningRelay implements Relay {
         standbys: () => this.#senders.statuses(),
         absentStandbys: () => this.#senders.absent(),
         standbyTotals: () => this.#senders.totals(),
+        sync: () => NO_SYNC_PICTURE,
+        feedback: () => NO_FEEDBACK,
         slots: () => this.#slots?.list() ?? [],
         retention: () => this.#retention?.status() ?? NOTHING_RETAINED,
         identity: () => this.#identity(),
@@ -375,7 +378,8 @@ class RunningRelay implements Relay {
     });
     this.#store = store;
     this.#readThrough = this.#openReadThrough(store);
-    this.#feed.bind(new StoreFeed(store, this.#readThrough, () => this.#following.isMoving()));
+    const expectsWal = this.#following.expectsWal.bind(this.#following);
+    this.#feed.bind(new StoreFeed(store, this.#readThrough, expectsWal));
     const slots = await this.#openSlots(store);
     this.#slots = slots;
     store.onTimelineSwitch(({ switchLsn }) => slots.cut(switchLsn));

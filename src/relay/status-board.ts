@@ -4,6 +4,7 @@ import { INVALID_LSN } from '../pg/lsn.ts';
 import type {
   AbsentStandbyStatus,
   ConfigurationStatus,
+  FeedbackStatus,
   RelayState,
   RelayStatus,
   ReadThroughStatus,
@@ -17,13 +18,17 @@ import type {
   UpstreamStatus,
 } from '../status/status.ts';
 import type { ServerIdentity } from '../walsender/ports.ts';
+import type { WalSenderStatus } from '../walsender/wal-senders.ts';
+import type { SyncPicture } from './sync-picture.ts';
 
 /** The parts as they come to life; null before. */
 export interface BoardParts {
   readonly upstream: () => UpstreamStatus | null;
   readonly upstreamDelay: () => UpstreamDelay;
   readonly store: () => StoreStatus | null;
-  readonly standbys: () => readonly StandbyStatus[];
+  readonly standbys: () => readonly WalSenderStatus[];
+  readonly sync: () => SyncPicture;
+  readonly feedback: () => FeedbackStatus;
   readonly absentStandbys: () => readonly AbsentStandbyStatus[];
   readonly standbyTotals: () => StandbyTotals;
   readonly slots: () => readonly SlotStatus[];
@@ -85,6 +90,7 @@ export class StatusBoard implements StatusSource {
     const upstream = parts.upstream() ?? NO_UPSTREAM;
     const store = parts.store() ?? NO_STORE;
     const identity = parts.identity();
+    const sync = parts.sync();
     const state = this.#state(upstream, identity !== null);
     return {
       version: this.#version,
@@ -100,12 +106,14 @@ export class StatusBoard implements StatusSource {
       upstream,
       upstreamDelay: parts.upstreamDelay(),
       store,
-      standbys: parts.standbys(),
+      standbys: parts.standbys().map((standby) => withSync(standby, sync)),
       absentStandbys: parts.absentStandbys(),
       standbyTotals: parts.standbyTotals(),
       slots: parts.slots(),
       retention: parts.retention(),
       readThrough: parts.readThrough(),
+      sync: sync.status,
+      feedback: parts.feedback(),
       configuration: this.#configuration,
     };
   }
@@ -129,6 +137,11 @@ export class StatusBoard implements StatusSource {
         return isIdentified || hasTried(upstream) ? 'connecting' : 'starting';
     }
   }
+}
+
+function withSync(standby: WalSenderStatus, sync: SyncPicture): StandbyStatus {
+  const { state, priority } = sync.stateOf(standby.pid);
+  return { ...standby, syncState: state, syncPriority: priority };
 }
 
 function hasTried({ connectsSucceeded, connectsFailed }: UpstreamStatus): boolean {
@@ -162,6 +175,18 @@ const NO_UPSTREAM: UpstreamStatus = {
   keepaliveMessages: 0,
   discovery: null,
   leftSlots: [],
+};
+
+/** Nothing was fed back yet. */
+export const NO_FEEDBACK: FeedbackStatus = {
+  isOn: false,
+  xmin: null,
+  catalogXmin: null,
+  sentAtMs: null,
+  nextXid: null,
+  heldBy: null,
+  ignored: { future: 0, past: 0 },
+  leftOut: 0,
 };
 
 const NO_STORE: StoreStatus = {

@@ -205,6 +205,17 @@ export interface AcknowledgedBeyond {
   readonly bytes: number;
 }
 
+/**
+ * From the upstream's sending to the standby's confirmation, in seconds: of what it confirmed last, or the age of the oldest
+ * WAL that it has not confirmed, where that is more. 0 when it has everything and nothing came for a second; null where it
+ * never reported a position. Never negative; the part of the way that every message of the upstream needs is left out.
+ */
+export interface EndToEndLag {
+  readonly writeSeconds: number | null;
+  readonly flushSeconds: number | null;
+  readonly applySeconds: number | null;
+}
+
 /** One downstream session. Positions are INVALID_LSN when unknown; lags are seconds or null. */
 export interface StandbyStatus {
   readonly pid: number;
@@ -224,9 +235,16 @@ export interface StandbyStatus {
   readonly syncState: SyncState;
   /** Its place in that list, from 1 on; 0 when it is not listed or has reported no flush position. */
   readonly syncPriority: number;
+  /** From our sending to its confirmation, as in pg_stat_replication: null when idle. */
   readonly writeLagSeconds: number | null;
   readonly flushLagSeconds: number | null;
   readonly applyLagSeconds: number | null;
+  readonly endToEndLag: EndToEndLag;
+  /**
+   * How long ago the last transaction was committed that it has replayed; 0 when no commit is known that it has not replayed,
+   * null when that is not known.
+   */
+  readonly replayedCommitAgeSeconds: number | null;
   /** The client's own clock in its last reply, milliseconds since the Unix epoch. */
   readonly replyTimeMs: number | null;
   /** When we received the last reply, milliseconds since the Unix epoch. */

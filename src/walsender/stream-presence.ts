@@ -6,6 +6,7 @@ import type { AdmittedSession } from './admission.ts';
 import type { TakeoverParty } from './slot-takeover.ts';
 import type { HolderListener, HolderProbe, SlotHolder } from './slot-takeovers.ts';
 import type { WatchedStandby } from './standby-watch.ts';
+import type { SyncStream } from './sync-view.ts';
 import type { StreamProgress, WalStream } from './wal-stream.ts';
 
 /** What is known of the session when its stream begins, and what it does for us. */
@@ -46,6 +47,11 @@ export class StreamPresence implements SlotHolder, WatchedStandby {
     this.party = options.party;
     this.slot = options.slot;
     this.log = options.log;
+  }
+
+  /** What counts of it for a synchronous policy. */
+  get stream(): SyncStream {
+    return this.#options.stream;
   }
 
   get applicationName(): string {

@@ -15,6 +15,7 @@ import type { ByteConnection, ConnectionEvents } from '../net/connection.ts';
 import { localInterfaceAddresses } from '../net/listener.ts';
 import type { HbaRules, LocalAddress } from '../pg/hba.ts';
 import type { Lsn } from '../pg/lsn.ts';
+import type { SyncStandby } from '../syncrep/sync-standbys.ts';
 import { STANDBY_DISCONNECT_REASONS } from '../status/status.ts';
 import type {
   AbsentStandbyStatus,
@@ -36,6 +37,7 @@ import { SharedFrames } from './shared-frames.ts';
 import { SlotTakeovers } from './slot-takeovers.ts';
 import { StandbyWatch } from './standby-watch.ts';
 import type { StreamPresence } from './stream-presence.ts';
+import { SessionPlaces, SyncView } from './sync-view.ts';
 
 export type { WalSenderSettings } from './session-host.ts';
 
@@ -58,6 +60,9 @@ export interface WalSendersOptions {
   readonly localAddresses?: () => readonly LocalAddress[];
 }
 
+/** A standby's status, but for what a synchronous policy makes of it. */
+export type WalSenderStatus = Omit<StandbyStatus, 'syncState' | 'syncPriority'>;
+
 /** Backend pids end below this on Linux, so ours never look like one of the upstream's. (PID_MAX_LIMIT is 2^22) */
 const FIRST_PID = 10_000_000;
 const LAST_PID: number = 2 ** 31 - 1;
@@ -72,6 +77,11 @@ export class WalSenders {
   readonly #door = new Door<WalSenderSession>();
   readonly #admitted = new Map<number, WalSenderSession>();
   readonly #streaming = new Set<WalSenderSession>();
+  /** Those that began a tunnel, and may be done with it. */
+  readonly #tunnelling = new Set<WalSenderSession>();
+  readonly #places = new SessionPlaces();
+  readonly #placeOf = new Map<WalSenderSession, number>();
+  readonly #views = new Map<WalSenderSession, SyncView>();
   readonly #disconnects = countersOf(STANDBY_DISCONNECT_REASONS);
   readonly #rejected = countersOf(['hba', 'auth', 'limit', 'draining', 'protocol', 'tls'] as const);
   readonly #connects = new Map<string, number>();
@@ -124,8 +134,8 @@ export class WalSenders {
   }
 
   /** One entry per session that was let in, streaming or not. */
-  statuses(): StandbyStatus[] {
-    const statuses: StandbyStatus[] = [];
+  statuses(): WalSenderStatus[] {
+    const statuses: WalSenderStatus[] = [];
     for (const session of this.#admitted.values()) {
       const status = session.status();
       if (status === null) continue;
@@ -134,6 +144,11 @@ export class WalSenders {
       statuses.push({ ...status, isStalled, isNameShared });
     }
     return statuses;
+  }
+
+  /** Every streaming standby as a synchronous policy looks at it: live views, not made anew, in no order. */
+  syncStandbys(): Iterable<SyncStandby> {
+    return this.#views.values();
   }
 
   /** Standbys that streamed, left, and are not back; the one that left last first. */
@@ -226,6 +241,7 @@ export class WalSenders {
       onAdmitted: (session) => {
         this.#door.leave(session);
         this.#admitted.set(session.pid, session);
+        this.#placeOf.set(session, this.#places.take());
       },
       onRejected: (reason: RejectReason) => {
         this.#rejected[reason] += 1;
@@ -233,6 +249,8 @@ export class WalSenders {
       onTurnedAway: (text, address) => this.#onTurnedAway(text, address),
       onCancelRequest: (pid, key) => this.#onCancelRequest(pid, key),
       onCommand: (name) => count(this.#commands, name),
+      onTunnel: (session) => this.#tunnelling.add(session),
+      isBackupRunning: () => this.#isBackupRunning(),
       onStreamStart: (session) => this.#onStreamStart(session),
       onStreamStop: (session) => this.#onStreamStop(session),
       onStandbyMoved: this.#options.onReply,
@@ -268,10 +286,25 @@ export class WalSenders {
     const isKnown = this.#connects.has(name) || this.#connects.size < APPLICATION_NAMES_MAX;
     count(this.#connects, isKnown ? name : APPLICATION_NAMES_OTHER);
     this.#streaming.add(session);
-    if (session.presence !== null) this.#watch.add(session.presence);
+    if (session.presence !== null) this.#onPresent(session, session.presence);
     const status = session.status();
     if (status !== null) this.#absent.onStreaming(status);
     this.#stopListening ??= this.#listen();
+  }
+
+  #isBackupRunning(): boolean {
+    for (const session of this.#tunnelling) {
+      if (session.isTunnelling) return true;
+      this.#tunnelling.delete(session);
+    }
+    return false;
+  }
+
+  #onPresent(session: WalSenderSession, presence: StreamPresence): void {
+    this.#watch.add(presence);
+    const { pid, applicationName } = session;
+    const place = this.#placeOf.get(session) ?? 0;
+    this.#views.set(session, new SyncView({ pid, place, applicationName }, presence.stream));
   }
 
   #onLeft(
@@ -293,6 +326,7 @@ export class WalSenders {
 
   #onStreamStop(session: WalSenderSession): void {
     this.#streaming.delete(session);
+    this.#views.delete(session);
     if (session.presence !== null) this.#watch.remove(session.presence);
     this.#options.onReply();
     if (this.#streaming.size > 0) return;
@@ -313,6 +347,10 @@ export class WalSenders {
     this.#open.delete(session);
     this.#door.leave(session);
     this.#admitted.delete(session.pid);
+    this.#tunnelling.delete(session);
+    const place = this.#placeOf.get(session);
+    if (place !== undefined) this.#places.release(place);
+    this.#placeOf.delete(session);
     if (!this.#drained.delete(session) || this.#drained.size > 0) return;
     for (const resolve of this.#onDrained.splice(0)) resolve();
   }

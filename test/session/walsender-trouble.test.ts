@@ -1,7 +1,7 @@
 // Standbys in trouble, as walcast shows them: stalled, away, several of one name, slow, silent while we stood still.
 import { afterEach, describe, expect, it } from 'vitest';
 import { ABSENT_STANDBY_WEDGED_MS, STANDBY_STALLED_MS } from '../../src/config/limits.ts';
-import type { StandbyStatus } from '../../src/status/status.ts';
+import type { WalSenderStatus } from '../../src/walsender/wal-senders.ts';
 import { eventually } from '../support/eventually.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { message, query, statusUpdate } from '../support/raw-client.ts';
@@ -20,7 +20,7 @@ async function start(): Promise<void> {
   fixture.settings = { ...fixture.settings, walSenderTimeoutMs: 0 };
 }
 
-function statusOf(pid: number): StandbyStatus | undefined {
+function statusOf(pid: number): WalSenderStatus | undefined {
   return fixture.senders.statuses().find((status) => status.pid === pid);
 }
 

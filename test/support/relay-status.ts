@@ -147,6 +147,8 @@ export function sampleStandby(overrides: Partial<StandbyStatus> = {}): StandbySt
     writeLagSeconds: 0.000400000000004,
     flushLagSeconds: 0.002,
     applyLagSeconds: 1.5,
+    endToEndLag: { writeSeconds: 0.004, flushSeconds: 0.02, applySeconds: 2.5 },
+    replayedCommitAgeSeconds: 2.25,
     replyTimeMs: 1_700_000_100_000,
     lastReplyAtMs: 1_700_000_100_001,
     connectedAtMs: 1_700_000_050_000,
