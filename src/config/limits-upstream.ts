@@ -208,3 +208,14 @@ export const LEFT_SLOT_DROP_AFTER_MS: number = 60_000;
 /** After an attempt that failed: the first wait, and the longest. */
 export const LEFT_SLOT_RETRY_MS: number = 60_000;
 export const LEFT_SLOT_RETRY_MS_MAX: number = 3_600_000;
+
+// --- upstream word
+
+/** Shortest time between two questions to the upstream about its end of WAL, however many standbys wait beyond ours. */
+export const UPSTREAM_WORD_INTERVAL_MS: number = 100;
+
+/** A question that is not answered is asked again after so long. */
+export const UPSTREAM_WORD_PATIENCE_MS: number = 1_000;
+
+/** How long what an upstream sends right behind its answer may take. */
+export const UPSTREAM_WORD_SETTLE_MS: number = 100;

@@ -67,8 +67,8 @@ export class LateWalFeed implements WalFeed {
     return this.#bound().onTakenBack(listener);
   }
 
-  isUpstreamMoving(): boolean {
-    return this.#bound().isUpstreamMoving();
+  expectsWal(lsn: Lsn, sinceMs: number): boolean {
+    return this.#bound().expectsWal(lsn, sinceMs);
   }
 
   #bound(): WalFeed {

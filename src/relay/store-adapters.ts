@@ -76,13 +76,13 @@ export interface BeforeTheStore {
 export class StoreFeed implements WalFeed {
   readonly #store: WalStore;
   readonly #before: BeforeTheStore;
-  readonly #isMoving: () => boolean;
+  readonly #expectsWal: WalFeed['expectsWal'];
   readonly #takenBackListeners = new Set<(lsn: Lsn) => void>();
 
-  constructor(store: WalStore, before: BeforeTheStore, isMoving: () => boolean) {
+  constructor(store: WalStore, before: BeforeTheStore, expectsWal: WalFeed['expectsWal']) {
     this.#store = store;
     this.#before = before;
-    this.#isMoving = isMoving;
+    this.#expectsWal = expectsWal;
     store.onTakenBack((lsn) => {
       for (const listener of this.#takenBackListeners) listener(lsn);
     });
@@ -137,7 +137,7 @@ export class StoreFeed implements WalFeed {
     return () => this.#takenBackListeners.delete(listener);
   }
 
-  isUpstreamMoving(): boolean {
-    return this.#isMoving();
+  expectsWal(lsn: Lsn, sinceMs: number): boolean {
+    return this.#expectsWal(lsn, sinceMs);
   }
 }

@@ -29,6 +29,7 @@ import { UpstreamClock } from './upstream-clock.ts';
 import { UpstreamDiscovery } from './upstream-discovery.ts';
 import { HOLD_RETRY_MS, openUpstreamGate } from './upstream-gate.ts';
 import { UpstreamSlots } from './upstream-slots.ts';
+import { UpstreamWord } from './upstream-word.ts';
 
 /** Bytes of a relay's id; enough that no two of one chain are the same. */
 const RELAY_ID_BYTES = 8;
@@ -65,6 +66,7 @@ export class UpstreamFollowing {
   #target: UpstreamTarget;
   #store: WalStore | null = null;
   readonly #times: UpstreamClock;
+  readonly #word: UpstreamWord;
   readonly #applyAlarm: ApplyAlarm;
   readonly #tally = new UpstreamTally();
   readonly #slots: UpstreamSlots;
@@ -90,6 +92,11 @@ export class UpstreamFollowing {
     this.#discovery = this.#newDiscovery();
     this.#target = this.#resolve(parts.settings);
     this.#times = new UpstreamClock(parts.clock);
+    this.#word = new UpstreamWord({
+      clock: parts.clock,
+      isMoving: () => this.isMoving(),
+      ask: () => this.#receiver?.askServer(),
+    });
     this.#slots = this.#newSlots();
     this.#applyAlarm = new ApplyAlarm(parts.log);
   }
@@ -236,6 +243,11 @@ export class UpstreamFollowing {
     return receiver !== null && isReceivingWal(receiver.status());
   }
 
+  /** See {@link UpstreamWord.expects}. */
+  expectsWal(lsn: Lsn, sinceMs: number): boolean {
+    return this.#word.expects(lsn, sinceMs);
+  }
+
   /** A position that is reported may have moved. */
   positionsMoved(): void {
     this.#receiver?.positionsMoved();
@@ -350,6 +362,7 @@ export class UpstreamFollowing {
           if (decision.kind === 'start' && receiver === this.#receiver) {
             acknowledgement.startStream(decision.timeline, store.reportedFlushLsn());
             this.#times.startStream(fresh.xlogPos);
+            this.#word.startStream(decision.timeline, fresh);
           }
           return decision;
         },
@@ -358,7 +371,10 @@ export class UpstreamFollowing {
       positions: acknowledgement,
       observer: this.#observer(),
       slotUses: this.#slots,
-      onMessage: (walEnd, sendTime) => this.#times.observe(walEnd, sendTime),
+      onMessage: (walEnd, sendTime, isKeepalive) => {
+        this.#times.observe(walEnd, sendTime);
+        this.#word.heard(walEnd, isKeepalive);
+      },
       clock,
       log,
       dial,

@@ -2,11 +2,10 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Dial } from '../net/dial.ts';
-import type { Lsn } from '../pg/lsn.ts';
-import type { PgTimestamp } from '../pg/timestamp.ts';
 import type { PositionSource, SlotUses, UpstreamGate, UpstreamObserver, WalSink } from './ports.ts';
 import type { UpstreamTally } from './upstream-tally.ts';
 import type { UpstreamTarget } from './upstream-target.ts';
+import type { OnStreamMessage } from './wal-stream.ts';
 
 /** Everything a walreceiver works with; nothing is looked up elsewhere. */
 export interface WalReceiverOptions {
@@ -33,8 +32,8 @@ export interface WalReceiverOptions {
   readonly observer: UpstreamObserver;
   /** Absent: slots that are left behind are nobody's business. */
   readonly slotUses?: SlotUses;
-  /** Of each message of a stream: the server's end of WAL in it, and when the server says it sent it. */
-  readonly onMessage?: ((walEnd: Lsn, sendTime: PgTimestamp) => void) | undefined;
+  /** Called for each message of a stream. */
+  readonly onMessage?: OnStreamMessage | undefined;
   /** Counters to go on with, of a walreceiver that has ended; new ones when absent. */
   readonly tally?: UpstreamTally;
   readonly clock: Clock;

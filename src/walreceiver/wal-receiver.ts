@@ -157,6 +157,11 @@ export class WalReceiver {
     this.#reporter.positionsMoved();
   }
 
+  /** Asks the server whose WAL streams in for a keepalive. */
+  askServer(): void {
+    this.#reporter.send(true);
+  }
+
   /** The status of this moment. */
   status(): UpstreamStatus {
     const view = this.#machine.view();
@@ -232,7 +237,7 @@ export class WalReceiver {
         this.#reporter.send(false);
         this.#reporter.detach();
         this.#session?.endCopy();
-        this.#setDeadline(this.#commandMs());
+        this.#setDeadline(commandTimeoutMs(this.#options.receiverTimeoutMs));
         return;
       case 'finish-stream':
         this.#finishStream();
@@ -285,7 +290,7 @@ export class WalReceiver {
     const session = this.#session;
     if (session === null) return;
     this.#asked = { timeline, startLsn };
-    this.#setDeadline(this.#commandMs());
+    this.#setDeadline(commandTimeoutMs(this.#options.receiverTimeoutMs));
     const stream = this.#newStream(session);
     session.startReplication(timeline, startLsn, {
       onCopyBoth: () => this.#onCopyBoth(session, stream),
@@ -454,10 +459,6 @@ export class WalReceiver {
       receivedLsn: this.#options.sink.nextLsn(),
     });
     if (entry !== null) this.#options.observer.onState({ status: this.status(), ...entry });
-  }
-
-  #commandMs(): number {
-    return commandTimeoutMs(this.#options.receiverTimeoutMs);
   }
 
   #setDeadline(delayMs: number): void {

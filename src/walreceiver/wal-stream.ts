@@ -15,6 +15,9 @@ import {
 import type { WalDataHeader } from '../wire/replication-messages.ts';
 import type { WalRejection, WalSink } from './ports.ts';
 
+/** Of each message: the server's end of WAL in it (exclusive), when the server says it sent it, and whether it is a keepalive. */
+export type OnStreamMessage = (walEnd: Lsn, sendTime: PgTimestamp, isKeepalive: boolean) => void;
+
 /** What a stream asks of the session around it. */
 export interface WalStreamOwner {
   /** The message was refused as a whole; the connection has to go. */
@@ -27,8 +30,8 @@ export interface WalStreamOwner {
   onProgress(): void;
   /** Everything the server had was received, for the first time on this stream. */
   onCaughtUp(): void;
-  /** Of each message: the server's end of WAL in it, and when the server says it sent it. Before WAL is handed on. */
-  readonly onMessage?: ((walEnd: Lsn, sendTime: PgTimestamp) => void) | undefined;
+  /** See {@link OnStreamMessage}. Before WAL is handed on. */
+  readonly onMessage?: OnStreamMessage | undefined;
 }
 
 /** One stream, from CopyBothResponse to its end. */
@@ -109,7 +112,7 @@ export class WalStream {
     this.walMessages += 1;
     this.receivedBytes += byteCount;
     this.serverLsn = header.walEnd;
-    this.#owner.onMessage?.(header.walEnd, header.sendTime);
+    this.#owner.onMessage?.(header.walEnd, header.sendTime, false);
     if (byteCount === 0) return;
     const rejection = this.#sink.append(header.startLsn, body.subarray(WAL_DATA_HEADER_BYTES));
     if (rejection !== null) {
@@ -138,7 +141,7 @@ export class WalStream {
     const keepalive = decodePrimaryKeepalive(body);
     this.keepaliveMessages += 1;
     this.serverLsn = keepalive.walEnd;
-    this.#owner.onMessage?.(keepalive.walEnd, keepalive.sendTime);
+    this.#owner.onMessage?.(keepalive.walEnd, keepalive.sendTime, true);
     if (!this.#isCaughtUp) this.#noteCaughtUp(keepalive.walEnd);
     if (keepalive.replyRequested) this.#owner.onReplyRequested();
   }

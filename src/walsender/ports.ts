@@ -105,8 +105,12 @@ export interface WalFeed {
    * Called at once, before other bytes can come in its place. Returns the way to stop it.
    */
   onTakenBack(listener: (lsn: Lsn) => void): () => void;
-  /** True while the upstream is being followed, so that a start ahead of us may be worth waiting for. */
-  isUpstreamMoving(): boolean;
+  /**
+   * May WAL from the current timeline up to `lsn`, beyond {@link sendableLsn}, be on its way? True while the upstream is
+   * streaming and has named an end of WAL at or beyond it, or has not answered yet since `sinceMs` (monotonic): it is asked
+   * then. To be called again and again by who waits since then.
+   */
+  expectsWal(lsn: Lsn, sinceMs: number): boolean;
 }
 
 /** Where a slot's WAL begins. */

@@ -52,6 +52,10 @@ export interface SessionHost {
   onTurnedAway(text: string, address: string | null): void;
   onCancelRequest(pid: number, key: Uint8Array): void;
   onCommand(name: string): void;
+  /** A command of the session goes to the upstream from now on. */
+  onTunnel(session: WalSenderSession): void;
+  /** A client takes a backup through us. */
+  isBackupRunning(): boolean;
   onStreamStart(session: WalSenderSession): void;
   onStreamStop(session: WalSenderSession): void;
   /** A position or the state of a streaming standby moved. */

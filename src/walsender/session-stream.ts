@@ -201,6 +201,7 @@ export class SessionStream implements StreamHost {
       ...start,
       timeoutMs: context.walSenderTimeoutMs,
       holdAheadMs: shared.settings().holdAheadMs,
+      isBackupRunning: () => shared.isBackupRunning(),
     });
   }
 }

@@ -94,6 +94,11 @@ export class WalSenderSession
     return this.#streaming.presence;
   }
 
+  /** A command runs on a connection of its own to the upstream: a backup, most likely. */
+  get isTunnelling(): boolean {
+    return this.#phase === 'tunnel';
+  }
+
   get applicationName(): string {
     return this.#admitted?.settings.applicationName ?? '';
   }
@@ -256,6 +261,7 @@ export class WalSenderSession
     if (this.#tunnel === null || this.#tunnel.isClosed)
       this.#tunnel = new Tunnel(this, this.#host.clock);
     this.#phase = 'tunnel';
+    this.#host.onTunnel(this);
     void this.#tunnel.run(message, {
       opener: this.#host.tunnels,
       applicationName: this.applicationName,

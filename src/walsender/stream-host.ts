@@ -58,4 +58,6 @@ export interface StreamOptions {
   readonly timeoutMs: number;
   /** How long a start beyond our end is waited for. */
   readonly holdAheadMs: number;
+  /** A client takes a backup through us. */
+  readonly isBackupRunning: () => boolean;
 }

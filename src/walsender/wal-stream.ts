@@ -57,7 +57,7 @@ export class WalStream {
   readonly #source: WalSource;
   #state: Extract<WalSenderState, 'catchup' | 'streaming' | 'stopping'> = 'catchup';
   #end: TimelineEnd | null;
-  #hold: { untilMs: number; keepaliveAtMs: number } | null = null;
+  #hold: { readonly sinceMs: number; keepaliveAtMs: number } | null = null;
   #drain: { endLsn: Lsn; deadlineMs: number; pingAtMs: number } | null = null;
   #isCopyDoneSent = false;
   #isEnded = false;
@@ -136,13 +136,13 @@ export class WalStream {
 
   /** Begins to send, once CopyBothResponse has been written. */
   start(): void {
-    const { feed, startLsn, holdAheadMs, clock, segmentSize } = this.#options;
+    const { feed, startLsn, clock, segmentSize } = this.#options;
     const missingFile = fileBeforeTimeline(this.#options, feed.history(), segmentSize);
     if (missingFile !== null) {
       this.#failRead({ kind: 'removed', walFileName: missingFile });
     } else if (startLsn > feed.sendableLsn()) {
       const nowMs = clock.nowMs();
-      this.#hold = { untilMs: nowMs + holdAheadMs, keepaliveAtMs: nowMs + HOLD_KEEPALIVE_MS };
+      this.#hold = { sinceMs: nowMs, keepaliveAtMs: nowMs + HOLD_KEEPALIVE_MS };
       this.#checkHold(nowMs);
     }
     this.pump();
@@ -390,8 +390,9 @@ export class WalStream {
   #checkHold(nowMs: number): void {
     const hold = this.#hold;
     if (hold === null) return;
-    const { feed, startLsn, facts } = this.#options;
-    if (nowMs >= hold.untilMs || !feed.isUpstreamMoving()) {
+    const { feed, startLsn, facts, holdAheadMs } = this.#options;
+    const isOver = nowMs - hold.sinceMs >= holdAheadMs;
+    if (isOver || !this.#isExpected(startLsn, hold.sinceMs)) {
       if (startLsn > feed.sendableLsn()) {
         this.#fail(startIsAhead(startLsn, feed.sendableLsn(), facts), 'error');
       }
@@ -399,6 +400,12 @@ export class WalStream {
       hold.keepaliveAtMs = nowMs + HOLD_KEEPALIVE_MS;
       this.#sendKeepalive(false);
     }
+  }
+
+  /** The start of a backup that runs through us is a position of the upstream's that we have not been told. */
+  #isExpected(startLsn: Lsn, sinceMs: number): boolean {
+    const { feed, isBackupRunning } = this.#options;
+    return feed.expectsWal(isBackupRunning() ? feed.sendableLsn() : startLsn, sinceMs);
   }
 
   #checkDrain(nowMs: number): void {

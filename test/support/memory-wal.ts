@@ -33,6 +33,8 @@ export function walBytes(start: bigint, end: bigint): Buffer {
 export class MemoryFeed implements WalFeed {
   segmentSize: SegmentSize = toSegmentSize(1 << 24);
   isMoving = true;
+  /** Up to where the upstream has named WAL; null: as far as anybody asks. */
+  namedLsn: bigint | null = null;
   /** Bytes before the end that are in memory; older ones come from files. */
   tailBytes = 1 << 20;
   failure: WalReadFailure | null = null;
@@ -153,8 +155,8 @@ export class MemoryFeed implements WalFeed {
     return () => this.#takenBackListeners.delete(listener);
   }
 
-  isUpstreamMoving(): boolean {
-    return this.isMoving;
+  expectsWal(lsn: Lsn): boolean {
+    return this.isMoving && lsn <= (this.namedLsn ?? lsn);
   }
 
   #nothing({ timeline, startLsn }: OlderWalRequest): OlderWalReader {
