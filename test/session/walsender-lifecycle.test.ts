@@ -206,6 +206,54 @@ describe('a start ahead of our end', () => {
     ]);
   });
 
+  it('is held up to where the upstream has named WAL, and refused beyond it however long there is time', async () => {
+    fixture = await Fixture.start();
+    fixture.settings = { ...fixture.settings, holdAheadMs: 3_600_000 };
+    fixture.feed.namedLsn = START_LSN + 20_000n;
+    const reader = await fixture.stream(START_LSN + 20_000n);
+    const { client } = await fixture.standby();
+    expect(await client.ask('START_REPLICATION 0/1238e21')).toEqual([
+      'W',
+      'E|ERROR|XX000|requested starting point 0/1238E21 is ahead of the WAL flush position of this server 0/1234000',
+      'Z I',
+    ]);
+    await reader.readTo(fixture.feed.append(20_001));
+    expect(reader.wal().equals(walBytes(START_LSN + 20_000n, reader.endLsn))).toBe(true);
+  });
+
+  it('is refused soon after the upstream has said that it has no more', async () => {
+    fixture = await Fixture.start();
+    fixture.settings = { ...fixture.settings, holdAheadMs: 3_600_000 };
+    const { client } = await fixture.standby();
+    client.send(query('START_REPLICATION 0/1300000'), statusUpdate(0n, 0n, 0n, 1));
+    expect((await client.next())?.type).toBe('W');
+    expect((await client.next())?.type).toBe('d');
+    fixture.feed.namedLsn = START_LSN;
+    expect(await client.answer()).toEqual([
+      'E|ERROR|XX000|requested starting point 0/1300000 is ahead of the WAL flush position of this server 0/1234000',
+      'Z I',
+    ]);
+  });
+
+  it('is held wherever it lies while a backup runs, and no longer', async () => {
+    fixture = await Fixture.start();
+    fixture.settings = { ...fixture.settings, holdAheadMs: 3_600_000 };
+    fixture.feed.namedLsn = START_LSN;
+    const backup = await fixture.standby({ application_name: 'pg_basebackup' });
+    backup.client.send(query('BASE_BACKUP'));
+    const tunnel = await fixture.tunnels.nth(1);
+    await tunnel.got(1);
+    const startLsn = START_LSN + 20_000n;
+    const reader = await fixture.stream(startLsn);
+    reader.client.send(statusUpdate(startLsn, 0n, 0n, 1));
+    await reader.nextOther({ keepalives: true });
+    await reader.readTo(fixture.feed.append(30_000));
+    tunnel.events.onBytes(Buffer.concat([message('C', 'BASE_BACKUP', 0), message('Z', 'I')]));
+    await backup.client.answer();
+    const { client } = await fixture.standby();
+    expect((await client.ask('START_REPLICATION 0/1300000'))[1]).toContain('is ahead of the WAL');
+  });
+
   it('may be given up by the standby', async () => {
     fixture = await Fixture.start();
     const reader = await fixture.stream(START_LSN + 20_000n);
