@@ -1,6 +1,7 @@
 // walcast store: ways out of a gap or a divergence, and an end for what a timeline left behind.
 import { resolve } from 'node:path';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
+import { NO_XMINS } from '../pg/xmins.ts';
 import { SlotFiles } from '../slot/slot-files.ts';
 import { importWal } from '../wal/import.ts';
 import type { ImportReport } from '../wal/import.ts';
@@ -118,7 +119,7 @@ async function reset(context: CommandContext, directory: string): Promise<number
   if (refused !== null) return refused;
   // Positions first: with a new store, those of the old one would be lies.
   for (const { name } of kept)
-    await slots.save({ name, restartLsn: INVALID_LSN, invalidation: null });
+    await slots.save({ name, restartLsn: INVALID_LSN, invalidation: null, ...NO_XMINS });
   await resetStore(directory);
   context.print(`${printable(directory)}: ${content.files.length} files were removed\n`);
   return EXIT.ok;

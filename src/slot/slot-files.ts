@@ -15,8 +15,10 @@ import { nameOfState, stateOfName } from './slot-state-name.ts';
 import { INVALIDATION_CAUSES } from './slot.ts';
 import type { InvalidationCause, PersistentSlot } from './slot.ts';
 
-/** Version 1 had no `invalidated`: nothing was ever lost. */
-const KIND: StateFileKind = { magic: 'walcast-slot', version: 2, oldestVersion: 1 };
+/** Version 1 had no `invalidated`: nothing was ever lost. Version 2 had no `xmin` and `catalog_xmin`: nothing was ever held. */
+const KIND: StateFileKind = { magic: 'walcast-slot', version: 3, oldestVersion: 1 };
+/** The digits of a full transaction id: less than 2^64. */
+const FULL_XID = /^\d{1,20}$/;
 const STATE_FILE = 'state';
 const TEMPORARY_SUFFIX = '.tmp';
 
@@ -135,16 +137,32 @@ export class SlotFiles {
   }
 }
 
-function encode({ name, restartLsn, invalidation }: PersistentSlot): Record<string, string | null> {
-  return { name, restart_lsn: formatLsn(restartLsn), invalidated: invalidation };
+function encode(slot: PersistentSlot): Record<string, string | null> {
+  return {
+    name: slot.name,
+    restart_lsn: formatLsn(slot.restartLsn),
+    invalidated: slot.invalidation,
+    xmin: slot.xmin?.toString() ?? null,
+    catalog_xmin: slot.catalogXmin?.toString() ?? null,
+  };
 }
 
 function decode(body: unknown): Omit<PersistentSlot, 'name'> | null {
   if (typeof body !== 'object' || body === null || !('restart_lsn' in body)) return null;
   const restartLsn = typeof body.restart_lsn === 'string' ? parseLsn(body.restart_lsn) : null;
   const invalidation = 'invalidated' in body ? causeOf(body.invalidated) : null;
+  const xmin = 'xmin' in body ? xidOf(body.xmin) : null;
+  const catalogXmin = 'catalog_xmin' in body ? xidOf(body.catalog_xmin) : null;
   if (restartLsn === null || invalidation === undefined) return null;
-  return { restartLsn, invalidation };
+  if (xmin === undefined || catalogXmin === undefined) return null;
+  return { restartLsn, invalidation, xmin, catalogXmin };
+}
+
+function xidOf(value: unknown): bigint | null | undefined {
+  if (value === null) return null;
+  if (typeof value !== 'string' || !FULL_XID.test(value)) return undefined;
+  const xid = BigInt(value);
+  return BigInt.asUintN(64, xid) === xid ? xid : undefined;
 }
 
 function causeOf(value: unknown): InvalidationCause | null | undefined {

@@ -74,8 +74,8 @@ export class SlotSaver {
   }
 
   async #save(slot: Slot): Promise<boolean> {
-    const { name, restartLsn, invalidation } = slot;
-    const state = { name, restartLsn, invalidation };
+    const { name, restartLsn, invalidation, xmins } = slot;
+    const state = { name, restartLsn, invalidation, ...xmins };
     // Until that is known, the disk may hold either.
     slot.unsureLsn = lowest(slot.unsureLsn, reservedLsn(state));
     try {

@@ -6,6 +6,8 @@ import type { Log } from '../base/log.ts';
 import { formatLsn, INVALID_LSN, maxLsn, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { VersionFacts } from '../pg/server-version.ts';
+import { isSameXmins, NO_XMINS } from '../pg/xmins.ts';
+import type { Xmins } from '../pg/xmins.ts';
 import type { RetentionStatus, SlotStatus } from '../status/status.ts';
 import {
   CANCELED,
@@ -23,7 +25,9 @@ import type { SlotError } from './slot-name.ts';
 import { SlotSaver } from './slot-saver.ts';
 import { isForeign, keptLsn, lowest, newSlot } from './slot.ts';
 import type { InvalidationCause, Slot } from './slot.ts';
-import { limitLsn, safeWalSize, walStatus } from './wal-availability.ts';
+import { statusOf } from './slot-status.ts';
+import { beginsToHold, countedXmins, slotXmins } from './slot-xmins.ts';
+import { limitLsn } from './wal-availability.ts';
 import type { WalBounds } from './wal-availability.ts';
 
 /** The WAL that slots can keep. */
@@ -195,6 +199,7 @@ export class SlotStore {
     // In the turn in which it is let go: its standby may be back in the next.
     if (slot.isDoomed) this.#check(slot, this.#options.bounds());
     slot.isDoomed = false;
+    if (slot.invalidation !== null) this.#letRowsGo(slot);
     this.#wakeWaiters();
   }
 
@@ -204,6 +209,32 @@ export class SlotStore {
     if (slot === undefined || restartLsn === INVALID_LSN) return;
     if (slot.invalidation !== null && !this.#revive(slot, restartLsn)) return;
     this.#move(slot, restartLsn);
+  }
+
+  /** The standby that uses the slot feeds back `said`. A slot that begins to hold something is saved at once. */
+  feedBack(name: string, said: Xmins): void {
+    const slot = this.#slots.get(name);
+    if (slot === undefined) return;
+    const before = slot.xmins;
+    const now = slotXmins(before, said);
+    if (isSameXmins(before, now)) return;
+    slot.xmins = now;
+    if (slot.ownerPid !== null) return;
+    if (beginsToHold(before, now)) void this.#saver.saveNow();
+    else this.#saver.schedule();
+  }
+
+  /** What each slot holds that holds anything; see {@link countedXmins}. */
+  *held(): Generator<{ readonly name: string } & Xmins> {
+    for (const slot of this.#slots.values()) {
+      const { xmin, catalogXmin } = countedXmins(slot);
+      if (xmin !== null || catalogXmin !== null) yield { name: slot.name, xmin, catalogXmin };
+    }
+  }
+
+  /** Resolves when everything that has moved was saved, or at least tried. */
+  saved(): Promise<void> {
+    return this.#saver.saveNow();
   }
 
   /** The timeline was left at `switchLsn`: what lies beyond it is not kept by anybody's position. */
@@ -277,7 +308,10 @@ export class SlotStore {
     const refusal = checkSlotName(name) ?? this.#checkRoomFor(name);
     if (refusal !== null) return refusal;
     const { clock, log } = this.#options;
-    const slot = newSlot({ name, restartLsn, invalidation: null }, { ownerPid, clock });
+    const slot = newSlot(
+      { name, restartLsn, invalidation: null, ...NO_XMINS },
+      { ownerPid, clock },
+    );
     // In the map before it is on the disk: from now on nobody else takes the name, and its WAL stays.
     this.#slots.set(name, slot);
     if (ownerPid !== null) {
@@ -393,8 +427,16 @@ export class SlotStore {
     log.warn(`invalidating obsolete replication slot "${slot.name}"`, fields);
     slot.invalidation = found.cause;
     if (found.cause === 'wal_removed') slot.restartLsn = INVALID_LSN;
+    this.#letRowsGo(slot);
     this.#invalidated[found.cause] += 1;
     void this.#saver.saveNow();
+  }
+
+  /** A lost slot holds nothing for a standby that may never be back. */
+  #letRowsGo(slot: Slot): void {
+    if (isSameXmins(slot.xmins, NO_XMINS)) return;
+    slot.xmins = NO_XMINS;
+    this.#saver.schedule();
   }
 
   async #remove(slot: Slot): Promise<SlotError | null> {
@@ -439,26 +481,4 @@ export class SlotStore {
 
 function isReadingThrough({ activePid, restartLsn }: Slot, bounds: WalBounds | null): boolean {
   return activePid !== null && bounds !== null && restartLsn < bounds.oldestLsn;
-}
-
-/** (slotfuncs.c:pg_get_replication_slots) */
-function statusOf(slot: Slot, minimum: Lsn | null, bounds: WalBounds | null): SlotStatus {
-  const { restartLsn, invalidation, activePid } = slot;
-  const stored = bounds === null ? null : walStatus(restartLsn, minimum, bounds);
-  // A process that is still alive may be about to move on: then it is not lost yet.
-  const alive = stored === 'lost' && activePid !== null ? 'unreserved' : stored;
-  const status = invalidation === null ? alive : 'lost';
-  const isLost = status === 'lost' || bounds === null;
-  return {
-    name: slot.name,
-    temporary: slot.ownerPid !== null,
-    activePid,
-    restartLsn,
-    xmin: null,
-    catalogXmin: null,
-    inactiveSinceMs: activePid === null ? slot.inactiveSinceMs : null,
-    walStatus: status,
-    safeWalSize: isLost ? null : safeWalSize(restartLsn, bounds),
-    invalidationReason: invalidation,
-  };
 }

@@ -2,13 +2,15 @@
 import type { Clock } from '../base/clock.ts';
 import { INVALID_LSN, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
+import { isSameXmins } from '../pg/xmins.ts';
+import type { Xmins } from '../pg/xmins.ts';
 
 /** Why a slot was lost. (slot.c: SlotInvalidationCauses) */
 export const INVALIDATION_CAUSES = ['wal_removed', 'idle_timeout'] as const;
 export type InvalidationCause = (typeof INVALIDATION_CAUSES)[number];
 
 /** What survives a restart. */
-export interface PersistentSlot {
+export interface PersistentSlot extends Xmins {
   readonly name: string;
   /** INVALID_LSN when the slot reserves no WAL (yet, or any more). */
   readonly restartLsn: Lsn;
@@ -24,6 +26,8 @@ export interface Slot {
   activePid: number | null;
   restartLsn: Lsn;
   invalidation: InvalidationCause | null;
+  /** What its standby's feedback holds. */
+  xmins: Xmins;
   /** Where the stream that uses it began: its standby has what lies before. INVALID_LSN without one. */
   streamStartLsn: Lsn;
   /** What is on the disk. For a slot in the making: what will be, so that the WAL stays until it is. */
@@ -45,13 +49,14 @@ export function newSlot(
   slot: PersistentSlot,
   { ownerPid, clock }: { readonly ownerPid: number | null; readonly clock: Clock },
 ): Slot {
-  const { name, restartLsn, invalidation } = slot;
+  const { name, restartLsn, invalidation, xmin, catalogXmin } = slot;
   return {
     name,
     ownerPid,
     activePid: null,
     restartLsn,
     invalidation,
+    xmins: { xmin, catalogXmin },
     streamStartLsn: INVALID_LSN,
     persisted: slot,
     unsureLsn: null,
@@ -88,9 +93,11 @@ export function hasMoved({
   persisted,
   restartLsn,
   invalidation,
+  xmins,
 }: Slot): boolean {
   if (ownerPid !== null || isGoing) return false;
-  return persisted.restartLsn !== restartLsn || persisted.invalidation !== invalidation;
+  if (persisted.restartLsn !== restartLsn || persisted.invalidation !== invalidation) return true;
+  return !isSameXmins(persisted, xmins);
 }
 
 /** A temporary slot is visible to every session, but only its own can use it. */

@@ -1,6 +1,8 @@
 // What does hot standby feedback mean, and what is the minimum of all of it? Pure. Everything counts in full transaction
 // ids, epoch in the upper 32 bits, so that nothing wraps.
-// (walsender.c:ProcessStandbyHSFeedbackMessage, TransactionIdInRecentPast, PhysicalReplicationSlotNewXmin)
+// (walsender.c:ProcessStandbyHSFeedbackMessage, TransactionIdInRecentPast)
+import { NO_XMINS } from '../pg/xmins.ts';
+import type { Xmins } from '../pg/xmins.ts';
 
 /** FirstNormalTransactionId: smaller ids are no transaction's, and mean "none". */
 const FIRST_NORMAL_XID = 3;
@@ -9,15 +11,6 @@ const FIRST_NORMAL_XID = 3;
 const XID_WINDOW = 1n << 31n;
 
 const EPOCH_SHIFT = 32n;
-
-/** What holds the horizon back: full transaction ids, null = none. */
-export interface Xmins {
-  readonly xmin: bigint | null;
-  readonly catalogXmin: bigint | null;
-}
-
-/** Holds nothing. */
-export const NO_XMINS: Xmins = { xmin: null, catalogXmin: null };
 
 /** The ids of a feedback message as they stand on the wire: unsigned 32-bit halves. */
 export interface WireXmins {
@@ -56,14 +49,6 @@ export function wireXmins({ xmin, catalogXmin }: Xmins, nextXid: bigint | null):
     xminEpoch: highHalf(xmin ?? noXid),
     catalogXmin: lowHalf(catalogXmin ?? noXid),
     catalogXminEpoch: highHalf(catalogXmin ?? noXid),
-  };
-}
-
-/** What a slot holds once its standby said `said`: ids move forward only, or from and to none. (PhysicalReplicationSlotNewXmin) */
-export function slotXmins(held: Xmins, said: Xmins): Xmins {
-  return {
-    xmin: slotXid(held.xmin, said.xmin),
-    catalogXmin: slotXid(held.catalogXmin, said.catalogXmin),
   };
 }
 
@@ -129,11 +114,6 @@ export function olderXmins(a: Xmins, b: Xmins): Xmins {
   return { xmin: older(a.xmin, b.xmin), catalogXmin: older(a.catalogXmin, b.catalogXmin) };
 }
 
-/** True when they hold the same. */
-export function isSameXmins(a: Xmins, b: Xmins): boolean {
-  return a.xmin === b.xmin && a.catalogXmin === b.catalogXmin;
-}
-
 /**
  * True when `to` has to be told at once to one who was told `from`: an id appears, gets older, or is gone. One that moves forward can
  * wait.
@@ -177,10 +157,6 @@ function fullXid(epoch: number, xid: number): bigint | null {
 
 function isRecent(xid: bigint, nextXid: bigint): boolean {
   return xid <= nextXid && nextXid - xid < XID_WINDOW;
-}
-
-function slotXid(held: bigint | null, said: bigint | null): bigint | null {
-  return held === null || said === null || held < said ? said : held;
 }
 
 function isUrgentXid(from: bigint | null, to: bigint | null): boolean {

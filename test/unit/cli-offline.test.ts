@@ -8,6 +8,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import type { HandledSignal } from '../../src/cli/command.ts';
 import { formatLsn, INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
+import { NO_XMINS } from '../../src/pg/xmins.ts';
 import { DirectoryLock } from '../../src/net/directory-lock.ts';
 import { SlotFiles } from '../../src/slot/slot-files.ts';
 import { walcast } from '../support/cli.ts';
@@ -220,7 +221,12 @@ describe('store reset', () => {
 
   beforeEach(async () => {
     await slots().load();
-    await slots().create({ name: 'standby_a', restartLsn: toLsn(0x3100000n), invalidation: null });
+    await slots().create({
+      name: 'standby_a',
+      restartLsn: toLsn(0x3100000n),
+      invalidation: null,
+      ...NO_XMINS,
+    });
   });
 
   test('asks, and changes nothing without a yes', async () => {
@@ -253,7 +259,7 @@ describe('store reset', () => {
     expect(existsSync(join(data, 'walcast.control'))).toBe(false);
     expect(await readdir(join(data, 'pg_wal'))).toEqual([]);
     expect(await slots().load()).toEqual([
-      { name: 'standby_a', restartLsn: INVALID_LSN, invalidation: null },
+      { name: 'standby_a', restartLsn: INVALID_LSN, invalidation: null, ...NO_XMINS },
     ]);
     const again = await walcast(['store', 'reset', '--data', data]);
     expect([again.code, again.out]).toEqual([0, `${data}: there is no WAL\n`]);

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { toLsn } from '../../src/pg/lsn.ts';
+import { NO_XMINS } from '../../src/pg/xmins.ts';
 import { SlotFiles } from '../../src/slot/slot-files.ts';
 import type { PersistentSlot } from '../../src/slot/slot.ts';
 
@@ -55,8 +56,14 @@ vi.mock('node:fs/promises', async (original) => {
   };
 });
 
-const BEFORE: PersistentSlot = { name: 'a', restartLsn: toLsn(0x1000000n), invalidation: null };
+const BEFORE: PersistentSlot = {
+  name: 'a',
+  restartLsn: toLsn(0x1000000n),
+  invalidation: null,
+  ...NO_XMINS,
+};
 const AFTER: PersistentSlot = { ...BEFORE, restartLsn: toLsn(0x2000000n) };
+const HELD: PersistentSlot = { ...AFTER, xmin: 0x2_0000_02f1n, catalogXmin: 0x1_ffff_fff0n };
 const LOST: PersistentSlot = { ...BEFORE, restartLsn: toLsn(0n), invalidation: 'wal_removed' };
 
 /** Runs `change` on a directory that holds `before`, stopped after `steps`. Gives what a start finds, and what it leaves. */
@@ -87,6 +94,8 @@ async function stoppedAfter(
 describe.each([
   ['creating', [], [BEFORE], (files: SlotFiles) => files.create(BEFORE)],
   ['advancing', [BEFORE], [AFTER], (files: SlotFiles) => files.save(AFTER)],
+  ['holding rows with', [BEFORE], [HELD], (files: SlotFiles) => files.save(HELD)],
+  ['letting rows go with', [HELD], [AFTER], (files: SlotFiles) => files.save(AFTER)],
   ['losing', [BEFORE], [LOST], (files: SlotFiles) => files.save(LOST)],
   ['dropping', [BEFORE], [], (files: SlotFiles) => files.remove('a')],
 ] as const)('%s a slot', (_what, before, after, change) => {

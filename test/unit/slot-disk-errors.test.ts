@@ -9,6 +9,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
+import { NO_XMINS } from '../../src/pg/xmins.ts';
 import { toSegmentSize } from '../../src/pg/segment.ts';
 import { versionFacts } from '../../src/pg/server-version.ts';
 import { SlotFiles } from '../../src/slot/slot-files.ts';
@@ -42,7 +43,12 @@ vi.mock('node:fs/promises', async (original) => {
   };
 });
 
-const BEFORE: PersistentSlot = { name: 'a', restartLsn: toLsn(0x1000000n), invalidation: null };
+const BEFORE: PersistentSlot = {
+  name: 'a',
+  restartLsn: toLsn(0x1000000n),
+  invalidation: null,
+  ...NO_XMINS,
+};
 const MOVED: PersistentSlot = { ...BEFORE, restartLsn: toLsn(0x1_02000000n) };
 const LOST: PersistentSlot = { ...BEFORE, restartLsn: INVALID_LSN, invalidation: 'wal_removed' };
 

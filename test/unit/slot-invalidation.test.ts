@@ -432,18 +432,52 @@ test('nothing is written any more once the slots were closed', async () => {
   expect(rig.slots.minimumPersistedRestartLsn()).toBe(at(11));
 });
 
-test('a state file of version 1 is read, and written anew as version 2', async () => {
+test.each([1, 2])('a state file of version %i is read, and written anew', async (version) => {
   await rig.create('a');
   const file = join(directory, 'pg_replslot/a/state');
+  const body = { name: 'a', restart_lsn: '0/A00000' };
   const old = encodeStateFile(
-    { magic: 'walcast-slot', version: 1 },
-    { name: 'a', restart_lsn: '0/A00000' },
+    { magic: 'walcast-slot', version },
+    version === 1 ? body : { ...body, invalidated: null },
   );
   await rig.slots.close();
   await writeFile(file, old);
   await rig.open();
   expect(rig.status('a')).toMatchObject(['extended', at(10), null, 3 * MB - 100]);
+  expect(rig.slots.list()).toMatchObject([{ xmin: null, catalogXmin: null }]);
   rig.slots.advance('a', at(12));
+  rig.slots.feedBack('a', { xmin: 700n, catalogXmin: null });
   await rig.slots.close();
-  expect(await rig.stored('a')).toMatch(/^walcast-slot 2\n/);
+  expect(await rig.stored('a')).toMatch(/^walcast-slot 3\n/);
+  await rig.open();
+  expect(rig.slots.list()).toMatchObject([{ restartLsn: at(12), xmin: 700n, catalogXmin: null }]);
+});
+
+describe('a lost slot', () => {
+  const held = (): unknown => [...rig.slots.held()];
+
+  test('holds no rows any more, and never did for who looks at its file', async () => {
+    await rig.create('a');
+    rig.slots.feedBack('a', { xmin: 700n, catalogXmin: 650n });
+    expect(held()).toEqual([{ name: 'a', xmin: 700n, catalogXmin: 650n }]);
+    rig.write(16);
+    rig.slots.checkObsolete();
+    expect(rig.status('a')).toMatchObject(['lost']);
+    expect(held()).toEqual([]);
+    await eventually(() => rig.stored('a')).toContain('"xmin": null');
+    expect(rig.slots.list()).toMatchObject([{ xmin: null, catalogXmin: null }]);
+  });
+
+  test('holds rows for the standby that uses it, until it is let go', async () => {
+    await rig.create('a');
+    rig.write(16);
+    rig.slots.checkObsolete();
+    expect(rig.slots.acquire('a', 7, at(1))).toBeNull();
+    expect(rig.status('a')).toMatchObject(['lost']);
+    rig.slots.feedBack('a', { xmin: 700n, catalogXmin: null });
+    expect(held()).toEqual([{ name: 'a', xmin: 700n, catalogXmin: null }]);
+    rig.slots.release('a', 7);
+    expect(held()).toEqual([]);
+    expect(rig.slots.list()).toMatchObject([{ xmin: null }]);
+  });
 });

@@ -1,20 +1,19 @@
 // Hot standby feedback: which messages count, and what the minimum is; against PostgreSQL's own 32-bit arithmetic.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { isSameXmins, NO_XMINS } from '../../src/pg/xmins.ts';
+import type { Xmins } from '../../src/pg/xmins.ts';
 import {
   horizonOf,
   isDeeper,
-  isSameXmins,
   isUrgent,
-  NO_XMINS,
   older,
   olderXmins,
   readFeedback,
-  slotXmins,
   wireXmins,
   xminAge,
 } from '../../src/syncrep/feedback.ts';
-import type { Contribution, WireXmins, Xmins } from '../../src/syncrep/feedback.ts';
+import type { Contribution, WireXmins } from '../../src/syncrep/feedback.ts';
 
 const EPOCH = 1n << 32n;
 const WINDOW = 1n << 31n;
@@ -114,21 +113,6 @@ describe('a feedback message', () => {
           expect([words.xmin, BigInt(words.xminEpoch)]).toEqual([0, next >> 32n]);
         const read = readFeedback({ ...words, catalogXmin: 0 }, held.xmin ?? far);
         expect(read).toEqual({ kind: 'xmins', xmins: { xmin: held.xmin, catalogXmin: null } });
-      }),
-    );
-  });
-});
-
-describe('what a slot holds', () => {
-  it('moves forward only, or from and to none', () => {
-    fc.assert(
-      fc.property(xmins, xmins, (held, said) => {
-        const now = slotXmins(held, said);
-        for (const key of ['xmin', 'catalogXmin'] as const) {
-          const [from, to, result] = [held[key], said[key], now[key]];
-          if (from === null || to === null) expect(result).toBe(to);
-          else expect(result).toBe(from > to ? from : to);
-        }
       }),
     );
   });
