@@ -89,6 +89,7 @@ export class CommitSessions implements AsyncDisposable {
 
   /** Waits until all of these are where a backend waits for standbys: their commit is on the primary's own disk. */
   async untilWaiting(commits: readonly SentCommit[]): Promise<void> {
+    if (commits.length === 0) return;
     const pids = commits.map(({ pid }) => pid);
     const sql = `SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND pid IN (${pids.join()})`;
     await pollUntil(
@@ -109,13 +110,16 @@ export class CommitSessions implements AsyncDisposable {
   }
 }
 
-/** Waits for all of these; milliseconds of the slowest. Rejects after ten seconds, with the levels that still wait. */
-export async function returned(commits: readonly SentCommit[]): Promise<number> {
+/** Waits for all of these; milliseconds of the slowest. Rejects after `timeoutMs`, with the levels that still wait. */
+export async function returned(
+  commits: readonly SentCommit[],
+  timeoutMs: number = WAIT_MS,
+): Promise<number> {
   const all = Promise.all(commits.map(({ ended }) => ended));
   return await new Promise<number>((resolve, reject) => {
-    const timer = systemClock.setTimer(WAIT_MS, () => {
+    const timer = systemClock.setTimer(timeoutMs, () => {
       const waiting = commits.filter(({ doneMs }) => doneMs === null).map(({ level }) => level);
-      reject(new Error(`commits at ${waiting.join(', ')} did not return in ${WAIT_MS} ms`));
+      reject(new Error(`commits at ${waiting.join(', ')} did not return in ${timeoutMs} ms`));
     });
     void all.then((took) => resolve(Math.max(...took)), reject).finally(() => timer.cancel());
   });

@@ -35,14 +35,15 @@ export async function returnedWithout(
   return waiting.filter(({ doneMs }) => doneMs !== null).map(({ level }) => level);
 }
 
-/** Does what these commits wait for; whole milliseconds from then until all had returned. */
+/** Does what these commits wait for; whole milliseconds from then until all had returned. Rejects after `timeoutMs`. */
 export async function releasedAfter(
   waiting: readonly SentCommit[],
   release: () => Promise<void>,
+  timeoutMs?: number,
 ): Promise<number> {
   await release();
   const releasedMs = systemClock.nowMs();
-  await returned(waiting);
+  await returned(waiting, timeoutMs);
   const lastMs = Math.max(...waiting.map(({ doneMs }) => doneMs ?? Infinity));
   // Some may have returned while `release` was still looking whether it was done.
   return Math.max(0, Math.round(lastMs - releasedMs));
