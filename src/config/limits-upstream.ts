@@ -120,11 +120,11 @@ export const REPAIR_RETRY_MS_MAX: number = 300_000;
 
 // --- upstream times
 
-/** WAL that becomes known within so long a time is taken for equally old. */
-export const UPSTREAM_LAG_GROUP_MS: number = 20;
+/** Ends of WAL whose times are kept for all standbys: 16 bytes each. Beyond, what is old is told apart less finely. */
+export const LAG_WAL_SAMPLES_MAX: number = 16_384;
 
-/** Ages of WAL not flushed yet that are kept apart; neighbours are merged beyond. */
-export const UPSTREAM_LAG_GROUPS_MAX: number = 1_024;
+/** Commits whose times are kept for all standbys; the same. */
+export const LAG_COMMIT_SAMPLES_MAX: number = 16_384;
 
 // --- timelines of the upstream
 

@@ -3,6 +3,7 @@
 import { invariant } from '../base/errors.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
+import type { WalAges } from '../syncrep/lag-end-to-end.ts';
 import type {
   OlderWalReader,
   OlderWalRequest,
@@ -21,6 +22,10 @@ export class LateWalFeed implements WalFeed {
   /** Hands over the store. */
   bind(feed: WalFeed): void {
     this.#feed = feed;
+  }
+
+  get ages(): WalAges {
+    return this.#bound().ages;
   }
 
   timeline(): TimelineId {

@@ -378,8 +378,7 @@ class RunningRelay implements Relay {
     });
     this.#store = store;
     this.#readThrough = this.#openReadThrough(store);
-    const expectsWal = this.#following.expectsWal.bind(this.#following);
-    this.#feed.bind(new StoreFeed(store, this.#readThrough, expectsWal));
+    this.#feed.bind(new StoreFeed(store, this.#readThrough, this.#following));
     const slots = await this.#openSlots(store);
     this.#slots = slots;
     store.onTimelineSwitch(({ switchLsn }) => slots.cut(switchLsn));

@@ -2,6 +2,7 @@
 import { maxLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
+import type { WalAges } from '../syncrep/lag-end-to-end.ts';
 import type { WalStore } from '../wal/wal-store.ts';
 import type { UpstreamIdentity } from '../walreceiver/ports.ts';
 import type {
@@ -72,20 +73,27 @@ export interface BeforeTheStore {
   repair(damage: DamagedWal): WalReadFailure | WalReadLater;
 }
 
+/** What standbys may know of the upstream. */
+export type FollowedUpstream = Pick<WalFeed, 'ages' | 'expectsWal'>;
+
 /** The store as walsenders read it, with what lies before it. */
 export class StoreFeed implements WalFeed {
   readonly #store: WalStore;
   readonly #before: BeforeTheStore;
-  readonly #expectsWal: WalFeed['expectsWal'];
+  readonly #upstream: FollowedUpstream;
   readonly #takenBackListeners = new Set<(lsn: Lsn) => void>();
 
-  constructor(store: WalStore, before: BeforeTheStore, expectsWal: WalFeed['expectsWal']) {
+  constructor(store: WalStore, before: BeforeTheStore, upstream: FollowedUpstream) {
     this.#store = store;
     this.#before = before;
-    this.#expectsWal = expectsWal;
+    this.#upstream = upstream;
     store.onTakenBack((lsn) => {
       for (const listener of this.#takenBackListeners) listener(lsn);
     });
+  }
+
+  get ages(): WalAges {
+    return this.#upstream.ages;
   }
 
   timeline(): TimelineId {
@@ -138,6 +146,6 @@ export class StoreFeed implements WalFeed {
   }
 
   expectsWal(lsn: Lsn, sinceMs: number): boolean {
-    return this.#expectsWal(lsn, sinceMs);
+    return this.#upstream.expectsWal(lsn, sinceMs);
   }
 }

@@ -1,39 +1,66 @@
-// How old is the WAL that comes from the upstream? Two answers: how long messages travel, and for how long the oldest
-// WAL has been known that our own disk does not have.
+// How old is the WAL that comes from the upstream? How long messages travel, for how long the oldest WAL has been known that
+// our own disk does not have, and, for the lag of standbys, since when the upstream has what is at a position.
 import type { Clock } from '../base/clock.ts';
-import { UPSTREAM_LAG_GROUP_MS, UPSTREAM_LAG_GROUPS_MAX } from '../config/limits.ts';
-import { INVALID_LSN, minLsn } from '../pg/lsn.ts';
+import { LAG_COMMIT_SAMPLES_MAX, LAG_WAL_SAMPLES_MAX } from '../config/limits.ts';
+import { INVALID_LSN, maxLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { unixMsFromPgTimestamp } from '../pg/timestamp.ts';
 import type { PgTimestamp } from '../pg/timestamp.ts';
 import type { UpstreamDelay } from '../status/status.ts';
+import { CommitTimes } from '../syncrep/lag-commit-times.ts';
+import type { WalAges } from '../syncrep/lag-end-to-end.ts';
+import { SenderClock } from '../syncrep/lag-sender-clock.ts';
+import { WalTimes } from '../syncrep/lag-wal-times.ts';
 import { DurationCounter } from '../wal/duration-histogram.ts';
 
-/** Our own disk, as far as it matters here. */
-export interface FlushedWal {
-  positions(): { readonly flushedLsn: Lsn };
-  onFlush(listener: () => void): void;
+/** The commits that a walk over received WAL has met, as numbers that change in place. */
+export interface SeenCommits {
+  /** Halves of where the newest one begins, signed; both 0 before the first of this walk. */
+  readonly commitAtHigh: number;
+  readonly commitAtLow: number;
+  /** Its time in microseconds of a PgTimestamp; null before the first, also before this walk. */
+  readonly committedMicros: number | null;
 }
 
-/** WAL that became known within a short time. */
-interface Group {
-  /** When its first byte became known, milliseconds of the monotonic clock. */
-  readonly sinceMs: number;
-  /** Exclusive. */
-  endLsn: Lsn;
+/** Our own WAL, as far as it matters here. */
+export interface ReceivedWal {
+  positions(): { readonly flushedLsn: Lsn };
+  /** End (exclusive) of the bytes that were taken. */
+  nextLsn(): Lsn;
+  /** Null for an empty store. */
+  readonly walk: { recordEnd(): Lsn; readonly learned: SeenCommits } | null;
 }
+
+/** Any record is longer: so much before its end is behind its beginning. */
+const INSIDE_RECORD_BYTES = 8;
+
+const TWO_TO_32 = 0x1_0000_0000;
 
 /** Times of one upstream, over all its streams. */
 export class UpstreamClock {
   readonly #clock: Clock;
   readonly #transit = new DurationCounter();
-  /** Oldest first, ends rising; what is flushed is taken off in front. */
-  #pending: Group[] = [];
+  readonly #sender = new SenderClock();
+  readonly #wal = new WalTimes({ samplesMax: LAG_WAL_SAMPLES_MAX });
+  readonly #commits = new CommitTimes({ samplesMax: LAG_COMMIT_SAMPLES_MAX });
+  #store: ReceivedWal | null = null;
+  /** Of the last message: the end that it names, when it was sent by the sender's clock, and by ours. */
   #knownLsn: Lsn = INVALID_LSN;
-  #flushedLsn: Lsn = INVALID_LSN;
+  #senderMs = 0;
+  #sentMs = 0;
+  /** The newest commit that was noted. */
+  #commitHigh = 0;
+  #commitLow = 0;
+  /** The newest commit in what was stored at the start, by the primary's clock: how old it is shows with the first message. */
+  #storedCommit: { readonly at: number; readonly committedMs: number } | null = null;
 
   constructor(clock: Clock) {
     this.#clock = clock;
+  }
+
+  /** For the lag of standbys. */
+  get ages(): WalAges {
+    return { wal: this.#wal, commits: this.#commits };
   }
 
   /**
@@ -41,70 +68,80 @@ export class UpstreamClock {
    * that and did not deliver is not known to exist any more: after a failover it may never come.
    */
   startStream(serverLsn: Lsn): void {
-    const kept = this.#pending.filter((_, index) => this.#startOf(index) < serverLsn);
-    this.#pending = kept.map(({ sinceMs, endLsn }) => ({
-      sinceMs,
-      endLsn: minLsn(endLsn, serverLsn),
-    }));
-    this.#knownLsn = minLsn(this.#knownLsn, serverLsn);
+    this.#sender.reset();
+    this.#wal.cut(maxLsn(serverLsn, this.#recordEnd()));
   }
 
   /** The store went on with another timeline at `switchLsn`: what was known beyond it was the old one's. */
   switched(switchLsn: Lsn): void {
-    this.startStream(switchLsn);
-    this.#flushedLsn = minLsn(this.#flushedLsn, switchLsn);
+    this.#wal.cut(switchLsn);
+    this.#commits.cut(switchLsn);
+    if (this.#storedCommit !== null && this.#storedCommit.at >= switchLsn)
+      this.#storedCommit = null;
   }
 
-  /** A message came that names `walEnd` as the server's end of WAL. */
+  /** A message came that names `walEnd` as the server's end of WAL; what it brings is not taken yet. */
   observe(walEnd: Lsn, sendTime: PgTimestamp): void {
     // A server whose clock is ahead of ours seems to be faster than light.
     const travelledMs = Math.max(0, this.#clock.wallMs() - unixMsFromPgTimestamp(sendTime));
     this.#transit.observe(travelledMs / 1000);
-    if (walEnd <= this.#knownLsn) return;
+    this.#senderMs = Number(sendTime) / 1000;
+    this.#sentMs = this.#sender.observe(this.#senderMs, this.#clock.nowMs());
     this.#knownLsn = walEnd;
-    if (walEnd > this.#flushedLsn) this.#note(walEnd, this.#clock.nowMs());
+    if (this.#storedCommit !== null) this.#noteStoredCommit(this.#storedCommit);
+    this.#noteEnd();
   }
 
-  /** To be called before the first message: what `store` has on the disk, now and later, is not missing. */
-  follow(store: FlushedWal): void {
-    const look = (): void => this.#flushed(store.positions().flushedLsn);
-    store.onFlush(look);
-    look();
+  /** The WAL of the message that was observed last was taken. */
+  taken(): void {
+    this.#noteEnd();
+    const learned = this.#store?.walk?.learned;
+    if (learned === undefined) return;
+    const { commitAtHigh, commitAtLow } = learned;
+    if (commitAtLow === this.#commitLow && commitAtHigh === this.#commitHigh) return;
+    this.#commitHigh = commitAtHigh;
+    this.#commitLow = commitAtLow;
+    this.#noteCommit(learned);
   }
 
-  /** Both answers, now. */
+  /** To be called before the first message. What `store` has is as old as our knowing of it: as now. */
+  follow(store: ReceivedWal): void {
+    this.#store = store;
+    this.#knownLsn = store.nextLsn();
+    this.#sentMs = this.#clock.nowMs();
+    this.#noteEnd();
+    const micros = store.walk?.learned.committedMicros ?? null;
+    if (micros === null) return;
+    const at = Number(this.#recordEnd()) - INSIDE_RECORD_BYTES;
+    this.#storedCommit = { at, committedMs: micros / 1000 };
+  }
+
+  /** Both answers about ourselves, now. */
   delay(): UpstreamDelay {
-    const oldest = this.#pending[0];
-    const lagMs = oldest === undefined ? 0 : this.#clock.nowMs() - oldest.sinceMs;
+    const flushedLsn = this.#store?.positions().flushedLsn ?? INVALID_LSN;
+    const sinceMs = flushedLsn < this.#wal.endLsn ? this.#wal.sentAt(flushedLsn) : null;
+    const lagMs = sinceMs === null ? 0 : Math.max(0, this.#clock.nowMs() - sinceMs);
     return { lagSeconds: lagMs / 1000, transit: this.#transit.snapshot() };
   }
 
-  #flushed(lsn: Lsn): void {
-    this.#flushedLsn = lsn;
-    const first = this.#pending.findIndex(({ endLsn }) => endLsn > lsn);
-    if (first !== 0) this.#pending.splice(0, first < 0 ? this.#pending.length : first);
+  #recordEnd(): Lsn {
+    return this.#store?.walk?.recordEnd() ?? INVALID_LSN;
   }
 
-  /** Where the WAL of a group that is pending begins. */
-  #startOf(index: number): Lsn {
-    return this.#pending[index - 1]?.endLsn ?? this.#flushedLsn;
+  #noteEnd(): void {
+    const takenLsn = this.#store?.nextLsn() ?? INVALID_LSN;
+    const recordEndLsn = this.#recordEnd();
+    this.#wal.note({ recordEndLsn, takenLsn, knownLsn: this.#knownLsn }, this.#sentMs);
   }
 
-  #note(walEnd: Lsn, nowMs: number): void {
-    const last = this.#pending.at(-1);
-    if (last !== undefined && nowMs - last.sinceMs < UPSTREAM_LAG_GROUP_MS) last.endLsn = walEnd;
-    else this.#pending.push({ sinceMs: nowMs, endLsn: walEnd });
-    if (this.#pending.length > UPSTREAM_LAG_GROUPS_MAX) this.#pending = halved(this.#pending);
+  #noteCommit({ commitAtHigh, commitAtLow, committedMicros }: SeenCommits): void {
+    if (committedMicros === null || (commitAtHigh === 0 && commitAtLow === 0)) return;
+    const position = (commitAtHigh >>> 0) * TWO_TO_32 + (commitAtLow >>> 0);
+    this.#commits.note(position, this.#senderMs - committedMicros / 1000, this.#sentMs);
   }
-}
 
-/** Two groups become one that is as old as the older of them: the age is then a little too high, never too low. */
-function halved(groups: readonly Group[]): Group[] {
-  const merged: Group[] = [];
-  for (let index = 0; index < groups.length; index += 2) {
-    const [older, newer] = [groups[index], groups[index + 1]];
-    if (older !== undefined)
-      merged.push({ sinceMs: older.sinceMs, endLsn: newer?.endLsn ?? older.endLsn });
+  #noteStoredCommit(commit: { readonly at: number; readonly committedMs: number }): void {
+    this.#storedCommit = null;
+    this.#commits.note(commit.at, this.#senderMs - commit.committedMs, this.#sentMs);
   }
-  return merged;
 }

@@ -14,6 +14,7 @@ import { INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { isReceivingWal } from '../status/status.ts';
 import type { ReportedPositions, UpstreamDelay, UpstreamStatus } from '../status/status.ts';
+import type { WalAges } from '../syncrep/lag-end-to-end.ts';
 import type { WalStore } from '../wal/wal-store.ts';
 import type { StartDecision, UpstreamObserver } from '../walreceiver/ports.ts';
 import { formatRelayPath } from '../walreceiver/relay-path.ts';
@@ -25,6 +26,7 @@ import { Acknowledgement } from './acknowledgement.ts';
 import { ApplyAlarm } from './apply-alarm.ts';
 import { GateStoreOf } from './store-adapters.ts';
 import { targetOf } from './upstream-address.ts';
+import { TimedSink } from './timed-sink.ts';
 import { UpstreamClock } from './upstream-clock.ts';
 import { UpstreamDiscovery } from './upstream-discovery.ts';
 import { HOLD_RETRY_MS, openUpstreamGate } from './upstream-gate.ts';
@@ -224,6 +226,11 @@ export class UpstreamFollowing {
     return this.#times.delay();
   }
 
+  /** Since when there is the WAL that comes in, for the lag of standbys. */
+  get ages(): WalAges {
+    return this.#times.ages;
+  }
+
   /** The host whose WAL is streaming in, or did last; with its password of today. */
   followedHost(): UpstreamHost | null {
     const followed = this.#receiver?.followedHost() ?? null;
@@ -349,7 +356,7 @@ export class UpstreamFollowing {
         return settings().walReceiverStatusIntervalMs;
       },
       tally: this.#tally,
-      sink: store,
+      sink: new TimedSink(store, () => this.#times.taken()),
       gate: {
         stored: () => gate.stored(),
         decide: async (identity) => {

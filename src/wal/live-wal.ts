@@ -10,7 +10,7 @@
 // When a check fails, everything behind the last record end is taken back and fetched again: R and W fall, F never does.
 // With `verify: page` records in mid-message are not summed: recovery does, and may cut below the F of before the restart.
 import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
-import { advanceLsn, formatLsn, lsnDistance, maxLsn, minLsn } from '../pg/lsn.ts';
+import { advanceLsn, formatLsn, lsnDistance, maxLsn, minLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { segmentNumber, walFileName } from '../pg/segment.ts';
 import { switchPoint } from '../pg/timeline.ts';
@@ -18,6 +18,7 @@ import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
 import type { ControlKeeper } from './control-keeper.ts';
 import { walDirectory } from './data-directory.ts';
 import { liveWalk } from './live-walk.ts';
+import type { ReceivedWalk } from './live-walk.ts';
 import type { ChainPosition } from './records/record-chain.ts';
 import type { WalkFailure } from './records/record-walk.ts';
 import type { WalFacts } from './records/wal-facts.ts';
@@ -68,7 +69,7 @@ export class LiveWal implements WritePipelineOwner {
   readonly #timeline: TimelineId;
   readonly #history: TimelineHistory;
   readonly #segmentSize: StoredIdentity['segmentSize'];
-  readonly #walk: ReturnType<typeof liveWalk>;
+  readonly #walk: ReceivedWalk;
   readonly #tail: Tail;
   readonly #pipeline: WritePipeline;
   readonly #reader: WalReader;
@@ -190,8 +191,9 @@ export class LiveWal implements WritePipelineOwner {
     return this.#walk.facts();
   }
 
-  get redoLsn(): Lsn {
-    return this.#walk.redoLsn();
+  /** The walk over what is received. */
+  get walk(): ReceivedWalk {
+    return this.#walk;
   }
 
   fromMemory(startLsn: Lsn, endLsn: Lsn): readonly Uint8Array[] | null {
@@ -238,9 +240,10 @@ export class LiveWal implements WritePipelineOwner {
     };
   }
 
-  /** True when the record that ends at F is a CHECKPOINT_SHUTDOWN. */
-  lastRecordIsShutdownCheckpoint(): boolean {
-    return this.#flushed.isShutdownCheckpoint;
+  /** End of the last record received when that is a CHECKPOINT_SHUTDOWN, else INVALID_LSN. */
+  shutdownCheckpointLsn(): Lsn {
+    const { lsn, isShutdownCheckpoint } = this.chain;
+    return isShutdownCheckpoint ? lsn : INVALID_LSN;
   }
 
   status(): WalStatus {

@@ -18,12 +18,15 @@ export interface LiveWalkOptions {
   readonly log: Log;
 }
 
+/** A walk over what is received. */
+export type ReceivedWalk = RecordWalk | ResynchronisingWalk;
+
 /** The walk over what is received from `start` on. */
 export function liveWalk(
   { verify, clock, log }: LiveWalkOptions,
   origin: PageOrigin,
   start: ChainPosition,
-): RecordWalk | ResynchronisingWalk {
+): ReceivedWalk {
   if (verify !== 'off') return new RecordWalk({ ...origin, checksums: verify === 'record' }, start);
   let lossesUnsaid = 0;
   let saidAtMs = -Infinity;

@@ -16,16 +16,17 @@ import { loadControl } from './control-file.ts';
 import type { ControlState, StoredServer } from './control-file.ts';
 import { ControlKeeper } from './control-keeper.ts';
 import { prepareDataDirectory, refuseLeftSegments, walDirectory } from './data-directory.ts';
-import { countDeadWal, NO_DEAD_FILES, removeDeadFiles } from './dead-wal.ts';
-import type { DeadFiles } from './dead-wal.ts';
+import { NO_DEAD_FILES } from './dead-wal.ts';
 import { LiveWal } from './live-wal.ts';
 import type { LiveWalOwner, LiveWalStart } from './live-wal.ts';
+import type { ReceivedWalk } from './live-walk.ts';
 import { preparePageSums } from './page-sums.ts';
 import { NO_WAL_FACTS } from './records/wal-facts.ts';
 import type { WalFacts } from './records/wal-facts.ts';
 import { firstNeeded, SegmentRemoval } from './segment-removal.ts';
 import { firstState, identityOf, isSameBeginning, notEmpty, serverOf } from './store-beginning.ts';
 import { StoreCounters } from './store-counters.ts';
+import { StoreDeadWal } from './store-dead-wal.ts';
 import { StoreListeners } from './store-listeners.ts';
 import { StoreTurns } from './store-turns.ts';
 import { STORE_LIMITS } from './store-options.ts';
@@ -61,12 +62,13 @@ export class WalStore {
   #switchedAtStart: TimelineSwitchInfo | null = null;
   #isLeft = false;
   #minimumSlotLsn: (() => Lsn | null) | null = null;
-  #dead: DeadFiles = NO_DEAD_FILES;
+  readonly #dead: StoreDeadWal;
   readonly #counters = new StoreCounters();
   readonly #listeners = new StoreListeners();
 
   private constructor(options: WalStoreOptions) {
     this.#options = options;
+    this.#dead = new StoreDeadWal(options.directory, () => this.#control);
   }
 
   /**
@@ -270,14 +272,19 @@ export class WalStore {
     this.#listeners.flush.push(listener);
   }
 
-  /** True when the record that ends at F is a CHECKPOINT_SHUTDOWN: the server is stopping. */
-  lastRecordIsShutdownCheckpoint(): boolean {
-    return this.#live?.lastRecordIsShutdownCheckpoint() ?? false;
+  /** End of the last record received when that is a CHECKPOINT_SHUTDOWN (the server is stopping), else INVALID_LSN. */
+  shutdownCheckpointLsn(): Lsn {
+    return this.#live?.shutdownCheckpointLsn() ?? INVALID_LSN;
   }
 
   /** Redo position of the newest checkpoint received; INVALID_LSN before the first. */
   redoLsn(): Lsn {
-    return this.#live?.redoLsn ?? INVALID_LSN;
+    return this.#live?.walk.redoLsn() ?? INVALID_LSN;
+  }
+
+  /** What the walk over received WAL knows, changed in place by {@link append}; null for an empty store. */
+  get walk(): Pick<ReceivedWalk, 'recordEnd' | 'learned'> | null {
+    return this.#live?.walk ?? null;
   }
 
   /** What the records received say about transactions. */
@@ -306,26 +313,18 @@ export class WalStore {
 
   /** What lies behind switch points, as last counted. */
   deadWal(): DeadWalStatus {
-    return { ...this.#dead, acknowledged: this.#control?.state.acknowledgedBeyond ?? null };
+    return this.#dead.status();
   }
 
   /** Counts it anew; to be called by who else puts files into `dead/`. Rejects with the system's error. */
   async recountDead(): Promise<void> {
-    this.#dead = await countDeadWal(this.#options.directory);
+    await this.#dead.recount();
   }
 
   /** Removes it, and forgets what was acknowledged in it. Durable when it resolves, with what was let go of. */
   async releaseDeadWal(): Promise<DeadWalStatus> {
-    const released = await this.#turns.run(() => this.#release());
+    const released = await this.#turns.run(() => this.#dead.release());
     return released ?? { ...NO_DEAD_FILES, acknowledged: null };
-  }
-
-  async #release(): Promise<DeadWalStatus> {
-    const { acknowledged } = this.deadWal();
-    const removed = await removeDeadFiles(this.#options.directory);
-    await this.#control?.commit((state) => ({ ...state, acknowledgedBeyond: null }));
-    await this.recountDead();
-    return { ...removed, acknowledged };
   }
 
   // --- retention

@@ -4,6 +4,10 @@ import type { Lsn } from '../pg/lsn.ts';
 import type { SegmentSize } from '../pg/segment.ts';
 import type { VersionFacts } from '../pg/server-version.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
+import type { StandbyFeedbackStatus } from '../status/status.ts';
+import type { CommandError } from '../wire/replication-command.ts';
+import type { WalAges } from '../syncrep/lag-end-to-end.ts';
+import type { HotStandbyFeedback } from '../wire/replication-messages.ts';
 
 /** Who we stand for, as learned from the upstream (and remembered over a restart). */
 export interface ServerIdentity {
@@ -74,6 +78,8 @@ export interface OlderWalReader {
 
 /** The WAL a walsender pulls from. Views handed out are immutable and may be shared by any number of sockets. */
 export interface WalFeed {
+  /** Since when the upstream has the WAL at a position, and when its transactions were committed. */
+  readonly ages: WalAges;
   /** The timeline being received. */
   timeline(): TimelineId;
   /** Its ancestry. */
@@ -159,6 +165,24 @@ export interface SlotRegistry {
   dropTemporary(pid: number): void;
 }
 
+/** What one standby feeds back, over all streams of its session. */
+export interface StandbyFeedback {
+  /** A stream begins. With a slot, what is said from now on is the slot's, and stays with it. */
+  begin(slot: string | null): void;
+  /** A hot standby feedback message came. */
+  take(message: HotStandbyFeedback): void;
+  /** What it comes to; null when it has never said anything. */
+  status(): StandbyFeedbackStatus | null;
+  /** The session is over: what is not a slot's counts no more. */
+  close(): void;
+}
+
+/** Where hot standby feedback goes. */
+export interface FeedbackSink {
+  /** For a session that streams for the first time. */
+  open(standby: { readonly pid: number; readonly applicationName: string }): StandbyFeedback;
+}
+
 /** A raw replication connection to the upstream, past its authentication, used 1:1 for one client. */
 export interface TunnelConnection {
   /** Sends whole frontend messages. Bytes are copied or frozen by the caller. */
@@ -181,4 +205,37 @@ export interface TunnelEvents {
 /** Opens tunnels. Rejects with OperationalError when the upstream cannot be reached. */
 export interface TunnelOpener {
   open(applicationName: string, events: TunnelEvents): Promise<TunnelConnection>;
+}
+
+/** A client of the console, let in. */
+export interface ConsoleClient {
+  readonly pid: number;
+  readonly user: string;
+  readonly facts: VersionFacts;
+  readonly serverVersion: string;
+  readonly walcastVersion: string;
+  /** What it was told at login, by the name as the server spells it. */
+  readonly parameters: ReadonlyMap<string, string>;
+  /** What else is known of settings, by lower-case name. */
+  readonly settings: ReadonlyMap<string, string>;
+  /** Buffers belong to the socket until they are drained. */
+  write(chunks: readonly Uint8Array[]): void;
+}
+
+/** How a console session goes on behind a message: it stays, the client said goodbye, or it ends with a FATAL error. */
+export type ConsoleOutcome = 'open' | 'terminated' | CommandError;
+
+/** One console session. */
+export interface ConsoleSession {
+  /** Takes a whole message; `body` is not kept. Everything it calls for has been written when this returns. */
+  onMessage(type: number, body: Uint8Array): ConsoleOutcome;
+}
+
+/** The console: what a session without `replication` on its database is handed to. */
+export interface Console {
+  /** Parameters that are its own and not the upstream's, by lower-case name. */
+  readonly parameters: ReadonlyMap<string, string>;
+  /** Name of its database. */
+  readonly database: string;
+  open(client: ConsoleClient): ConsoleSession;
 }

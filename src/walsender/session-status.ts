@@ -2,13 +2,15 @@
 import type { Log } from '../base/log.ts';
 import type { ByteConnection } from '../net/connection.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
-import type { StandbyDeparture, StandbyStatus } from '../status/status.ts';
+import type { EndToEndLag, StandbyDeparture, StandbyStatus } from '../status/status.ts';
 import type { AdmittedSession } from './admission.ts';
 import type { StreamEnd } from './stream-host.ts';
 import type { WalStream } from './wal-stream.ts';
 
 /** NAMEDATALEN - 1: as much of a name as the view shows. */
 const SHOWN_NAME_LENGTH_MAX = 63;
+
+const NO_LAG: EndToEndLag = { writeSeconds: null, flushSeconds: null, applySeconds: null };
 
 /** What a session knows of its own status; the rest is seen by looking at all of them together. */
 export type SessionStatus = Omit<
@@ -44,6 +46,8 @@ export function sessionStatus(parts: {
     writeLagSeconds: positions?.lagSeconds('write') ?? null,
     flushLagSeconds: positions?.lagSeconds('flush') ?? null,
     applyLagSeconds: positions?.lagSeconds('apply') ?? null,
+    endToEndLag: stream?.endToEndLag() ?? NO_LAG,
+    replayedCommitAgeSeconds: stream?.replayedCommitAge() ?? null,
     replyTimeMs: stream?.report.replyTimeMs ?? null,
     lastReplyAtMs: stream?.report.lastReplyAtMs ?? null,
     connectedAtMs: parts.connectedAtMs,
@@ -51,7 +55,7 @@ export function sessionStatus(parts: {
     sendQueueBytes: connection.pendingBytes(),
     sendBlockedSeconds: stream?.blockedSeconds() ?? 0,
     clampedReplies: stream?.report.clampedReplies ?? 0,
-    feedback: null,
+    feedback: stream?.report.feedback() ?? null,
   };
 }
 

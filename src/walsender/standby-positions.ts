@@ -2,8 +2,11 @@
 // (walsender.c:ProcessStandbyReplyMessage)
 import { INVALID_LSN, maxLsn, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
+import { EndToEndStages } from '../syncrep/lag-end-to-end.ts';
+import type { WalAges } from '../syncrep/lag-end-to-end.ts';
 import { LagTracker } from '../syncrep/lag-tracker.ts';
 import type { LagHead } from '../syncrep/lag-tracker.ts';
+import type { EndToEndLag } from '../status/status.ts';
 import type { StandbyStatusUpdate } from '../wire/replication-messages.ts';
 
 /** `initdb --wal-segsize=1` */
@@ -27,6 +30,8 @@ export interface ReplyEffect {
 export class StandbyPositions {
   readonly #lag = new LagTracker();
   readonly #lagMs: Record<LagHead, number | null> = { write: null, flush: null, apply: null };
+  readonly #ages: WalAges;
+  readonly #endToEnd: EndToEndStages;
   #sentLsn: Lsn;
   /** What was sent in truth, also where a switch of timeline cut it: a claim up to here is no lie. */
   #deliveredLsn: Lsn;
@@ -35,7 +40,9 @@ export class StandbyPositions {
   #applyLsn: Lsn = INVALID_LSN;
 
   /** `startLsn`: where the stream begins; everything before it counts as sent. */
-  constructor(startLsn: Lsn) {
+  constructor(startLsn: Lsn, ages: WalAges) {
+    this.#ages = ages;
+    this.#endToEnd = new EndToEndStages(ages.wal);
     this.#sentLsn = startLsn;
     this.#deliveredLsn = startLsn;
   }
@@ -60,6 +67,22 @@ export class StandbyPositions {
   lagSeconds(head: LagHead): number | null {
     const milliseconds = this.#lagMs[head];
     return milliseconds === null ? null : milliseconds / 1000;
+  }
+
+  /** See {@link EndToEndLag}. `nowMs` is of the monotonic clock, as everywhere here. */
+  endToEndLag(nowMs: number): EndToEndLag {
+    return {
+      writeSeconds: this.#endToEnd.seconds('write', nowMs),
+      flushSeconds: this.#endToEnd.seconds('flush', nowMs),
+      applySeconds: this.#endToEnd.seconds('apply', nowMs),
+    };
+  }
+
+  /** Seconds since the last commit that it has replayed; 0 when it has replayed all there are, null when that is not known. */
+  replayedCommitAge(nowMs: number): number | null {
+    const { wal, commits } = this.#ages;
+    const ageMs = commits.ageMs(this.#applyLsn, nowMs, wal.isAllTaken);
+    return ageMs === null ? null : ageMs / 1000;
   }
 
   /** WAL up to `endLsn` goes to the socket while `sendableLsn` is the end of all there is. */
@@ -99,6 +122,7 @@ export class StandbyPositions {
     this.#writeLsn = minLsn(this.#writeLsn, endLsn);
     this.#flushLsn = minLsn(this.#flushLsn, endLsn);
     this.#applyLsn = minLsn(this.#applyLsn, endLsn);
+    this.#endToEnd.cut(endLsn);
   }
 
   /**
@@ -121,6 +145,7 @@ export class StandbyPositions {
 
   /** A standby that never reports a position has no lag there, where PostgreSQL shows one that grows for ever. */
   #updateLag(head: LagHead, lsn: Lsn, at: { nowMs: number; isIdle: boolean }): void {
+    this.#endToEnd.confirm(head, lsn, at.nowMs);
     if (lsn === INVALID_LSN) return;
     const lagMs = this.#lag.read(head, lsn, at.nowMs);
     if (lagMs !== null || at.isIdle) this.#lagMs[head] = lagMs;

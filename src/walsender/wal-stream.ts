@@ -12,7 +12,7 @@ import { SQLSTATE } from '../pg/sqlstate.ts';
 import { switchPoint } from '../pg/timeline.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import { pgTimestampFromUnixMs } from '../pg/timestamp.ts';
-import type { StandbyDisconnectReason, WalSenderState } from '../status/status.ts';
+import type { EndToEndLag, StandbyDisconnectReason, WalSenderState } from '../status/status.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 import { encodeCopyDone } from '../wire/backend-messages.ts';
 import {
@@ -71,9 +71,9 @@ export class WalStream {
   constructor(options: StreamOptions) {
     this.#options = options;
     this.#end = options.end;
-    this.#positions = new StandbyPositions(options.startLsn);
-    const { slots, slot, log } = options;
-    this.report = new StandbyReport({ positions: this.#positions, slots, slot, log });
+    this.#positions = new StandbyPositions(options.startLsn, options.feed.ages);
+    const { slots, slot, feedback, log } = options;
+    this.report = new StandbyReport({ positions: this.#positions, slots, slot, feedback, log });
     const nowMs = options.clock.nowMs();
     this.startedAtMs = nowMs;
     this.#standbyClock = new StandbyClock({ timeoutMs: options.timeoutMs, nowMs });
@@ -94,6 +94,16 @@ export class WalStream {
   /** Null while the standby waits for WAL from beyond our end: nothing has been sent to it, and no claim of it counts. */
   get positions(): StandbyPositions | null {
     return this.#hold === null ? this.#positions : null;
+  }
+
+  /** Null as {@link positions}. */
+  endToEndLag(): EndToEndLag | null {
+    return this.positions?.endToEndLag(this.#options.clock.nowMs()) ?? null;
+  }
+
+  /** Seconds, see {@link StandbyPositions.replayedCommitAge}; null also where {@link positions} is. */
+  replayedCommitAge(): number | null {
+    return this.positions?.replayedCommitAge(this.#options.clock.nowMs()) ?? null;
   }
 
   /** Null while the standby waits for WAL from beyond our end. */

@@ -41,7 +41,10 @@ import {
 } from '../support/scripted-upstream.ts';
 import type { ScriptedSession } from '../support/scripted-upstream.ts';
 import { feedStore, storeFlushed, storeOptions } from '../support/store-rig.ts';
+import { TestWalAges } from '../support/wal-ages.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
+
+const UPSTREAM = { expectsWal: () => true, ages: new TestWalAges() };
 
 /** Five segments and a half, all of them stored; the last two or three are in memory, too. */
 async function openStored(
@@ -200,7 +203,7 @@ describe('a segment that is damaged on our disk', () => {
         expect(store.oldestLsn()).toBe(wal.startLsn);
         const asked = serveAll(rig);
         const readThrough = rig.readThroughOf(store);
-        const feed = new StoreFeed(store, readThrough, () => true);
+        const feed = new StoreFeed(store, readThrough, UPSTREAM);
         const startLsn = toLsn(wal.startLsn + SEGMENT);
         const endLsn = toLsn(wal.startLsn + 4n * SEGMENT);
         const read = await readNow(feed, startLsn, endLsn);
@@ -284,7 +287,7 @@ describe('after a timeline switch', () => {
       const asked = serveAll(rig, wal);
       const startLsn = toLsn(wal.startLsn);
       const endLsn = toLsn(wal.startLsn + 4n * SEGMENT);
-      const feed = new StoreFeed(rig.store, rig.readThrough, () => true);
+      const feed = new StoreFeed(rig.store, rig.readThrough, UPSTREAM);
       const read = await readNow(feed, startLsn, endLsn, 2);
       expect(read.equals(wal.slice(startLsn, endLsn))).toBe(true);
       expect(asked.map((command) => command.at(-1)).join('')).toBe('1122');

@@ -18,6 +18,7 @@ import { WalSenders } from '../../src/walsender/wal-senders.ts';
 import { MemorySlots, MemoryTunnels } from '../support/memory-wal.ts';
 import { query, RawClient, StreamReader } from '../support/raw-client.ts';
 import { feedStore, storeOptions } from '../support/store-rig.ts';
+import { TestWalAges } from '../support/wal-ages.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 import { identityOf, rules } from '../support/wal-senders-fixture.ts';
 
@@ -62,7 +63,7 @@ async function serve(wal: WalFixture): Promise<Served> {
     historyFile: () => Promise.resolve(null),
     repair: (damage: DamagedWal) => damage,
   };
-  feed.bind(new StoreFeed(store, nothing, () => true));
+  feed.bind(new StoreFeed(store, nothing, { expectsWal: () => true, ages: new TestWalAges() }));
   const senders = new WalSenders({
     feed,
     slots: new MemorySlots(),

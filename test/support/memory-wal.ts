@@ -18,6 +18,7 @@ import type {
   WalFeed,
   WalReadFailure,
 } from '../../src/walsender/ports.ts';
+import { TestWalAges } from './wal-ages.ts';
 
 /** The bytes [start, end): any will do as long as a shifted or repeated one is noticed. Positions below 2^32. */
 export function walBytes(start: bigint, end: bigint): Buffer {
@@ -31,6 +32,7 @@ export function walBytes(start: bigint, end: bigint): Buffer {
 
 /** WAL that is made up as it is asked for. */
 export class MemoryFeed implements WalFeed {
+  readonly ages: TestWalAges = new TestWalAges();
   segmentSize: SegmentSize = toSegmentSize(1 << 24);
   isMoving = true;
   /** Up to where the upstream has named WAL; null: as far as anybody asks. */

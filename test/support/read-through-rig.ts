@@ -21,6 +21,7 @@ import { COPY_BOTH, playedServer, ScriptedUpstream, walData } from './scripted-u
 import type { PlayedServer, ScriptedSession } from './scripted-upstream.ts';
 import { targetFor } from './upstream-target.ts';
 import { storeOptions } from './store-rig.ts';
+import { TestWalAges } from './wal-ages.ts';
 import { WalFixture } from './wal-fixture.ts';
 import { identityOf, LogRecord, rules } from './wal-senders-fixture.ts';
 
@@ -246,7 +247,12 @@ export class ReadThroughRig implements AsyncDisposable {
   #makeSenders(): WalSenders {
     const { store, readThrough } = this.#parts;
     const feed = new LateWalFeed();
-    feed.bind(new StoreFeed(store, readThrough, () => this.isMoving));
+    feed.bind(
+      new StoreFeed(store, readThrough, {
+        expectsWal: () => this.isMoving,
+        ages: new TestWalAges(),
+      }),
+    );
     return new WalSenders({
       feed,
       slots: this.slots,

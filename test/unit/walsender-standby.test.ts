@@ -19,6 +19,7 @@ import { StandbyPositions } from '../../src/walsender/standby-positions.ts';
 import { planStream } from '../../src/walsender/stream-plan.ts';
 import { Wakeup } from '../../src/base/wakeup.ts';
 import { ManualClock } from '../support/manual-clock.ts';
+import { TestWalAges } from '../support/wal-ages.ts';
 
 const lsn = (value: number | bigint): Lsn => toLsn(BigInt(value));
 
@@ -152,7 +153,7 @@ describe('StandbyPositions', () => {
   });
 
   it('takes claims as far as the stream has got, and moves a slot only by a whole one', () => {
-    const positions = new StandbyPositions(lsn(1000));
+    const positions = new StandbyPositions(lsn(1000), new TestWalAges());
     expect(positions.onReply(reply(5000, 5000, 5000), 0)).toEqual({
       hasMoved: true,
       isClamped: true,
@@ -174,7 +175,7 @@ describe('StandbyPositions', () => {
   });
 
   it('is confirmed by the flush position, or by the write position where there is none', () => {
-    const positions = new StandbyPositions(lsn(1000));
+    const positions = new StandbyPositions(lsn(1000), new TestWalAges());
     expect(positions.isConfirmed()).toBe(false);
     positions.onSend(lsn(2000), lsn(2000), 0);
     positions.onReply(reply(2000, 1999, 0), 0);
@@ -186,7 +187,7 @@ describe('StandbyPositions', () => {
   });
 
   it('measures lag, keeps it while nothing is new, and forgets it when all is quiet', () => {
-    const positions = new StandbyPositions(lsn(1000));
+    const positions = new StandbyPositions(lsn(1000), new TestWalAges());
     positions.onSend(lsn(2000), lsn(2000), 100);
     positions.onReply(reply(2000, 1000, 0), 150);
     expect(positions.lagSeconds('write')).toBe(0.05);
@@ -207,7 +208,7 @@ describe('StandbyPositions', () => {
   });
 
   it('is cut at the end of a timeline', () => {
-    const positions = new StandbyPositions(lsn(1000));
+    const positions = new StandbyPositions(lsn(1000), new TestWalAges());
     positions.onSend(lsn(2000), lsn(2000), 0);
     positions.onReply(reply(2000, 1500, 900), 0);
     positions.cut(lsn(1600));

@@ -21,6 +21,7 @@ export function learnRecord(
     if (learnFrom(readable, chain.learned)) {
       chain.learned.noteApplyFeedback(record.high, record.low);
     }
+    chain.learned.placeCommit(record.high, record.low);
     return null;
   }
   const { view, total, info } = record;

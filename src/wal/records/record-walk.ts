@@ -30,7 +30,7 @@ import type { ChainPosition } from './record-chain.ts';
 import { RecordInProgress } from './record-in-progress.ts';
 import { RecordSums } from './record-sums.ts';
 import { WalBytes } from './wal-bytes.ts';
-import type { WalFacts } from './wal-facts.ts';
+import type { LearnedFacts, WalFacts } from './wal-facts.ts';
 import { WholeRecords } from './whole-records.ts';
 import { RECORD_HEADER_SIZE, RECORD_SIZE_MAX, XLOG_OPERATION } from './xlog-records.ts';
 import { isZeroRange } from './zeros.ts';
@@ -134,6 +134,11 @@ export class RecordWalk {
   /** What the records up to {@link recordEnd} say about transactions. */
   facts(): WalFacts {
     return this.#chain.learned.facts();
+  }
+
+  /** The same as numbers that change in place: for who looks after each push. */
+  get learned(): LearnedFacts {
+    return this.#chain.learned;
   }
 
   /** True once a record was whole, or one before the walk is known: the chain of records is no guess. */

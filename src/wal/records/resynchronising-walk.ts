@@ -8,7 +8,7 @@ import { chainStart } from './record-chain.ts';
 import type { ChainPosition } from './record-chain.ts';
 import { RecordWalk } from './record-walk.ts';
 import type { RecordWalkOptions, WalkFailure } from './record-walk.ts';
-import type { WalFacts } from './wal-facts.ts';
+import type { LearnedFacts, WalFacts } from './wal-facts.ts';
 
 /** Who is told; both are called in the middle of a push. */
 export interface ResynchronisingWalkOptions extends RecordWalkOptions {
@@ -53,6 +53,11 @@ export class ResynchronisingWalk {
   /** What the records that were understood say about transactions. */
   facts(): WalFacts {
     return this.#walk.facts();
+  }
+
+  /** The same as numbers that change in place: for who looks after each push. */
+  get learned(): LearnedFacts {
+    return this.#walk.learned;
   }
 
   /** Everything known at {@link recordEnd}. */

@@ -36,6 +36,8 @@ const FIRST_NORMAL_XID = 3;
 /** A record may use an id this far behind the newest one without its checksum having been seen to match. */
 const XID_STEP_MAX = 0xffff;
 
+const TWO_TO_32 = 0x1_0000_0000;
+
 /** {@link WalFacts} in halves. */
 export class LearnedFacts {
   /** The 32-bit transaction id after the newest one seen, signed; 0 before the first. */
@@ -45,6 +47,9 @@ export class LearnedFacts {
   #commitHigh = 0;
   #commitLow = 0;
   #hasCommit = false;
+  #commitAtHigh = 0;
+  #commitAtLow = 0;
+  #isCommitPlaced = true;
   #feedbackHigh = 0;
   #feedbackLow = 0;
 
@@ -56,6 +61,8 @@ export class LearnedFacts {
     if (facts.newestCommitAt !== null) {
       const high = Number(BigInt.asIntN(32, facts.newestCommitAt >> 32n));
       this.noteCommit(high, Number(BigInt.asIntN(32, facts.newestCommitAt)));
+      // Before this walk, wherever that was.
+      this.#isCommitPlaced = true;
     }
     const feedback = facts.applyFeedbackLsn ?? INVALID_LSN;
     const low = Number(BigInt.asIntN(32, feedback));
@@ -68,6 +75,9 @@ export class LearnedFacts {
     this.#commitHigh = other.#commitHigh;
     this.#commitLow = other.#commitLow;
     this.#hasCommit = other.#hasCommit;
+    this.#commitAtHigh = other.#commitAtHigh;
+    this.#commitAtLow = other.#commitAtLow;
+    this.#isCommitPlaced = other.#isCommitPlaced;
     this.#feedbackHigh = other.#feedbackHigh;
     this.#feedbackLow = other.#feedbackLow;
   }
@@ -112,6 +122,30 @@ export class LearnedFacts {
     this.#commitHigh = high;
     this.#commitLow = low;
     this.#hasCommit = true;
+    this.#isCommitPlaced = false;
+  }
+
+  /** The record that something was learned from begins at this address: if it was a commit, that is where the newest one is. */
+  placeCommit(high: number, low: number): void {
+    if (this.#isCommitPlaced) return;
+    this.#isCommitPlaced = true;
+    this.#commitAtHigh = high;
+    this.#commitAtLow = low;
+  }
+
+  /** The upper half of where the newest commit record of this walk begins, signed; 0 in both halves before the first. */
+  get commitAtHigh(): number {
+    return this.#commitAtHigh;
+  }
+
+  /** The lower half. */
+  get commitAtLow(): number {
+    return this.#commitAtLow;
+  }
+
+  /** When the newest commit was, in microseconds of a PgTimestamp; null before the first. Exact for centuries. */
+  get committedMicros(): number | null {
+    return this.#hasCommit ? this.#commitHigh * TWO_TO_32 + (this.#commitLow >>> 0) : null;
   }
 
   /** The commit record at this address waits until it is applied. */

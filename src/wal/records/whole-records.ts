@@ -127,6 +127,7 @@ export class WholeRecords {
     if (learnFrom(record, learned)) {
       learned.noteApplyFeedback(this.#bytes.highAt(at), this.#bytes.lowAt(at));
     }
+    learned.placeCommit(this.#bytes.highAt(at), this.#bytes.lowAt(at));
     return true;
   }
 }

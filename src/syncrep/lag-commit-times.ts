@@ -1,0 +1,50 @@
+// When was the last transaction committed that a standby has replayed? One ring of commit records and their times for all
+// standbys. Pure. Times are milliseconds of our monotonic clock: how old a commit was when its message was sent is the
+// difference of two times of that message, and from then on only our own clock counts.
+import { INVALID_LSN } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import { LagSeries } from './lag-series.ts';
+
+/** The ring. */
+export class CommitTimes {
+  readonly #commits: LagSeries;
+  /** Where the newest commit record begins; -1 before the first. */
+  #newestAt = -1;
+
+  constructor(options: { samplesMax: number }) {
+    this.#commits = new LagSeries({ samplesMax: options.samplesMax, thinned: 'later' });
+  }
+
+  /**
+   * A commit record that begins at `at`, an LSN as a number, came in a message that was sent at `sentMs` on our clock; then
+   * the commit was `ageMs` old. One from the future, of a primary whose clock is ahead of that of the standby between us, is
+   * new.
+   */
+  note(at: number, ageMs: number, sentMs: number): void {
+    if (at <= this.#newestAt) return;
+    this.#newestAt = at;
+    this.#commits.push(at, sentMs - Math.max(0, ageMs));
+  }
+
+  /** What begins at or beyond `lsn` belongs to a timeline that was left there. */
+  cut(lsn: Lsn): void {
+    const at = Number(lsn);
+    if (at > this.#newestAt) return;
+    const left = this.#commits.firstFrom(at);
+    this.#commits.keepFirst(left);
+    this.#newestAt = left === 0 ? -1 : this.#commits.positionAt(left - 1);
+  }
+
+  /**
+   * Milliseconds since the last commit that a standby has replayed which is at `applyLsn`: anybody who is beyond the
+   * beginning of a record has replayed it. 0 when there is none that it has not replayed, as far as is known (`isAllKnown`:
+   * there is no WAL that has not been looked at); null when it is not known.
+   */
+  ageMs(applyLsn: Lsn, nowMs: number, isAllKnown: boolean): number | null {
+    if (applyLsn === INVALID_LSN) return null;
+    const at = Number(applyLsn);
+    if (isAllKnown && at > this.#newestAt) return 0;
+    const committedMs = this.#commits.valueAt(this.#commits.firstFrom(at) - 1);
+    return Number.isNaN(committedMs) ? null : Math.max(0, nowMs - committedMs);
+  }
+}
