@@ -1,7 +1,7 @@
 // Since when is WAL known that is not on our own disk, and how long do messages travel?
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { UPSTREAM_LAG_GROUP_MS, UPSTREAM_LAG_GROUPS_MAX } from '../../src/config/limits.ts';
+import { LAG_WAL_SAMPLES_MAX } from '../../src/config/limits.ts';
 import { toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { pgTimestampFromUnixMs } from '../../src/pg/timestamp.ts';
@@ -10,6 +10,7 @@ import { ManualClock } from '../support/manual-clock.ts';
 
 const lsn = (value: number): Lsn => toLsn(BigInt(value));
 
+/** A disk: `flushed` is also how far WAL has come, in whole records. */
 function open(flushedLsn = 0): {
   clock: ManualClock;
   times: UpstreamClock;
@@ -20,17 +21,20 @@ function open(flushedLsn = 0): {
   const clock = new ManualClock();
   const times = new UpstreamClock(clock);
   let flushed = lsn(flushedLsn);
-  let tell: () => void = () => {};
   times.follow({
     positions: () => ({ flushedLsn: flushed }),
-    onFlush: (listener) => (tell = listener),
+    nextLsn: () => flushed,
+    walk: {
+      recordEnd: () => flushed,
+      learned: { commitAtHigh: 0, commitAtLow: 0, committedMicros: null },
+    },
   });
   return {
     clock,
     times,
     flush: (position) => {
       flushed = lsn(position);
-      tell();
+      times.taken();
     },
     hear: (walEnd) => times.observe(lsn(walEnd), pgTimestampFromUnixMs(clock.wallMs())),
     lag: () => times.delay().lagSeconds,
@@ -74,6 +78,7 @@ describe('the lag', () => {
     hear(500);
     flush(300);
     clock.advance(5_000);
+    flush(200);
     times.switched(lsn(200));
     times.startStream(lsn(250));
     expect(lag()).toBe(0);
@@ -135,7 +140,7 @@ describe('the lag', () => {
     expect(lag()).toBe(3_600);
   });
 
-  test('is never too low, and too high by little, however messages and flushes fall', () => {
+  test('is exact, however messages and flushes fall', () => {
     const step = fc.record({
       wait: fc.integer({ min: 0, max: 50 }),
       grow: fc.integer({ min: 0, max: 10 }),
@@ -156,9 +161,7 @@ describe('the lag', () => {
           const oldest = known.find((entry) => entry.end > flushed);
           const exact = oldest === undefined ? 0 : (clock.nowMs() - oldest.atMs) / 1000;
           expect(lag()).toBeGreaterThanOrEqual(exact - 1e-9);
-          expect(lag()).toBeLessThanOrEqual(
-            oldest === undefined ? 0 : exact + UPSTREAM_LAG_GROUP_MS / 1000 + 1e-9,
-          );
+          expect(lag()).toBeLessThanOrEqual(exact + 1e-9);
         }
       }),
     );
@@ -166,16 +169,16 @@ describe('the lag', () => {
 
   test('costs bounded memory when nothing is flushed for long, and is still right for the oldest', () => {
     const { clock, flush, hear, lag } = open();
-    const messages = 5 * UPSTREAM_LAG_GROUPS_MAX;
+    const messages = 5 * LAG_WAL_SAMPLES_MAX;
     for (let index = 1; index <= messages; index += 1) {
       hear(index * 100);
-      clock.advance(UPSTREAM_LAG_GROUP_MS);
+      clock.advance(20);
     }
-    expect(lag()).toBeCloseTo((messages * UPSTREAM_LAG_GROUP_MS) / 1000, 6);
+    expect(lag()).toBeCloseTo((messages * 20) / 1000, 6);
     flush((messages / 2) * 100);
-    const half = ((messages / 2) * UPSTREAM_LAG_GROUP_MS) / 1000;
+    const half = ((messages / 2) * 20) / 1000;
     expect(lag()).toBeGreaterThanOrEqual(half - 1e-9);
-    expect(lag()).toBeLessThan(half * 1.05);
+    expect(lag()).toBeLessThan(half * 1.01);
     flush(messages * 100);
     expect(lag()).toBe(0);
   });
