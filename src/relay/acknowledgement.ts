@@ -3,17 +3,21 @@
 import type { Clock, Timer } from '../base/clock.ts';
 import { INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
+import { toTimelineId } from '../pg/timeline.ts';
 import type { TimelineId } from '../pg/timeline.ts';
-import { positionsWithoutPolicy, ReportedPositions } from '../syncrep/reported-positions.ts';
-import type { OwnEnds, Positions } from '../syncrep/reported-positions.ts';
 import type { ReportedPositions as StatusPositions } from '../status/status.ts';
+import { ReportedPositions } from '../syncrep/reported-positions.ts';
+import type { OwnEnds, ShutdownCheckpoint } from '../syncrep/reported-positions.ts';
+import type { SyncPolicy } from '../syncrep/standby-names.ts';
+import { SyncDecider } from '../syncrep/sync-standbys.ts';
+import type { SyncQuorum, SyncStandby } from '../syncrep/sync-standbys.ts';
 import type { PositionSource } from '../walreceiver/ports.ts';
 
 /** The store's part. */
 export interface OwnPositions {
   positions(): { readonly writtenLsn: Lsn; readonly flushedLsn: Lsn };
-  /** True when the record that ends at F is a CHECKPOINT_SHUTDOWN. */
-  lastRecordIsShutdownCheckpoint(): boolean;
+  /** End of the last record received when that is a CHECKPOINT_SHUTDOWN, else INVALID_LSN. */
+  shutdownCheckpointLsn(): Lsn;
   /** P: kept lazily, restored at the next start. */
   noteReportedFlush(lsn: Lsn): void;
 }
@@ -21,16 +25,23 @@ export interface OwnPositions {
 /** Where it all comes from. */
 export interface AcknowledgementParts {
   readonly clock: Clock;
-  /** What each streaming standby has confirmed: its flush position, or its write position when it reports no flush. */
-  readonly confirmedLsns: () => readonly Lsn[];
+  /** Whose confirmation counts, at this moment; null: our own disk is enough. */
+  readonly policy: () => SyncPolicy | null;
+  /** All that stream, live. */
+  readonly standbys: () => Iterable<SyncStandby>;
   /** Something may be reported now that may not have been before. */
   readonly onMoved: () => void;
+  /** The policy was looked at. Called for every report: cheap. */
+  readonly onDecided?: (quorum: SyncQuorum, policy: SyncPolicy | null) => void;
+  /** These positions are about to be sent. Called for every report: cheap. */
+  readonly onReport?: (positions: StatusPositions, own: OwnEnds) => void;
 }
 
 /** The positions of one relay. */
 export class Acknowledgement implements PositionSource {
   readonly #parts: AcknowledgementParts;
   readonly #rules: ReportedPositions = new ReportedPositions();
+  readonly #decider = new SyncDecider();
   readonly #store: OwnPositions;
   #due: Timer | null = null;
   #isWithdrawn = false;
@@ -40,10 +51,18 @@ export class Acknowledgement implements PositionSource {
     this.#parts = parts;
   }
 
-  /** A START_REPLICATION on `timeline` is about to be sent; `promisedLsn` is P as it was stored. */
-  startStream(timeline: TimelineId, promisedLsn: Lsn): void {
+  /**
+   * A START_REPLICATION on `timeline` from `startLsn` on is about to be sent; `promisedLsn` is P as it was stored. Only
+   * standbys of that timeline count from now on.
+   */
+  startStream(timeline: TimelineId, from: { startLsn: Lsn; promisedLsn: Lsn }): void {
     this.#cancel();
-    this.#rules.startStream(timeline, promisedLsn);
+    this.#rules.startStream(timeline, from);
+  }
+
+  /** P on the present timeline. */
+  get promisedLsn(): Lsn {
+    return this.#rules.promisedLsn;
   }
 
   /**
@@ -55,19 +74,30 @@ export class Acknowledgement implements PositionSource {
     this.#parts.onMoved();
   }
 
+  /** What the policy comes to now, on `timeline`: where nothing was streamed yet, that of the store. */
+  decide(timeline: TimelineId | null = this.#rules.timeline): SyncQuorum {
+    const { policy, standbys, onDecided } = this.#parts;
+    const current = policy();
+    const quorum =
+      timeline === null && current !== null
+        ? NOBODY
+        : this.#decider.decide(current, standbys(), timeline ?? FIRST_TIMELINE);
+    onDecided?.(quorum, current);
+    return quorum;
+  }
+
   positions(): StatusPositions {
-    const { clock, confirmedLsns } = this.#parts;
+    const { clock, policy, onReport } = this.#parts;
     const own = this.#store.positions();
     const nowMs = clock.nowMs();
-    const isShutdown = this.#store.lastRecordIsShutdownCheckpoint();
+    const quorum = this.decide();
     const saidLsn = this.#rules.offeredLsn;
     const { positions, againAtMs } = this.#rules.next(
-      this.#row(own),
       {
-        flushedLsn: own.flushedLsn,
-        shutdownCheckpointEndLsn: isShutdown ? own.flushedLsn : null,
-        // Asked for only when it matters: there may be a thousand standbys, and this runs at every flush.
-        standbyLsns: isShutdown ? confirmedLsns() : [],
+        own,
+        quorum: policy() === null ? null : quorum,
+        shutdown: this.#shutdown(),
+        isWithdrawn: this.#isWithdrawn,
       },
       nowMs,
     );
@@ -76,6 +106,7 @@ export class Acknowledgement implements PositionSource {
       this.#due = clock.setTimer(againAtMs - nowMs, () => this.#parts.onMoved());
     }
     this.#store.noteReportedFlush(positions.flushLsn);
+    onReport?.(positions, own);
     if (this.#isWithdrawn && this.#rules.offeredLsn > saidLsn) this.#parts.onMoved();
     return positions;
   }
@@ -85,11 +116,15 @@ export class Acknowledgement implements PositionSource {
     this.#cancel();
   }
 
-  #row(own: OwnEnds): Positions {
-    const row = positionsWithoutPolicy(own);
-    // Of this connection: what was said on the one before may not have arrived.
-    const isSaid = this.#rules.offeredLsn >= own.flushedLsn;
-    return this.#isWithdrawn && isSaid ? { ...row, flushLsn: INVALID_LSN } : row;
+  /** The standbys are asked only when it matters: there may be a thousand, and this runs at every report. */
+  #shutdown(): ShutdownCheckpoint | null {
+    const endLsn = this.#store.shutdownCheckpointLsn();
+    if (endLsn === INVALID_LSN || !this.#rules.isOfThisStream(endLsn)) return null;
+    for (const { state, flushLsn, writeLsn } of this.#parts.standbys()) {
+      const confirmedLsn = flushLsn === INVALID_LSN ? writeLsn : flushLsn;
+      if (state === 'streaming' && confirmedLsn < endLsn) return { endLsn, isConfirmed: false };
+    }
+    return { endLsn, isConfirmed: true };
   }
 
   #cancel(): void {
@@ -97,3 +132,9 @@ export class Acknowledgement implements PositionSource {
     this.#due = null;
   }
 }
+
+/** Before any timeline is known nobody can stream on it. */
+const NOBODY: SyncQuorum = { isSatisfied: false, eligible: 0, positions: null };
+
+/** Stands for none where nobody is looked at. */
+const FIRST_TIMELINE: TimelineId = toTimelineId(1);

@@ -12,6 +12,7 @@ import {
   STOP_FLUSH_MS_MAX,
 } from '../config/limits.ts';
 import type { LoadedConfig } from '../config/load.ts';
+import { ConsoleOpener } from '../console/opener.ts';
 import { DirectoryLock } from '../net/directory-lock.ts';
 import type { HbaRules } from '../pg/hba.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
@@ -33,7 +34,6 @@ import { effectiveKeepSize, NOTHING_RETAINED, Retention, walBounds } from './ret
 import { HOLD_AHEAD_DEFAULT_MS, senderSettings } from './sender-settings.ts';
 import { NO_FEEDBACK, StatusBoard } from './status-board.ts';
 import { serverIdentity, StoreFeed } from './store-adapters.ts';
-import { NO_SYNC_PICTURE } from './sync-picture.ts';
 import { UpstreamFollowing } from './upstream-following.ts';
 import { WalFiles } from './wal-files.ts';
 
@@ -163,7 +163,7 @@ class RunningRelay implements Relay {
         standbys: () => this.#senders.statuses(),
         absentStandbys: () => this.#senders.absent(),
         standbyTotals: () => this.#senders.totals(),
-        sync: () => NO_SYNC_PICTURE,
+        sync: () => this.#following.sync.picture(),
         feedback: () => NO_FEEDBACK,
         slots: () => this.#slots?.list() ?? [],
         retention: () => this.#retention?.status() ?? NOTHING_RETAINED,
@@ -309,7 +309,8 @@ class RunningRelay implements Relay {
       directory: config.storage.directory,
       clock: this.#clock,
       log: this.#log,
-      confirmedLsns: () => this.#confirmedLsns(),
+      policy: () => this.#config.syncPolicy,
+      standbys: () => this.#senders.syncStandbys(),
       standbyAddresses: () => this.#senders.statuses().map(({ clientAddr }) => clientAddr),
       onFatal: (error) => void this.#onUpstreamFatal(error),
     });
@@ -320,13 +321,14 @@ class RunningRelay implements Relay {
       feed: this.#feed,
       slots: this.#registry,
       tunnels: this.#following.openTunnels(),
+      consoles: new ConsoleOpener({ status: () => this.statusSource.status() }),
       identity: () => this.#identity(),
       hba: () => this.#config.hba?.rules ?? NO_RULES,
       connectionsMax: () => this.#ports.connectionsMax(),
       settings: () => senderSettings(this.#config, () => this.#following.relayPath()),
       clock: this.#clock,
       log: this.#log.child({ component: 'walsender' }),
-      onReply: () => this.#following.positionsMoved(),
+      onReply: () => this.#following.sync.standbysMoved(),
     });
   }
 
@@ -348,6 +350,7 @@ class RunningRelay implements Relay {
     await this.#ports.prepare(next);
     return () => {
       follow();
+      this.#following.sync.policyChanged();
       this.#readThrough?.settingsChanged();
       this.#ports.configChanged();
       this.#onLogSettings(next.log);
@@ -440,13 +443,6 @@ class RunningRelay implements Relay {
     this.statusSource.fail(error.message);
     await this.stop();
     this.#fail(error);
-  }
-
-  #confirmedLsns(): Lsn[] {
-    return this.#senders
-      .statuses()
-      .filter((standby) => standby.state === 'streaming')
-      .map(({ flushLsn, writeLsn }) => (flushLsn === INVALID_LSN ? writeLsn : flushLsn));
   }
 
   #openedStore(): WalStore {

@@ -3,6 +3,7 @@ import { readBuildInfo } from '../config/build-info.ts';
 import type { Config } from '../config/config.ts';
 import { RELAY_PATH_SETTING } from '../walreceiver/relay-path.ts';
 import type { WalSenderSettings } from '../walsender/session-host.ts';
+import { SYNC_NAMES_SETTING } from './upstream-names.ts';
 
 /** How long a start beyond our end is held when no wal_receiver_timeout says it; that setting's own default. */
 export const HOLD_AHEAD_DEFAULT_MS: number = 60_000;
@@ -12,11 +13,14 @@ export const HOLD_AHEAD_DEFAULT_MS: number = 60_000;
  * somebody asks.
  */
 export function senderSettings(config: Config, relayPath: () => string): WalSenderSettings {
-  const { storage, upstream } = config;
+  const { storage, upstream, syncPolicy } = config;
   return {
     maxWalSenders: storage.maxWalSenders,
     get ownSettings() {
-      return ownSettings(storage, relayPath());
+      return ownSettings(storage, {
+        [RELAY_PATH_SETTING]: relayPath(),
+        [SYNC_NAMES_SETTING]: syncPolicy?.text ?? '',
+      });
     },
     walSenderTimeoutMs: config.walSenderTimeoutMs,
     holdAheadMs: upstream.walReceiverTimeoutMs || HOLD_AHEAD_DEFAULT_MS,
@@ -26,9 +30,12 @@ export function senderSettings(config: Config, relayPath: () => string): WalSend
 }
 
 /** What SHOW answers for settings that mean walcast, not the server it stands for; PostgreSQL's units. */
-function ownSettings(storage: Config['storage'], relayPath: string): ReadonlyMap<string, string> {
+function ownSettings(
+  storage: Config['storage'],
+  others: Readonly<Record<string, string>>,
+): ReadonlyMap<string, string> {
   return new Map([
-    [RELAY_PATH_SETTING, relayPath],
+    ...Object.entries(others),
     ['max_replication_slots', String(storage.maxReplicationSlots)],
     ['wal_keep_size', formatMegabytes(storage.walKeepSizeBytes)],
     ['max_slot_wal_keep_size', formatMegabytes(storage.maxSlotWalKeepSizeBytes)],

@@ -16,15 +16,15 @@ import { isReceivingWal } from '../status/status.ts';
 import type { ReportedPositions, UpstreamDelay, UpstreamStatus } from '../status/status.ts';
 import type { WalAges } from '../syncrep/lag-end-to-end.ts';
 import type { WalStore } from '../wal/wal-store.ts';
-import type { StartDecision, UpstreamObserver } from '../walreceiver/ports.ts';
+import type { PositionSource, StartDecision, UpstreamObserver } from '../walreceiver/ports.ts';
 import { formatRelayPath } from '../walreceiver/relay-path.ts';
 import { UpstreamTunnels } from '../walreceiver/tunnel.ts';
 import { UpstreamTally } from '../walreceiver/upstream-tally.ts';
 import type { UpstreamHost, UpstreamTarget } from '../walreceiver/upstream-target.ts';
 import { WalReceiver } from '../walreceiver/wal-receiver.ts';
-import { Acknowledgement } from './acknowledgement.ts';
-import { ApplyAlarm } from './apply-alarm.ts';
 import { GateStoreOf } from './store-adapters.ts';
+import { Synchronous, synchronousStoreOf } from './synchronous.ts';
+import type { SynchronousParts } from './synchronous.ts';
 import { targetOf } from './upstream-address.ts';
 import { TimedSink } from './timed-sink.ts';
 import { UpstreamClock } from './upstream-clock.ts';
@@ -50,8 +50,10 @@ export interface UpstreamFollowingParts {
   readonly settings: UpstreamConfig;
   readonly clock: Clock;
   readonly log: Log;
-  /** What each streaming standby has confirmed. */
-  readonly confirmedLsns: () => readonly Lsn[];
+  /** Whose confirmation counts; null: our own disk is enough. */
+  readonly policy: SynchronousParts['policy'];
+  /** All standbys that stream, live. */
+  readonly standbys: SynchronousParts['standbys'];
   /** Numeric addresses of the standbys that stream from here. Absent: not known. */
   readonly standbyAddresses?: () => readonly (string | null)[];
   /** `storage.directory`, where it is kept which slots were made on upstream servers. Absent: nowhere. */
@@ -62,6 +64,8 @@ export interface UpstreamFollowingParts {
 
 /** The upstream side of one relay. Nothing is connected before `start`. */
 export class UpstreamFollowing {
+  /** What is acknowledged, and on whose word. */
+  readonly sync: Synchronous;
   readonly #parts: UpstreamFollowingParts;
   #settings: UpstreamConfig;
   readonly #discovery: UpstreamDiscovery;
@@ -69,14 +73,13 @@ export class UpstreamFollowing {
   #store: WalStore | null = null;
   readonly #times: UpstreamClock;
   readonly #word: UpstreamWord;
-  readonly #applyAlarm: ApplyAlarm;
   readonly #tally = new UpstreamTally();
   readonly #slots: UpstreamSlots;
   /** Of this process: whom WAL comes through is asked anew at each connection. */
   readonly #relayId = randomBytes(RELAY_ID_BYTES).toString('hex');
   /** What was said about the surroundings of the connection string since it was last loaded. */
   readonly #warned = new Set<string>();
-  #acknowledgement: Acknowledgement | null = null;
+  #positions: PositionSource | null = null;
   /** While one walreceiver ends and the next has not begun. */
   #switching: Promise<void> | null = null;
   /** What the last walreceiver reported; shown until its successor reports. */
@@ -100,7 +103,7 @@ export class UpstreamFollowing {
       ask: () => this.#receiver?.askServer(),
     });
     this.#slots = this.#newSlots();
-    this.#applyAlarm = new ApplyAlarm(parts.log);
+    this.sync = this.#newSync();
   }
 
   /** Where the upstream is, with the passwords as they are now: for a session beside that of the walreceiver. */
@@ -126,13 +129,9 @@ export class UpstreamFollowing {
   /** Begins to follow; `store` is open. */
   start(store: WalStore): void {
     this.#store = store;
-    this.#acknowledgement = new Acknowledgement(store, {
-      clock: this.#parts.clock,
-      confirmedLsns: this.#parts.confirmedLsns,
-      onMoved: () => this.positionsMoved(),
-    });
+    this.#positions = this.sync.follow(synchronousStoreOf(store));
+    store.onAdvance(() => this.sync.received());
     this.#times.follow(store);
-    store.onFlush(() => this.#applyAlarm.look(() => store.facts()));
     void this.#slots.load();
     this.#discovery.follow(this.#settings.discovery);
     if (this.#settings.discovery === null) this.#startReceiver();
@@ -202,8 +201,8 @@ export class UpstreamFollowing {
   }
 
   #startReceiver(): void {
-    invariant(this.#store !== null && this.#acknowledgement !== null, 'the store is not open');
-    const receiver = this.#newReceiver(this.#store, this.#acknowledgement);
+    invariant(this.#store !== null && this.#positions !== null, 'the store is not open');
+    const receiver = this.#newReceiver(this.#store, this.#positions);
     this.#receiver = receiver;
     if (this.#isQuiet) receiver.quiesce();
     receiver.start();
@@ -214,7 +213,7 @@ export class UpstreamFollowing {
     const now = this.#receiver?.status() ?? null;
     if (now === null) return null;
     const discovery = this.#discovery.status();
-    const detail = now.detail ?? this.#applyAlarm.detail;
+    const detail = now.detail ?? this.sync.detail;
     const status = { ...now, discovery, detail, leftSlots: this.#slots.status() };
     const before = this.#reportedBefore;
     if (before === null || status.reported.writeLsn !== INVALID_LSN) return status;
@@ -274,7 +273,7 @@ export class UpstreamFollowing {
 
   /** To be called once the end of WAL stands still and is durable: commits beyond it shall not wait for us. */
   withdraw(): void {
-    this.#acknowledgement?.withdraw();
+    this.sync.withdraw();
   }
 
   /** The end of a drain: a last status, and the stream closed in order. */
@@ -289,7 +288,7 @@ export class UpstreamFollowing {
     this.#discovery.stop();
     this.#receiver?.stop();
     void this.#slots.close();
-    this.#acknowledgement?.close();
+    this.sync.close();
   }
 
   /** The same when the disk has failed: nothing is noted on it any more. */
@@ -301,6 +300,20 @@ export class UpstreamFollowing {
   /** After {@link stop}: resolves when nothing is being written any more. */
   saved(): Promise<void> {
     return this.#slots.close();
+  }
+
+  #newSync(): Synchronous {
+    const { clock, log, policy, standbys } = this.#parts;
+    return new Synchronous({
+      clock,
+      log: log.child({ component: 'sync' }),
+      policy,
+      standbys,
+      applicationName: () => this.#settings.applicationName,
+      slot: () => this.#settings.slot,
+      memberNames: () => this.#discovery.status()?.members.map(({ name }) => name) ?? [],
+      onMoved: () => this.positionsMoved(),
+    });
   }
 
   #newSlots(): UpstreamSlots {
@@ -321,7 +334,7 @@ export class UpstreamFollowing {
     });
   }
 
-  #newReceiver(store: WalStore, acknowledgement: Acknowledgement): WalReceiver {
+  #newReceiver(store: WalStore, positions: PositionSource): WalReceiver {
     const { clock } = this.#parts;
     const settings = (): UpstreamConfig => this.#settings;
     const target = (): UpstreamTarget => this.#target;
@@ -367,7 +380,7 @@ export class UpstreamFollowing {
           if (attempt !== this.#attempts) return OVER;
           const decision = await this.#inTurn(() => gate.decide(fresh));
           if (decision.kind === 'start' && receiver === this.#receiver) {
-            acknowledgement.startStream(decision.timeline, store.reportedFlushLsn());
+            this.sync.startStream(decision, fresh);
             this.#times.startStream(fresh.xlogPos);
             this.#word.startStream(decision.timeline, fresh);
           }
@@ -375,7 +388,7 @@ export class UpstreamFollowing {
         },
         wouldFollow: (identity) => gate.wouldFollow?.(identity) ?? true,
       },
-      positions: acknowledgement,
+      positions,
       observer: this.#observer(),
       slotUses: this.#slots,
       onMessage: (walEnd, sendTime, isKeepalive) => {

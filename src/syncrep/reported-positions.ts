@@ -1,7 +1,7 @@
 // What may be reported upstream: the table of positions as pure functions, the rule that a shutdown checkpoint is
 // acknowledged last, and the check that nothing ever goes backwards. All positions are of one timeline.
 import { invariant } from '../base/errors.ts';
-import { formatLsn, INVALID_LSN, maxLsn } from '../pg/lsn.ts';
+import { formatLsn, INVALID_LSN, maxLsn, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { formatPosition } from '../pg/timeline.ts';
 import type { TimelineId } from '../pg/timeline.ts';
@@ -21,6 +21,12 @@ export interface OwnEnds {
   readonly flushedLsn: Lsn;
 }
 
+/** What the standbys say under a policy. */
+export interface QuorumPositions {
+  /** Qw, Qf, Qa; null while too few standbys are there. */
+  readonly positions: Positions | null;
+}
+
 /** A shutdown checkpoint's acknowledgement is withheld this long at most. */
 export const SHUTDOWN_WITHHOLD_MS = 1_000;
 
@@ -32,14 +38,38 @@ export function positionsWithoutPolicy(own: OwnEnds): Positions {
   return { writeLsn: own.writtenLsn, flushLsn: own.flushedLsn, applyLsn: INVALID_LSN };
 }
 
-/** What the rule about shutdown checkpoints looks at. */
-export interface ShutdownFacts {
-  /** F, own durable end. */
-  readonly flushedLsn: Lsn;
-  /** End of the last record received when that is a CHECKPOINT_SHUTDOWN, else null. */
-  readonly shutdownCheckpointEndLsn: Lsn | null;
-  /** What each streaming standby has confirmed: its flush position, or its write position when it reports no flush. */
-  readonly standbyLsns: readonly Lsn[];
+/** The row "policy, too few qualify", and whenever no flush may be offered: PostgreSQL then does not count us. */
+export function positionsNotOffered(own: OwnEnds): Positions {
+  return { writeLsn: own.writtenLsn, flushLsn: INVALID_LSN, applyLsn: INVALID_LSN };
+}
+
+/** The rows "policy", but for what was said before: {@link ReportedPositions} takes nothing back. */
+export function positionsUnderPolicy(own: OwnEnds, quorum: QuorumPositions): Positions {
+  const { positions } = quorum;
+  if (positions === null) return positionsNotOffered(own);
+  return {
+    writeLsn: minLsn(own.writtenLsn, positions.writeLsn),
+    flushLsn: minLsn(own.flushedLsn, positions.flushLsn),
+    applyLsn: minLsn(own.flushedLsn, positions.applyLsn),
+  };
+}
+
+/** What a report is made of. */
+export interface ReportFacts {
+  readonly own: OwnEnds;
+  /** Null without a policy. */
+  readonly quorum: QuorumPositions | null;
+  /** Null unless the last record received is a CHECKPOINT_SHUTDOWN. */
+  readonly shutdown: ShutdownCheckpoint | null;
+  /** We are going: no flush is offered any more once F has been said. */
+  readonly isWithdrawn: boolean;
+}
+
+/** The last record of a server that stops. */
+export interface ShutdownCheckpoint {
+  readonly endLsn: Lsn;
+  /** Every streaming standby has flushed it (written it, where it reports no flush). */
+  readonly isConfirmed: boolean;
 }
 
 /** What may be said now, and when to ask again though nothing else moved; null = not needed. */
@@ -49,34 +79,42 @@ export interface Reportable {
 }
 
 /**
- * The positions for one timeline's streams, over all connections. The caller computes a row of the table and asks what of
- * it may be reported.
+ * The positions for one timeline's streams, over all connections.
  *
  * A server that shuts down waits until its last record, the shutdown checkpoint, is acknowledged, and then goes. So that
  * every standby has it too, and the old primary can come back as a standby without a rewind, its acknowledgement is
- * withheld until all of them have flushed it, one second at most. After that own F is reported whatever the row says: no
- * backend is left that could be waiting.
+ * withheld until all of them have flushed it, one second at most. After that own F is reported whatever the policy: no
+ * backend is left that could be waiting. Where no flush is offered the server looks at write, so that is withheld too.
+ * (walsender.c:WalSndDone)
  */
 export class ReportedPositions {
   #timeline: TimelineId | null = null;
+  #startLsn: Lsn = INVALID_LSN;
+  /** As they were said last on this stream. */
   #last: Positions = NOTHING;
-  /** The last flush position of this stream that was not 0. */
-  #offeredLsn: Lsn = INVALID_LSN;
+  /** The same, of the last time a flush position was offered. */
+  #offered: Positions = NOTHING;
   /** P: the last flush position that was not 0, on this timeline. */
   #promisedLsn: Lsn = INVALID_LSN;
   #withheld: { readonly endLsn: Lsn; readonly sinceMs: number } | null = null;
 
   /**
-   * A START_REPLICATION begins. On the same timeline P stays: a lower flush would move the primary's slot back. On
-   * another one, `promisedLsn` is what was promised there before (INVALID_LSN when nothing was).
+   * A START_REPLICATION from `startLsn` on begins. On the same timeline P stays: a lower flush would move the primary's
+   * slot back. On another one, `promisedLsn` is what was promised there before (INVALID_LSN when nothing was).
    */
-  startStream(timeline: TimelineId, promisedLsn: Lsn): void {
+  startStream(timeline: TimelineId, from: { startLsn: Lsn; promisedLsn: Lsn }): void {
     this.#promisedLsn =
-      timeline === this.#timeline ? maxLsn(this.#promisedLsn, promisedLsn) : promisedLsn;
+      timeline === this.#timeline ? maxLsn(this.#promisedLsn, from.promisedLsn) : from.promisedLsn;
     this.#timeline = timeline;
+    this.#startLsn = from.startLsn;
     this.#last = NOTHING;
-    this.#offeredLsn = INVALID_LSN;
+    this.#offered = NOTHING;
     this.#withheld = null;
+  }
+
+  /** That of the stream, or of the last one; null before the first. */
+  get timeline(): TimelineId | null {
+    return this.#timeline;
   }
 
   /** P on the present timeline; INVALID_LSN before anything was promised. */
@@ -86,28 +124,52 @@ export class ReportedPositions {
 
   /** The flush position that was offered last on this stream; INVALID_LSN before the first. */
   get offeredLsn(): Lsn {
-    return this.#offeredLsn;
+    return this.#offered.flushLsn;
   }
 
   /**
-   * What may be reported of `row` at `nowMs` (monotonic). Throws InvariantError when that would promise more than is
-   * durable (I1) or take back what was said on this stream (I2).
+   * True when a record that ends at `endLsn` came in on this connection. One that was there before says nothing of the
+   * server that has just accepted us.
    */
-  next(row: Positions, facts: ShutdownFacts, nowMs: number): Reportable {
-    const untilMs = this.#withholdUntilMs(facts, nowMs);
-    const positions =
-      untilMs !== null
-        ? { ...row, flushLsn: this.#last.flushLsn }
-        : this.#isShutdownReleased(facts)
-          ? this.#neverBelowPromise({ ...row, flushLsn: facts.flushedLsn })
-          : this.#neverBelowPromise(row);
-    this.#assertHonest(positions, facts.flushedLsn);
+  isOfThisStream(endLsn: Lsn): boolean {
+    return endLsn > this.#startLsn;
+  }
+
+  /**
+   * What may be reported at `nowMs` (monotonic). Throws InvariantError when that would promise more than is durable (I1)
+   * or take back what was said on this stream (I2).
+   */
+  next(facts: ReportFacts, nowMs: number): Reportable {
+    const row = this.#row(facts);
+    const { shutdown } = facts;
+    const isStopping = shutdown !== null && this.isOfThisStream(shutdown.endLsn);
+    const untilMs = isStopping ? this.#withholdUntilMs(facts, shutdown, nowMs) : null;
+    const positions = !isStopping
+      ? row
+      : untilMs !== null
+        ? this.#withheldRow(row, shutdown.endLsn)
+        : this.#releasedRow(row, facts.own, shutdown.endLsn);
+    this.#assertHonest(positions, facts.own);
     this.#last = positions;
     if (positions.flushLsn !== INVALID_LSN) {
       this.#promisedLsn = positions.flushLsn;
-      this.#offeredLsn = positions.flushLsn;
+      this.#offered = positions;
     }
     return { positions, againAtMs: untilMs };
+  }
+
+  /** The table, and nothing below what was said before. */
+  #row({ own, quorum, isWithdrawn }: ReportFacts): Positions {
+    const isSaid = isWithdrawn && this.#offered.flushLsn >= own.flushedLsn;
+    const row = quorum === null ? positionsWithoutPolicy(own) : positionsUnderPolicy(own, quorum);
+    if (row.flushLsn === INVALID_LSN || isSaid || this.#isBehindPromise(own)) {
+      return positionsNotOffered(own);
+    }
+    return {
+      writeLsn: maxLsn(this.#offered.writeLsn, row.writeLsn),
+      flushLsn: maxLsn(this.#promisedLsn, row.flushLsn),
+      applyLsn: quorum === null ? INVALID_LSN : maxLsn(this.#offered.applyLsn, row.applyLsn),
+    };
   }
 
   /**
@@ -115,37 +177,43 @@ export class ReportedPositions {
    * until it has caught up: a lower position would move the primary's slot back, and the next checkpoint could
    * invalidate it. On a stream that has offered a position already it is no such start, but a bug.
    */
-  #neverBelowPromise(row: Positions): Positions {
-    const isBehind = row.flushLsn < this.#promisedLsn && this.#last.flushLsn === INVALID_LSN;
-    return isBehind ? { ...row, flushLsn: INVALID_LSN } : row;
+  #isBehindPromise(own: OwnEnds): boolean {
+    return own.flushedLsn < this.#promisedLsn && this.#offered.flushLsn === INVALID_LSN;
   }
 
   /** Until when the acknowledgement of the shutdown checkpoint is withheld; null when it is not. */
-  #withholdUntilMs(facts: ShutdownFacts, nowMs: number): number | null {
-    const endLsn = facts.shutdownCheckpointEndLsn;
-    if (endLsn === null || facts.flushedLsn < endLsn || this.#offeredLsn >= endLsn) return null;
-    // Nothing was reported on this stream yet: the server is not waiting for its shutdown, it has just accepted us.
-    if (this.#offeredLsn === INVALID_LSN) return null;
-    if (facts.standbyLsns.every((lsn) => lsn >= endLsn)) return null;
+  #withholdUntilMs(facts: ReportFacts, shutdown: ShutdownCheckpoint, nowMs: number): number | null {
+    const { endLsn, isConfirmed } = shutdown;
+    if (this.#offered.flushLsn >= endLsn) return null;
+    if (isConfirmed && facts.own.flushedLsn >= endLsn) return null;
     if (this.#withheld?.endLsn !== endLsn) this.#withheld = { endLsn, sinceMs: nowMs };
     const untilMs = this.#withheld.sinceMs + SHUTDOWN_WITHHOLD_MS;
     return nowMs >= untilMs ? null : untilMs;
   }
 
-  #isShutdownReleased(facts: ShutdownFacts): boolean {
-    const endLsn = facts.shutdownCheckpointEndLsn;
-    return endLsn !== null && facts.flushedLsn >= endLsn;
+  #withheldRow(row: Positions, endLsn: Lsn): Positions {
+    if (row.flushLsn !== INVALID_LSN && row.flushLsn < endLsn) return row;
+    if (this.#last.flushLsn !== INVALID_LSN && row.flushLsn !== INVALID_LSN) {
+      return { ...row, flushLsn: this.#last.flushLsn };
+    }
+    // A write position that is there already may be taken back: it was said beside a flush position, and not looked at.
+    const { writeLsn } = this.#last.writeLsn < endLsn ? this.#last : NOTHING;
+    return { ...NOTHING, writeLsn: maxLsn(writeLsn, this.#offered.flushLsn) };
   }
 
-  #assertHonest(positions: Positions, flushedLsn: Lsn): void {
-    const { flushLsn } = positions;
-    invariant(
-      flushLsn <= flushedLsn,
-      `I1: would report flush ${formatLsn(flushLsn)}, durable is ${formatLsn(flushedLsn)}`,
-    );
-    this.#assertNotBack('write', positions.writeLsn, this.#last.writeLsn);
-    this.#assertNotBack('flush', flushLsn, maxLsn(this.#last.flushLsn, this.#promisedLsn));
-    this.#assertNotBack('apply', positions.applyLsn, this.#last.applyLsn);
+  #releasedRow(row: Positions, own: OwnEnds, endLsn: Lsn): Positions {
+    if (own.flushedLsn < endLsn || this.#isBehindPromise(own)) return row;
+    return { ...row, writeLsn: own.writtenLsn, flushLsn: own.flushedLsn };
+  }
+
+  #assertHonest(positions: Positions, own: OwnEnds): void {
+    const { flushLsn, applyLsn, writeLsn } = positions;
+    assertDurable('flush', flushLsn, own.flushedLsn);
+    assertDurable('apply', applyLsn, own.flushedLsn);
+    if (flushLsn === INVALID_LSN) return;
+    this.#assertNotBack('write', writeLsn, this.#offered.writeLsn);
+    this.#assertNotBack('flush', flushLsn, maxLsn(this.#offered.flushLsn, this.#promisedLsn));
+    this.#assertNotBack('apply', applyLsn, this.#offered.applyLsn);
   }
 
   /** 0, "not offered", is allowed at any time. */
@@ -156,6 +224,13 @@ export class ReportedPositions {
       `I2: would report ${what} ${formatLsn(next)} after ${where}`,
     );
   }
+}
+
+function assertDurable(what: string, lsn: Lsn, durableLsn: Lsn): void {
+  invariant(
+    lsn <= durableLsn,
+    `I1: would report ${what} ${formatLsn(lsn)}, durable is ${formatLsn(durableLsn)}`,
+  );
 }
 
 const NOTHING: Positions = {

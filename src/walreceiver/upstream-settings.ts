@@ -26,6 +26,9 @@ export const REMEMBERED_SETTINGS: readonly string[] = [
   'wal_keep_size',
   'wal_level',
   'wal_log_hints',
+  // Not to be repeated: what these say of walcast itself is another thing.
+  'synchronous_standby_names',
+  'max_slot_wal_keep_size',
 ];
 
 const UNITS: Readonly<Record<string, number>> = {

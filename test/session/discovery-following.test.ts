@@ -72,7 +72,8 @@ function follow(config: UpstreamConfig): UpstreamFollowing {
     settings: config,
     clock: systemClock,
     log: silentLog,
-    confirmedLsns: () => [],
+    policy: () => null,
+    standbys: () => [],
     onFatal: (error) => {
       throw error;
     },

@@ -68,7 +68,8 @@ function follow(settings: UpstreamConfig, clock: Clock = systemClock, log: Log =
     settings,
     clock,
     log,
-    confirmedLsns: () => [],
+    policy: () => null,
+    standbys: () => [],
     onFatal: (error) => {
       throw error;
     },

@@ -67,7 +67,8 @@ function follow(upstream: ScriptedUpstream): void {
       format: 'text',
       destination: { write: (line) => void logLines.push(line) },
     }),
-    confirmedLsns: () => [],
+    policy: () => null,
+    standbys: () => [],
     onFatal: (error) => {
       throw error;
     },

@@ -1,0 +1,70 @@
+// Does the primary's slot for walcast fall so far behind that the primary may soon invalidate it? The slot follows what is
+// reported as flushed, so under a policy it follows the standbys, not our own disk.
+import type { Log } from '../base/log.ts';
+import { formatLsn, INVALID_LSN, lsnDistance } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+
+const UNITS: Readonly<Record<string, number>> = { MB: 2 ** 20, GB: 2 ** 30, TB: 2 ** 40 };
+
+/** Bytes of a max_slot_wal_keep_size as SHOW prints it; null for -1, which is no bound, and for what cannot be read. */
+export function slotKeepBytes(text: string | undefined): number | null {
+  const match = /^(\d{1,10})(MB|GB|TB)?$/.exec(text ?? '');
+  return match === null ? null : Number(match[1]) * (UNITS[match[2] ?? 'MB'] ?? 0);
+}
+
+/** Our own end and what was promised. */
+export interface SlotDriftFacts {
+  /** Our slot there; null for none. */
+  readonly slot: string | null;
+  /** F. */
+  readonly flushedLsn: Lsn;
+  /** P; INVALID_LSN before anything was promised. */
+  readonly promisedLsn: Lsn;
+}
+
+/** The alarm of one relay: raised while F and P are apart by more than half of what the primary keeps for a slot. */
+export class SlotDriftAlarm {
+  readonly #log: Log;
+  #keepBytes: number | null = null;
+  #detail: string | null = null;
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /** What people are told while it lasts; else null. */
+  get detail(): string | null {
+    return this.#detail;
+  }
+
+  /** A server was identified; `text` is its max_slot_wal_keep_size. */
+  identified(text: string | undefined): void {
+    this.#keepBytes = slotKeepBytes(text);
+  }
+
+  /** Called for every report: cheap. */
+  look({ slot, flushedLsn, promisedLsn }: SlotDriftFacts): void {
+    const keepBytes = this.#keepBytes;
+    const isKnown = slot !== null && keepBytes !== null && promisedLsn !== INVALID_LSN;
+    const driftBytes = flushedLsn > promisedLsn ? lsnDistance(promisedLsn, flushedLsn) : 0;
+    if (!isKnown || driftBytes * 2 <= keepBytes) {
+      this.#clear();
+    } else if (this.#detail === null) {
+      this.#detail =
+        `replication slot "${slot}" of the upstream stands at ${formatLsn(promisedLsn)}, as far as the standbys of synchronous_standby_names have ` +
+        `confirmed, and our own disk has WAL up to ${formatLsn(flushedLsn)}: more than half of its max_slot_wal_keep_size, after which the upstream may ` +
+        'invalidate the slot. Bring the standbys back, or change synchronous_standby_names.';
+      this.#log.error(this.#detail, {
+        slot,
+        reported_flush_lsn: formatLsn(promisedLsn),
+        flushed_lsn: formatLsn(flushedLsn),
+      });
+    }
+  }
+
+  #clear(): void {
+    if (this.#detail === null) return;
+    this.#detail = null;
+    this.#log.info("the upstream's slot has caught up with our own disk far enough again");
+  }
+}
