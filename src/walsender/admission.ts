@@ -2,6 +2,7 @@
 // command, in PostgreSQL's order. Pure. (backend_startup.c:ProcessStartupPacket, proc.c:InitProcess,
 // auth.c:ClientAuthentication, postinit.c:InitPostgres)
 import { ProtocolViolation } from '../base/errors.ts';
+import { CONSOLE_SESSIONS_MAX } from '../config/limits.ts';
 import { matchHba } from '../pg/hba.ts';
 import type { HbaRules, LocalAddress } from '../pg/hba.ts';
 import type { VersionFacts } from '../pg/server-version.ts';
@@ -20,7 +21,7 @@ import {
   REPLICATION_PARAMETER_HINT,
 } from '../wire/startup-parameters.ts';
 import type { StartupMessage } from '../wire/startup.ts';
-import type { ServerIdentity } from './ports.ts';
+import type { ConsoleOpener, ServerIdentity } from './ports.ts';
 import { readSessionSettings, settingSpelling } from './session-settings.ts';
 import type { SessionSettings } from './session-settings.ts';
 
@@ -37,15 +38,25 @@ export interface AdmissionContext {
   /** Null for a Unix socket. */
   readonly address: string | null;
   readonly isEncrypted: boolean;
+  /** Null: there is no console. */
+  readonly consoles: ConsoleOpener | null;
+  /** Console sessions there are, this one not included. */
+  readonly consoleSessions: number;
 }
 
 /** A session that may begin. */
 export interface AdmittedSession {
+  readonly mode: SessionMode;
   readonly user: string;
   readonly protocolMinor: number;
   readonly settings: SessionSettings;
   readonly identity: ServerIdentity;
+  /** What it is told, by the name as the server spells it. */
+  readonly parameters: ReadonlyMap<string, string>;
 }
+
+/** What a session is for: replication, or a person's questions. */
+export type SessionMode = 'physical' | 'console';
 
 /** Why a client was refused, as it is counted. */
 export type RejectReason = keyof StandbyTotals['rejected'];
@@ -95,7 +106,7 @@ function admitChecked(
   context: AdmissionContext,
   frames: Uint8Array[],
 ): Admission {
-  const mode = checked(() => replicationMode(message));
+  const replication = checked(() => replicationMode(message));
   const minorMax = context.identity?.facts.protocolMinorMax ?? 0;
   const protocolMinor = Math.min(message.protocolMinor, minorMax);
   if (message.protocolMinor > minorMax || message.protocolOptions.length > 0) {
@@ -109,17 +120,36 @@ function admitChecked(
     });
   }
   const identity = checkState(context);
-  if (mode !== 'physical') throw new Refusal('protocol', physicalOnly(mode));
-  checkLimit(context, identity.facts);
-  checkRules(user, context, identity.facts);
+  const database = truncateName(message.parameters.get('database') ?? '') || user;
+  const mode = sessionMode(replication, database, context.consoles);
+  checkLimit(mode, context, identity.facts);
+  checkRules({ user, database, mode }, context, identity.facts);
   frames.push(encodeAuthenticationOk());
   const settings = checked(() => readSettings(message, identity.facts));
-  frames.push(...parameterFrames(identity, user, settings));
+  const own = mode === 'console' ? (context.consoles?.parameters ?? WALSENDER) : WALSENDER;
+  const parameters = parametersOf(identity, { user, settings, own });
+  for (const [name, value] of parameters) frames.push(encodeParameterStatus(name, value));
   return {
     kind: 'admitted',
     frames,
-    session: { user, protocolMinor, settings, identity },
+    session: { mode, user, protocolMinor, settings, identity, parameters },
   };
+}
+
+/** A walsender knows no characters, so it has no encoding. */
+const WALSENDER: ReadonlyMap<string, string> = new Map([
+  ['client_encoding', 'SQL_ASCII'],
+  ['server_encoding', 'SQL_ASCII'],
+]);
+
+function sessionMode(
+  replication: 'physical' | 'database' | 'off',
+  database: string,
+  consoles: ConsoleOpener | null,
+): SessionMode {
+  if (replication === 'physical') return 'physical';
+  if (replication === 'off' && database === consoles?.database) return 'console';
+  throw new Refusal('protocol', physicalOnly(replication, consoles));
 }
 
 function replicationMode(message: StartupMessage): 'physical' | 'database' | 'off' | CommandError {
@@ -150,17 +180,27 @@ function checkState(context: AdmissionContext): ServerIdentity {
   return context.identity;
 }
 
-function physicalOnly(mode: 'database' | 'off'): CommandError {
+function physicalOnly(mode: 'database' | 'off', consoles: ConsoleOpener | null): CommandError {
   const what = mode === 'database' ? 'replication=database' : 'an ordinary session';
+  const toConsole =
+    consoles === null ? '' : ` to database "${consoles.database}" for walcast's console,`;
   return {
     sqlstate: SQLSTATE.featureNotSupported,
     message: 'walcast serves physical replication only',
     detail: `The client asked for ${what}.`,
-    hint: 'Connect with replication=true, or connect to the upstream server itself.',
+    hint: `Connect with replication=true,${toConsole} or connect to the upstream server itself.`,
   };
 }
 
-function checkLimit(context: AdmissionContext, facts: VersionFacts): void {
+function checkLimit(mode: SessionMode, context: AdmissionContext, facts: VersionFacts): void {
+  if (mode === 'console') {
+    if (context.consoleSessions < CONSOLE_SESSIONS_MAX) return;
+    throw new Refusal('limit', {
+      sqlstate: SQLSTATE.tooManyConnections,
+      message: 'sorry, too many clients already',
+      detail: `The console has at most ${CONSOLE_SESSIONS_MAX} sessions.`,
+    });
+  }
   if (context.sessions < context.maxWalSenders) return;
   const name = facts.quotesSettingNames ? '"max_wal_senders"' : 'max_wal_senders';
   throw new Refusal('limit', {
@@ -169,25 +209,35 @@ function checkLimit(context: AdmissionContext, facts: VersionFacts): void {
   });
 }
 
-function checkRules(user: string, context: AdmissionContext, facts: VersionFacts): void {
+/** (auth.c:ClientAuthentication, uaReject and uaImplicitReject) */
+function checkRules(
+  client: { user: string; database: string; mode: SessionMode },
+  context: AdmissionContext,
+  facts: VersionFacts,
+): void {
+  const { user, database } = client;
   const { address, isEncrypted } = context;
+  const isReplication = client.mode === 'physical';
   const connection = {
     isLocal: address === null,
     isEncrypted,
     address,
     user,
-    database: '',
-    isReplication: true,
+    // A walsender has none. (postmaster.c:ProcessStartupPacket)
+    database: isReplication ? '' : database,
+    isReplication,
   };
   const rule = matchHba(context.hba, connection, context.localAddresses);
   if (rule?.method === 'trust') return;
-  const host = `host "${address ?? '[local]'}", user "${user}", ${encryptionText(isEncrypted, facts)}`;
+  const what = isReplication ? 'replication connection' : 'connection';
+  const where = isReplication ? '' : ` database "${database}",`;
+  const host = `host "${address ?? '[local]'}", user "${user}",${where} ${encryptionText(isEncrypted, facts)}`;
   throw new Refusal('hba', {
     sqlstate: SQLSTATE.invalidAuthorizationSpecification,
     message:
       rule === null
-        ? `no pg_hba.conf entry for replication connection from ${host}`
-        : `pg_hba.conf rejects replication connection for ${host}`,
+        ? `no pg_hba.conf entry for ${isReplication ? `${what} from ` : ''}${host}`
+        : `pg_hba.conf rejects ${what} for ${host}`,
   });
 }
 
@@ -218,28 +268,30 @@ function readSettings(
   return readSessionSettings(settings, facts);
 }
 
-/** The upstream's parameters, with what belongs to this session put in their place. (BeginReportingGUCOptions) */
-function parameterFrames(
+/**
+ * The upstream's parameters, with what belongs to this session, and `own` to this kind of session, in their place: by the
+ * name as the server spells it. (BeginReportingGUCOptions)
+ */
+function parametersOf(
   identity: ServerIdentity,
-  user: string,
-  settings: SessionSettings,
-): Uint8Array[] {
+  session: { user: string; settings: SessionSettings; own: ReadonlyMap<string, string> },
+): Map<string, string> {
+  const { user, settings } = session;
   const own = new Map([
     ['application_name', settings.applicationName],
-    ['client_encoding', 'SQL_ASCII'],
-    ['server_encoding', 'SQL_ASCII'],
+    ...session.own,
     ['is_superuser', 'off'],
     ['session_authorization', user],
   ]);
-  const frames: Uint8Array[] = [];
+  const parameters = new Map<string, string>();
   for (const [name, upstreamValue] of identity.parameters) {
     const lowerName = name.toLowerCase();
     const value = own.get(lowerName) ?? settings.values.get(lowerName) ?? upstreamValue;
     own.delete(lowerName);
-    frames.push(encodeParameterStatus(settingSpelling(name), value));
+    parameters.set(settingSpelling(name), value);
   }
-  for (const [name, value] of own) frames.push(encodeParameterStatus(name, value));
-  return frames;
+  for (const [name, value] of own) parameters.set(settingSpelling(name), value);
+  return parameters;
 }
 
 /** Cuts at 63 bytes, never inside a character. */

@@ -232,7 +232,7 @@ export interface ConsoleSession {
 }
 
 /** The console: what a session without `replication` on its database is handed to. */
-export interface Console {
+export interface ConsoleOpener {
   /** Parameters that are its own and not the upstream's, by lower-case name. */
   readonly parameters: ReadonlyMap<string, string>;
   /** Name of its database. */

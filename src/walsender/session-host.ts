@@ -5,7 +5,14 @@ import type { HbaRules, LocalAddress } from '../pg/hba.ts';
 import type { StandbyDeparture, StandbyDisconnectReason } from '../status/status.ts';
 import type { RejectReason } from './admission.ts';
 import type { FileReads } from './file-reads.ts';
-import type { ServerIdentity, SlotRegistry, TunnelOpener, WalFeed } from './ports.ts';
+import type {
+  ConsoleOpener,
+  FeedbackSink,
+  ServerIdentity,
+  SlotRegistry,
+  TunnelOpener,
+  WalFeed,
+} from './ports.ts';
 import type { SessionStatus } from './session-status.ts';
 import type { WalSenderSession } from './session.ts';
 import type { SharedFrames } from './shared-frames.ts';
@@ -31,6 +38,10 @@ export interface SessionHost {
   readonly feed: WalFeed;
   readonly slots: SlotRegistry;
   readonly tunnels: TunnelOpener;
+  /** Null: there is none. */
+  readonly consoles: ConsoleOpener | null;
+  /** Null: hot standby feedback goes nowhere. */
+  readonly feedback: FeedbackSink | null;
   readonly clock: Clock;
   readonly log: Log;
   readonly frames: SharedFrames;
@@ -45,6 +56,7 @@ export interface SessionHost {
   isPaused(): boolean;
   /** Sessions that count against max_wal_senders. */
   admittedSessions(): number;
+  consoleSessions(): number;
   /** The session counts from now on and can be cancelled by its key. */
   onAdmitted(session: WalSenderSession): void;
   onRejected(reason: RejectReason): void;

@@ -1,11 +1,15 @@
 // Which messages, and how long ones, does a session take in each of its phases, and what does it say to others?
 import { TUNNEL_MESSAGE_BYTES_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
-import { frontendLengthMax } from '../wire/frontend-messages.ts';
+import {
+  FRONTEND_DATA_LENGTH_MAX,
+  FRONTEND_SMALL_LENGTH_MAX,
+  frontendLengthMax,
+} from '../wire/frontend-messages.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 
 /** Which part of the session incoming bytes belong to. */
-export type SessionPhase = 'startup' | 'command' | 'stream' | 'tunnel' | 'closed';
+export type SessionPhase = 'startup' | 'command' | 'stream' | 'tunnel' | 'console' | 'closed';
 
 const LETTER_COPY_DATA = 0x64;
 const LETTER_COPY_FAIL = 0x66;
@@ -20,9 +24,14 @@ const STREAMED: readonly number[] = [LETTER_COPY_DATA, LETTER_COPY_DONE, LETTER_
 /** Messages that go through a tunnel. */
 export const TUNNELLED: readonly number[] = [LETTER_COPY_DATA, LETTER_COPY_DONE, LETTER_COPY_FAIL];
 
+/** Query, Parse, Bind: what may be long on the console. */
+const CONSOLE_LONG: ReadonlySet<number> = new Set([0x51, 0x50, 0x42]);
+
 /** The longest length word a message of `type` may have; 0 = there is no such message in this phase. */
 export function sessionLengthMax(phase: SessionPhase, type: number): number {
   if (phase === 'stream') return STREAMED.includes(type) ? frontendLengthMax(type) : 0;
+  if (phase === 'console')
+    return CONSOLE_LONG.has(type) ? FRONTEND_DATA_LENGTH_MAX : FRONTEND_SMALL_LENGTH_MAX;
   // Outside of a tunnel, too: what is under way when an upload fails is skipped, and has the size of an upload's pieces.
   return type === LETTER_COPY_DATA ? TUNNEL_MESSAGE_BYTES_MAX : frontendLengthMax(type);
 }

@@ -124,6 +124,8 @@ export class SessionStartup {
       localAddresses: host.localAddresses(),
       address: this.#connection.peer.address,
       isEncrypted: this.#connection.isEncrypted,
+      consoles: host.consoles,
+      consoleSessions: host.consoleSessions(),
     });
     this.#door.write(admission.frames);
     if (admission.kind === 'refused') {

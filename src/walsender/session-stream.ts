@@ -12,6 +12,7 @@ import type { CommandError } from '../wire/replication-command.ts';
 import type { StreamStart } from './command-runner.ts';
 import type { CommandContext } from './commands/command.ts';
 import { streamEndFrames } from './commands/start-replication.ts';
+import type { StandbyFeedback } from './ports.ts';
 import type { SessionHost } from './session-host.ts';
 import { LETTER_COPY_DONE, USER_CANCEL } from './session-messages.ts';
 import { lastHeard, logStreamEnd } from './session-status.ts';
@@ -61,6 +62,8 @@ export class SessionStream implements StreamHost {
   #stream: WalStream | null = null;
   #presence: StreamPresence | null = null;
   #slot: string | null = null;
+  /** From its first stream on. */
+  #feedback: StandbyFeedback | null = null;
   /** As the session was when its last stream ended in which the standby said anything. */
   #lastStreamed: SessionStatus | null = null;
   #log: Log;
@@ -96,6 +99,7 @@ export class SessionStream implements StreamHost {
     const { slot, timeline, startLsn } = start;
     this.#slot = slot;
     this.#log = log;
+    this.#beginFeedback(slot);
     const stream = this.#makeStream(start);
     this.#stream = stream;
     log.info('standby starts streaming', { start_lsn: formatLsn(startLsn), timeline, slot });
@@ -146,6 +150,12 @@ export class SessionStream implements StreamHost {
     this.#presence = null;
   }
 
+  /** The session is over. */
+  close(): void {
+    this.drop();
+    this.#feedback?.close();
+  }
+
   // --- for the stream
 
   write(chunks: readonly Uint8Array[]): void {
@@ -185,6 +195,13 @@ export class SessionStream implements StreamHost {
     }
   }
 
+  #beginFeedback(slot: string | null): void {
+    const { pid } = this.#session;
+    const { applicationName } = this.#session.party();
+    this.#feedback ??= this.#shared.feedback?.open({ pid, applicationName }) ?? null;
+    this.#feedback?.begin(slot);
+  }
+
   #makeStream(start: StreamStart): WalStream {
     const shared = this.#shared;
     const context = this.#session.commandContext();
@@ -192,6 +209,7 @@ export class SessionStream implements StreamHost {
       host: this,
       feed: shared.feed,
       slots: shared.slots,
+      feedback: this.#feedback,
       frames: shared.frames,
       reads: shared.reads,
       clock: shared.clock,

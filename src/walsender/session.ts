@@ -1,5 +1,6 @@
 // One connection from a client, from its first byte to its close: decides which part of the session each byte, message
-// and event belongs to. The parts: session-startup.ts, session-input.ts, command-runner.ts, session-stream.ts, tunnel.ts.
+// and event belongs to. The parts: session-startup.ts, session-input.ts, command-runner.ts, session-stream.ts, tunnel.ts,
+// console-part.ts.
 import { randomBytes } from 'node:crypto';
 import { invariant } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -20,6 +21,8 @@ import type { AdmittedSession } from './admission.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { CommandHost, StreamStart, TunnelCommand } from './command-runner.ts';
 import type { CommandContext } from './commands/command.ts';
+import { SessionConsole } from './console-part.ts';
+import type { ConsoleHost } from './console-part.ts';
 import type { SessionHost } from './session-host.ts';
 import { SessionInput } from './session-input.ts';
 import type { InputHost } from './session-input.ts';
@@ -48,7 +51,7 @@ const LONG_KEY_BYTES = 32;
 
 /** One client. */
 export class WalSenderSession
-  implements ConnectionEvents, StartupDoor, CommandHost, StreamingHost, TunnelHost
+  implements ConnectionEvents, StartupDoor, CommandHost, StreamingHost, TunnelHost, ConsoleHost
 {
   /** Shown to the client, unique among live sessions. */
   readonly pid: number;
@@ -64,6 +67,7 @@ export class WalSenderSession
   #admitted: AdmittedSession | null = null;
   #cancelKey: Uint8Array = EMPTY;
   #tunnel: Tunnel | null = null;
+  #consolePart: SessionConsole | null = null;
   #reason: StandbyDisconnectReason = 'client';
   /** What was seen of the client's going; null while nothing was. */
   #departure: StandbyDeparture | null = null;
@@ -97,6 +101,11 @@ export class WalSenderSession
   /** A command runs on a connection of its own to the upstream: a backup, most likely. */
   get isTunnelling(): boolean {
     return this.#phase === 'tunnel';
+  }
+
+  /** It was let in to the console: no standby, and no walsender. */
+  get isConsole(): boolean {
+    return this.#admitted?.mode === 'console';
   }
 
   get applicationName(): string {
@@ -214,9 +223,32 @@ export class WalSenderSession
       client_addr: this.#connection?.peer.address ?? null,
     });
     this.write([encodeBackendKeyData(this.pid, this.#cancelKey), encodeReadyForQuery()]);
-    this.#phase = 'command';
+    this.#consolePart = this.#openConsole(session);
+    this.#phase = this.#consolePart === null ? 'command' : 'console';
     this.#host.onAdmitted(this);
     this.#input.onBytes(rest);
+  }
+
+  #openConsole({
+    mode,
+    user,
+    identity,
+    settings,
+    parameters,
+  }: AdmittedSession): SessionConsole | null {
+    const { consoles, clock } = this.#host;
+    if (mode !== 'console' || consoles === null) return null;
+    const client = {
+      pid: this.pid,
+      user,
+      facts: identity.facts,
+      serverVersion: identity.serverVersion,
+      walcastVersion: this.#host.settings().version,
+      parameters,
+      settings: new Map([...identity.settings, ...settings.values]),
+      write: (chunks: readonly Uint8Array[]): void => this.write(chunks),
+    };
+    return new SessionConsole(this, consoles.open(client), clock);
   }
 
   // --- for commands
@@ -287,7 +319,7 @@ export class WalSenderSession
   }
 
   snapshot(): SessionStatus | null {
-    if (this.#admitted === null || this.#connection === null) return null;
+    if (this.#admitted === null || this.#connection === null || this.isConsole) return null;
     return sessionStatus({
       pid: this.pid,
       admitted: this.#admitted,
@@ -364,6 +396,7 @@ export class WalSenderSession
   #onMessage(type: number, body: Uint8Array): void {
     if (this.#phase === 'stream') this.#onStreamMessage(type, body);
     else if (this.#phase === 'tunnel') this.#onTunnelMessage(type, body);
+    else if (this.#phase === 'console') this.#consolePart?.onMessage(type, body);
     else if (this.#phase === 'command') this.#commands.onMessage(type, body);
   }
 
@@ -391,7 +424,8 @@ export class WalSenderSession
   /** The client does not take our answers: it is not listened to for now. */
   #isInputHeld(): boolean {
     if (this.#phase === 'tunnel') return this.#tunnel?.isInputHeld === true;
-    return this.#phase === 'command' && this.pendingBytes() > COMMAND_OUTPUT_BYTES_MAX;
+    const isAnswered = this.#phase === 'command' || this.#phase === 'console';
+    return isAnswered && this.pendingBytes() > COMMAND_OUTPUT_BYTES_MAX;
   }
 
   // --- ends
@@ -431,10 +465,11 @@ export class WalSenderSession
     if (this.#phase === 'closed') return;
     this.#phase = 'closed';
     this.#startup?.stop();
-    this.#streaming.drop();
+    this.#streaming.close();
     this.#tunnel?.close();
     this.#commands.close();
-    if (this.#admitted === null) return;
+    this.#consolePart?.close();
+    if (this.#admitted === null || this.isConsole) return;
     const how = this.#reason === 'timeout' ? 'timeout' : (this.#departure ?? 'ended');
     this.#host.onLeft(this.#reason, this.#streaming.lastStreamed, how);
   }

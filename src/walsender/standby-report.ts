@@ -5,8 +5,9 @@ import { formatLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { unixMsFromPgTimestamp } from '../pg/timestamp.ts';
 import type { PgTimestamp } from '../pg/timestamp.ts';
+import type { StandbyFeedbackStatus } from '../status/status.ts';
 import type { HotStandbyFeedback, StandbyStatusUpdate } from '../wire/replication-messages.ts';
-import type { SlotRegistry } from './ports.ts';
+import type { SlotRegistry, StandbyFeedback } from './ports.ts';
 import type { StandbyPositions } from './standby-positions.ts';
 
 /** What a report works with. */
@@ -15,6 +16,8 @@ export interface StandbyReportOptions {
   readonly slots: SlotRegistry;
   /** The session's slot; null for none. */
   readonly slot: string | null;
+  /** Where hot standby feedback goes; null: nowhere. */
+  readonly feedback: StandbyFeedback | null;
   readonly log: Log;
 }
 
@@ -26,7 +29,6 @@ export class StandbyReport {
   #slotLsn: Lsn | null = null;
   #replyTimeMs: number | null = null;
   #lastReplyAtMs: number | null = null;
-  #feedback: HotStandbyFeedback | null = null;
 
   constructor(options: StandbyReportOptions) {
     this.#options = options;
@@ -47,9 +49,9 @@ export class StandbyReport {
     return this.#clampedReplies;
   }
 
-  /** The last hot standby feedback; null when there was none. */
-  get feedback(): HotStandbyFeedback | null {
-    return this.#feedback;
+  /** What the standby feeds back; null when it never did. */
+  feedback(): StandbyFeedbackStatus | null {
+    return this.#options.feedback?.status() ?? null;
   }
 
   /** Any reply came at `wallMs` (Unix milliseconds). */
@@ -60,7 +62,7 @@ export class StandbyReport {
 
   /** A hot standby feedback message came. */
   onFeedback(feedback: HotStandbyFeedback, wallMs: number): void {
-    this.#feedback = feedback;
+    this.#options.feedback?.take(feedback);
     this.onReply(feedback.sendTime, wallMs);
   }
 

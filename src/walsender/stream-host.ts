@@ -8,7 +8,7 @@ import type { TimelineId } from '../pg/timeline.ts';
 import type { StandbyDisconnectReason } from '../status/status.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 import type { FileReads } from './file-reads.ts';
-import type { SlotRegistry, WalFeed } from './ports.ts';
+import type { SlotRegistry, StandbyFeedback, WalFeed } from './ports.ts';
 import type { SharedFrames } from './shared-frames.ts';
 import type { TimelineEnd } from './stream-plan.ts';
 
@@ -51,6 +51,8 @@ export interface StreamOptions {
   readonly segmentSize: SegmentSize;
   /** Acquired by the session, which also releases it. */
   readonly slot: string | null;
+  /** Where hot standby feedback goes; null: nowhere. */
+  readonly feedback: StandbyFeedback | null;
   readonly timeline: TimelineId;
   readonly startLsn: Lsn;
   readonly end: TimelineEnd | null;

@@ -29,7 +29,14 @@ import type { RejectReason } from './admission.ts';
 import { Door } from './door.ts';
 import { FileReads } from './file-reads.ts';
 import { LogBudget } from './log-budget.ts';
-import type { ServerIdentity, SlotRegistry, TunnelOpener, WalFeed } from './ports.ts';
+import type {
+  ConsoleOpener,
+  FeedbackSink,
+  ServerIdentity,
+  SlotRegistry,
+  TunnelOpener,
+  WalFeed,
+} from './ports.ts';
 import type { SessionHost, WalSenderSettings } from './session-host.ts';
 import type { SessionStatus } from './session-status.ts';
 import { WalSenderSession } from './session.ts';
@@ -46,6 +53,10 @@ export interface WalSendersOptions {
   readonly feed: WalFeed;
   readonly slots: SlotRegistry;
   readonly tunnels: TunnelOpener;
+  /** Where hot standby feedback goes; nowhere when absent. */
+  readonly feedback?: FeedbackSink;
+  /** What sessions on its database are handed to; such sessions are refused when absent. */
+  readonly consoles?: ConsoleOpener;
   /** Null until the upstream has been identified once: clients get 57P03. */
   readonly identity: () => ServerIdentity | null;
   readonly hba: () => HbaRules;
@@ -77,6 +88,8 @@ export class WalSenders {
   readonly #door = new Door<WalSenderSession>();
   readonly #admitted = new Map<number, WalSenderSession>();
   readonly #streaming = new Set<WalSenderSession>();
+  /** Those of the admitted that are no walsenders. */
+  readonly #consoles = new Set<WalSenderSession>();
   /** Those that began a tunnel, and may be done with it. */
   readonly #tunnelling = new Set<WalSenderSession>();
   readonly #places = new SessionPlaces();
@@ -226,6 +239,7 @@ export class WalSenders {
       feed,
       slots,
       tunnels,
+      feedback: this.#options.feedback ?? null,
       clock,
       log,
       identity,
@@ -237,10 +251,13 @@ export class WalSenders {
       inTurn: (piece) => this.#handshakes.run(piece),
       isDraining: () => this.#isLeaving,
       isPaused: () => this.#isPaused,
-      admittedSessions: () => this.#admitted.size,
+      consoles: this.#options.consoles ?? null,
+      admittedSessions: () => this.#admitted.size - this.#consoles.size,
+      consoleSessions: () => this.#consoles.size,
       onAdmitted: (session) => {
         this.#door.leave(session);
         this.#admitted.set(session.pid, session);
+        if (session.isConsole) this.#consoles.add(session);
         this.#placeOf.set(session, this.#places.take());
       },
       onRejected: (reason: RejectReason) => {
@@ -347,6 +364,7 @@ export class WalSenders {
     this.#open.delete(session);
     this.#door.leave(session);
     this.#admitted.delete(session.pid);
+    this.#consoles.delete(session);
     this.#tunnelling.delete(session);
     const place = this.#placeOf.get(session);
     if (place !== undefined) this.#places.release(place);

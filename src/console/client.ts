@@ -1,0 +1,17 @@
+// Who is at the other end of a console session, and how is it answered?
+import type { VersionFacts } from '../pg/server-version.ts';
+
+/** The client, as the door let it in. */
+export interface ConsoleClient {
+  readonly pid: number;
+  readonly user: string;
+  readonly facts: VersionFacts;
+  readonly serverVersion: string;
+  readonly walcastVersion: string;
+  /** What it was told at login, by the name as the server spells it. */
+  readonly parameters: ReadonlyMap<string, string>;
+  /** What else is known of settings, by lower-case name. */
+  readonly settings: ReadonlyMap<string, string>;
+  /** Buffers belong to the socket until they are drained. */
+  write(chunks: readonly Uint8Array[]): void;
+}

@@ -1,0 +1,165 @@
+// Which columns does a result have, and how is a value of each type written, in text and in binary?
+// (src/backend/utils/adt: int.c, timestamp.c:timestamptz_out, interval_out, network.c, pg_lsn.c)
+import { parseIpAddress } from '../pg/ip-address.ts';
+import { formatLsn } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
+import { pgTimestampFromUnixMs } from '../pg/timestamp.ts';
+import { TYPE_OID } from '../wire/backend-messages.ts';
+import type { ColumnDescription } from '../wire/backend-messages.ts';
+import { encodeText, writeUint32, writeUint64 } from '../wire/message-writer.ts';
+
+/** A type of a column. */
+export interface ValueType {
+  readonly oid: number;
+  /** Bytes, or -1 for variable length. */
+  readonly length: number;
+}
+
+export const INT4: ValueType = { oid: TYPE_OID.int4, length: 4 };
+export const INT8: ValueType = { oid: TYPE_OID.int8, length: 8 };
+export const OID: ValueType = { oid: TYPE_OID.oid, length: 4 };
+export const XID: ValueType = { oid: TYPE_OID.xid, length: 4 };
+export const NAME: ValueType = { oid: TYPE_OID.name, length: 64 };
+export const TEXT: ValueType = { oid: TYPE_OID.text, length: -1 };
+export const INET: ValueType = { oid: TYPE_OID.inet, length: -1 };
+export const TIMESTAMPTZ: ValueType = { oid: TYPE_OID.timestamptz, length: 8 };
+export const INTERVAL: ValueType = { oid: TYPE_OID.interval, length: 16 };
+export const PG_LSN: ValueType = { oid: TYPE_OID.pgLsn, length: 8 };
+
+/** A value that is not NULL. */
+export interface Cell {
+  readonly text: string;
+  /** What it is ordered by among values of its type. */
+  readonly rank: string | number | bigint;
+  /** As the type's send function writes it. */
+  binary(): Uint8Array;
+}
+
+/** The values of one row, in the order of the columns; null for NULL. */
+export type Row = readonly (Cell | null)[];
+
+/** One column of a result. */
+export interface ResultColumn {
+  readonly name: string;
+  readonly type: ValueType;
+}
+
+/** Columns and rows. */
+export interface ResultTable {
+  readonly columns: readonly ResultColumn[];
+  readonly rows: readonly Row[];
+}
+
+/** As RowDescription says it. */
+export function describeColumn(column: ResultColumn, isBinary: boolean): ColumnDescription {
+  return {
+    name: column.name,
+    typeOid: column.type.oid,
+    typeLength: column.type.length,
+    typeModifier: -1,
+    isBinary,
+  };
+}
+
+/** text or name. */
+export function textCell(text: string): Cell {
+  return { text, rank: text, binary: () => encodeText(text) };
+}
+
+/** int4, or oid and xid, which have no sign. */
+export function int4Cell(value: number): Cell {
+  return {
+    text: String(value),
+    rank: value,
+    binary: () => {
+      const bytes = new Uint8Array(4);
+      writeUint32(bytes, 0, value);
+      return bytes;
+    },
+  };
+}
+
+/** int8. */
+export function int8Cell(value: bigint): Cell {
+  return { text: String(value), rank: value, binary: () => int64(value) };
+}
+
+/** xid: the low half of a full transaction id. */
+export function xidCell(fullXid: bigint): Cell {
+  return int4Cell(Number(fullXid & 0xffffffffn));
+}
+
+/** pg_lsn. */
+export function lsnCell(lsn: Lsn, padLow: boolean): Cell {
+  return { text: formatLsn(lsn, padLow), rank: lsn, binary: () => int64(lsn) };
+}
+
+/** timestamptz, in UTC and with ISO dates. */
+export function timestamptzCell(unixMs: number): Cell {
+  const timestamp = pgTimestampFromUnixMs(unixMs);
+  return { text: timestamptzText(unixMs), rank: timestamp, binary: () => int64(timestamp) };
+}
+
+/** interval, from seconds: microseconds only, never days. */
+export function intervalCell(seconds: number): Cell {
+  const micros = BigInt(Math.round(seconds * 1e6));
+  return {
+    text: intervalText(micros),
+    rank: micros,
+    binary: () => {
+      const bytes = new Uint8Array(16);
+      writeUint64(bytes, 0, micros);
+      return bytes;
+    },
+  };
+}
+
+const AF_INET = 2;
+const AF_INET6 = 3;
+
+/** inet, a single host. Null where the text is no address. */
+export function inetCell(text: string): Cell | null {
+  const [address = ''] = text.split('%');
+  const bytes = parseIpAddress(address);
+  if (bytes === null) return null;
+  return {
+    text: address,
+    rank: [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join(''),
+    binary: () =>
+      Uint8Array.of(
+        bytes.length === 4 ? AF_INET : AF_INET6,
+        bytes.length * 8,
+        0,
+        bytes.length,
+        ...bytes,
+      ),
+  };
+}
+
+function int64(value: bigint): Uint8Array {
+  const bytes = new Uint8Array(8);
+  writeUint64(bytes, 0, BigInt.asUintN(64, value));
+  return bytes;
+}
+
+/** `2026-01-02 03:04:05.678901+00`, without zeros at the end of the fraction. (datetime.c:EncodeDateTime) */
+function timestamptzText(unixMs: number): string {
+  const micros = BigInt(Math.round(unixMs * 1000));
+  const seconds = micros / 1_000_000n;
+  const iso = new Date(Number(seconds) * 1000).toISOString();
+  return `${iso.slice(0, 10)} ${iso.slice(11, 19)}${fraction(micros % 1_000_000n)}+00`;
+}
+
+/** `00:00:00.000123`. (datetime.c:EncodeInterval) */
+function intervalText(micros: bigint): string {
+  const size = micros < 0n ? -micros : micros;
+  const seconds = size / 1_000_000n;
+  const [hours, minutes, rest] = [seconds / 3600n, (seconds / 60n) % 60n, seconds % 60n];
+  const clock = [hours, minutes, rest].map((part) => String(part).padStart(2, '0')).join(':');
+  return `${micros < 0n ? '-' : ''}${clock}${fraction(size % 1_000_000n)}`;
+}
+
+function fraction(micros: bigint): string {
+  if (micros === 0n) return '';
+  return `.${String(micros).padStart(6, '0').replace(/0+$/, '')}`;
+}

@@ -1,0 +1,27 @@
+// What is a statement refused with?
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import type { CommandError } from '../wire/replication-command.ts';
+
+/** Where people find what there is. */
+export const CONSOLE_HINT =
+  'The console answers SELECT ... FROM pg_stat_replication, and SHOW of settings.';
+
+/** Ends a statement with an ERROR; the session goes on. Never leaves this room. */
+export class ConsoleError extends Error {
+  readonly fields: CommandError;
+
+  constructor(fields: CommandError) {
+    super(fields.message);
+    this.fields = fields;
+  }
+}
+
+/** 0A000 for everything that a server would do and the console does not; `detail` says what it was. */
+export function notSupported(detail: string): ConsoleError {
+  return new ConsoleError({
+    sqlstate: SQLSTATE.featureNotSupported,
+    message: "this statement is not supported by walcast's console",
+    detail,
+    hint: CONSOLE_HINT,
+  });
+}

@@ -1,0 +1,199 @@
+// One console session: runs the simple and the extended protocol over statements. A message in, its answers out; nothing
+// waits. (src/backend/tcop/postgres.c: PostgresMain, exec_simple_query)
+import { ProtocolViolation } from '../base/errors.ts';
+import { CONSOLE_QUERY_STATEMENTS_MAX } from '../config/limits.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import type { StatusSource } from '../status/status.ts';
+import {
+  encodeCommandComplete,
+  encodeEmptyQueryResponse,
+  encodeErrorResponse,
+  encodeNoticeResponse,
+  encodeReadyForQuery,
+  encodeRowDescription,
+} from '../wire/backend-messages.ts';
+import type { ErrorFields } from '../wire/backend-messages.ts';
+import { decodeExtendedMessage } from '../wire/extended-query.ts';
+import { decodeFrontendMessage, FatalProtocolViolation } from '../wire/frontend-messages.ts';
+import type { FrontendMessage } from '../wire/frontend-messages.ts';
+import type { CommandError } from '../wire/replication-command.ts';
+import type { ConsoleClient } from './client.ts';
+import { describeColumn } from './columns.ts';
+import { ConsoleError } from './console-error.ts';
+import { encodeRow, ExtendedQueries } from './extended-queries.ts';
+import { planOf } from './plan.ts';
+import type { Plan, PlanContext, PlanResult, TransactionStatus } from './plan.ts';
+import { ConsoleSettings } from './settings.ts';
+import { parseStatements } from './statement.ts';
+import type { Statement } from './statement.ts';
+
+/** How a session goes on behind a message: it stays, the client said goodbye, or it ends with a FATAL error. */
+export type ConsoleOutcome = 'open' | 'terminated' | CommandError;
+
+/** One client of the console. */
+export class ConsoleSession {
+  readonly #client: ConsoleClient;
+  readonly #context: PlanContext;
+  readonly #extended: ExtendedQueries;
+  #transaction: TransactionStatus = 'I';
+  /** After an error in the extended protocol nothing is answered before Sync. */
+  #isSkippingToSync = false;
+
+  constructor(client: ConsoleClient, source: StatusSource) {
+    this.#client = client;
+    const settings = new ConsoleSettings(client);
+    const { user, pid, facts } = client;
+    this.#context = {
+      settings,
+      deallocate: (name) => this.#extended.deallocate(name),
+      select: {
+        user,
+        pid,
+        versionText: `PostgreSQL ${client.serverVersion} behind walcast ${client.walcastVersion}`,
+        setting: (name) => settings.show(name),
+        source: () => ({ status: source.status(), facts }),
+      },
+    };
+    this.#extended = new ExtendedQueries({
+      write: (frames) => client.write(frames),
+      plan: (sql) => this.#planOne(sql),
+      run: (plan) => this.#run(plan),
+      isFailed: () => this.#transaction === 'E',
+    });
+  }
+
+  /** Takes a whole message; `body` is not kept. Everything it calls for has been written when this returns. */
+  onMessage(type: number, body: Uint8Array): ConsoleOutcome {
+    try {
+      return this.#onDecoded(decodeFrontendMessage(type, body), body);
+    } catch (error) {
+      if (error instanceof ConsoleError) this.#fail(error.fields);
+      else if (error instanceof FatalProtocolViolation) return errorOf(error);
+      else if (error instanceof ProtocolViolation) this.#fail(errorOf(error));
+      else throw error;
+      if (isExtended(type)) this.#isSkippingToSync = true;
+      else this.#ready();
+      return 'open';
+    }
+  }
+
+  #onDecoded(message: FrontendMessage, body: Uint8Array): ConsoleOutcome {
+    if (message.type === 'Terminate') return 'terminated';
+    if (message.type === 'Sync') {
+      this.#isSkippingToSync = false;
+      this.#ready();
+      return 'open';
+    }
+    if (this.#isSkippingToSync) return 'open';
+    switch (message.type) {
+      case 'Query':
+        this.#query(message.sql);
+        return 'open';
+      case 'ExtendedQuery':
+        this.#extended.onMessage(decodeExtendedMessage(message.letter, body));
+        return 'open';
+      case 'FunctionCall':
+        throw new ConsoleError({
+          sqlstate: SQLSTATE.featureNotSupported,
+          message: "fastpath function calls are not supported by walcast's console",
+        });
+      case 'PasswordOrSasl':
+        throw new FatalProtocolViolation(
+          SQLSTATE.protocolViolation,
+          `invalid frontend message type ${'p'.charCodeAt(0)}`,
+        );
+      // What is left of a COPY means nothing here, and nothing is ever held back that could be flushed.
+      case 'CopyData':
+      case 'CopyDone':
+      case 'CopyFail':
+      case 'Flush':
+        return 'open';
+      default:
+        return message satisfies never;
+    }
+  }
+
+  #query(sql: string): void {
+    this.#extended.dropUnnamed();
+    const statements = parseStatements(sql);
+    if (statements.length > CONSOLE_QUERY_STATEMENTS_MAX) {
+      throw new ConsoleError({
+        sqlstate: SQLSTATE.programLimitExceeded,
+        message: `a query may have at most ${CONSOLE_QUERY_STATEMENTS_MAX} statements here`,
+      });
+    }
+    if (statements.length === 0) this.#client.write([encodeEmptyQueryResponse()]);
+    for (const statement of statements) this.#answer(this.#plan(statement));
+    this.#ready();
+  }
+
+  #answer(plan: Plan): void {
+    const { columns } = plan;
+    const { rows, tag } = this.#run(plan);
+    const frames: Uint8Array[] = [];
+    if (columns !== null) {
+      frames.push(encodeRowDescription(columns.map((column) => describeColumn(column, false))));
+      for (const row of rows) frames.push(encodeRow(row, []));
+    }
+    frames.push(encodeCommandComplete(tag === 'SELECT' ? `SELECT ${rows.length}` : tag));
+    this.#client.write(frames);
+  }
+
+  #planOne(sql: string): Plan | null {
+    const statements = parseStatements(sql);
+    if (statements.length > 1) {
+      throw new ConsoleError({
+        sqlstate: SQLSTATE.syntaxError,
+        message: 'cannot insert multiple commands into a prepared statement',
+      });
+    }
+    const [statement] = statements;
+    return statement === undefined ? null : this.#plan(statement);
+  }
+
+  #plan(statement: Statement): Plan {
+    const plan = planOf(statement, this.#context);
+    this.#mayRun(plan);
+    return plan;
+  }
+
+  #mayRun(plan: Plan): void {
+    if (this.#transaction !== 'E' || plan.endsTransaction) return;
+    throw new ConsoleError({
+      sqlstate: SQLSTATE.inFailedSqlTransaction,
+      message: 'current transaction is aborted, commands ignored until end of transaction block',
+    });
+  }
+
+  /** Notices and changes of parameters go out at once. */
+  #run(plan: Plan): PlanResult {
+    this.#mayRun(plan);
+    const result = plan.run(this.#transaction);
+    if (result.transaction !== undefined) this.#transaction = result.transaction;
+    if (result.notice !== undefined) this.#client.write([encodeNoticeResponse(result.notice)]);
+    if (result.frames !== undefined && result.frames.length > 0) this.#client.write(result.frames);
+    return result;
+  }
+
+  #fail(error: CommandError): void {
+    const fields: ErrorFields = { severity: 'ERROR', ...error };
+    this.#client.write([encodeErrorResponse(fields)]);
+    if (this.#transaction === 'T') this.#transaction = 'E';
+  }
+
+  #ready(): void {
+    // Portals live no longer than their transaction; each Query and Sync outside of one ends one.
+    if (this.#transaction !== 'T') this.#extended.dropPortals();
+    this.#client.write([encodeReadyForQuery(this.#transaction)]);
+  }
+}
+
+function errorOf(violation: ProtocolViolation): CommandError {
+  return { sqlstate: violation.code, message: violation.message };
+}
+
+const EXTENDED_LETTERS: ReadonlySet<string> = new Set(['P', 'B', 'D', 'E', 'C', 'H']);
+
+function isExtended(type: number): boolean {
+  return EXTENDED_LETTERS.has(String.fromCharCode(type));
+}

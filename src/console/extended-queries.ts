@@ -1,0 +1,239 @@
+// Prepared statements and portals of one console session. (postgres.c: exec_parse_message, exec_bind_message,
+// exec_execute_message; portalmem.c)
+import { CONSOLE_PORTALS_MAX, CONSOLE_STATEMENTS_MAX } from '../config/limits.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import {
+  encodeCommandComplete,
+  encodeDataRow,
+  encodeEmptyQueryResponse,
+  encodeRowDescription,
+} from '../wire/backend-messages.ts';
+import {
+  encodeBindComplete,
+  encodeCloseComplete,
+  encodeNoData,
+  encodeParameterDescription,
+  encodeParseComplete,
+  encodePortalSuspended,
+} from '../wire/extended-query.ts';
+import type { ExtendedMessage, FormatCode } from '../wire/extended-query.ts';
+import { describeColumn } from './columns.ts';
+import type { ResultColumn, Row } from './columns.ts';
+import { ConsoleError } from './console-error.ts';
+import type { Plan, PlanResult } from './plan.ts';
+
+/** What the extended protocol needs from its session. Everything may throw ConsoleError. */
+export interface ExtendedHost {
+  write(frames: readonly Uint8Array[]): void;
+  /** Null for a statement of blanks. */
+  plan(sql: string): Plan | null;
+  run(plan: Plan): PlanResult;
+  /** The transaction failed: only its end is taken. */
+  isFailed(): boolean;
+}
+
+interface PreparedStatement {
+  readonly plan: Plan | null;
+  readonly parameterTypes: readonly number[];
+}
+
+interface Portal {
+  readonly plan: Plan | null;
+  readonly formats: readonly FormatCode[];
+  /** What its run gave and was not taken yet; null until it has run. */
+  rest: { readonly rows: readonly Row[]; readonly tag: string } | null;
+}
+
+/** One row; `formats` as in a Bind message: none for all in text, one for all columns, or one a column. */
+export function encodeRow(row: Row, formats: readonly FormatCode[]): Uint8Array {
+  return encodeDataRow(
+    row.map((cell, index) => {
+      if (cell === null) return null;
+      return isBinary(formats, index) ? cell.binary() : cell.text;
+    }),
+  );
+}
+
+/** Statements and portals by name; the empty name is the unnamed one. */
+export class ExtendedQueries {
+  readonly #host: ExtendedHost;
+  readonly #statements = new Map<string, PreparedStatement>();
+  readonly #portals = new Map<string, Portal>();
+
+  constructor(host: ExtendedHost) {
+    this.#host = host;
+  }
+
+  /** Runs one message and writes its answers. Throws ConsoleError. */
+  onMessage(message: ExtendedMessage): void {
+    switch (message.type) {
+      case 'Parse':
+        this.#parse(message);
+        break;
+      case 'Bind':
+        this.#bind(message);
+        break;
+      case 'Describe':
+        if (message.what === 'statement') this.#describeStatement(message.name);
+        else this.#describePortal(message.name);
+        break;
+      case 'Execute':
+        this.#execute(message.portal, message.rowsMax);
+        break;
+      case 'Close':
+        if (message.what === 'statement') this.#statements.delete(message.name);
+        else this.#portals.delete(message.name);
+        this.#host.write([encodeCloseComplete()]);
+        break;
+      default:
+        message satisfies never;
+    }
+  }
+
+  /** DEALLOCATE; null for all. */
+  deallocate(name: string | null): void {
+    if (name === null) this.#statements.clear();
+    else if (!this.#statements.delete(name)) throw noStatement(name);
+  }
+
+  /** A Query drops the unnamed statement and portal. */
+  dropUnnamed(): void {
+    this.#statements.delete('');
+    this.#portals.delete('');
+  }
+
+  /** A transaction is over. */
+  dropPortals(): void {
+    this.#portals.clear();
+  }
+
+  #parse({ statement, sql, parameterTypes }: Extract<ExtendedMessage, { type: 'Parse' }>): void {
+    if (statement === '') this.#statements.delete('');
+    if (this.#statements.has(statement)) {
+      throw refusal(
+        SQLSTATE.duplicatePreparedStatement,
+        `prepared statement "${statement}" already exists`,
+      );
+    }
+    if (this.#statements.size >= CONSOLE_STATEMENTS_MAX) {
+      throw refusal(SQLSTATE.programLimitExceeded, 'too many prepared statements in this session');
+    }
+    this.#statements.set(statement, { plan: this.#host.plan(sql), parameterTypes });
+    this.#host.write([encodeParseComplete()]);
+  }
+
+  #bind(message: Extract<ExtendedMessage, { type: 'Bind' }>): void {
+    const { portal, statement, parameters, parameterFormats, resultFormats } = message;
+    const { plan, parameterTypes } = this.#statement(statement);
+    const given = parameters.length;
+    if (parameterFormats.length > 1 && parameterFormats.length !== given) {
+      throw refusal(
+        SQLSTATE.protocolViolation,
+        `bind message has ${parameterFormats.length} parameter formats but ${given} parameters`,
+      );
+    }
+    if (given !== parameterTypes.length) {
+      throw refusal(
+        SQLSTATE.protocolViolation,
+        `bind message supplies ${given} parameters, but prepared statement "${statement}" requires ${parameterTypes.length}`,
+      );
+    }
+    checkResultFormats(resultFormats, plan?.columns?.length ?? null);
+    if (portal === '') this.#portals.delete('');
+    if (this.#portals.has(portal)) {
+      throw refusal(SQLSTATE.duplicateCursor, `cursor "${portal}" already exists`);
+    }
+    if (this.#portals.size >= CONSOLE_PORTALS_MAX) {
+      throw refusal(SQLSTATE.programLimitExceeded, 'too many portals in this session');
+    }
+    this.#portals.set(portal, { plan, formats: resultFormats, rest: null });
+    this.#host.write([encodeBindComplete()]);
+  }
+
+  #describeStatement(name: string): void {
+    const { plan, parameterTypes } = this.#statement(name);
+    this.#host.write([
+      encodeParameterDescription(parameterTypes),
+      describeRows(plan?.columns ?? null, []),
+    ]);
+  }
+
+  #describePortal(name: string): void {
+    const { plan, formats } = this.#portal(name);
+    this.#host.write([describeRows(plan?.columns ?? null, formats)]);
+  }
+
+  #execute(name: string, rowsMax: number): void {
+    const portal = this.#portal(name);
+    const { plan, formats } = portal;
+    if (plan === null) {
+      this.#host.write([encodeEmptyQueryResponse()]);
+      return;
+    }
+    if (portal.rest !== null && plan.columns === null) {
+      throw refusal(SQLSTATE.objectNotInPrerequisiteState, `portal "${name}" cannot be run`);
+    }
+    const { rows, tag } = portal.rest ?? this.#host.run(plan);
+    const taken = rowsMax === 0 ? rows : rows.slice(0, rowsMax);
+    portal.rest = { rows: rows.slice(taken.length), tag };
+    const frames = taken.map((row) => encodeRow(row, formats));
+    // As in a server, whose portal learns that there is nothing more only when it is asked for it.
+    if (rowsMax > 0 && taken.length === rowsMax) frames.push(encodePortalSuspended());
+    else frames.push(encodeCommandComplete(tag === 'SELECT' ? `SELECT ${taken.length}` : tag));
+    this.#host.write(frames);
+  }
+
+  #statement(name: string): PreparedStatement {
+    const statement = this.#statements.get(name);
+    if (statement === undefined) throw noStatement(name);
+    const isAborted = this.#host.isFailed() && statement.plan?.endsTransaction !== true;
+    if (isAborted && statement.plan !== null) {
+      throw refusal(
+        SQLSTATE.inFailedSqlTransaction,
+        'current transaction is aborted, commands ignored until end of transaction block',
+      );
+    }
+    return statement;
+  }
+
+  #portal(name: string): Portal {
+    const portal = this.#portals.get(name);
+    if (portal !== undefined) return portal;
+    throw refusal(SQLSTATE.invalidCursorName, `portal "${name}" does not exist`);
+  }
+}
+
+function describeRows(
+  columns: readonly ResultColumn[] | null,
+  formats: readonly FormatCode[],
+): Uint8Array {
+  if (columns === null) return encodeNoData();
+  return encodeRowDescription(
+    columns.map((column, index) => describeColumn(column, isBinary(formats, index))),
+  );
+}
+
+function isBinary(formats: readonly FormatCode[], index: number): boolean {
+  return formats[formats.length === 1 ? 0 : index] === 'binary';
+}
+
+function checkResultFormats(formats: readonly FormatCode[], columns: number | null): void {
+  if (formats.length <= 1 || columns === null || formats.length === columns) return;
+  throw refusal(
+    SQLSTATE.protocolViolation,
+    `bind message has ${formats.length} result formats but query has ${columns} columns`,
+  );
+}
+
+function noStatement(name: string): ConsoleError {
+  return refusal(
+    SQLSTATE.invalidSqlStatementName,
+    name === ''
+      ? 'unnamed prepared statement does not exist'
+      : `prepared statement "${name}" does not exist`,
+  );
+}
+
+function refusal(sqlstate: string, message: string): ConsoleError {
+  return new ConsoleError({ sqlstate, message });
+}

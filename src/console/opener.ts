@@ -1,0 +1,24 @@
+// The console as the rest of walcast sees it: sessions on database `walcast` that ask how the relay is.
+import type { StatusSource } from '../status/status.ts';
+import type { ConsoleClient } from './client.ts';
+import { ConsoleSession } from './console-session.ts';
+import { CONSOLE_DATABASE } from './select.ts';
+import { FIXED_PARAMETERS } from './settings.ts';
+
+/** Opens sessions. Who may have one was decided before. */
+export class ConsoleOpener {
+  /** Name of the database that stands for it. */
+  readonly database: string = CONSOLE_DATABASE;
+  /** Parameters that are its own and not the upstream's, by lower-case name. */
+  readonly parameters: ReadonlyMap<string, string> = FIXED_PARAMETERS;
+  readonly #source: StatusSource;
+
+  constructor(source: StatusSource) {
+    this.#source = source;
+  }
+
+  /** A session that begins. */
+  open(client: ConsoleClient): ConsoleSession {
+    return new ConsoleSession(client, this.#source);
+  }
+}

@@ -1,0 +1,227 @@
+// How is a SELECT answered? Its columns are known when it is parsed, its rows when it runs.
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import { INT4, INT8, int4Cell, int8Cell, NAME, TEXT, textCell } from './columns.ts';
+import type { Cell, ResultColumn, Row } from './columns.ts';
+import { ConsoleError, notSupported } from './console-error.ts';
+import type { Condition, Literal, SelectItem, SelectStatement } from './select-syntax.ts';
+import type { View, ViewSource } from './view.ts';
+import { viewNamed } from './views.ts';
+
+/** Values that functions give. */
+export interface SelectContext {
+  readonly user: string;
+  readonly pid: number;
+  readonly versionText: string;
+  readonly setting: (name: string) => string;
+  readonly source: () => ViewSource;
+}
+
+/** A SELECT that can be run. */
+export interface PreparedSelect {
+  readonly columns: readonly ResultColumn[];
+  run(): Row[];
+}
+
+/** A column of the result, made of a row of the view. */
+interface Output extends ResultColumn {
+  readonly value: (row: Row) => Cell | null;
+}
+
+/** A row that is kept, a comparison of two of them. */
+type Filter = (row: Row) => boolean;
+type Comparison = (one: Row, other: Row) => number;
+
+/** A view without columns and with one row: what there is without FROM. */
+const NO_VIEW: View = { columns: [], rows: () => [[]] };
+
+/** Name of the database that stands for the console. */
+export const CONSOLE_DATABASE = 'walcast';
+
+/** Throws ConsoleError for columns, functions and views that there are none of. */
+export function prepareSelect(statement: SelectStatement, context: SelectContext): PreparedSelect {
+  const view = statement.from === null ? NO_VIEW : viewNamed(statement.from);
+  if (statement.items.some(({ kind }) => kind === 'count'))
+    return prepareCount(statement, context, view);
+  const outputs = statement.items.flatMap((item) => outputsOf(item, view, context));
+  const filters = statement.where.map((condition) => filterOf(condition, view));
+  const comparisons = statement.orderBy.map(({ by, isDescending }) => {
+    const compare = comparisonOf(by, outputs, view);
+    return isDescending ? (one: Row, other: Row) => compare(other, one) : compare;
+  });
+  return {
+    columns: outputs.map(({ name, type }) => ({ name, type })),
+    run: () => {
+      const rows = keptRows(view, filters, context);
+      rows.sort((one, other) => firstDifference(comparisons, one, other));
+      const limited = statement.limit === null ? rows : rows.slice(0, statement.limit);
+      return limited.map((row) => outputs.map(({ value }) => value(row)));
+    },
+  };
+}
+
+function prepareCount(
+  statement: SelectStatement,
+  context: SelectContext,
+  view: View,
+): PreparedSelect {
+  const [item] = statement.items;
+  if (item?.kind !== 'count' || statement.items.length > 1 || statement.orderBy.length > 0) {
+    throw notSupported('count(*) stands alone.');
+  }
+  const filters = statement.where.map((condition) => filterOf(condition, view));
+  const rowsMax = statement.limit ?? 1;
+  return {
+    columns: [{ name: item.label ?? 'count', type: INT8 }],
+    run: () => [[int8Cell(BigInt(keptRows(view, filters, context).length))]].slice(0, rowsMax),
+  };
+}
+
+function keptRows(view: View, filters: readonly Filter[], context: SelectContext): Row[] {
+  return view.rows(context.source()).filter((row) => filters.every((keeps) => keeps(row)));
+}
+
+function outputsOf(item: SelectItem, view: View, context: SelectContext): Output[] {
+  switch (item.kind) {
+    case 'all':
+      if (view.columns.length === 0) throw syntaxOfAll();
+      return view.columns.map((column, index) => ({
+        ...column,
+        value: (row) => row[index] ?? null,
+      }));
+    case 'column': {
+      const index = columnIndex(item.name, view);
+      const type = view.columns[index]?.type ?? TEXT;
+      return [{ name: item.label ?? item.name, type, value: (row) => row[index] ?? null }];
+    }
+    case 'function':
+      return [functionOutput(item, context)];
+    case 'literal':
+      return [literalOutput(item.value, item.label)];
+    case 'count':
+      return [];
+  }
+}
+
+function syntaxOfAll(): ConsoleError {
+  return new ConsoleError({
+    sqlstate: SQLSTATE.syntaxError,
+    message: 'SELECT * with no tables specified is not valid',
+  });
+}
+
+function functionOutput(
+  item: Extract<SelectItem, { kind: 'function' }>,
+  context: SelectContext,
+): Output {
+  const { name } = item;
+  const constant = (type: Output['type'], cell: Cell): Output => ({
+    name: item.label ?? name,
+    type,
+    value: () => cell,
+  });
+  if (name === 'current_setting' && item.argument !== null) {
+    return constant(TEXT, textCell(context.setting(item.argument.toLowerCase())));
+  }
+  if (item.argument !== null) throw noFunction(name);
+  switch (name) {
+    case 'version':
+      return constant(TEXT, textCell(context.versionText));
+    case 'current_user':
+    case 'session_user':
+    case 'user':
+    case 'current_role':
+      return constant(NAME, textCell(context.user));
+    case 'current_database':
+    case 'current_catalog':
+      return constant(NAME, textCell(CONSOLE_DATABASE));
+    case 'current_schema':
+      return constant(NAME, textCell('pg_catalog'));
+    case 'pg_backend_pid':
+      return constant(INT4, int4Cell(context.pid));
+    default:
+      throw noFunction(name);
+  }
+}
+
+function noFunction(name: string): ConsoleError {
+  return notSupported(`There is no function "${name.slice(0, 100)}" of these arguments here.`);
+}
+
+const INT4_MAX = 2 ** 31 - 1;
+
+function literalOutput(literal: Literal, label: string | null): Output {
+  const name = label ?? '?column?';
+  if (literal.kind === 'string') return { name, type: TEXT, value: () => textCell(literal.text) };
+  const value = Number(literal.text);
+  if (!Number.isInteger(value) || value > INT4_MAX) {
+    throw notSupported('Numbers are integers of 32 bits here.');
+  }
+  return { name, type: INT4, value: () => int4Cell(value) };
+}
+
+function columnIndex(name: string, view: View): number {
+  const index = view.columns.findIndex((column) => column.name === name);
+  if (index >= 0) return index;
+  throw new ConsoleError({
+    sqlstate: SQLSTATE.undefinedColumn,
+    message: `column "${name}" does not exist`,
+  });
+}
+
+/** Text is compared letter by letter, numbers by value; what has other spellings of one value is not compared. */
+function filterOf(condition: Condition, view: View): Filter {
+  const index = columnIndex(condition.column, view);
+  if (condition.kind === 'null') {
+    return (row) => (row[index] === null) !== condition.isNegated;
+  }
+  const type = view.columns[index]?.type ?? TEXT;
+  const isNumber = type === INT4;
+  if (!isNumber && type !== TEXT && type !== NAME) {
+    throw notSupported(`Column "${condition.column}" cannot be compared with a value here.`);
+  }
+  if (
+    condition.values.some(({ kind, text }) =>
+      isNumber ? Number.isNaN(Number(text)) : kind === 'number',
+    )
+  ) {
+    throw notSupported(`Column "${condition.column}" cannot be compared with that value.`);
+  }
+  const wanted = new Set(
+    condition.values.map(({ text }) => (isNumber ? String(Number(text)) : text)),
+  );
+  return (row) => {
+    const cell = row[index] ?? null;
+    // As in SQL, NULL is neither equal nor unequal to anything.
+    return cell !== null && wanted.has(cell.text) !== condition.isNegated;
+  };
+}
+
+function comparisonOf(by: string | number, outputs: readonly Output[], view: View): Comparison {
+  const output = typeof by === 'number' ? outputs[by - 1] : outputs.find(({ name }) => name === by);
+  if (output !== undefined) {
+    return (one, other) => compareCells(output.value(one), output.value(other));
+  }
+  if (typeof by === 'number') {
+    throw new ConsoleError({
+      sqlstate: SQLSTATE.invalidColumnReference,
+      message: `ORDER BY position ${by} is not in select list`,
+    });
+  }
+  const index = columnIndex(by, view);
+  return (one, other) => compareCells(one[index] ?? null, other[index] ?? null);
+}
+
+/** NULL counts as larger than everything. */
+function compareCells(one: Cell | null, other: Cell | null): number {
+  if (one === null || other === null) return Number(one === null) - Number(other === null);
+  if (one.rank === other.rank) return 0;
+  return one.rank < other.rank ? -1 : 1;
+}
+
+function firstDifference(comparisons: readonly Comparison[], one: Row, other: Row): number {
+  for (const compare of comparisons) {
+    const difference = compare(one, other);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
