@@ -11,12 +11,13 @@ stores and in standbys. Exit code 0: nothing was lost, no byte differs, everythi
   kill         kill -9 at random instants: streaming, switches of segments, large records, slots, start, recovery
   power-cut    the store's disk is copied at a random instant while it is mounted; walcast goes on with the copy (Linux, root)
   switch       kill -9 while the primary changes, so that walcast dies in the middle of its own switch of timelines
+  sync         kill -9 of walcast, of standbys that commits wait for, of the primary; promotion of a standby that was waited for
   faults       random faults, one or two at a time, on a primary, two relays and four standbys: processes, links, disks, switches
 
 Without a name all of them run, one after the other.
 
 Options:
-  --rounds N     rounds per campaign (default 200 for kill, 50 for power-cut, 30 for switch, no bound for faults)
+  --rounds N     rounds per campaign (default 200 for kill, 50 for power-cut, 30 for switch, 100 for sync, no bound for faults)
   --for SECONDS  end each campaign after the round in which so much time has passed (default 30 minutes for faults)
   --minutes N    the same in minutes
   --major N      PostgreSQL's major (default 18)
@@ -26,7 +27,7 @@ Options:
 `;
 
 /** 0: no bound. */
-const DEFAULT_ROUNDS = { kill: 200, 'power-cut': 50, switch: 30, faults: 0 };
+const DEFAULT_ROUNDS = { kill: 200, 'power-cut': 50, switch: 30, sync: 100, faults: 0 };
 const DEFAULT_SECONDS = { faults: 30 * 60 };
 
 process.exitCode = await runCommand(

@@ -7,6 +7,7 @@ import { describeFaults, faultsCampaign } from './faults-campaign.ts';
 import { killCampaign } from './kill-campaign.ts';
 import { powerCutCampaign } from './power-cut-campaign.ts';
 import { switchCampaign } from './switch-campaign.ts';
+import { describeSync, syncCampaign } from './sync-campaign.ts';
 
 /** Runs a campaign, says how it went, and gives what was not as promised. */
 type Run = (options: CampaignOptions) => Promise<readonly string[]>;
@@ -15,6 +16,7 @@ const CAMPAIGNS: Readonly<Record<string, Run>> = {
   kill: crashes(killCampaign),
   'power-cut': crashes(powerCutCampaign),
   switch: crashes(switchCampaign),
+  sync,
   faults,
 };
 
@@ -36,6 +38,12 @@ function crashes(campaign: (options: CampaignOptions) => Promise<CampaignResult>
     for (const line of describeResult(result)) say(line);
     return result.violations;
   };
+}
+
+async function sync(options: CampaignOptions): Promise<readonly string[]> {
+  const result = await syncCampaign(options);
+  for (const line of [...describeResult(result), describeSync(result)]) say(line);
+  return result.violations;
 }
 
 async function faults(options: CampaignOptions): Promise<readonly string[]> {
