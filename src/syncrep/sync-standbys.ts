@@ -48,7 +48,7 @@ export interface StandbySync {
 /** A {@link SyncQuorum}, and what it makes of every standby. */
 export interface SyncDecision extends SyncQuorum {
   /** Of a standby that was not there when it was decided: `async`, 0. */
-  stateOf(pid: number): StandbySync;
+  readonly stateOf: (pid: number) => StandbySync;
 }
 
 /** The decision for status and metrics. */
