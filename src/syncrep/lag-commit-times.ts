@@ -12,7 +12,7 @@ export class CommitTimes {
   #newestAt = -1;
 
   constructor(options: { samplesMax: number }) {
-    this.#commits = new LagSeries({ samplesMax: options.samplesMax, thinned: 'later' });
+    this.#commits = new LagSeries({ samplesMax: options.samplesMax, mergedTime: 'latest' });
   }
 
   /**
@@ -44,7 +44,7 @@ export class CommitTimes {
     if (applyLsn === INVALID_LSN) return null;
     const at = Number(applyLsn);
     if (isAllKnown && at > this.#newestAt) return 0;
-    const committedMs = this.#commits.valueAt(this.#commits.firstFrom(at) - 1);
+    const committedMs = this.#commits.timeAt(this.#commits.firstFrom(at) - 1);
     return Number.isNaN(committedMs) ? null : Math.max(0, nowMs - committedMs);
   }
 }

@@ -1,14 +1,18 @@
-// Which value belongs to a position of the WAL? A series of (position, value) in rising order of position, in bounded
-// memory: when it is full, its older half is thinned. What is new stays exact, what is old loses resolution again and
-// again, and nothing falls out: after any number of samples the gaps are in proportion to how long ago they were.
+// Which time belongs to a position of the WAL? A series of (position, time) in rising order of position, in bounded memory:
+// when it is full, neighbours are merged whose times differ by little in comparison to how long ago they were. What is new
+// stays exact, and nothing falls out.
+
 /** Fewer would leave nothing to thin. */
 const SAMPLES_MIN = 8;
 
+/** Times that differ by no more than this share of their age may be taken for the same; more where memory wants it. */
+const MERGED_SHARE = 1 / 256;
+
 /**
- * What two neighbours become when one of them has to go. The position is that of the later one; the value is that of the
- * `earlier` or of the `later` one.
+ * What neighbours become when they are merged. The position is that of the last of them; the time is that of the `earliest` or
+ * of the `latest` of them in order of position.
  */
-export type ThinnedValue = 'earlier' | 'later';
+export type MergedTime = 'earliest' | 'latest';
 
 /**
  * The series. Positions are LSNs as doubles, so that nothing is allocated where they are compared: those that are multiples
@@ -16,15 +20,15 @@ export type ThinnedValue = 'earlier' | 'later';
  */
 export class LagSeries {
   readonly #positions: Float64Array;
-  readonly #values: Float64Array;
-  readonly #thinned: ThinnedValue;
+  readonly #times: Float64Array;
+  readonly #mergedTime: MergedTime;
   #count = 0;
 
-  constructor(options: { samplesMax: number; thinned: ThinnedValue }) {
+  constructor(options: { samplesMax: number; mergedTime: MergedTime }) {
     const capacity = Math.max(SAMPLES_MIN, options.samplesMax);
     this.#positions = new Float64Array(capacity);
-    this.#values = new Float64Array(capacity);
-    this.#thinned = options.thinned;
+    this.#times = new Float64Array(capacity);
+    this.#mergedTime = options.mergedTime;
   }
 
   /** Samples that are kept. */
@@ -33,11 +37,11 @@ export class LagSeries {
   }
 
   /** Adds a sample behind all others. One at or before the last position is dropped. */
-  push(position: number, value: number): void {
+  push(position: number, timeMs: number): void {
     if (this.#count > 0 && position <= this.#positionAt(this.#count - 1)) return;
     if (this.#count === this.#positions.length) this.#thin();
     this.#positions[this.#count] = position;
-    this.#values[this.#count] = value;
+    this.#times[this.#count] = timeMs;
     this.#count += 1;
   }
 
@@ -51,9 +55,9 @@ export class LagSeries {
     return this.#first(position, true);
   }
 
-  /** The value of a sample, NaN beyond both ends. */
-  valueAt(index: number): number {
-    return index >= 0 && index < this.#count ? (this.#values[index] ?? Number.NaN) : Number.NaN;
+  /** The time of a sample, NaN beyond both ends. */
+  timeAt(index: number): number {
+    return index >= 0 && index < this.#count ? (this.#times[index] ?? Number.NaN) : Number.NaN;
   }
 
   /** The position of a sample; 0 beyond both ends. */
@@ -82,16 +86,27 @@ export class LagSeries {
     return this.#positions[index] ?? 0;
   }
 
-  /** Of each two neighbours in the older half one stays. */
+  /** Makes room for a quarter more at least. */
   #thin(): void {
-    const pairs = this.#count >>> 2;
-    const isEarlier = this.#thinned === 'earlier';
-    for (let pair = 0; pair < pairs; pair += 1) {
-      this.#positions[pair] = this.#positionAt(2 * pair + 1);
-      this.#values[pair] = this.#values[isEarlier ? 2 * pair : 2 * pair + 1] ?? 0;
+    const wanted = this.#times.length - (this.#times.length >>> 2);
+    for (let share = MERGED_SHARE; this.#count > wanted; share *= 2) this.#merge(share);
+  }
+
+  #merge(share: number): void {
+    const [positions, times] = [this.#positions, this.#times];
+    const isEarliest = this.#mergedTime === 'earliest';
+    const newest = times[this.#count - 1] ?? 0;
+    let earliest = times[0] ?? 0;
+    let kept = 0;
+    for (let index = 1; index < this.#count; index += 1) {
+      const time = times[index] ?? 0;
+      if (Math.abs(time - earliest) > share * (newest - time)) {
+        kept += 1;
+        earliest = time;
+      }
+      positions[kept] = positions[index] ?? 0;
+      times[kept] = isEarliest ? earliest : time;
     }
-    this.#positions.copyWithin(pairs, 2 * pairs, this.#count);
-    this.#values.copyWithin(pairs, 2 * pairs, this.#count);
-    this.#count -= pairs;
+    this.#count = kept + 1;
   }
 }

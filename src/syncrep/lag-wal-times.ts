@@ -32,7 +32,7 @@ export class WalTimes implements WalTimesView {
 
   constructor(options: { samplesMax: number }) {
     // Of two the older time: an age may become too high by that, never too low.
-    this.#ends = new LagSeries({ samplesMax: options.samplesMax, thinned: 'earlier' });
+    this.#ends = new LagSeries({ samplesMax: options.samplesMax, mergedTime: 'earliest' });
   }
 
   get endLsn(): Lsn {
@@ -64,7 +64,7 @@ export class WalTimes implements WalTimesView {
   cut(lsn: Lsn): void {
     if (lsn >= this.#endLsn) return;
     const at = Number(lsn);
-    const sentMs = this.#ends.valueAt(this.#ends.firstFrom(at));
+    const sentMs = this.#ends.timeAt(this.#ends.firstFrom(at));
     this.#ends.keepFirst(this.#ends.firstAfter(at));
     this.#ends.push(at, sentMs);
     this.#endLsn = lsn;
@@ -84,7 +84,7 @@ export class WalTimes implements WalTimesView {
   }
 
   #timeOf(index: number): number | null {
-    const timeMs = this.#ends.valueAt(index);
+    const timeMs = this.#ends.timeAt(index);
     return Number.isNaN(timeMs) ? null : timeMs;
   }
 }
