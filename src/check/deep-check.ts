@@ -87,7 +87,13 @@ async function checkUpstreams(
       dial,
     }),
   );
-  const context = { applicationName, slot, isRunning, wallMs: clock.wallMs() };
+  const context = {
+    applicationName,
+    policy: config.syncPolicy,
+    slot,
+    isRunning,
+    wallMs: clock.wallMs(),
+  };
   const findings = [
     ...resolved.warnings,
     ...discovered.findings,

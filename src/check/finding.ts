@@ -79,6 +79,8 @@ export const FINDING_CODES = {
     'The server would not notice a dead connection of ours (wal_sender_timeout = 0).',
   'upstream.synchronous_standby_names':
     'synchronous_standby_names of the server matches our application_name: commits can wait for walcast.',
+  'upstream.sync_policy':
+    'synchronous_standby_names of walcast is set, and no commit of the server waits for walcast.',
   'upstream.remote_apply':
     'Commits that wait for walcast would wait for ever: nothing is applied here.',
   'upstream.application_name':

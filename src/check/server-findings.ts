@@ -10,11 +10,11 @@ import type { Finding, FindingCode } from './finding.ts';
 import type { HostProbe } from './host-probe.ts';
 import { grantReplication, loginFinding } from './login-findings.ts';
 import { slotFindings } from './slot-findings.ts';
-import { syncMembership } from './sync-names.ts';
+import { synchronousFindings } from './sync-findings.ts';
+import type { SyncContext } from './sync-findings.ts';
 
 /** What of the configuration, and of this machine, matters for what a server is told. */
-export interface CheckContext {
-  readonly applicationName: string;
+export interface CheckContext extends SyncContext {
   readonly slot: string | null;
   /** A walcast holds the data directory, so the walsender and the slot of our name are probably its own. */
   readonly isRunning: boolean;
@@ -233,34 +233,6 @@ function withSlot({ subject, settings }: HostProbe, slot: string): Finding[] {
 function sizeOf(text: string): number | null {
   const parsed = parseNumberWithUnit(text, 'B');
   return 'value' in parsed ? parsed.value : null;
-}
-
-function synchronousFindings(probe: HostProbe, { applicationName }: CheckContext): Finding[] {
-  const names = probe.settings.get('synchronous_standby_names') ?? '';
-  const membership = syncMembership(names, applicationName);
-  if (membership === 'none' || probe.identity?.isInRecovery === true) return [];
-  const { subject } = probe;
-  const how =
-    membership === 'named'
-      ? `names "${applicationName}"`
-      : `is matched by "${applicationName}" like by any other name`;
-  const findings = [
-    warningFinding('upstream.synchronous_standby_names', {
-      subject,
-      message: `synchronous_standby_names = '${names}' ${how}: commits then wait until walcast has flushed their WAL to its own disk, not until a standby behind it has it`,
-      fix: `If that is not meant, run on the server: ALTER SYSTEM SET synchronous_standby_names = '…' with the names of the standbys that commits shall wait for, SELECT pg_reload_conf(); or set upstream.application_name to a name that is not listed`,
-    }),
-  ];
-  if (probe.settings.get('synchronous_commit') === 'remote_apply') {
-    findings.push(
-      warningFinding('upstream.remote_apply', {
-        subject,
-        message: `synchronous_commit = remote_apply, and synchronous_standby_names = '${names}' counts "${applicationName}": walcast applies nothing and reports no such position, so commits that wait for it wait for ever`,
-        fix: "Run on the server: ALTER SYSTEM SET synchronous_commit = 'on'; SELECT pg_reload_conf(); or take our name out of synchronous_standby_names",
-      }),
-    );
-  }
-  return findings;
 }
 
 function nameFindings({ subject, sql }: HostProbe, context: CheckContext): Finding[] {

@@ -320,6 +320,24 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
     expect(others.problems).toEqual([]);
   });
 
+  it('says for which standbys commits wait under a policy, and where none waits for it', async () => {
+    const policy = ['--set', 'synchronous_standby_names=ANY 1 (a, b)'];
+    const settings = {
+      synchronous_standby_names: 'FIRST 1 (walcast, c)',
+      synchronous_commit: 'remote_apply',
+    };
+    const named = await withSettings(settings, () => check(address(), ...policy));
+    expect([named.code, named.problems]).toEqual([0, []]);
+    expect(named.one('upstream.synchronous_standby_names').message).toContain(
+      "commits then wait for the standbys behind walcast that its own synchronous_standby_names = 'ANY 1 (a, b)' chooses",
+    );
+    const idle = await withSettings({ synchronous_standby_names: 'c' }, () =>
+      check(address(), ...policy),
+    );
+    expect([idle.code, idle.problems]).toEqual([0, ['upstream.sync_policy']]);
+    expect(idle.one('upstream.sync_policy').fix).toContain('with "walcast" among the names');
+  });
+
   it('warns of settings of the server that lose WAL or hold up too much', async () => {
     const settings = { wal_sender_timeout: '0', max_slot_wal_keep_size: '-1' };
     const told = await withSettings(settings, () => check(address()));

@@ -13,7 +13,13 @@ import { ConnectAttempts } from '../../src/walreceiver/connect-attempts.ts';
 import { LoginRefusal } from '../../src/walreceiver/upstream-login.ts';
 import { SAMPLE_PROBE } from '../support/host-probe.ts';
 
-const CONTEXT = { applicationName: 'walcast', slot: 'walcast', isRunning: false, wallMs: 0 };
+const CONTEXT = {
+  applicationName: 'walcast',
+  policy: null,
+  slot: 'walcast',
+  isRunning: false,
+  wallMs: 0,
+};
 
 function refusal(sqlstate: string, message: string, routine: string): LoginRefusal {
   const fields = { severity: 'FATAL', sqlstate, message, detail: null, hint: null, routine };

@@ -12,7 +12,6 @@ import { errorFinding, FINDING_CODES, formatFinding } from '../../src/check/find
 import type { HostProbe } from '../../src/check/host-probe.ts';
 import { checkName } from '../../src/check/sql-facts.ts';
 import { storeFindings } from '../../src/check/store-findings.ts';
-import { syncMembership } from '../../src/check/sync-names.ts';
 import { configTemplate } from '../../src/cli/config-template.ts';
 import { runCommand } from '../../src/cli/run.ts';
 import { loadConfig } from '../../src/config/load.ts';
@@ -150,32 +149,6 @@ describe('lines', () => {
     );
     if (process.env['WALCAST_TEST_UPDATE'] === '1') writeFileSync(PAGE, wanted);
     else expect(page).toBe(wanted);
-  });
-});
-
-describe('synchronous_standby_names', () => {
-  test.each([
-    ['', 'none'],
-    ['walcast', 'named'],
-    ['WalCast', 'named'],
-    ['"walcast"', 'named'],
-    ['a, walcast', 'named'],
-    ['2 (a, walcast)', 'named'],
-    ['FIRST 1 (walcast, b)', 'named'],
-    ['any 1 (a,walcast)', 'named'],
-    ['first 1(walcast)', 'named'],
-    ['*', 'any'],
-    ['ANY 2 (*)', 'any'],
-    ['"*"', 'any'],
-    ['walcast2, "my walcast"', 'none'],
-    ['"wal""cast"', 'none'],
-    ['ANY 1 (first, any)', 'none'],
-  ])('%j counts walcast: %s', (setting, membership) => {
-    expect(syncMembership(setting, 'walcast')).toBe(membership);
-  });
-
-  test('a name with a quote in it is found', () => {
-    expect(syncMembership('"wal""cast"', 'wal"cast')).toBe('named');
   });
 });
 

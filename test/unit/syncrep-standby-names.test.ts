@@ -184,6 +184,20 @@ describe('a name', () => {
     expect(syncMembership(parse('b, *'), '*')).toBe('any');
   });
 
+  it.each([
+    ['', 'none'],
+    ['walcast', 'named'],
+    ['WalCast', 'named'],
+    ['a, "walcast"', 'named'],
+    ['any 1 (a,walcast)', 'named'],
+    ['*', 'any'],
+    ['ANY 2 ("*")', 'any'],
+    ['walcast2, "my walcast", "wal""cast"', 'none'],
+    ['"FIRST 1 (walcast)"', 'none'],
+  ] as const)('in the text %j of another server, walcast is %s', (text, membership) => {
+    expect(syncMembershipIn(text, 'walcast')).toBe(membership);
+  });
+
   it('is in no text that cannot be read', () => {
     expect(syncMembershipIn('FIRST 1 (a)', 'a')).toBe('named');
     expect(syncMembershipIn('EVERY 1 (a)', 'a')).toBe('none');
