@@ -74,6 +74,8 @@ export interface UpstreamConfig {
   readonly walReceiverTimeoutMs: number;
   /** 0 = only when a position moved or the server asked. */
   readonly walReceiverStatusIntervalMs: number;
+  /** What standbys feed back about rows that they need is passed on. */
+  readonly hotStandbyFeedback: boolean;
 }
 
 /** The WAL store and what it serves. */
@@ -115,6 +117,8 @@ export interface Config {
   /** Physical slots that always exist. */
   readonly slots: readonly string[];
   readonly autoCreateSlots: boolean;
+  /** Transaction ids; null = no bound. */
+  readonly maxFeedbackXminAge: bigint | null;
   readonly drainTimeoutMs: number;
   readonly http: HttpConfig;
   readonly log: { readonly level: LogLevel; readonly format: LogFormat };

@@ -219,3 +219,17 @@ export const UPSTREAM_WORD_PATIENCE_MS: number = 1_000;
 
 /** How long what an upstream sends right behind its answer may take. */
 export const UPSTREAM_WORD_SETTLE_MS: number = 100;
+
+// --- hot standby feedback
+
+/** Shortest time between two messages to the upstream, and between two looks whether something can be said by now. */
+export const FEEDBACK_SENT_MS_MIN: number = 1_000;
+
+/** Longest time between two messages where `wal_receiver_status_interval` is 0: a horizon that is never moved would hold for ever. */
+export const FEEDBACK_INTERVAL_DEFAULT_MS: number = 10_000;
+
+/** How long after our start nothing is cleared or moved forward that an earlier process said: standbys and owners of slots come back. */
+export const FEEDBACK_GRACE_MS: number = 60_000;
+
+/** Shortest time between two notes on the disk of what was said, where a crash in between holds more, not less. */
+export const FEEDBACK_NOTE_MS: number = 10_000;

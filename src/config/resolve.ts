@@ -52,6 +52,7 @@ export class ConfigResolver {
       walSenderTimeoutMs: this.#values.number('wal_sender_timeout'),
       idleReplicationSlotTimeoutMs: this.#values.number('idle_replication_slot_timeout'),
       slots: this.#slots(),
+      maxFeedbackXminAge: this.#maxFeedbackXminAge(),
       autoCreateSlots: this.#values.choice('auto_create_slots', SWITCH_WORDS) === 'on',
       drainTimeoutMs: this.#values.number('drain_timeout'),
       http: { listen: this.#httpListen(), token: this.#httpToken() },
@@ -79,6 +80,11 @@ export class ConfigResolver {
   #bound(path: string): number | null {
     const bytes = this.#values.number(path);
     return bytes < 0 ? null : bytes;
+  }
+
+  #maxFeedbackXminAge(): bigint | null {
+    const age = this.#values.number('max_feedback_xmin_age');
+    return age < 0 ? null : BigInt(age);
   }
 
   /** What each value says is possible, but not together. */
@@ -144,6 +150,8 @@ export class ConfigResolver {
       slot: this.#slotName(),
       walReceiverTimeoutMs: this.#values.number('upstream.wal_receiver_timeout'),
       walReceiverStatusIntervalMs: this.#values.number('upstream.wal_receiver_status_interval'),
+      hotStandbyFeedback:
+        this.#values.choice('upstream.hot_standby_feedback', SWITCH_WORDS) === 'on',
     };
     const applicationName = this.#applicationName(conninfo?.server.applicationName ?? null);
     const { discovery, warnings } = resolveDiscovery(this.#values, conninfo?.server ?? null);

@@ -188,6 +188,13 @@ export const SETTINGS: readonly Setting[] = [
     description:
       'Longest time between two reports of our positions to the upstream; 0 for reports only when a position moved or the upstream asks.',
   }),
+  setting('upstream.hot_standby_feedback', 'choice', {
+    isReloadable: true,
+    choices: SWITCH_WORDS,
+    defaultText: 'on',
+    description:
+      'Whether the upstream is told which rows standbys still need: the oldest that any standby with `hot_standby_feedback` or any replication slot here holds, once per `wal_receiver_status_interval`, and at once when one appears. With `off` what was told before is taken back.',
+  }),
   setting('listen', 'addresses', {
     defaultText: '0.0.0.0:5432',
     flag: flag('listen', 'HOST:PORT'),
@@ -263,6 +270,13 @@ export const SETTINGS: readonly Setting[] = [
     description:
       'Which standbys behind walcast have to confirm WAL before it is confirmed to the upstream, in the grammar of PostgreSQL: `FIRST 2 (a, b, c)`, `ANY 1 (*)`, a list of names. Commits of an upstream whose own synchronous_standby_names names walcast then wait for those standbys, at the level they ask for. While too few of them stream, walcast counts as no synchronous standby at all. "" for none: what walcast has flushed to its own disk is confirmed. A reload counts at once.',
   }),
+  setting('max_feedback_xmin_age', 'integer', {
+    isReloadable: true,
+    minimum: -1,
+    defaultText: '-1',
+    description:
+      'A standby or slot that holds rows back by more transactions than this is left out of the feedback: its queries may be cancelled, so that the upstream can clean up. -1 for no bound.',
+  }),
   setting('wal_sender_timeout', 'duration', {
     isReloadable: true,
     unit: 'ms',
@@ -326,19 +340,15 @@ export const SETTINGS: readonly Setting[] = [
 
 /** Keys that are planned and refused for now, so that nobody believes in a protection that is not there. */
 export const UNSUPPORTED_KEYS: readonly string[] = [
-  'upstream.hot_standby_feedback',
   'listen.tls',
   'auth.users_file',
   'auth.users',
   'auth.admin_users',
-  'max_feedback_xmin_age',
   'tunnel',
 ];
 
 /** Of planned keys, the values that ask for nothing but what this version does; they are taken, all others refused. */
 const NEUTRAL_VALUES: ReadonlyMap<string, readonly (string | number | boolean)[]> = new Map([
-  ['upstream.hot_standby_feedback', ['off', false]],
-  ['max_feedback_xmin_age', [-1, '-1']],
   ['tunnel', ['off', false]],
 ]);
 

@@ -25,6 +25,7 @@ import { WalStore } from '../wal/wal-store.ts';
 import type { ServerIdentity } from '../walsender/ports.ts';
 import { WalSenders } from '../walsender/wal-senders.ts';
 import { RelayActionsOf } from './actions.ts';
+import { FeedbackNote } from './feedback-note.ts';
 import { LateSlotRegistry, LateWalFeed } from './late-binding.ts';
 import { RelayPorts } from './ports-opening.ts';
 import { NOTHING_READ_THROUGH, StoreReadThrough } from './read-through.ts';
@@ -32,7 +33,8 @@ import { LiveConfiguration } from './reload.ts';
 import type { ApplyConfig } from './reload.ts';
 import { effectiveKeepSize, NOTHING_RETAINED, Retention, walBounds } from './retention.ts';
 import { HOLD_AHEAD_DEFAULT_MS, senderSettings } from './sender-settings.ts';
-import { NO_FEEDBACK, StatusBoard } from './status-board.ts';
+import { StandbyFeedbackBook } from './standby-feedback.ts';
+import { StatusBoard } from './status-board.ts';
 import { serverIdentity, StoreFeed } from './store-adapters.ts';
 import { UpstreamFollowing } from './upstream-following.ts';
 import { WalFiles } from './wal-files.ts';
@@ -101,6 +103,7 @@ class RunningRelay implements Relay {
   readonly #log: Log;
   readonly #feed = new LateWalFeed();
   readonly #registry = new LateSlotRegistry();
+  readonly #feedback: StandbyFeedbackBook;
   readonly #following: UpstreamFollowing;
   readonly #senders: WalSenders;
   readonly #ports: RelayPorts;
@@ -151,6 +154,7 @@ class RunningRelay implements Relay {
         repair: (damage) => this.#readThrough?.repair(damage) ?? damage,
       }),
     });
+    this.#feedback = this.#makeFeedback(config);
     this.#following = this.#makeFollowing(config);
     this.#senders = this.#makeSenders();
     this.statusSource = new StatusBoard({
@@ -164,7 +168,7 @@ class RunningRelay implements Relay {
         absentStandbys: () => this.#senders.absent(),
         standbyTotals: () => this.#senders.totals(),
         sync: () => this.#following.sync.picture(),
-        feedback: () => NO_FEEDBACK,
+        feedback: () => this.#feedback.status(),
         slots: () => this.#slots?.list() ?? [],
         retention: () => this.#retention?.status() ?? NOTHING_RETAINED,
         identity: () => this.#identity(),
@@ -215,6 +219,7 @@ class RunningRelay implements Relay {
     this.#phase = 'draining';
     const deadlineMs = this.#clock.nowMs() + this.#config.drainTimeoutMs;
     this.statusSource.drain();
+    this.#feedback.freeze();
     this.#senders.refuseNew();
     await this.#following.quiesce();
     // Nothing is taken in any more, so nothing beyond R is sent or acknowledged.
@@ -237,6 +242,7 @@ class RunningRelay implements Relay {
 
   async stop(): Promise<void> {
     this.#phase = 'stopping';
+    this.#feedback.freeze();
     this.#ports.stopListening();
     this.#senders.terminate();
     await this.#close({ flushMs: STOP_FLUSH_MS_MAX, timeoutMs: STOP_CLOSE_MS_MAX });
@@ -265,6 +271,7 @@ class RunningRelay implements Relay {
     this.#following.stop();
     this.#retention?.close();
     await within(this.#clock, flushMs, this.#following.saved());
+    await within(this.#clock, flushMs, this.#feedback.close());
     if (this.#slots !== null) await within(this.#clock, flushMs, this.#slots.close());
     await this.#store?.close({ timeoutMs: flushMs });
     await this.#ports.closeHttp();
@@ -303,6 +310,22 @@ class RunningRelay implements Relay {
     return within(this.#clock, DRAIN_FLUSH_MS_MAX, flushed);
   }
 
+  #makeFeedback(config: Config): StandbyFeedbackBook {
+    const log = this.#log.child({ component: 'feedback' });
+    return new StandbyFeedbackBook({
+      settings: () => ({
+        isOn: this.#config.upstream.hotStandbyFeedback,
+        maxXminAge: this.#config.maxFeedbackXminAge,
+      }),
+      nextXid: () => this.#store?.facts().nextFullXid ?? null,
+      slots: () => this.#slots,
+      note: new FeedbackNote(config.storage.directory, log),
+      onChanged: () => this.#following.feedbackChanged(),
+      clock: this.#clock,
+      log,
+    });
+  }
+
   #makeFollowing(config: Config): UpstreamFollowing {
     return new UpstreamFollowing({
       settings: config.upstream,
@@ -312,6 +335,7 @@ class RunningRelay implements Relay {
       policy: () => this.#config.syncPolicy,
       standbys: () => this.#senders.syncStandbys(),
       standbyAddresses: () => this.#senders.statuses().map(({ clientAddr }) => clientAddr),
+      feedback: this.#feedback,
       onFatal: (error) => void this.#onUpstreamFatal(error),
     });
   }
@@ -321,6 +345,7 @@ class RunningRelay implements Relay {
       feed: this.#feed,
       slots: this.#registry,
       tunnels: this.#following.openTunnels(),
+      feedback: this.#feedback,
       consoles: new ConsoleOpener({ status: () => this.statusSource.status() }),
       identity: () => this.#identity(),
       hba: () => this.#config.hba?.rules ?? NO_RULES,
@@ -351,6 +376,7 @@ class RunningRelay implements Relay {
     return () => {
       follow();
       this.#following.sync.policyChanged();
+      this.#feedback.changed();
       this.#readThrough?.settingsChanged();
       this.#ports.configChanged();
       this.#onLogSettings(next.log);
@@ -391,6 +417,7 @@ class RunningRelay implements Relay {
     this.#retention = retention;
     await retention.start();
     this.#registry.bind(slots);
+    await this.#feedback.load();
     store.onFlush(() => this.#following.positionsMoved());
     this.#isServing = true;
   }
@@ -413,7 +440,10 @@ class RunningRelay implements Relay {
       },
       facts: () => serverIdentity(store)?.facts ?? UNKNOWN_SERVER,
       terminate: (pid) => this.#senders.kill(pid, 'wal_removed'),
-      onChange: () => this.#retention?.turn(),
+      onChange: () => {
+        this.#retention?.turn();
+        this.#feedback.changed();
+      },
       clock: this.#clock,
       log: this.#log.child({ component: 'slot' }),
     });
@@ -435,6 +465,7 @@ class RunningRelay implements Relay {
   #onFatal(error: Error): void {
     this.statusSource.fail(error.message);
     this.#following.abandon();
+    this.#feedback.abandon();
     this.#fail(error);
   }
 

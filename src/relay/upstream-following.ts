@@ -16,7 +16,12 @@ import { isReceivingWal } from '../status/status.ts';
 import type { ReportedPositions, UpstreamDelay, UpstreamStatus } from '../status/status.ts';
 import type { WalAges } from '../syncrep/lag-end-to-end.ts';
 import type { WalStore } from '../wal/wal-store.ts';
-import type { PositionSource, StartDecision, UpstreamObserver } from '../walreceiver/ports.ts';
+import type {
+  FeedbackSource,
+  PositionSource,
+  StartDecision,
+  UpstreamObserver,
+} from '../walreceiver/ports.ts';
 import { formatRelayPath } from '../walreceiver/relay-path.ts';
 import { UpstreamTunnels } from '../walreceiver/tunnel.ts';
 import { UpstreamTally } from '../walreceiver/upstream-tally.ts';
@@ -58,6 +63,8 @@ export interface UpstreamFollowingParts {
   readonly standbyAddresses?: () => readonly (string | null)[];
   /** `storage.directory`, where it is kept which slots were made on upstream servers. Absent: nowhere. */
   readonly directory?: string;
+  /** What standbys feed back. Absent: nothing is. */
+  readonly feedback?: FeedbackSource;
   /** This server can never be followed. */
   readonly onFatal: (error: Error) => void;
 }
@@ -254,6 +261,11 @@ export class UpstreamFollowing {
     return this.#word.expects(lsn, sinceMs);
   }
 
+  /** What standbys feed back may have changed. */
+  feedbackChanged(): void {
+    this.#receiver?.feedbackChanged();
+  }
+
   /** A position that is reported may have moved. */
   positionsMoved(): void {
     this.#receiver?.positionsMoved();
@@ -339,6 +351,7 @@ export class UpstreamFollowing {
     const settings = (): UpstreamConfig => this.#settings;
     const target = (): UpstreamTarget => this.#target;
     const { slot, applicationName } = settings();
+    const { feedback } = this.#parts;
     const log = this.#parts.log.child({ component: 'walreceiver' });
     const gate = openUpstreamGate(new GateStoreOf(store), {
       log,
@@ -380,7 +393,7 @@ export class UpstreamFollowing {
           if (attempt !== this.#attempts) return OVER;
           const decision = await this.#inTurn(() => gate.decide(fresh));
           if (decision.kind === 'start' && receiver === this.#receiver) {
-            this.sync.startStream(decision, fresh);
+            this.sync.startStream(decision.timeline, fresh);
             this.#times.startStream(fresh.xlogPos);
             this.#word.startStream(decision.timeline, fresh);
           }
@@ -389,6 +402,7 @@ export class UpstreamFollowing {
         wouldFollow: (identity) => gate.wouldFollow?.(identity) ?? true,
       },
       positions,
+      ...(feedback === undefined ? {} : { feedback }),
       observer: this.#observer(),
       slotUses: this.#slots,
       onMessage: (walEnd, sendTime, isKeepalive) => {

@@ -6,6 +6,7 @@
 //   page_sums/         a checksum of each page of the segments (page-sums.ts)
 //   walcast.control    identity and durable mark (control-file.ts)
 //   walcast.upstream-slots  slots that walcast made on upstream servers (src/relay/upstream-slots.ts)
+//   walcast.feedback   what was said upstream last of rows that standbys need (src/relay/feedback-note.ts)
 //   walcast.lock       the owner's lock (src/net/directory-lock.ts)
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -19,6 +20,9 @@ export const CONTROL_FILE_NAME = 'walcast.control';
 /** Name of the file of the slots that walcast made on upstream servers, inside the data directory. */
 export const UPSTREAM_SLOTS_FILE_NAME = 'walcast.upstream-slots';
 
+/** Name of the file of what was fed back upstream last, inside the data directory. */
+export const FEEDBACK_FILE_NAME = 'walcast.feedback';
+
 /** `lost+found` is what a file system puts at its root. */
 const OUR_NAMES: ReadonlySet<string> = new Set([
   'pg_wal',
@@ -29,6 +33,8 @@ const OUR_NAMES: ReadonlySet<string> = new Set([
   `${CONTROL_FILE_NAME}.tmp`,
   UPSTREAM_SLOTS_FILE_NAME,
   `${UPSTREAM_SLOTS_FILE_NAME}.tmp`,
+  FEEDBACK_FILE_NAME,
+  `${FEEDBACK_FILE_NAME}.tmp`,
   'walcast.lock',
   'lost+found',
 ]);

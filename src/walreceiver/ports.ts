@@ -5,6 +5,7 @@ import type { Lsn } from '../pg/lsn.ts';
 import type { SegmentSize } from '../pg/segment.ts';
 import type { VersionFacts } from '../pg/server-version.ts';
 import type { TimelineHistory, TimelineId } from '../pg/timeline.ts';
+import type { Xmins } from '../pg/xmins.ts';
 import type { RelayState, ReportedPositions, UpstreamStatus } from '../status/status.ts';
 import type { UpstreamHost } from './upstream-target.ts';
 
@@ -97,6 +98,20 @@ export interface UpstreamGate {
  */
 export interface PositionSource {
   positions(): ReportedPositions;
+}
+
+/** What is to be said upstream about rows that standbys need. Ids are inside what a server takes for `nextXid`. */
+export interface UpstreamFeedback extends Xmins {
+  /** The next full transaction id; null while it is not known, and then nothing is held. */
+  readonly nextXid: bigint | null;
+}
+
+/** Where hot standby feedback comes from. */
+export interface FeedbackSource {
+  /** What is to be said at this moment; null while nothing may be said, to be asked again a moment later. */
+  feedback(): UpstreamFeedback | null;
+  /** It was said. */
+  onSent(xmins: Xmins): void;
 }
 
 /** A change of the upstream session's state, as it is logged. */

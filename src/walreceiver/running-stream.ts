@@ -2,9 +2,9 @@
 import type { Clock } from '../base/clock.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { UpstreamDisconnectReason } from '../status/status.ts';
-import type { StatusReporter } from './status-reporter.ts';
 import { StreamTimers } from './stream-timers.ts';
 import type { StreamTimeouts } from './stream-timers.ts';
+import type { UpstreamReports } from './upstream-reports.ts';
 import type { WalStream } from './wal-stream.ts';
 
 /** A stream that is being ended from this side. */
@@ -27,7 +27,7 @@ export interface StreamChannel {
 export interface RunningStreamParts {
   readonly stream: WalStream;
   readonly channel: StreamChannel;
-  readonly reporter: StatusReporter;
+  readonly reporter: UpstreamReports;
   readonly timeouts: StreamTimeouts;
   readonly clock: Clock;
 }
@@ -46,7 +46,7 @@ export class RunningStream {
     this.#timers = new StreamTimers(parts.timeouts, parts.clock.nowMs());
   }
 
-  /** The first status update goes out. */
+  /** The first status update goes out, and the first feedback. */
   begin(): void {
     const { channel, reporter, clock } = this.#parts;
     reporter.attach({

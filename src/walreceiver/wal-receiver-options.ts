@@ -2,7 +2,14 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Dial } from '../net/dial.ts';
-import type { PositionSource, SlotUses, UpstreamGate, UpstreamObserver, WalSink } from './ports.ts';
+import type {
+  FeedbackSource,
+  PositionSource,
+  SlotUses,
+  UpstreamGate,
+  UpstreamObserver,
+  WalSink,
+} from './ports.ts';
 import type { UpstreamTally } from './upstream-tally.ts';
 import type { UpstreamTarget } from './upstream-target.ts';
 import type { OnStreamMessage } from './wal-stream.ts';
@@ -29,6 +36,8 @@ export interface WalReceiverOptions {
   readonly sink: WalSink;
   readonly gate: UpstreamGate;
   readonly positions: PositionSource;
+  /** Absent: nothing is fed back to the upstream. */
+  readonly feedback?: FeedbackSource;
   readonly observer: UpstreamObserver;
   /** Absent: slots that are left behind are nobody's business. */
   readonly slotUses?: SlotUses;

@@ -9,13 +9,13 @@ import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import type { UpstreamDisconnectReason, UpstreamStatus } from '../status/status.ts';
+import { EventTurns } from './event-turns.ts';
 import type { WalRejection } from './ports.ts';
 import { RunningStream } from './running-stream.ts';
 import type { Closing } from './running-stream.ts';
 import { SlotBook } from './slot-book.ts';
 import type { PresentServer } from './slot-errand.ts';
 import { StandstillWatch } from './standstill-watch.ts';
-import { StatusReporter } from './status-reporter.ts';
 import { readStreamAnswer } from './stream-answer.ts';
 import { serverShutdown, silence } from './upstream-errors.ts';
 import { hostKey, RoundHosts } from './upstream-hosts.ts';
@@ -23,6 +23,7 @@ import { UpstreamJournal } from './upstream-journal.ts';
 import { UpstreamMachine } from './upstream-machine.ts';
 import type { UpstreamAction, UpstreamEvent } from './upstream-events.ts';
 import type { QueryOutcome } from './upstream-query.ts';
+import { UpstreamReports } from './upstream-reports.ts';
 import { commandTimeoutMs, UpstreamSession } from './upstream-session.ts';
 import { quoteSlotName } from './upstream-slot.ts';
 import { UpstreamTally } from './upstream-tally.ts';
@@ -30,12 +31,17 @@ import type { UpstreamHost } from './upstream-target.ts';
 import type { WalReceiverOptions } from './wal-receiver-options.ts';
 import { WalStream } from './wal-stream.ts';
 
+interface SessionEvent {
+  readonly event: UpstreamEvent;
+  readonly session: UpstreamSession | null;
+}
+
 /** Follows one upstream. Nothing happens before `start`. */
 export class WalReceiver {
   readonly #options: WalReceiverOptions;
   readonly #machine: UpstreamMachine;
   readonly #slots: SlotBook;
-  readonly #reporter: StatusReporter;
+  readonly #reporter: UpstreamReports;
   readonly #journal: UpstreamJournal;
   readonly #tally: UpstreamTally;
   #session: UpstreamSession | null = null;
@@ -51,11 +57,9 @@ export class WalReceiver {
   /** When the answer to a START_REPLICATION, or the end of a stream, is overdue. */
   #deadline: { readonly atMs: number; readonly delayMs: number } | null = null;
   readonly #wakeup: Wakeup;
-  #isDispatching = false;
   #isQuiet = false;
   #isFatal = false;
-  readonly #events: { readonly event: UpstreamEvent; readonly session: UpstreamSession | null }[] =
-    [];
+  readonly #turns = new EventTurns<SessionEvent>((next) => this.#handle(next));
 
   /** Throws OperationalError for a slot name no server accepts. */
   constructor(options: WalReceiverOptions) {
@@ -69,7 +73,7 @@ export class WalReceiver {
       wasIdentified: this.#tally.identity !== null || options.hostsMayChange === true,
     });
     this.#slots = new SlotBook(options.slot);
-    this.#reporter = new StatusReporter(options.positions, options.clock);
+    this.#reporter = new UpstreamReports(options);
     this.#journal = new UpstreamJournal(options.log);
     this.#wakeup = new Wakeup(options.clock, () => this.#onTimer());
     this.#standstill = new StandstillWatch(options, {
@@ -157,6 +161,11 @@ export class WalReceiver {
     this.#reporter.positionsMoved();
   }
 
+  /** To be called when what standbys feed back may have changed; cheap, any number of times. */
+  feedbackChanged(): void {
+    this.#reporter.feedbackChanged();
+  }
+
   /** Asks the server whose WAL streams in for a keepalive. */
   askServer(): void {
     this.#reporter.send(true);
@@ -197,25 +206,16 @@ export class WalReceiver {
     return { address, port, slot: this.#options.slot, heardAtMs };
   }
 
-  /**
-   * Events that arise while one is handled wait for their turn, so that actions never run inside each other. With a
-   * `session` the event is dropped when that session is over by then.
-   */
+  /** With a `session` the event is dropped when that session is over by the time it is handled. */
   #dispatch(event: UpstreamEvent, session: UpstreamSession | null = null): void {
-    this.#events.push({ event, session });
-    if (this.#isDispatching) return;
-    this.#isDispatching = true;
-    try {
-      for (let next = this.#events.shift(); next !== undefined; next = this.#events.shift()) {
-        if (next.session !== null && next.session !== this.#session) continue;
-        const actions = this.#machine.handle(next.event, this.#options.clock.nowMs());
-        for (const action of actions) this.#perform(action);
-        this.#announce();
-      }
-    } finally {
-      this.#isDispatching = false;
-    }
-    this.#armTimer();
+    if (this.#turns.take({ event, session })) this.#armTimer();
+  }
+
+  #handle({ event, session }: SessionEvent): void {
+    if (session !== null && session !== this.#session) return;
+    const actions = this.#machine.handle(event, this.#options.clock.nowMs());
+    for (const action of actions) this.#perform(action);
+    this.#announce();
   }
 
   #perform(action: UpstreamAction): void {

@@ -38,8 +38,7 @@ export interface SessionHost {
   readonly feed: WalFeed;
   readonly slots: SlotRegistry;
   readonly tunnels: TunnelOpener;
-  /** Null: there is none. */
-  readonly consoles: ConsoleOpener | null;
+  readonly consoles: ConsoleOpener;
   /** Null: hot standby feedback goes nowhere. */
   readonly feedback: FeedbackSink | null;
   readonly clock: Clock;

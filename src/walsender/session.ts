@@ -237,7 +237,7 @@ export class WalSenderSession
     parameters,
   }: AdmittedSession): SessionConsole | null {
     const { consoles, clock } = this.#host;
-    if (mode !== 'console' || consoles === null) return null;
+    if (mode !== 'console') return null;
     const client = {
       pid: this.pid,
       user,

@@ -55,8 +55,8 @@ export interface WalSendersOptions {
   readonly tunnels: TunnelOpener;
   /** Where hot standby feedback goes; nowhere when absent. */
   readonly feedback?: FeedbackSink;
-  /** What sessions on its database are handed to; such sessions are refused when absent. */
-  readonly consoles?: ConsoleOpener;
+  /** What sessions on its database are handed to. */
+  readonly consoles: ConsoleOpener;
   /** Null until the upstream has been identified once: clients get 57P03. */
   readonly identity: () => ServerIdentity | null;
   readonly hba: () => HbaRules;
@@ -251,7 +251,7 @@ export class WalSenders {
       inTurn: (piece) => this.#handshakes.run(piece),
       isDraining: () => this.#isLeaving,
       isPaused: () => this.#isPaused,
-      consoles: this.#options.consoles ?? null,
+      consoles: this.#options.consoles,
       admittedSessions: () => this.#admitted.size - this.#consoles.size,
       consoleSessions: () => this.#consoles.size,
       onAdmitted: (session) => {

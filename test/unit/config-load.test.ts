@@ -471,19 +471,30 @@ drain_timeout: 30 days
     expect(refuse({ env: { WALCAST_UPSTREAM_CONNINFO: 'host=a' }, flags })[0]).toContain(
       'not supported',
     );
-    expect(refuse({ yaml: `${MINIMUM}max_feedback_xmin_age: 0\n` })[0]).toContain('not supported');
+    expect(refuse({ yaml: `${MINIMUM}tunnel: all\n` })[0]).toContain('not supported');
     const known = new Set(SETTINGS.map(({ path }) => path));
     expect(UNSUPPORTED_KEYS.filter((path) => known.has(path))).toEqual([]);
   });
 
   test('a planned key may say what is so without it', () => {
     accept({
-      yaml:
-        'upstream: { conninfo: host=a, hot_standby_feedback: off }\n' +
-        'max_feedback_xmin_age: -1\ntunnel: off\n',
+      yaml: 'upstream: { conninfo: host=a }\ntunnel: off\n',
       env: { WALCAST_TUNNEL: 'off' },
-      flags: [{ path: 'max_feedback_xmin_age', text: '-1', flag: '--set' }],
+      flags: [{ path: 'tunnel', text: 'off', flag: '--set' }],
     });
+  });
+
+  test('hot standby feedback is passed on, from everybody, unless it is said otherwise', () => {
+    expect(accept({ yaml: MINIMUM })).toMatchObject({
+      upstream: { hotStandbyFeedback: true },
+      maxFeedbackXminAge: null,
+    });
+    expect(
+      accept({
+        yaml: 'upstream: { conninfo: host=a, hot_standby_feedback: off }\nmax_feedback_xmin_age: 5000\n',
+      }),
+    ).toMatchObject({ upstream: { hotStandbyFeedback: false }, maxFeedbackXminAge: 5000n });
+    expect(refuse({ yaml: `${MINIMUM}max_feedback_xmin_age: -2\n` })[0]).toContain('-2');
   });
 
   test('a file with every key of slots and retention, and neutral values of others, loads', () => {

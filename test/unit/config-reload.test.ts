@@ -149,6 +149,8 @@ describe('a plan', () => {
     'storage.verify': `${BASE}storage: { verify: page }`,
     'storage.forward': `${BASE}storage: { forward: flushed }`,
     synchronous_standby_names: `${BASE}synchronous_standby_names: ANY 1 (a, b)`,
+    'upstream.hot_standby_feedback': `upstream: { conninfo: "host=pg-a password=hunter2", hot_standby_feedback: off }`,
+    max_feedback_xmin_age: `${BASE}max_feedback_xmin_age: 5000`,
     wal_sender_timeout: `${BASE}wal_sender_timeout: 1s`,
     idle_replication_slot_timeout: `${BASE}idle_replication_slot_timeout: 1d`,
     slots: `${BASE}slots: [ standby_a ]`,
