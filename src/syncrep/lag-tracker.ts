@@ -1,6 +1,6 @@
 // How long ago was the WAL made sendable that a standby now says it has written, flushed or applied?
 // (walsender.c:LagTrackerWrite, LagTrackerRead) Pure: positions and times in, elapsed times out.
-import { INVALID_LSN, toLsn } from '../pg/lsn.ts';
+import { INVALID_LSN, lsnDistance, toLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 
 /** The positions a lag is kept for. (NUM_SYNC_REP_WAIT_MODE) */
@@ -12,18 +12,17 @@ export const LAG_SAMPLES_MAX = 8192;
 
 const LAG_SAMPLES_START = 64;
 
-interface Sample {
-  readonly lsn: Lsn;
-  readonly timeMs: number;
-}
-
-/** One reader of the ring. `next` counts samples since the start, like the write end. */
+/** One reader of the ring, and up to two samples of its own. */
 interface ReadHead {
   next: number;
-  /** Set while the ring had no room for this reader's place: its sample waits here. */
-  overflowed: Sample | null;
-  /** The sample passed last, for interpolation; null when the reader has caught up. */
-  lastRead: Sample | null;
+  /** While the ring had no room for this reader's place: its sample waits here. */
+  isOverflowed: boolean;
+  overflowLsn: Lsn;
+  overflowMs: number;
+  /** The sample passed last, for interpolation; none when the reader has caught up. */
+  hasLastRead: boolean;
+  lastLsn: Lsn;
+  lastMs: number;
 }
 
 /** The samples of one standby. Times are milliseconds of a monotonic clock. Small until the standby falls behind. */
@@ -62,41 +61,55 @@ export class LagTracker {
   read(name: LagHead, lsn: Lsn, nowMs: number): number | null {
     const head = this.#heads[name];
     let timeMs: number | null = null;
-    if (head.overflowed !== null) {
-      if (head.overflowed.lsn > lsn) return elapsed(head.overflowed.timeMs, nowMs);
-      timeMs = head.overflowed.timeMs;
-      head.lastRead = head.overflowed;
-      head.overflowed = null;
+    if (head.isOverflowed) {
+      if (head.overflowLsn > lsn) return elapsed(head.overflowMs, nowMs);
+      timeMs = head.overflowMs;
+      passed(head, head.overflowLsn, head.overflowMs);
+      head.isOverflowed = false;
       head.next = this.#oldest();
     }
     while (head.next < this.#written) {
-      const sample = this.#sample(head.next);
-      if (sample.lsn > lsn) break;
-      timeMs = sample.timeMs;
-      head.lastRead = sample;
+      const sampleLsn = this.#lsnAt(head.next);
+      if (sampleLsn > lsn) break;
+      timeMs = this.#timeAt(head.next);
+      passed(head, sampleLsn, timeMs);
       head.next += 1;
     }
-    const lastRead = head.lastRead;
+    const hasLastRead = head.hasLastRead;
     // A standby that has everything must not be measured by this sample when the next burst begins.
-    if (head.next === this.#written) head.lastRead = null;
+    if (head.next === this.#written) head.hasLastRead = false;
     if (timeMs !== null) return elapsed(timeMs, nowMs);
     if (head.next === this.#written) return null;
-    return elapsedTowards(lastRead, this.#sample(head.next), { lsn, nowMs });
+    if (!hasLastRead) return elapsed(this.#timeAt(head.next), nowMs);
+    return this.#elapsedTowardsNext(head, lsn, nowMs);
+  }
+
+  /** The standby stands between two samples: the time of its place is guessed from its share of the way. */
+  #elapsedTowardsNext(head: ReadHead, lsn: Lsn, nowMs: number): number | null {
+    const { lastLsn, lastMs } = head;
+    const nextMs = this.#timeAt(head.next);
+    if (lsn < lastLsn || lastMs > nextMs) return null;
+    const share = lsnDistance(lastLsn, lsn) / lsnDistance(lastLsn, this.#lsnAt(head.next));
+    return elapsed(lastMs + (nextMs - lastMs) * share, nowMs);
   }
 
   #isFull(): boolean {
-    return LAG_HEADS.some((name) => {
-      const head = this.#heads[name];
-      return head.overflowed === null && this.#written - head.next >= this.#lsns.length - 1;
-    });
+    const { write, flush, apply } = this.#heads;
+    return this.#holdsUp(write) || this.#holdsUp(flush) || this.#holdsUp(apply);
+  }
+
+  /** The ring has no room behind what this reader has not read. */
+  #holdsUp(head: ReadHead): boolean {
+    return !head.isOverflowed && this.#written - head.next >= this.#lsns.length - 1;
   }
 
   #detachSlowest(): void {
     for (const name of LAG_HEADS) {
       const head = this.#heads[name];
-      if (head.overflowed === null && this.#written - head.next >= this.#lsns.length - 1) {
-        head.overflowed = this.#sample(head.next);
-      }
+      if (!this.#holdsUp(head)) continue;
+      head.isOverflowed = true;
+      head.overflowLsn = this.#lsnAt(head.next);
+      head.overflowMs = this.#timeAt(head.next);
     }
   }
 
@@ -104,18 +117,20 @@ export class LagTracker {
     return Math.max(0, this.#written - (this.#lsns.length - 1));
   }
 
-  #sample(position: number): Sample {
-    const index = position % this.#lsns.length;
-    return { lsn: toLsn(this.#lsns[index] ?? 0n), timeMs: this.#times[index] ?? 0 };
+  #lsnAt(position: number): Lsn {
+    return toLsn(this.#lsns[position % this.#lsns.length] ?? 0n);
+  }
+
+  #timeAt(position: number): number {
+    return this.#times[position % this.#times.length] ?? 0;
   }
 
   #resize(capacity: number): void {
     const lsns = new BigUint64Array(capacity);
     const times = new Float64Array(capacity);
     for (let position = this.#oldest(); position < this.#written; position += 1) {
-      const sample = this.#sample(position);
-      lsns[position % capacity] = sample.lsn;
-      times[position % capacity] = sample.timeMs;
+      lsns[position % capacity] = this.#lsnAt(position);
+      times[position % capacity] = this.#timeAt(position);
     }
     this.#lsns = lsns;
     this.#times = times;
@@ -123,21 +138,23 @@ export class LagTracker {
 }
 
 function newHead(): ReadHead {
-  return { next: 0, overflowed: null, lastRead: null };
+  return {
+    next: 0,
+    isOverflowed: false,
+    overflowLsn: INVALID_LSN,
+    overflowMs: 0,
+    hasLastRead: false,
+    lastLsn: INVALID_LSN,
+    lastMs: 0,
+  };
+}
+
+function passed(head: ReadHead, lsn: Lsn, timeMs: number): void {
+  head.hasLastRead = true;
+  head.lastLsn = lsn;
+  head.lastMs = timeMs;
 }
 
 function elapsed(timeMs: number, nowMs: number): number | null {
   return timeMs > nowMs ? null : nowMs - timeMs;
-}
-
-/** The standby stands between two samples: the time of its place is guessed from its share of the way. */
-function elapsedTowards(
-  previous: Sample | null,
-  next: Sample,
-  at: { lsn: Lsn; nowMs: number },
-): number | null {
-  if (previous === null) return elapsed(next.timeMs, at.nowMs);
-  if (at.lsn < previous.lsn || previous.timeMs > next.timeMs) return null;
-  const share = Number(at.lsn - previous.lsn) / Number(next.lsn - previous.lsn);
-  return elapsed(previous.timeMs + (next.timeMs - previous.timeMs) * share, at.nowMs);
 }

@@ -30,6 +30,8 @@ export interface ReplyEffect {
 export class StandbyPositions {
   readonly #lag = new LagTracker();
   readonly #lagMs: Record<LagHead, number | null> = { write: null, flush: null, apply: null };
+  /** The last reply said what the one before it did, and that it has everything. */
+  #isIdle = false;
   readonly #ages: WalAges;
   readonly #endToEnd: EndToEndStages;
   #sentLsn: Lsn;
@@ -38,6 +40,12 @@ export class StandbyPositions {
   #writeLsn: Lsn = INVALID_LSN;
   #flushLsn: Lsn = INVALID_LSN;
   #applyLsn: Lsn = INVALID_LSN;
+  /** Filled in anew for each reply: there may be thousands a second of each standby. */
+  readonly #effect: { -readonly [Name in keyof ReplyEffect]: ReplyEffect[Name] } = {
+    hasMoved: false,
+    isClamped: false,
+    confirmedLsn: null,
+  };
 
   /** `startLsn`: where the stream begins; everything before it counts as sent. */
   constructor(startLsn: Lsn, ages: WalAges) {
@@ -92,7 +100,7 @@ export class StandbyPositions {
     this.#lag.write(sendableLsn, nowMs);
   }
 
-  /** Takes the standby's word, as far as it was sent what it claims (I8). */
+  /** Takes the standby's word, as far as it was sent what it claims (I8). The answer is valid until the next reply. */
   onReply(update: StandbyStatusUpdate, nowMs: number): ReplyEffect {
     const sent = this.#sentLsn;
     const writeLsn = minLsn(update.writeLsn, sent);
@@ -102,18 +110,20 @@ export class StandbyPositions {
       writeLsn !== this.#writeLsn || flushLsn !== this.#flushLsn || applyLsn !== this.#applyLsn;
     const delivered = this.#deliveredLsn;
     const isApplyClaimFalse = update.applyLsn > delivered && !isSegmentEnd(update.applyLsn);
-    const isIdle = !hasMoved && flushLsn === sent && applyLsn === sent;
-    this.#updateLag('write', writeLsn, { nowMs, isIdle });
-    this.#updateLag('flush', flushLsn, { nowMs, isIdle });
-    this.#updateLag('apply', applyLsn, { nowMs, isIdle });
+    this.#isIdle = !hasMoved && flushLsn === sent && applyLsn === sent;
+    this.#updateLag('write', writeLsn, nowMs);
+    this.#updateLag('flush', flushLsn, nowMs);
+    this.#updateLag('apply', applyLsn, nowMs);
     this.#writeLsn = writeLsn;
     this.#flushLsn = flushLsn;
     this.#applyLsn = applyLsn;
-    return {
-      hasMoved,
-      isClamped: update.writeLsn > delivered || update.flushLsn > delivered || isApplyClaimFalse,
-      confirmedLsn: update.flushLsn === INVALID_LSN || update.flushLsn > sent ? null : flushLsn,
-    };
+    const effect = this.#effect;
+    effect.hasMoved = hasMoved;
+    effect.isClamped =
+      update.writeLsn > delivered || update.flushLsn > delivered || isApplyClaimFalse;
+    effect.confirmedLsn =
+      update.flushLsn === INVALID_LSN || update.flushLsn > sent ? null : flushLsn;
+    return effect;
   }
 
   /** The timeline ends at `endLsn`: nothing beyond it was ever sent or confirmed on it (I2). */
@@ -144,11 +154,11 @@ export class StandbyPositions {
   }
 
   /** A standby that never reports a position has no lag there, where PostgreSQL shows one that grows for ever. */
-  #updateLag(head: LagHead, lsn: Lsn, at: { nowMs: number; isIdle: boolean }): void {
-    this.#endToEnd.confirm(head, lsn, at.nowMs);
+  #updateLag(head: LagHead, lsn: Lsn, nowMs: number): void {
+    this.#endToEnd.confirm(head, lsn, nowMs);
     if (lsn === INVALID_LSN) return;
-    const lagMs = this.#lag.read(head, lsn, at.nowMs);
-    if (lagMs !== null || at.isIdle) this.#lagMs[head] = lagMs;
+    const lagMs = this.#lag.read(head, lsn, nowMs);
+    if (lagMs !== null || this.#isIdle) this.#lagMs[head] = lagMs;
   }
 }
 
