@@ -38,8 +38,7 @@ export interface AdmissionContext {
   /** Null for a Unix socket. */
   readonly address: string | null;
   readonly isEncrypted: boolean;
-  /** Null: there is no console. */
-  readonly consoles: ConsoleOpener | null;
+  readonly consoles: ConsoleOpener;
   /** Console sessions there are, this one not included. */
   readonly consoleSessions: number;
 }
@@ -126,7 +125,7 @@ function admitChecked(
   checkRules({ user, database, mode }, context, identity.facts);
   frames.push(encodeAuthenticationOk());
   const settings = checked(() => readSettings(message, identity.facts));
-  const own = mode === 'console' ? (context.consoles?.parameters ?? WALSENDER) : WALSENDER;
+  const own = mode === 'console' ? context.consoles.parameters : WALSENDER;
   const parameters = parametersOf(identity, { user, settings, own });
   for (const [name, value] of parameters) frames.push(encodeParameterStatus(name, value));
   return {
@@ -145,10 +144,10 @@ const WALSENDER: ReadonlyMap<string, string> = new Map([
 function sessionMode(
   replication: 'physical' | 'database' | 'off',
   database: string,
-  consoles: ConsoleOpener | null,
+  consoles: ConsoleOpener,
 ): SessionMode {
   if (replication === 'physical') return 'physical';
-  if (replication === 'off' && database === consoles?.database) return 'console';
+  if (replication === 'off' && database === consoles.database) return 'console';
   throw new Refusal('protocol', physicalOnly(replication, consoles));
 }
 
@@ -180,15 +179,13 @@ function checkState(context: AdmissionContext): ServerIdentity {
   return context.identity;
 }
 
-function physicalOnly(mode: 'database' | 'off', consoles: ConsoleOpener | null): CommandError {
+function physicalOnly(mode: 'database' | 'off', consoles: ConsoleOpener): CommandError {
   const what = mode === 'database' ? 'replication=database' : 'an ordinary session';
-  const toConsole =
-    consoles === null ? '' : ` to database "${consoles.database}" for walcast's console,`;
   return {
     sqlstate: SQLSTATE.featureNotSupported,
     message: 'walcast serves physical replication only',
     detail: `The client asked for ${what}.`,
-    hint: `Connect with replication=true,${toConsole} or connect to the upstream server itself.`,
+    hint: `Connect with replication=true, to database "${consoles.database}" for walcast's console, or to the upstream server itself.`,
   };
 }
 

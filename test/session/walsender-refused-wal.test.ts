@@ -4,6 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { ConsoleOpener } from '../../src/console/opener.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { Listener } from '../../src/net/listener.ts';
@@ -21,6 +22,7 @@ import { feedStore, storeOptions } from '../support/store-rig.ts';
 import { TestWalAges } from '../support/wal-ages.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 import { identityOf, rules } from '../support/wal-senders-fixture.ts';
+import { sampleStatus } from '../support/relay-status.ts';
 
 it('ends the session that holds part of a record that was refused, and serves all of it afterwards', async () => {
   const wal = new WalFixture();
@@ -65,6 +67,7 @@ async function serve(wal: WalFixture): Promise<Served> {
   };
   feed.bind(new StoreFeed(store, nothing, { expectsWal: () => true, ages: new TestWalAges() }));
   const senders = new WalSenders({
+    consoles: new ConsoleOpener({ status: () => sampleStatus() }),
     feed,
     slots: new MemorySlots(),
     tunnels: new MemoryTunnels(),

@@ -61,12 +61,12 @@ describe.each(CUTS)('startup, bytes fed %s', (cut) => {
     [
       'replication=database',
       startup({ user: 'x', replication: 'database', database: 'postgres' }),
-      'E|FATAL|0A000|walcast serves physical replication only|The client asked for replication=database.|Connect with replication=true, or connect to the upstream server itself.',
+      'E|FATAL|0A000|walcast serves physical replication only|The client asked for replication=database.|Connect with replication=true, to database "walcast" for walcast\'s console, or to the upstream server itself.',
     ],
     [
       'an ordinary session',
       startup({ user: 'x' }),
-      'E|FATAL|0A000|walcast serves physical replication only|The client asked for an ordinary session.|Connect with replication=true, or connect to the upstream server itself.',
+      'E|FATAL|0A000|walcast serves physical replication only|The client asked for an ordinary session.|Connect with replication=true, to database "walcast" for walcast\'s console, or to the upstream server itself.',
     ],
   ])('refuses %s', async (_name, bytes, answer) => {
     const client = await fixture.connect();

@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ConsoleOpener } from '../../src/console/opener.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import { Listener } from '../../src/net/listener.ts';
@@ -24,6 +25,7 @@ import { storeOptions } from './store-rig.ts';
 import { TestWalAges } from './wal-ages.ts';
 import { WalFixture } from './wal-fixture.ts';
 import { identityOf, LogRecord, rules } from './wal-senders-fixture.ts';
+import { sampleStatus } from './relay-status.ts';
 
 /** The segments of the WAL that {@link openRig} makes. */
 export const SEGMENT: bigint = 1n << 20n;
@@ -254,6 +256,7 @@ export class ReadThroughRig implements AsyncDisposable {
       }),
     );
     return new WalSenders({
+      consoles: new ConsoleOpener({ status: () => sampleStatus() }),
       feed,
       slots: this.slots,
       tunnels: new MemoryTunnels(),

@@ -2,6 +2,7 @@
 import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import type { Log, LogFields } from '../../src/base/log.ts';
+import { ConsoleOpener } from '../../src/console/opener.ts';
 import { Listener } from '../../src/net/listener.ts';
 import type { ConnectionOpener } from '../../src/net/listener.ts';
 import { parseHba } from '../../src/pg/hba.ts';
@@ -9,10 +10,12 @@ import type { HbaRules } from '../../src/pg/hba.ts';
 import { toSegmentSize } from '../../src/pg/segment.ts';
 import { versionFacts } from '../../src/pg/server-version.ts';
 import type { ServerIdentity } from '../../src/walsender/ports.ts';
+import type { RelayStatus } from '../../src/status/status.ts';
 import { WalSenders } from '../../src/walsender/wal-senders.ts';
 import type { WalSenderSettings } from '../../src/walsender/wal-senders.ts';
 import { MemoryFeed, MemorySlots, MemoryTunnels, walBytes } from './memory-wal.ts';
 import { query, RawClient, StreamReader } from './raw-client.ts';
+import { sampleStatus } from './relay-status.ts';
 
 /** Where the WAL of the fixture begins and ends at first. */
 export const OLDEST_LSN = 0x1000000n;
@@ -117,6 +120,7 @@ export class Fixture {
       feed: this.feed,
       slots: this.slots,
       tunnels: this.tunnels,
+      consoles: new ConsoleOpener({ status: () => this.status() }),
       identity: () => this.identity,
       hba: () => this.hba,
       connectionsMax: () => this.connectionsMax,
@@ -128,6 +132,14 @@ export class Fixture {
       },
       localAddresses: () => [{ address: '127.0.0.1', netmask: '255.0.0.0' }],
     });
+  }
+
+  /** What the console shows: the standbys of this fixture, none of which is synchronous. */
+  status(): RelayStatus {
+    const standbys = this.senders
+      .statuses()
+      .map((standby) => ({ ...standby, syncState: 'async' as const, syncPriority: 0 }));
+    return sampleStatus({ standbys });
   }
 
   /** Opens the port. With `beside`, a standby starts to stream and is checked again at the end. */
