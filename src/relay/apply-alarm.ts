@@ -22,8 +22,6 @@ export interface ApplySituation {
 export class ApplyAlarm {
   readonly #log: Log;
   #detail: string | null = null;
-  /** The last such commit under another policy: what there was to say of it was said. */
-  #pastLsn: Lsn | null = null;
   /** How far the chosen standbys have applied at least (exclusive). */
   #appliedLsn: Lsn = INVALID_LSN;
   /** The text of the policy for which it was said; null while nothing was. */
@@ -49,19 +47,17 @@ export class ApplyAlarm {
     const text = policy?.text ?? '';
     if (this.#detail !== null && this.#saidUnder === text) return;
     const { applyFeedbackLsn: lsn } = facts();
-    if (lsn === null || lsn === this.#pastLsn || lsn < this.#appliedLsn) return;
+    if (lsn === null || lsn < this.#appliedLsn) return;
     this.#detail = policy === null ? withoutPolicy(lsn) : underPolicy(lsn, policy);
     if (this.#saidUnder === text) return;
     this.#saidUnder = text;
     this.#log.error(this.#detail, { lsn: formatLsn(lsn) });
   }
 
-  /** The policy is another one from now on: what was committed before has found who applies it, or was told of. */
-  policyChanged(facts: CommitFacts): void {
-    this.#pastLsn = facts.applyFeedbackLsn;
+  /** The policy is another one from now on. A commit that nobody has applied yet is told of anew. */
+  policyChanged(): void {
     this.#detail = null;
     this.#saidUnder = null;
-    this.#appliedLsn = INVALID_LSN;
   }
 }
 

@@ -106,14 +106,12 @@ export class Synchronous {
     return this.#acknowledgement;
   }
 
-  /** A START_REPLICATION from `startLsn` on is about to be sent to the server that said `identity` of itself. */
-  startStream(
-    at: { readonly timeline: TimelineId; readonly startLsn: Lsn },
-    { settings }: Pick<UpstreamIdentity, 'settings'>,
-  ): void {
+  /** A START_REPLICATION on `timeline` is about to be sent to the server that said `identity` of itself. */
+  startStream(timeline: TimelineId, { settings }: Pick<UpstreamIdentity, 'settings'>): void {
     const { clock } = this.#parts;
     const promisedLsn = this.#store?.reportedFlushLsn() ?? INVALID_LSN;
-    this.#acknowledgement?.startStream(at.timeline, { startLsn: at.startLsn, promisedLsn });
+    const receivedLsn = this.#store?.positions().receivedLsn ?? INVALID_LSN;
+    this.#acknowledgement?.startStream(timeline, { receivedLsn, promisedLsn });
     this.#times.forget();
     this.#slotAlarm.identified(settings.get(SLOT_KEEP_SETTING));
     this.#names.identified(settings.get(SYNC_NAMES_SETTING), clock.wallMs());
@@ -145,7 +143,7 @@ export class Synchronous {
     const text = this.#parts.policy()?.text ?? '';
     if (text === this.#policyText) return;
     this.#policyText = text;
-    if (this.#store !== null) this.#applyAlarm.policyChanged(this.#store.facts());
+    this.#applyAlarm.policyChanged();
     this.look();
     this.#names.say(this.#ownName());
     this.#parts.onMoved();

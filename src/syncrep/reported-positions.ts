@@ -89,7 +89,8 @@ export interface Reportable {
  */
 export class ReportedPositions {
   #timeline: TimelineId | null = null;
-  #startLsn: Lsn = INVALID_LSN;
+  /** R when the stream began. */
+  #beganAtLsn: Lsn = INVALID_LSN;
   /** As they were said last on this stream. */
   #last: Positions = NOTHING;
   /** The same, of the last time a flush position was offered. */
@@ -99,14 +100,15 @@ export class ReportedPositions {
   #withheld: { readonly endLsn: Lsn; readonly sinceMs: number } | null = null;
 
   /**
-   * A START_REPLICATION from `startLsn` on begins. On the same timeline P stays: a lower flush would move the primary's
-   * slot back. On another one, `promisedLsn` is what was promised there before (INVALID_LSN when nothing was).
+   * A START_REPLICATION begins while everything up to `receivedLsn` is here. On the same timeline P stays: a lower flush
+   * would move the primary's slot back. On another one, `promisedLsn` is what was promised there before (INVALID_LSN when
+   * nothing was).
    */
-  startStream(timeline: TimelineId, from: { startLsn: Lsn; promisedLsn: Lsn }): void {
+  startStream(timeline: TimelineId, from: { receivedLsn: Lsn; promisedLsn: Lsn }): void {
     this.#promisedLsn =
       timeline === this.#timeline ? maxLsn(this.#promisedLsn, from.promisedLsn) : from.promisedLsn;
     this.#timeline = timeline;
-    this.#startLsn = from.startLsn;
+    this.#beganAtLsn = from.receivedLsn;
     this.#last = NOTHING;
     this.#offered = NOTHING;
     this.#withheld = null;
@@ -132,7 +134,7 @@ export class ReportedPositions {
    * server that has just accepted us.
    */
   isOfThisStream(endLsn: Lsn): boolean {
-    return endLsn > this.#startLsn;
+    return endLsn > this.#beganAtLsn;
   }
 
   /**
@@ -153,7 +155,9 @@ export class ReportedPositions {
     this.#last = positions;
     if (positions.flushLsn !== INVALID_LSN) {
       this.#promisedLsn = positions.flushLsn;
-      this.#offered = positions;
+      // No apply position takes none back: one that is offered later is not to be lower.
+      const applyLsn = maxLsn(this.#offered.applyLsn, positions.applyLsn);
+      this.#offered = { ...positions, applyLsn };
     }
     return { positions, againAtMs: untilMs };
   }
@@ -208,8 +212,9 @@ export class ReportedPositions {
 
   #assertHonest(positions: Positions, own: OwnEnds): void {
     const { flushLsn, applyLsn, writeLsn } = positions;
-    assertDurable('flush', flushLsn, own.flushedLsn);
-    assertDurable('apply', applyLsn, own.flushedLsn);
+    assertReached('write', writeLsn, own.writtenLsn);
+    assertReached('flush', flushLsn, own.flushedLsn);
+    assertReached('apply', applyLsn, own.flushedLsn);
     if (flushLsn === INVALID_LSN) return;
     this.#assertNotBack('write', writeLsn, this.#offered.writeLsn);
     this.#assertNotBack('flush', flushLsn, maxLsn(this.#offered.flushLsn, this.#promisedLsn));
@@ -226,10 +231,11 @@ export class ReportedPositions {
   }
 }
 
-function assertDurable(what: string, lsn: Lsn, durableLsn: Lsn): void {
+/** Nothing is said that we have not got ourselves: written for write, durable for flush and apply. */
+function assertReached(what: string, lsn: Lsn, ownLsn: Lsn): void {
   invariant(
-    lsn <= durableLsn,
-    `I1: would report ${what} ${formatLsn(lsn)}, durable is ${formatLsn(durableLsn)}`,
+    lsn <= ownLsn,
+    `I1: would report ${what} ${formatLsn(lsn)}, our own end is ${formatLsn(ownLsn)}`,
   );
 }
 
