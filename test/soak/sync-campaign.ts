@@ -208,15 +208,14 @@ class Campaign {
 
   /** The primary is dead. Promotes a standby that has to have everything: by its name in the policy, else the furthest one. */
   async #promote(): Promise<string[]> {
-    const { servers, load, policy } = this.#rig;
+    const { servers, policy } = this.#rig;
     const leftTimeline = this.#rig.timeline;
     const wasAlive = servers.relay.isRunning;
     const standings = await this.#rig.standings();
     const violations = this.#look(standings, true);
     const next = this.#successor(standings);
-    await this.#rig.promote(next, standings);
+    const lost = await this.#rig.promote(next, standings);
     this.#figures.promotions += 1;
-    const lost = await load.lostOn(next);
     violations.push(...lost.map((text) => `promoted with ${policy.text}: ${text}`));
     if (wasAlive) violations.push(...(await this.#falseAlarms(leftTimeline)));
     await this.#released();

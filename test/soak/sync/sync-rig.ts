@@ -92,19 +92,39 @@ export class SyncRig {
     );
   }
 
-  /** Promotes `next`; who has more than it, and the old primary, is made anew. walcast runs and follows afterwards. */
-  async promote(next: PostgresCluster, standings: readonly Standing[]): Promise<void> {
+  /**
+   * Promotes `next`; who has more than it, and the old primary, is made anew. walcast runs and follows afterwards. Gives the
+   * acknowledged commits that the new primary lacks, as sentences.
+   */
+  async promote(next: PostgresCluster, standings: readonly Standing[]): Promise<string[]> {
     const rig = this.servers;
     const old = rig.primary;
     await next.promote();
+    // Before anybody writes there.
+    const lost = await this.load.lostOn(next);
     rig.primary = next;
     this.timeline += 1;
-    if (!rig.relay.isRunning) await rig.relay.start({ wait: false });
     const own = standings.find(({ server }) => server === next)?.endLsn ?? INVALID_LSN;
-    const ahead = standings.filter(({ endLsn }) => endLsn > own).map(({ server }) => server);
+    const others = standings.filter(({ server }) => server !== next);
+    const ahead = others.filter(({ endLsn }) => endLsn > own).map(({ server }) => server);
     for (const server of ahead) await server.stop('immediate');
+    await this.#follow(others.map(({ server }) => server).filter(({ isRunning }) => isRunning));
     for (const server of [old, ...ahead]) await this.#copyAnew(server);
-    await rig.followed(this.timeline);
+    return lost;
+  }
+
+  /**
+   * walcast follows the new primary. One that was dead may hold more of the old timeline than anybody else: standbys ask it
+   * once it knows where that was left.
+   */
+  async #follow(standbys: readonly PostgresCluster[]): Promise<void> {
+    const { relay } = this.servers;
+    if (!relay.isRunning) {
+      for (const server of standbys) await this.signalAll(server, 'SIGSTOP');
+      await relay.start({ wait: false });
+    }
+    await this.servers.followed(this.timeline);
+    for (const server of standbys) await this.signalAll(server, 'SIGCONT');
   }
 
   async #copyAnew(server: PostgresCluster): Promise<void> {
