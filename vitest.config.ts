@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { SlowestFiles } from './test/support/slowest-files.ts';
 
@@ -5,7 +7,17 @@ import { SlowestFiles } from './test/support/slowest-files.ts';
 const WORKERS = 2;
 
 /** Files side by side that wait for servers and disks about half of the time. */
-const WAITING_WORKERS = 3;
+const WAITING_WORKERS = 4;
+
+/** Unit tests that replace a module, a global or an environment variable: what they leave is nobody else's. */
+const ALONE = readdirSync(join(import.meta.dirname, 'test/unit'), { encoding: 'utf8' })
+  .filter((name) => name.endsWith('.test.ts'))
+  .map((name) => `test/unit/${name}`)
+  .filter((path) => /\bvi\.(mock|doMock|resetModules|stub)/.test(read(path)));
+
+function read(path: string): string {
+  return readFileSync(join(import.meta.dirname, path), 'utf8');
+}
 
 // One project a layer. What one machine has once only (a port, a directory, a mount) is drawn anew by each file.
 export default defineConfig({
@@ -20,6 +32,18 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/unit/**/*.test.ts'],
+          exclude: ALONE,
+          // Loading the program anew for each file takes longer than most of them.
+          isolate: false,
+          testTimeout: 20_000,
+          maxWorkers: WORKERS,
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'unit-alone',
+          include: ALONE,
           testTimeout: 20_000,
           maxWorkers: WORKERS,
         },
@@ -29,7 +53,7 @@ export default defineConfig({
         test: {
           name: 'session',
           include: ['test/session/**/*.test.ts'],
-          // Loading the program anew for each file takes longer than most of them. None replaces a module.
+          // None replaces a module.
           isolate: false,
           testTimeout: 20_000,
           maxWorkers: WORKERS,

@@ -1,5 +1,5 @@
 // What `npm test` runs after the bootstrap: all suites (unit, session, real servers), or what the arguments choose.
-// Arguments go to vitest as they are: `npm test -- --project unit`, `npm test -- test/pg/harness-cluster.test.ts`.
+// Arguments go to vitest as they are: `npm test -- --project 'unit*'`, `npm test -- test/pg/harness-cluster.test.ts`.
 // Environment: WALCAST_TEST_MAJORS=13,15,18 chooses servers; WALCAST_TEST_REQUIRE=all turns skips into failures.
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { spawn, spawnSync } from 'node:child_process';

@@ -16,12 +16,7 @@ import { toSegmentSize } from '../../src/pg/segment.ts';
 import { UPSTREAM_SLOTS_FILE_NAME } from '../../src/wal/data-directory.ts';
 import { compareWal } from '../harness/compare-wal.ts';
 import { RawClient, StreamReader, query } from '../support/raw-client.ts';
-import {
-  EDGE_MAJORS,
-  FULL_FAULTS,
-  NEWEST_MAJOR,
-  installedMajors,
-} from '../support/requirements.ts';
+import { NEWEST_MAJOR, newestMajors } from '../support/requirements.ts';
 import {
   attempt,
   complaints,
@@ -109,9 +104,7 @@ async function startPrimary(
 }
 
 // The words are the server's; they hardly changed from one major to the next.
-const MAJORS = installedMajors().filter((major) => FULL_FAULTS || EDGE_MAJORS.includes(major));
-
-describe.each(MAJORS)('a primary of PostgreSQL %i that refuses walcast', (major) => {
+describe.each(newestMajors())('a primary of PostgreSQL %i that refuses walcast', (major) => {
   let primary: PostgresCluster;
 
   beforeAll(async () => {

@@ -8,7 +8,7 @@ import { describeResult } from '../soak/campaign.ts';
 import { CUT_MOMENTS, powerCutCampaign } from '../soak/power-cut-campaign.ts';
 import { FULL_FAULTS, NEWEST_MAJOR, needs, requires } from '../support/requirements.ts';
 
-const ROUNDS = FULL_FAULTS ? 12 : 5;
+const ROUNDS = FULL_FAULTS ? 12 : 4;
 
 requires(`postgres-${NEWEST_MAJOR}`).describe('a power cut under load', () => {
   it(

@@ -18,20 +18,14 @@ import { walcast } from '../support/cli.ts';
 import type { CliOutcome } from '../support/cli.ts';
 import { openClientsRig, runAsOurselves, writeWal } from '../support/clients-rig.ts';
 import type { ClientsRig } from '../support/clients-rig.ts';
-import {
-  clientMajor,
-  EDGE_MAJORS,
-  installedMajors,
-  itWhen,
-  needs,
-} from '../support/requirements.ts';
+import { clientMajor, EDGE_MAJORS, itWhen, needs, newestMajors } from '../support/requirements.ts';
 import { SERVER_ALARM } from '../support/server-alarms.ts';
 
 const SEGMENT_SIZE = toSegmentSize(1 << 20);
 const PROGRAM = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 const TIMEOUT_MS = 120_000;
 
-describe.each(installedMajors())('PostgreSQL %i', (major) => {
+describe.each(newestMajors())('PostgreSQL %i', (major) => {
   let rig: ClientsRig;
   let directory: string;
   let tokenFile: string;

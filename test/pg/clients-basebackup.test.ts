@@ -15,7 +15,7 @@ import { backupPlace, clusterOf, unpack, verifyBackup } from '../support/clients
 import { comparable } from '../support/clients-psql.ts';
 import { connectArguments, openClientsRig } from '../support/clients-rig.ts';
 import type { ClientsRig } from '../support/clients-rig.ts';
-import { clientMajor, installedMajors, requires } from '../support/requirements.ts';
+import { clientMajor, spannedMajors, requires } from '../support/requirements.ts';
 
 const SEGMENT_SIZE = toSegmentSize(16 << 20);
 const QUICK = ['--checkpoint=fast', '--no-sync'];
@@ -47,7 +47,7 @@ const FORMS: readonly BackupForm[] = [
 
 /** pg_basebackup takes backups of servers up to its own major. */
 const CLIENT_MAJOR = clientMajor('pg_basebackup');
-const MAJORS = installedMajors();
+const MAJORS = spannedMajors();
 const SERVED = MAJORS.filter((major) => major <= CLIENT_MAJOR);
 const NEWER = MAJORS.filter((major) => major > CLIENT_MAJOR);
 

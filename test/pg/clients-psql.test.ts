@@ -13,7 +13,7 @@ import { COMMAND_SAMPLES } from '../support/command-samples.ts';
 import { openRawSession, rawFields, startup } from '../support/raw-session.ts';
 import type { RawMessage, RawSession } from '../support/raw-session.ts';
 import { cstr, message } from '../support/naive-writer.ts';
-import { installedMajors, requires } from '../support/requirements.ts';
+import { spannedMajors, requires } from '../support/requirements.ts';
 
 /** Settings that walcast answers for the server. Of the others it says 42704. */
 const SHOWN = [
@@ -119,7 +119,7 @@ const OTHER_COMMANDS = [
 
 const { describe: describeWithPsql } = requires('psql');
 
-describeWithPsql.each(installedMajors())('psql on PostgreSQL %i and on walcast', (major) => {
+describeWithPsql.each(spannedMajors())('psql on PostgreSQL %i and on walcast', (major) => {
   let rig: ClientsRig;
   let servers: readonly { host: string; port: number }[];
 

@@ -20,13 +20,13 @@ import {
   writeWal,
 } from '../support/clients-rig.ts';
 import type { ClientsRig } from '../support/clients-rig.ts';
-import { clientMajor, installedMajors, itWhen, requires } from '../support/requirements.ts';
+import { clientMajor, spannedMajors, itWhen, requires } from '../support/requirements.ts';
 
 const SEGMENT_SIZE = toSegmentSize(1 << 20);
 
 /** pg_receivewal takes WAL from servers up to its own major. */
 const CLIENT_MAJOR = clientMajor('pg_receivewal');
-const MAJORS = installedMajors();
+const MAJORS = spannedMajors();
 const SERVED = MAJORS.filter((major) => major <= CLIENT_MAJOR);
 const NEWER = MAJORS.filter((major) => major > CLIENT_MAJOR);
 

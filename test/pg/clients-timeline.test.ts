@@ -17,14 +17,14 @@ import { backupPlace, clusterOf, verifyBackup } from '../support/clients-backup.
 import { psqlAnswers } from '../support/clients-psql.ts';
 import { connectArguments, openClientsRig, writeWal } from '../support/clients-rig.ts';
 import type { ClientsRig } from '../support/clients-rig.ts';
-import { clientMajor, installedMajors, requires } from '../support/requirements.ts';
+import { clientMajor, spannedMajors, requires } from '../support/requirements.ts';
 
 /** Debian's clients refuse servers that are newer than they are. */
 const CLIENT_MAJOR = clientMajor('pg_basebackup');
 
 const { describe } = requires('pg_basebackup', 'pg_verifybackup', 'psql');
 
-describe.each(installedMajors())('a primary of PostgreSQL %i on timeline 2', (major) => {
+describe.each(spannedMajors())('a primary of PostgreSQL %i on timeline 2', (major) => {
   let rig: ClientsRig;
 
   beforeAll(async () => {

@@ -17,9 +17,9 @@ import {
   removeStaleWorkspaces,
 } from '../../src/demo/postgres-workspace.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
-import { TEST_MAJORS, installedMajors } from '../support/requirements.ts';
+import { TEST_MAJORS, newestMajors } from '../support/requirements.ts';
 
-describe.each(installedMajors())('PostgreSQL %i', (major) => {
+describe.each(newestMajors())('PostgreSQL %i', (major) => {
   let workspace: Workspace;
   let primary: PostgresCluster;
 

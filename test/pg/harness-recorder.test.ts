@@ -17,11 +17,11 @@ import { openRecorder } from '../harness/recorder.ts';
 import type { Recorder } from '../harness/recorder.ts';
 import { recordEnds } from '../harness/record-ends.ts';
 import { tableDigest } from '../harness/table-digest.ts';
-import { EDGE_MAJORS, NEWEST_MAJOR } from '../support/requirements.ts';
+import { NEWEST_MAJOR, newestOfEdges } from '../support/requirements.ts';
 
 const SEGMENT = toSegmentSize(16 << 20);
 
-describe.each(EDGE_MAJORS)('a standby of PostgreSQL %i behind a recorder', (major) => {
+describe.each(newestOfEdges())('a standby of PostgreSQL %i behind a recorder', (major) => {
   let workspace: Workspace;
   let primary: PostgresCluster;
   let standby: PostgresCluster;

@@ -15,7 +15,7 @@ import { startTool } from '../harness/pg-tools.ts';
 import { connectArguments, openClientsRig, writeWal } from '../support/clients-rig.ts';
 import type { ClientsRig } from '../support/clients-rig.ts';
 import { eventually } from '../support/eventually.ts';
-import { clientMajor, installedMajors, itWhen } from '../support/requirements.ts';
+import { clientMajor, newestMajors, itWhen } from '../support/requirements.ts';
 
 const SEGMENT_SIZE = toSegmentSize(1 << 20);
 const TOKEN = 'the-token-of-the-real-server-tests';
@@ -30,7 +30,7 @@ await writeFile(path + '.part', Buffer.from(await response.arrayBuffer()));
 await rename(path + '.part', path);
 `;
 
-describe.each(installedMajors())('the HTTP port, with PostgreSQL %i', (major) => {
+describe.each(newestMajors())('the HTTP port, with PostgreSQL %i', (major) => {
   let rig: ClientsRig;
   let secrets: string;
 

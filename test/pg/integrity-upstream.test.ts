@@ -14,7 +14,7 @@ import type { FaultProxy, WalFault } from '../harness/fault-proxy.ts';
 import { tableDigest } from '../harness/table-digest.ts';
 import { createRelay } from '../harness/walcast-process.ts';
 import type { WalcastRelay } from '../harness/walcast-process.ts';
-import { FULL_FAULTS, NEWEST_MAJOR, spannedMajors } from '../support/requirements.ts';
+import { FULL_FAULTS, NEWEST_MAJOR, newestMajors } from '../support/requirements.ts';
 
 const FAULTS: readonly WalFault[] = [
   ...FLIP_PLACES.map((place) => ({ kind: 'flip', place }) as const),
@@ -30,7 +30,7 @@ const FAULTS: readonly WalFault[] = [
 const ALARMS =
   /PANIC|(?<!data_)checksum|invalid magic number|unexpected pageaddr|incorrect|invalid record(?! length at \S+ (?:wanted|expected at least) \d+, got 0)|TRAP:/;
 
-describe.each(spannedMajors())('between PostgreSQL %i and walcast', (major) => {
+describe.each(newestMajors())('between PostgreSQL %i and walcast', (major) => {
   let workspace: Workspace;
   let primary: PostgresCluster;
   let faults: FaultProxy;

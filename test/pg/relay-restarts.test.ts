@@ -4,9 +4,9 @@ import type { StatusJson } from '../../src/http/api-types.ts';
 import { openScenario } from '../harness/relay-scenario.ts';
 import type { RelayScenario } from '../harness/relay-scenario.ts';
 import type { WriteLoad } from '../harness/write-load.ts';
-import { spannedMajors } from '../support/requirements.ts';
+import { newestMajors } from '../support/requirements.ts';
 
-describe.each(spannedMajors())(
+describe.each(newestMajors())(
   'two standbys of PostgreSQL %i behind walcast, under load',
   (major) => {
     let scenario: RelayScenario;

@@ -16,7 +16,7 @@ import { connectArguments, openClientsRig } from '../support/clients-rig.ts';
 import type { ClientsRig } from '../support/clients-rig.ts';
 import { eventually } from '../support/eventually.ts';
 import { query, RawClient, summary } from '../support/raw-client.ts';
-import { clientMajor, installedMajors, itWhen, requires } from '../support/requirements.ts';
+import { clientMajor, spannedMajors, itWhen, requires } from '../support/requirements.ts';
 
 const SEGMENT_SIZE = toSegmentSize(1 << 20);
 const SETTINGS = { wal_keep_size: '2MB', max_slot_wal_keep_size: '8MB' };
@@ -24,7 +24,7 @@ const SETTINGS = { wal_keep_size: '2MB', max_slot_wal_keep_size: '8MB' };
 /** Segments that slots may keep before the one that is written. */
 const SEGMENTS_MAX = 8;
 
-describe.each(installedMajors())('a slot on PostgreSQL %i and on walcast', (major) => {
+describe.each(spannedMajors())('a slot on PostgreSQL %i and on walcast', (major) => {
   const facts = versionFacts(major);
   let rig: ClientsRig;
   let server: RawClient;

@@ -15,11 +15,11 @@ import {
   StreamReader,
   summary,
 } from '../support/raw-client.ts';
-import { spannedMajors } from '../support/requirements.ts';
+import { newestMajors } from '../support/requirements.ts';
 
 const COMMITS = 150;
 
-describe.each(spannedMajors())('three servers of PostgreSQL %i around walcast', (major) => {
+describe.each(newestMajors())('three servers of PostgreSQL %i around walcast', (major) => {
   let rig: PromotionRig;
 
   beforeAll(async () => {

@@ -8,9 +8,9 @@ import { openPromotionRig } from '../harness/promotion-rig.ts';
 import type { PromotionRig } from '../harness/promotion-rig.ts';
 import { createRelay } from '../harness/walcast-process.ts';
 import type { WalcastRelay } from '../harness/walcast-process.ts';
-import { spannedMajors } from '../support/requirements.ts';
+import { newestMajors } from '../support/requirements.ts';
 
-describe.each(spannedMajors())('a promotion of PostgreSQL %i', (major) => {
+describe.each(newestMajors())('a promotion of PostgreSQL %i', (major) => {
   let rig: PromotionRig;
   let relays: readonly WalcastRelay[];
 

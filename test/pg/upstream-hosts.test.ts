@@ -9,9 +9,9 @@ import type { TargetSessionAttrs } from '../../src/pg/conninfo.ts';
 import { freePort } from '../harness/free-port.ts';
 import { createRelay } from '../harness/walcast-process.ts';
 import { ReceiverRig } from '../support/receiver-rig.ts';
-import { installedMajors } from '../support/requirements.ts';
+import { newestMajors } from '../support/requirements.ts';
 
-describe.each(installedMajors())('a primary and a standby of PostgreSQL %i', (major) => {
+describe.each(newestMajors())('a primary and a standby of PostgreSQL %i', (major) => {
   let workspace: Workspace;
   let primary: PostgresCluster;
   let standby: PostgresCluster;

@@ -13,10 +13,10 @@ import { dropLeftSlot } from '../../src/walreceiver/slot-errand.ts';
 import type { ErrandOutcome } from '../../src/walreceiver/slot-errand.ts';
 import { createRelay } from '../harness/walcast-process.ts';
 import { lsn } from '../support/receiver-rig.ts';
-import { installedMajors, itWhen } from '../support/requirements.ts';
+import { spannedMajors, itWhen } from '../support/requirements.ts';
 import { targetFor } from '../support/upstream-target.ts';
 
-const MAJORS = installedMajors();
+const MAJORS = spannedMajors();
 
 describe.each(MAJORS)('PostgreSQL %i', (major) => {
   let workspace: Workspace;

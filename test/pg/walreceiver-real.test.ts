@@ -13,11 +13,11 @@ import { toTimelineId } from '../../src/pg/timeline.ts';
 import type { UpstreamIdentity } from '../../src/walreceiver/ports.ts';
 import { lsn, ReceiverRig } from '../support/receiver-rig.ts';
 import type { RigOptions } from '../support/receiver-rig.ts';
-import { installedMajors, itWhen, NEWEST_MAJOR } from '../support/requirements.ts';
+import { spannedMajors, itWhen, NEWEST_MAJOR } from '../support/requirements.ts';
 
 const SEGMENT_MB = 1;
 
-describe.each(installedMajors())('PostgreSQL %i', (major) => {
+describe.each(spannedMajors())('PostgreSQL %i', (major) => {
   let workspace: Workspace;
   let primary: PostgresCluster;
 

@@ -96,6 +96,18 @@ export function spannedMajors(): number[] {
   return installedMajors().filter((major) => FULL_FAULTS || EDGE_MAJORS.includes(major));
 }
 
+/** Of the {@link installedMajors} the newest, and all of them where faults are injected at length: for what takes long, too. */
+export function newestMajors(): number[] {
+  return installedMajors().filter((major) => FULL_FAULTS || major === NEWEST_MAJOR);
+}
+
+/** The same, of {@link spannedMajors} at most the oldest and the newest, for what takes longest. */
+export function newestOfEdges(): number[] {
+  return installedMajors().filter((major) =>
+    (FULL_FAULTS ? EDGE_MAJORS : [NEWEST_MAJOR]).includes(major),
+  );
+}
+
 /** The major of a client program, 0 where it is absent. It refuses servers that are newer. */
 export function clientMajor(program: string): number {
   const path = findProgram(program);
