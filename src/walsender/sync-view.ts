@@ -43,6 +43,13 @@ export class SyncView implements SyncStandby {
   }
 }
 
+/** The view as it is now, of a stream that is over. */
+export function lastView(view: SyncStandby): SyncStandby {
+  const { pid, place, applicationName, timeline, writeLsn, flushLsn, applyLsn } = view;
+  const session = { pid, place, applicationName, timeline };
+  return { ...session, state: 'stopping', writeLsn, flushLsn, applyLsn };
+}
+
 /** Places of sessions: each gets the lowest one that is free. (walsender.c:InitWalSenderSlot) */
 export class SessionPlaces {
   readonly #taken: boolean[] = [];

@@ -44,7 +44,7 @@ import { SharedFrames } from './shared-frames.ts';
 import { SlotTakeovers } from './slot-takeovers.ts';
 import { StandbyWatch } from './standby-watch.ts';
 import type { StreamPresence } from './stream-presence.ts';
-import { SessionPlaces, SyncView } from './sync-view.ts';
+import { lastView, SessionPlaces, SyncView } from './sync-view.ts';
 
 export type { WalSenderSettings } from './session-host.ts';
 
@@ -94,7 +94,9 @@ export class WalSenders {
   readonly #tunnelling = new Set<WalSenderSession>();
   readonly #places = new SessionPlaces();
   readonly #placeOf = new Map<WalSenderSession, number>();
-  readonly #views = new Map<WalSenderSession, SyncView>();
+  /** In a drain also of those that have confirmed everything and are gone. */
+  readonly #views = new Map<WalSenderSession, SyncStandby>();
+  #drainEndLsn: Lsn | null = null;
   readonly #disconnects = countersOf(STANDBY_DISCONNECT_REASONS);
   readonly #rejected = countersOf(['hba', 'auth', 'limit', 'draining', 'protocol', 'tls'] as const);
   readonly #connects = new Map<string, number>();
@@ -159,7 +161,10 @@ export class WalSenders {
     return statuses;
   }
 
-  /** Every streaming standby as a synchronous policy looks at it: live views, not made anew, in no order. */
+  /**
+   * Every streaming standby as a synchronous policy looks at it: live views, not made anew, in no order. Those that a drain
+   * has sent away with everything confirmed stay: what they have is still to be acknowledged, and nothing more will be.
+   */
   syncStandbys(): Iterable<SyncStandby> {
     return this.#views.values();
   }
@@ -211,6 +216,7 @@ export class WalSenders {
     const nowMs = clock.nowMs();
     const untilMs = deadlineMs ?? nowMs + settings().drainTimeoutMs;
     this.refuseNew();
+    this.#drainEndLsn = endLsn;
     for (const session of this.#open) this.#drained.add(session);
     for (const session of this.#drained) session.drain(endLsn, untilMs);
     if (this.#drained.size === 0) return;
@@ -343,7 +349,10 @@ export class WalSenders {
 
   #onStreamStop(session: WalSenderSession): void {
     this.#streaming.delete(session);
+    const view = this.#views.get(session);
     this.#views.delete(session);
+    const isConfirmed = this.#drainEndLsn !== null && (view?.flushLsn ?? 0n) >= this.#drainEndLsn;
+    if (view !== undefined && isConfirmed) this.#views.set(session, lastView(view));
     if (session.presence !== null) this.#watch.remove(session.presence);
     this.#options.onReply();
     if (this.#streaming.size > 0) return;

@@ -59,6 +59,8 @@ export class WalStream {
   #end: TimelineEnd | null;
   #hold: { readonly sinceMs: number; keepaliveAtMs: number } | null = null;
   #drain: { endLsn: Lsn; deadlineMs: number; pingAtMs: number } | null = null;
+  /** The flush position of the last reply, where it did not count in full because we had not sent so much by then. */
+  #cutFlushLsn: Lsn | null = null;
   #isCopyDoneSent = false;
   #isEnded = false;
   #isAnswerPending = false;
@@ -340,6 +342,14 @@ export class WalStream {
       this.#state = 'streaming';
       this.#options.host.onStandbyMoved();
     }
+    this.#askAgain();
+  }
+
+  /** A standby may say for as long as wal_receiver_status_interval nothing anew of WAL that it had before we sent it. */
+  #askAgain(): void {
+    if (this.#cutFlushLsn === null || this.#cutFlushLsn > this.#positions.sentLsn) return;
+    this.#cutFlushLsn = null;
+    this.probe();
   }
 
   #finishDrain(isConfirmed: boolean): void {
@@ -358,6 +368,8 @@ export class WalStream {
     const update = decodeStandbyStatusUpdate(data);
     this.report.onReply(update.sendTime, this.#options.clock.wallMs());
     if (!this.#isInHistory()) return;
+    const isCut = this.#hold !== null || update.flushLsn > this.#positions.sentLsn;
+    this.#cutFlushLsn = isCut ? update.flushLsn : null;
     if (this.#hold === null && this.report.onPositions(update, nowMs)) {
       this.#options.host.onStandbyMoved();
     }

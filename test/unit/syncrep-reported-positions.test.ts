@@ -14,7 +14,6 @@ import {
 import type { Positions, Reportable, ReportFacts } from '../../src/syncrep/reported-positions.ts';
 
 const at = (value: number): Lsn => toLsn(BigInt(value));
-const TIMELINE = toTimelineId(1);
 
 type Row = readonly [write: number, flush: number, apply: number];
 
