@@ -2,14 +2,16 @@
 // do at that moment? And does everything go on when it is started again?
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
-import { CommitSessions } from '../harness/sync-commits.ts';
-import type { SentCommit } from '../harness/sync-commits.ts';
+import { CommitSessions, LEVELS, returned } from '../harness/sync-commits.ts';
+import type { CommitLevel } from '../harness/sync-commits.ts';
 import { openSyncRig } from '../harness/sync-rig.ts';
 import type { AwayStandby, SyncRig } from '../harness/sync-rig.ts';
 import { FULL_FAULTS, installedMajors, NEWEST_MAJOR } from '../support/requirements.ts';
 
 const MAJORS = installedMajors().filter((major) => major === NEWEST_MAJOR);
 const FAST_STOP_MS_MAX = 2_000;
+/** Nothing may happen in this time. */
+const HOLD_MS = 300;
 const TERMINATED = /terminating connection|closed|server/;
 
 interface StopCase {
@@ -19,8 +21,8 @@ interface StopCase {
   readonly policy: string;
   /** What is done to standbys before the stop; gives how they come back. */
   readonly away: (rig: SyncRig) => Promise<readonly (() => Promise<void>)[]>;
-  /** Commits that wait at the moment of the stop, at each level. */
-  readonly isWaiting?: boolean;
+  /** Levels of commits that wait at the moment of the stop, and of those that wait after it until the standbys are back. */
+  readonly waiting?: readonly CommitLevel[];
   /** Only where faults are injected at length. */
   readonly isLong?: boolean;
 }
@@ -50,7 +52,7 @@ const CASES: readonly StopCase[] = [
     when: 'nobody of the policy is there and commits wait',
     policy: 'ANY 2 (a, b)',
     away: leave('killed', 'b'),
-    isWaiting: true,
+    waiting: LEVELS,
   },
   {
     when: 'the standby is stopped',
@@ -62,18 +64,19 @@ const CASES: readonly StopCase[] = [
     when: 'the standby is stopped and commits wait',
     policy: 'FIRST 1 (a)',
     away: leave('stopped', 'a'),
-    isWaiting: true,
+    waiting: LEVELS,
   },
   {
     when: 'the standby is cut off and commits wait',
     policy: 'FIRST 2 (a, b)',
     away: leave('cut', 'b'),
-    isWaiting: true,
+    waiting: LEVELS,
   },
   {
     when: 'the standby applies nothing and commits wait',
     policy: 'FIRST 1 (a)',
     away: async (rig) => [await rig.stopProcess('a', 'startup')],
+    waiting: ['remote_apply'],
     isLong: true,
   },
   {
@@ -87,7 +90,7 @@ const CASES: readonly StopCase[] = [
     names: 'FIRST 2 (d, walcast)',
     policy: 'FIRST 1 (a)',
     away: leave('stopped', 'a'),
-    isWaiting: true,
+    waiting: LEVELS,
     isLong: true,
   },
 ];
@@ -119,31 +122,45 @@ describe.each(MAJORS)('a fast stop of a primary of PostgreSQL %i', (major) => {
     return Math.round(systemClock.nowMs() - startedMs);
   }
 
-  /** Starts the primary again; commits at each level return as soon as everybody is back. */
-  async function goOn(): Promise<void> {
+  /**
+   * Starts the primary again. That walcast let it go with its shutdown checkpoint releases nothing now: commits wait for the
+   * standbys as before, and return when they are back.
+   */
+  async function goOn(
+    levels: readonly CommitLevel[],
+    backs: readonly (() => Promise<void>)[],
+  ): Promise<void> {
     await rig.primary.start();
     await using commits = await CommitSessions.open(rig.primary);
+    await rig
+      .relay('walcast')
+      .waitForStatus('walcast streaming', ({ state }) => state === 'streaming');
+    const waiting = levels.map((level) => commits.begin(level));
+    await commits.untilWaiting(waiting);
+    await new Promise<void>((resolve) => systemClock.setTimer(HOLD_MS, resolve));
+    expect(waiting.filter(({ doneMs }) => doneMs !== null)).toEqual([]);
+    for (const back of backs) await back();
+    await returned(waiting);
     await commits.commitAll();
     await rig.settled();
   }
 
   it.each(CASES.filter(({ isLong }) => FULL_FAULTS || isLong !== true))(
     'ends within two seconds: $when',
-    async ({ when, names = 'walcast', policy, away, isWaiting }) => {
+    async ({ when, names = 'walcast', policy, away, waiting: levels = [] }) => {
       await rig.setPrimaryNames(names);
       await rig.relay('walcast').reload({ synchronous_standby_names: policy });
       await using commits = await CommitSessions.open(rig.primary);
       if (policy === '') await commits.begin('on').ended;
       else await commits.commitAll();
       const backs = await away(rig);
-      const waiting: readonly SentCommit[] = isWaiting === true ? commits.beginAll() : [];
+      const waiting = levels.map((level) => commits.begin(level));
       await commits.untilWaiting(waiting);
       const tookMs = await stopFast();
       process.stderr.write(`PostgreSQL ${major}, ${when}: stopped in ${tookMs} ms\n`);
       for (const { ended } of waiting) await expect(ended).rejects.toThrow(TERMINATED);
-      for (const back of backs) await back();
       if (policy === '') await rig.relay('walcast').reload({ synchronous_standby_names: '*' });
-      await goOn();
+      await goOn(levels, backs);
       expect(tookMs).toBeLessThan(FAST_STOP_MS_MAX);
       // Without a policy a commit at remote_apply is a problem.
       const problems = rig.relay('walcast').problems();

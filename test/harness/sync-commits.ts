@@ -148,6 +148,8 @@ export async function readOwnWrites(
     readonly level: CommitLevel;
     readonly count: number;
     readonly suffices: (shown: ReadonlySet<string>) => boolean;
+    /** Is awaited before each commit, with how many there were. */
+    readonly before?: (done: number) => Promise<void>;
   },
 ): Promise<ReadsOfOwnWrites> {
   await using writer = await primary.session({ applicationName: 'own_writes' });
@@ -162,8 +164,8 @@ export async function readOwnWrites(
     const shown = new Set<string>();
     await Promise.all(
       readers.map(async ({ name, session }) => {
-        const newest = Number(await session.value('SELECT coalesce(max(id), 0) FROM commits'));
-        if (newest >= id) shown.add(name);
+        const isShown = await session.value(`SELECT count(*) FROM commits WHERE id = ${id}`);
+        if (isShown === '1') shown.add(name);
         else behind[name] = (behind[name] ?? 0) + 1;
       }),
     );
@@ -171,6 +173,7 @@ export async function readOwnWrites(
   };
   try {
     for (let done = 0; done < options.count; done += 1) {
+      await options.before?.(done);
       lastId += 1;
       const id = lastId;
       const sentMs = systemClock.nowMs();

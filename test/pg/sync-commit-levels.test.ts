@@ -33,7 +33,7 @@ const SETTINGS = MAJORS.flatMap((major) => {
 function open(major: number, place: 'walcast' | 'primary'): Promise<SyncRig> {
   return openSyncRig({
     major,
-    relays: place === 'walcast' ? [{ name: 'walcast' }] : [],
+    relays: place === 'walcast' ? [{ name: 'walcast', settings: { drain_timeout: '500ms' } }] : [],
     standbys: ['a', 'b'].map((name) => ({ name, upstream: place })),
     primaryNames: place === 'walcast' ? 'walcast' : 'FIRST 1 (a)',
   });
@@ -209,6 +209,32 @@ describe.each(MAJORS)('commits on PostgreSQL %i that wait when the policy change
     await back();
     await rig.settled();
   });
+
+  it.each(['SIGTERM', 'SIGINT', 'SIGKILL'] as const)(
+    'are not released by a walcast that ends at %s while the standby has less, and go on when both are back',
+    async (signal) => {
+      await policy('FIRST 1 (a)');
+      await commits.commitAll();
+      const { back } = await rig.leave('a', 'stopped');
+      const waiting = commits.beginAll();
+      expect(await returnedWithout(rig, commits, { waiting, away: ['a'] })).toEqual([]);
+      const relay = rig.relay('walcast');
+      await relay.stop(signal);
+      await relay.start();
+      expect(await returnedWithout(rig, commits, { waiting, away: ['a', 'b'] })).toEqual([]);
+      await back();
+      const relayMs = await releasedAfter(waiting, async () => {
+        await relay.waitForStatus('a streaming', ({ standbys }) =>
+          standbys.some(
+            ({ application_name: name, state }) => name === 'a' && state === 'streaming',
+          ),
+        );
+      });
+      say(`walcast ended at ${signal} and a streams again`, relayMs);
+      expect(relayMs).toBeLessThan(RELEASE_MS_MAX);
+      await rig.settled();
+    },
+  );
 
   it('wait while nobody of the policy is there, also those that come later, and go on when somebody is named', async () => {
     await policy('FIRST 1 (a)');

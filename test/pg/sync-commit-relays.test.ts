@@ -78,10 +78,15 @@ describe.each(MAJORS)('commits on PostgreSQL %i through several relays', (major)
   }
 
   /** Commits wait without this standby, and go on when it is back. */
-  async function waitFor(name: string, how: 'stopped' | 'killed' | 'cut'): Promise<void> {
+  async function waitFor(
+    name: string,
+    how: 'stopped' | 'killed' | 'cut',
+    othersAway: readonly string[] = [],
+  ): Promise<void> {
     const { back } = await rig.leave(name, how);
     const waiting = commits.beginAll();
-    expect(await returnedWithout(rig, commits, { waiting, away: [name] })).toEqual([]);
+    const away = [name, ...othersAway];
+    expect(await returnedWithout(rig, commits, { waiting, away })).toEqual([]);
     const releasedMs = await releasedAfter(waiting, back);
     say(`${releasedMs} ms after ${name}, which had been ${how}, is back`);
     expect(releasedMs).toBeLessThan(RELEASE_MS_MAX);
@@ -168,7 +173,7 @@ describe.each(MAJORS)('commits on PostgreSQL %i through several relays', (major)
       await ownWrites(ours, (shown) => shown.size >= 1);
       const { back } = await rig.leave('a', 'stopped');
       await commits.commitAll();
-      await waitFor('b', 'killed');
+      await waitFor('b', 'killed', ['a']);
       await back();
     });
   });
