@@ -81,10 +81,11 @@ export function parseSynchronousStandbyNames(text: string): SyncPolicy | null {
  */
 export function syncPriority(policy: SyncPolicy | null, applicationName: string): number {
   if (policy === null) return 0;
-  const folded = foldCase(applicationName);
-  const index = policy.names.findIndex((name) => name === '*' || foldCase(name) === folded);
-  if (index === -1) return 0;
-  return policy.method === 'quorum' ? 1 : index + 1;
+  const places = placesOf(policy);
+  const named = places.get(foldCase(applicationName)) ?? Number.POSITIVE_INFINITY;
+  const place = Math.min(named, places.get('*') ?? Number.POSITIVE_INFINITY);
+  if (place === Number.POSITIVE_INFINITY) return 0;
+  return policy.method === 'quorum' ? 1 : place;
 }
 
 /** How an application_name is listed: by its name, by `*`, or not at all. */
@@ -93,9 +94,9 @@ export type SyncMembership = 'named' | 'any' | 'none';
 /** What a policy means for a standby of that name; a name that is listed behind a `*` counts as named. */
 export function syncMembership(policy: SyncPolicy | null, applicationName: string): SyncMembership {
   if (policy === null) return 'none';
-  const folded = foldCase(applicationName);
-  if (policy.names.some((name) => name !== '*' && foldCase(name) === folded)) return 'named';
-  return policy.names.includes('*') ? 'any' : 'none';
+  const places = placesOf(policy);
+  if (applicationName !== '*' && places.has(foldCase(applicationName))) return 'named';
+  return places.has('*') ? 'any' : 'none';
 }
 
 /** The same for the text of another server's setting, as SHOW prints it; one that cannot be read counts nobody. */
@@ -106,6 +107,21 @@ export function syncMembershipIn(text: string, applicationName: string): SyncMem
     if (error instanceof SyncNamesError) return 'none';
     throw error;
   }
+}
+
+/** Of each policy, its names with their first places: a list may name every one of a thousand standbys. */
+const PLACES = new WeakMap<SyncPolicy, ReadonlyMap<string, number>>();
+
+function placesOf(policy: SyncPolicy): ReadonlyMap<string, number> {
+  const known = PLACES.get(policy);
+  if (known !== undefined) return known;
+  const places = new Map<string, number>();
+  for (const [index, name] of policy.names.entries()) {
+    const folded = foldCase(name);
+    if (!places.has(folded)) places.set(folded, index + 1);
+  }
+  PLACES.set(policy, places);
+  return places;
 }
 
 /** pg_strcasecmp's idea of case: other letters than ASCII's are left alone. */
