@@ -36,8 +36,8 @@ afterEach(async () => {
   await rig[Symbol.asyncDispose]();
 });
 
-describe(`PostgreSQL ${MAJOR} with segments of 1 MB`, () => {
-  it('is followed from the ends of a segment and of a page, and from the middle of a record', async () => {
+describe(`PostgreSQL ${MAJOR}`, () => {
+  it('with segments of 1 MB is followed from the ends of a segment and of a page, and from the middle of a record', async () => {
     rig = await openPromotionRig({
       major: MAJOR,
       segmentSizeMb: 1,
@@ -67,22 +67,23 @@ describe(`PostgreSQL ${MAJOR} with segments of 1 MB`, () => {
     expect([dead.bytes > 0, dead.acknowledged]).toEqual([switchLsn < receivedLsn, null]);
     expect(rig.relay.problems()).toEqual([]);
   });
-});
 
-describe(`PostgreSQL ${MAJOR} with segments of 64 MB`, () => {
-  itWhen(FULL_FAULTS)('is followed from the middle of a record', async () => {
-    rig = await openPromotionRig({
-      major: MAJOR,
-      segmentSizeMb: 64,
-      settings: { ...QUIET, ...SLOW },
-      relaySettings: FORWARDS_PARTS,
-    });
-    const [alpha, beta] = [rig.server('alpha'), rig.server('beta')];
-    await killedInRecord(rig);
-    await promoted(rig, beta, 2);
-    await everybodyFollows(rig, alpha);
-    expect(rig.relay.problems()).toEqual([]);
-  });
+  itWhen(FULL_FAULTS)(
+    'with segments of 64 MB is followed from the middle of a record',
+    async () => {
+      rig = await openPromotionRig({
+        major: MAJOR,
+        segmentSizeMb: 64,
+        settings: { ...QUIET, ...SLOW },
+        relaySettings: FORWARDS_PARTS,
+      });
+      const [alpha, beta] = [rig.server('alpha'), rig.server('beta')];
+      await killedInRecord(rig);
+      await promoted(rig, beta, 2);
+      await everybodyFollows(rig, alpha);
+      expect(rig.relay.problems()).toEqual([]);
+    },
+  );
 });
 
 /** Ends the life of the primary when all its WAL ends where it should; that something else writes too is tried away. */
