@@ -53,6 +53,12 @@ export class RawWalReceiver {
     void this.#read();
   }
 
+  /** Streams from `startLsn` on and takes nothing of it: with enough WAL behind it, it does not get out of catching up. */
+  async startBlocked(startLsn: Lsn): Promise<void> {
+    await this.start(startLsn);
+    this.#client.pause();
+  }
+
   get receivedLsn(): bigint {
     return this.#receivedLsn;
   }

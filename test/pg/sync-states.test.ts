@@ -9,13 +9,16 @@ import type { SqlSession } from '../../src/demo/sql-session.ts';
 import { advanceLsn, pageStart } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { RawWalReceiver } from '../harness/raw-walreceiver.ts';
-import { openClientsRig } from '../support/clients-rig.ts';
+import { openClientsRig, writeWal } from '../support/clients-rig.ts';
 import type { ClientsRig } from '../support/clients-rig.ts';
 import { eventually } from '../support/eventually.ts';
 import { NEWEST_MAJOR, requires, spannedMajors } from '../support/requirements.ts';
 
-/** What a standby does: it streams and confirms; confirms no flush, as pg_receivewal; is logged in only; is not there. */
-type Conduct = 'confirms' | 'no flush' | 'no apply' | 'idle' | 'away';
+/**
+ * What a standby does: it streams and confirms; confirms no flush, or no apply position; is catching up; is logged in only; has
+ * been there.
+ */
+type Conduct = 'confirms' | 'no flush' | 'no apply' | 'behind' | 'idle' | 'away';
 
 interface Configuration {
   readonly names: string;
@@ -44,6 +47,13 @@ const MIXED = [
   ['b', 'idle'],
   ['c', 'confirms'],
   ['d', 'no apply'],
+] as const;
+
+const BEHIND = [
+  ['a', 'behind'],
+  ['b', 'confirms'],
+  ['c', 'behind'],
+  ['d', 'no flush'],
 ] as const;
 
 const ABSENT = [
@@ -117,6 +127,16 @@ const CONFIGURATIONS: readonly Configuration[] = [
     states: ['a async 0', 'b async 0 idle', 'c quorum 1', 'd quorum 1'],
   },
   {
+    names: 'FIRST 1 (a, b, c, d)',
+    standbys: BEHIND,
+    states: ['a potential 1', 'b sync 2', 'c potential 3', 'd async 0'],
+  },
+  {
+    names: 'ANY 2 (a, b, d)',
+    standbys: BEHIND,
+    states: ['a potential 1', 'b quorum 1', 'c async 0', 'd async 0'],
+  },
+  {
     names: 'FIRST 1 (a, b, c)',
     standbys: ABSENT,
     states: ['b sync 2', 'c potential 3'],
@@ -131,8 +151,10 @@ const CONFIGURATIONS: readonly Configuration[] = [
 /** Where standbys connect, and how it tells what they are. */
 interface Side {
   readonly port: number;
-  /** LSN from which they stream; it has been written. */
-  startLsn(): Promise<Lsn>;
+  /** Where its WAL ends. */
+  endLsn(): Promise<Lsn>;
+  /** So far behind that end that what lies between is more than sockets take. */
+  farLsn(): Lsn;
   setNames(names: string): Promise<void>;
   /** Pid, time of the last reply, application_name, sync_state and sync_priority of every session, in each way that it can be asked. */
   views(): Promise<string[][][]>;
@@ -141,12 +163,16 @@ interface Side {
 const STATES =
   'SELECT pid, reply_time, application_name, sync_state, sync_priority FROM pg_stat_replication';
 
+/** WAL that does not fit into the buffers of a connection. */
+const FAR_MB = 32;
+
 const HBA = 'host all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n';
 
 const { describe: describeWhen } = requires(`postgres-${NEWEST_MAJOR}`);
 
 describeWhen('the same standbys attached directly and behind walcast', () => {
   let rig: ClientsRig;
+  let farLsn: Lsn;
   let console: SqlSession;
   const fleets = new Map<Side, RawWalReceiver[]>();
 
@@ -156,6 +182,8 @@ describeWhen('the same standbys attached directly and behind walcast', () => {
       segmentSizeMb: 1,
       relaySettings: { auth: { hba: HBA } },
     });
+    farLsn = pageStart(await rig.primary.walPosition());
+    await writeWal(rig.primary, FAR_MB);
     console = await openSqlSession(rig.relay.target({ database: 'walcast' }));
   });
 
@@ -169,13 +197,15 @@ describeWhen('the same standbys attached directly and behind walcast', () => {
     get port() {
       return rig.relay.port;
     },
-    startLsn: () => rig.relay.flushedLsn(),
+    endLsn: () => rig.relay.flushedLsn(),
+    farLsn: () => farLsn,
     setNames: (names) => rig.relay.reload({ synchronous_standby_names: names }),
     views: async () => [await console.query(STATES)],
   };
 
   describe.each(spannedMajors())('PostgreSQL %i', (major) => {
     let server: PostgresCluster;
+    let serverFarLsn: Lsn;
     let session: SqlSession;
 
     beforeAll(async () => {
@@ -183,9 +213,11 @@ describeWhen('the same standbys attached directly and behind walcast', () => {
         major,
         name: `direct_${major}`,
         segmentSizeMb: 1,
-        settings: { wal_sender_timeout: '0' },
+        settings: { wal_sender_timeout: '0', wal_keep_size: '1GB' },
       });
       await server.start();
+      serverFarLsn = pageStart(await server.walPosition());
+      await writeWal(server, FAR_MB);
       session = await server.session();
     });
 
@@ -198,7 +230,8 @@ describeWhen('the same standbys attached directly and behind walcast', () => {
       get port() {
         return server.port;
       },
-      startLsn: () => server.walPosition(),
+      endLsn: () => server.walPosition(),
+      farLsn: () => serverFarLsn,
       setNames: async (names) => {
         await server.configure({ synchronous_standby_names: names });
         await server.reload();
@@ -227,7 +260,8 @@ describeWhen('the same standbys attached directly and behind walcast', () => {
     for (const [applicationName, conduct] of standbys) {
       const receiver = await RawWalReceiver.connect({ port: side.port, applicationName });
       (conduct === 'away' ? away : fleet).push(receiver);
-      if (conduct !== 'idle') await begin(receiver, conduct, await side.startLsn());
+      if (conduct === 'behind') await fallBehind(receiver, side.farLsn());
+      else if (conduct !== 'idle') await begin(receiver, conduct, await side.endLsn());
     }
     for (const receiver of away) receiver.close();
   }
@@ -241,6 +275,11 @@ describeWhen('the same standbys attached directly and behind walcast', () => {
       flush: conduct === 'no flush' ? 0n : endLsn,
       apply: conduct === 'no apply' ? 0n : endLsn,
     });
+  }
+
+  async function fallBehind(receiver: RawWalReceiver, startLsn: Lsn): Promise<void> {
+    await receiver.startBlocked(startLsn);
+    receiver.confirm({ write: startLsn, flush: startLsn, apply: startLsn });
   }
 
   /** `name sync_state priority` in the order in which they came, of each view; a session that is still going is one too many. */
