@@ -6,8 +6,12 @@ import type {
   SlotStatus,
   StandbyDeparture,
   StandbyDisconnectReason,
+  StandbyFeedbackState,
   StoreStatus,
+  SyncState,
+  SyncStatus,
   UpstreamStatus,
+  UpstreamSyncNames,
   WalSenderState,
 } from '../status/status.ts';
 
@@ -101,6 +105,10 @@ export interface StoreJson {
   readonly flushed_lsn: string | null;
   readonly size_bytes: number;
   readonly segments: number;
+  /** storage.quota, or what max_slot_wal_keep_size and wal_keep_size come to; null without a bound. */
+  readonly limit_bytes: number | null;
+  /** True from 80 % of it on. */
+  readonly near_limit: boolean;
 }
 
 /** WAL from behind a switch point, kept aside; or what was let go of it. */
@@ -122,10 +130,6 @@ export interface StoreDetailJson extends StoreJson {
   readonly timeline: number | null;
   readonly received_lsn: string | null;
   readonly written_lsn: string | null;
-  /** storage.quota, or what max_slot_wal_keep_size and wal_keep_size come to; null without a bound. */
-  readonly limit_bytes: number | null;
-  /** True from 80 % of it on. */
-  readonly near_limit: boolean;
   readonly segments_removed: number;
   /** Of those, removed because of the limit: some slot was lost, or the window was cut. */
   readonly segments_removed_by_limit: number;
@@ -157,6 +161,9 @@ export interface SlotJson {
   readonly temporary: boolean;
   readonly active: boolean;
   readonly active_pid: number | null;
+  /** What its standby's feedback holds, here and upstream: full transaction ids, the epoch in the upper 32 bits. */
+  readonly xmin: string | null;
+  readonly catalog_xmin: string | null;
   readonly restart_lsn: string | null;
   readonly wal_status: SlotStatus['walStatus'];
   /** Bytes that may be written before it is lost; negative when that may be at any time. Null for a lost one, and without a bound. */
@@ -204,10 +211,62 @@ export interface PauseJson {
   readonly paused: boolean;
 }
 
-/** The acknowledgement policy over the standbys. */
+/** Which standbys have to confirm before walcast does, and whether they can. */
 export interface SyncJson {
+  /** The policy as it was written; empty: our own disk is enough. */
   readonly synchronous_standby_names: string;
+  /** `priority` is FIRST, `quorum` is ANY; null without a policy. */
+  readonly method: SyncStatus['method'];
+  /** How many have to confirm, and how many are there that count. */
+  readonly required_standbys: number;
+  readonly eligible_standbys: number;
+  /** Enough are there; true without a policy. */
   readonly satisfied: boolean;
+  /** Since when that is so, how often it changed, and how long there were too few, all in all. */
+  readonly since: string | null;
+  readonly changes: number;
+  readonly unsatisfied_seconds: number;
+  /** What the chosen ones have confirmed; without a policy our own ends. */
+  readonly confirmed: ReportedJson;
+  /** What the upstream was told last. */
+  readonly reported: ReportedJson;
+  /** The upstream's own `synchronous_standby_names`, as of the last connect; null where it does not say. */
+  readonly upstream: {
+    readonly synchronous_standby_names: string;
+    /** How our application_name is listed there: by its name, by `*`, or not at all. */
+    readonly membership: UpstreamSyncNames['membership'];
+    readonly as_of: string | null;
+  } | null;
+  /** Why our application_name may satisfy commits that wait for somebody else. */
+  readonly clash: string | null;
+  /** What a person has to look at now, a sentence each. */
+  readonly alarms: readonly string[];
+}
+
+/** Hot standby feedback of all standbys and slots together. Full transaction ids as text; null = none. */
+export interface FeedbackJson {
+  readonly hot_standby_feedback: boolean;
+  /** As the upstream was told last, and when. */
+  readonly xmin: string | null;
+  readonly catalog_xmin: string | null;
+  readonly sent_at: string | null;
+  /** As the WAL tells it; null while it does not, and then nothing is sent. */
+  readonly next_xid: string | null;
+  /** application_name or slot that holds the upstream back furthest. */
+  readonly held_by: string | null;
+  /** Messages since the start that named an id in the future, or one too far in the past. */
+  readonly ignored: { readonly future: number; readonly past: number };
+  /** Standbys and slots left out now because of max_feedback_xmin_age. */
+  readonly left_out: number;
+}
+
+/** Hot standby feedback of one standby. */
+export interface StandbyFeedbackJson {
+  readonly xmin: string | null;
+  readonly catalog_xmin: string | null;
+  readonly state: StandbyFeedbackState;
+  /** Transaction ids from the older one to the next one. */
+  readonly xmin_age: number | null;
 }
 
 /** One connected standby; columns as in pg_stat_replication, lags in seconds. */
@@ -218,7 +277,8 @@ export interface StandbyJson {
   readonly client_addr: string | null;
   readonly client_port: number | null;
   readonly state: WalSenderState;
-  readonly sync_state: 'async';
+  readonly sync_state: SyncState;
+  /** Its place in synchronous_standby_names; 0 when it is not listed or has reported no flush position. */
   readonly sync_priority: number;
   readonly slot_name: string | null;
   readonly timeline: number | null;
@@ -226,14 +286,30 @@ export interface StandbyJson {
   readonly write_lsn: string | null;
   readonly flush_lsn: string | null;
   readonly replay_lsn: string | null;
+  /**
+   * End to end: from the upstream's sending to its confirmation. 0 when it has everything and is idle; null where it never
+   * reported that position.
+   */
   readonly write_lag: number | null;
   readonly flush_lag: number | null;
   readonly replay_lag: number | null;
+  /** From our sending to its confirmation, as pg_stat_replication has them: null when idle. */
+  readonly hop_write_lag: number | null;
+  readonly hop_flush_lag: number | null;
+  readonly hop_replay_lag: number | null;
+  /** How long ago the last transaction was committed that it has replayed; 0 when it has replayed all there are, null: unknown. */
+  readonly replayed_commit_age: number | null;
   /**
    * End to end: the upstream's end of WAL minus replay_lsn; minus flush_lsn for a receiver that does not replay, write_lsn
    * for one that reports no flush either.
    */
   readonly lag_bytes: number | null;
+  /** The same from what walcast has received: how much of it is on the way between the two. */
+  readonly hop_lag_bytes: number | null;
+  /** Null: it has sent no hot standby feedback. */
+  readonly feedback: StandbyFeedbackJson | null;
+  /** Replies that claimed more than it had been sent; the claim counts up to that. */
+  readonly clamped_replies: number;
   readonly reply_time: string | null;
   readonly connected_at: string;
   readonly tls: boolean;
@@ -280,6 +356,7 @@ export interface StatusJson {
   readonly upstream: UpstreamJson;
   readonly store: StoreJson;
   readonly sync: SyncJson;
+  readonly feedback: FeedbackJson;
   readonly standbys: readonly StandbyJson[];
   /** The one that left last first; forgotten after a week, and when the slot is dropped. */
   readonly absent_standbys: readonly AbsentStandbyJson[];

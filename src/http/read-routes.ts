@@ -53,8 +53,8 @@ export function readRoutes({ source, actions, build }: ReadSources): Route[] {
       show: () => storeDetailJson(status()),
     }),
     showing('sync', 'sync', {
-      summary: 'The acknowledgement policy over the standbys.',
-      show: () => syncJson(),
+      summary: 'Which standbys have to confirm before walcast does, and whether they can.',
+      show: () => syncJson(status()),
     }),
     showing('version', 'version', {
       summary: 'Which walcast this is, and the PostgreSQL majors it speaks.',

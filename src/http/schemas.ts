@@ -5,6 +5,8 @@ import {
   RELAY_STATES,
   STANDBY_DEPARTURES,
   STANDBY_DISCONNECT_REASONS,
+  STANDBY_FEEDBACK_STATES,
+  SYNC_STATES,
   UPSTREAM_DISCONNECT_REASONS,
   WALSENDER_STATES,
 } from '../status/status.ts';
@@ -13,6 +15,7 @@ import type {
   DeadWalJson,
   DrainJson,
   ErrorJson,
+  FeedbackJson,
   PauseJson,
   ProbeJson,
   ReloadJson,
@@ -41,6 +44,10 @@ const relayState = Type.Enum([...RELAY_STATES]);
 const INVALIDATION_REASONS = ['wal_removed', 'idle_timeout'] as const;
 const closed = { additionalProperties: false };
 
+const positions = Type.Object({ write: lsn, flush: lsn, apply: lsn }, closed);
+/** A full transaction id in decimal. */
+const xid = Type.Unsafe<string | null>({ type: ['string', 'null'], pattern: '^[0-9]{1,20}$' });
+
 const upstreamFields = {
   host: nullableText,
   port: nullableInteger,
@@ -50,7 +57,7 @@ const upstreamFields = {
   received_lsn: lsn,
   written_lsn: lsn,
   flushed_lsn: lsn,
-  reported: Type.Object({ write: lsn, flush: lsn, apply: lsn }, closed),
+  reported: positions,
   server_lsn: lsn,
   lag_bytes: nullableInteger,
   last_message_at: nullableTime,
@@ -120,6 +127,8 @@ const storeFields = {
   flushed_lsn: lsn,
   size_bytes: Type.Integer(),
   segments: Type.Integer(),
+  limit_bytes: nullableInteger,
+  near_limit: Type.Boolean(),
 };
 
 const store = Type.Object(storeFields, closed);
@@ -149,8 +158,6 @@ const storeDetail = Type.Object(
     timeline: nullableInteger,
     received_lsn: lsn,
     written_lsn: lsn,
-    limit_bytes: nullableInteger,
-    near_limit: Type.Boolean(),
     segments_removed: Type.Integer(),
     segments_removed_by_limit: Type.Integer(),
     slots_invalidated: counts(INVALIDATION_REASONS),
@@ -173,6 +180,8 @@ const slot = Type.Object(
     temporary: Type.Boolean(),
     active: Type.Boolean(),
     active_pid: nullableInteger,
+    xmin: xid,
+    catalog_xmin: xid,
     restart_lsn: lsn,
     wal_status: nullableEnum(['reserved', 'extended', 'unreserved', 'lost']),
     safe_wal_size: nullableInteger,
@@ -222,7 +231,54 @@ const drain = Type.Object({ state: Type.Literal('draining') }, closed);
 const pause = Type.Object({ paused: Type.Boolean() }, closed);
 
 const sync = Type.Object(
-  { synchronous_standby_names: Type.String(), satisfied: Type.Boolean() },
+  {
+    synchronous_standby_names: Type.String(),
+    method: nullableEnum(['priority', 'quorum']),
+    required_standbys: Type.Integer(),
+    eligible_standbys: Type.Integer(),
+    satisfied: Type.Boolean(),
+    since: nullableTime,
+    changes: Type.Integer(),
+    unsatisfied_seconds: Type.Number(),
+    confirmed: positions,
+    reported: positions,
+    upstream: nullableObject(
+      Type.Object(
+        {
+          synchronous_standby_names: Type.String(),
+          membership: Type.Enum(['named', 'any', 'none']),
+          as_of: nullableTime,
+        },
+        closed,
+      ),
+    ),
+    clash: nullableText,
+    alarms: Type.Array(Type.String()),
+  },
+  closed,
+);
+
+const feedback = Type.Object(
+  {
+    hot_standby_feedback: Type.Boolean(),
+    xmin: xid,
+    catalog_xmin: xid,
+    sent_at: nullableTime,
+    next_xid: xid,
+    held_by: nullableText,
+    ignored: counts(['future', 'past']),
+    left_out: Type.Integer(),
+  },
+  closed,
+);
+
+const standbyFeedback = Type.Object(
+  {
+    xmin: xid,
+    catalog_xmin: xid,
+    state: Type.Enum([...STANDBY_FEEDBACK_STATES]),
+    xmin_age: nullableInteger,
+  },
   closed,
 );
 
@@ -234,7 +290,7 @@ const standby = Type.Object(
     client_addr: nullableText,
     client_port: nullableInteger,
     state: Type.Enum([...WALSENDER_STATES]),
-    sync_state: Type.Literal('async'),
+    sync_state: Type.Enum([...SYNC_STATES]),
     sync_priority: Type.Integer(),
     slot_name: nullableText,
     timeline: nullableInteger,
@@ -245,7 +301,14 @@ const standby = Type.Object(
     write_lag: nullableNumber,
     flush_lag: nullableNumber,
     replay_lag: nullableNumber,
+    hop_write_lag: nullableNumber,
+    hop_flush_lag: nullableNumber,
+    hop_replay_lag: nullableNumber,
+    replayed_commit_age: nullableNumber,
     lag_bytes: nullableInteger,
+    hop_lag_bytes: nullableInteger,
+    feedback: nullableObject(standbyFeedback),
+    clamped_replies: Type.Integer(),
     reply_time: nullableTime,
     connected_at: time,
     tls: Type.Boolean(),
@@ -289,6 +352,7 @@ const status = Type.Object(
     upstream,
     store,
     sync,
+    feedback,
     standbys,
     absent_standbys: Type.Array(absentStandby),
     standby_events: counts(['stalls', 'takeovers']),
@@ -338,6 +402,7 @@ export const SCHEMAS: Readonly<
     | 'storeDetail'
     | 'deadWal'
     | 'sync'
+    | 'feedback'
     | 'version'
     | 'configEntry'
     | 'configuration'
@@ -362,6 +427,7 @@ export const SCHEMAS: Readonly<
   storeDetail,
   deadWal,
   sync,
+  feedback,
   version,
   configEntry,
   configuration,
@@ -383,6 +449,7 @@ const agreement: readonly [
   Agrees<Static<typeof storeDetail>, StoreDetailJson>,
   Agrees<Static<typeof deadWal>, DeadWalJson>,
   Agrees<Static<typeof sync>, SyncJson>,
+  Agrees<Static<typeof feedback>, FeedbackJson>,
   Agrees<Static<typeof version>, VersionJson>,
   Agrees<Static<typeof configuration>, ConfigEntryJson[]>,
   Agrees<Static<typeof reload>, ReloadJson>,
@@ -390,7 +457,24 @@ const agreement: readonly [
   Agrees<Static<typeof pause>, PauseJson>,
   Agrees<Static<typeof probe>, ProbeJson>,
   Agrees<Static<typeof error>, ErrorJson>,
-] = [true, true, true, true, true, true, true, true, true, true, true, true, true, true, true];
+] = [
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+  true,
+];
 void agreement;
 
 /** One of the words, or null. */

@@ -6,6 +6,8 @@ import type {
   DeadWalStatus,
   DiscoveryStatus,
   RelayStatus,
+  ReportedPositions,
+  StandbyFeedbackStatus,
   StandbyStatus,
 } from '../status/status.ts';
 import type { ConfigEntry } from '../status/actions.ts';
@@ -14,7 +16,10 @@ import type {
   ConfigEntryJson,
   DeadWalJson,
   DiscoveryJson,
+  FeedbackJson,
+  ReportedJson,
   SlotJson,
+  StandbyFeedbackJson,
   StandbyJson,
   StatusJson,
   StoreDetailJson,
@@ -37,7 +42,8 @@ export function statusJson(status: RelayStatus): StatusJson {
     started_at: timeText(status.startedAtMs),
     upstream: upstreamJson(status),
     store: storeJson(status),
-    sync: syncJson(),
+    sync: syncJson(status),
+    feedback: feedbackJson(status),
     standbys: standbysJson(status),
     absent_standbys: status.absentStandbys.map(absentStandbyJson),
     standby_events: {
@@ -49,8 +55,9 @@ export function statusJson(status: RelayStatus): StatusJson {
 
 /** The answer of `/api/v1/standbys`, in the order of the sessions. */
 export function standbysJson(status: RelayStatus): StandbyJson[] {
-  const end = maxLsn(status.upstream.serverLsn, status.store.receivedLsn);
-  return status.standbys.map((standby) => standbyJson(standby, end));
+  const { receivedLsn } = status.store;
+  const ends = { endLsn: maxLsn(status.upstream.serverLsn, receivedLsn), receivedLsn };
+  return status.standbys.map((standby) => standbyJson(standby, ends));
 }
 
 /** The answer of `/api/v1/upstream`. */
@@ -107,8 +114,6 @@ export function storeDetailJson(status: RelayStatus): StoreDetailJson {
     timeline: store.timeline,
     received_lsn: lsnText(store.receivedLsn),
     written_lsn: lsnText(store.writtenLsn),
-    limit_bytes: retention.limitBytes === 0 ? null : retention.limitBytes,
-    near_limit: retention.isNearLimit,
     segments_removed: store.segmentsRemoved,
     segments_removed_by_limit: retention.segmentsRemovedByLimit,
     slots_invalidated: retention.slotsInvalidated,
@@ -130,9 +135,43 @@ export function storeDetailJson(status: RelayStatus): StoreDetailJson {
   };
 }
 
-/** The answer of `/api/v1/sync`: there is no policy over the standbys, so our own disk is enough. */
-export function syncJson(): SyncJson {
-  return { synchronous_standby_names: '', satisfied: true };
+/** The answer of `/api/v1/sync`. */
+export function syncJson({ sync, upstream }: RelayStatus): SyncJson {
+  return {
+    synchronous_standby_names: sync.synchronousStandbyNames,
+    method: sync.method,
+    required_standbys: sync.requiredStandbys,
+    eligible_standbys: sync.eligibleStandbys,
+    satisfied: sync.isSatisfied,
+    since: nullableTimeText(sync.sinceMs),
+    changes: sync.changes,
+    unsatisfied_seconds: sync.unsatisfiedSeconds,
+    confirmed: reportedJson(sync.confirmed),
+    reported: reportedJson(upstream.reported),
+    upstream:
+      sync.upstream === null
+        ? null
+        : {
+            synchronous_standby_names: sync.upstream.synchronousStandbyNames,
+            membership: sync.upstream.membership,
+            as_of: nullableTimeText(sync.upstream.asOfMs),
+          },
+    clash: sync.clash,
+    alarms: sync.alarms,
+  };
+}
+
+function feedbackJson({ feedback }: RelayStatus): FeedbackJson {
+  return {
+    hot_standby_feedback: feedback.isOn,
+    xmin: xidText(feedback.xmin),
+    catalog_xmin: xidText(feedback.catalogXmin),
+    sent_at: nullableTimeText(feedback.sentAtMs),
+    next_xid: xidText(feedback.nextXid),
+    held_by: feedback.heldBy,
+    ignored: feedback.ignored,
+    left_out: feedback.leftOut,
+  };
 }
 
 /** Dead WAL as `/api/v1/store` shows it. */
@@ -159,6 +198,8 @@ export function slotsJson({ slots, store }: RelayStatus): SlotJson[] {
     temporary: slot.temporary,
     active: slot.activePid !== null,
     active_pid: slot.activePid,
+    xmin: xidText(slot.xmin),
+    catalog_xmin: xidText(slot.catalogXmin),
     restart_lsn: lsnText(slot.restartLsn),
     wal_status: slot.walStatus,
     safe_wal_size: slot.safeWalSize,
@@ -198,29 +239,32 @@ function upstreamJson(status: RelayStatus): UpstreamJson {
     received_lsn: lsnText(store.receivedLsn),
     written_lsn: lsnText(store.writtenLsn),
     flushed_lsn: lsnText(store.flushedLsn),
-    reported: {
-      write: lsnText(upstream.reported.writeLsn),
-      flush: lsnText(upstream.reported.flushLsn),
-      apply: lsnText(upstream.reported.applyLsn),
-    },
+    reported: reportedJson(upstream.reported),
     server_lsn: lsnText(upstream.serverLsn),
     lag_bytes: upstreamLagBytes(status),
     last_message_at: nullableTimeText(upstream.lastMessageAtMs),
   };
 }
 
-function storeJson({ store }: RelayStatus): StoreJson {
+function storeJson({ store, retention }: RelayStatus): StoreJson {
   return {
     oldest_lsn: lsnText(store.oldestLsn),
     flushed_lsn: lsnText(store.flushedLsn),
     size_bytes: store.sizeBytes,
     segments: store.segments,
+    limit_bytes: retention.limitBytes === 0 ? null : retention.limitBytes,
+    near_limit: retention.isNearLimit,
   };
 }
 
-function standbyJson(standby: StandbyStatus, end: Lsn): StandbyJson {
-  const { applyLsn, flushLsn, writeLsn } = standby;
-  const confirmed = [applyLsn, flushLsn, writeLsn].find((lsn) => lsn !== INVALID_LSN);
+/** `endLsn`: end of the WAL that is known to exist; `receivedLsn`: of what is here. */
+function standbyJson(
+  standby: StandbyStatus,
+  { endLsn, receivedLsn }: { readonly endLsn: Lsn; readonly receivedLsn: Lsn },
+): StandbyJson {
+  const { applyLsn, flushLsn, writeLsn, endToEndLag } = standby;
+  const confirmed =
+    [applyLsn, flushLsn, writeLsn].find((lsn) => lsn !== INVALID_LSN) ?? INVALID_LSN;
   return {
     pid: standby.pid,
     application_name: standby.applicationName,
@@ -228,24 +272,49 @@ function standbyJson(standby: StandbyStatus, end: Lsn): StandbyJson {
     client_addr: standby.clientAddr,
     client_port: standby.clientPort,
     state: standby.state,
-    sync_state: 'async',
-    sync_priority: 0,
+    sync_state: standby.syncState,
+    sync_priority: standby.syncPriority,
     slot_name: standby.slotName,
     timeline: standby.timeline,
     sent_lsn: lsnText(standby.sentLsn),
     write_lsn: lsnText(standby.writeLsn),
     flush_lsn: lsnText(standby.flushLsn),
     replay_lsn: lsnText(standby.applyLsn),
-    write_lag: lagSeconds(standby.writeLagSeconds),
-    flush_lag: lagSeconds(standby.flushLagSeconds),
-    replay_lag: lagSeconds(standby.applyLagSeconds),
-    lag_bytes: lagBytes(confirmed ?? INVALID_LSN, end),
+    write_lag: lagSeconds(endToEndLag.writeSeconds),
+    flush_lag: lagSeconds(endToEndLag.flushSeconds),
+    replay_lag: lagSeconds(endToEndLag.applySeconds),
+    hop_write_lag: lagSeconds(standby.writeLagSeconds),
+    hop_flush_lag: lagSeconds(standby.flushLagSeconds),
+    hop_replay_lag: lagSeconds(standby.applyLagSeconds),
+    replayed_commit_age: lagSeconds(standby.replayedCommitAgeSeconds),
+    lag_bytes: lagBytes(confirmed, endLsn),
+    hop_lag_bytes: lagBytes(confirmed, receivedLsn),
+    feedback: standby.feedback === null ? null : standbyFeedbackJson(standby.feedback),
+    clamped_replies: standby.clampedReplies,
     reply_time: nullableTimeText(standby.replyTimeMs),
     connected_at: timeText(standby.connectedAtMs),
     tls: false,
     stalled: standby.isStalled,
     name_shared: standby.isNameShared,
   };
+}
+
+function standbyFeedbackJson(feedback: StandbyFeedbackStatus): StandbyFeedbackJson {
+  return {
+    xmin: xidText(feedback.xmin),
+    catalog_xmin: xidText(feedback.catalogXmin),
+    state: feedback.state,
+    xmin_age: feedback.xminAge,
+  };
+}
+
+function reportedJson({ writeLsn, flushLsn, applyLsn }: ReportedPositions): ReportedJson {
+  return { write: lsnText(writeLsn), flush: lsnText(flushLsn), apply: lsnText(applyLsn) };
+}
+
+/** As text: a full transaction id is larger than what every reader of JSON takes for a number. */
+function xidText(fullXid: bigint | null): string | null {
+  return fullXid === null ? null : String(fullXid);
 }
 
 function absentStandbyJson(absent: AbsentStandbyStatus): AbsentStandbyJson {

@@ -7,7 +7,7 @@ import { formatLsn } from '../../src/pg/lsn.ts';
 import { runTool, startTool } from '../harness/pg-tools.ts';
 import { psqlAnswers } from '../support/clients-psql.ts';
 import type { PsqlAnswer } from '../support/clients-psql.ts';
-import { openClientsRig } from '../support/clients-rig.ts';
+import { connectArguments, openClientsRig } from '../support/clients-rig.ts';
 import type { ClientsRig } from '../support/clients-rig.ts';
 import { cstr, i16, i32, i64, message } from '../support/naive-writer.ts';
 import { openRawSession, startup } from '../support/raw-session.ts';
@@ -261,8 +261,17 @@ describe.each(spannedMajors())('the console in front of PostgreSQL %i', (major) 
     const { host, port } = servers[1] ?? { host: '', port: 0 };
     for (const mode of ['simple', 'extended', 'prepared']) {
       const result = await runTool(workspace, 'pgbench', [
-        ...['-n', '-M', mode, '-f', script, '-t', '5', '-c', '2'],
-        ...['-h', host, '-p', String(port), '-U', 'postgres', 'walcast'],
+        '-n',
+        '-M',
+        mode,
+        '-f',
+        script,
+        '-t',
+        '5',
+        '-c',
+        '2',
+        ...connectArguments({ host, port }),
+        'walcast',
       ]);
       expect(`${result.exitCode} ${result.stderr}${result.stdout}`).toMatch(
         /^0 [^]*number of transactions actually processed: 10\/10/,
@@ -285,14 +294,10 @@ describeWithPsql('psql that watches', () => {
       });
       await rig.workspace.giveAway(script);
       const psql = startTool(rig.workspace, 'psql', [
-        ...[
-          '-X',
-          '-w',
-          '-d',
-          `host=${host} port=${port} user=postgres dbname=walcast`,
-          '-f',
-          script,
-        ],
+        '-Xw',
+        '-f',
+        script,
+        `host=${host} port=${port} user=postgres dbname=walcast`,
       ]);
       await expect
         .poll(() => psql.output().split('(1 row)').length, { timeout: 20_000 })
