@@ -6,6 +6,7 @@ import { createPrimary } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
 import { openSqlSession } from '../../src/demo/sql-session.ts';
 import type { SqlSession } from '../../src/demo/sql-session.ts';
+import type { StandbyJson } from '../../src/http/api-types.ts';
 import { advanceLsn, pageStart } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { RawWalReceiver } from '../harness/raw-walreceiver.ts';
@@ -200,7 +201,7 @@ describeWhen('the same standbys attached directly and behind walcast', () => {
     endLsn: () => rig.relay.flushedLsn(),
     farLsn: () => farLsn,
     setNames: (names) => rig.relay.reload({ synchronous_standby_names: names }),
-    views: async () => [await console.query(STATES)],
+    views: async () => [await console.query(STATES), await apiStates()],
   };
 
   describe.each(spannedMajors())('PostgreSQL %i', (major) => {
@@ -247,6 +248,17 @@ describeWhen('the same standbys attached directly and behind walcast', () => {
       }
     });
   });
+
+  async function apiStates(): Promise<string[][]> {
+    const standbys = (await rig.relay.get('/api/v1/standbys')) as readonly StandbyJson[];
+    return standbys.map((one) => [
+      String(one.pid),
+      one.reply_time ?? '',
+      one.application_name,
+      one.sync_state,
+      String(one.sync_priority),
+    ]);
+  }
 
   /** Brings the standbys of a side to what the configuration says. */
   async function meet(side: Side, { names, standbys }: Configuration): Promise<void> {
