@@ -233,3 +233,6 @@ export const FEEDBACK_GRACE_MS: number = 60_000;
 
 /** Shortest time between two notes on the disk of what was said, where a crash in between holds more, not less. */
 export const FEEDBACK_NOTE_MS: number = 10_000;
+
+/** Standbys without a slot that are waited for by name after a restart; when there were more, for all that time. */
+export const FEEDBACK_NAMES_MAX: number = 2_000;

@@ -1,6 +1,8 @@
-// What was said upstream last about rows that standbys need, kept over a restart: `walcast.feedback`. What is said is never
-// older or more than what the file says, so a start knows at least what an upstream's slot may hold because of us.
+// What was said upstream last about rows that standbys need, and who needs them without a slot that would remember it, kept
+// over a restart: `walcast.feedback`. What is said is never older or more than what the file says, so a start knows at least what an
+// upstream may hold because of us.
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { loadStateFile, saveStateFile } from '../base/state-file.ts';
@@ -8,6 +10,16 @@ import type { StateFileKind } from '../base/state-file.ts';
 import { isSameXmins, NO_XMINS } from '../pg/xmins.ts';
 import type { Xmins } from '../pg/xmins.ts';
 import { FEEDBACK_FILE_NAME } from '../wal/data-directory.ts';
+
+/** What is noted. */
+export interface FeedbackNoted {
+  readonly xmins: Xmins;
+  /** application_names of those who hold something without a slot, sorted, one for each; null when that is not known. */
+  readonly standbys: readonly string[] | null;
+}
+
+/** Nothing was said, so nobody has to come back. */
+export const NOTHING_NOTED: FeedbackNoted = { xmins: NO_XMINS, standbys: [] };
 
 const KIND: StateFileKind = { magic: 'walcast-feedback', version: 1 };
 
@@ -18,8 +30,8 @@ const FULL_XID = /^\d{1,20}$/;
 export class FeedbackNote {
   readonly #path: string;
   readonly #log: Log;
-  #saved: Xmins = NO_XMINS;
-  #wanted: Xmins = NO_XMINS;
+  #saved: FeedbackNoted = NOTHING_NOTED;
+  #wanted: FeedbackNoted = NOTHING_NOTED;
   #saving: Promise<void> | null = null;
   #isFailing = false;
   #isClosed = false;
@@ -30,33 +42,34 @@ export class FeedbackNote {
     this.#log = log;
   }
 
-  /** What an earlier process said last; a file that cannot be read is told of and taken for none. */
-  async load(): Promise<Xmins> {
+  /** What an earlier process noted last; of a file that cannot be read, which is told of, only that there was something. */
+  async load(): Promise<FeedbackNoted> {
     try {
       const content = await loadStateFile(this.#path, KIND);
-      this.#saved = content === null ? NO_XMINS : decode(content.body);
+      this.#saved = content === null ? NOTHING_NOTED : decode(content.body);
     } catch (error) {
       if (!(error instanceof OperationalError) && systemErrorCode(error) === null) throw error;
       this.#log.warn(
         `what was fed back upstream before this start is not known, so it may be lifted before standbys are back: ${errorText(error)}`,
       );
+      this.#saved = { xmins: NO_XMINS, standbys: null };
     }
     this.#wanted = this.#saved;
     return this.#saved;
   }
 
   /** What is on the disk. */
-  get saved(): Xmins {
+  get saved(): FeedbackNoted {
     return this.#saved;
   }
 
   /**
-   * Resolves when `xmins`, or what was noted after it, is on the disk, or could not be put there: then `saved` stays, and what a crash
+   * Resolves when `noted`, or what came after it, is on the disk, or could not be put there: then `saved` stays, and what a crash
    * would forget is held all the same.
    */
-  async save(xmins: Xmins): Promise<void> {
+  async save(noted: FeedbackNoted): Promise<void> {
     if (this.#isClosed) return;
-    this.#wanted = xmins;
+    this.#wanted = noted;
     this.#saving ??= this.#saveWanted();
     await this.#saving;
   }
@@ -68,11 +81,11 @@ export class FeedbackNote {
   }
 
   async #saveWanted(): Promise<void> {
-    while (!isSameXmins(this.#wanted, this.#saved)) {
-      const xmins = this.#wanted;
+    while (!isSame(this.#wanted, this.#saved)) {
+      const noted = this.#wanted;
       try {
-        await saveStateFile(this.#path, KIND, encode(xmins));
-        this.#saved = xmins;
+        await saveStateFile(this.#path, KIND, encode(noted));
+        this.#saved = noted;
         this.#isFailing = false;
       } catch (error) {
         if (!this.#isFailing) {
@@ -89,15 +102,28 @@ export class FeedbackNote {
   }
 }
 
-function encode({ xmin, catalogXmin }: Xmins): Record<string, string | null> {
-  return { xmin: xmin?.toString() ?? null, catalog_xmin: catalogXmin?.toString() ?? null };
+/** True when both note the same. */
+export function isSame(a: FeedbackNoted, b: FeedbackNoted): boolean {
+  return isSameXmins(a.xmins, b.xmins) && isDeepStrictEqual(a.standbys, b.standbys);
 }
 
-function decode(body: unknown): Xmins {
+function encode({ xmins, standbys }: FeedbackNoted): Record<string, unknown> {
+  const { xmin, catalogXmin } = xmins;
+  return {
+    xmin: xmin?.toString() ?? null,
+    catalog_xmin: catalogXmin?.toString() ?? null,
+    standbys,
+  };
+}
+
+function decode(body: unknown): FeedbackNoted {
   const fields = new Map<string, unknown>(
     typeof body === 'object' && body !== null ? Object.entries(body) : [],
   );
-  return { xmin: xidOf(fields.get('xmin')), catalogXmin: xidOf(fields.get('catalog_xmin')) };
+  const standbys = fields.get('standbys');
+  const isList = Array.isArray(standbys) && standbys.every((name) => typeof name === 'string');
+  const xmins = { xmin: xidOf(fields.get('xmin')), catalogXmin: xidOf(fields.get('catalog_xmin')) };
+  return { xmins, standbys: isList ? standbys : null };
 }
 
 function xidOf(value: unknown): bigint | null {

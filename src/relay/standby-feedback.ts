@@ -2,7 +2,12 @@
 // answers what is to be said upstream of all of it. The rules are those of syncrep/feedback.ts.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import { FEEDBACK_GRACE_MS, FEEDBACK_NOTE_MS } from '../config/limits.ts';
+import {
+  FEEDBACK_GRACE_MS,
+  FEEDBACK_NAMES_MAX,
+  FEEDBACK_NOTE_MS,
+  FEEDBACK_SENT_MS_MIN,
+} from '../config/limits.ts';
 import { isSameXmins, NO_XMINS } from '../pg/xmins.ts';
 import type { Xmins } from '../pg/xmins.ts';
 import type { FeedbackStatus, StandbyFeedbackStatus } from '../status/status.ts';
@@ -17,6 +22,8 @@ import {
 import type { Contribution, Horizon, HorizonRules, WireXmins } from '../syncrep/feedback.ts';
 import type { FeedbackSource, UpstreamFeedback } from '../walreceiver/ports.ts';
 import type { FeedbackSink, StandbyFeedback } from '../walsender/ports.ts';
+import { isSame } from './feedback-note.ts';
+import type { FeedbackNoted } from './feedback-note.ts';
 
 /** The slots' part. */
 export interface FeedingSlots {
@@ -27,10 +34,9 @@ export interface FeedingSlots {
 
 /** What is noted over a restart. */
 export interface NotedFeedback {
-  /** What an earlier process said last. */
-  load(): Promise<Xmins>;
-  readonly saved: Xmins;
-  save(xmins: Xmins): Promise<void>;
+  load(): Promise<FeedbackNoted>;
+  readonly saved: FeedbackNoted;
+  save(noted: FeedbackNoted): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -68,11 +74,12 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
   #horizon: Horizon | null = null;
   #tooOld: ReadonlySet<string> = new Set();
   #sent: { readonly xmins: Xmins; readonly atMs: number } | null = null;
-  /** What an earlier process said last counts until then; null before the first stream. */
-  #graceUntilMs: number | null = null;
-  #carried: Xmins | null = null;
+  /** What an earlier process said last, until those who needed it are back. */
+  #carried: CarriedFeedback | null = null;
   #isFrozen = false;
   #noting: Promise<void> | null = null;
+  /** What the disk would not take. */
+  #unnoted: Xmins = NO_XMINS;
   #notedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: StandbyFeedbackParts) {
@@ -81,7 +88,7 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
 
   /** Reads what an earlier process said last. Until then nothing may be asked. */
   async load(): Promise<void> {
-    this.#carried = await this.#parts.note.load();
+    this.#carried = new CarriedFeedback(await this.#parts.note.load(), this.#parts.clock);
   }
 
   /** Standbys leave because of us from now on: what was said last stays said. */
@@ -144,10 +151,11 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
     if (this.#isFrozen) return this.#sent === null ? null : { ...this.#sent.xmins, nextXid };
     if (slots === null || nextXid === null) return null;
     for (const session of this.#sessions) this.#settle(session, nextXid);
+    if (this.#carried?.isOver() === true) this.#carried = null;
     const horizon = this.#look(slots, nextXid);
     const { xmin, catalogXmin } = horizon;
     const isEmpty = xmin === null && catalogXmin === null;
-    if (isEmpty && this.#isInGrace()) return null;
+    if (isEmpty && this.#carried !== null) return null;
     if (!this.#isNoted(horizon, slots)) return null;
     return { xmin, catalogXmin, nextXid };
   }
@@ -156,16 +164,17 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
     const { clock, note } = this.#parts;
     this.#sent = { xmins, atMs: clock.wallMs() };
     // A crash before that finds an older one, which holds more.
-    const isDue = clock.nowMs() >= this.#notedAtMs + FEEDBACK_NOTE_MS;
-    if (isSameXmins(note.saved, xmins) || this.#noting !== null || !isDue) return;
-    this.#notedAtMs = clock.nowMs();
-    void note.save(xmins);
+    if (this.#noting !== null || clock.nowMs() < this.#notedAtMs + FEEDBACK_NOTE_MS) return;
+    if (!isSameXmins(note.saved.xmins, xmins)) void this.#note({ xmins, standbys: this.#names() });
   }
 
   /** What was sent last is on the disk when it resolves; nothing is written afterwards. */
   async close(): Promise<void> {
-    if (this.#sent !== null) await this.#parts.note.save(this.#sent.xmins);
-    await this.#parts.note.close();
+    const { note } = this.#parts;
+    // Who had left already when this was called may be in the note; that only makes the next start wait for them.
+    const { standbys } = note.saved;
+    if (this.#sent !== null) await note.save({ xmins: this.#sent.xmins, standbys });
+    await note.close();
   }
 
   /** The same when the disk has failed: nothing is noted on it any more. */
@@ -200,12 +209,14 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
   #accept(session: FeedingSession, xmins: Xmins): void {
     const before = session.said ?? NO_XMINS;
     session.isVoid = false;
+    const isNew = session.said === null;
     session.said = xmins;
+    if (isNew) this.#carried?.cameBack(session.standby.applicationName);
     if (session.slot === null) session.own = xmins;
     else this.#parts.slots()?.feedBack(session.slot, xmins);
     // One that moves forward can wait until the next interval; so nobody is compared with a thousand others per message.
     const isGone = isUrgent(before, xmins) && !isDeeper(before, xmins);
-    if (isGone || isDeeper(this.#horizon ?? NO_XMINS, xmins)) this.#parts.onChanged();
+    if (isNew || isGone || isDeeper(this.#horizon ?? NO_XMINS, xmins)) this.#parts.onChanged();
   }
 
   #ignore(session: FeedingSession, reason: 'future' | 'past'): void {
@@ -233,16 +244,7 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
       yield { name: standby.applicationName, xmin: own.xmin, catalogXmin: own.catalogXmin };
     }
     yield* slots.held();
-    if (this.#carried !== null && this.#isInGrace()) {
-      yield { name: BEFORE_RESTART, ...this.#carried };
-    }
-  }
-
-  /** Begins with the first stream, for standbys come back no sooner. */
-  #isInGrace(): boolean {
-    const nowMs = this.#parts.clock.nowMs();
-    this.#graceUntilMs ??= nowMs + FEEDBACK_GRACE_MS;
-    return nowMs < this.#graceUntilMs;
+    if (this.#carried !== null) yield { name: BEFORE_RESTART, ...this.#carried.xmins };
   }
 
   #noteTooOld(names: readonly string[], { maxAge }: HorizonRules): void {
@@ -263,28 +265,76 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
   }
 
   /** False while more is to be said than a crash would leave known; then it is saved first, slots before the note. */
-  #isNoted(horizon: Xmins, slots: FeedingSlots): boolean {
+  #isNoted({ xmin, catalogXmin }: Xmins, slots: FeedingSlots): boolean {
     const { note, clock, onChanged } = this.#parts;
     if (this.#noting !== null) return false;
-    if (!isDeeper(note.saved, horizon) || this.#hasFailedToNote(horizon)) return true;
-    const { xmin, catalogXmin } = horizon;
-    this.#notedAtMs = clock.nowMs();
+    const xmins = { xmin, catalogXmin };
+    const isDone = !isDeeper(note.saved.xmins, xmins);
+    const standbys = this.#names();
+    if (isDone || !isDeeper(this.#unnoted, xmins)) {
+      const isDue = clock.nowMs() >= this.#notedAtMs + FEEDBACK_SENT_MS_MIN;
+      const noted = { xmins: note.saved.xmins, standbys };
+      if (isDone && isDue && !isSame(note.saved, noted)) void this.#note(noted);
+      return true;
+    }
     this.#noting = slots
       .saved()
-      .then(() => note.save({ xmin, catalogXmin }))
+      .then(() => this.#note({ xmins, standbys }))
       .then(() => {
         this.#noting = null;
-        this.#unnoted = isDeeper(note.saved, horizon) ? { xmin, catalogXmin } : null;
+        // What the disk does not take is said all the same: protection now is worth more than after a crash.
+        this.#unnoted = isDeeper(note.saved.xmins, xmins) ? xmins : NO_XMINS;
         onChanged();
       });
     return false;
   }
 
-  /** What the disk would not take is said all the same: protection now is worth more than after a crash. */
-  #unnoted: Xmins | null = null;
+  #note(noted: FeedbackNoted): Promise<void> {
+    this.#notedAtMs = this.#parts.clock.nowMs();
+    return this.#parts.note.save(noted);
+  }
 
-  #hasFailedToNote(horizon: Xmins): boolean {
-    return this.#unnoted !== null && !isDeeper(this.#unnoted, horizon);
+  /** Who holds something that no slot remembers, and who did before the restart and is not back; null for too many. */
+  #names(): readonly string[] | null {
+    const names: string[] = [];
+    for (const { own, standby } of this.#sessions) {
+      if (own.xmin !== null || own.catalogXmin !== null) names.push(standby.applicationName);
+    }
+    const awaited = this.#carried?.awaited ?? [];
+    if (awaited === null || names.length + awaited.length > FEEDBACK_NAMES_MAX) return null;
+    return [...names, ...awaited].toSorted();
+  }
+}
+
+/** What an earlier process said last: counts until those who needed it are back, or had time to come. */
+class CarriedFeedback {
+  readonly xmins: Xmins;
+  readonly #clock: Clock;
+  /** Null: it is not known who. */
+  readonly #awaited: string[] | null;
+  /** Counted from the first stream on, for only then anything is said; null before. */
+  #untilMs: number | null = null;
+
+  constructor({ xmins, standbys }: FeedbackNoted, clock: Clock) {
+    this.xmins = xmins;
+    this.#awaited = standbys === null ? null : [...standbys];
+    this.#clock = clock;
+  }
+
+  get awaited(): readonly string[] | null {
+    return this.#awaited;
+  }
+
+  /** A standby of that name has fed back, whatever it said. */
+  cameBack(name: string): void {
+    const at = this.#awaited?.indexOf(name) ?? -1;
+    if (at >= 0) this.#awaited?.splice(at, 1);
+  }
+
+  isOver(): boolean {
+    const nowMs = this.#clock.nowMs();
+    this.#untilMs ??= nowMs + FEEDBACK_GRACE_MS;
+    return nowMs >= this.#untilMs || this.#awaited?.length === 0;
   }
 }
 
