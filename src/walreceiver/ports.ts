@@ -32,6 +32,8 @@ export interface WalSink {
   isFull(): boolean;
   /** Registers the one listener that is told when a full sink has room again. */
   onRoom(listener: () => void): void;
+  /** W: handed to the kernel. Absent: as it is reported. */
+  positions?(): { readonly writtenLsn: Lsn };
 }
 
 /** What an upstream says about itself before any WAL flows. */

@@ -74,9 +74,9 @@ export class RunningStream {
   /** The store is full. False when that is known. */
   pause(): boolean {
     if (this.#timers.isPaused) return false;
-    const { channel, reporter, clock } = this.#parts;
+    const { channel, clock } = this.#parts;
     this.#timers.paused(clock.nowMs());
-    this.#pausedAtLsn = reporter.reported.writeLsn;
+    this.#pausedAtLsn = this.#writtenLsn();
     channel.pauseReading();
     return true;
   }
@@ -122,9 +122,14 @@ export class RunningStream {
 
   /** While the store is full: WAL that reaches the disk shows that it is slow, not stuck. */
   #noteProgress(nowMs: number): void {
-    const { writeLsn } = this.#parts.reporter.reported;
-    if (writeLsn === this.#pausedAtLsn) return;
-    this.#pausedAtLsn = writeLsn;
+    const writtenLsn = this.#writtenLsn();
+    if (writtenLsn === this.#pausedAtLsn) return;
+    this.#pausedAtLsn = writtenLsn;
     this.#timers.progressed(nowMs);
+  }
+
+  /** What is reported as written may stand still because standbys do. */
+  #writtenLsn(): Lsn {
+    return this.stream.writtenLsn ?? this.#parts.reporter.reported.writeLsn;
   }
 }

@@ -113,6 +113,9 @@ function factsOf(serverVersion: string): VersionFacts {
   return versionFacts(major);
 }
 
+/** A longer value is not remembered: that of synchronous_standby_names may be as long as a server likes. */
+const UPSTREAM_SETTING_CHARACTERS_MAX = 16_384;
+
 /** All SHOWs are sent at once, with the question for relays: one round trip, however far away the server is. */
 async function askSettings(runner: CommandRunner): Promise<ReadonlyMap<string, string>> {
   const outcomes = await Promise.all(REMEMBERED_SETTINGS.map((name) => runner.run(`SHOW ${name}`)));
@@ -123,7 +126,8 @@ async function askSettings(runner: CommandRunner): Promise<ReadonlyMap<string, s
       throw upstreamError(`the upstream refused SHOW ${name}`, outcome.error);
     }
     const value = valueText(outcome.results[0]?.rows[0]?.[0]);
-    if (outcome.error === null && value !== null) settings.set(name, value);
+    const isShort = value !== null && value.length <= UPSTREAM_SETTING_CHARACTERS_MAX;
+    if (outcome.error === null && isShort) settings.set(name, value);
   }
   return settings;
 }

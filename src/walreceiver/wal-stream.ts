@@ -71,6 +71,11 @@ export class WalStream {
     this.#noteCaughtUp(serverLsn);
   }
 
+  /** W, whatever of it is reported; null where the sink does not say. */
+  get writtenLsn(): Lsn | null {
+    return this.#sink.positions?.().writtenLsn ?? null;
+  }
+
   /** From now on WAL is dropped unseen, to be fetched again another time; keepalives are answered as before. */
   quiesce(): void {
     this.#isQuiet = true;

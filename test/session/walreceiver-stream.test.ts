@@ -446,6 +446,28 @@ describe('a store that takes no more', () => {
     expect(rig.receiver.status().heldState).toBeNull();
   });
 
+  it('is waited for while its disk makes progress, also when what is reported stands still', async () => {
+    await using upstream = await ScriptedUpstream.listen();
+    const clock = new ManualClock();
+    const { rig, session } = await streaming(upstream, { clock });
+    await using _ = rig;
+    let writtenLsn = START;
+    Object.assign(rig.sink, { positions: () => ({ writtenLsn }) });
+    const reported = { writeLsn: lsn('0/5000000'), flushLsn: INVALID_LSN, applyLsn: INVALID_LSN };
+    rig.positions = () => reported;
+    rig.sink.full = true;
+    session.send(walData(START, bytes(64)));
+    await rig.until('the stream is paused', () => rig.receiver.status().heldState === 'full');
+    for (let second = 0; second < 100; second += 1) {
+      writtenLsn += 1n;
+      clock.advance(1_000);
+      await session.status();
+    }
+    expect(rig.receiver.status().state).not.toBe('disconnected');
+    clock.advance(62_000);
+    await session.closed;
+  });
+
   it('closes the connection after a minute without progress, and comes back with room', async () => {
     await using upstream = await ScriptedUpstream.listen();
     const clock = new ManualClock();
