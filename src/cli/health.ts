@@ -75,7 +75,9 @@ export const healthCommand: Command = {
 The line goes to standard output, with performance data behind a bar, as Nagios and its kin read it. Sizes have
 PostgreSQL's units, such as 64MB.
 
-Exit codes: 0 streaming or catching up; 1 starting, connecting, waiting, paused, draining, or a lag above the first size;
+Exit codes: 0 streaming or catching up; 1 starting, connecting, waiting, paused, draining, or a lag above the first size, or
+something to look at: too few standbys for synchronous_standby_names, one that is stalled or wedged?, a store near its
+limit, an alarm;
 2 full, gap, diverged, corrupt, failed, nobody answers, or a lag above the second size. A mistake in the options is 2 as
 well, with its message on standard error.
 
@@ -126,6 +128,7 @@ export function healthOf(
         standbys.length < request.standbys ? ` of ${request.standbys}` : ''
       }`,
     ],
+    ...troubles(status).map((words) => [HEALTH.warning, words] as const),
   ];
   const health = findings.reduce<Health>((worst, [own]) => (own > worst ? own : worst), HEALTH.ok);
   const text = findings.map(([, words]) => words).filter((words) => words !== '');
@@ -134,6 +137,31 @@ export function healthOf(
     health,
     line: `WALCAST ${WORDS[health]} - ${printable(text.join(', ')).replaceAll('|', '/')} ${bar}`,
   };
+}
+
+/** Names that one line has room for. */
+const NAMES_MAX = 5;
+
+/** What somebody should look at although WAL goes on. */
+function troubles({ sync, standbys, absent_standbys: absent, store }: StatusJson): string[] {
+  const found: string[] = [];
+  if (!sync.satisfied) {
+    found.push(
+      `synchronous_standby_names needs ${sync.required_standbys} standbys, ${sync.eligible_standbys} are there`,
+    );
+  }
+  const stalled = standbys.filter((standby) => standby.stalled);
+  if (stalled.length > 0) found.push(`stalled: ${namesOf(stalled)}`);
+  const wedged = absent.filter(({ state }) => state === 'wedged?');
+  if (wedged.length > 0) found.push(`wedged?: ${namesOf(wedged)}`);
+  if (store.near_limit) found.push('the store is near its limit');
+  return [...found, ...sync.alarms.slice(0, NAMES_MAX)];
+}
+
+function namesOf(standbys: readonly { readonly application_name: string }[]): string {
+  const names = standbys.slice(0, NAMES_MAX).map(({ application_name: name }) => name);
+  const more = standbys.length - names.length;
+  return names.join(' ') + (more > 0 ? ` and ${more} more` : '');
 }
 
 function stateText({ state, detail, upstream }: StatusJson): string {

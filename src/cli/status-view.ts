@@ -14,6 +14,7 @@ export function statusView(status: StatusJson): string {
     `          server ${known(upstream.server_lsn)}  received ${known(upstream.received_lsn)}  ` +
       `flushed ${known(upstream.flushed_lsn)}  acknowledged ${known(upstream.reported.flush)}  lag ${sizeText(upstream.lag_bytes)}`,
     `store     ${known(store.oldest_lsn)} to ${known(store.flushed_lsn)}, ${store.segments} segments, ${sizeText(store.size_bytes)}`,
+    ...syncLines(status),
     '',
     standbyTable(status.standbys),
     ...absentLines(status.absent_standbys),
@@ -45,7 +46,7 @@ function standbyTable(standbys: readonly StandbyJson[]): string {
     printable(standby.application_name),
     standby.client_addr ?? 'local',
     stateText(standby),
-    standby.sync_state,
+    syncText(standby),
     known(standby.sent_lsn),
     known(standby.flush_lsn),
     known(standby.replay_lsn),
@@ -56,6 +57,31 @@ function standbyTable(standbys: readonly StandbyJson[]): string {
     known(standby.slot_name),
   ]);
   return textTable(HEADER, rows, NUMBERS);
+}
+
+/** The policy and who holds the upstream's horizon; nothing where there is neither. */
+function syncLines({ sync, feedback }: StatusJson): string[] {
+  const lines: string[] = [];
+  if (sync.synchronous_standby_names !== '') {
+    const { required_standbys: required, eligible_standbys: eligible } = sync;
+    const verdict = sync.satisfied ? 'satisfied' : 'NOT satisfied: no flush position is reported';
+    lines.push(
+      `sync      ${printable(sync.synchronous_standby_names)}: ${eligible} of ${required} needed, ${verdict} since ${known(sync.since)}`,
+      `          confirmed  write ${known(sync.confirmed.write)}  flush ${known(sync.confirmed.flush)}  replay ${known(sync.confirmed.apply)}`,
+    );
+  }
+  if (feedback.held_by !== null) {
+    const xmin = feedback.xmin ?? feedback.catalog_xmin;
+    lines.push(
+      `feedback  xmin ${known(xmin)}, held by ${printable(feedback.held_by)}${feedback.hot_standby_feedback ? '' : ' (off: not sent upstream)'}`,
+    );
+  }
+  return [...lines, ...sync.alarms.map((alarm) => `alarm     ${printable(alarm)}`)];
+}
+
+/** `sync 1`, `potential 2`, `async`. */
+function syncText({ sync_state: state, sync_priority: priority }: StandbyJson): string {
+  return priority === 0 ? state : `${state} ${priority}`;
 }
 
 function stateText({ state, stalled, name_shared: isNameShared }: StandbyJson): string {

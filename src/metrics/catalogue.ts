@@ -138,6 +138,12 @@ export const CATALOGUE = [
     labels: ['upstream'],
     help: "receive time minus the sender's timestamp in the message (needs synced clocks)",
   },
+  {
+    name: 'upstream_sync_state',
+    type: 'gauge',
+    labels: ['upstream', 'state'],
+    help: 'how the primary classes this relay (when it can be asked)',
+  },
   // --- store
   { name: 'store_size_bytes', type: 'gauge', labels: ['upstream'], help: 'bytes on disk for WAL' },
   {
@@ -332,6 +338,43 @@ export const CATALOGUE = [
     type: 'gauge',
     labels: ['slot', 'status'],
     help: 'same words as pg_replication_slots.wal_status',
+  },
+  // --- acknowledgement policy
+  {
+    name: 'sync_required_standbys',
+    type: 'gauge',
+    labels: ['upstream'],
+    help: "standbys that must confirm before the relay confirms upstream (0 = relay's own fsync is enough)",
+  },
+  {
+    name: 'sync_eligible_standbys',
+    type: 'gauge',
+    labels: ['upstream'],
+    help: 'connected, streaming standbys that count',
+  },
+  {
+    name: 'sync_satisfied',
+    type: 'gauge',
+    labels: ['upstream'],
+    help: '1 when the quorum can be met now',
+  },
+  {
+    name: 'sync_confirmed_lsn_bytes',
+    type: 'gauge',
+    labels: ['upstream'],
+    help: 'quorum position',
+  },
+  {
+    name: 'sync_confirm_duration_seconds',
+    type: 'histogram',
+    labels: ['upstream'],
+    help: "WAL received to quorum-confirmed: the relay's share of COMMIT latency",
+  },
+  {
+    name: 'sync_unsatisfied_seconds_total',
+    type: 'counter',
+    labels: ['upstream'],
+    help: 'time spent without quorum',
   },
   // --- access and HTTP
   {

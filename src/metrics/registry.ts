@@ -27,6 +27,7 @@ import {
 } from './relay-samples.ts';
 import { Samples } from './samples.ts';
 import { StandbySampler } from './standby-samples.ts';
+import { addSyncSamples } from './sync-samples.ts';
 
 /** A rendered exposition. `contentType` goes out exactly as it is: Prometheus 3 refuses a scrape without a valid one. */
 export interface Exposition {
@@ -178,6 +179,11 @@ class RelayMetrics implements Metrics {
       histogramText(familyOf('store_flush_duration_seconds'), upstream, flushDuration),
       histogramText(familyOf('store_write_duration_seconds'), upstream, writeDuration),
       histogramText(familyOf('upstream_transit_seconds'), upstream, status.upstreamDelay.transit),
+      histogramText(
+        familyOf('sync_confirm_duration_seconds'),
+        upstream,
+        status.sync.confirmDuration,
+      ),
     ];
     return blocks.join('\n');
   }
@@ -188,6 +194,7 @@ class RelayMetrics implements Metrics {
     addUpstreamSamples(samples, status);
     addStoreSamples(samples, status, filesystem);
     this.#standbys.add(samples, status, this.#options.clock.nowMs());
+    addSyncSamples(samples, status);
     addSlotSamples(samples, status, this.#options.clock.wallMs());
     addCertificateSamples(samples, status);
     addClientSamples(samples, status);

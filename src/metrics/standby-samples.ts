@@ -134,7 +134,12 @@ function addGroup(
   const { sessions, end } = group;
   const labels = { standby };
   const first = sessions[0];
-  if (first !== undefined && standby !== OTHER_STANDBYS) addIdentity(samples, standby, first);
+  if (first !== undefined && standby !== OTHER_STANDBYS) {
+    addIdentity(samples, standby, first);
+    // They share the name, and so the place; one that has reported no flush position has none yet.
+    const priority = Math.max(...sessions.map(({ syncPriority }) => syncPriority));
+    samples.add('standby_sync_priority', labels, priority);
+  }
   const positions = {
     send: lowest(sessions.map(({ sentLsn }) => sentLsn)),
     write: lowest(sessions.map(({ writeLsn }) => writeLsn)),
@@ -149,12 +154,10 @@ function addGroup(
     if (lsn === INVALID_LSN || end === INVALID_LSN) continue;
     samples.add('standby_lag_bytes', { standby, stage }, Math.max(0, lsnDistance(lsn, end)));
   }
-  const lagOf = (session: StandbyStatus, lsn: Lsn, seconds: number | null): number | null =>
-    lsn !== INVALID_LSN && lsn === end && isIdle(session, seconds) ? 0 : seconds;
   const lags = {
-    write: highest(sessions.map((one) => lagOf(one, one.writeLsn, one.writeLagSeconds))),
-    flush: highest(sessions.map((one) => lagOf(one, one.flushLsn, one.flushLagSeconds))),
-    replay: highest(sessions.map((one) => lagOf(one, one.applyLsn, one.applyLagSeconds))),
+    write: highest(sessions.map(({ endToEndLag }) => endToEndLag.writeSeconds)),
+    flush: highest(sessions.map(({ endToEndLag }) => endToEndLag.flushSeconds)),
+    replay: highest(sessions.map(({ endToEndLag }) => endToEndLag.applySeconds)),
   };
   for (const [stage, seconds] of Object.entries(lags)) {
     samples.addIfKnown('standby_lag_seconds', { standby, stage }, seconds);
@@ -165,14 +168,6 @@ function addGroup(
   if (replies.length > 0) {
     samples.add('standby_last_reply_timestamp_seconds', labels, Math.min(...replies) / 1000);
   }
-}
-
-/**
- * PostgreSQL forgets the lag of a standby that has had everything for a while; of a receiver that does not replay it shows
- * the last one for ever. (walsender.c:ProcessStandbyReplyMessage)
- */
-function isIdle({ applyLsn }: StandbyStatus, seconds: number | null): boolean {
-  return seconds === null || applyLsn === INVALID_LSN;
 }
 
 function addIdentity(samples: Samples, standby: string, session: StandbyStatus): void {
@@ -197,7 +192,6 @@ function addIdentity(samples: Samples, standby: string, session: StandbyStatus):
       current: session.state,
     },
   );
-  samples.add('standby_sync_priority', { standby }, 0);
 }
 
 function addTotals(samples: Samples, status: RelayStatus): void {

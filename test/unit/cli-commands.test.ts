@@ -19,7 +19,13 @@ import { statusJson } from '../../src/http/status-json.ts';
 import { walcast } from '../support/cli.ts';
 import type { CliOutcome } from '../support/cli.ts';
 import { openTestPort } from '../support/http-port.ts';
-import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
+import {
+  sampleFeedback,
+  sampleStandby,
+  sampleStatus,
+  sampleSync,
+  unknownStatus,
+} from '../support/relay-status.ts';
 
 const neverStarted = runCommand(() => Promise.reject(new Error('not to be started')));
 const commands: readonly Command[] = [
@@ -233,7 +239,7 @@ store     0/1000000 to 0/3000000, 3 segments, 48.0 MB
 
 pid | application_name | client   | state     | sync  | sent_lsn  | flush_lsn | replay_lsn |    lag | write_lag | flush_lag | replay_lag | slot_name
 ----+------------------+----------+-----------+-------+-----------+-----------+------------+--------+-----------+-----------+------------+----------
- 42 | standby_a        | 10.0.0.7 | streaming | async | 0/3000060 | 0/3000000 | 0/2FFF000  | 4.3 kB |    0.4 ms |    2.0 ms |      1.5 s | slot_a
+ 42 | standby_a        | 10.0.0.7 | streaming | async | 0/3000060 | 0/3000000 | 0/2FFF000  | 4.3 kB |    4.0 ms |     20 ms |      2.5 s | slot_a
 
 standbys that left and are not back
 application_name | client   | state   | left_at                  | how        | flush_lsn | replay_lsn | slot_name
@@ -248,6 +254,31 @@ standby_b        | 10.0.0.8 | wedged? | 2023-11-14T22:14:50.000Z | terminated | 
     expect(view({ isStalled: true })).toContain('| streaming (stalled) |');
     expect(view({ isStalled: true, isNameShared: true })).toContain(
       '| streaming (stalled, shared name) |',
+    );
+  });
+
+  test('a policy, the one that holds the horizon, and alarms have a line each', () => {
+    const sync = sampleSync({
+      synchronousStandbyNames: 'ANY 2 (a, b, c)',
+      method: 'quorum',
+      requiredStandbys: 2,
+      eligibleStandbys: 2,
+      alarms: ['the slot of walcast falls behind'],
+    });
+    const standbys = [sampleStandby({ syncState: 'quorum', syncPriority: 1 })];
+    const feedback = sampleFeedback({ xmin: 7001n, heldBy: 'standby_a' });
+    const view = statusView(statusJson(sampleStatus({ sync, standbys, feedback })));
+    expect(view).toContain(
+      `sync      ANY 2 (a, b, c): 2 of 2 needed, satisfied since 2023-11-14T22:13:20.000Z
+          confirmed  write 0/3000060  flush 0/3000000  replay -
+feedback  xmin 7001, held by standby_a
+alarm     the slot of walcast falls behind
+`,
+    );
+    expect(view).toContain('| streaming | quorum 1 |');
+    const few = { ...sync, isSatisfied: false, eligibleStandbys: 1 };
+    expect(statusView(statusJson(sampleStatus({ sync: few })))).toContain(
+      '1 of 2 needed, NOT satisfied: no flush position is reported since',
     );
   });
 

@@ -10,11 +10,11 @@ import { healthOf } from '../../src/cli/health.ts';
 import type { HttpServer, HttpSources } from '../../src/http/server.ts';
 import { statusJson } from '../../src/http/status-json.ts';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
-import type { RelayState } from '../../src/status/status.ts';
+import type { RelayState, RelayStatus } from '../../src/status/status.ts';
 import { walcast } from '../support/cli.ts';
 import type { CliOutcome } from '../support/cli.ts';
 import { openTestPort, RecordingActions, sampleFile } from '../support/http-port.ts';
-import { sampleStandby, sampleStatus } from '../support/relay-status.ts';
+import { sampleStandby, sampleStatus, sampleSync } from '../support/relay-status.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 const TOKEN = 'a-token-of-some-length';
@@ -173,8 +173,13 @@ describe('health', () => {
     standbys: 0,
   };
 
+  /** Nobody is missing. */
+  const whole = (overrides: Partial<RelayStatus> = {}): RelayStatus =>
+    sampleStatus({ absentStandbys: [], ...overrides });
+  const source = { status: () => whole() };
+
   test('is one line with performance data, and 0', async () => {
-    const { url } = await serve();
+    const { url } = await serve({ source });
     expect(await type(url, 'health', '--lag', '1GB', '--lag', '64MB', '--standbys', '1')).toEqual({
       code: 0,
       out:
@@ -199,7 +204,7 @@ describe('health', () => {
     ['failed', 2],
   ])('state %s gives %d', (state, expected) => {
     const { health, line } = healthOf(
-      { ...statusJson(sampleStatus()), state, detail: 'why | and\nwhat' },
+      { ...statusJson(whole()), state, detail: 'why | and\nwhat' },
       request,
     );
     expect(health).toBe(expected);
@@ -222,8 +227,40 @@ describe('health', () => {
     [['--standbys', 'many'], 2],
     [['extra'], 2],
   ])('%j gives %d', async (words, code) => {
-    const { url } = await serve();
+    const { url } = await serve({ source });
     expect((await type(url, 'health', ...words)).code).toBe(code);
+  });
+
+  test.each<[string, Partial<RelayStatus>, string]>([
+    [
+      'a policy that too few satisfy',
+      { sync: sampleSync({ isSatisfied: false, requiredStandbys: 2, eligibleStandbys: 1 }) },
+      'synchronous_standby_names needs 2 standbys, 1 are there',
+    ],
+    [
+      'standbys that stand still',
+      {
+        standbys: Array.from({ length: 7 }, (_, index) =>
+          sampleStandby({ applicationName: `s${index}`, isStalled: true }),
+        ),
+      },
+      'stalled: s0 s1 s2 s3 s4 and 2 more',
+    ],
+    [
+      'one that may wait for a restart by hand',
+      { absentStandbys: sampleStatus().absentStandbys },
+      'wedged?: standby_b',
+    ],
+    [
+      'a store that is nearly full',
+      { retention: { ...sampleStatus().retention, isNearLimit: true } },
+      'the store is near its limit',
+    ],
+    ['an alarm', { sync: sampleSync({ alarms: ['look here'] }) }, 'look here'],
+  ])('%s is a warning', (_what, overrides, words) => {
+    const { health, line } = healthOf(statusJson(whole(overrides)), request);
+    expect(health).toBe(1);
+    expect(line).toContain(words);
   });
 
   test('nobody there, or somebody else, is critical, and told on standard output', async () => {

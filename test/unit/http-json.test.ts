@@ -10,13 +10,14 @@ import {
   standbysJson,
   statusJson,
   storeDetailJson,
+  syncJson,
   upstreamDetailJson,
 } from '../../src/http/status-json.ts';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import type { DiscoveryStatus } from '../../src/status/status.ts';
 import { sampleEntry } from '../support/http-port.ts';
-import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
+import { sampleStandby, sampleStatus, sampleSync, unknownStatus } from '../support/relay-status.ts';
 
 describe('status', () => {
   test('every field has the name and form that scripts rely on', () => {
@@ -48,8 +49,34 @@ describe('status', () => {
         flushed_lsn: '0/3000000',
         size_bytes: 50_331_648,
         segments: 3,
+        limit_bytes: 68_719_476_736,
+        near_limit: false,
       },
-      sync: { synchronous_standby_names: '', satisfied: true },
+      sync: {
+        synchronous_standby_names: '',
+        method: null,
+        required_standbys: 0,
+        eligible_standbys: 0,
+        satisfied: true,
+        since: '2023-11-14T22:13:20.000Z',
+        changes: 0,
+        unsatisfied_seconds: 0,
+        confirmed: { write: '0/3000060', flush: '0/3000000', apply: null },
+        reported: { write: '0/3000060', flush: '0/3000000', apply: null },
+        upstream: null,
+        clash: null,
+        alarms: [],
+      },
+      feedback: {
+        hot_standby_feedback: true,
+        xmin: null,
+        catalog_xmin: null,
+        sent_at: '2023-11-14T22:15:00.000Z',
+        next_xid: '7000',
+        held_by: null,
+        ignored: { future: 0, past: 0 },
+        left_out: 0,
+      },
       standbys: [
         {
           pid: 42,
@@ -66,10 +93,17 @@ describe('status', () => {
           write_lsn: '0/3000060',
           flush_lsn: '0/3000000',
           replay_lsn: '0/2FFF000',
-          write_lag: 0.0004,
-          flush_lag: 0.002,
-          replay_lag: 1.5,
+          write_lag: 0.004,
+          flush_lag: 0.02,
+          replay_lag: 2.5,
+          hop_write_lag: 0.0004,
+          hop_flush_lag: 0.002,
+          hop_replay_lag: 1.5,
+          replayed_commit_age: 2.25,
           lag_bytes: 4352,
+          hop_lag_bytes: 4192,
+          feedback: null,
+          clamped_replies: 0,
           reply_time: '2023-11-14T22:15:00.000Z',
           connected_at: '2023-11-14T22:14:10.000Z',
           tls: false,
@@ -129,6 +163,61 @@ describe('status', () => {
       256,
       null,
     ]);
+  });
+
+  test('a policy says who is needed, who is there, what they confirmed, and what the upstream makes of it', () => {
+    const status = sampleStatus({
+      sync: sampleSync({
+        synchronousStandbyNames: 'FIRST 2 (a, b)',
+        method: 'priority',
+        requiredStandbys: 2,
+        eligibleStandbys: 1,
+        isSatisfied: false,
+        confirmed: { writeLsn: INVALID_LSN, flushLsn: INVALID_LSN, applyLsn: INVALID_LSN },
+        changes: 3,
+        unsatisfiedSeconds: 1.5,
+        upstream: {
+          synchronousStandbyNames: 'walcast',
+          membership: 'named',
+          asOfMs: 1_700_000_000_000,
+        },
+        clash: 'a clash',
+        alarms: ['look'],
+      }),
+      standbys: [
+        sampleStandby({
+          syncState: 'sync',
+          syncPriority: 1,
+          feedback: { xmin: 700n, catalogXmin: null, state: 'counted', xminAge: 6300 },
+        }),
+      ],
+    });
+    const answer = syncJson(status);
+    expect(answer).toMatchObject({
+      synchronous_standby_names: 'FIRST 2 (a, b)',
+      method: 'priority',
+      required_standbys: 2,
+      eligible_standbys: 1,
+      satisfied: false,
+      changes: 3,
+      unsatisfied_seconds: 1.5,
+      confirmed: { write: null, flush: null, apply: null },
+      reported: { write: '0/3000060' },
+      upstream: {
+        synchronous_standby_names: 'walcast',
+        membership: 'named',
+        as_of: '2023-11-14T22:13:20.000Z',
+      },
+      clash: 'a clash',
+      alarms: ['look'],
+    });
+    expect(Value.Check(SCHEMAS.sync, answer)).toBe(true);
+    expect(standbysJson(status)[0]).toMatchObject({
+      sync_state: 'sync',
+      sync_priority: 1,
+      feedback: { xmin: '700', catalog_xmin: null, state: 'counted', xmin_age: 6300 },
+    });
+    expect(Value.Check(SCHEMAS.status, statusJson(status))).toBe(true);
   });
 
   test('a reply time that no calendar holds is shown as unknown', () => {
@@ -232,6 +321,8 @@ describe('upstream, store, slots and configuration', () => {
       ...slot!,
       activePid: null,
       restartLsn: INVALID_LSN,
+      xmin: (1n << 32n) + 100n,
+      catalogXmin: 90n,
       inactiveSinceMs: 1_700_000_000_000,
       walStatus: 'lost' as const,
       safeWalSize: null,
@@ -245,6 +336,8 @@ describe('upstream, store, slots and configuration', () => {
         temporary: false,
         active: true,
         active_pid: 42,
+        xmin: null,
+        catalog_xmin: null,
         restart_lsn: '0/1000000',
         wal_status: 'reserved',
         safe_wal_size: 60_000_000,
@@ -258,6 +351,8 @@ describe('upstream, store, slots and configuration', () => {
         temporary: false,
         active: false,
         active_pid: null,
+        xmin: '4294967396',
+        catalog_xmin: '90',
         restart_lsn: null,
         wal_status: 'lost',
         safe_wal_size: null,

@@ -57,7 +57,7 @@ describe('answers', () => {
         reported: { write: '0/3000060', flush: '0/3000000', apply: null },
         lag_bytes: 256,
       },
-      standbys: [{ pid: 42, replay_lag: 1.5, tls: false }],
+      standbys: [{ pid: 42, replay_lag: 2.5, tls: false }],
     });
     const standbys = await fetch(`${url}/api/v1/standbys`);
     expect(await standbys.json()).toMatchObject([
