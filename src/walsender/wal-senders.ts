@@ -264,7 +264,7 @@ export class WalSenders {
         this.#door.leave(session);
         this.#admitted.set(session.pid, session);
         if (session.isConsole) this.#consoles.add(session);
-        this.#placeOf.set(session, this.#places.take());
+        else this.#placeOf.set(session, this.#places.take());
       },
       onRejected: (reason: RejectReason) => {
         this.#rejected[reason] += 1;
