@@ -27,6 +27,8 @@ export class RawWalReceiver {
   readonly #client: RawClient;
   /** End (exclusive) of the WAL that has come. */
   #receivedLsn = 0n;
+  #onKeepalive: () => void = () => {};
+  #onWal: () => void = () => {};
 
   private constructor(client: RawClient, parts: { pid: number; applicationName: string }) {
     this.#client = client;
@@ -59,13 +61,27 @@ export class RawWalReceiver {
     this.#client.pause();
   }
 
-  get receivedLsn(): bigint {
-    return this.#receivedLsn;
+  /** Resolves once everything before `endLsn` has come. */
+  async received(endLsn: Lsn): Promise<void> {
+    while (this.#receivedLsn < endLsn) {
+      await new Promise<void>((resolve) => {
+        this.#onWal = resolve;
+      });
+    }
   }
 
   /** Confirms; the keepalive that is asked for is not waited for. */
   confirm({ write, flush, apply }: Claim): void {
     this.#client.send(statusUpdate(write, flush, apply));
+  }
+
+  /** Confirms, asks for an answer, and waits for the next word that is no WAL: the answer, unless another came just then. */
+  async confirmAndWait({ write, flush, apply }: Claim): Promise<void> {
+    const heard = new Promise<void>((resolve) => {
+      this.#onKeepalive = resolve;
+    });
+    this.#client.send(statusUpdate(write, flush, apply, 1));
+    await heard;
   }
 
   /** Feedback that holds nothing back: a server at debug2 logs it, so what was sent before has been dealt with. */
@@ -81,8 +97,11 @@ export class RawWalReceiver {
     for (;;) {
       const item = await this.#client.next();
       if (item === null) return;
-      if (item.type !== 'd' || item.body[0] !== 0x77) continue;
+      if (item.type !== 'd') continue;
+      if (item.body[0] === 0x6b) this.#onKeepalive();
+      if (item.body[0] !== 0x77) continue;
       this.#receivedLsn = item.body.readBigUInt64BE(1) + BigInt(item.body.length - 25);
+      this.#onWal();
     }
   }
 }

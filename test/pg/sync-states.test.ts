@@ -281,7 +281,7 @@ describeWhen('the same standbys attached directly and behind walcast', () => {
   async function begin(receiver: RawWalReceiver, conduct: Conduct, endLsn: Lsn): Promise<void> {
     // Only what was sent can be confirmed to walcast.
     await receiver.start(pageStart(advanceLsn(endLsn, -1)));
-    await eventually(() => receiver.receivedLsn >= endLsn).toBe(true);
+    await receiver.received(endLsn);
     receiver.confirm({
       write: endLsn,
       flush: conduct === 'no flush' ? 0n : endLsn,
