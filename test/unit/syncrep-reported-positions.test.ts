@@ -388,6 +388,14 @@ it('never says more than the policy allows, never takes back what it offered, wh
           step.quorum === null ? f : step.quorum === 'unsatisfied' ? 0 : step.quorum[1];
         allowed = Math.max(allowed, Math.min(f, quorumFlush), isStopping && f >= w ? f : 0);
         expect(flush).toBeLessThanOrEqual(allowed);
+        // And never less, or commits would wait that need not.
+        const isBound = isStopping || step.isWithdrawn || f < offered[1];
+        if (!isBound && step.quorum !== 'unsatisfied') {
+          const [quorumWrite, , quorumApply] = step.quorum ?? [w, f, 0];
+          expect(write).toBeGreaterThanOrEqual(Math.min(w, quorumWrite));
+          expect(flush).toBeGreaterThanOrEqual(Math.min(f, quorumFlush));
+          expect(apply).toBeGreaterThanOrEqual(Math.min(f, quorumApply));
+        }
         // Never invented: at most what chosen standbys have said that they applied.
         if (step.quorum !== null && step.quorum !== 'unsatisfied') {
           allowedApply = Math.max(allowedApply, Math.min(f, step.quorum[2]));
