@@ -9,7 +9,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import { CATALOGUE } from '../../src/metrics/catalogue.ts';
 import { openMetrics } from '../../src/metrics/registry.ts';
 import type { Metrics } from '../../src/metrics/registry.ts';
-import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
+import { toLsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
 import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
@@ -139,7 +139,7 @@ describe('values', () => {
     expect(value('walcast_upstream_state{upstream="default",state="streaming"}')).toBe(1);
     expect(value('walcast_upstream_state{upstream="default",state="catchup"}')).toBe(0);
     expect(value('walcast_standby_lag_bytes{standby="standby_a",stage="replay"}')).toBe(4352);
-    expect(value('walcast_standby_lag_seconds{standby="standby_a",stage="replay"}')).toBe(1.5);
+    expect(value('walcast_standby_lag_seconds{standby="standby_a",stage="replay"}')).toBe(2.5);
     expect(value('walcast_standby_state{standby="standby_a",state="streaming"}')).toBe(1);
     expect(value('walcast_standby_last_reply_timestamp_seconds{standby="standby_a"}')).toBe(
       1_700_000_100.001,
@@ -273,14 +273,14 @@ describe('values', () => {
   test('what is no finite number is left out, and the scrape goes on', async () => {
     const standbys = [
       sampleStandby({
-        applyLagSeconds: Number.NaN,
+        endToEndLag: { writeSeconds: 0, flushSeconds: 0.02, applySeconds: Number.NaN },
         lastReplyAtMs: Number.POSITIVE_INFINITY,
         sentBytes: Number.NaN,
       }),
     ];
     const { body } = await open(() => sampleStatus({ standbys })).render();
     expect(body).not.toMatch(/^walcast_\S+ (?:NaN|[+-]?Inf)/m);
-    expect(body).toContain('walcast_standby_lag_seconds{standby="standby_a",stage="flush"} 0.002');
+    expect(body).toContain('walcast_standby_lag_seconds{standby="standby_a",stage="flush"} 0.02');
   });
 
   test('counters whose labels are known beforehand start at zero', async () => {
@@ -474,7 +474,7 @@ describe('standbys', () => {
     const behind = sampleStandby({
       pid: 2,
       applyLsn: toLsn(0x2000000n),
-      applyLagSeconds: 9,
+      endToEndLag: { writeSeconds: 0, flushSeconds: null, applySeconds: 9 },
       sentBytes: 1,
     });
     const metrics = open(() => sampleStatus({ standbys: [ahead, behind] }));
@@ -513,16 +513,15 @@ describe('standbys', () => {
     });
   });
 
-  test('who has everything lags by nothing, though no time was measured; who has not lags by what is known', async () => {
-    const end = sampleStatus().upstream.serverLsn;
-    const unmeasured = { writeLagSeconds: null, flushLagSeconds: null, applyLagSeconds: null };
-    const idle = { writeLsn: end, flushLsn: end, applyLsn: end, slotName: null, ...unmeasured };
-    const receiver = { flushLsn: INVALID_LSN, applyLsn: INVALID_LSN, writeLagSeconds: 4 };
+  test('lag is end to end: what was not reported has none, and the hop is not shown', async () => {
+    const nothing = { writeSeconds: 0, flushSeconds: 0, applySeconds: 0 };
     const standbys = [
-      sampleStandby({ pid: 1, applicationName: 'idle', ...idle }),
-      sampleStandby({ pid: 2, applicationName: 'new', slotName: null, ...unmeasured }),
-      sampleStandby({ pid: 3, applicationName: 'receiver', ...idle, ...receiver }),
-      sampleStandby({ pid: 4, applicationName: 'fresh', ...idle, applyLagSeconds: 0.5 }),
+      sampleStandby({ pid: 1, applicationName: 'idle', endToEndLag: nothing, applyLagSeconds: 9 }),
+      sampleStandby({
+        pid: 3,
+        applicationName: 'receiver',
+        endToEndLag: { writeSeconds: 4, flushSeconds: null, applySeconds: null },
+      }),
     ];
     const metrics = open(() => sampleStatus({ standbys, slots: [] }));
     const name = 'walcast_standby_lag_seconds';
@@ -530,10 +529,18 @@ describe('standbys', () => {
       [`${name}{standby="idle",stage="write"}`]: 0,
       [`${name}{standby="idle",stage="flush"}`]: 0,
       [`${name}{standby="idle",stage="replay"}`]: 0,
-      [`${name}{standby="receiver",stage="write"}`]: 0,
-      [`${name}{standby="fresh",stage="write"}`]: 0,
-      [`${name}{standby="fresh",stage="flush"}`]: 0,
-      [`${name}{standby="fresh",stage="replay"}`]: 0.5,
+      [`${name}{standby="receiver",stage="write"}`]: 4,
+    });
+  });
+
+  test('the place in the policy is that of the name, whichever session has reported', async () => {
+    const standbys = [
+      sampleStandby({ pid: 1, syncPriority: 0 }),
+      sampleStandby({ pid: 2, syncPriority: 2 }),
+    ];
+    const metrics = open(() => sampleStatus({ standbys }));
+    expect(await seriesOf(metrics, 'standby_sync_priority')).toEqual({
+      'walcast_standby_sync_priority{standby="standby_a"}': 2,
     });
   });
 
