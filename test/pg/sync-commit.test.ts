@@ -18,9 +18,7 @@ import {
 const MAJORS = installedMajors().filter((major) =>
   (FULL_FAULTS ? EDGE_MAJORS : [NEWEST_MAJOR]).includes(major),
 );
-/** Of each policy. */
 const OWN_WRITES = 200;
-const OWN_WRITES_FULL = 5_000;
 const SENDER_TIMEOUT_MS = 1_500;
 const STREAMING = /started streaming WAL from primary/;
 const NAMES = ['a', 'b', 'c'];
@@ -31,6 +29,8 @@ interface PolicyCase {
   readonly policy: string;
   /** Those whose apply commits at remote_apply wait for. */
   readonly suffices: (shown: Shown) => boolean;
+  /** Commits that are looked for, at length. */
+  readonly ownWrites: number;
   /** Standbys that are connected and silent: without these commits go on, without those they wait, until the last is back. */
   readonly silent: { readonly without: readonly string[]; readonly blocked: readonly string[] };
   /** Likewise for standbys that are gone: others may take their place. */
@@ -43,12 +43,14 @@ const CASES: readonly PolicyCase[] = [
   {
     policy: 'FIRST 1 (a, b)',
     suffices: (shown) => shown.has('a'),
+    ownWrites: 5_000,
     silent: { without: ['b', 'c'], blocked: ['a'] },
     gone: { without: ['a', 'c'], blocked: ['a', 'b'] },
   },
   {
     policy: 'FIRST 2 (a, b, c)',
     suffices: (shown) => shown.has('a') && shown.has('b'),
+    ownWrites: 1_500,
     silent: { without: ['c'], blocked: ['b'] },
     gone: { without: ['a'], blocked: ['a', 'b'] },
     isLong: true,
@@ -56,12 +58,14 @@ const CASES: readonly PolicyCase[] = [
   {
     policy: 'ANY 2 (a, b, c)',
     suffices: (shown) => shown.size >= 2,
+    ownWrites: 1_500,
     silent: { without: ['c'], blocked: ['b', 'c'] },
     gone: { without: ['a'], blocked: ['a', 'c'] },
   },
   {
     policy: 'ANY 1 (*)',
     suffices: (shown) => shown.size >= 1,
+    ownWrites: 1_500,
     silent: { without: ['a', 'c'], blocked: ['a', 'b', 'c'] },
     gone: { without: ['a', 'b'], blocked: ['a', 'b', 'c'] },
     isLong: true,
@@ -75,13 +79,13 @@ const SETTINGS = MAJORS.flatMap((major) => {
   return places.map((place) => ({
     major,
     place,
-    ownWrites: isMain && place === 'walcast' ? OWN_WRITES_FULL : OWN_WRITES,
+    isAtLength: isMain && place === 'walcast',
   }));
 });
 
 describe.each(SETTINGS)(
   'commits on PostgreSQL $major, standbys at $place',
-  ({ major, place, ownWrites }) => {
+  ({ major, place, isAtLength }) => {
     let rig: SyncRig;
     let commits: CommitSessions;
 
@@ -141,7 +145,7 @@ describe.each(SETTINGS)(
       return `without ${without.join()} they go on in ${Math.round(goneOnMs)} ms; without ${blocked.join()} they wait, until ${releasedMs} ms after ${last.name} is back`;
     }
 
-    describe.each(CASES)('$policy', ({ policy, suffices, silent, gone, isLong }) => {
+    describe.each(CASES)('$policy', ({ policy, suffices, ownWrites, silent, gone, isLong }) => {
       const isKilled = FULL_FAULTS || isLong !== true;
 
       beforeAll(async () => {
@@ -151,7 +155,7 @@ describe.each(SETTINGS)(
       it('return at remote_apply when the standbys that they wait for show what they wrote', async () => {
         const reads = await readOwnWrites(rig.primary, rig.standbys, {
           level: 'remote_apply',
-          count: ownWrites,
+          count: isAtLength ? ownWrites : OWN_WRITES,
           suffices,
         });
         say(`${policy}: own writes ${JSON.stringify(reads)}`);
@@ -220,6 +224,7 @@ describe.each(SETTINGS)(
           level: 'remote_apply',
           count: 50,
           suffices: (shown) => shown.has('a'),
+          ownWrites: 1_500,
         });
         expect(reads.misses).toEqual([]);
       });
