@@ -224,7 +224,6 @@ describe.each(SETTINGS)(
           level: 'remote_apply',
           count: 50,
           suffices: (shown) => shown.has('a'),
-          ownWrites: 1_500,
         });
         expect(reads.misses).toEqual([]);
       });
