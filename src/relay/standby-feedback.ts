@@ -2,12 +2,7 @@
 // answers what is to be said upstream of all of it. The rules are those of syncrep/feedback.ts.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import {
-  FEEDBACK_GRACE_MS,
-  FEEDBACK_NAMES_MAX,
-  FEEDBACK_NOTE_MS,
-  FEEDBACK_SENT_MS_MIN,
-} from '../config/limits.ts';
+import { FEEDBACK_NAMES_MAX, FEEDBACK_NOTE_MS, FEEDBACK_SENT_MS_MIN } from '../config/limits.ts';
 import { isSameXmins, NO_XMINS } from '../pg/xmins.ts';
 import type { Xmins } from '../pg/xmins.ts';
 import type { FeedbackStatus, StandbyFeedbackStatus } from '../status/status.ts';
@@ -22,6 +17,7 @@ import {
 import type { Contribution, Horizon, HorizonRules, WireXmins } from '../syncrep/feedback.ts';
 import type { FeedbackSource, UpstreamFeedback } from '../walreceiver/ports.ts';
 import type { FeedbackSink, StandbyFeedback } from '../walsender/ports.ts';
+import { CarriedFeedback } from './feedback-carried.ts';
 import { isSame } from './feedback-note.ts';
 import type { FeedbackNoted } from './feedback-note.ts';
 
@@ -119,7 +115,6 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
 
   /** The session begins a stream with `slot`. */
   begin(session: FeedingSession, slot: string | null): void {
-    if (slot !== null) session.own = NO_XMINS;
     session.slot = slot;
   }
 
@@ -212,8 +207,8 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
     const isNew = session.said === null;
     session.said = xmins;
     if (isNew) this.#carried?.cameBack(session.standby.applicationName);
-    if (session.slot === null) session.own = xmins;
-    else this.#parts.slots()?.feedBack(session.slot, xmins);
+    session.own = session.slot === null ? xmins : NO_XMINS;
+    if (session.slot !== null) this.#parts.slots()?.feedBack(session.slot, xmins);
     // One that moves forward can wait until the next interval; so nobody is compared with a thousand others per message.
     const isGone = isUrgent(before, xmins) && !isDeeper(before, xmins);
     if (isNew || isGone || isDeeper(this.#horizon ?? NO_XMINS, xmins)) this.#parts.onChanged();
@@ -306,44 +301,12 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
   }
 }
 
-/** What an earlier process said last: counts until those who needed it are back, or had time to come. */
-class CarriedFeedback {
-  readonly xmins: Xmins;
-  readonly #clock: Clock;
-  /** Null: it is not known who. */
-  readonly #awaited: string[] | null;
-  /** Counted from the first stream on, for only then anything is said; null before. */
-  #untilMs: number | null = null;
-
-  constructor({ xmins, standbys }: FeedbackNoted, clock: Clock) {
-    this.xmins = xmins;
-    this.#awaited = standbys === null ? null : [...standbys];
-    this.#clock = clock;
-  }
-
-  get awaited(): readonly string[] | null {
-    return this.#awaited;
-  }
-
-  /** A standby of that name has fed back, whatever it said. */
-  cameBack(name: string): void {
-    const at = this.#awaited?.indexOf(name) ?? -1;
-    if (at >= 0) this.#awaited?.splice(at, 1);
-  }
-
-  isOver(): boolean {
-    const nowMs = this.#clock.nowMs();
-    this.#untilMs ??= nowMs + FEEDBACK_GRACE_MS;
-    return nowMs >= this.#untilMs || this.#awaited?.length === 0;
-  }
-}
-
 /** One session that feeds back, or may. */
 export class FeedingSession implements StandbyFeedback {
   readonly #book: StandbyFeedbackBook;
   readonly standby: { readonly pid: number; readonly applicationName: string };
   slot: string | null = null;
-  /** What the session itself holds; nothing while it uses a slot. */
+  /** What the session itself holds; nothing once it has fed a slot. */
   own: Xmins = NO_XMINS;
   /** As it was taken last; null before. */
   said: Xmins | null = null;

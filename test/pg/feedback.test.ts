@@ -157,8 +157,8 @@ describe.each(MAJORS)('a long query behind walcast, with PostgreSQL %i', (major)
   }
 
   /** Waits until the primary holds everything from `xmin` on for walcast. */
-  function untilHeld({ held }: Behind, xmin: number): Promise<true> {
-    return until(`a horizon of at most ${xmin}`, async () => ((await held()) ?? Infinity) <= xmin);
+  function untilHeld(place: Behind, xmin: number): Promise<true> {
+    return until(`a horizon of at most ${xmin}`, async () => ((await place.held()) ?? Infinity) <= xmin);
   }
 
   /**
