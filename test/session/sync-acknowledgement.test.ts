@@ -2,6 +2,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { formatLsn } from '../../src/pg/lsn.ts';
 import { eventually } from '../support/eventually.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { walData } from '../support/scripted-upstream.ts';
 import { SyncRelay } from '../support/sync-relay.ts';
 import type { PlayedStandby, PlayedUpstream, SyncRelayOptions } from '../support/sync-relay.ts';
 
@@ -33,6 +35,10 @@ async function commit(...standbys: readonly PlayedStandby[]): Promise<bigint> {
   for (const standby of standbys) await standby.readTo(lsn);
   await eventually(() => rig.status.store.flushedLsn).toBe(lsn);
   return lsn;
+}
+
+function stateLsn(standby: PlayedStandby | undefined): bigint | undefined {
+  return rig.status.standbys.find(({ pid }) => pid === standby?.pid)?.flushLsn;
 }
 
 function stateOf(standby: PlayedStandby | undefined): unknown {
@@ -157,6 +163,51 @@ describe('a policy', () => {
     expect(upstream.last?.flush).toBe(end);
     a?.say(ahead);
     await upstream.reported(ahead, ahead, ahead);
+  });
+});
+
+describe('the way of a confirmation', () => {
+  it('has no clock in it', async () => {
+    // Which never moves.
+    await start({ names: 'ANY 2 (a, b, c)', clock: new ManualClock() });
+    const standbys = await confirming('a', 'b', 'c');
+    for (let round = 0; round < 20; round += 1) {
+      const before = rig.status.store.flushedLsn;
+      const lsn = await commit(...standbys);
+      const [first, second] = [standbys[round % 3], standbys[(round + 1) % 3]];
+      first?.say(lsn);
+      await eventually(() => stateLsn(first)).toBe(lsn);
+      expect(upstream.last?.flush).toBe(before);
+      second?.say(lsn);
+      await upstream.reported(lsn, lsn, lsn);
+      for (const standby of standbys) standby.say(lsn);
+    }
+  });
+});
+
+describe('WAL that is taken back', () => {
+  it('takes with it who was sent it, and nothing that was confirmed', async () => {
+    await start({ names: 'a', settings: { 'storage.verify': 'page' } });
+    const [a] = await confirming('a');
+    const end = rig.wal.endLsn;
+    const b = await rig.standby('b');
+    // Half of a record, and then something else than its other half.
+    rig.wal.record({ body: Buffer.alloc(40_000) });
+    const pageLsn = end - (end % 8192n) + 16_384n;
+    upstream.session.send(walData(end, rig.wal.slice(end, pageLsn)));
+    await a?.readTo(pageLsn);
+    a?.say(pageLsn);
+    await upstream.until('write', ({ write }) => write === pageLsn);
+    expect(upstream.last).toMatchObject({ flush: end, apply: end });
+    upstream.session.send(walData(pageLsn, Buffer.alloc(8192, 0x77)));
+    expect(await a?.client.closed()).toBeDefined();
+    b.leave();
+    upstream = await rig.upstream();
+    await upstream.reported(end, 0n, 0n);
+    upstream.send();
+    const back = await rig.standby('a');
+    back.say(rig.wal.endLsn);
+    await upstream.reported(rig.wal.endLsn, rig.wal.endLsn, rig.wal.endLsn);
   });
 });
 
