@@ -50,6 +50,32 @@ const POLICIES = [
 /** Gives everybody a priority that no other policy here gives. */
 const FAR_BEHIND = 'q, r, s, t, u, *';
 
+const ANY_TEXTS = FULL_FAULTS ? 2_000 : 300;
+
+/** What looks like a text of the setting; most are none. */
+const anyText = fc
+  .array(
+    fc.constantFrom(
+      'a',
+      'any',
+      'FIRST',
+      ' ',
+      ' ',
+      ',',
+      ',',
+      '(',
+      ')',
+      '"',
+      '*',
+      '1',
+      '20',
+      'é',
+      '-',
+    ),
+    { maxLength: 9 },
+  )
+  .map((pieces) => pieces.join(''));
+
 /** A standby as the primary has it. */
 interface Fed {
   readonly receiver: RawWalReceiver;
@@ -111,7 +137,11 @@ describe.each(spannedMajors())('PostgreSQL %i', (major) => {
   it('reads and refuses names as walcast does', async () => {
     const [theirs, ours]: [string, string][][] = [[], []];
     // ALTER SYSTEM takes no line ends, and a Query no NUL.
-    for (const text of SYNC_NAMES_SAMPLES.filter((sample) => !sample.includes('\n'))) {
+    const samples = [
+      ...SYNC_NAMES_SAMPLES,
+      ...fc.sample(anyText, { numRuns: ANY_TEXTS, seed: 11 }),
+    ];
+    for (const text of samples.filter((sample) => !sample.includes('\n'))) {
       const [answer = ''] = await client.ask(alterSystem(text));
       theirs?.push([text, answer]);
       ours?.push([text, answerOf(text)]);
