@@ -105,6 +105,7 @@ test('every key has its value, its origin, and whether a reload changes it', asy
       # zone:  # not set · reload
       wal_receiver_timeout: 5000ms  # walcast.yaml:4:25 · default 60s · reload
       wal_receiver_status_interval: 0  # walcast.yaml:5:33 · default 10s · reload
+      hot_standby_feedback: on  # default · reload
     listen:  # walcast.yaml:6:9 · default 0.0.0.0:5432 · restart
       - address: "*:6000"
       - address: /run/walcast
@@ -125,6 +126,7 @@ test('every key has its value, its origin, and whether a reload changes it', asy
       verify: record  # default · restart
       forward: received  # default · restart
     synchronous_standby_names: ""  # default · reload
+    max_feedback_xmin_age: -1  # default · reload
     wal_sender_timeout: 60s  # default · reload
     idle_replication_slot_timeout: 0  # default · reload
     slots: []  # default · reload
