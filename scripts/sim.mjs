@@ -34,8 +34,8 @@ function readOptions(argv) {
     },
   });
   if (values.help === true) return null;
-  if (values.bug !== undefined && !/^I[1-9]$/.test(values.bug)) {
-    throw new Error(`--bug ${values.bug}: I1 to I9 is expected`);
+  if (values.bug !== undefined && !/^I([1-9]|11)$/.test(values.bug)) {
+    throw new Error(`--bug ${values.bug}: I1 to I9 or I11 is expected`);
   }
   return {
     seeds: wholeNumber('--seeds', values.seeds, 1) ?? 500,

@@ -1,10 +1,11 @@
 // What goes wrong in a run, and when? Faults of every kind, one after the other and side by side, each with its own end.
 import { MACHINE } from './machine/world.ts';
-import { Cluster } from './postgres/cluster.ts';
+import { Cluster, SEGMENT_BYTES } from './postgres/cluster.ts';
 import { Server } from './postgres/server.ts';
 import { MANNERS } from './postgres/standby.ts';
 import type { RelayHost } from './relay-host.ts';
 import type { Scene } from './scene.ts';
+import { ANY_ONE, drawPolicy } from './sync-policy.ts';
 
 type Fault = (faults: Faults) => void;
 
@@ -14,6 +15,7 @@ const KINDS: readonly (readonly [name: string, weight: number, fault: Fault])[] 
   ['relay lost power', 4, (faults) => faults.relay().losePower()],
   ['relay drained', 2, (faults) => faults.relay().drain()],
   ['relay stopped (SIGSTOP)', 2, (faults) => faults.stopRelay()],
+  ['policy changed', 3, (faults) => faults.changePolicy()],
   ['wall clock set', 1, (faults) => faults.setClock()],
   ['link cut', 5, (faults) => faults.cut()],
   ['connection broken', 6, (faults) => faults.breakConnection()],
@@ -73,6 +75,7 @@ export class Faults {
     for (const server of servers.values()) {
       if (server !== this.#primary) server.follow(this.#primary);
       server.isStopping = false;
+      server.commits.policy = ANY_ONE;
       server.start();
     }
     for (const host of relays.values()) {
@@ -81,6 +84,8 @@ export class Faults {
       host.mounted.disk.capacity = Number.POSITIVE_INFINITY;
       host.setStopped(false);
       host.start();
+      // One that whoever is there can satisfy.
+      host.changePolicy(ANY_ONE);
     }
     for (const standby of standbys.values()) {
       standby.manner = 'honest';
@@ -140,6 +145,13 @@ export class Faults {
     const host = this.relay();
     host.setStopped(true);
     this.#later(100, 90_000, () => host.setStopped(false));
+  }
+
+  changePolicy(): void {
+    const { random, relays, standbys } = this.#scene;
+    const host = this.relay();
+    const others = [...standbys.keys(), ...relays.keys()].filter((name) => name !== host.name);
+    host.changePolicy(random.chance(0.25) ? null : drawPolicy(others, random));
   }
 
   setClock(): void {
@@ -240,9 +252,13 @@ export class Faults {
 
   /** The old one goes on for a while, as if nothing had happened. */
   splitBrain(): void {
+    const { relays } = this.#scene;
     const [old, heir] = [this.#primary, this.#heir()];
     if (heir === null || !old.isUp || old.isStopping) return;
     this.#promote(heir);
+    // A relay that keeps less than that would have lost where the timelines part.
+    const keptBytes = Math.min(...[...relays.values()].map(({ keepBytes }) => keepBytes));
+    old.writeLimitLsn = old.walEnd + BigInt(keptBytes - SEGMENT_BYTES);
     this.#later(500, 15_000, () => {
       old.crash(false);
       this.#comesBack(old);
@@ -268,7 +284,7 @@ export class Faults {
 
   /** Somebody else's server answers at the address of one of ours. */
   stranger(): void {
-    const { random, world, network } = this.#scene;
+    const { random } = this.#scene;
     const victim = random.pick([...this.#scene.servers.values()]);
     if (!victim.isUp || victim.isStopping || victim.parts.cluster !== this.#scene.cluster) return;
     victim.crash(false);
@@ -282,7 +298,13 @@ export class Faults {
       cluster.write(cluster.newest, random);
     for (let left = random.between(0, 2); left > 0; left -= 1)
       cluster.branch(cluster.newest, cluster.endLsn(cluster.newest));
-    const parts = { world, network, cluster, random: random.fork(), writeEveryMs: 200 };
+    const parts = {
+      ...victim.parts,
+      cluster,
+      random: random.fork(),
+      writeEveryMs: 200,
+      onReleased: () => {},
+    };
     const stranger = new Server(victim.name, parts, null);
     this.#scene.servers.set(victim.name, stranger);
     const isPrimary = victim === this.#primary;

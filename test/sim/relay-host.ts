@@ -8,6 +8,8 @@ import type { Relay } from '../../src/relay/relay.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
 import { mountDisk } from './machine/disk-calls.ts';
 import type { MountedDisk } from './machine/disk-calls.ts';
+import { policyText } from './sync-policy.ts';
+import type { SyncPolicy } from './sync-policy.ts';
 import type { Network } from './machine/network.ts';
 import type { Random } from './machine/random.ts';
 import { SimProcess } from './machine/sim-process.ts';
@@ -24,6 +26,15 @@ export interface RelaySetup {
   readonly forward: 'received' | 'flushed';
   readonly keepMb: number;
   readonly slots: readonly string[];
+  /** Which standbys have to confirm, at first; null: none. */
+  readonly policy: SyncPolicy | null;
+}
+
+/** A policy, and from when to when the program may have gone by it. */
+export interface PolicyInForce {
+  readonly policy: SyncPolicy | null;
+  readonly fromMs: number;
+  untilMs: number;
 }
 
 const RESTART_MS_MIN = 300;
@@ -50,6 +61,9 @@ export class RelayHost {
   readonly #stops: { readonly fromMs: number; readonly toMs: number }[] = [];
   #stoppedAtMs = 0;
   #starting: AbortController | null = null;
+  /** The policy in the configuration, and those that were in force. */
+  #policy: SyncPolicy | null;
+  readonly policies: PolicyInForce[] = [];
   /** It is not to be started again for now. */
   isHeldDown = false;
 
@@ -60,6 +74,7 @@ export class RelayHost {
   ) {
     this.name = name;
     this.setup = setup;
+    this.#policy = setup.policy;
     this.mounted = mountDisk(name);
     this.mounted.disk.onMet = (what, count) => parts.world.count(what, count);
     this.#world = parts.world;
@@ -94,6 +109,9 @@ export class RelayHost {
     this.failedAtMs = null;
     this.isDraining = false;
     this.starts += 1;
+    const fromMs = this.#world.nowMs;
+    for (const each of this.policies) each.untilMs = Math.min(each.untilMs, fromMs);
+    this.policies.push({ policy: this.#policy, fromMs, untilMs: Number.POSITIVE_INFINITY });
     runs += 1;
     this.#network.setDown(this.name, false);
     process.onEnd.push((end) => this.#ended(process, end));
@@ -109,6 +127,30 @@ export class RelayHost {
 
   kill(): void {
     this.process?.kill('kill');
+  }
+
+  /** Another policy in the configuration: the program is told to read it again. */
+  changePolicy(policy: SyncPolicy | null): void {
+    const { process, relay } = this;
+    this.#policy = policy;
+    if (process === null) return;
+    const fromMs = this.#world.nowMs;
+    const next: PolicyInForce = { policy, fromMs, untilMs: Number.POSITIVE_INFINITY };
+    const before = this.policies.filter(({ untilMs }) => untilMs === Number.POSITIVE_INFINITY);
+    this.policies.push(next);
+    // It may have read its configuration already, and is told again once it has started.
+    if (relay === null) return;
+    this.#world.schedule(process.context, 0, `${this.name} SIGHUP`, () => {
+      relay.reload().then(
+        ({ problems }) => {
+          if (this.process !== process) return;
+          const nowMs = this.#world.nowMs;
+          if (problems.length > 0) next.untilMs = nowMs;
+          else for (const each of before) each.untilMs = Math.min(each.untilMs, nowMs);
+        },
+        (error: unknown) => this.#world.crashed(error),
+      );
+    });
   }
 
   /** SIGTERM, also during the start. */
@@ -155,6 +197,7 @@ export class RelayHost {
   }
 
   async #run(process: SimProcess): Promise<void> {
+    const policy = this.#policy;
     const loaded = this.#config();
     if (!('config' in loaded)) throw new Error(JSON.stringify(loaded.errors));
     const log = new TracedLog(this.#world, this.name);
@@ -170,6 +213,7 @@ export class RelayHost {
         startSignal: starting.signal,
       });
       this.relay = relay;
+      if (this.#policy !== policy) this.changePolicy(this.#policy);
       void relay.failed.then((error) => this.#failed(process, error));
     } catch (error) {
       if (error instanceof OperationalError) this.#failed(process, error);
@@ -210,6 +254,7 @@ export class RelayHost {
       'storage.forward': forward,
       'storage.wal_keep_size': `${keepMb}MB`,
       'http.listen': '',
+      synchronous_standby_names: policyText(this.#policy),
       ...(slots.length === 0 ? {} : { slots: slots.join(',') }),
     };
     const flags = Object.entries(settings).map(([path, text]) => ({ path, text, flag: '--set' }));

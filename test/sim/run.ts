@@ -17,6 +17,7 @@ import { neighboursAreServed } from './invariants/i7-neighbours.ts';
 import { claimsAreClamped } from './invariants/i8-claims.ts';
 import { strangersChangeNothing } from './invariants/i9-bytes.ts';
 import { historyDecides } from './invariants/i9-history.ts';
+import { policyIsKept } from './invariants/i11-confirmed.ts';
 import { latecomers, SETTLE_MS_MAX } from './liveness.ts';
 import type { Server } from './postgres/server.ts';
 import { buildScene } from './scenario.ts';
@@ -108,11 +109,15 @@ class Run {
       claimsAreClamped,
       historyDecides,
       strangersChangeNothing,
+      policyIsKept,
     ].map((make) => make(this.#scene));
     for (const host of this.#scene.relays.values()) {
       // The WAL path: segments and the control file. Others are tried again, and nothing is promised by them.
       host.mounted.disk.mayFail = (path) => /\/pg_wal\/|walcast\.control/.test(path);
     }
+    this.#scene.onReleased = (...args) => {
+      for (const checker of this.#checkers) checker.onReleased?.(...args);
+    };
     network.onConnection = (connection) => {
       const names = [connection.process.host, connection.far.process.host];
       const isOfRelay = (host: string): boolean => this.#scene.relays.has(host);

@@ -8,6 +8,8 @@ import type { Manner } from './postgres/standby.ts';
 import { RelayHost } from './relay-host.ts';
 import type { RelaySetup } from './relay-host.ts';
 import type { Scene } from './scene.ts';
+import { drawPolicy } from './sync-policy.ts';
+import type { SyncPolicy } from './sync-policy.ts';
 import type { Verdict } from './verdict.ts';
 
 /** What a test may decide in the seed's place. */
@@ -21,6 +23,8 @@ export interface ScenarioWishes {
   /** Milliseconds between two writes of the primary, on average. */
   readonly writeEveryMs?: number;
   readonly verify?: RelaySetup['verify'];
+  /** That of every relay. */
+  readonly policy?: SyncPolicy;
 }
 
 /** The parts that every run has. */
@@ -32,6 +36,7 @@ export interface Stage {
 
 /** `alone`: one relay. `pair`: two for the same standbys. `chain`: one behind the other. */
 const SHAPES = ['alone', 'alone', 'pair', 'chain'] as const;
+type Shape = (typeof SHAPES)[number];
 
 /** Builds everything; nothing runs yet. */
 export function buildScene(stage: Stage, wishes: ScenarioWishes): Scene {
@@ -47,7 +52,9 @@ export function buildScene(stage: Stage, wishes: ScenarioWishes): Scene {
     servers: new Map(),
     relays: new Map(),
     standbys: new Map(),
+    onReleased: () => {},
   };
+  const shape = random.pick(SHAPES);
   for (let left = random.between(0, 200); left > 0; left -= 1)
     cluster.write(cluster.newest, random);
   const parts = {
@@ -56,19 +63,20 @@ export function buildScene(stage: Stage, wishes: ScenarioWishes): Scene {
     cluster,
     random: random.fork(),
     writeEveryMs: wishes.writeEveryMs ?? random.pick([150, 300, 600]),
+    policy: drawPolicy(shape === 'pair' ? ['r1', 'r2'] : ['r1'], random),
+    onReleased: (...args: Parameters<Scene['onReleased']>): void => scene.onReleased(...args),
   };
   const primary = new Server('p1', parts, null);
   scene.servers.set('p1', primary);
   for (let index = 2; index <= random.between(1, 3); index += 1) {
     scene.servers.set(`p${index}`, new Server(`p${index}`, parts, primary));
   }
-  addRelays(scene, wishes);
+  addRelays(scene, shape, wishes);
   return scene;
 }
 
-function addRelays(scene: Scene, wishes: ScenarioWishes): void {
+function addRelays(scene: Scene, shape: Shape, wishes: ScenarioWishes): void {
   const { random } = scene;
-  const shape = random.pick(SHAPES);
   const names = shape === 'alone' ? ['r1'] : ['r1', 'r2'];
   const standbys = Array.from(
     { length: random.between(wishes.manner === undefined ? 1 : 3, 4) },
@@ -81,6 +89,7 @@ function addRelays(scene: Scene, wishes: ScenarioWishes): void {
     forward: random.pick(['received', 'received', 'flushed']),
     keepMb: wishes.keepMb ?? random.pick([1, 2, 4]),
     slots: random.chance(wishes.hasSlots === true ? 1 : 0.6) ? standbys : [],
+    policy: null,
   };
   for (const name of names) {
     const isBehind = shape === 'chain' && name === 'r2';
@@ -89,9 +98,11 @@ function addRelays(scene: Scene, wishes: ScenarioWishes): void {
       shape === 'chain' && name === 'r1' && setup.slots.length > 0
         ? [...setup.slots, 'r2']
         : own.slots;
+    const behind = shape === 'chain' && name === 'r1' ? [...standbys, 'r2'] : standbys;
+    const policy = wishes.policy ?? (random.chance(0.3) ? null : drawPolicy(behind, random));
     scene.relays.set(
       name,
-      new RelayHost(name, { ...own, slots }, { ...scene, random: random.fork() }),
+      new RelayHost(name, { ...own, slots, policy }, { ...scene, random: random.fork() }),
     );
   }
   for (const name of standbys)
@@ -101,10 +112,10 @@ function addRelays(scene: Scene, wishes: ScenarioWishes): void {
 function addStandby(
   scene: Scene,
   name: string,
-  how: { shape: (typeof SHAPES)[number]; wishes: ScenarioWishes; hasSlots: boolean },
+  how: { shape: Shape; wishes: ScenarioWishes; hasSlots: boolean },
 ): void {
   const { random, world, network } = scene;
-  const lists: Readonly<Record<(typeof SHAPES)[number], readonly (readonly string[])[]>> = {
+  const lists: Readonly<Record<Shape, readonly (readonly string[])[]>> = {
     alone: [['r1']],
     pair: [
       ['r1', 'r2'],

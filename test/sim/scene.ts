@@ -6,6 +6,7 @@ import type { Random } from './machine/random.ts';
 import type { World } from './machine/world.ts';
 import type { Cluster } from './postgres/cluster.ts';
 import type { Server } from './postgres/server.ts';
+import type { WaitingCommit } from './postgres/sync-commits.ts';
 import type { Standby } from './postgres/standby.ts';
 import type { RelayHost } from './relay-host.ts';
 import type { Verdict } from './verdict.ts';
@@ -22,6 +23,8 @@ export interface Scene {
   readonly servers: Map<string, Server>;
   readonly relays: Map<string, RelayHost>;
   readonly standbys: Map<string, Standby>;
+  /** A primary tells a client of its commit. */
+  onReleased: (server: Server, commit: WaitingCommit, by: readonly string[]) => void;
 }
 
 /** Checks one invariant. Whatever it is not told it does not need. */
@@ -30,6 +33,7 @@ export interface Checker {
   onStart?(stream: WireStream): void;
   onWal?(stream: WireStream, startLsn: bigint, bytes: Buffer): void;
   onStatus?(stream: WireStream, status: StatusFrame, before: StatusFrame | null): void;
+  onReleased?(server: Server, commit: WaitingCommit, by: readonly string[]): void;
   afterStep?(): void;
 }
 

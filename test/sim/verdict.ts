@@ -13,6 +13,7 @@ export const INVARIANTS = [
   'I7',
   'I8',
   'I9',
+  'I11',
   'live',
   'crash',
 ] as const;

@@ -2,6 +2,7 @@
 import { toLsn } from '../../../src/pg/lsn.ts';
 import { toTimelineId } from '../../../src/pg/timeline.ts';
 import type { StatusFrame } from '../postgres/frames.ts';
+import type { RelayHost } from '../relay-host.ts';
 import { historyOf, receivingRelay, storedNow } from '../scene.ts';
 import type { Checker, Scene } from '../scene.ts';
 import type { WireStream } from '../wire-taps.ts';
@@ -14,6 +15,8 @@ export function positionsMoveForward(scene: Scene): Checker {
     onStatus(stream: WireStream, status: StatusFrame): void {
       const host = receivingRelay(scene, stream);
       if (host === null) return;
+      // Without a flush position nothing is offered: the upstream looks at none of them.
+      if (status.flush === 0n) return;
       const before = highest.get(stream) ?? { write: 0n, flush: 0n, apply: 0n };
       highest.set(stream, before);
       for (const kind of ['write', 'flush', 'apply'] as const) {
@@ -24,9 +27,15 @@ export function positionsMoveForward(scene: Scene): Checker {
         }
         if (lsn > before[kind]) before[kind] = lsn;
       }
-      checkEnds(scene, stream, status);
+      if (!isLiedTo(scene, host)) checkEnds(scene, stream, status);
     },
   };
+}
+
+/** Under a policy a standby that says anything at all may be the one that decides where the position is. */
+function isLiedTo(scene: Scene, host: RelayHost): boolean {
+  const hasPolicy = host.policies.some(({ policy }) => policy !== null);
+  return hasPolicy && [...scene.standbys.values()].some(({ hasLied }) => hasLied);
 }
 
 function isBeginning(scene: Scene, stream: WireStream, lsn: bigint): boolean {
@@ -42,6 +51,7 @@ function checkEnds(scene: Scene, stream: WireStream, { write, flush }: StatusFra
   const place = { by: stream.client, timeline: stream.timeline };
   // A store that has nothing yet says where it begins.
   const isEnd =
+    cluster.isMessageEnd(timeline, toLsn(flush)) ||
     cluster.isRecordEnd(timeline, toLsn(flush)) ||
     isSwitch(flush) ||
     isBeginning(scene, stream, flush);

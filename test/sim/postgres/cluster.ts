@@ -15,6 +15,8 @@ interface Branch {
   readonly recordEnds: Set<bigint>;
   /** Ends of messages that a server of this cluster sent. */
   readonly messageEnds: Set<bigint>;
+  /** Where records end with which a server stopped. */
+  readonly shutdownEnds: Set<bigint>;
   counted: number;
 }
 
@@ -52,7 +54,13 @@ export class Cluster {
   shutDown(timeline: TimelineId): Lsn {
     const { wal } = this.#branch(timeline);
     wal.checkpoint({ shutdown: true });
+    this.#branch(timeline).shutdownEnds.add(wal.endLsn);
     return wal.endLsn;
+  }
+
+  /** True where the last record of a server that stopped ends. */
+  isShutdownEnd(timeline: TimelineId, lsn: Lsn): boolean {
+    return this.#branch(timeline).shutdownEnds.has(lsn);
   }
 
   /** A server is promoted at `switchLsn`, a record end of `timeline`: a new timeline begins there. */
@@ -147,7 +155,13 @@ export class Cluster {
 }
 
 function newBranch(wal: WalFixture): Branch {
-  return { wal, recordEnds: new Set(), messageEnds: new Set(), counted: 0 };
+  return {
+    wal,
+    recordEnds: new Set(),
+    messageEnds: new Set(),
+    shutdownEnds: new Set(),
+    counted: 0,
+  };
 }
 
 /** A position in a message. */

@@ -1,13 +1,6 @@
 // A walsender of a modelled server: startup, the commands a walreceiver sends, the stream. (src/backend/replication/walsender.c)
 import type { ByteConnection, ConnectionEvents } from '../../../src/net/connection.ts';
-import {
-  advanceLsn,
-  formatLsn,
-  INVALID_LSN,
-  minLsn,
-  pageStart,
-  toLsn,
-} from '../../../src/pg/lsn.ts';
+import { advanceLsn, formatLsn, minLsn, pageStart, toLsn } from '../../../src/pg/lsn.ts';
 import type { Lsn } from '../../../src/pg/lsn.ts';
 import { isInHistory, switchPoint, toTimelineId } from '../../../src/pg/timeline.ts';
 import type { TimelineId } from '../../../src/pg/timeline.ts';
@@ -25,6 +18,7 @@ import type { PlayedServer } from '../../support/scripted-upstream.ts';
 import { FrameReader, parseStart, queryText, startupParameters, statusOf } from './frames.ts';
 import type { Frame, StartCommand } from './frames.ts';
 import type { Server } from './server.ts';
+import type { SyncCandidate } from './sync-commits.ts';
 
 const MESSAGE_BYTES_MAX = 131_072;
 const WAL_SENDER_TIMEOUT_MS = 60_000;
@@ -34,19 +28,25 @@ const TICK_MS = 5_000;
 interface Stream {
   readonly timeline: TimelineId;
   sentLsn: Lsn;
-  flushLsn: Lsn;
+  /** As the standby said them last. */
+  reported: { readonly write: bigint; readonly flush: bigint; readonly apply: bigint };
+  /** It had caught up with a timeline that goes on. */
+  isStreaming: boolean;
   isCopyDoneSent: boolean;
   isOver: boolean;
 }
 
+const NOTHING = { write: 0n, flush: 0n, apply: 0n };
+
 /** One connection. */
-export class ServerSession implements ConnectionEvents {
+export class ServerSession implements ConnectionEvents, SyncCandidate {
+  readonly place: number;
+  applicationName = '';
   readonly #server: Server;
   readonly #reader = new FrameReader(true);
   #connection: ByteConnection | null = null;
   #stream: Stream | null = null;
   #slot: string | null = null;
-  #isSynchronous = false;
   #lastHeardMs: number;
   #isPinged = false;
   #isGone = false;
@@ -54,6 +54,16 @@ export class ServerSession implements ConnectionEvents {
   constructor(server: Server) {
     this.#server = server;
     this.#lastHeardMs = server.parts.world.nowMs;
+    const taken = new Set([...server.sessions].map(({ place }) => place));
+    this.place = [...taken.keys(), taken.size].findIndex((_, index) => !taken.has(index));
+  }
+
+  get isStreaming(): boolean {
+    return this.#stream?.isStreaming === true && !this.#stream.isOver;
+  }
+
+  get reported(): Stream['reported'] {
+    return this.#stream?.reported ?? NOTHING;
   }
 
   attach(connection: ByteConnection): void {
@@ -104,11 +114,14 @@ export class ServerSession implements ConnectionEvents {
       this.#sendWal(stream, end.lsn);
     }
     if (stream.sentLsn < end.lsn) return;
+    stream.isStreaming ||= !end.isHistoric && connection.pendingBytes() === 0;
     if (end.isHistoric) {
       stream.isCopyDoneSent = true;
       this.#send(Buffer.from('c\0\0\0\x04', 'latin1'));
     } else if (this.#server.isStopping && connection.pendingBytes() === 0) {
-      if (stream.flushLsn === stream.sentLsn) {
+      // (walsender.c:WalSndDone)
+      const { write, flush } = stream.reported;
+      if ((flush === 0n ? write : flush) === stream.sentLsn) {
         this.#send(complete('COPY 0'));
         this.#connection?.end(1_000);
         this.#leave();
@@ -163,8 +176,7 @@ export class ServerSession implements ConnectionEvents {
   }
 
   #onStartup(body: Buffer): void {
-    const name = startupParameters(body).get('application_name') ?? '';
-    this.#isSynchronous = !name.endsWith('_read_through');
+    this.applicationName = startupParameters(body).get('application_name') ?? '';
     if (this.#server.isStopping) {
       this.#send(errorResponse('57P03', 'the database system is shutting down', 'FATAL'));
       this.#connection?.end(1_000);
@@ -269,7 +281,8 @@ export class ServerSession implements ConnectionEvents {
     this.#stream = {
       timeline,
       sentLsn: startLsn,
-      flushLsn: INVALID_LSN,
+      reported: NOTHING,
+      isStreaming: false,
       isCopyDoneSent: false,
       isOver: false,
     };
@@ -315,13 +328,11 @@ export class ServerSession implements ConnectionEvents {
   #onStatus(body: Buffer): void {
     const stream = this.#stream;
     const status = statusOf(body);
-    if (stream !== null && status.flush !== 0n) {
-      stream.flushLsn = toLsn(status.flush);
+    if (stream !== null) {
+      stream.reported = status;
       const slot = this.#slot === null ? undefined : this.#server.slots.get(this.#slot);
-      if (slot !== undefined) slot.restartLsn = stream.flushLsn;
-      if (this.#isSynchronous && stream.timeline === this.#server.timeline) {
-        this.#server.acknowledge(stream.flushLsn);
-      }
+      if (slot !== undefined && status.flush !== 0n) slot.restartLsn = toLsn(status.flush);
+      if (stream.timeline === this.#server.timeline) this.#server.onReply(this);
     }
     if (status.isReplyRequested && stream !== null) this.#send(keepalive(stream.sentLsn));
     if (this.#server.isStopping) this.pump();

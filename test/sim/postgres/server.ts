@@ -10,6 +10,9 @@ import { SimProcess } from '../machine/sim-process.ts';
 import type { World } from '../machine/world.ts';
 import type { Cluster } from './cluster.ts';
 import { ServerSession } from './server-session.ts';
+import type { SyncPolicy } from '../sync-policy.ts';
+import { KINDS, SyncCommits } from './sync-commits.ts';
+import type { WaitingCommit } from './sync-commits.ts';
 
 /** How often a standby server takes over what its primary has. */
 const FOLLOW_MS = 40;
@@ -22,6 +25,10 @@ export interface ServerParts {
   readonly random: Random;
   /** Milliseconds between two writes, on average. */
   readonly writeEveryMs: number;
+  /** Whom commits wait for, whichever server takes them. */
+  readonly policy: SyncPolicy;
+  /** Told of each commit that a client is told of, and of the application names that it was waited for. */
+  readonly onReleased: (server: Server, commit: WaitingCommit, by: readonly string[]) => void;
 }
 
 /** What is counted over all servers. */
@@ -43,6 +50,8 @@ export class Server {
   /** The server that it follows; null for a primary. */
   following: Server | null = null;
   isWriting = true;
+  /** Beyond that nothing more is written; null for no bound. */
+  writeLimitLsn: bigint | null = null;
   isStopping = false;
   /** Somebody else has its address: it cannot start. */
   isReplaced = false;
@@ -52,11 +61,14 @@ export class Server {
   /** When the stop that is under way, or was last, began. */
   stopBeganAtMs: number | null = null;
   #onStopped: (() => void) | null = null;
-  #unacknowledged: Lsn[] = [];
+  readonly commits: SyncCommits;
 
   constructor(name: string, parts: ServerParts, following: Server | null) {
     this.name = name;
     this.parts = parts;
+    this.commits = new SyncCommits(parts.policy, (commit, by) =>
+      parts.onReleased(this, commit, by),
+    );
     this.following = following;
     this.timeline = following?.timeline ?? parts.cluster.newest;
     this.walEnd = following?.walEnd ?? parts.cluster.endLsn(this.timeline);
@@ -85,6 +97,7 @@ export class Server {
     this.isStopping = false;
     process.onEnd.push((end) => {
       this.process = null;
+      this.commits.forget();
       for (const slot of this.slots.values()) slot.holder = null;
       this.sessions.clear();
       network.processEnded(process, end === 'power');
@@ -106,6 +119,8 @@ export class Server {
   stopFast(onStopped: () => void): void {
     if (this.process === null || this.isStopping) return;
     this.isStopping = true;
+    // Backends end first, and tell nobody of a commit that waits.
+    this.commits.forget();
     this.stopBeganAtMs = this.parts.world.nowMs;
     this.#onStopped = onStopped;
     if (!this.isInRecovery) this.walEnd = this.parts.cluster.shutDown(this.timeline);
@@ -129,14 +144,15 @@ export class Server {
     this.timeline = cluster.branch(this.timeline, switchLsn);
     this.walEnd = cluster.endLsn(this.timeline);
     this.following = null;
-    this.#unacknowledged = [];
+    this.commits.forget();
     this.wakeSessions();
   }
 
   /** Comes back as a standby of `primary`, rewound to where both agree. */
   follow(primary: Server): void {
     this.following = primary;
-    this.#unacknowledged = [];
+    this.writeLimitLsn = null;
+    this.commits.forget();
     if (primary.timeline === this.timeline) {
       this.walEnd = minLsn(this.walEnd, primary.walEnd);
       return;
@@ -146,11 +162,10 @@ export class Server {
     if (fork === null) this.timeline = primary.timeline;
   }
 
-  /** A synchronous standby has flushed up to `lsn`. */
-  acknowledge(lsn: Lsn): void {
-    const waiting = this.#unacknowledged.filter((commit) => commit > lsn);
-    this.counts.acknowledged += this.#unacknowledged.length - waiting.length;
-    this.#unacknowledged = waiting;
+  /** A walsender has heard from its standby. */
+  onReply(session: ServerSession): void {
+    if (this.isInRecovery) return;
+    this.counts.acknowledged += this.commits.onReply(session, this.sessions);
   }
 
   wakeSessions(): void {
@@ -164,9 +179,13 @@ export class Server {
     const delayMs = this.isInRecovery ? FOLLOW_MS : random.exponential(writeEveryMs);
     world.schedule(process.context, delayMs, `${this.name} works`, () => {
       if (this.isInRecovery) this.#takeOver();
-      else if (this.isWriting && !this.isStopping) this.#write();
+      else if (this.isWriting && !this.isStopping && !this.#isFull()) this.#write();
       this.#work();
     });
+  }
+
+  #isFull(): boolean {
+    return this.writeLimitLsn !== null && this.walEnd >= this.writeLimitLsn;
   }
 
   #write(): void {
@@ -175,7 +194,12 @@ export class Server {
     this.walEnd = cluster.write(this.timeline, random);
     this.counts.commits += 1;
     this.counts.written += Number(this.walEnd - before);
-    this.#unacknowledged.push(this.walEnd);
+    this.commits.waiting.push({
+      timeline: this.timeline,
+      lsn: this.walEnd,
+      kind: random.pick(KINDS),
+      sinceMs: this.parts.world.nowMs,
+    });
     this.wakeSessions();
   }
 

@@ -20,6 +20,7 @@ import { clockOf } from '../machine/world.ts';
 import type { World } from '../machine/world.ts';
 import { SEGMENT_BYTES } from './cluster.ts';
 import { FrameReader } from './frames.ts';
+import type { Kind } from './sync-commits.ts';
 import type { Frame } from './frames.ts';
 
 /** What a standby does wrong. `lags`: reads slowly; `lies`: claims more than it has; `mute`: says nothing; `bounces`: comes and goes. */
@@ -49,6 +50,11 @@ export class Standby {
   /** End of what it has. INVALID_LSN before it was given a place to begin. */
   receivedLsn: Lsn = INVALID_LSN;
   flushedLsn: Lsn = INVALID_LSN;
+  appliedLsn: Lsn = INVALID_LSN;
+  /** It has said what is not so. */
+  hasLied = false;
+  /** How far it ever came, by timeline. */
+  readonly reached = new Map<TimelineId, Record<Kind, bigint>>();
   process: SimProcess | null = null;
   link: StandbyLink | null = null;
   #nextRelay = 0;
@@ -60,6 +66,8 @@ export class Standby {
     this.timeline = toTimelineId(1);
     this.receivedLsn = options.startLsn;
     this.flushedLsn = options.startLsn;
+    this.appliedLsn = options.startLsn;
+    this.noteReached();
   }
 
   start(): void {
@@ -78,6 +86,15 @@ export class Standby {
       network.processEnded(process, end === 'power');
     });
     this.connect();
+  }
+
+  /** It has moved. */
+  noteReached(): void {
+    const marks = this.reached.get(this.timeline) ?? { write: 0n, flush: 0n, apply: 0n };
+    this.reached.set(this.timeline, marks);
+    if (this.receivedLsn > marks.write) marks.write = this.receivedLsn;
+    if (this.flushedLsn > marks.flush) marks.flush = this.flushedLsn;
+    if (this.appliedLsn > marks.apply) marks.apply = this.appliedLsn;
   }
 
   /** Goes to the next relay of its list; later when the last one did not work. */
@@ -113,7 +130,9 @@ export class Standby {
       if (fork === null || this.receivedLsn < fork.endLsn) return;
       this.receivedLsn = fork.endLsn;
       this.flushedLsn = minLsn(this.flushedLsn, fork.endLsn);
+      this.appliedLsn = minLsn(this.appliedLsn, fork.endLsn);
       this.timeline = fork.nextTimeline;
+      this.noteReached();
     }
   }
 }
@@ -293,6 +312,9 @@ export class StandbyLink implements ConnectionEvents {
     this.#expectedLsn = toLsn(startLsn + BigInt(body.length - 25));
     const standby = this.#standby;
     if (this.#expectedLsn > standby.receivedLsn) standby.receivedLsn = this.#expectedLsn;
+    standby.noteReached();
+    // Written is what the kernel has: said at once, as walreceivers do.
+    if (standby.parts.random.chance(0.5)) this.#report();
     this.movedAtMs = this.#world.nowMs;
     this.#flushLater();
     if (standby.manner === 'lags') this.#readLater();
@@ -309,9 +331,22 @@ export class StandbyLink implements ConnectionEvents {
       () => {
         if (lsn <= standby.flushedLsn || this.#isOver || lsn > standby.receivedLsn) return;
         standby.flushedLsn = lsn;
+        standby.noteReached();
         if (this.isStreaming) this.#report();
+        this.#applyLater(lsn);
       },
     );
+  }
+
+  #applyLater(lsn: Lsn): void {
+    const standby = this.#standby;
+    const delayMs = standby.parts.random.real(0.5, 60);
+    this.#world.schedule(this.#process.context, delayMs, `${standby.name} applies`, () => {
+      if (lsn <= standby.appliedLsn || lsn > standby.flushedLsn) return;
+      standby.appliedLsn = lsn;
+      standby.noteReached();
+      if (this.isStreaming) this.#report();
+    });
   }
 
   /** A slow disk, or a machine that is busy. */
@@ -324,10 +359,11 @@ export class StandbyLink implements ConnectionEvents {
   }
 
   #report(isReplyRequested = false): void {
-    const { manner, receivedLsn, flushedLsn, parts } = this.#standby;
+    const { manner, receivedLsn, flushedLsn, appliedLsn, parts } = this.#standby;
     const { random } = parts;
     if (manner === 'mute') return;
-    let positions = [receivedLsn, flushedLsn, flushedLsn].map(BigInt);
+    let positions = [receivedLsn, flushedLsn, appliedLsn].map(BigInt);
+    this.#standby.hasLied ||= manner === 'lies' || manner === 'babbles';
     if (manner === 'lies') {
       const more = BigInt(random.pick([0, 1, 8, 8_192, 1 << 20, 1 << 30]));
       positions = positions.map((lsn) => lsn + more);
