@@ -1,6 +1,6 @@
 // How long is it from the arrival of WAL to the moment it may be reported as flushed? That is walcast's share of the time
 // of a commit that waits for it.
-import { toLsn } from '../pg/lsn.ts';
+import { INVALID_LSN, toLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { DurationHistogram } from '../status/status.ts';
 import { DurationCounter } from '../wal/duration-histogram.ts';
@@ -16,10 +16,12 @@ export class ConfirmTimes {
   /** Counted since the start, like {@link #taken}; the difference is what waits. */
   #noted = 0;
   #taken = 0;
+  #lastLsn: Lsn = INVALID_LSN;
 
-  /** WAL up to `lsn` (exclusive) is here. */
+  /** WAL up to `lsn` (exclusive) is here. The same end again is nothing new. */
   received(lsn: Lsn, nowMs: number): void {
-    if (this.#noted - this.#taken === WAITING_MAX) return;
+    if (this.#noted - this.#taken === WAITING_MAX || lsn === this.#lastLsn) return;
+    this.#lastLsn = lsn;
     this.#lsns[this.#noted % WAITING_MAX] = lsn;
     this.#times[this.#noted % WAITING_MAX] = nowMs;
     this.#noted += 1;

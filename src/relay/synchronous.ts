@@ -76,6 +76,8 @@ export class Synchronous {
   #store: SynchronousStore | null = null;
   #acknowledgement: Acknowledgement | null = null;
   #policyText = '';
+  /** When the first WAL of this turn of the event loop came. */
+  #arrivedAtMs: number | null = null;
   #isLookDue = false;
   #isScheduled = false;
   #isClosed = false;
@@ -118,11 +120,11 @@ export class Synchronous {
     this.#names.say(this.#ownName());
   }
 
-  /** WAL has come in. */
-  received(): void {
-    const store = this.#store;
-    if (store === null) return;
-    this.#times.received(store.positions().receivedLsn, this.#parts.clock.nowMs());
+  /** A message with WAL has come; what it brings is looked at once this turn is over. Called for each: cheap. */
+  walComes(): void {
+    if (this.#arrivedAtMs !== null) return;
+    this.#arrivedAtMs = this.#parts.clock.nowMs();
+    setImmediate(this.#noteArrival);
   }
 
   /** A standby, or its position, came, moved or went; as often as it happens. Looked at once this turn is over. */
@@ -201,6 +203,12 @@ export class Synchronous {
       stateOf: (pid) => decision?.stateOf(pid) ?? NO_SYNC_PICTURE.stateOf(pid),
     };
   }
+
+  readonly #noteArrival = (): void => {
+    const receivedLsn = this.#store?.positions().receivedLsn ?? INVALID_LSN;
+    if (this.#arrivedAtMs !== null) this.#times.received(receivedLsn, this.#arrivedAtMs);
+    this.#arrivedAtMs = null;
+  };
 
   #onDecided(quorum: SyncQuorum, policy: SyncPolicy | null): void {
     this.#isLookDue = false;

@@ -137,7 +137,6 @@ export class UpstreamFollowing {
   start(store: WalStore): void {
     this.#store = store;
     this.#positions = this.sync.follow(synchronousStoreOf(store));
-    store.onAdvance(() => this.sync.received());
     this.#times.follow(store);
     void this.#slots.load();
     this.#discovery.follow(this.#settings.discovery);
@@ -408,6 +407,7 @@ export class UpstreamFollowing {
       onMessage: (walEnd, sendTime, isKeepalive) => {
         this.#times.observe(walEnd, sendTime);
         this.#word.heard(walEnd, isKeepalive);
+        if (!isKeepalive) this.sync.walComes();
       },
       clock,
       log,

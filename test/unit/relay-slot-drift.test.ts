@@ -1,0 +1,62 @@
+// Are people told before the upstream may give up our slot, and are they told when it is over?
+import { beforeEach, expect, it } from 'vitest';
+import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
+import { SlotDriftAlarm, slotKeepBytes } from '../../src/relay/slot-drift.ts';
+import { LogRecord } from '../support/wal-senders-fixture.ts';
+
+const MIB = 1n << 20n;
+
+let log: LogRecord;
+let alarm: SlotDriftAlarm;
+
+beforeEach(() => {
+  log = new LogRecord();
+  alarm = new SlotDriftAlarm(log);
+});
+
+/** F and P in MiB. */
+function look(flushed: bigint, promised: bigint, slot: string | null = 'walcast'): string | null {
+  alarm.look({ slot, flushedLsn: toLsn(flushed * MIB), promisedLsn: toLsn(promised * MIB) });
+  return alarm.detail;
+}
+
+it.each([
+  ['64MB', 64 * 2 ** 20],
+  ['2GB', 2 ** 31],
+  ['1TB', 2 ** 40],
+  ['0', 0],
+  ['-1', null],
+  ['16kB', null],
+  ['', null],
+  [undefined, null],
+])('reads %s', (text, bytes) => {
+  expect(slotKeepBytes(text)).toBe(bytes);
+});
+
+it('is raised beyond half of what the upstream keeps, once, and ends', () => {
+  alarm.identified('64MB');
+  expect(look(132n, 100n)).toBeNull();
+  expect(look(133n, 100n)).toContain(
+    'replication slot "walcast" of the upstream stands at 0/6400000',
+  );
+  look(150n, 100n);
+  expect(log.lines).toHaveLength(1);
+  expect(log.lines[0]).toMatch(/^error/);
+  expect(look(150n, 140n)).toBeNull();
+  expect(log.lines).toHaveLength(2);
+  expect(look(200n, 140n)).not.toBeNull();
+  expect(log.lines).toHaveLength(3);
+});
+
+it('is not raised where nothing bounds what is kept, without a slot, and before anything was promised', () => {
+  expect(look(500n, 100n)).toBeNull();
+  alarm.identified('-1');
+  expect(look(500n, 100n)).toBeNull();
+  alarm.identified('64MB');
+  expect(look(500n, 100n, null)).toBeNull();
+  alarm.look({ slot: 'walcast', flushedLsn: toLsn(500n * MIB), promisedLsn: INVALID_LSN });
+  expect(alarm.detail).toBeNull();
+  expect(look(500n, 100n)).not.toBeNull();
+  alarm.identified('1GB');
+  expect(look(500n, 100n)).toBeNull();
+});
