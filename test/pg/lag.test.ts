@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { pollUntil, signalProcess } from '../../src/demo/postgres-process.ts';
-import { INVALID_LSN, parseLsn } from '../../src/pg/lsn.ts';
+import { formatLsn, INVALID_LSN, parseLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import type { StandbyStatus } from '../../src/status/status.ts';
 import { openLagRig } from '../harness/lag-rig.ts';
@@ -85,7 +85,7 @@ describe.each(MAJORS)('lag of standbys of PostgreSQL %i', (major) => {
       await Promise.all([
         rig.until('twin', (twin) => twin.writeLsn === write_ && twin.applyLsn === apply),
         rig.primary.waitForValue(
-          `SELECT replay_lsn >= pg_lsn('0/0') + ${apply} FROM pg_stat_replication WHERE application_name = 'twin'`,
+          `SELECT replay_lsn >= '${formatLsn(apply)}' FROM pg_stat_replication WHERE application_name = 'twin'`,
           't',
         ),
       ]);
@@ -105,9 +105,7 @@ describe.each(MAJORS)('lag of standbys of PostgreSQL %i', (major) => {
     };
     await confirm(startLsn, startLsn, startLsn);
     const first = await write();
-    const haveFirst = (): Promise<true | null> =>
-      Promise.resolve(twins.every((twin) => twin.receivedLsn >= first) ? true : null);
-    await pollUntil('both having it', haveFirst, { timeoutMs: WAIT_MS });
+    await Promise.all(twins.map((twin) => twin.received(first)));
     await pause(1_000);
     await confirm(first, startLsn, startLsn);
     await expectSame();
@@ -132,7 +130,7 @@ describe.each(MAJORS)('lag of standbys of PostgreSQL %i', (major) => {
       const [writeLag, flushLag, applyLag] = endToEnd(behind);
       for (const seconds of [applyLag, behind.applyLagSeconds, behind.replayedCommitAgeSeconds]) {
         differences.push(Math.abs((seconds ?? Number.NaN) - (theirs ?? Number.NaN)));
-        expect(seconds).toBeGreaterThan(DELAY_SECONDS - 0.05);
+        expect(seconds).toBeGreaterThan(DELAY_SECONDS - TOLERANCE_SECONDS);
       }
       for (const seconds of [writeLag, flushLag]) expect(seconds).toBeLessThan(DELAY_SECONDS);
     }
@@ -153,7 +151,7 @@ describe.each(MAJORS)('lag of standbys of PostgreSQL %i', (major) => {
         const behind = rig.standby('behind');
         const [writeLag, flushLag, applyLag] = endToEnd(behind);
         for (const seconds of [applyLag, behind.applyLagSeconds, behind.replayedCommitAgeSeconds]) {
-          expect(seconds).toBeGreaterThan(DELAY_SECONDS - 0.05);
+          expect(seconds).toBeGreaterThan(DELAY_SECONDS - TOLERANCE_SECONDS);
           expect(seconds).toBeLessThan(3 * DELAY_SECONDS);
         }
         for (const seconds of [writeLag, flushLag]) {
@@ -164,16 +162,19 @@ describe.each(MAJORS)('lag of standbys of PostgreSQL %i', (major) => {
     }
   });
 
-  it('is 0 in every respect once everything is replayed, and stays 0 while nothing is written', async () => {
+  it('is 0 in every respect once everything is replayed, and does not grow while nothing is written', async () => {
     await rig.settled();
     await rig.until('behind', isIdle);
+    // A server may write something by itself now and then, and that is replayed at once.
     for (let round = 0; round < 10; round += 1) {
       await pause(150);
       const behind = rig.standby('behind');
-      expect(endToEnd(behind)).toEqual([0, 0, 0]);
+      expectLittle(behind);
       expect(behind.replayedCommitAgeSeconds).toBe(0);
-      expect(rig.upstreamLagSeconds).toBe(0);
+      expect(rig.upstreamLagSeconds).toBeLessThan(TOLERANCE_SECONDS);
     }
+    await rig.until('behind', isIdle);
+    expect(rig.upstreamLagSeconds).toBe(0);
   });
 
   it('does not grow while half a record is all that is missing, because a transaction that wrote more than pages is idle', async () => {
@@ -243,7 +244,7 @@ describe.each(MAJORS)('lag of standbys of PostgreSQL %i', (major) => {
     await rig.until('behind', isIdle);
     for (let round = 0; round < 5; round += 1) {
       await pause(100);
-      expect(endToEnd(rig.standby('behind'))).toEqual([0, 0, 0]);
+      expectLittle(rig.standby('behind'));
     }
   });
 
