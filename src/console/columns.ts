@@ -94,8 +94,13 @@ export function lsnCell(lsn: Lsn, padLow: boolean): Cell {
   return { text: formatLsn(lsn, padLow), rank: lsn, binary: () => int64(lsn) };
 }
 
-/** timestamptz, in UTC and with ISO dates. */
-export function timestamptzCell(unixMs: number): Cell {
+/** The years that four digits can write: 0001 to 9999; end exclusive. */
+const WRITABLE_FROM_MS = Date.parse('0001-01-01T00:00:00Z');
+const WRITABLE_UNTIL_MS = Date.UTC(10_000, 0);
+
+/** timestamptz, in UTC and with ISO dates. Null outside of the years 1 to 9999: a clock that a peer made up. */
+export function timestamptzCell(unixMs: number): Cell | null {
+  if (!(unixMs >= WRITABLE_FROM_MS && unixMs < WRITABLE_UNTIL_MS)) return null;
   const timestamp = pgTimestampFromUnixMs(unixMs);
   return { text: timestamptzText(unixMs), rank: timestamp, binary: () => int64(timestamp) };
 }
@@ -144,10 +149,12 @@ function int64(value: bigint): Uint8Array {
 
 /** `2026-01-02 03:04:05.678901+00`, without zeros at the end of the fraction. (datetime.c:EncodeDateTime) */
 function timestamptzText(unixMs: number): string {
-  const micros = BigInt(Math.round(unixMs * 1000));
-  const seconds = micros / 1_000_000n;
-  const iso = new Date(Number(seconds) * 1000).toISOString();
-  return `${iso.slice(0, 10)} ${iso.slice(11, 19)}${fraction(micros % 1_000_000n)}+00`;
+  const ms = Math.floor(unixMs);
+  // Whole milliseconds first: far from 1970 a number has no room for microseconds.
+  const micros = Math.min(999, Math.round((unixMs - ms) * 1000));
+  const iso = new Date(ms).toISOString();
+  const digits = BigInt(iso.slice(20, 23)) * 1000n + BigInt(micros);
+  return `${iso.slice(0, 10)} ${iso.slice(11, 19)}${fraction(digits)}+00`;
 }
 
 /** `00:00:00.000123`. (datetime.c:EncodeInterval) */
