@@ -3,6 +3,8 @@
 import { SlotStore } from '../../src/slot/slot-store.ts';
 import { lowest } from '../../src/slot/slot.ts';
 import { ReportedPositions } from '../../src/syncrep/reported-positions.ts';
+import type { Positions, ReportFacts } from '../../src/syncrep/reported-positions.ts';
+import { SyncDecider } from '../../src/syncrep/sync-standbys.ts';
 import { WalSenderSession } from '../../src/walsender/session.ts';
 import { Tail } from '../../src/wal/tail.ts';
 import { StandbyPositions } from '../../src/walsender/standby-positions.ts';
@@ -30,7 +32,7 @@ export interface PlantedBug {
 
 const NOTHING_TO_PLANT = (): (() => void) => () => {};
 
-/** One for each of I1 to I9, and some that are harder to see. */
+/** One for each invariant that is checked, and some that are harder to see. */
 export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     invariant: 'I1',
@@ -115,6 +117,36 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     plant: keepEveryHistory,
     wishes: { favours: 'stranger at an address' },
   },
+  {
+    invariant: 'I11',
+    what: 'one standby less than the policy requires is waited for',
+    plant: waitForOneLess,
+    wishes: { policy: { method: 'ANY', required: 2, names: null } },
+  },
+  {
+    invariant: 'I11',
+    what: 'what the kernel of the relay has is told as written by the standbys',
+    plant: () => report((positions, { own }) => ({ ...positions, writeLsn: own.writtenLsn })),
+    wishes: { policy: { method: 'FIRST', required: 1, names: ['s1'] } },
+  },
+  {
+    invariant: 'I11',
+    what: 'what standbys have flushed is told as applied',
+    plant: () => report((positions) => ({ ...positions, applyLsn: positions.flushLsn })),
+    wishes: { policy: { method: 'FIRST', required: 1, names: ['s1'] } },
+  },
+  {
+    invariant: 'I11',
+    what: 'while too few standbys are there the last flush position is said again',
+    plant: standStill,
+    wishes: { policy: { method: 'FIRST', required: 1, names: ['s1'] }, favours: 'standby killed' },
+  },
+  {
+    invariant: 'I11',
+    what: 'the furthest standby is waited for in place of the first one of the list',
+    plant: waitForTheFurthest,
+    wishes: { policy: { method: 'FIRST', required: 1, names: ['s2', 's1'] }, manner: 'lags' },
+  },
 ];
 
 /** Puts `make(original)` in the place of a method until it is undone. */
@@ -153,6 +185,62 @@ function reportTheFirstAgain(): () => void {
     undoStart();
     undoNext();
   };
+}
+
+/** Puts `change` behind the rules, where a flush position is offered. */
+function report(
+  change: (positions: Positions, facts: ReportFacts) => Positions,
+  isMeant = (positions: Positions): boolean => positions.flushLsn !== INVALID_LSN,
+): () => void {
+  return replace(ReportedPositions.prototype, 'next', (original) => {
+    return function next(this: ReportedPositions, facts, nowMs) {
+      const reportable = original.call(this, facts, nowMs);
+      if (facts.quorum === null || !isMeant(reportable.positions)) return reportable;
+      return { ...reportable, positions: change(reportable.positions, facts) };
+    };
+  });
+}
+
+function standStill(): () => void {
+  const last = new WeakMap<ReportedPositions, Positions>();
+  const undo = replace(ReportedPositions.prototype, 'next', (original) => {
+    return function next(this: ReportedPositions, facts, nowMs) {
+      const reportable = original.call(this, facts, nowMs);
+      const { positions } = reportable;
+      if (positions.flushLsn !== INVALID_LSN) last.set(this, positions);
+      const before = last.get(this);
+      const isLost = facts.quorum?.positions === null && before !== undefined;
+      return isLost ? { ...reportable, positions: before } : reportable;
+    };
+  });
+  const undoStart = replace(ReportedPositions.prototype, 'startStream', (original) => {
+    return function startStream(this: ReportedPositions, ...args) {
+      last.delete(this);
+      original.apply(this, args);
+    };
+  });
+  return () => {
+    undo();
+    undoStart();
+  };
+}
+
+function waitForOneLess(): () => void {
+  return replace(SyncDecider.prototype, 'decide', (original) => {
+    return function decide(this: SyncDecider, policy, ...rest) {
+      const less = policy === null ? null : { ...policy, required: policy.required - 1 };
+      return original.call(this, less, ...rest);
+    };
+  });
+}
+
+function waitForTheFurthest(): () => void {
+  return replace(SyncDecider.prototype, 'decide', (original) => {
+    return function decide(this: SyncDecider, policy, ...rest) {
+      const other = policy === null ? null : { ...policy, method: 'quorum' as const };
+      return original.call(this, other, ...rest);
+    };
+  });
 }
 
 function standShort(): () => void {

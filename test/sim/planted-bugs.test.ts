@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { PLANTED_BUGS } from './bugs.ts';
 import { runCampaign, tell } from './campaign.ts';
 import { FIRST_SEED } from './seeds.ts';
+import { INVARIANTS } from './verdict.ts';
 
 /** Seeds within which each has to be found. */
 const SEEDS_MAX = 100;
@@ -14,7 +15,8 @@ test.for(PLANTED_BUGS)('finds the bug against $invariant: $what', async (bug) =>
   expect(found?.invariant).toBe(bug.invariant);
 });
 
-test('there is a bug for each of I1 to I9', () => {
+test('there is a bug for each invariant that is checked', () => {
   const invariants = PLANTED_BUGS.map(({ invariant }) => invariant);
-  expect([...new Set(invariants)]).toEqual(['I1', 'I2', 'I3', 'I4', 'I5', 'I6', 'I7', 'I8', 'I9']);
+  const checked = INVARIANTS.filter((name) => name.startsWith('I'));
+  expect([...new Set(invariants)]).toEqual(checked);
 });
