@@ -3,13 +3,14 @@
 import { invariant } from '../base/errors.ts';
 import type { WalcastError } from '../base/errors.ts';
 import { Wakeup } from '../base/wakeup.ts';
-import { RELAY_PATH_MAX, UPSTREAM_FINISH_MS_MAX } from '../config/limits.ts';
+import { UPSTREAM_FINISH_MS_MAX } from '../config/limits.ts';
 import { formatTarget } from '../net/dial.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import type { UpstreamDisconnectReason, UpstreamStatus } from '../status/status.ts';
 import { EventTurns } from './event-turns.ts';
+import { FollowedServer } from './followed-server.ts';
 import type { WalRejection } from './ports.ts';
 import { RunningStream } from './running-stream.ts';
 import type { Closing } from './running-stream.ts';
@@ -47,10 +48,8 @@ export class WalReceiver {
   #session: UpstreamSession | null = null;
   #streaming: RunningStream | null = null;
   #closing: Closing | null = null;
-  #followedHost: UpstreamHost | null = null;
+  readonly #followed = new FollowedServer();
   readonly #standstill: StandstillWatch;
-  /** Of the server that was identified last; null when it is no walcast. */
-  #relayPath: readonly string[] | null = null;
   /** As of the last round: while this walreceiver ends, the target may be its successor's already. */
   readonly #hosts: RoundHosts;
   #asked: { timeline: TimelineId; startLsn: Lsn } | null = null;
@@ -187,23 +186,18 @@ export class WalReceiver {
 
   /** Ids of the relays that WAL comes through at this moment, our own first. */
   relayPath(): readonly string[] {
-    const { relayId } = this.#options;
-    const upstreams = this.#streaming === null ? [] : (this.#relayPath ?? []);
-    return [...(relayId === undefined ? [] : [relayId]), ...upstreams].slice(0, RELAY_PATH_MAX);
+    return this.#followed.path(this.#options.relayId, this.#streaming);
   }
 
   /** The host whose WAL is streaming in, or did last; null until there was one. */
   followedHost(): UpstreamHost | null {
-    return this.#followedHost;
+    return this.#followed.host;
   }
 
   /** The server whose WAL streams in; null while none does. */
   present(): PresentServer | null {
-    const heardAtMs = this.#streaming?.receivedAtMs;
-    if (heardAtMs === undefined || this.#followedHost === null) return null;
-    const { port } = this.#followedHost;
     const address = this.#session?.peerAddress ?? null;
-    return { address, port, slot: this.#options.slot, heardAtMs };
+    return this.#followed.present(this.#streaming, { address, slot: this.#options.slot });
   }
 
   /** With a `session` the event is dropped when that session is over by the time it is handled. */
@@ -272,7 +266,7 @@ export class WalReceiver {
           this.#tally.connectsFailed += 1;
         },
         onIdentified: ({ identity, relayPath }) => {
-          this.#relayPath = relayPath;
+          this.#followed.relayPath = relayPath;
           this.#journal.identified(identity);
           this.#tally.identity = identity;
           this.#options.observer.onIdentified(identity);
@@ -326,7 +320,8 @@ export class WalReceiver {
     });
     this.#deadline = null;
     this.#streaming = running;
-    this.#followedHost = this.#hosts.at(this.#machine.view().hostIndex);
+    const host = this.#hosts.at(this.#machine.view().hostIndex);
+    this.#followed.host = host;
     if (this.#isQuiet) stream.quiesce();
     this.#dispatch({ type: 'copy-started' }, session);
     const { identity } = this.#tally;
@@ -335,11 +330,10 @@ export class WalReceiver {
     running.begin();
     if (identity === null || this.#streaming === null) return;
     const { slot, slotUses } = this.#options;
-    slotUses?.used(this.#followedHost, slot, identity.systemIdentifier);
+    slotUses?.used(host, slot, identity.systemIdentifier);
     if (this.#isQuiet) return;
-    const isRelay = this.#relayPath !== null;
-    const { peerAddress: address } = session;
-    this.#standstill.began({ host: this.#followedHost, address, identity, isRelay });
+    const { isRelay } = this.#followed;
+    this.#standstill.began({ host, address: session.peerAddress, identity, isRelay });
   }
 
   /** What the server said after the stream, or instead of it. */
