@@ -132,8 +132,9 @@ export class UpstreamClock {
 
   #noteEnd(): void {
     const takenLsn = this.#store?.nextLsn() ?? INVALID_LSN;
-    const recordEndLsn = this.#recordEnd();
-    this.#wal.note({ recordEndLsn, takenLsn, knownLsn: this.#knownLsn }, this.#sentMs);
+    const knownLsn = this.#knownLsn;
+    const recordEndLsn = knownLsn > takenLsn ? INVALID_LSN : this.#recordEnd();
+    this.#wal.note({ recordEndLsn, takenLsn, knownLsn }, this.#sentMs);
   }
 
   #noteCommit({ commitAtHigh, commitAtLow, committedMicros }: SeenCommits): void {

@@ -1,6 +1,6 @@
 // When did the upstream send word of the WAL at a position? One ring for all standbys; a standby's own state is two numbers
 // a stage (lag-end-to-end.ts). Pure: positions and times in, times out. Times are milliseconds of our monotonic clock.
-import { INVALID_LSN, maxLsn } from '../pg/lsn.ts';
+import { INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { LagSeries } from './lag-series.ts';
 
@@ -41,13 +41,14 @@ export class WalTimes implements WalTimesView {
 
   /**
    * A message was sent at `sentMs`. `recordEndLsn`: the last record end that was received by then. `knownLsn`: the end of WAL
-   * that the upstream names; `takenLsn`: the end of the bytes that came. All exclusive. What was named, came, and is no whole
-   * record, is nothing that anybody could confirm, and does not get older.
+   * that the upstream names; `takenLsn`: the end of the bytes that came. All exclusive; the first is not looked at while more
+   * is named than came. What was named, came, and is no whole record, is nothing that anybody could confirm, and does not get
+   * older.
    */
   note(ends: { recordEndLsn: Lsn; takenLsn: Lsn; knownLsn: Lsn }, sentMs: number): void {
     const { recordEndLsn, takenLsn, knownLsn } = ends;
     this.isAllTaken = knownLsn <= takenLsn;
-    const endLsn = knownLsn > takenLsn ? maxLsn(knownLsn, recordEndLsn) : recordEndLsn;
+    const endLsn = this.isAllTaken ? recordEndLsn : knownLsn;
     if (endLsn === this.#endLsn) return;
     if (endLsn < this.#endLsn) {
       this.cut(endLsn);
