@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { SyncPolicy } from '../syncrep/standby-names.ts';
 import type { SyncQuorum } from '../syncrep/sync-standbys.ts';
+import { LogBudget } from '../walsender/log-budget.ts';
 
 /** The figures of one relay. */
 export class SyncWatch {
@@ -16,6 +17,8 @@ export class SyncWatch {
   #sinceWallMs: number;
   #unsatisfiedMs = 0;
   #isEnding = false;
+  /** A standby that takes its word back with every message could fill a disk with lines. */
+  readonly #lines = new LogBudget();
 
   constructor(clock: Clock, log: Log) {
     this.#clock = clock;
@@ -66,10 +69,13 @@ export class SyncWatch {
   }
 
   #say({ isSatisfied, eligible }: SyncQuorum, policy: SyncPolicy | null): void {
+    const leftOut = this.#lines.take(this.#clock.nowMs());
+    if (leftOut === null) return;
     const fields = {
       synchronous_standby_names: policy?.text ?? '',
       required_standbys: policy?.required ?? 0,
       eligible_standbys: eligible,
+      left_out: leftOut > 0 ? leftOut : null,
     };
     if (isSatisfied) {
       this.#log.info(policy === null ? NO_POLICY : SATISFIED, fields);

@@ -1,5 +1,6 @@
 // Is every change between enough standbys and too few told and counted once, and the time without enough of them?
 import { beforeEach, expect, it } from 'vitest';
+import { REFUSAL_LINES_MAX, REFUSAL_LINES_WINDOW_MS } from '../../src/config/limits.ts';
 import { SyncWatch } from '../../src/relay/sync-watch.ts';
 import { parseSynchronousStandbyNames } from '../../src/syncrep/standby-names.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -67,4 +68,14 @@ it('makes no trouble of standbys that are sent away', () => {
   look('a', false);
   expect(levels()).toEqual(['info']);
   expect(watch.changes).toBe(1);
+});
+
+it('bounds the lines that a standby can cause which takes its word back again and again, and counts all the same', () => {
+  look('a', false);
+  for (let round = 0; round < 1_000; round += 1) look('a', round % 2 === 0);
+  expect(watch.changes).toBe(1_000);
+  expect(log.lines).toHaveLength(REFUSAL_LINES_MAX);
+  clock.advance(REFUSAL_LINES_WINDOW_MS);
+  look('a', true);
+  expect(log.lines.at(-1)).toContain(`"left_out":${1_001 - REFUSAL_LINES_MAX}`);
 });
