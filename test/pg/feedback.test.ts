@@ -193,7 +193,7 @@ describe.each(MAJORS)('a long query behind walcast, with PostgreSQL %i', (major)
   }
 
   it.each(PAIRS)(
-    'keeps its rows, with walcast %s upstream and the standby %s, also when walcast is killed and when it is stopped',
+    'keeps its rows, with walcast %s upstream and the standby %s, also over restarts of walcast',
     async (name, kind) => {
       const place = at(name);
       const other = kind === 'with_slot' ? 'without_slot' : 'with_slot';
