@@ -1,6 +1,6 @@
 // The JSON API as schemas: what fastify checks and serializes by. Field names are part of the contract with scripts.
 import { Type } from 'typebox';
-import type { Static, TInteger, TObject, TSchema, TUnsafe } from 'typebox';
+import type { Static, TSchema } from 'typebox';
 import {
   RELAY_STATES,
   STANDBY_DEPARTURES,
@@ -28,25 +28,24 @@ import type {
   UpstreamDetailJson,
   VersionJson,
 } from './api-types.ts';
+import {
+  closed,
+  counts,
+  lsn,
+  nullableEnum,
+  nullableInteger,
+  nullableNumber,
+  nullableObject,
+  nullableText,
+  nullableTime,
+  positions,
+  time,
+  xid,
+} from './schema-words.ts';
 
-// Not as unions: fastify would compile a validator for each at the first answer, and nothing else runs meanwhile.
-const nullableText = Type.Unsafe<string | null>({ type: ['string', 'null'] });
-const nullableInteger = Type.Unsafe<number | null>({ type: ['integer', 'null'] });
-const nullableNumber = Type.Unsafe<number | null>({ type: ['number', 'null'] });
-const lsn = Type.Unsafe<string | null>({
-  type: ['string', 'null'],
-  pattern: '^[0-9A-F]{1,8}/[0-9A-F]{1,8}$',
-});
-const time = Type.String({ format: 'date-time' });
-const nullableTime = Type.Unsafe<string | null>({ type: ['string', 'null'], format: 'date-time' });
 const relayState = Type.Enum([...RELAY_STATES]);
 /** pg_replication_slots.invalidation_reason, as far as physical slots have one. */
 const INVALIDATION_REASONS = ['wal_removed', 'idle_timeout'] as const;
-const closed = { additionalProperties: false };
-
-const positions = Type.Object({ write: lsn, flush: lsn, apply: lsn }, closed);
-/** A full transaction id in decimal. */
-const xid = Type.Unsafe<string | null>({ type: ['string', 'null'], pattern: '^[0-9]{1,20}$' });
 
 const upstreamFields = {
   host: nullableText,
@@ -476,21 +475,3 @@ const agreement: readonly [
   true,
 ];
 void agreement;
-
-/** One of the words, or null. */
-function nullableEnum<const Word extends string>(words: readonly Word[]): TUnsafe<Word | null> {
-  return Type.Unsafe<Word | null>({ type: ['string', 'null'], enum: [...words, null] });
-}
-
-/** An object, or null. */
-function nullableObject<Schema extends TObject>(schema: Schema): TUnsafe<Static<Schema> | null> {
-  return Type.Unsafe<Static<Schema> | null>({ ...schema, type: ['object', 'null'] });
-}
-
-/** Whole numbers by name. */
-function counts<const Name extends string>(
-  names: readonly Name[],
-): TObject<Record<Name, TInteger>> {
-  const fields = Object.fromEntries(names.map((name) => [name, Type.Integer()]));
-  return Type.Object(fields as Record<Name, TInteger>, closed);
-}
