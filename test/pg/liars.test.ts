@@ -340,7 +340,7 @@ describe.each(newestOfEdges())('standbys that lie to walcast behind PostgreSQL %
     expect(await held()).toBe(String(first));
     // What is held goes on with him: the primary still takes what walcast says.
     await burn(10);
-    await feeding.feedBack({ xmin: nextXid + 100_000 }, truth(feeding));
+    await feeding.feedBack({ xmin: 0, catalogXmin: nextXid + 100_000 }, truth(feeding));
     const second = first + 5;
     await protectedOne.feedBack({ xmin: second }, truth(protectedOne));
     await wait(second);
