@@ -26,6 +26,8 @@ export interface SlotDriftFacts {
 export class SlotDriftAlarm {
   readonly #log: Log;
   #keepBytes: number | null = null;
+  /** Where the slot stood before anything was promised. */
+  #beginLsn: Lsn = INVALID_LSN;
   #detail: string | null = null;
 
   constructor(log: Log) {
@@ -37,26 +39,32 @@ export class SlotDriftAlarm {
     return this.#detail;
   }
 
-  /** A server was identified; `text` is its max_slot_wal_keep_size. */
-  identified(text: string | undefined): void {
+  /**
+   * A server was identified; `text` is its max_slot_wal_keep_size. `slotLsn`: restart_lsn of our slot there, or INVALID_LSN;
+   * it stands then where the first stream began, at `receivedLsn`, as long as nothing is promised.
+   */
+  identified(text: string | undefined, at: { slotLsn: Lsn; receivedLsn: Lsn }): void {
     this.#keepBytes = slotKeepBytes(text);
+    if (at.slotLsn !== INVALID_LSN) this.#beginLsn = at.slotLsn;
+    else if (this.#beginLsn === INVALID_LSN) this.#beginLsn = at.receivedLsn;
   }
 
   /** Called for every report: cheap. */
   look({ slot, flushedLsn, promisedLsn }: SlotDriftFacts): void {
     const keepBytes = this.#keepBytes;
-    const isKnown = slot !== null && keepBytes !== null && promisedLsn !== INVALID_LSN;
-    const driftBytes = flushedLsn > promisedLsn ? lsnDistance(promisedLsn, flushedLsn) : 0;
+    const slotLsn = promisedLsn === INVALID_LSN ? this.#beginLsn : promisedLsn;
+    const isKnown = slot !== null && keepBytes !== null && slotLsn !== INVALID_LSN;
+    const driftBytes = flushedLsn > slotLsn ? lsnDistance(slotLsn, flushedLsn) : 0;
     if (!isKnown || driftBytes * 2 <= keepBytes) {
       this.#clear();
     } else if (this.#detail === null) {
       this.#detail =
-        `replication slot "${slot}" of the upstream stands at ${formatLsn(promisedLsn)}, as far as the standbys of synchronous_standby_names have ` +
+        `replication slot "${slot}" of the upstream stands at ${formatLsn(slotLsn)}, as far as the standbys of synchronous_standby_names have ` +
         `confirmed, and our own disk has WAL up to ${formatLsn(flushedLsn)}: more than half of its max_slot_wal_keep_size, after which the upstream may ` +
         'invalidate the slot. Bring the standbys back, or change synchronous_standby_names.';
       this.#log.error(this.#detail, {
         slot,
-        reported_flush_lsn: formatLsn(promisedLsn),
+        slot_lsn: formatLsn(slotLsn),
         flushed_lsn: formatLsn(flushedLsn),
       });
     }

@@ -109,13 +109,17 @@ export class Synchronous {
   }
 
   /** A START_REPLICATION on `timeline` is about to be sent to the server that said `identity` of itself. */
-  startStream(timeline: TimelineId, { settings }: Pick<UpstreamIdentity, 'settings'>): void {
+  startStream(
+    timeline: TimelineId,
+    identity: Pick<UpstreamIdentity, 'settings' | 'slotRestartLsn'>,
+  ): void {
     const { clock } = this.#parts;
+    const { settings, slotRestartLsn: slotLsn } = identity;
     const promisedLsn = this.#store?.reportedFlushLsn() ?? INVALID_LSN;
     const receivedLsn = this.#store?.positions().receivedLsn ?? INVALID_LSN;
     this.#acknowledgement?.startStream(timeline, { receivedLsn, promisedLsn });
     this.#times.forget();
-    this.#slotAlarm.identified(settings.get(SLOT_KEEP_SETTING));
+    this.#slotAlarm.identified(settings.get(SLOT_KEEP_SETTING), { slotLsn, receivedLsn });
     this.#names.identified(settings.get(SYNC_NAMES_SETTING), clock.wallMs());
     this.#names.say(this.#ownName());
   }

@@ -20,6 +20,11 @@ function look(flushed: bigint, promised: bigint, slot: string | null = 'walcast'
   return alarm.detail;
 }
 
+function identified(keep: string, slotMiB = 0n, receivedMiB = 0n): void {
+  const [slotLsn, receivedLsn] = [toLsn(slotMiB * MIB), toLsn(receivedMiB * MIB)];
+  alarm.identified(keep, { slotLsn, receivedLsn });
+}
+
 it.each([
   ['64MB', 64 * 2 ** 20],
   ['2GB', 2 ** 31],
@@ -34,7 +39,7 @@ it.each([
 });
 
 it('is raised beyond half of what the upstream keeps, once, and ends', () => {
-  alarm.identified('64MB');
+  identified('64MB');
   expect(look(132n, 100n)).toBeNull();
   expect(look(133n, 100n)).toContain(
     'replication slot "walcast" of the upstream stands at 0/6400000',
@@ -48,15 +53,28 @@ it('is raised beyond half of what the upstream keeps, once, and ends', () => {
   expect(log.lines).toHaveLength(3);
 });
 
-it('is not raised where nothing bounds what is kept, without a slot, and before anything was promised', () => {
+it('is not raised where nothing bounds what is kept, without a slot, and where it is not known where that stands', () => {
   expect(look(500n, 100n)).toBeNull();
-  alarm.identified('-1');
+  identified('-1');
   expect(look(500n, 100n)).toBeNull();
-  alarm.identified('64MB');
+  identified('64MB');
   expect(look(500n, 100n, null)).toBeNull();
   alarm.look({ slot: 'walcast', flushedLsn: toLsn(500n * MIB), promisedLsn: INVALID_LSN });
   expect(alarm.detail).toBeNull();
   expect(look(500n, 100n)).not.toBeNull();
-  alarm.identified('1GB');
+  identified('1GB');
   expect(look(500n, 100n)).toBeNull();
+});
+
+it.each([
+  ['where the slot stands', 100n, 120n],
+  ['where the first stream began, on a server that cannot be asked for its slot', 0n, 100n],
+])('counts from %s while nothing was promised', (_from, slot, received) => {
+  identified('64MB', slot, received);
+  expect(look(132n, 0n)).toBeNull();
+  expect(look(133n, 0n)).toContain('stands at 0/6400000');
+  // Another connection, with as little said.
+  identified('64MB', slot, 133n);
+  expect(look(134n, 0n)).not.toBeNull();
+  expect(look(134n, 130n)).toBeNull();
 });
