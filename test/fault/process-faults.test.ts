@@ -263,6 +263,10 @@ requires('faketime').describe('a clock that is set', () => {
   });
 });
 
+const LAGS: readonly string[] = ['', 'hop_'].flatMap((hop) =>
+  ['write_lag', 'flush_lag', 'replay_lag'].map((name) => hop + name),
+);
+
 async function expectNoNegativeLag(rig: ProcessRig): Promise<void> {
   const { httpPort } = rig.started;
   const standbys = (await httpJson(httpPort, '/api/v1/standbys')) as unknown as readonly Record<
@@ -270,11 +274,13 @@ async function expectNoNegativeLag(rig: ProcessRig): Promise<void> {
     unknown
   >[];
   for (const standby of standbys) {
-    for (const name of ['write_lag', 'flush_lag', 'replay_lag', 'lag_bytes']) {
+    for (const name of ['lag_bytes', 'hop_lag_bytes', ...LAGS, 'replayed_commit_age']) {
       // An hour would be a step of the clock, not a lag.
       expect(Number(standby[name] ?? 0), name).toBeGreaterThanOrEqual(0);
-      if (name !== 'lag_bytes') expect(Number(standby[name] ?? 0), name).toBeLessThan(60);
+      if (!name.endsWith('bytes')) expect(Number(standby[name] ?? 0), name).toBeLessThan(60);
     }
+    for (const name of ['write_lag', 'flush_lag', 'replay_lag'])
+      expect(standby[name]).not.toBeNull();
   }
   const metrics = await (await fetch(`http://127.0.0.1:${httpPort}/metrics`)).text();
   expect(metrics).toMatch(/^walcast_upstream_lag_seconds/m);
