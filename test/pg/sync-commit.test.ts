@@ -61,6 +61,7 @@ const CASES: readonly PolicyCase[] = [
     ownWrites: 1_500,
     silent: { without: ['c'], blocked: ['b', 'c'] },
     gone: { without: ['a'], blocked: ['a', 'c'] },
+    isLong: true,
   },
   {
     policy: 'ANY 1 (*)',
