@@ -165,6 +165,8 @@ export async function waitForState(started: Attempt, state: string): Promise<voi
     async () => {
       const status = await httpJson(started.httpPort, '/api/v1/status').catch(() => null);
       shown = status?.['state'];
+      if (started.process.end !== null)
+        throw new Error(`state ${state} will not come: it has ended`);
       return shown === state ? true : null;
     },
     { timeoutMs: 30_000 },
