@@ -58,6 +58,9 @@ export interface StandbyFeedbackParts {
   readonly onChanged: () => void;
 }
 
+/** NAMEDATALEN - 1: as much of a name as is kept and shown. */
+const NAME_LENGTH_MAX = 63;
+
 /** How those are named who were there before a restart, and are not back. */
 const BEFORE_RESTART = '(before the restart)';
 
@@ -100,7 +103,8 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
   // --- for walsenders
 
   open(standby: { readonly pid: number; readonly applicationName: string }): StandbyFeedback {
-    const session = new FeedingSession(this, standby);
+    const applicationName = standby.applicationName.slice(0, NAME_LENGTH_MAX);
+    const session = new FeedingSession(this, { pid: standby.pid, applicationName });
     this.#sessions.add(session);
     return session;
   }

@@ -26,6 +26,8 @@ export class SlotSaver {
   readonly #options: SlotSaverOptions;
   #timer: Timer | null = null;
   #running: Promise<void> = Promise.resolve();
+  /** The last save that was asked for has not begun. */
+  #isQueued = false;
   #isClosed = false;
   /** Slots of which it was said that they cannot be saved. */
   readonly #failing = new WeakSet<Slot>();
@@ -45,7 +47,12 @@ export class SlotSaver {
 
   /** Saves everything that has moved, behind what is being saved. Never rejects: what failed is tried again. */
   saveNow(): Promise<void> {
-    if (!this.#isClosed) this.#running = this.#running.then(() => this.#saveMoved());
+    if (this.#isClosed || this.#isQueued) return this.#running;
+    this.#isQueued = true;
+    this.#running = this.#running.then(() => {
+      this.#isQueued = false;
+      return this.#saveMoved();
+    });
     return this.#running;
   }
 

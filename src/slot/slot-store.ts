@@ -61,6 +61,9 @@ export interface SlotStoreOptions {
   readonly log: Log;
 }
 
+/** Shortest time between two saves at once of one slot that begins to hold something. */
+const HOLD_SAVE_MS_MIN = 1_000;
+
 /** All slots of one relay. */
 export class SlotStore {
   readonly #options: SlotStoreOptions;
@@ -211,7 +214,7 @@ export class SlotStore {
     this.#move(slot, restartLsn);
   }
 
-  /** The standby that uses the slot feeds back `said`. A slot that begins to hold something is saved at once. */
+  /** The standby that uses the slot feeds back `said`. A slot that begins to hold something is saved at once, once a second. */
   feedBack(name: string, said: Xmins): void {
     const slot = this.#slots.get(name);
     if (slot === undefined) return;
@@ -220,8 +223,14 @@ export class SlotStore {
     if (isSameXmins(before, now)) return;
     slot.xmins = now;
     if (slot.ownerPid !== null) return;
-    if (beginsToHold(before, now)) void this.#saver.saveNow();
-    else this.#saver.schedule();
+    const nowMs = this.#options.clock.nowMs();
+    // One that holds and lets go all the time must not keep the disk busy.
+    if (!beginsToHold(before, now) || nowMs < slot.heldSinceMs + HOLD_SAVE_MS_MIN) {
+      this.#saver.schedule();
+      return;
+    }
+    slot.heldSinceMs = nowMs;
+    void this.#saver.saveNow();
   }
 
   /** What each slot holds that holds anything; see {@link countedXmins}. */

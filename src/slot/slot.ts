@@ -28,6 +28,8 @@ export interface Slot {
   invalidation: InvalidationCause | null;
   /** What its standby's feedback holds. */
   xmins: Xmins;
+  /** When it was last saved at once because it began to hold something, monotonic. */
+  heldSinceMs: number;
   /** Where the stream that uses it began: its standby has what lies before. INVALID_LSN without one. */
   streamStartLsn: Lsn;
   /** What is on the disk. For a slot in the making: what will be, so that the WAL stays until it is. */
@@ -57,6 +59,7 @@ export function newSlot(
     restartLsn,
     invalidation,
     xmins: { xmin, catalogXmin },
+    heldSinceMs: Number.NEGATIVE_INFINITY,
     streamStartLsn: INVALID_LSN,
     persisted: slot,
     unsureLsn: null,
