@@ -7,7 +7,7 @@ import { formatLsn } from '../../src/pg/lsn.ts';
 import { runTool, startTool } from '../harness/pg-tools.ts';
 import { psqlAnswers } from '../support/clients-psql.ts';
 import type { PsqlAnswer } from '../support/clients-psql.ts';
-import { connectArguments, openClientsRig } from '../support/clients-rig.ts';
+import { openClientsRig } from '../support/clients-rig.ts';
 import type { ClientsRig } from '../support/clients-rig.ts';
 import { cstr, i16, i32, i64, message } from '../support/naive-writer.ts';
 import { openRawSession, startup } from '../support/raw-session.ts';
@@ -62,6 +62,13 @@ describe.each(spannedMajors())('the console in front of PostgreSQL %i', (major) 
       await attach(server, 'receiver', { stream: true });
       await attach(server, 'standby', { stream: true, applies: true });
     }
+    const sql =
+      "SELECT count(*) FROM pg_stat_replication WHERE application_name IN ('receiver', 'standby') AND state = 'streaming' AND write_lsn IS NOT NULL";
+    const counts = async (): Promise<unknown[]> =>
+      (await answers(message('Q', cstr(sql)))).map((answer) =>
+        answer.flatMap(({ type, body }) => (type === 'D' ? [valuesOf(body)[0]?.toString()] : [])),
+      );
+    await expect.poll(counts, { timeout: 20_000 }).toEqual([['2'], ['2']]);
   });
 
   afterAll(async () => {
@@ -69,25 +76,42 @@ describe.each(spannedMajors())('the console in front of PostgreSQL %i', (major) 
     await rig[Symbol.asyncDispose]();
   });
 
-  /** A walreceiver of our own; what it reported has been taken in when this resolves. */
+  /** A walreceiver of our own, which has reported where it begins. */
   async function attach(
     server: { host: string; port: number },
     name: string,
-    options: { stream?: boolean; applies?: boolean },
-  ): Promise<void> {
+    options: { stream?: boolean; applies?: boolean; slot?: string },
+  ): Promise<RawSession> {
     const startLsn = await rig.primary.walPosition();
     const session = await openRawSession(server);
     sessions.push(session);
     session.send(startup({ user: 'postgres', replication: 'true', application_name: name }));
     await session.until('Z');
-    if (options.stream !== true) return;
-    session.send(message('Q', cstr(`START_REPLICATION ${formatLsn(startLsn)}`)));
+    if (options.stream !== true) return session;
+    let slot = '';
+    if (options.slot !== undefined) {
+      slot = `SLOT ${options.slot} `;
+      session.send(message('Q', cstr(`CREATE_REPLICATION_SLOT ${options.slot} PHYSICAL`)));
+      await session.until('Z');
+    }
+    session.send(message('Q', cstr(`START_REPLICATION ${slot}${formatLsn(startLsn)}`)));
     expect((await session.next())?.type).toBe('W');
     const apply = options.applies === true ? startLsn : 0n;
     const now = BigInt(Math.round((Date.now() / 1000 - PG_EPOCH_S) * 1e6));
     session.send(message('d', 'r', i64(startLsn), i64(startLsn), i64(apply), i64(now), 1));
     // The answer to it; WAL may come before.
-    for (;;) if ((await session.next())?.body[0] === 0x6b) return;
+    for (;;) if ((await session.next())?.body[0] === 0x6b) return session;
+  }
+
+  async function attachWithFeedback(name: string, xmin: number, slot?: string): Promise<void> {
+    for (const server of servers) {
+      const session = await attach(server, name, {
+        stream: true,
+        applies: true,
+        ...(slot === undefined ? {} : { slot }),
+      });
+      session.send(message('d', 'h', i64(0n), i32(xmin), i32(0), i32(0), i32(0)));
+    }
   }
 
   function raw(server: { host: string; port: number; database: string }): Promise<RawSession> {
@@ -165,6 +189,22 @@ describe.each(spannedMajors())('the console in front of PostgreSQL %i', (major) 
           expect(our, where).toBe(their);
       }
     }
+  });
+
+  it('shows the xmin of a standby without a slot, as the server does, and of one with a slot none', async () => {
+    const xmin = Number(await rig.primary.value('SELECT txid_current()::text'));
+    // What the next transaction id is, walcast reads in the WAL.
+    await rig.primary.query('CHECKPOINT');
+    await attachWithFeedback('free', xmin);
+    await attachWithFeedback('bound', xmin, `slot_${major}`);
+    const sql =
+      "SELECT backend_xmin FROM pg_stat_replication WHERE application_name IN ('free', 'bound') ORDER BY application_name";
+    const shown = async (): Promise<unknown[]> =>
+      (await answers(message('Q', cstr(sql)))).map((answer) =>
+        answer.flatMap(({ type, body }) => (type === 'D' ? [valuesOf(body)[0]?.toString()] : [])),
+      );
+    const wanted = [undefined, String(xmin)];
+    await expect.poll(shown, { timeout: 20_000 }).toEqual([wanted, wanted]);
   });
 
   it('sends values in binary as long as the server does, and the same where they are the same', async () => {
@@ -270,7 +310,12 @@ describe.each(spannedMajors())('the console in front of PostgreSQL %i', (major) 
         '5',
         '-c',
         '2',
-        ...connectArguments({ host, port }),
+        '-h',
+        host,
+        '-p',
+        String(port),
+        '-U',
+        'postgres',
         'walcast',
       ]);
       expect(`${result.exitCode} ${result.stderr}${result.stdout}`).toMatch(
