@@ -1,16 +1,17 @@
-// What a commit waits for: one standby, attached directly to the primary in one round and behind walcast in the next, and
-// beside both what one sync of the same disk takes. Rounds take turns, so that whatever else the machine does hits both.
+// What a commit waits for: one standby, attached directly to the primary, through a process that only hands bytes on, and behind
+// walcast; and beside these what one sync of the same disk takes. They take turns, so that whatever else the machine does hits all.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
+import { HelperProcess } from './child.mjs';
 import { closeWhenInterrupted } from './interrupt.mjs';
 import { cpuSeconds } from './process-cpu.mjs';
 import { median, percentile, round } from './report.mjs';
 import { SyncThread } from './sync-thread.mjs';
 
 const STANDBY = 'bench_standby';
-const SIDES = /** @type {const} */ (['direct', 'walcast']);
+const SIDES = /** @type {const} */ (['direct', 'proxy', 'walcast']);
 const WARM_COMMITS = 30;
 const SYNCS_PER_TURN = 40;
 /** A page of WAL, the least that a commit makes durable. */
@@ -19,9 +20,9 @@ const SYNC_FILE_BYTES = 16 << 20;
 const SWITCH_TIMEOUT_MS = 60_000;
 
 const TITLE =
-  'milliseconds from COMMIT to its answer, the standby attached directly and behind walcast, same run; fsync: write and fdatasync of one page on the same disk';
+  'milliseconds from COMMIT to its answer, the standby attached directly, through a process that hands bytes on (proxy), and behind walcast, same run; fsync: write and fdatasync of one page on the same disk';
 
-/** @typedef {'direct' | 'walcast'} Side */
+/** @typedef {'direct' | 'proxy' | 'walcast'} Side */
 /** @typedef {import('../src/demo/postgres-server.ts').PostgresCluster} PostgresCluster */
 /** @typedef {import('../src/demo/postgres-workspace.ts').Workspace} Workspace */
 /** @typedef {import('../src/demo/walcast-process.ts').WalcastProcess} WalcastProcess */
@@ -49,6 +50,8 @@ const TITLE =
  * @property {Session} session
  * @property {readonly Session[]} clients
  * @property {{ process: WalcastProcess, port: number }} relay
+ * @property {HelperProcess} proxy
+ * @property {number} proxyPort
  * @property {SyncThread} disk
  */
 
@@ -74,7 +77,7 @@ export async function benchCommit(options) {
     } finally {
       // Stopped processes do not hear that they shall end.
       bench.relay.process.signal('SIGCONT');
-      await bench.disk.close();
+      await Promise.all([bench.disk.close(), bench.proxy.close()]);
     }
   } finally {
     await workspace.close();
@@ -121,7 +124,9 @@ async function setUp(options, { workspace, clusters, harness }) {
   const file = join(workspace.directory, 'sync-yardstick');
   await writeFile(file, Buffer.alloc(SYNC_FILE_BYTES));
   const disk = new SyncThread({ path: file, blockBytes: SYNC_BYTES, fileBytes: SYNC_FILE_BYTES });
-  return { options, primary, standby, session, clients, relay, disk };
+  const proxy = new HelperProcess('./proxy.mjs');
+  const proxyPort = await proxy.ask('listen', primary.port);
+  return { options, primary, standby, session, clients, relay, proxy, proxyPort, disk };
 }
 
 /** @param {CommitOptions} options @param {{ workspace: Workspace, harness: any, primary: PostgresCluster }} parts */
@@ -157,7 +162,7 @@ async function startWalcast(options, { workspace, harness, primary }) {
 }
 
 /**
- * Every turn of every side; in the second half of a round in the other order.
+ * Every turn of every side; each second round in the other order.
  * @param {Bench} bench
  */
 async function measureAll(bench) {
@@ -191,20 +196,20 @@ function keyOf({ side, clients, level }) {
 
 /**
  * The standby streams from that side, and the primary's commits wait for nobody else. walcast sleeps while it is not
- * needed: the direct side is measured as if it did not exist.
+ * needed: the others are measured as if it did not exist.
  * @param {Bench} bench @param {Side} side
  */
-async function attach({ primary, standby, session, relay }, side) {
+async function attach({ primary, standby, session, relay, proxyPort }, side) {
   if (side === 'walcast') relay.process.signal('SIGCONT');
-  const upstream = side === 'direct' ? primary.target() : { ...primary.target(), port: relay.port };
-  await standby.followUpstream(upstream);
+  const port = { direct: primary.port, proxy: proxyPort, walcast: relay.port }[side];
+  await standby.followUpstream({ ...primary.target(), port });
   await standby.reload();
-  const name = side === 'direct' ? STANDBY : 'walcast';
+  const name = side === 'walcast' ? 'walcast' : STANDBY;
   await primary.configure({ synchronous_standby_names: name });
   await primary.reload();
   // A commit that comes back was confirmed by the standby that counts now, which therefore has all before it.
   await within(`commits that wait for ${name}`, () => commitOnce(session, 'on'));
-  if (side === 'direct') relay.process.signal('SIGSTOP');
+  if (side !== 'walcast') relay.process.signal('SIGSTOP');
   await within('the standby to have replayed all', () => commitOnce(session, 'remote_apply'));
 }
 
@@ -252,7 +257,7 @@ function rowsOf({ options }, { figures, syncs }) {
     options.levels.map((level) => {
       const of = (/** @type {Side} */ side) =>
         figures.get(keyOf({ side, clients, level })) ?? { commits: [], cpuSeconds: 0 };
-      const [direct, walcast] = [of('direct'), of('walcast')];
+      const [direct, proxy, walcast] = [of('direct'), of('proxy'), of('walcast')];
       const at = (/** @type {number} */ share) => ({
         direct: percentile(direct.commits, share),
         walcast: percentile(walcast.commits, share),
@@ -263,6 +268,7 @@ function rowsOf({ options }, { figures, syncs }) {
         clients,
         commits: direct.commits.length,
         direct_p50: round(p50.direct, 3),
+        proxy_p50: round(percentile(proxy.commits, 0.5), 3),
         walcast_p50: round(p50.walcast, 3),
         ratio_p50: round(p50.walcast / p50.direct, 2),
         more_p50: round(p50.walcast - p50.direct, 3),
