@@ -1,7 +1,7 @@
 // Where does the time of a test run go? Names the files that took longest, before the summary.
 import type { Reporter, TestModule } from 'vitest/node';
 
-const NAMED = 5;
+const NAMED = 10;
 
 /** A reporter besides the usual one. */
 export class SlowestFiles implements Reporter {
