@@ -3,6 +3,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { pollUntil } from '../../src/demo/postgres-process.ts';
 import { formatLsn } from '../../src/pg/lsn.ts';
 import { runTool, startTool } from '../harness/pg-tools.ts';
 import { psqlAnswers } from '../support/clients-psql.ts';
@@ -64,11 +65,16 @@ describe.each(spannedMajors())('the console in front of PostgreSQL %i', (major) 
     }
     const sql =
       "SELECT count(*) FROM pg_stat_replication WHERE application_name IN ('receiver', 'standby') AND state = 'streaming' AND write_lsn IS NOT NULL";
-    const counts = async (): Promise<unknown[]> =>
-      (await answers(message('Q', cstr(sql)))).map((answer) =>
-        answer.flatMap(({ type, body }) => (type === 'D' ? [valuesOf(body)[0]?.toString()] : [])),
-      );
-    await expect.poll(counts, { timeout: 20_000 }).toEqual([['2'], ['2']]);
+    await pollUntil(
+      'both to have heard both standbys',
+      async () => {
+        const counts = (await answers(message('Q', cstr(sql)))).map((answer) =>
+          firstValues(answer),
+        );
+        return counts.every(([count]) => count === '2') ? true : null;
+      },
+      { timeoutMs: 20_000 },
+    );
   });
 
   afterAll(async () => {
@@ -200,9 +206,7 @@ describe.each(spannedMajors())('the console in front of PostgreSQL %i', (major) 
     const sql =
       "SELECT backend_xmin FROM pg_stat_replication WHERE application_name IN ('free', 'bound') ORDER BY application_name";
     const shown = async (): Promise<unknown[]> =>
-      (await answers(message('Q', cstr(sql)))).map((answer) =>
-        answer.flatMap(({ type, body }) => (type === 'D' ? [valuesOf(body)[0]?.toString()] : [])),
-      );
+      (await answers(message('Q', cstr(sql)))).map((answer) => firstValues(answer));
     const wanted = [undefined, String(xmin)];
     await expect.poll(shown, { timeout: 20_000 }).toEqual([wanted, wanted]);
   });
@@ -381,6 +385,11 @@ function columnsOf({ body }: RawMessage): string[] {
     offset = end + 19;
   }
   return columns;
+}
+
+/** The first value of each row; undefined for NULL. */
+function firstValues(answer: readonly RawMessage[]): (string | undefined)[] {
+  return answer.flatMap(({ type, body }) => (type === 'D' ? [valuesOf(body)[0]?.toString()] : []));
 }
 
 /** Values of a DataRow as bytes; null for NULL. */
