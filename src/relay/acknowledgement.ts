@@ -52,10 +52,10 @@ export class Acknowledgement implements PositionSource {
   }
 
   /**
-   * A START_REPLICATION on `timeline` is about to be sent. `receivedLsn`: R at this moment; `promisedLsn`: P as it was
-   * stored. Only standbys of that timeline count from now on.
+   * A START_REPLICATION on `timeline` is about to be sent. `beganAtLsn`: the server had written WAL up to there by now, or we
+   * have it; `promisedLsn`: P as it was stored. Only standbys of that timeline count from now on.
    */
-  startStream(timeline: TimelineId, from: { receivedLsn: Lsn; promisedLsn: Lsn }): void {
+  startStream(timeline: TimelineId, from: { beganAtLsn: Lsn; promisedLsn: Lsn }): void {
     this.#cancel();
     this.#rules.startStream(timeline, from);
   }

@@ -1,7 +1,7 @@
 // The synchronous side of one relay: whose confirmation counts, what is reported upstream for it, what people are told of it.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import { INVALID_LSN } from '../pg/lsn.ts';
+import { INVALID_LSN, maxLsn, toLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import type { ReportedPositions } from '../status/status.ts';
@@ -26,6 +26,8 @@ import type { OwnName } from './upstream-names.ts';
 
 /** The setting that bounds how far the upstream's slot may fall behind. */
 export const SLOT_KEEP_SETTING = 'max_slot_wal_keep_size';
+
+const LSN_MAX: Lsn = toLsn((1n << 64n) - 1n);
 
 /** The store, as far as acknowledging needs it. */
 export interface SynchronousStore extends OwnPositions {
@@ -111,13 +113,16 @@ export class Synchronous {
   /** A START_REPLICATION on `timeline` is about to be sent to the server that said `identity` of itself. */
   startStream(
     timeline: TimelineId,
-    identity: Pick<UpstreamIdentity, 'settings' | 'slotRestartLsn'>,
+    identity: Pick<UpstreamIdentity, 'settings' | 'slotRestartLsn' | 'timeline' | 'xlogPos'>,
   ): void {
     const { clock } = this.#parts;
     const { settings, slotRestartLsn: slotLsn } = identity;
     const promisedLsn = this.#store?.reportedFlushLsn() ?? INVALID_LSN;
     const receivedLsn = this.#store?.positions().receivedLsn ?? INVALID_LSN;
-    this.#acknowledgement?.startStream(timeline, { receivedLsn, promisedLsn });
+    // On a timeline that the server has left nothing more is written.
+    const isLive = identity.timeline === timeline;
+    const beganAtLsn = isLive ? maxLsn(receivedLsn, identity.xlogPos) : LSN_MAX;
+    this.#acknowledgement?.startStream(timeline, { beganAtLsn, promisedLsn });
     this.#times.forget();
     this.#slotAlarm.identified(settings.get(SLOT_KEEP_SETTING), { slotLsn, receivedLsn });
     this.#names.identified(settings.get(SYNC_NAMES_SETTING), clock.wallMs());

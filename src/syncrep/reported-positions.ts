@@ -89,7 +89,7 @@ export interface Reportable {
  */
 export class ReportedPositions {
   #timeline: TimelineId | null = null;
-  /** R when the stream began. */
+  /** Where the server and we stood when the stream began. */
   #beganAtLsn: Lsn = INVALID_LSN;
   /** As they were said last on this stream. */
   #last: Positions = NOTHING;
@@ -100,15 +100,15 @@ export class ReportedPositions {
   #withheld: { readonly endLsn: Lsn; readonly sinceMs: number } | null = null;
 
   /**
-   * A START_REPLICATION begins while everything up to `receivedLsn` is here. On the same timeline P stays: a lower flush
-   * would move the primary's slot back. On another one, `promisedLsn` is what was promised there before (INVALID_LSN when
-   * nothing was).
+   * A START_REPLICATION begins. `beganAtLsn`: the server had written WAL up to there when it was asked, or we have it. On the
+   * same timeline P stays: a lower flush would move the primary's slot back. On another one, `promisedLsn` is what was
+   * promised there before (INVALID_LSN when nothing was).
    */
-  startStream(timeline: TimelineId, from: { receivedLsn: Lsn; promisedLsn: Lsn }): void {
+  startStream(timeline: TimelineId, from: { beganAtLsn: Lsn; promisedLsn: Lsn }): void {
     this.#promisedLsn =
       timeline === this.#timeline ? maxLsn(this.#promisedLsn, from.promisedLsn) : from.promisedLsn;
     this.#timeline = timeline;
-    this.#beganAtLsn = from.receivedLsn;
+    this.#beganAtLsn = from.beganAtLsn;
     this.#last = NOTHING;
     this.#offered = NOTHING;
     this.#withheld = null;
@@ -130,8 +130,9 @@ export class ReportedPositions {
   }
 
   /**
-   * True when a record that ends at `endLsn` came in on this connection. One that was there before says nothing of the
-   * server that has just accepted us.
+   * True when a record that ends at `endLsn` was written after the server was asked. A CHECKPOINT_SHUTDOWN that was there
+   * before says nothing of the server that has just accepted us: it may have stopped and be back, or have ended its own
+   * recovery from a crash with it. (xlog.c:PerformRecoveryXLogAction)
    */
   isOfThisStream(endLsn: Lsn): boolean {
     return endLsn > this.#beganAtLsn;

@@ -300,6 +300,25 @@ describe('the shutdown checkpoint', () => {
   });
 });
 
+describe('the checkpoint with which a server ends its recovery from a crash', () => {
+  it('is of the same kind, and is acknowledged as everything else: sessions follow it', async () => {
+    await start({ names: 'z' });
+    const a = await rig.standby('a');
+    upstream.session.reset();
+    const lsn = rig.wal.checkpoint({ shutdown: true }).endLsn;
+    upstream = await rig.upstream();
+    upstream.send();
+    // Neither withheld until the standby has it, nor on our own word.
+    await upstream.reported(lsn, 0n, 0n);
+    await a.readTo(lsn);
+    a.say(lsn);
+    await eventually(() => rig.status.standbys[0]?.flushLsn).toBe(lsn);
+    const next = await commit(a);
+    await upstream.reported(next, 0n, 0n);
+    expect(upstream.reports.every(({ flush }) => flush === 0n)).toBe(true);
+  });
+});
+
 describe('a drain', () => {
   it('says what its standbys confirm to the last, also when they go with it', async () => {
     await start({ names: 'a' });

@@ -28,8 +28,8 @@ function standby(applicationName: string, lsn: Lsn, others: Partial<SyncStandby>
   standbys.push({ ...session, state: 'streaming', ...positions, ...others });
 }
 
-function startStream(timeline = 1, promisedLsn = INVALID_LSN, receivedLsn = toLsn(4000n)): void {
-  acknowledgement.startStream(toTimelineId(timeline), { receivedLsn, promisedLsn });
+function startStream(timeline = 1, promisedLsn = INVALID_LSN, beganAtLsn = toLsn(4000n)): void {
+  acknowledgement.startStream(toTimelineId(timeline), { beganAtLsn, promisedLsn });
 }
 
 beforeEach(() => {

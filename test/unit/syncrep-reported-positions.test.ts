@@ -43,13 +43,13 @@ function factsOf({ own, quorum, shutdown = null, isWithdrawn = false }: Moment):
 class Reports {
   readonly positions = new ReportedPositions();
 
-  constructor(promised = 0, received = 0) {
-    this.start(1, promised, received);
+  constructor(promised = 0, beganAt = 0) {
+    this.start(1, promised, beganAt);
   }
 
-  start(timeline: number, promised = 0, received = 0): void {
+  start(timeline: number, promised = 0, beganAt = 0): void {
     this.positions.startStream(toTimelineId(timeline), {
-      receivedLsn: at(received),
+      beganAtLsn: at(beganAt),
       promisedLsn: at(promised),
     });
   }
