@@ -10,12 +10,13 @@ import type { LoadedConfig } from '../../src/config/load.ts';
 import { formatLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
+import type { Xmins } from '../../src/pg/xmins.ts';
 import { startRelay } from '../../src/relay/relay.ts';
 import type { Relay } from '../../src/relay/relay.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
 import { freePort } from '../harness/free-port.ts';
 import { eventually } from './eventually.ts';
-import { message } from './naive-writer.ts';
+import { i64, message } from './naive-writer.ts';
 import { query, RawClient, statusUpdate, StreamReader } from './raw-client.ts';
 import { COPY_BOTH, playedServer, ScriptedUpstream, walData } from './scripted-upstream.ts';
 import type { PlayedServer, PlayedStatus, ScriptedSession } from './scripted-upstream.ts';
@@ -46,12 +47,14 @@ export class SyncRelay implements AsyncDisposable {
   #port = 0;
   #hasBegun = false;
   #names: string;
+  #settings: Readonly<Record<string, string>>;
   #relay: Relay | null = null;
 
   private constructor(directory: string, options: SyncRelayOptions) {
     this.#directory = directory;
     this.#options = options;
     this.#names = options.names ?? '';
+    this.#settings = options.settings ?? {};
     this.wal.fill(20_000);
   }
 
@@ -65,8 +68,9 @@ export class SyncRelay implements AsyncDisposable {
     return rig;
   }
 
-  /** The relay, once more over the same directory. */
-  async startRelay(): Promise<void> {
+  /** The relay, once more over the same directory; with other `settings`, where some are given. */
+  async startRelay(settings: Readonly<Record<string, string>> = {}): Promise<void> {
+    this.#settings = { ...this.#settings, ...settings };
     await this.#writeConfig();
     const readConfig = (): LoadedConfig => this.#load();
     const loaded = readConfig();
@@ -195,7 +199,7 @@ export class SyncRelay implements AsyncDisposable {
       'auth.hba': 'host replication all 127.0.0.1/32 trust',
       'storage.directory': join(this.#directory, 'data'),
       'http.listen': '',
-      ...this.#options.settings,
+      ...this.#settings,
     };
     const flags = Object.entries(settings).map(([path, text]) => ({ path, text, flag: '--set' }));
     const file = join(this.#directory, 'walcast.yaml');
@@ -207,6 +211,8 @@ export class SyncRelay implements AsyncDisposable {
 export class PlayedUpstream {
   readonly session: ScriptedSession;
   readonly reports: PlayedStatus[] = [];
+  /** Hot standby feedback as it came. */
+  readonly feedback: Xmins[] = [];
   readonly #wal: WalFixture;
   #sentLsn: bigint;
   #isOver = false;
@@ -285,6 +291,7 @@ export class PlayedUpstream {
         const { type, body } = await this.session.next();
         if (type === 'c') this.#endStream();
         if (type === 'd' && body[0] === 0x72) this.#take(body);
+        if (type === 'd' && body[0] === 0x68) this.feedback.push(xminsOf(body));
       }
     } catch {
       this.#isOver = true;
@@ -343,9 +350,26 @@ export class PlayedStandby {
     this.client.send(statusUpdate(write, flush, apply));
   }
 
+  /** Hot standby feedback: full transaction ids, 0 = none. */
+  feedBack(xmin: bigint, catalogXmin = 0n): void {
+    const words = [xmin, catalogXmin].map((xid) =>
+      i64(BigInt.asUintN(64, xid << 32n) | (xid >> 32n)),
+    );
+    this.client.send(message('d', 'h', i64(0n), ...words));
+  }
+
   leave(): void {
     this.client.close();
   }
+}
+
+/** The ids of a message: xid, then its epoch, twice; null = none. */
+function xminsOf(body: Buffer): Xmins {
+  const xidAt = (at: number): bigint | null => {
+    const xid = body.readUInt32BE(at);
+    return xid === 0 ? null : (BigInt(body.readUInt32BE(at + 4)) << 32n) | BigInt(xid);
+  };
+  return { xmin: xidAt(9), catalogXmin: xidAt(17) };
 }
 
 function formatLsnOf(lsn: bigint): string {
