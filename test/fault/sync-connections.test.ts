@@ -2,11 +2,12 @@
 // remote_apply wrote always there? And who is waited for while a standby that was away catches up?
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { signalProcess } from '../../src/demo/postgres-process.ts';
+import { INVALID_LSN, parseLsn } from '../../src/pg/lsn.ts';
+import type { Lsn } from '../../src/pg/lsn.ts';
 import { seededRandom } from '../harness/fault-proxy.ts';
 import { CommitSessions, readOwnWrites } from '../harness/sync-commits.ts';
 import { openSyncRig } from '../harness/sync-rig.ts';
 import type { SyncRig } from '../harness/sync-rig.ts';
-import { RELEASE_MS_MAX } from '../harness/sync-waits.ts';
 import { FULL_FAULTS, installedMajors, NEWEST_MAJOR } from '../support/requirements.ts';
 
 const MAJORS = installedMajors().filter((major) => major === NEWEST_MAJOR);
@@ -14,12 +15,16 @@ const NAMES = ['a', 'b', 'c'];
 const COMMITS = FULL_FAULTS ? 1_500 : 96;
 /** So many commits lie between two breaks. */
 const EVERY = 12;
+/** A stall would last as long as it takes to catch up; a busy machine needs some of this for a commit, too. */
+const STALL_MS_MAX = 3_000;
 /** About a kilobyte of WAL each. */
 const BULK_ROWS = FULL_FAULTS ? 200_000 : 40_000;
 const SEED = 20_260_101;
 
 const TERMINATE =
   "SELECT pg_terminate_backend(pid) FROM pg_stat_replication WHERE application_name = 'walcast'";
+
+const SLOT_POSITION = "SELECT restart_lsn FROM pg_replication_slots WHERE slot_name = 'walcast'";
 
 /** Whoever is connected at the moment of a commit, the policy leaves no choice in what is to be seen. */
 const POLICIES = [
@@ -75,6 +80,7 @@ describe.each(MAJORS)('commits on PostgreSQL %i while connections break', (major
       };
       const done: Record<string, number> = {};
       const running: Promise<void>[] = [];
+      const slotPositions: Lsn[] = [];
       const reads = await readOwnWrites(rig.primary, rig.standbys, {
         level: 'remote_apply',
         count: COMMITS,
@@ -82,6 +88,7 @@ describe.each(MAJORS)('commits on PostgreSQL %i while connections break', (major
         before: async (count) => {
           if (count % EVERY !== 0) return;
           await Promise.all(running.splice(0));
+          slotPositions.push(parseLsn(await rig.primary.value(SLOT_POSITION)) ?? INVALID_LSN);
           const [what, action] = pick(Object.entries(breaks));
           done[what] = (done[what] ?? 0) + 1;
           // Not awaited: the next commits meet it at any moment.
@@ -127,7 +134,7 @@ describe.each(MAJORS)('commits on PostgreSQL %i while connections break', (major
     process.stderr.write(
       `PostgreSQL ${major}: ${count} commits while a standby caught up, the slowest took ${Math.round(longestMs)} ms\n`,
     );
-    expect(longestMs).toBeLessThan(RELEASE_MS_MAX);
+    expect(longestMs).toBeLessThan(STALL_MS_MAX);
     const reads = await readOwnWrites(rig.primary, rig.standbys, {
       level: 'remote_apply',
       count: 50,

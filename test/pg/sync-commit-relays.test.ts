@@ -1,6 +1,7 @@
 // Several relays between the primary and the standbys that commits wait for: one behind the other, side by side in the
 // primary's list, and one whose place another standby takes while its own policy is not fulfilled.
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/base/clock.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
 import { pollUntil, signalProcess } from '../../src/demo/postgres-process.ts';
 import { CommitSessions, readOwnWrites, returned } from '../harness/sync-commits.ts';
@@ -22,6 +23,7 @@ const OWN_WRITES = FULL_FAULTS ? 1_000 : 100;
 const STATUS_INTERVAL_S = FULL_FAULTS ? 10 : 1;
 const LATE_MS = 1_000;
 const WAIT_MS = 20_000;
+const FAST_STOP_MS_MAX = 2_000;
 
 // near and far in a row, with b behind both; left with a beside them; d at the primary itself.
 describe.each(MAJORS)('commits on PostgreSQL %i through several relays', (major) => {
@@ -32,8 +34,14 @@ describe.each(MAJORS)('commits on PostgreSQL %i through several relays', (major)
     rig = await openSyncRig({
       major,
       relays: [
-        { name: 'left', settings: { synchronous_standby_names: 'a' } },
-        { name: 'near', settings: { synchronous_standby_names: 'far' } },
+        {
+          name: 'left',
+          settings: { synchronous_standby_names: 'a', storage: { forward: 'flushed' } },
+        },
+        {
+          name: 'near',
+          settings: { synchronous_standby_names: 'far', storage: { verify: 'record' } },
+        },
         { name: 'far', upstream: 'near', settings: { synchronous_standby_names: 'b' } },
       ],
       standbys: [
@@ -237,5 +245,20 @@ describe.each(MAJORS)('commits on PostgreSQL %i through several relays', (major)
       await relay.start();
       await countedAs({ left: 'sync', d: 'potential' });
     });
+  });
+
+  it('end with the primary within two seconds, although the standbys behind all of them are stopped', async () => {
+    await rig.setPrimaryNames('FIRST 2 (left, near)');
+    await commits.commitAll();
+    const away = [await rig.leave('a', 'stopped'), await rig.leave('b', 'stopped')];
+    const waiting = commits.beginAll();
+    await commits.untilWaiting(waiting);
+    const startedMs = systemClock.nowMs();
+    await rig.primary.stop('fast');
+    const tookMs = Math.round(systemClock.nowMs() - startedMs);
+    say(`fast stop in ${tookMs} ms`);
+    for (const { back } of away) await back();
+    await rig.primary.start();
+    expect(tookMs).toBeLessThan(FAST_STOP_MS_MAX);
   });
 });
