@@ -12,7 +12,7 @@ import { FULL_FAULTS, installedMajors, NEWEST_MAJOR } from '../support/requireme
 
 const MAJORS = installedMajors().filter((major) => major === NEWEST_MAJOR);
 const NAMES = ['a', 'b', 'c'];
-const COMMITS = FULL_FAULTS ? 1_500 : 96;
+const COMMITS = FULL_FAULTS ? 600 : 96;
 /** So many commits lie between two breaks. */
 const EVERY = 12;
 /** A stall would last as long as it takes to catch up; a busy machine needs some of this for a commit, too. */

@@ -26,7 +26,7 @@ interface Line {
   readonly pid: number;
 }
 
-const WAIT_MS = 10_000;
+const WAIT_MS = 20_000;
 
 /** Of this process: a commit's number is higher than those of all before it, whoever made them. */
 let lastId = 0;
@@ -82,7 +82,7 @@ export class CommitSessions implements AsyncDisposable {
     return LEVELS.map((level) => this.begin(level));
   }
 
-  /** Sends one at each level and waits for all; milliseconds of the slowest. Rejects after ten seconds. */
+  /** Sends one at each level and waits for all; milliseconds of the slowest. Rejects after twenty seconds. */
   async commitAll(): Promise<number> {
     return await returned(this.beginAll());
   }

@@ -23,7 +23,7 @@ const MAJORS = installedMajors().filter((major) =>
   (FULL_FAULTS ? EDGE_MAJORS : [NEWEST_MAJOR]).includes(major),
 );
 /** How much longer one stage on a standby takes; a commit that does not wait for it takes less than half of it. */
-const DELAY_MS = FULL_FAULTS ? 1_200 : 800;
+const DELAY_MS = 1_200;
 const CANCELLED = /WARNING: {2}canceling wait for synchronous replication due to user request/;
 /** At length standbys at the primary itself show that the tests ask for what PostgreSQL does. */
 const SETTINGS = MAJORS.flatMap((major) => {
