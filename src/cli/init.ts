@@ -63,6 +63,7 @@ function firstRules(addresses: readonly string[]): string {
     ...(addresses.some((address) => isUnix(address)) ? [LOCAL_RULE] : []),
     ...(addresses.every((address) => isUnix(address)) ? [] : [LOOPBACK_RULES]),
     '# host replication all 10.0.0.0/8 trust',
+    '# host walcast all 127.0.0.1/32 trust # database walcast is the console',
   ];
   return lines.join('\n');
 }

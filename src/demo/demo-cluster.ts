@@ -103,6 +103,7 @@ function demoConfiguration(primary: PostgresCluster, directory: string): string 
     'auth:',
     '  hba: |',
     '    host replication all 127.0.0.1/32 trust',
+    '    host walcast all 127.0.0.1/32 trust',
     'storage:',
     `  directory: ${directory}`,
     'http:',

@@ -82,6 +82,7 @@ it('shows a table and ready-made psql lines, and Ctrl-C ends it in order with no
   demo.child.kill('SIGINT');
   const { exitCode, output } = await demo.ended;
   expect(output).toMatch(/psql -h 127\.0\.0\.1 -p \d+ -U postgres -c/);
+  expect(output).toMatch(/psql .* -d walcast -x -c 'SELECT \* FROM pg_stat_replication'/);
   expect(output).toMatch(/ok: 1 standbys have replayed everything/);
   expect(exitCode).toBe(0);
   expect(pids.length).toBeGreaterThan(2);
