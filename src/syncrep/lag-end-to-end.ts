@@ -38,6 +38,11 @@ export class EndToEndStage {
     this.#confirmedAtMs = nowMs;
   }
 
+  /** What it has confirmed, as far as that counts; INVALID_LSN: nothing. */
+  get confirmedLsn(): Lsn {
+    return this.#confirmedLsn;
+  }
+
   /** Nothing beyond `lsn` was confirmed on the timeline that is left there. */
   cut(lsn: Lsn): void {
     if (lsn < this.#confirmedLsn) this.#confirmedLsn = lsn;
@@ -72,6 +77,11 @@ export class EndToEndStages {
   /** See {@link EndToEndStage.confirm}. */
   confirm(head: LagHead, lsn: Lsn, nowMs: number): void {
     this.#stages[head].confirm(lsn, nowMs, this.#times);
+  }
+
+  /** See {@link EndToEndStage.confirmedLsn}. */
+  confirmedLsn(head: LagHead): Lsn {
+    return this.#stages[head].confirmedLsn;
   }
 
   /** See {@link EndToEndStage.cut}. */

@@ -35,6 +35,8 @@ export class StandbyPositions {
   readonly #ages: WalAges;
   readonly #endToEnd: EndToEndStages;
   #sentLsn: Lsn;
+  /** All there was when something was sent last. */
+  #sendableLsn: Lsn;
   /** What was sent in truth, also where a switch of timeline cut it: a claim up to here is no lie. */
   #deliveredLsn: Lsn;
   #writeLsn: Lsn = INVALID_LSN;
@@ -52,6 +54,7 @@ export class StandbyPositions {
     this.#ages = ages;
     this.#endToEnd = new EndToEndStages(ages.wal);
     this.#sentLsn = startLsn;
+    this.#sendableLsn = startLsn;
     this.#deliveredLsn = startLsn;
   }
 
@@ -89,13 +92,15 @@ export class StandbyPositions {
   /** Seconds since the last commit that it has replayed; 0 when it has replayed all there are, null when that is not known. */
   replayedCommitAge(nowMs: number): number | null {
     const { wal, commits } = this.#ages;
-    const ageMs = commits.ageMs(this.#applyLsn, nowMs, wal.isAllTaken);
+    const appliedLsn = this.#endToEnd.confirmedLsn('apply');
+    const ageMs = commits.ageMs(appliedLsn, nowMs, wal.isAllTaken);
     return ageMs === null ? null : ageMs / 1000;
   }
 
   /** WAL up to `endLsn` goes to the socket while `sendableLsn` is the end of all there is. */
   onSend(endLsn: Lsn, sendableLsn: Lsn, nowMs: number): void {
     this.#sentLsn = endLsn;
+    this.#sendableLsn = sendableLsn;
     this.#deliveredLsn = maxLsn(this.#deliveredLsn, endLsn);
     this.#lag.write(sendableLsn, nowMs);
   }
@@ -111,6 +116,9 @@ export class StandbyPositions {
     const delivered = this.#deliveredLsn;
     const isApplyClaimFalse = update.applyLsn > delivered && !isSegmentEnd(update.applyLsn);
     this.#isIdle = !hasMoved && flushLsn === sent && applyLsn === sent;
+    this.#confirm('write', update.writeLsn, nowMs);
+    this.#confirm('flush', update.flushLsn, nowMs);
+    this.#confirm('apply', update.applyLsn, nowMs);
     this.#updateLag('write', writeLsn, nowMs);
     this.#updateLag('flush', flushLsn, nowMs);
     this.#updateLag('apply', applyLsn, nowMs);
@@ -153,9 +161,17 @@ export class StandbyPositions {
     return this.confirmedLsn === this.#sentLsn;
   }
 
+  /**
+   * A standby that came back is sent again what it has had for long, from the start of a segment: its claims are beyond what
+   * was sent for a moment, and how old the WAL is that it lacks is not known before all there is was sent.
+   */
+  #confirm(head: LagHead, claimedLsn: Lsn, nowMs: number): void {
+    if (claimedLsn > this.#sentLsn && this.#sentLsn < this.#sendableLsn) return;
+    this.#endToEnd.confirm(head, minLsn(claimedLsn, this.#sentLsn), nowMs);
+  }
+
   /** A standby that never reports a position has no lag there, where PostgreSQL shows one that grows for ever. */
   #updateLag(head: LagHead, lsn: Lsn, nowMs: number): void {
-    this.#endToEnd.confirm(head, lsn, nowMs);
     if (lsn === INVALID_LSN) return;
     const lagMs = this.#lag.read(head, lsn, nowMs);
     if (lagMs !== null || this.#isIdle) this.#lagMs[head] = lagMs;

@@ -85,6 +85,11 @@ export class LagRig implements AsyncDisposable {
     return this.#relay.statusSource.status().store.receivedLsn;
   }
 
+  /** What the relay says about all of them. */
+  standbys(): readonly StandbyStatus[] {
+    return this.#relay.statusSource.status().standbys;
+  }
+
   /** What the relay says about a standby; throws while there is none of that name. */
   standby(name: string): StandbyStatus {
     const { standbys } = this.#relay.statusSource.status();

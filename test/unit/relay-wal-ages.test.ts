@@ -284,3 +284,45 @@ describe('clocks that are set', () => {
     );
   });
 });
+
+describe('a standby that came back', () => {
+  it('has an unknown lag while it is sent again what it has had for long, and then none; a receiver far behind has its own', () => {
+    const { wal, commits } = manyCommits();
+    const scene = new Scene(wal);
+    scene.clock.advance(HOUR_MS);
+    for (const { endLsn } of commits) scene.receive(endLsn);
+    scene.receive(wal.endLsn);
+    scene.clock.advance(HOUR_MS);
+    const positions = new StandbyPositions(wal.startLsn, scene.times.ages);
+    const nowMs = scene.clock.nowMs();
+    const say = (lsn: Lsn): void => {
+      const sendTime = toPgTimestamp(0n);
+      positions.onReply(
+        { writeLsn: lsn, flushLsn: lsn, applyLsn: lsn, sendTime, replyRequested: false },
+        nowMs,
+      );
+    };
+    const half = commits[60]?.endLsn ?? wal.startLsn;
+    positions.onSend(half, wal.endLsn, nowMs);
+    say(wal.endLsn);
+    const unknown = { writeSeconds: null, flushSeconds: null, applySeconds: null };
+    expect(positions.endToEndLag(nowMs)).toEqual(unknown);
+    expect(positions.replayedCommitAge(nowMs)).toBeNull();
+    positions.onSend(wal.endLsn, wal.endLsn, nowMs);
+    say(wal.endLsn);
+    expect(positions.endToEndLag(nowMs)).toEqual({
+      writeSeconds: 0,
+      flushSeconds: 0,
+      applySeconds: 0,
+    });
+    expect(positions.replayedCommitAge(nowMs)).toBe(0);
+
+    const behind = new StandbyPositions(wal.startLsn, scene.times.ages);
+    behind.onSend(half, wal.endLsn, nowMs);
+    const first = commits[10]?.endLsn ?? wal.startLsn;
+    const word = { writeLsn: half, flushLsn: half, applyLsn: first, replyRequested: false };
+    behind.onReply({ ...word, sendTime: toPgTimestamp(0n) }, nowMs);
+    expect(behind.endToEndLag(nowMs).applySeconds).toBe(HOUR_MS / 1_000);
+    expect(behind.replayedCommitAge(nowMs)).toBeCloseTo((2 * HOUR_MS - 10_000) / 1_000, 3);
+  });
+});
