@@ -47,6 +47,7 @@ const CASES: readonly StopCase[] = [
     when: 'nobody of the policy is there',
     policy: 'ANY 2 (a, b)',
     away: leave('killed', 'a', 'b'),
+    isLong: true,
   },
   {
     when: 'nobody of the policy is there and commits wait',
@@ -71,6 +72,7 @@ const CASES: readonly StopCase[] = [
     policy: 'FIRST 2 (a, b)',
     away: leave('cut', 'b'),
     waiting: LEVELS,
+    isLong: true,
   },
   {
     when: 'the standby applies nothing and commits wait',

@@ -111,7 +111,7 @@ describe.each(SETTINGS)(
       },
     );
 
-    if (place === 'walcast') {
+    if (place === 'walcast' && FULL_FAULTS) {
       requires('strace').it("on and remote_apply wait for walcast's own disk, too", async () => {
         const stop = await slowDownFsync(rig.relay('walcast').process.pid, DELAY_MS);
         const took = await timesOfEach();

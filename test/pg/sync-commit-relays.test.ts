@@ -18,7 +18,7 @@ import {
 const MAJORS = installedMajors().filter((major) =>
   (FULL_FAULTS ? EDGE_MAJORS : [NEWEST_MAJOR]).includes(major),
 );
-const OWN_WRITES = FULL_FAULTS ? 1_000 : 100;
+const OWN_WRITES = FULL_FAULTS ? 1_000 : 50;
 /** Of the standby that is attached to the primary; PostgreSQL's own is ten seconds. */
 const STATUS_INTERVAL_S = FULL_FAULTS ? 10 : 1;
 const LATE_MS = 1_000;
