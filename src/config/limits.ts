@@ -305,4 +305,4 @@ export const CONSOLE_PORTALS_MAX: number = 8;
 export const CONSOLE_SETTINGS_MAX: number = 64;
 
 /** Statements in one Query; each may be answered with all rows of a view before the client reads any. */
-export const CONSOLE_QUERY_STATEMENTS_MAX: number = 16;
+export const CONSOLE_QUERY_STATEMENTS_MAX: number = 8;

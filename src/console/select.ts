@@ -4,7 +4,7 @@ import { INT4, INT8, int4Cell, int8Cell, NAME, TEXT, textCell } from './columns.
 import type { Cell, ResultColumn, Row } from './columns.ts';
 import { ConsoleError, notSupported } from './console-error.ts';
 import type { Condition, Literal, SelectItem, SelectStatement } from './select-syntax.ts';
-import type { View, ViewSource } from './view.ts';
+import type { View, ViewRow, ViewSource } from './view.ts';
 import { viewNamed } from './views.ts';
 
 /** Values that functions give. */
@@ -24,15 +24,15 @@ export interface PreparedSelect {
 
 /** A column of the result, made of a row of the view. */
 interface Output extends ResultColumn {
-  readonly value: (row: Row) => Cell | null;
+  readonly value: (row: ViewRow) => Cell | null;
 }
 
 /** A row that is kept, a comparison of two of them. */
-type Filter = (row: Row) => boolean;
-type Comparison = (one: Row, other: Row) => number;
+type Filter = (row: ViewRow) => boolean;
+type Comparison = (one: ViewRow, other: ViewRow) => number;
 
 /** A view without columns and with one row: what there is without FROM. */
-const NO_VIEW: View = { columns: [], rows: () => [[]] };
+const NO_VIEW: View = { columns: [], rows: () => [() => null] };
 
 /** Name of the database that stands for the console. */
 export const CONSOLE_DATABASE = 'walcast';
@@ -46,7 +46,7 @@ export function prepareSelect(statement: SelectStatement, context: SelectContext
   const filters = statement.where.map((condition) => filterOf(condition, view));
   const comparisons = statement.orderBy.map(({ by, isDescending }) => {
     const compare = comparisonOf(by, outputs, view);
-    return isDescending ? (one: Row, other: Row) => compare(other, one) : compare;
+    return isDescending ? (one: ViewRow, other: ViewRow) => compare(other, one) : compare;
   });
   return {
     columns: outputs.map(({ name, type }) => ({ name, type })),
@@ -76,7 +76,7 @@ function prepareCount(
   };
 }
 
-function keptRows(view: View, filters: readonly Filter[], context: SelectContext): Row[] {
+function keptRows(view: View, filters: readonly Filter[], context: SelectContext): ViewRow[] {
   return view.rows(context.source()).filter((row) => filters.every((keeps) => keeps(row)));
 }
 
@@ -86,12 +86,12 @@ function outputsOf(item: SelectItem, view: View, context: SelectContext): Output
       if (view.columns.length === 0) throw syntaxOfAll();
       return view.columns.map((column, index) => ({
         ...column,
-        value: (row) => row[index] ?? null,
+        value: (row) => row(index),
       }));
     case 'column': {
       const index = columnIndex(item.name, view);
       const type = view.columns[index]?.type ?? TEXT;
-      return [{ name: item.label ?? item.name, type, value: (row) => row[index] ?? null }];
+      return [{ name: item.label ?? item.name, type, value: (row) => row(index) }];
     }
     case 'function':
       return [functionOutput(item, context)];
@@ -172,7 +172,7 @@ function columnIndex(name: string, view: View): number {
 function filterOf(condition: Condition, view: View): Filter {
   const index = columnIndex(condition.column, view);
   if (condition.kind === 'null') {
-    return (row) => (row[index] === null) !== condition.isNegated;
+    return (row) => (row(index) === null) !== condition.isNegated;
   }
   const type = view.columns[index]?.type ?? TEXT;
   const isNumber = type === INT4;
@@ -190,7 +190,7 @@ function filterOf(condition: Condition, view: View): Filter {
     condition.values.map(({ text }) => (isNumber ? String(Number(text)) : text)),
   );
   return (row) => {
-    const cell = row[index] ?? null;
+    const cell = row(index);
     // As in SQL, NULL is neither equal nor unequal to anything.
     return cell !== null && wanted.has(cell.text) !== condition.isNegated;
   };
@@ -208,7 +208,7 @@ function comparisonOf(by: string | number, outputs: readonly Output[], view: Vie
     });
   }
   const index = columnIndex(by, view);
-  return (one, other) => compareCells(one[index] ?? null, other[index] ?? null);
+  return (one, other) => compareCells(one(index), other(index));
 }
 
 /** NULL counts as larger than everything. */
@@ -218,7 +218,7 @@ function compareCells(one: Cell | null, other: Cell | null): number {
   return one.rank < other.rank ? -1 : 1;
 }
 
-function firstDifference(comparisons: readonly Comparison[], one: Row, other: Row): number {
+function firstDifference(comparisons: readonly Comparison[], one: ViewRow, other: ViewRow): number {
   for (const compare of comparisons) {
     const difference = compare(one, other);
     if (difference !== 0) return difference;

@@ -9,10 +9,13 @@ export interface ViewSource {
   readonly facts: VersionFacts;
 }
 
-/** A view: fixed columns, and rows that are made when it is asked. */
+/** One row of a view: makes the value of a column, by its place, when it is asked for. */
+export type ViewRow = (column: number) => Cell | null;
+
+/** A view: fixed columns, and rows as they are when it is asked. */
 export interface View {
   readonly columns: readonly ResultColumn[];
-  rows(source: ViewSource): (Cell | null)[][];
+  rows(source: ViewSource): ViewRow[];
 }
 
 /** A column, and how its value comes out of one entry. */
@@ -30,6 +33,6 @@ export function viewOf<Entry>(
   return {
     columns: columns.map(({ name, type }) => ({ name, type })),
     rows: ({ status, facts }) =>
-      entries(status).map((entry) => columns.map(({ value }) => value(entry, facts))),
+      entries(status).map((entry) => (column) => columns[column]?.value(entry, facts) ?? null),
   };
 }

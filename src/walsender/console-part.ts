@@ -11,9 +11,16 @@ export interface ConsoleHost {
   /** Sends the error and closes. */
   refuse(error: ErrorFields): void;
   onTerminate(): void;
+  /** Runs the piece now or in one of the next turns of the event loop. */
+  inTurn(piece: () => void): void;
+  /** A message that had to wait is answered; the next ones may be read. */
+  resumeReading(): void;
   /** The client does not take its answers: closes without a word. */
   onSilent(): void;
 }
+
+/** Query, Parse, Execute: messages that make somebody look at every standby, or read much text. */
+const COSTLY: ReadonlySet<number> = new Set([0x51, 0x50, 0x45]);
 
 /** One console session, from its admission to its end. */
 export class SessionConsole {
@@ -24,6 +31,8 @@ export class SessionConsole {
   #heardAtMs: number;
   /** What it had not taken when it was last looked at. */
   #unreadBytes = 0;
+  #isBusy = false;
+  #isClosed = false;
 
   constructor(host: ConsoleHost, session: ConsoleSession, clock: Clock) {
     this.#host = host;
@@ -33,9 +42,32 @@ export class SessionConsole {
     this.#timer = this.#arm();
   }
 
-  /** A whole message. */
+  /** A message waits for its turn: no other may be handed over. */
+  get isBusy(): boolean {
+    return this.#isBusy;
+  }
+
+  /** A whole message; `body` is not kept. */
   onMessage(type: number, body: Uint8Array): void {
     this.#heardAtMs = this.#clock.nowMs();
+    if (COSTLY.has(type)) this.#runInTurn(type, new Uint8Array(body));
+    else this.#run(type, body);
+  }
+
+  /** Who asks without a pause keeps nobody waiting. */
+  #runInTurn(type: number, body: Uint8Array): void {
+    let isLate = false;
+    this.#isBusy = true;
+    this.#host.inTurn(() => {
+      this.#isBusy = false;
+      if (this.#isClosed) return;
+      this.#run(type, body);
+      if (isLate) this.#host.resumeReading();
+    });
+    isLate = true;
+  }
+
+  #run(type: number, body: Uint8Array): void {
     const outcome = this.#session.onMessage(type, body);
     if (outcome === 'open') return;
     if (outcome === 'terminated') this.#host.onTerminate();
@@ -44,6 +76,7 @@ export class SessionConsole {
 
   /** The session is over. */
   close(): void {
+    this.#isClosed = true;
     this.#timer.cancel();
   }
 

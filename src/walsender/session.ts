@@ -386,7 +386,7 @@ export class WalSenderSession
       connection: () => this.#connection,
       onMessage: (type, body) => this.#onMessage(type, body),
       onFrameFailure: (failure) => this.#onFrameFailure(failure),
-      isBusy: () => this.#commands.isBusy,
+      isBusy: () => this.#commands.isBusy || this.#consolePart?.isBusy === true,
       isHeld: () => this.#isInputHeld(),
       cancelCommand: () => this.#commands.cancel(),
       onInputOver: () => this.#end(),
