@@ -26,7 +26,7 @@ import { SlotSaver } from './slot-saver.ts';
 import { isForeign, keptLsn, lowest, newSlot } from './slot.ts';
 import type { InvalidationCause, Slot } from './slot.ts';
 import { statusOf } from './slot-status.ts';
-import { beginsToHold, countedXmins, slotXmins } from './slot-xmins.ts';
+import { beginsToHold, slotXmins } from './slot-xmins.ts';
 import { limitLsn } from './wal-availability.ts';
 import type { WalBounds } from './wal-availability.ts';
 
@@ -233,10 +233,10 @@ export class SlotStore {
     void this.#saver.saveNow();
   }
 
-  /** What each slot holds that holds anything; see {@link countedXmins}. */
+  /** What each slot holds that holds anything. */
   *held(): Generator<{ readonly name: string } & Xmins> {
     for (const slot of this.#slots.values()) {
-      const { xmin, catalogXmin } = countedXmins(slot);
+      const { xmin, catalogXmin } = slot.xmins;
       if (xmin !== null || catalogXmin !== null) yield { name: slot.name, xmin, catalogXmin };
     }
   }

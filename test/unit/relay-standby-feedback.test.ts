@@ -320,7 +320,10 @@ describe('after a restart', () => {
     const rig = await Rig.start(noted(['a', 'a', 'b']));
     expect(await rig.said()).toEqual(at(700n, 650n));
     expect(rig.book.status().heldBy).toBe('(before the restart)');
-    rig.standby('a').says(900n);
+    const a = rig.standby('a');
+    a.says(900n);
+    a.says(901n);
+    a.says(900n);
     rig.standby('b').says(null);
     expect(await rig.said()).toEqual(at(700n, 650n));
     rig.standby('a').says(950n);
@@ -399,5 +402,10 @@ describe('a thousand standbys', () => {
     standbys[500]?.says(5_500n);
     expect(rig.changes).toBe(before + 1);
     expect(await rig.said()).toEqual(at(5_500n));
+    const noted = rig.changes;
+    standbys[500]?.says(null);
+    standbys[501]?.feedback.close();
+    standbys[500]?.feedback.close();
+    expect(rig.changes).toBe(noted + 2);
   });
 });

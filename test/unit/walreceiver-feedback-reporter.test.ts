@@ -76,12 +76,14 @@ describe('feedback upstream', () => {
     expect(rig.noted).toEqual(rig.sent.map(({ xmins }) => xmins));
   });
 
-  it('is repeated every interval while something is held, and not while nothing is', () => {
+  it('is repeated every interval while something is held, and not while nothing is', async () => {
     const rig = new Rig();
     rig.attach();
     rig.clock.advance(60_000);
     expect(rig.times()).toEqual([0]);
     expect(rig.clock.nextTimerMs()).toBeNull();
+    await rig.change(NO_XMINS);
+    expect(rig.times()).toEqual([0]);
     rig.reporter.detach();
     rig.wants = held(100n);
     rig.attach();
