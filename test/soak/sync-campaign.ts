@@ -30,6 +30,12 @@ const WAITING_MS = 600;
 /** WAL of all timelines, rows and logs are compared after so many rounds. */
 const COMPARE_EVERY_ROUNDS = 10;
 
+/**
+ * After a crash walcast does not know how much of what it stored last it had reported, and says so where the new primary lacks
+ * some of that: with a policy that may be WAL that no standby had confirmed.
+ */
+const MAY_HAVE_BEEN_REPORTED = /was stored before a crash, and may have been acknowledged/;
+
 /** Figures of this campaign besides those of all. */
 export interface SyncFigures {
   /** Commits that clients were told of. */
@@ -71,6 +77,7 @@ class Campaign {
   readonly #rig: SyncRig;
   readonly #random: () => number;
   readonly #figures: SyncFigures;
+  readonly #told = new Set<string>();
 
   constructor(rig: SyncRig, random: () => number, figures: SyncFigures) {
     this.#rig = rig;
@@ -98,10 +105,18 @@ class Campaign {
     const violations = [
       ...lost.flat(),
       ...(await servers.violations(endLsn)),
-      ...servers.relay.problems().map((line) => `walcast says: ${line}`),
+      ...this.#problems().map((line) => `walcast says: ${line}`),
     ];
     load.start();
     return violations;
+  }
+
+  /** What walcast has complained of since the last look. */
+  #problems(): string[] {
+    const all = this.#rig.servers.relay.problems();
+    const fresh = all.filter((line) => !this.#told.has(line) && !MAY_HAVE_BEEN_REPORTED.test(line));
+    for (const line of fresh) this.#told.add(line);
+    return fresh;
   }
 
   async #strike(moment: Moment): Promise<string[]> {
