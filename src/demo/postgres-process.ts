@@ -9,7 +9,10 @@ import { runCommand, spawnCommand } from './postgres-user.ts';
 import type { CommandOptions } from './postgres-user.ts';
 
 const LOG_CHARS_KEPT_MAX = 8 << 20;
-const POLL_MS = 10;
+/** Between two looks, growing with the time waited so far: what takes long is not looked at a hundred times a second. */
+const POLL_MS_MIN = 10;
+const POLL_MS_MAX = 100;
+const POLLS_PER_WAIT = 8;
 
 /** What a server, or several runs of it one after the other, wrote to its log. Positions only grow. */
 export class ServerLog {
@@ -158,7 +161,8 @@ export function waitForLog(
 }
 
 /**
- * Waits until `check` gives something else than null, looking every 10 ms; for states that nobody announces.
+ * Waits until `check` gives something else than null, looking every 10 ms at first and then less often: at most an eighth
+ * is added to the time waited so far, and 100 ms. For states that nobody announces.
  * Rejects with OperationalError naming `what` after `timeoutMs`.
  */
 export async function pollUntil<T>(
@@ -167,7 +171,8 @@ export async function pollUntil<T>(
   options: { timeoutMs: number; clock?: Clock },
 ): Promise<T> {
   const clock = options.clock ?? systemClock;
-  const deadline = clock.nowMs() + options.timeoutMs;
+  const startMs = clock.nowMs();
+  const deadline = startMs + options.timeoutMs;
   for (;;) {
     const result = await check();
     if (result !== null) return result;
@@ -175,7 +180,8 @@ export async function pollUntil<T>(
       throw new OperationalError('TIMEOUT', `${options.timeoutMs} ms passed without: ${what}`);
     }
     await new Promise<void>((resolve) => {
-      clock.setTimer(POLL_MS, resolve);
+      const shareMs = (clock.nowMs() - startMs) / POLLS_PER_WAIT;
+      clock.setTimer(Math.min(POLL_MS_MAX, Math.max(POLL_MS_MIN, shareMs)), resolve);
     });
   }
 }
