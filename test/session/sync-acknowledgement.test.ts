@@ -260,7 +260,7 @@ describe('another connection upstream', () => {
 
 describe('the shutdown checkpoint', () => {
   it('is not let go before every standby has it, though the policy is not satisfied', async () => {
-    await start({ names: 'z' });
+    await start({ names: 'z', clock: new ManualClock() });
     const [a, end] = [await rig.standby('a'), rig.wal.endLsn];
     a.say(end);
     await eventually(() => rig.status.standbys[0]?.flushLsn).toBe(end);
