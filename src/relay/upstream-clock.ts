@@ -2,7 +2,7 @@
 // our own disk does not have, and, for the lag of standbys, since when the upstream has what is at a position.
 import type { Clock } from '../base/clock.ts';
 import { LAG_COMMIT_SAMPLES_MAX, LAG_WAL_SAMPLES_MAX } from '../config/limits.ts';
-import { INVALID_LSN, maxLsn, minLsn } from '../pg/lsn.ts';
+import { INVALID_LSN, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { unixMsFromPgTimestamp } from '../pg/timestamp.ts';
 import type { PgTimestamp } from '../pg/timestamp.ts';
@@ -70,13 +70,14 @@ export class UpstreamClock {
   startStream(serverLsn: Lsn): void {
     this.#sender.reset();
     this.#knownLsn = minLsn(this.#knownLsn, serverLsn);
-    this.#wal.cut(maxLsn(serverLsn, this.#recordEnd()));
+    this.#noteEnd();
   }
 
   /** The store went on with another timeline at `switchLsn`: what was known beyond it was the old one's. */
   switched(switchLsn: Lsn): void {
     this.#knownLsn = minLsn(this.#knownLsn, switchLsn);
     this.#wal.cut(switchLsn);
+    this.#noteEnd();
     this.#commits.cut(switchLsn);
     if (this.#storedCommit !== null && this.#storedCommit.at >= switchLsn)
       this.#storedCommit = null;

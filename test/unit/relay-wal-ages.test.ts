@@ -51,6 +51,7 @@ class Scene {
   readonly walk: RecordWalk;
   readonly positions: StandbyPositions;
   readonly #wal: WalFixture;
+  #switchLsn: Lsn | null = null;
   /** Of the server: how far its clock is ahead of ours. */
   aheadMs = 0;
   takenLsn: Lsn;
@@ -62,10 +63,21 @@ class Scene {
     this.times.follow({
       positions: () => ({ flushedLsn: this.walk.recordEnd() }),
       nextLsn: () => this.takenLsn,
-      walk: this.walk,
+      walk: {
+        recordEnd: () => this.#switchLsn ?? this.walk.recordEnd(),
+        learned: this.walk.learned,
+      },
     });
     this.positions = new StandbyPositions(wal.startLsn, this.times.ages);
     this.confirm(wal.startLsn);
+  }
+
+  /** The store has left the timeline there. */
+  leaveTimeline(switchLsn: Lsn): void {
+    this.#switchLsn = switchLsn;
+    this.takenLsn = switchLsn;
+    this.times.switched(switchLsn);
+    this.positions.cut(switchLsn);
   }
 
   /** Up to `endLsn`; `knownLsn` is the end that the server names. `transitMs`: it was sent so long ago. */
@@ -223,12 +235,27 @@ describe('the age of the last replayed commit', () => {
     for (const { endLsn } of commits) scene.receive(endLsn);
     const [left, last] = [commits[60], commits[59]];
     if (left === undefined || last === undefined) throw new Error('too few commits');
-    scene.times.switched(left.startLsn);
-    scene.positions.cut(left.startLsn);
+    scene.leaveTimeline(left.startLsn);
     scene.confirm(left.startLsn);
     expect(scene.times.ages.commits.ageMs(left.startLsn, scene.clock.nowMs(), true)).toBe(0);
     expect(scene.times.ages.commits.ageMs(last.startLsn, scene.clock.nowMs(), true)).not.toBe(0);
     expect(scene.times.ages.wal.endLsn).toBe(left.startLsn);
+  });
+});
+
+describe('WAL that was named and will not come', () => {
+  it('holds nobody back once the server that is followed now has no more: it may be idle, and say nothing', () => {
+    const { wal, commits } = manyCommits();
+    const scene = new Scene(wal);
+    for (const { endLsn } of commits) scene.receive(endLsn);
+    scene.receive(wal.endLsn, { knownLsn: toLsn(wal.endLsn + 1_000n) });
+    scene.confirm(wal.endLsn);
+    scene.clock.advance(HOUR_MS);
+    expect(scene.lag.applySeconds).toBe(HOUR_MS / 1_000);
+    expect(scene.commitAge).toBeGreaterThan(0);
+    scene.times.startStream(wal.endLsn);
+    expect(scene.lag.applySeconds).toBe(0);
+    expect(scene.commitAge).toBe(0);
   });
 });
 
