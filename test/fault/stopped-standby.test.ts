@@ -23,7 +23,7 @@ const SEGMENT = toSegmentSize(16 << 20);
 const MIB = 1 << 20;
 const MAJOR = NEWEST_MAJOR;
 /** WAL that flows past the stopped standby. */
-const FLOW_BYTES = (FULL_FAULTS ? 2_048 : 768) * MIB;
+const FLOW_BYTES = (FULL_FAULTS ? 2_048 : 512) * MIB;
 /** WAL of one transaction. */
 const TRANSACTION_BYTES = 8 * MIB;
 const OTHERS_LAG_BYTES_MAX = 64 * MIB;

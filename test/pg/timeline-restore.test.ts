@@ -21,7 +21,13 @@ import { openPromotionRig } from '../harness/promotion-rig.ts';
 import type { PromotionRig } from '../harness/promotion-rig.ts';
 import { tableDigest } from '../harness/table-digest.ts';
 import { runAsOurselves, writeWal } from '../support/clients-rig.ts';
-import { clientMajor, installedMajors, itWhen, needs } from '../support/requirements.ts';
+import {
+  clientMajor,
+  FULL_FAULTS,
+  installedMajors,
+  itWhen,
+  needs,
+} from '../support/requirements.ts';
 import { SERVER_ALARM } from '../support/server-alarms.ts';
 
 const WALDUMP_MAJOR = clientMajor('pg_waldump');
@@ -100,7 +106,7 @@ describe(`the store as an archive of PostgreSQL ${MAJOR} over a switch`, () => {
     await restored(restoring[0], `cp '${archive}/%f' '%p'`);
   });
 
-  it('serves walcast wal get as a restore_command', async (context) => {
+  itWhen(FULL_FAULTS)('serves walcast wal get as a restore_command', async (context) => {
     const user = await serverUser();
     const cwd = rig.workspace.directory;
     const tried = await runCommand(process.execPath, [PROGRAM, '--version'], { user, cwd });
