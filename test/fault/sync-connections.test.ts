@@ -13,6 +13,8 @@ import { FULL_FAULTS, installedMajors, NEWEST_MAJOR } from '../support/requireme
 const MAJORS = installedMajors().filter((major) => major === NEWEST_MAJOR);
 const NAMES = ['a', 'b', 'c'];
 const COMMITS = FULL_FAULTS ? 600 : 72;
+/** Fifty breaks, each with a start or a new connection, on a machine that does something else, too. */
+const BREAKS_TIMEOUT_MS = 400_000;
 /** So many commits lie between two breaks. */
 const EVERY = 12;
 /** A stall would last as long as it takes to catch up; a busy machine needs some of this for a commit, too. */
@@ -105,6 +107,7 @@ describe.each(MAJORS)('commits on PostgreSQL %i while connections break', (major
       await rig.settled();
       expect(rig.relay('walcast').problems()).toEqual([]);
     },
+    BREAKS_TIMEOUT_MS,
   );
 
   it('go on with the next standby until the one that was away has caught up, and then wait for that one', async () => {

@@ -2,6 +2,7 @@
 // do at that moment? And does everything go on when it is started again?
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
+import type { StopMode } from '../../src/demo/postgres-server.ts';
 import { CommitSessions, LEVELS, returned } from '../harness/sync-commits.ts';
 import type { CommitLevel } from '../harness/sync-commits.ts';
 import { openSyncRig } from '../harness/sync-rig.ts';
@@ -167,6 +168,42 @@ describe.each(MAJORS)('a fast stop of a primary of PostgreSQL %i', (major) => {
       // Without a policy a commit at remote_apply is a problem.
       const problems = rig.relay('walcast').problems();
       expect(problems.filter((line) => !line.includes('remote_apply'))).toEqual([]);
+    },
+  );
+
+  it('after a crash of the primary commits wait for the standby as before it', async () => {
+    await rig.setPrimaryNames('walcast');
+    await rig.relay('walcast').reload({ synchronous_standby_names: 'FIRST 1 (a)' });
+    await using commits = await CommitSessions.open(rig.primary);
+    await commits.commitAll();
+    const { back } = await rig.leave('a', 'stopped');
+    const waiting = commits.beginAll();
+    await commits.untilWaiting(waiting);
+    await rig.primary.kill();
+    for (const { ended } of waiting) await expect(ended).rejects.toThrow(TERMINATED);
+    await goOn(LEVELS, [back]);
+  });
+
+  it.each<StopMode>(FULL_FAULTS ? ['fast', 'immediate'] : ['immediate'])(
+    'after a stop (%s) another standby has the place of walcast as before it',
+    async (mode) => {
+      await rig.setPrimaryNames('FIRST 1 (walcast, d)');
+      await rig.relay('walcast').reload({ synchronous_standby_names: 'FIRST 1 (a)' });
+      const { back } = await rig.leave('a', 'killed');
+      await rig.primary.stop(mode);
+      await rig.primary.start();
+      await rig.primary.waitForValue(
+        "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND application_name IN ('walcast', 'd')",
+        '2',
+      );
+      await using commits = await CommitSessions.open(rig.primary);
+      const tookMs = Math.round(await commits.commitAll());
+      process.stderr.write(
+        `PostgreSQL ${major}: first commits after a stop (${mode}): ${tookMs} ms\n`,
+      );
+      await back();
+      await rig.settled();
+      expect(tookMs).toBeLessThan(FAST_STOP_MS_MAX);
     },
   );
 });
