@@ -2,13 +2,16 @@
 import type { Lsn } from '../pg/lsn.ts';
 import type { WalRejection, WalSink } from '../walreceiver/ports.ts';
 
+/** A sink that can say everything: what is optional for others would be lost on the way unseen. */
+type WholeSink = Required<WalSink>;
+
 /** A sink that hands everything on to another one. */
-export class TimedSink implements WalSink {
-  readonly #sink: WalSink;
+export class TimedSink implements WholeSink {
+  readonly #sink: WholeSink;
   readonly #onTaken: () => void;
 
   /** `onTaken` is called after each message that the sink has taken. On the hot path. */
-  constructor(sink: WalSink, onTaken: () => void) {
+  constructor(sink: WholeSink, onTaken: () => void) {
     this.#sink = sink;
     this.#onTaken = onTaken;
   }
@@ -24,7 +27,7 @@ export class TimedSink implements WalSink {
   }
 
   noteRejected(): void {
-    this.#sink.noteRejected?.();
+    this.#sink.noteRejected();
   }
 
   isFull(): boolean {
@@ -33,5 +36,9 @@ export class TimedSink implements WalSink {
 
   onRoom(listener: () => void): void {
     this.#sink.onRoom(listener);
+  }
+
+  positions(): { readonly writtenLsn: Lsn } {
+    return this.#sink.positions();
   }
 }
