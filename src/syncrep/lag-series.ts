@@ -89,13 +89,22 @@ export class LagSeries {
   /** Makes room for a quarter more at least. */
   #thin(): void {
     const wanted = this.#times.length - (this.#times.length >>> 2);
-    for (let share = MERGED_SHARE; this.#count > wanted; share *= 2) this.#merge(share);
+    const newest = this.#latestTime();
+    for (let share = MERGED_SHARE; this.#count > wanted; share *= 2) this.#merge(share, newest);
   }
 
-  #merge(share: number): void {
+  /** Not always that of the last sample: then nothing before it would have an age. */
+  #latestTime(): number {
+    let latest = Number.NEGATIVE_INFINITY;
+    for (let index = 0; index < this.#count; index += 1) {
+      latest = Math.max(latest, this.#times[index] ?? latest);
+    }
+    return latest;
+  }
+
+  #merge(share: number, newest: number): void {
     const [positions, times] = [this.#positions, this.#times];
     const isEarliest = this.#mergedTime === 'earliest';
-    const newest = times[this.#count - 1] ?? 0;
     let earliest = times[0] ?? 0;
     let kept = 0;
     for (let index = 1; index < this.#count; index += 1) {

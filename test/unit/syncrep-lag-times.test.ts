@@ -55,6 +55,19 @@ describe('a series', () => {
     );
   });
 
+  it('keeps what is new exact when the newest seems to be old: commits of a primary whose clock was set back', () => {
+    const series = new LagSeries({ samplesMax: 1_024, mergedTime: 'latest' });
+    for (let index = 1; index < 1_024; index += 1) series.push(index, HOUR_MS + index);
+    series.push(1_024, 0);
+    series.push(1_025, 60_000);
+    expect(series.length).toBeLessThanOrEqual(769);
+    const times = [900, 1_000, 1_022, 1_023, 1_024, 1_025].map((position) =>
+      series.timeAt(series.firstFrom(position)),
+    );
+    const exact = [1_000, 1_022, 1_023].map((index) => HOUR_MS + index);
+    expect(times).toEqual([expect.closeTo(HOUR_MS + 900, -2), ...exact, 0, 60_000]);
+  });
+
   it('does not take what is not behind everything else', () => {
     const series = new LagSeries({ samplesMax: 8, mergedTime: 'latest' });
     series.push(10, 1);
