@@ -2,7 +2,7 @@
 // our own disk does not have, and, for the lag of standbys, since when the upstream has what is at a position.
 import type { Clock } from '../base/clock.ts';
 import { LAG_COMMIT_SAMPLES_MAX, LAG_WAL_SAMPLES_MAX } from '../config/limits.ts';
-import { INVALID_LSN, minLsn } from '../pg/lsn.ts';
+import { INVALID_LSN, maxLsn, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { unixMsFromPgTimestamp } from '../pg/timestamp.ts';
 import type { PgTimestamp } from '../pg/timestamp.ts';
@@ -83,14 +83,17 @@ export class UpstreamClock {
       this.#storedCommit = null;
   }
 
-  /** A message came that names `walEnd` as the server's end of WAL; what it brings is not taken yet. */
-  observe(walEnd: Lsn, sendTime: PgTimestamp): void {
+  /**
+   * A message came that names `walEnd` as the server's end of WAL; what it brings is not taken yet. A keepalive names what was
+   * sent, which is less than was named before while the server has not sent all of that. (walsender.c:WalSndKeepalive)
+   */
+  observe(walEnd: Lsn, sendTime: PgTimestamp, isKeepalive = false): void {
     // A server whose clock is ahead of ours seems to be faster than light.
     const travelledMs = Math.max(0, this.#clock.wallMs() - unixMsFromPgTimestamp(sendTime));
     this.#transit.observe(travelledMs / 1000);
     this.#senderMs = Number(sendTime) / 1000;
     this.#sentMs = this.#sender.observe(this.#senderMs, this.#clock.nowMs());
-    this.#knownLsn = walEnd;
+    this.#knownLsn = isKeepalive ? maxLsn(this.#knownLsn, walEnd) : walEnd;
     if (this.#storedCommit !== null) this.#noteStoredCommit(this.#storedCommit);
     this.#noteEnd();
   }

@@ -405,7 +405,7 @@ export class UpstreamFollowing {
       observer: this.#observer(),
       slotUses: this.#slots,
       onMessage: (walEnd, sendTime, isKeepalive) => {
-        this.#times.observe(walEnd, sendTime);
+        this.#times.observe(walEnd, sendTime, isKeepalive);
         this.#word.heard(walEnd, isKeepalive);
         if (!isKeepalive) this.sync.walComes();
       },

@@ -126,6 +126,28 @@ describe('the lag', () => {
     expect(lag()).toBe(0);
   });
 
+  test('does not forget what a server has when a keepalive in the middle names only what it has sent', () => {
+    const { clock, times, flush, hear, lag } = open();
+    const keepalive = (walEnd: number): void =>
+      times.observe(lsn(walEnd), pgTimestampFromUnixMs(clock.wallMs()), true);
+    hear(1_000);
+    flush(200);
+    clock.advance(5_000);
+    keepalive(200);
+    expect(lag()).toBe(5);
+    hear(1_000);
+    flush(400);
+    expect(lag()).toBe(5);
+    flush(1_000);
+    keepalive(1_000);
+    expect(lag()).toBe(0);
+    clock.advance(1_000);
+    // A server that has more than it sent may say so, too.
+    keepalive(1_100);
+    clock.advance(2_000);
+    expect(lag()).toBe(2);
+  });
+
   test('is 0 when we come back to a server that is idle and has no more than we have', () => {
     const { clock, hear, lag } = open(100);
     hear(100);
