@@ -1,7 +1,7 @@
 // How far is a standby behind the upstream in time? For each stage what its newest confirmation took, or the age of the
 // oldest WAL that it has not confirmed, where that is more: PostgreSQL's figure stands still while a standby is silent, this
 // one does not. Pure. Times are milliseconds of our monotonic clock.
-import { INVALID_LSN } from '../pg/lsn.ts';
+import { INVALID_LSN, minLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { CommitTimes } from './lag-commit-times.ts';
 import { LAG_HEADS } from './lag-tracker.ts';
@@ -32,7 +32,10 @@ export class EndToEndStage {
     if (lsn === before) return;
     this.#confirmedLsn = lsn;
     if (before === INVALID_LSN || lsn < before) return;
-    const sentMs = times.sentBefore(lsn);
+    // Half a record behind the last whole one is nothing that was waited for.
+    const wholeLsn = minLsn(lsn, times.endLsn);
+    if (wholeLsn <= before) return;
+    const sentMs = times.sentBefore(wholeLsn);
     if (sentMs === null) return;
     this.#tookMs = Math.max(0, nowMs - sentMs);
     this.#confirmedAtMs = nowMs;

@@ -168,6 +168,22 @@ describe('the end-to-end lag', () => {
     expect(scene.lagMs).toBe(2);
   });
 
+  it('is what whole records took, also for who confirms half a record behind them', () => {
+    const scene = caughtUp();
+    scene.wal(8_000, { taken: 8_192 });
+    scene.pass(150);
+    scene.confirm(8_192);
+    expect(scene.lagMs).toBe(150);
+    scene.pass(500);
+    // More of the same record: nothing that anybody could have waited for.
+    scene.wal(8_000, { taken: 16_384 });
+    scene.pass(300);
+    scene.confirm(16_384);
+    expect(scene.lagMs).toBe(150);
+    scene.pass(LAG_IDLE_MS);
+    expect(scene.lagMs).toBe(0);
+  });
+
   it('does not count half a record that was named before it came, either', () => {
     const scene = caughtUp();
     scene.wal(800, { taken: 800, known: 8_192 });
