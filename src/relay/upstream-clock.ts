@@ -7,7 +7,7 @@ import type { Lsn } from '../pg/lsn.ts';
 import { unixMsFromPgTimestamp } from '../pg/timestamp.ts';
 import type { PgTimestamp } from '../pg/timestamp.ts';
 import type { UpstreamDelay } from '../status/status.ts';
-import { CommitTimes } from '../syncrep/lag-commit-times.ts';
+import { CommitTimes, INSIDE_RECORD_BYTES } from '../syncrep/lag-commit-times.ts';
 import type { WalAges } from '../syncrep/lag-end-to-end.ts';
 import { SenderClock } from '../syncrep/lag-sender-clock.ts';
 import { WalTimes } from '../syncrep/lag-wal-times.ts';
@@ -30,9 +30,6 @@ export interface ReceivedWal {
   /** Null for an empty store. */
   readonly walk: { recordEnd(): Lsn; readonly learned: SeenCommits } | null;
 }
-
-/** Any record is longer: so much before its end is behind its beginning. */
-const INSIDE_RECORD_BYTES = 8;
 
 const TWO_TO_32 = 0x1_0000_0000;
 
@@ -138,6 +135,7 @@ export class UpstreamClock {
     const takenLsn = this.#store?.nextLsn() ?? INVALID_LSN;
     const knownLsn = this.#knownLsn;
     const recordEndLsn = knownLsn > takenLsn ? INVALID_LSN : this.#recordEnd();
+    if (this.#wal.endLsn === INVALID_LSN) this.#commits.beginAt(this.#recordEnd());
     this.#wal.note({ recordEndLsn, takenLsn, knownLsn }, this.#sentMs);
   }
 

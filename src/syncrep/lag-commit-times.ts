@@ -5,14 +5,24 @@ import { INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { LagSeries } from './lag-series.ts';
 
+/** Any record is longer: so much before its end is behind its beginning. */
+export const INSIDE_RECORD_BYTES = 8;
+
 /** The ring. */
 export class CommitTimes {
   readonly #commits: LagSeries;
   /** Where the newest commit record begins; -1 before the first. */
   #newestAt = -1;
+  /** Who is here, or before, may lack commits that were not looked at. */
+  #unseenAt = -1;
 
   constructor(options: { samplesMax: number }) {
     this.#commits = new LagSeries({ samplesMax: options.samplesMax, mergedTime: 'latest' });
+  }
+
+  /** Of what lies before `lsn`, a record end, nothing is known but what is noted. */
+  beginAt(lsn: Lsn): void {
+    this.#unseenAt = Number(lsn) - INSIDE_RECORD_BYTES;
   }
 
   /**
@@ -29,6 +39,7 @@ export class CommitTimes {
   /** What begins at or beyond `lsn` belongs to a timeline that was left there. */
   cut(lsn: Lsn): void {
     const at = Number(lsn);
+    this.#unseenAt = Math.min(this.#unseenAt, at - INSIDE_RECORD_BYTES);
     if (at > this.#newestAt) return;
     const left = this.#commits.firstFrom(at);
     this.#commits.keepFirst(left);
@@ -38,12 +49,12 @@ export class CommitTimes {
   /**
    * Milliseconds since the last commit that a standby has replayed which is at `applyLsn`: anybody who is beyond the
    * beginning of a record has replayed it. 0 when there is none that it has not replayed, as far as is known (`isAllKnown`:
-   * there is no WAL that has not been looked at); null when it is not known.
+   * everything that came was looked at, and there is no more); null when it is not known.
    */
   ageMs(applyLsn: Lsn, nowMs: number, isAllKnown: boolean): number | null {
     if (applyLsn === INVALID_LSN) return null;
     const at = Number(applyLsn);
-    if (isAllKnown && at > this.#newestAt) return 0;
+    if (isAllKnown && at > this.#newestAt && at > this.#unseenAt) return 0;
     const committedMs = this.#commits.timeAt(this.#commits.firstFrom(at) - 1);
     return Number.isNaN(committedMs) ? null : Math.max(0, nowMs - committedMs);
   }

@@ -2,7 +2,7 @@
 // where WAL is taken back or a timeline is left, and does no clock that is set move a figure?
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { toLsn } from '../../src/pg/lsn.ts';
+import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { pgTimestampFromUnixMs, toPgTimestamp } from '../../src/pg/timestamp.ts';
 import { UpstreamClock } from '../../src/relay/upstream-clock.ts';
@@ -226,6 +226,39 @@ describe('the age of the last replayed commit', () => {
     clock.advance(1_000);
     expect(times.ages.commits.ageMs(endLsn, clock.nowMs(), false)).toBeCloseTo(91_000, 2);
     expect(times.ages.commits.ageMs(toLsn(endLsn - 8n), clock.nowMs(), false)).toBeNull();
+  });
+
+  it('is not known, and not 0, for who lacks WAL whose commits nobody has looked at', () => {
+    const clock = new ManualClock();
+    const [startLsn, endLsn] = [toLsn(0x3000000n), toLsn(0x3800000n)];
+    const learned = { commitAtHigh: 0, commitAtLow: 0, committedMicros: null };
+    const ageAt = (times: UpstreamClock, lsn: Lsn): number | null =>
+      times.ages.commits.ageMs(lsn, clock.nowMs(), true);
+    // A store that was opened, its upstream away, or without a commit in it that was read.
+    const times = new UpstreamClock(clock);
+    times.follow({
+      positions: () => ({ flushedLsn: endLsn }),
+      nextLsn: () => endLsn,
+      walk: { recordEnd: () => endLsn, learned },
+    });
+    expect([ageAt(times, startLsn), ageAt(times, endLsn)]).toEqual([null, 0]);
+    times.observe(endLsn, pgTimestampFromUnixMs(clock.wallMs()), true);
+    expect([ageAt(times, startLsn), ageAt(times, endLsn)]).toEqual([null, 0]);
+    // One that begins later; older WAL is read through from the upstream.
+    let nextLsn = INVALID_LSN;
+    const begun = new UpstreamClock(clock);
+    begun.follow({
+      positions: () => ({ flushedLsn: nextLsn }),
+      nextLsn: () => nextLsn,
+      get walk() {
+        return nextLsn === INVALID_LSN ? null : { recordEnd: () => nextLsn, learned };
+      },
+    });
+    nextLsn = endLsn;
+    begun.startStream(endLsn);
+    expect([ageAt(begun, startLsn), ageAt(begun, endLsn)]).toEqual([null, 0]);
+    begun.switched(toLsn(endLsn - 0x1000n));
+    expect(ageAt(begun, toLsn(endLsn - 0x1000n))).toBe(0);
   });
 
   it('is not that of a commit beyond the point where the timeline was left', () => {
