@@ -185,13 +185,14 @@ export class Synchronous {
   /** What is shown, of this moment. */
   picture(): SyncPicture {
     const store = this.#store;
-    if (store === null) return NO_SYNC_PICTURE;
     const policy = this.#parts.policy();
-    const timeline = store.timelineOrNull();
+    // Nobody counts before the store is open, nor while it is empty.
+    const timeline = store?.timelineOrNull() ?? null;
     const decision =
       timeline === null ? null : decideSync(policy, this.#parts.standbys(), timeline);
     const own = this.#ownName();
-    const confirmed = policy === null ? positionsWithoutPolicy(store.positions()) : null;
+    const isOwn = policy === null && store !== null;
+    const confirmed = isOwn ? positionsWithoutPolicy(store.positions()) : null;
     const alarms = [this.#applyAlarm.detail, this.#slotAlarm.detail];
     return {
       status: {
