@@ -78,10 +78,12 @@ export const STAT_REPLICATION: View = viewOf<StandbyStatus>(
   ],
 );
 
-/** With a slot it is the slot that holds it. */
+/** With a slot it is the slot that holds it; without one a session has one id for both. (walsender.c) */
 function backendXmin({ slotName, feedback }: StandbyStatus): Cell | null {
   const xmin = slotName === null ? (feedback?.xmin ?? null) : null;
-  return xmin === null ? null : xidCell(xmin);
+  if (xmin === null) return null;
+  const catalogXmin = feedback?.catalogXmin ?? xmin;
+  return xidCell(catalogXmin < xmin ? catalogXmin : xmin);
 }
 
 function lsnColumn(

@@ -76,6 +76,11 @@ it('has the xmin of a standby whose slot does not have it, without its epoch', (
   };
   expect(row({ feedback, slotName: null })['backend_xmin']).toBe('777');
   expect(row({ feedback })['backend_xmin']).toBeNull();
+  // A session without a slot has one id for both, and none where it holds only the catalogue back.
+  const both = { ...feedback, catalogXmin: (3n << 32n) + 700n };
+  expect(row({ feedback: both, slotName: null })['backend_xmin']).toBe('700');
+  const catalog = { ...both, xmin: null };
+  expect(row({ feedback: catalog, slotName: null })['backend_xmin']).toBeNull();
 });
 
 it('writes positions as the server of its major does', () => {
