@@ -76,7 +76,13 @@ function syncLines({ sync, feedback }: StatusJson): string[] {
       `feedback  xmin ${known(xmin)}, held by ${printable(feedback.held_by)}${feedback.hot_standby_feedback ? '' : ' (off: not sent upstream)'}`,
     );
   }
-  return [...lines, ...sync.alarms.map((alarm) => `alarm     ${printable(alarm)}`)];
+  if (feedback.left_out > 0) {
+    lines.push(
+      `feedback  ${feedback.left_out} left out: further behind than max_feedback_xmin_age allows`,
+    );
+  }
+  const alarms = sync.clash === null ? sync.alarms : [sync.clash, ...sync.alarms];
+  return [...lines, ...alarms.map((alarm) => `alarm     ${printable(alarm)}`)];
 }
 
 /** `sync 1`, `potential 2`, `async`. */

@@ -276,6 +276,16 @@ alarm     the slot of walcast falls behind
 `,
     );
     expect(view).toContain('| streaming | quorum 1 |');
+    const clash = 'our application_name is that of a member';
+    const leftOut = sampleFeedback({ leftOut: 2 });
+    expect(
+      statusView(statusJson(sampleStatus({ sync: { ...sync, clash }, feedback: leftOut }))),
+    ).toContain(
+      `feedback  2 left out: further behind than max_feedback_xmin_age allows
+alarm     our application_name is that of a member
+alarm     the slot of walcast falls behind
+`,
+    );
     const few = { ...sync, isSatisfied: false, eligibleStandbys: 1 };
     expect(statusView(statusJson(sampleStatus({ sync: few })))).toContain(
       '1 of 2 needed, NOT satisfied: no flush position is reported since',
