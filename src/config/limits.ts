@@ -306,3 +306,12 @@ export const CONSOLE_SETTINGS_MAX: number = 64;
 
 /** Statements in one Query; each may be answered with all rows of a view before the client reads any. */
 export const CONSOLE_QUERY_STATEMENTS_MAX: number = 8;
+
+/** Words of one statement, and columns, conditions and sort keys of one SELECT, all together. */
+export const CONSOLE_STATEMENT_WORDS_MAX: number = 1_000;
+export const CONSOLE_COLUMNS_MAX: number = 64;
+
+/** Values that one message may look at, and bytes it may be answered with; where there are many standbys, by their number. */
+export const CONSOLE_VALUES_MAX: number = 50_000;
+export const CONSOLE_ANSWER_BYTES_MAX: number = 1024 * 1024;
+export const CONSOLE_ROW_BYTES_MAX: number = 1024;

@@ -17,10 +17,11 @@ import { decodeExtendedMessage } from '../wire/extended-query.ts';
 import { decodeFrontendMessage, FatalProtocolViolation } from '../wire/frontend-messages.ts';
 import type { FrontendMessage } from '../wire/frontend-messages.ts';
 import type { CommandError } from '../wire/replication-command.ts';
+import { AnswerBudget } from './answer-budget.ts';
 import type { ConsoleClient } from './client.ts';
 import { describeColumn } from './columns.ts';
 import { ConsoleError } from './console-error.ts';
-import { encodeRow, ExtendedQueries } from './extended-queries.ts';
+import { encodeRows, ExtendedQueries } from './extended-queries.ts';
 import { planOf } from './plan.ts';
 import type { Plan, PlanContext, PlanResult, TransactionStatus } from './plan.ts';
 import { ConsoleSettings } from './settings.ts';
@@ -35,6 +36,7 @@ export class ConsoleSession {
   readonly #client: ConsoleClient;
   readonly #context: PlanContext;
   readonly #extended: ExtendedQueries;
+  readonly #budget = new AnswerBudget();
   #transaction: TransactionStatus = 'I';
   /** After an error in the extended protocol nothing is answered before Sync. */
   #isSkippingToSync = false;
@@ -51,6 +53,7 @@ export class ConsoleSession {
         pid,
         versionText: `PostgreSQL ${client.serverVersion} behind walcast ${client.walcastVersion}`,
         setting: (name) => settings.show(name),
+        budget: this.#budget,
         source: () => ({ status: source.status(), facts }),
       },
     };
@@ -59,16 +62,20 @@ export class ConsoleSession {
       plan: (sql) => this.#planOne(sql),
       run: (plan) => this.#run(plan),
       isFailed: () => this.#transaction === 'E',
+      budget: this.#budget,
     });
   }
 
   /** Takes a whole message; `body` is not kept. Everything it calls for has been written when this returns. */
   onMessage(type: number, body: Uint8Array): ConsoleOutcome {
+    this.#budget.begin();
     try {
       return this.#onDecoded(decodeFrontendMessage(type, body), body);
     } catch (error) {
       if (error instanceof ConsoleError) this.#fail(error.fields);
       else if (error instanceof FatalProtocolViolation) return errorOf(error);
+      // What is skipped is not read either.
+      else if (error instanceof ProtocolViolation && this.#isSkippingToSync) return 'open';
       else if (error instanceof ProtocolViolation) this.#fail(errorOf(error));
       else throw error;
       if (isExtended(type)) this.#isSkippingToSync = true;
@@ -133,7 +140,7 @@ export class ConsoleSession {
     const frames: Uint8Array[] = [];
     if (columns !== null) {
       frames.push(encodeRowDescription(columns.map((column) => describeColumn(column, false))));
-      for (const row of rows) frames.push(encodeRow(row, []));
+      for (const frame of encodeRows(rows, [], this.#budget)) frames.push(frame);
     }
     frames.push(encodeCommandComplete(tag === 'SELECT' ? `SELECT ${rows.length}` : tag));
     this.#client.write(frames);

@@ -17,6 +17,7 @@ import {
   encodePortalSuspended,
 } from '../wire/extended-query.ts';
 import type { ExtendedMessage, FormatCode } from '../wire/extended-query.ts';
+import type { AnswerBudget } from './answer-budget.ts';
 import { describeColumn } from './columns.ts';
 import type { ResultColumn, Row } from './columns.ts';
 import { ConsoleError } from './console-error.ts';
@@ -30,6 +31,7 @@ export interface ExtendedHost {
   run(plan: Plan): PlanResult;
   /** The transaction failed: only its end is taken. */
   isFailed(): boolean;
+  readonly budget: AnswerBudget;
 }
 
 interface PreparedStatement {
@@ -40,18 +42,28 @@ interface PreparedStatement {
 interface Portal {
   readonly plan: Plan | null;
   readonly formats: readonly FormatCode[];
-  /** What its run gave and was not taken yet; null until it has run. */
-  rest: { readonly rows: readonly Row[]; readonly tag: string } | null;
+  /** Rows that its run gave and that were not taken yet, as messages; null until it has run. */
+  rest: { readonly rows: readonly Uint8Array[]; readonly tag: string } | null;
 }
 
-/** One row; `formats` as in a Bind message: none for all in text, one for all columns, or one a column. */
-export function encodeRow(row: Row, formats: readonly FormatCode[]): Uint8Array {
-  return encodeDataRow(
-    row.map((cell, index) => {
+/**
+ * A message for each row; `formats` as in a Bind message: none for all in text, one for all columns, or one a column. Throws
+ * ConsoleError when they are too long together.
+ */
+export function encodeRows(
+  rows: readonly Row[],
+  formats: readonly FormatCode[],
+  budget: AnswerBudget,
+): Uint8Array[] {
+  return rows.map((row) => {
+    const values = row.map((cell, index) => {
       if (cell === null) return null;
       return isBinary(formats, index) ? cell.binary() : cell.text;
-    }),
-  );
+    });
+    const frame = encodeDataRow(values);
+    budget.answer(frame.length);
+    return frame;
+  });
 }
 
 /** Statements and portals by name; the empty name is the unnamed one. */
@@ -173,14 +185,20 @@ export class ExtendedQueries {
     if (portal.rest !== null && plan.columns === null) {
       throw refusal(SQLSTATE.objectNotInPrerequisiteState, `portal "${name}" cannot be run`);
     }
-    const { rows, tag } = portal.rest ?? this.#host.run(plan);
-    const taken = rowsMax === 0 ? rows : rows.slice(0, rowsMax);
+    const { rows, tag } = portal.rest ?? this.#runEncoded(plan, formats);
+    const taken = rows.slice(0, rowsMax === 0 ? rows.length : rowsMax);
     portal.rest = { rows: rows.slice(taken.length), tag };
-    const frames = taken.map((row) => encodeRow(row, formats));
+    const frames = [...taken];
     // As in a server, whose portal learns that there is nothing more only when it is asked for it.
     if (rowsMax > 0 && taken.length === rowsMax) frames.push(encodePortalSuspended());
     else frames.push(encodeCommandComplete(tag === 'SELECT' ? `SELECT ${taken.length}` : tag));
     this.#host.write(frames);
+  }
+
+  /** What a portal keeps is small as messages, and large as values. */
+  #runEncoded(plan: Plan, formats: readonly FormatCode[]): NonNullable<Portal['rest']> {
+    const { rows, tag } = this.#host.run(plan);
+    return { rows: encodeRows(rows, formats, this.#host.budget), tag };
   }
 
   #statement(name: string): PreparedStatement {

@@ -1,5 +1,7 @@
 // How is a SELECT answered? Its columns are known when it is parsed, its rows when it runs.
+import { CONSOLE_COLUMNS_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
+import type { AnswerBudget } from './answer-budget.ts';
 import { INT4, INT8, int4Cell, int8Cell, NAME, TEXT, textCell } from './columns.ts';
 import type { Cell, ResultColumn, Row } from './columns.ts';
 import { ConsoleError, notSupported } from './console-error.ts';
@@ -13,6 +15,7 @@ export interface SelectContext {
   readonly pid: number;
   readonly versionText: string;
   readonly setting: (name: string) => string;
+  readonly budget: AnswerBudget;
   readonly source: () => ViewSource;
 }
 
@@ -27,9 +30,14 @@ interface Output extends ResultColumn {
   readonly value: (row: ViewRow) => Cell | null;
 }
 
-/** A row that is kept, a comparison of two of them. */
+/** True for a row that is kept. */
 type Filter = (row: ViewRow) => boolean;
-type Comparison = (one: ViewRow, other: ViewRow) => number;
+
+/** What rows are sorted by. */
+interface SortKey {
+  readonly value: (row: ViewRow) => Cell | null;
+  readonly isDescending: boolean;
+}
 
 /** A view without columns and with one row: what there is without FROM. */
 const NO_VIEW: View = { columns: [], rows: () => [() => null] };
@@ -44,15 +52,14 @@ export function prepareSelect(statement: SelectStatement, context: SelectContext
     return prepareCount(statement, context, view);
   const outputs = statement.items.flatMap((item) => outputsOf(item, view, context));
   const filters = statement.where.map((condition) => filterOf(condition, view));
-  const comparisons = statement.orderBy.map(({ by, isDescending }) => {
-    const compare = comparisonOf(by, outputs, view);
-    return isDescending ? (one: ViewRow, other: ViewRow) => compare(other, one) : compare;
+  const keys = statement.orderBy.map(({ by, isDescending }) => {
+    return { value: sortValueOf(by, outputs, view), isDescending };
   });
+  const width = checkedWidth(outputs.length + filters.length + keys.length);
   return {
     columns: outputs.map(({ name, type }) => ({ name, type })),
     run: () => {
-      const rows = keptRows(view, filters, context);
-      rows.sort((one, other) => firstDifference(comparisons, one, other));
+      const rows = sorted(keptRows(view, { filters, width }, context), keys);
       const limited = statement.limit === null ? rows : rows.slice(0, statement.limit);
       return limited.map((row) => outputs.map(({ value }) => value(row)));
     },
@@ -69,15 +76,34 @@ function prepareCount(
     throw notSupported('count(*) stands alone.');
   }
   const filters = statement.where.map((condition) => filterOf(condition, view));
+  const width = checkedWidth(1 + filters.length);
   const rowsMax = statement.limit ?? 1;
   return {
     columns: [{ name: item.label ?? 'count', type: INT8 }],
-    run: () => [[int8Cell(BigInt(keptRows(view, filters, context).length))]].slice(0, rowsMax),
+    run: () => {
+      const count = keptRows(view, { filters, width }, context).length;
+      return [[int8Cell(BigInt(count))]].slice(0, rowsMax);
+    },
   };
 }
 
-function keptRows(view: View, filters: readonly Filter[], context: SelectContext): ViewRow[] {
-  return view.rows(context.source()).filter((row) => filters.every((keeps) => keeps(row)));
+/** `width`: values that are made of each row, at most. */
+function keptRows(
+  view: View,
+  { filters, width }: { readonly filters: readonly Filter[]; readonly width: number },
+  context: SelectContext,
+): ViewRow[] {
+  const rows = view.rows(context.source());
+  context.budget.look(rows.length, width);
+  return rows.filter((row) => filters.every((keeps) => keeps(row)));
+}
+
+function checkedWidth(width: number): number {
+  if (width <= CONSOLE_COLUMNS_MAX) return width;
+  throw new ConsoleError({
+    sqlstate: SQLSTATE.programLimitExceeded,
+    message: `a SELECT may have at most ${CONSOLE_COLUMNS_MAX} columns, conditions and sort keys here`,
+  });
 }
 
 function outputsOf(item: SelectItem, view: View, context: SelectContext): Output[] {
@@ -196,11 +222,13 @@ function filterOf(condition: Condition, view: View): Filter {
   };
 }
 
-function comparisonOf(by: string | number, outputs: readonly Output[], view: View): Comparison {
+function sortValueOf(
+  by: string | number,
+  outputs: readonly Output[],
+  view: View,
+): SortKey['value'] {
   const output = typeof by === 'number' ? outputs[by - 1] : outputs.find(({ name }) => name === by);
-  if (output !== undefined) {
-    return (one, other) => compareCells(output.value(one), output.value(other));
-  }
+  if (output !== undefined) return output.value;
   if (typeof by === 'number') {
     throw new ConsoleError({
       sqlstate: SQLSTATE.invalidColumnReference,
@@ -208,7 +236,21 @@ function comparisonOf(by: string | number, outputs: readonly Output[], view: Vie
     });
   }
   const index = columnIndex(by, view);
-  return (one, other) => compareCells(one(index), other(index));
+  return (row) => row(index);
+}
+
+/** The values of each row are made once, not for each comparison. */
+function sorted(rows: ViewRow[], keys: readonly SortKey[]): ViewRow[] {
+  if (keys.length === 0) return rows;
+  const keyed = rows.map((row) => ({ row, cells: keys.map(({ value }) => value(row)) }));
+  keyed.sort((one, other) => {
+    for (const [index, { isDescending }] of keys.entries()) {
+      const difference = compareCells(one.cells[index] ?? null, other.cells[index] ?? null);
+      if (difference !== 0) return isDescending ? -difference : difference;
+    }
+    return 0;
+  });
+  return keyed.map(({ row }) => row);
 }
 
 /** NULL counts as larger than everything. */
@@ -216,12 +258,4 @@ function compareCells(one: Cell | null, other: Cell | null): number {
   if (one === null || other === null) return Number(one === null) - Number(other === null);
   if (one.rank === other.rank) return 0;
   return one.rank < other.rank ? -1 : 1;
-}
-
-function firstDifference(comparisons: readonly Comparison[], one: ViewRow, other: ViewRow): number {
-  for (const compare of comparisons) {
-    const difference = compare(one, other);
-    if (difference !== 0) return difference;
-  }
-  return 0;
 }

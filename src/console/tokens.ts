@@ -1,5 +1,6 @@
 // What are the words of a statement? As much of PostgreSQL's lexical rules as keeps quotes and comments apart from the rest.
 // (src/backend/parser/scan.l)
+import { CONSOLE_STATEMENT_WORDS_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { ConsoleError, notSupported } from './console-error.ts';
 
@@ -27,6 +28,7 @@ export function tokenizeStatements(sql: string): Token[][] {
   let current: Token[] = [];
   for (const token of tokens(sql)) {
     if (token.kind !== 'symbol' || token.text !== ';') {
+      if (current.length === CONSOLE_STATEMENT_WORDS_MAX) throw tooManyWords();
       current.push(token);
       continue;
     }
@@ -35,6 +37,13 @@ export function tokenizeStatements(sql: string): Token[][] {
   }
   if (current.length > 0) statements.push(current);
   return statements;
+}
+
+function tooManyWords(): ConsoleError {
+  return new ConsoleError({
+    sqlstate: SQLSTATE.programLimitExceeded,
+    message: `a statement may have at most ${CONSOLE_STATEMENT_WORDS_MAX} words here`,
+  });
 }
 
 function* tokens(sql: string): Generator<Token> {

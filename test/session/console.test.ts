@@ -141,6 +141,9 @@ describe.each(CUTS)('the console, bytes fed %s', (cut) => {
       bind(),
       execute(),
       query('SHOW server_version'),
+      // A server does not look into what it skips.
+      message('Q', 'no end'),
+      message('B', 'nonsense'),
     );
     client.send(SYNC, parse(''), bind(), describePortal(), execute(), SYNC);
     expect(await client.answer()).toEqual(['E|ERROR|42703|column "nothing" does not exist', 'Z I']);
