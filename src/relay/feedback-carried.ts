@@ -24,10 +24,17 @@ export class CarriedFeedback {
     return this.#awaited;
   }
 
-  /** A standby of that name has fed back, whatever it said. */
-  cameBack(name: string): void {
+  /** A standby of that name has fed back, whatever it said. True when one of that name was waited for. */
+  cameBack(name: string): boolean {
     const at = this.#awaited?.indexOf(name) ?? -1;
-    if (at >= 0) this.#awaited?.splice(at, 1);
+    if (at < 0) return false;
+    this.#awaited?.splice(at, 1);
+    return true;
+  }
+
+  /** One that was waited for is gone again: when it comes next, it must not pass for another one of that name. */
+  wentAgain(name: string): void {
+    this.#awaited?.push(name);
   }
 
   /** Asked for the first time, the time begins. */

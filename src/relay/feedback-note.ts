@@ -63,6 +63,11 @@ export class FeedbackNote {
     return this.#saved;
   }
 
+  /** What was to be saved last: on the disk, on its way there, or refused by it. */
+  get wanted(): FeedbackNoted {
+    return this.#wanted;
+  }
+
   /**
    * Resolves when `noted`, or what came after it, is on the disk, or could not be put there: then `saved` stays, and what a crash
    * would forget is held all the same.
@@ -70,6 +75,8 @@ export class FeedbackNote {
   async save(noted: FeedbackNoted): Promise<void> {
     if (this.#isClosed) return;
     this.#wanted = noted;
+    // Else that would be over before it counts as begun, and never begin again.
+    if (this.#saving === null && isSame(noted, this.#saved)) return;
     this.#saving ??= this.#saveWanted();
     await this.#saving;
   }

@@ -1,7 +1,8 @@
 // Hot standby feedback of all standbys together: takes what each of them says, keeps it with its session or its slot, and
 // answers what is to be said upstream of all of it. The rules are those of syncrep/feedback.ts.
 import type { Clock } from '../base/clock.ts';
-import type { Log } from '../base/log.ts';
+import type { Log, LogFields } from '../base/log.ts';
+import { Wakeup } from '../base/wakeup.ts';
 import { FEEDBACK_NAMES_MAX, FEEDBACK_NOTE_MS, FEEDBACK_SENT_MS_MIN } from '../config/limits.ts';
 import { isSameXmins, NO_XMINS } from '../pg/xmins.ts';
 import type { Xmins } from '../pg/xmins.ts';
@@ -16,6 +17,7 @@ import {
 } from '../syncrep/feedback.ts';
 import type { Contribution, Horizon, HorizonRules, WireXmins } from '../syncrep/feedback.ts';
 import type { FeedbackSource, UpstreamFeedback } from '../walreceiver/ports.ts';
+import { LogBudget } from '../walsender/log-budget.ts';
 import type { FeedbackSink, StandbyFeedback } from '../walsender/ports.ts';
 import { CarriedFeedback } from './feedback-carried.ts';
 import { isSame } from './feedback-note.ts';
@@ -23,7 +25,7 @@ import type { FeedbackNoted } from './feedback-note.ts';
 
 /** The slots' part. */
 export interface FeedingSlots {
-  feedBack(name: string, said: Xmins): void;
+  feedBack(name: string, said: Xmins, nextXid: bigint | null): void;
   held(): Iterable<Contribution>;
   saved(): Promise<void>;
 }
@@ -32,6 +34,8 @@ export interface FeedingSlots {
 export interface NotedFeedback {
   load(): Promise<FeedbackNoted>;
   readonly saved: FeedbackNoted;
+  /** What was to be saved last. */
+  readonly wanted: FeedbackNoted;
   save(noted: FeedbackNoted): Promise<void>;
   close(): Promise<void>;
 }
@@ -76,13 +80,21 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
   /** What an earlier process said last, until those who needed it are back. */
   #carried: CarriedFeedback | null = null;
   #isFrozen = false;
+  /** Who held something when it was frozen. */
+  #namesAtEnd: readonly string[] | null = null;
   #noting: Promise<void> | null = null;
+  #notingSinceMs = Number.NEGATIVE_INFINITY;
   /** What the disk would not take. */
   #unnoted: Xmins = NO_XMINS;
   #notedAtMs = Number.NEGATIVE_INFINITY;
+  /** Asks for another look: something could not be noted yet. */
+  readonly #again: Wakeup;
+  /** A standby whose ids are good and bad by turns could fill a disk with lines. */
+  readonly #lines = new LogBudget();
 
   constructor(parts: StandbyFeedbackParts) {
     this.#parts = parts;
+    this.#again = new Wakeup(parts.clock, () => parts.onChanged());
   }
 
   /** Reads what an earlier process said last. Until then nothing may be asked. */
@@ -92,6 +104,8 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
 
   /** Standbys leave because of us from now on: what was said last stays said. */
   freeze(): void {
+    if (this.#isFrozen) return;
+    this.#namesAtEnd = this.#names();
     this.#isFrozen = true;
   }
 
@@ -125,6 +139,7 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
   /** The session is over. */
   leave(session: FeedingSession): void {
     if (!this.#sessions.delete(session)) return;
+    if (session.isBack) this.#carried?.wentAgain(session.standby.applicationName);
     if (!isSameXmins(session.own, NO_XMINS)) this.#parts.onChanged();
   }
 
@@ -167,17 +182,18 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
     if (!isSameXmins(note.saved.xmins, xmins)) void this.#note({ xmins, standbys: this.#names() });
   }
 
-  /** What was sent last is on the disk when it resolves; nothing is written afterwards. */
+  /** What was sent last, and who held something when it was frozen, is on the disk when it resolves; nothing is written afterwards. */
   async close(): Promise<void> {
     const { note } = this.#parts;
-    // Who had left already when this was called may be in the note; that only makes the next start wait for them.
-    const { standbys } = note.saved;
+    this.#again.cancel();
+    const standbys = this.#isFrozen ? this.#namesAtEnd : note.saved.standbys;
     if (this.#sent !== null) await note.save({ xmins: this.#sent.xmins, standbys });
     await note.close();
   }
 
   /** The same when the disk has failed: nothing is noted on it any more. */
   abandon(): void {
+    this.#again.cancel();
     void this.#parts.note.close();
   }
 
@@ -202,17 +218,17 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
     if (reading === null) return;
     session.pending = null;
     if (reading.kind === 'void') this.#ignore(session, reading.reason);
-    else this.#accept(session, reading.xmins);
+    else this.#accept(session, reading.xmins, nextXid);
   }
 
-  #accept(session: FeedingSession, xmins: Xmins): void {
+  #accept(session: FeedingSession, xmins: Xmins, nextXid: bigint | null): void {
     const before = session.said ?? NO_XMINS;
     session.isVoid = false;
     const isNew = session.said === null;
     session.said = xmins;
-    if (isNew) this.#carried?.cameBack(session.standby.applicationName);
+    if (isNew) session.isBack = this.#carried?.cameBack(session.standby.applicationName) === true;
     session.own = session.slot === null ? xmins : NO_XMINS;
-    if (session.slot !== null) this.#parts.slots()?.feedBack(session.slot, xmins);
+    if (session.slot !== null) this.#parts.slots()?.feedBack(session.slot, xmins, nextXid);
     // One that moves forward can wait until the next interval; so nobody is compared with a thousand others per message.
     const isGone = isUrgent(before, xmins) && !isDeeper(before, xmins);
     if (isNew || isGone || isDeeper(this.#horizon ?? NO_XMINS, xmins)) this.#parts.onChanged();
@@ -223,10 +239,18 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
     if (session.isVoid) return;
     session.isVoid = true;
     const { pid, applicationName } = session.standby;
-    this.#parts.log.warn(
+    this.#say(
+      'warn',
       `hot standby feedback names a transaction id ${reason === 'future' ? 'in the future' : 'too far in the past'}: it is ignored, what was said before counts`,
       { pid, application_name: applicationName, slot: session.slot },
     );
+  }
+
+  #say(level: 'info' | 'warn', text: string, fields: LogFields): void {
+    const { clock, log } = this.#parts;
+    const leftOut = this.#lines.take(clock.nowMs());
+    if (leftOut === null) return;
+    log[level](text, leftOut === 0 ? fields : { ...fields, lines_left_out: leftOut });
   }
 
   #look(slots: FeedingSlots, nextXid: bigint): Horizon {
@@ -248,44 +272,59 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
 
   #noteTooOld(names: readonly string[], { maxAge }: HorizonRules): void {
     const now = new Set(names);
-    const { log } = this.#parts;
     const fields = { max_feedback_xmin_age: maxAge === null ? null : Number(maxAge) };
     for (const name of now) {
       if (this.#tooOld.has(name)) continue;
-      log.warn(
+      this.#say(
+        'warn',
         'what a standby or slot holds is too old and left out of the feedback: rows that its queries need may be removed',
         { name, ...fields },
       );
     }
     for (const name of this.#tooOld) {
-      if (!now.has(name)) log.info('a standby or slot counts in the feedback again', { name });
+      if (now.has(name)) continue;
+      this.#say('info', 'a standby or slot counts in the feedback again', { name });
     }
     this.#tooOld = now;
   }
 
-  /** False while more is to be said than a crash would leave known; then it is saved first, slots before the note. */
+  /**
+   * False while more is to be said than a crash would leave known; then it is saved first, slots before the note. A disk
+   * that takes long is not waited for: protection now is worth more than after a crash.
+   */
   #isNoted({ xmin, catalogXmin }: Xmins, slots: FeedingSlots): boolean {
     const { note, clock, onChanged } = this.#parts;
-    if (this.#noting !== null) return false;
+    const nowMs = clock.nowMs();
+    if (this.#noting !== null) return nowMs >= this.#notingSinceMs + FEEDBACK_SENT_MS_MIN;
     const xmins = { xmin, catalogXmin };
-    const isDone = !isDeeper(note.saved.xmins, xmins);
+    const isDone = this.#isOnDisk(xmins);
+    if (isDone) this.#unnoted = NO_XMINS;
     const standbys = this.#names();
     if (isDone || !isDeeper(this.#unnoted, xmins)) {
-      const isDue = clock.nowMs() >= this.#notedAtMs + FEEDBACK_SENT_MS_MIN;
+      const dueAtMs = this.#notedAtMs + FEEDBACK_SENT_MS_MIN;
       const noted = { xmins: note.saved.xmins, standbys };
-      if (isDone && isDue && !isSame(note.saved, noted)) void this.#note(noted);
+      if (!isDone || isSame(note.saved, noted)) return true;
+      if (nowMs < dueAtMs) this.#again.ensure(dueAtMs);
+      else void this.#note(noted);
       return true;
     }
+    this.#notingSinceMs = nowMs;
     this.#noting = slots
       .saved()
       .then(() => this.#note({ xmins, standbys }))
       .then(() => {
         this.#noting = null;
-        // What the disk does not take is said all the same: protection now is worth more than after a crash.
-        this.#unnoted = isDeeper(note.saved.xmins, xmins) ? xmins : NO_XMINS;
+        // What the disk does not take is said all the same.
+        this.#unnoted = this.#isOnDisk(xmins) ? NO_XMINS : xmins;
         onChanged();
       });
     return false;
+  }
+
+  /** A note that is on its way there may say less than the one that it replaces. */
+  #isOnDisk(xmins: Xmins): boolean {
+    const { saved, wanted } = this.#parts.note;
+    return !isDeeper(saved.xmins, xmins) && !isDeeper(wanted.xmins, xmins);
   }
 
   #note(noted: FeedbackNoted): Promise<void> {
@@ -318,6 +357,8 @@ export class FeedingSession implements StandbyFeedback {
   pending: WireXmins | null = null;
   /** The last message was ignored. */
   isVoid = false;
+  /** It is one of those who were waited for after a restart. */
+  isBack = false;
 
   constructor(
     book: StandbyFeedbackBook,

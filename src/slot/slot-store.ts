@@ -64,6 +64,9 @@ export interface SlotStoreOptions {
 /** Shortest time between two saves at once of one slot that begins to hold something. */
 const HOLD_SAVE_MS_MIN = 1_000;
 
+/** So long after a start, a lost slot that a standby used still holds rows for it. */
+const LOST_HOLD_MS = 60_000;
+
 /** All slots of one relay. */
 export class SlotStore {
   readonly #options: SlotStoreOptions;
@@ -215,11 +218,11 @@ export class SlotStore {
   }
 
   /** The standby that uses the slot feeds back `said`. A slot that begins to hold something is saved at once, once a second. */
-  feedBack(name: string, said: Xmins): void {
+  feedBack(name: string, said: Xmins, nextXid: bigint | null = null): void {
     const slot = this.#slots.get(name);
     if (slot === undefined) return;
     const before = slot.xmins;
-    const now = slotXmins(before, said);
+    const now = slotXmins(before, said, nextXid);
     if (isSameXmins(before, now)) return;
     slot.xmins = now;
     if (slot.ownerPid !== null) return;
@@ -422,6 +425,8 @@ export class SlotStore {
   #check(slot: Slot, bounds: WalBounds | null): void {
     const { clock, log, idleTimeoutMs, terminate } = this.#options;
     const idle = { nowMs: clock.nowMs(), timeoutMs: idleTimeoutMs };
+    const isLeft = slot.invalidation !== null && slot.activePid === null;
+    if (isLeft && idle.nowMs >= slot.idleSinceMs + LOST_HOLD_MS) this.#letRowsGo(slot);
     const found = obsolescenceOf(slot, bounds, idle);
     if (found === null || (slot.isDoomed && slot.activePid !== null)) return;
     if (found.cause === 'wal_removed' && this.#moveToStreamStart(slot)) return;

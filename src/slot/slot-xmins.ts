@@ -2,13 +2,13 @@
 import type { Xmins } from '../pg/xmins.ts';
 
 /**
- * What a slot holds once its standby said `said`: ids move forward only, or from and to none.
- * (walsender.c:PhysicalReplicationSlotNewXmin)
+ * What a slot holds once its standby said `said`: ids move forward only, or from and to none; and back from beyond `nextXid`,
+ * the next full transaction id, for those are of a timeline that was left. (walsender.c:PhysicalReplicationSlotNewXmin)
  */
-export function slotXmins(held: Xmins, said: Xmins): Xmins {
+export function slotXmins(held: Xmins, said: Xmins, nextXid: bigint | null = null): Xmins {
   return {
-    xmin: slotXid(held.xmin, said.xmin),
-    catalogXmin: slotXid(held.catalogXmin, said.catalogXmin),
+    xmin: slotXid(held.xmin, said.xmin, nextXid),
+    catalogXmin: slotXid(held.catalogXmin, said.catalogXmin, nextXid),
   };
 }
 
@@ -20,6 +20,7 @@ export function beginsToHold(held: Xmins, now: Xmins): boolean {
   );
 }
 
-function slotXid(held: bigint | null, said: bigint | null): bigint | null {
-  return held === null || said === null || held < said ? said : held;
+function slotXid(held: bigint | null, said: bigint | null, nextXid: bigint | null): bigint | null {
+  if (held === null || said === null || held < said) return said;
+  return nextXid !== null && held > nextXid ? said : held;
 }

@@ -54,6 +54,15 @@ it('saves the last of many, and nothing after it was closed', async () => {
   expect(await readdir(directory)).not.toContain('walcast.feedback.tmp');
 });
 
+it('saves on after it was told what it knows already', async () => {
+  const note = new FeedbackNote(directory, log);
+  await note.load();
+  await note.save(NOTHING_NOTED);
+  await note.save(NOTED);
+  expect(note.saved).toEqual(NOTED);
+  expect(await new FeedbackNote(directory, log).load()).toEqual(NOTED);
+});
+
 it.each([
   ['nonsense', Buffer.from('nonsense')],
   ['another version', encodeStateFile({ magic: 'walcast-feedback', version: 9 }, {})],

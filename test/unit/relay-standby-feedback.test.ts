@@ -1,7 +1,11 @@
 // What all standbys together feed back: who counts, from when to when, what is durable before it is said, and what a restart
 // may not lift.
 import { describe, expect, it } from 'vitest';
-import { FEEDBACK_GRACE_MS, FEEDBACK_NOTE_MS } from '../../src/config/limits.ts';
+import {
+  FEEDBACK_GRACE_MS,
+  FEEDBACK_NOTE_MS,
+  FEEDBACK_SENT_MS_MIN,
+} from '../../src/config/limits.ts';
 import { toPgTimestamp } from '../../src/pg/timestamp.ts';
 import { NO_XMINS } from '../../src/pg/xmins.ts';
 import type { Xmins } from '../../src/pg/xmins.ts';
@@ -26,8 +30,8 @@ class FakeSlots {
     this.order = order;
   }
 
-  feedBack(name: string, said: Xmins): void {
-    this.xmins.set(name, slotXmins(this.xmins.get(name) ?? NO_XMINS, said));
+  feedBack(name: string, said: Xmins, nextXid: bigint | null): void {
+    this.xmins.set(name, slotXmins(this.xmins.get(name) ?? NO_XMINS, said, nextXid));
   }
 
   *held(): Generator<{ name: string } & Xmins> {
@@ -42,12 +46,16 @@ class FakeSlots {
 /** A file in memory. */
 class FakeNote {
   saved: FeedbackNoted;
+  wanted: FeedbackNoted;
   isBroken = false;
+  /** Until it resolves, nothing that is saved is on the disk. */
+  disk: Promise<void> = Promise.resolve();
   readonly order: string[];
 
   constructor(order: string[], noted: FeedbackNoted) {
     this.order = order;
     this.saved = noted;
+    this.wanted = noted;
   }
 
   async load(): Promise<FeedbackNoted> {
@@ -56,7 +64,18 @@ class FakeNote {
 
   async save(noted: FeedbackNoted): Promise<void> {
     this.order.push('note');
-    if (!this.isBroken) this.saved = noted;
+    this.wanted = noted;
+    await this.disk;
+    if (!this.isBroken) this.saved = this.wanted;
+  }
+
+  /** The disk does not answer until what this returns is called. */
+  hang(): () => void {
+    let answer = (): void => {};
+    this.disk = new Promise((resolve) => {
+      answer = resolve;
+    });
+    return () => answer();
   }
 
   async close(): Promise<void> {
@@ -214,6 +233,21 @@ describe('a message that cannot be', () => {
     expect(a.feedback.status()).toMatchObject({ state: 'counted', xminAge: 5 });
   });
 
+  it('fills no disk with lines, however often it comes in between', async () => {
+    const rig = await Rig.start();
+    rig.settings = { isOn: true, maxXminAge: 1_000n };
+    const [liar, honest] = [rig.standby('liar'), rig.standby('honest')];
+    honest.says(9_500n);
+    for (let turn = 0; turn < 1_000; turn += 1) {
+      for (const xmin of [9_600n, 20_000n, 8_000n]) {
+        liar.says(xmin);
+        expect(await rig.said()).toEqual(at(9_500n));
+      }
+    }
+    expect(rig.log.lines.length).toBeLessThan(50);
+    expect(rig.book.status().ignored.future).toBe(1_000);
+  });
+
   it('takes nobody else’s protection away, and gives none', async () => {
     const rig = await Rig.start();
     rig.standby('honest').says(700n);
@@ -296,6 +330,39 @@ describe('before a minimum appears or gets older upstream', () => {
     expect(await rig.said()).toEqual(at(600n));
   });
 
+  it('a disk that does not answer delays it by a second only', async () => {
+    const rig = await Rig.start();
+    const answer = rig.note.hang();
+    rig.standby('a').says(700n);
+    expect(await rig.said()).toBeNull();
+    rig.clock.advance(FEEDBACK_SENT_MS_MIN);
+    expect(await rig.said()).toEqual(at(700n));
+    rig.standby('b').says(600n);
+    expect(await rig.said()).toEqual(at(600n));
+    answer();
+    await new Promise((done) => setImmediate(done));
+    expect(await rig.said()).toEqual(at(600n));
+    expect(rig.note.saved).toEqual({ xmins: at(600n), standbys: ['a', 'b'] });
+  });
+
+  it('a note of a later one that is still on its way to the disk does not count', async () => {
+    const rig = await Rig.start();
+    const a = rig.standby('a');
+    a.says(700n);
+    await rig.said();
+    const answer = rig.note.hang();
+    rig.clock.advance(FEEDBACK_NOTE_MS);
+    a.says(900n);
+    await rig.said();
+    rig.standby('b').says(800n);
+    const early = rig.book.feedback();
+    answer();
+    await new Promise((done) => setImmediate(done));
+    expect(early).toBeNull();
+    expect(await rig.said()).toEqual(at(800n));
+    expect(rig.note.saved).toEqual({ xmins: at(800n), standbys: ['a', 'b'] });
+  });
+
   it('one that moves forward is noted a while later, so that a crash holds more', async () => {
     const rig = await Rig.start();
     const a = rig.standby('a');
@@ -328,6 +395,33 @@ describe('after a restart', () => {
     expect(await rig.said()).toEqual(at(700n, 650n));
     rig.standby('a').says(950n);
     expect(await rig.said()).toEqual(at(900n));
+  });
+
+  it('one that comes, goes and comes is not another one of that name', async () => {
+    const rig = await Rig.start(noted(['a', 'a']));
+    for (let time = 0; time < 2; time += 1) {
+      const flapping = rig.standby('a');
+      flapping.says(900n);
+      expect(await rig.said()).toEqual(at(700n, 650n));
+      flapping.feedback.close();
+    }
+    const both = [rig.standby('a'), rig.standby('a')];
+    for (const standby of both) standby.says(900n);
+    expect(await rig.said()).toEqual(at(900n));
+  });
+
+  it('it is known of each who came shortly before, also where nothing is said again for long', async () => {
+    const rig = await Rig.start();
+    rig.standby('a').says(700n);
+    await rig.said();
+    rig.standby('b').says(800n);
+    await rig.said();
+    const before = rig.changes;
+    rig.clock.advance(FEEDBACK_SENT_MS_MIN);
+    // Somebody asks for a look, which is all that there is until the interval is over.
+    expect(rig.changes).toBe(before + 1);
+    await rig.said();
+    expect(rig.note.saved).toEqual({ xmins: at(700n), standbys: ['a', 'b'] });
   });
 
   it('or had their time, counted from the first stream', async () => {
@@ -387,6 +481,33 @@ describe('at the end', () => {
     expect(rig.note.saved).toEqual({ xmins: at(700n), standbys: ['a', 'b'] });
     expect(rig.order.at(-1)).toBe('closed');
   });
+});
+
+it('a stop notes also who came a moment before it', async () => {
+  const rig = await Rig.start();
+  const a = rig.standby('a');
+  a.says(700n);
+  await rig.said();
+  const b = rig.standby('b');
+  b.says(800n);
+  await rig.said();
+  rig.book.freeze();
+  for (const standby of [a, b]) standby.feedback.close();
+  // A stop behind a drain.
+  rig.book.freeze();
+  await rig.book.close();
+  expect(rig.note.saved).toEqual({ xmins: at(700n), standbys: ['a', 'b'] });
+  expect(rig.clock.nextTimerMs()).toBeNull();
+});
+
+it('a slot that holds what another timeline has not come to yet is moved back by its standby', async () => {
+  const rig = await Rig.start();
+  const a = rig.standby('a', 'slot_a');
+  a.says(9_990n);
+  expect(await rig.said()).toEqual(at(9_990n));
+  rig.nextXid = 9_950n;
+  a.says(9_900n);
+  expect(await rig.said()).toEqual(at(9_900n));
 });
 
 describe('a thousand standbys', () => {

@@ -127,6 +127,43 @@ describe('a slot that its standby feeds', () => {
     expect(held()).toEqual([]);
   });
 
+  it('that is lost holds over a restart only until its standby had time to come back', async () => {
+    await slots.close();
+    const xmins = { xmin: '700', catalog_xmin: null };
+    const body = { name: 'a', restart_lsn: '0/0', invalidated: 'wal_removed', ...xmins };
+    const file = encodeStateFile({ magic: 'walcast-slot', version: 3 }, body);
+    await writeFile(join(directory, 'pg_replslot/a/state'), file);
+    slots = await open();
+    clock.advance(59_999);
+    slots.checkObsolete();
+    expect(held()).toEqual([{ name: 'a', xmin: 700n, catalogXmin: null }]);
+    slots.acquire('a', 7, toLsn(0x1000000n));
+    clock.advance(1);
+    slots.checkObsolete();
+    expect(held()).toHaveLength(1);
+    slots.release('a', 7);
+    expect(held()).toEqual([]);
+    await slots.saved();
+    await killed();
+    expect(held()).toEqual([]);
+  });
+
+  it('that is lost, and is not asked for again, lets go by itself', async () => {
+    await slots.close();
+    const body = { name: 'a', restart_lsn: '0/0', invalidated: 'idle_timeout', xmin: '700' };
+    const file = encodeStateFile({ magic: 'walcast-slot', version: 3 }, body);
+    await writeFile(join(directory, 'pg_replslot/a/state'), file);
+    slots = await open();
+    expect(held()).toHaveLength(1);
+    clock.advance(60_000);
+    slots.checkObsolete();
+    expect(held()).toEqual([]);
+    const before = changes;
+    await slots.saved();
+    // Whoever feeds back is told.
+    expect(changes).toBe(before + 1);
+  });
+
   it('holds as a temporary one until its session ends, and is never on the disk', async () => {
     await slots.create({ name: 't', temporary: true, reserveWal: false, pid: 9 });
     slots.feedBack('t', at(700n));
@@ -186,6 +223,12 @@ describe('a state in a name', () => {
       expect(stateOfName(name)).toBeNull();
     }
   });
+});
+
+it('moves back from what the next transaction id has not reached', () => {
+  slots.feedBack('a', at(900n, 800n), 1_000n);
+  slots.feedBack('a', at(700n, 650n), 850n);
+  expect(held()).toEqual([{ name: 'a', xmin: 700n, catalogXmin: 800n }]);
 });
 
 describe('what a slot holds', () => {
