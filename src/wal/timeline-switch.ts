@@ -58,6 +58,11 @@ export interface SwitchPlan {
 
 const CHUNK_BYTES = 1 << 20;
 
+/** (access/transam.h) */
+const FIRST_NORMAL_XID = 3n;
+/** Ids further apart cannot be told apart without their epoch. */
+const XID_WINDOW = 1n << 31n;
+
 /** Moves the files; durable when it resolves. Rejects with the system's error, and can be done again then. */
 export async function moveToNextTimeline(plan: SwitchPlan): Promise<void> {
   await new FileMove(plan).run();
@@ -122,7 +127,9 @@ export async function chainAt(
 ): Promise<ChainPosition> {
   const size = identity.segmentSize;
   const before = segmentStart(segmentNumberBefore(lsn, size), size);
-  const start = from.lsn <= lsn ? from : chainStart(maxLsn(oldestLsn, before));
+  const floorXid = xidFloor(from);
+  const isBack = from.lsn > lsn;
+  const start = isBack ? startOver(maxLsn(oldestLsn, before), floorXid) : from;
   const walk = new RecordWalk({ ...identity, checksums: true }, start);
   const lineage = new Lineage(identity.history, size);
   const buffer = Buffer.allocUnsafe(CHUNK_BYTES);
@@ -135,9 +142,27 @@ export async function chainAt(
     await readAt(join(walDirectory(dataDirectory), file), bytes, segmentOffset(at, size));
     if (walk.scan(bytes) !== null) break;
   }
-  const chain = walk.position();
-  if (chain.lsn === lsn) return chain;
-  return { ...chainStart(lsn), redoLsn: chain.redoLsn, facts: chain.facts };
+  const position = walk.position();
+  const isUntold = isBack && position.facts.nextFullXid === floorXid;
+  const facts = isUntold ? { ...position.facts, nextFullXid: null } : position.facts;
+  const chain = { ...position, facts };
+  return chain.lsn === lsn ? chain : { ...chainStart(lsn), redoLsn: chain.redoLsn, facts };
+}
+
+/**
+ * Nothing is known there but the epoch of transaction ids: a walk over records with any id tells the next one, which would
+ * else not be known until the next timeline's first checkpoint is over.
+ */
+function startOver(lsn: Lsn, floorXid: bigint | null): ChainPosition {
+  const chain = chainStart(lsn);
+  return { ...chain, facts: { ...chain.facts, nextFullXid: floorXid } };
+}
+
+/** As far back as an id without epoch can be told, seen from the next one at `chain`; null where that is not known. */
+function xidFloor({ facts: { nextFullXid } }: ChainPosition): bigint | null {
+  if (nextFullXid === null) return null;
+  const floor = nextFullXid - XID_WINDOW + 1n;
+  return floor > FIRST_NORMAL_XID ? floor : FIRST_NORMAL_XID;
 }
 
 /** The WAL before `lsn` in its segment, from a page start on, as far as it is compared with the upstream's. */

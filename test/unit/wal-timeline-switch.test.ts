@@ -113,6 +113,37 @@ describe('a switch behind what is stored', () => {
     await expectAll(next);
   });
 
+  it.each([
+    ['in the same epoch', 700n, 800],
+    ['behind a wrap-around', (1n << 32n) - 100n, 5],
+  ])('knows the next transaction id there, %s', async (_what, firstXid, xid) => {
+    const epoch = 3n << 32n;
+    old = new WalFixture();
+    old.checkpoint({ nextFullXid: epoch + firstXid });
+    // Into another segment, which tells no epoch.
+    for (let count = 0; count < 60; count += 1) old.record({ body: Buffer.alloc(20_000, count) });
+    old.record({ xid, body: Buffer.alloc(10) });
+    const switchLsn = old.endLsn;
+    old.record({ xid: xid + 90, body: Buffer.alloc(10) });
+    old.fill(100_000);
+    await begin();
+    const nextXid = (BigInt(xid) < firstXid ? epoch + (1n << 32n) : epoch) + BigInt(xid) + 1n;
+    expect(store.facts().nextFullXid).toBeGreaterThan(nextXid);
+    await switchTo(store, branch(old, switchLsn));
+    expect(store.facts().nextFullXid).toBe(nextXid);
+  });
+
+  it('knows no next transaction id there where nothing tells it', async () => {
+    old = new WalFixture();
+    old.checkpoint();
+    for (let count = 0; count < 60; count += 1) old.record({ body: Buffer.alloc(20_000, count) });
+    const switchLsn = old.endLsn;
+    old.fill(100_000);
+    await begin();
+    await switchTo(store, branch(old, switchLsn));
+    expect(store.facts().nextFullXid).toBeNull();
+  });
+
   it('serves the timeline that was left up to the switch point, from whosever file', async () => {
     await begin();
     const switchLsn = endAt(old, 1_600_000);
