@@ -35,7 +35,7 @@ export class StandbyPositions {
   readonly #ages: WalAges;
   readonly #endToEnd: EndToEndStages;
   #sentLsn: Lsn;
-  /** All there was when something was sent last. */
+  /** All there was when something was sent last, or, before that, when the stream began. */
   #sendableLsn: Lsn;
   /** What was sent in truth, also where a switch of timeline cut it: a claim up to here is no lie. */
   #deliveredLsn: Lsn;
@@ -54,7 +54,8 @@ export class StandbyPositions {
     this.#ages = ages;
     this.#endToEnd = new EndToEndStages(ages.wal);
     this.#sentLsn = startLsn;
-    this.#sendableLsn = startLsn;
+    // A standby's first word may come before anything was read for it.
+    this.#sendableLsn = maxLsn(startLsn, ages.wal.endLsn);
     this.#deliveredLsn = startLsn;
   }
 

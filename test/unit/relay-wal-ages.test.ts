@@ -363,9 +363,13 @@ describe('a standby that came back', () => {
       );
     };
     const half = commits[60]?.endLsn ?? wal.startLsn;
+    const unknown = { writeSeconds: null, flushSeconds: null, applySeconds: null };
+    // It says where it is at once, while the first of what it is sent is still being read from a file.
+    say(wal.endLsn);
+    expect(positions.endToEndLag(nowMs)).toEqual(unknown);
+    expect(positions.replayedCommitAge(nowMs)).toBeNull();
     positions.onSend(half, wal.endLsn, nowMs);
     say(wal.endLsn);
-    const unknown = { writeSeconds: null, flushSeconds: null, applySeconds: null };
     expect(positions.endToEndLag(nowMs)).toEqual(unknown);
     expect(positions.replayedCommitAge(nowMs)).toBeNull();
     positions.onSend(wal.endLsn, wal.endLsn, nowMs);
