@@ -34,6 +34,19 @@ export const UPSTREAM_TEXT_CHARACTERS_MAX: number = 500;
 /** Unsent status updates at which further ones wait: the next one says the same and more. */
 export const UPSTREAM_UNSENT_STATUS_BYTES_MAX: number = 64 * 1024;
 
+/** While they wait it is looked so often whether there is room: the positions that wait may be the last ones that move. */
+export const UPSTREAM_STATUS_ROOM_MS: number = 100;
+
+/** The first status update of a stream is repeated after so long where commits may wait for it. */
+export const UPSTREAM_STATUS_AGAIN_MS: number = 500;
+
+/**
+ * A standby that asks so often in a row, and for so long, to have confirmed what we have received of it, stops. Longer than a
+ * flush takes, or a standby of ours that is asked.
+ */
+export const UPSTREAM_STOP_ASKS_MIN: number = 50;
+export const UPSTREAM_STOP_MS: number = 1_500;
+
 /** Connecting and logging in, where connect_timeout sets no limit. */
 export const UPSTREAM_CONNECT_MS_MAX: number = 30_000;
 

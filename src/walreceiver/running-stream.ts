@@ -2,6 +2,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { UpstreamDisconnectReason } from '../status/status.ts';
+import { StoppingStandby } from './stopping-standby.ts';
 import { StreamTimers } from './stream-timers.ts';
 import type { StreamTimeouts } from './stream-timers.ts';
 import type { UpstreamReports } from './upstream-reports.ts';
@@ -37,6 +38,7 @@ export class RunningStream {
   readonly stream: WalStream;
   readonly #parts: RunningStreamParts;
   readonly #timers: StreamTimers;
+  readonly #stopping = new StoppingStandby();
   /** W when reading was paused or last seen to move since. */
   #pausedAtLsn: Lsn | null = null;
 
@@ -69,6 +71,14 @@ export class RunningStream {
   /** Bytes arrived. */
   received(): void {
     this.#timers.received(this.#parts.clock.nowMs());
+  }
+
+  /** The server asked for an answer and got one. True when it is a standby that waits in vain, see {@link StoppingStandby}. */
+  isStopAwaited(): boolean {
+    const { reporter, clock } = this.#parts;
+    const { serverLsn, nextLsn } = this.stream;
+    const { reported } = reporter;
+    return this.#stopping.asked({ serverLsn, nextLsn, reported }, clock.nowMs());
   }
 
   /** The store is full. False when that is known. */

@@ -76,6 +76,15 @@ export function serverShutdown(): OperationalError {
   );
 }
 
+/** See stopping-standby.ts. */
+export function standbyShutdown(): OperationalError {
+  return new OperationalError(
+    'UPSTREAM_SHUTDOWN',
+    'the upstream, a standby, is shutting down, and would wait for ever to have its last WAL confirmed',
+    { isRetryable: true },
+  );
+}
+
 /** What a server said behind the last byte of a timeline makes no sense. */
 export function badTimelineEnd(timeline: TimelineId, why: string): OperationalError {
   return new OperationalError(

@@ -42,6 +42,11 @@ export class UpstreamReports {
     this.#feedback?.attach(channel);
   }
 
+  /** See {@link StatusReporter.repeatSoon}. */
+  repeatSoon(): void {
+    this.#status.repeatSoon();
+  }
+
   /** The stream ended; nothing is said any more. */
   detach(): void {
     this.#status.detach();
@@ -58,7 +63,7 @@ export class UpstreamReports {
     this.#feedback?.changed();
   }
 
-  /** Reports positions now. Skipped while a server that does not read holds too much of what was sent before. */
+  /** Reports positions now; later, what moved, while a server that does not read holds too much of what was sent before. */
   send(replyRequested: boolean): void {
     this.#status.send(replyRequested);
   }

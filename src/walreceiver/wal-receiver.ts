@@ -18,7 +18,7 @@ import { SlotBook } from './slot-book.ts';
 import type { PresentServer } from './slot-errand.ts';
 import { StandstillWatch } from './standstill-watch.ts';
 import { readStreamAnswer } from './stream-answer.ts';
-import { serverShutdown, silence } from './upstream-errors.ts';
+import { serverShutdown, silence, standbyShutdown } from './upstream-errors.ts';
 import { hostKey, RoundHosts } from './upstream-hosts.ts';
 import { UpstreamJournal } from './upstream-journal.ts';
 import { UpstreamMachine } from './upstream-machine.ts';
@@ -266,7 +266,7 @@ export class WalReceiver {
           this.#tally.connectsFailed += 1;
         },
         onIdentified: ({ identity, relayPath }) => {
-          this.#followed.relayPath = relayPath;
+          this.#followed.identified(identity, relayPath);
           this.#journal.identified(identity);
           this.#tally.identity = identity;
           this.#options.observer.onIdentified(identity);
@@ -298,7 +298,11 @@ export class WalReceiver {
     const { sink, log } = this.#options;
     const owner = {
       onRejected: (rejection: WalRejection) => this.#onRejected(session, rejection),
-      onReplyRequested: () => this.#reporter.send(false),
+      onReplyRequested: () => {
+        this.#reporter.send(false);
+        const isVain = this.#followed.isStandby && this.#streaming?.isStopAwaited() === true;
+        if (isVain) this.#streamLost(session, 'shutdown', standbyShutdown());
+      },
       onFull: () => this.#onFull(),
       onProgress: () => this.#dispatch({ type: 'progress' }, session),
       onCaughtUp: () => {
@@ -329,6 +333,7 @@ export class WalReceiver {
     stream.begin(identity?.xlogPos ?? INVALID_LSN, isHistoric);
     running.begin();
     if (identity === null || this.#streaming === null) return;
+    if (identity.settings.get('synchronous_standby_names')) this.#reporter.repeatSoon();
     const { slot, slotUses } = this.#options;
     slotUses?.used(host, slot, identity.systemIdentifier);
     if (this.#isQuiet) return;

@@ -76,6 +76,11 @@ export class WalStream {
     return this.#sink.positions?.().writtenLsn ?? null;
   }
 
+  /** The end of what was received. */
+  get nextLsn(): Lsn {
+    return this.#sink.nextLsn();
+  }
+
   /** From now on WAL is dropped unseen, to be fetched again another time; keepalives are answered as before. */
   quiesce(): void {
     this.#isQuiet = true;
