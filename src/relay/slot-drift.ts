@@ -1,8 +1,10 @@
 // Does the primary's slot for walcast fall so far behind that the primary may soon invalidate it? The slot follows what is
 // reported as flushed, so under a policy it follows the standbys, not our own disk.
+import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { formatLsn, INVALID_LSN, lsnDistance } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
+import { LogBudget } from '../walsender/log-budget.ts';
 
 const UNITS: Readonly<Record<string, number>> = { MB: 2 ** 20, GB: 2 ** 30, TB: 2 ** 40 };
 
@@ -24,13 +26,17 @@ export interface SlotDriftFacts {
 
 /** The alarm of one relay: raised while F and P are apart by more than half of what the primary keeps for a slot. */
 export class SlotDriftAlarm {
+  readonly #clock: Clock;
   readonly #log: Log;
+  /** Under load, and where little is kept, it comes and goes with every commit. */
+  readonly #lines = new LogBudget();
   #keepBytes: number | null = null;
   /** Where the slot stood before anything was promised. */
   #beginLsn: Lsn = INVALID_LSN;
   #detail: string | null = null;
 
-  constructor(log: Log) {
+  constructor(clock: Clock, log: Log) {
+    this.#clock = clock;
     this.#log = log;
   }
 
@@ -62,10 +68,13 @@ export class SlotDriftAlarm {
         `replication slot "${slot}" of the upstream stands at ${formatLsn(slotLsn)}, as far as the standbys of synchronous_standby_names have ` +
         `confirmed, and our own disk has WAL up to ${formatLsn(flushedLsn)}: more than half of its max_slot_wal_keep_size, after which the upstream may ` +
         'invalidate the slot. Bring the standbys back, or change synchronous_standby_names.';
+      const leftOut = this.#lines.take(this.#clock.nowMs());
+      if (leftOut === null) return;
       this.#log.error(this.#detail, {
         slot,
         slot_lsn: formatLsn(slotLsn),
         flushed_lsn: formatLsn(flushedLsn),
+        left_out: leftOut > 0 ? leftOut : null,
       });
     }
   }
@@ -73,6 +82,10 @@ export class SlotDriftAlarm {
   #clear(): void {
     if (this.#detail === null) return;
     this.#detail = null;
-    this.#log.info("the upstream's slot has caught up with our own disk far enough again");
+    const leftOut = this.#lines.take(this.#clock.nowMs());
+    if (leftOut === null) return;
+    this.#log.info("the upstream's slot has caught up with our own disk far enough again", {
+      left_out: leftOut > 0 ? leftOut : null,
+    });
   }
 }

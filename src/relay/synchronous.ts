@@ -89,7 +89,7 @@ export class Synchronous {
     this.#parts = parts;
     this.#watch = new SyncWatch(clock, log);
     this.#applyAlarm = new ApplyAlarm(log);
-    this.#slotAlarm = new SlotDriftAlarm(log);
+    this.#slotAlarm = new SlotDriftAlarm(clock, log);
     this.#names = new UpstreamNames(log);
   }
 

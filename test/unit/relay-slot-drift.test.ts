@@ -1,17 +1,21 @@
 // Are people told before the upstream may give up our slot, and are they told when it is over?
 import { beforeEach, expect, it } from 'vitest';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
+import { REFUSAL_LINES_MAX, REFUSAL_LINES_WINDOW_MS } from '../../src/config/limits.ts';
 import { SlotDriftAlarm, slotKeepBytes } from '../../src/relay/slot-drift.ts';
+import { ManualClock } from '../support/manual-clock.ts';
 import { LogRecord } from '../support/wal-senders-fixture.ts';
 
 const MIB = 1n << 20n;
 
+let clock: ManualClock;
 let log: LogRecord;
 let alarm: SlotDriftAlarm;
 
 beforeEach(() => {
   log = new LogRecord();
-  alarm = new SlotDriftAlarm(log);
+  clock = new ManualClock();
+  alarm = new SlotDriftAlarm(clock, log);
 });
 
 /** F and P in MiB. */
@@ -77,4 +81,16 @@ it.each([
   identified('64MB', slot, 133n);
   expect(look(134n, 0n)).not.toBeNull();
   expect(look(134n, 130n)).toBeNull();
+});
+
+it('has a bound on its lines where it comes and goes with every commit', () => {
+  identified('0');
+  for (let round = 0n; round < 500n; round += 1n) {
+    expect(look(101n + round, 100n + round)).not.toBeNull();
+    expect(look(101n + round, 101n + round)).toBeNull();
+  }
+  expect(log.lines).toHaveLength(REFUSAL_LINES_MAX);
+  clock.advance(REFUSAL_LINES_WINDOW_MS);
+  look(900n, 800n);
+  expect(log.lines.at(-1)).toContain(`"left_out":${1_000 - REFUSAL_LINES_MAX}`);
 });
