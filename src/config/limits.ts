@@ -307,6 +307,9 @@ export const CONSOLE_SETTINGS_MAX: number = 64;
 /** Statements in one Query; each may be answered with all rows of a view before the client reads any. */
 export const CONSOLE_QUERY_STATEMENTS_MAX: number = 8;
 
+/** How long questions may take in one turn of the event loop; one that has begun is finished. */
+export const CONSOLE_SLICE_MS: number = 5;
+
 /** Words of one statement, and columns, conditions and sort keys of one SELECT, all together. */
 export const CONSOLE_STATEMENT_WORDS_MAX: number = 1_000;
 export const CONSOLE_COLUMNS_MAX: number = 64;

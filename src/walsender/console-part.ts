@@ -12,7 +12,7 @@ export interface ConsoleHost {
   refuse(error: ErrorFields): void;
   onTerminate(): void;
   /** Runs the piece now or in one of the next turns of the event loop. */
-  inTurn(piece: () => void): void;
+  askInTurn(piece: () => void): void;
   /** A message that had to wait is answered; the next ones may be read. */
   resumeReading(): void;
   /** The client does not take its answers: closes without a word. */
@@ -58,7 +58,7 @@ export class SessionConsole {
   #runInTurn(type: number, body: Uint8Array): void {
     let isLate = false;
     this.#isBusy = true;
-    this.#host.inTurn(() => {
+    this.#host.askInTurn(() => {
       this.#isBusy = false;
       if (this.#isClosed) return;
       this.#run(type, body);

@@ -51,6 +51,8 @@ export interface SessionHost {
   settings(): WalSenderSettings;
   /** Runs what costs more than a message, now or in one of the next turns of the event loop, in order of asking. */
   inTurn(piece: () => void): void;
+  /** The same for questions to the console: no standby waits behind them. */
+  askInTurn(piece: () => void): void;
   isDraining(): boolean;
   isPaused(): boolean;
   /** Sessions that count against max_wal_senders. */

@@ -283,6 +283,10 @@ export class WalSenderSession
     this.#host.inTurn(piece);
   }
 
+  askInTurn(piece: () => void): void {
+    this.#host.askInTurn(piece);
+  }
+
   onStreamStart(start: StreamStart): void {
     this.#reason = 'client';
     this.#phase = 'stream';

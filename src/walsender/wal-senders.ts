@@ -7,6 +7,7 @@ import {
   APPLICATION_NAMES_MAX,
   APPLICATION_NAMES_OTHER,
   CLOSE_GRACE_MS,
+  CONSOLE_SLICE_MS,
   HANDSHAKE_SLICE_MS,
   LOCAL_ADDRESSES_REUSE_MS,
   STARTUPS_MAX,
@@ -113,6 +114,7 @@ export class WalSenders {
   readonly #absent = new AbsentStandbys();
   readonly #takeovers: SlotTakeovers;
   readonly #handshakes: TurnSlices;
+  readonly #questions: TurnSlices;
   #addresses: { list: readonly LocalAddress[]; untilMs: number } = {
     list: [],
     untilMs: Number.NEGATIVE_INFINITY,
@@ -122,6 +124,7 @@ export class WalSenders {
     this.#options = options;
     const { clock, log } = options;
     this.#handshakes = new TurnSlices({ clock, sliceMs: HANDSHAKE_SLICE_MS });
+    this.#questions = new TurnSlices({ clock, sliceMs: CONSOLE_SLICE_MS });
     this.#watch = new StandbyWatch({ clock, log });
     this.#takeovers = new SlotTakeovers({
       clock,
@@ -255,6 +258,7 @@ export class WalSenders {
       reads: new FileReads(),
       localAddresses: () => this.#localAddresses(),
       inTurn: (piece) => this.#handshakes.run(piece),
+      askInTurn: (piece) => this.#questions.run(piece),
       isDraining: () => this.#isLeaving,
       isPaused: () => this.#isPaused,
       consoles: this.#options.consoles,

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   CONSOLE_IDLE_MS_MAX,
   CONSOLE_SESSIONS_MAX,
+  CONSOLE_SLICE_MS,
   CONSOLE_UNREAD_MS_MAX,
 } from '../../src/config/limits.ts';
 import { bind, execute, openConsole, parse, SYNC } from '../support/console-client.ts';
@@ -142,6 +143,49 @@ describe('a console session that asks without a pause', () => {
       expect(await client.answer()).toEqual(['T', 'D 0', 'C SELECT 1', 'Z I']);
       expect(await client.answer()).toEqual(['1', '2', 'D 0', 'C SELECT 1', 'Z I']);
     }
+    fixture.close();
+  });
+});
+
+describe('many console sessions that ask without a pause', () => {
+  it('are not waited for by a standby that comes', async () => {
+    const clock = new ManualClock();
+    const fixture = await Fixture.start({ clock });
+    fixture.hba = rules('host all all all trust\nhost replication all all trust');
+    let answers = 0;
+    fixture.status = () => {
+      clock.advance(CONSOLE_SLICE_MS);
+      answers += 1;
+      return sampleStatus({ standbys: [] });
+    };
+    const question = query('SELECT count(*) FROM pg_stat_replication');
+    const everybody: RawClient[] = [];
+    for (let index = 0; index < CONSOLE_SESSIONS_MAX; index += 1) {
+      everybody.push((await openConsole(fixture)).client);
+    }
+    for (const client of everybody)
+      for (let index = 0; index < 200; index += 1) client.send(question);
+    // Each of them has a question in the queue.
+    await expect.poll(() => answers, { interval: 5 }).toBeGreaterThan(2 * CONSOLE_SESSIONS_MAX);
+    const { identity, hba } = fixture;
+    const arrivals: number[] = [];
+    const admissions: number[] = [];
+    Object.defineProperty(fixture, 'identity', {
+      get: () => {
+        arrivals.push(answers);
+        return identity;
+      },
+    });
+    Object.defineProperty(fixture, 'hba', {
+      get: () => {
+        admissions.push(answers);
+        return hba;
+      },
+    });
+    await fixture.standby({ application_name: 'newcomer' });
+    // Its startup packet was read, and it was let in in the same turn.
+    expect(admissions[0]).toBe(arrivals[0]);
+    expect(admissions[0]).toBeLessThan(200 * CONSOLE_SESSIONS_MAX);
     fixture.close();
   });
 });
