@@ -8,6 +8,12 @@
  */
 export const SENDER_CLOCK_WINDOW_MS = 30_000;
 
+/**
+ * Messages may say that they were made so much before the one in front of them, and nobody's clock was set: a relay sends
+ * what it made for another receiver a moment ago. More than walcast itself does.
+ */
+export const SENDER_CLOCK_BACK_MS = 100;
+
 /** The clock of one sender, as its messages show it. */
 export class SenderClock {
   /** Arrival on our clock less sending on the sender's: smallest in this window and in the one before. */
@@ -28,8 +34,9 @@ export class SenderClock {
    */
   observe(sentMs: number, nowMs: number): number {
     // Messages come in the order in which they were sent: the clock was set back.
-    if (sentMs < this.#lastSentMs) this.#forget();
-    this.#lastSentMs = sentMs;
+    const isSetBack = sentMs < this.#lastSentMs - SENDER_CLOCK_BACK_MS;
+    if (isSetBack) this.#forget();
+    this.#lastSentMs = isSetBack ? sentMs : Math.max(this.#lastSentMs, sentMs);
     this.#turnWindow(nowMs);
     const difference = nowMs - sentMs;
     this.#smallest = Math.min(this.#smallest, difference);

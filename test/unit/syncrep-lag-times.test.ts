@@ -216,6 +216,15 @@ describe('the clock of a sender', () => {
     expect(clock.observe(now - 10_000, now)).toBe(now);
   });
 
+  it('is not taken for set back by a message that another relay made a moment before it sent it', () => {
+    const clock = new SenderClock();
+    clock.observe(0, 2);
+    // The link is full: everything takes half a second longer.
+    expect(clock.observe(1_000, 1_502)).toBe(1_002);
+    expect(clock.observe(960, 1_502)).toBe(962);
+    expect(clock.observe(1_100, 1_602)).toBe(1_102);
+  });
+
   it('begins anew with another sender', () => {
     const clock = new SenderClock();
     clock.observe(1_000, 1_000);
