@@ -72,9 +72,7 @@ function syncLines({ sync, feedback }: StatusJson): string[] {
   }
   if (feedback.held_by !== null) {
     const xmin = feedback.xmin ?? feedback.catalog_xmin;
-    lines.push(
-      `feedback  xmin ${known(xmin)}, held by ${printable(feedback.held_by)}${feedback.hot_standby_feedback ? '' : ' (off: not sent upstream)'}`,
-    );
+    lines.push(`feedback  xmin ${known(xmin)}, held by ${printable(feedback.held_by)}`);
   }
   if (feedback.left_out > 0) {
     lines.push(

@@ -162,15 +162,17 @@ export function syncJson({ sync, upstream }: RelayStatus): SyncJson {
 }
 
 function feedbackJson({ feedback }: RelayStatus): FeedbackJson {
+  // While it is off nobody looks who holds what: what was seen last is old.
+  const { isOn } = feedback;
   return {
-    hot_standby_feedback: feedback.isOn,
+    hot_standby_feedback: isOn,
     xmin: xidText(feedback.xmin),
     catalog_xmin: xidText(feedback.catalogXmin),
     sent_at: nullableTimeText(feedback.sentAtMs),
     next_xid: xidText(feedback.nextXid),
-    held_by: feedback.heldBy,
+    held_by: isOn ? feedback.heldBy : null,
     ignored: feedback.ignored,
-    left_out: feedback.leftOut,
+    left_out: isOn ? feedback.leftOut : 0,
   };
 }
 

@@ -1,6 +1,6 @@
 // The samples of the policy over the standbys, and of what the upstream makes of us.
 import type { RelayStatus, SyncState } from '../status/status.ts';
-import { SYNC_STATES } from '../status/status.ts';
+import { isReceivingWal, SYNC_STATES } from '../status/status.ts';
 import { UPSTREAM_LABEL } from './relay-samples.ts';
 import type { Samples } from './samples.ts';
 
@@ -8,7 +8,7 @@ const UPSTREAM = { upstream: UPSTREAM_LABEL };
 const UPSTREAM_SYNC_STATES: readonly string[] = [...SYNC_STATES, 'unknown'];
 
 /** Its histogram is rendered from the status itself. */
-export function addSyncSamples(samples: Samples, { sync }: RelayStatus): void {
+export function addSyncSamples(samples: Samples, { sync, upstream }: RelayStatus): void {
   samples.add('sync_required_standbys', UPSTREAM, sync.requiredStandbys);
   samples.add('sync_eligible_standbys', UPSTREAM, sync.eligibleStandbys);
   samples.add('sync_satisfied', UPSTREAM, sync.isSatisfied ? 1 : 0);
@@ -17,7 +17,7 @@ export function addSyncSamples(samples: Samples, { sync }: RelayStatus): void {
   samples.addStates('upstream_sync_state', UPSTREAM, {
     label: 'state',
     words: UPSTREAM_SYNC_STATES,
-    current: upstreamSyncState(sync.upstream),
+    current: isReceivingWal(upstream) ? upstreamSyncState(sync.upstream) : 'unknown',
   });
 }
 

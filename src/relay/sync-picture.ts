@@ -10,7 +10,7 @@ export interface SyncPicture {
   stateOf(pid: number): StandbySync;
 }
 
-/** Before the store is open. */
+/** Where nothing is known of standbys, their policy included. */
 export const NO_SYNC_PICTURE: SyncPicture = {
   status: {
     synchronousStandbyNames: '',

@@ -15,9 +15,15 @@ import {
 } from '../../src/http/status-json.ts';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
-import type { DiscoveryStatus } from '../../src/status/status.ts';
+import type { DiscoveryStatus, FeedbackStatus } from '../../src/status/status.ts';
 import { sampleEntry } from '../support/http-port.ts';
-import { sampleStandby, sampleStatus, sampleSync, unknownStatus } from '../support/relay-status.ts';
+import {
+  sampleFeedback,
+  sampleStandby,
+  sampleStatus,
+  sampleSync,
+  unknownStatus,
+} from '../support/relay-status.ts';
 
 describe('status', () => {
   test('every field has the name and form that scripts rely on', () => {
@@ -218,6 +224,18 @@ describe('status', () => {
       feedback: { xmin: '700', catalog_xmin: null, state: 'counted', xmin_age: 6300 },
     });
     expect(Value.Check(SCHEMAS.status, statusJson(status))).toBe(true);
+  });
+
+  test('nobody is said to hold the horizon, or to be left out, once feedback is off', () => {
+    const on = sampleFeedback({ heldBy: 'standby_a', leftOut: 2 });
+    const told = (feedback: FeedbackStatus): unknown => {
+      const { held_by: heldBy, left_out: leftOut } = statusJson(
+        sampleStatus({ feedback }),
+      ).feedback;
+      return { heldBy, leftOut };
+    };
+    expect(told(on)).toEqual({ heldBy: 'standby_a', leftOut: 2 });
+    expect(told({ ...on, isOn: false })).toEqual({ heldBy: null, leftOut: 0 });
   });
 
   test('a reply time that no calendar holds is shown as unknown', () => {

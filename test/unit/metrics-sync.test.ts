@@ -3,12 +3,16 @@ import { expect, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { openMetrics } from '../../src/metrics/registry.ts';
 import { INVALID_LSN } from '../../src/pg/lsn.ts';
-import type { SyncStatus } from '../../src/status/status.ts';
+import type { RelayStatus, SyncStatus } from '../../src/status/status.ts';
 import { sampleStatus, sampleSync } from '../support/relay-status.ts';
 
 /** Lines of the families that `pattern` matches. */
-async function lines(sync: SyncStatus, pattern: RegExp): Promise<string[]> {
-  const source = { status: () => sampleStatus({ sync }) };
+async function lines(
+  sync: SyncStatus,
+  pattern: RegExp,
+  rest: Partial<RelayStatus> = {},
+): Promise<string[]> {
+  const source = { status: () => sampleStatus({ sync, ...rest }) };
   const metrics = openMetrics({ source, clock: systemClock, storageDirectory: null });
   const { body } = await metrics.render();
   return body.split('\n').filter((line) => pattern.test(line));
@@ -56,5 +60,14 @@ test.each([
     membership === null ? null : { synchronousStandbyNames: 'x', membership, asOfMs: 0 };
   expect(await lines(sampleSync({ upstream }), /^walcast_upstream_sync_state.* 1$/)).toEqual([
     `walcast_upstream_sync_state{upstream="default",state="${state}"} 1`,
+  ]);
+});
+
+test('what an upstream made of us that is gone is not known', async () => {
+  const upstream = { ...sampleStatus().upstream, state: 'disconnected' as const };
+  const names = { synchronousStandbyNames: 'x', membership: 'none' as const, asOfMs: 0 };
+  const sync = sampleSync({ upstream: names });
+  expect(await lines(sync, /^walcast_upstream_sync_state.* 1$/, { upstream })).toEqual([
+    'walcast_upstream_sync_state{upstream="default",state="unknown"} 1',
   ]);
 });
