@@ -10,6 +10,12 @@ const FIRST_NORMAL_XID = 3;
 /** So far behind the next id, a 32-bit id cannot be told from one that is still to come. */
 const XID_WINDOW = 1n << 31n;
 
+/**
+ * An upstream's next id is ahead of what its WAL has told us, so it may already drop what we would still take. No server gives
+ * out ids closer than this to a wrap-around, so nothing honest lies there. (varsup.c:SetTransactionIdLimit)
+ */
+const XID_MARGIN = 1_000_000n;
+
 const EPOCH_SHIFT = 32n;
 
 /** The ids of a feedback message as they stand on the wire: unsigned 32-bit halves. */
@@ -74,7 +80,7 @@ export interface Horizon extends Xmins {
 
 /**
  * The minima of xmin and of catalog_xmin over all contributions. An upstream drops the whole message for one id that is bad, so
- * none outside (next − 2^31, next] gets in: an older one is left out; one from beyond next, of a timeline that was left or WAL that a
+ * none outside (next − 2^31, next] gets in: an older one, or one that is nearly so old, is left out; one from beyond next, of a timeline that was left or WAL that a
  * crash took from us, counts as next.
  */
 export function horizonOf(contributions: Iterable<Contribution>, rules: HorizonRules): Horizon {
@@ -93,7 +99,7 @@ export function horizonOf(contributions: Iterable<Contribution>, rules: HorizonR
 /** True when an id is further behind than the rules take. */
 export function isTooOld(xid: bigint, { nextXid, maxAge }: HorizonRules): boolean {
   const age = nextXid - xid;
-  return age >= XID_WINDOW || (maxAge !== null && age > maxAge);
+  return age >= XID_WINDOW - XID_MARGIN || (maxAge !== null && age > maxAge);
 }
 
 /** How far the older of both ids lies behind `nextXid`, 0 at least; null when none is held. */

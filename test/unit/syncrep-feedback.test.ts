@@ -17,6 +17,8 @@ import type { Contribution, WireXmins } from '../../src/syncrep/feedback.ts';
 
 const EPOCH = 1n << 32n;
 const WINDOW = 1n << 31n;
+/** So many ids before a wrap-around a server stops, and so far its next id may be ahead of what its WAL says. */
+const MARGIN = 1_000_000n;
 
 /**
  * walsender.c:TransactionIdInRecentPast, transam.c:TransactionIdPrecedesOrEquals, in 32-bit arithmetic; but no epoch comes before
@@ -51,6 +53,8 @@ const nextXids = fc
 const fullXids = fc
   .tuple(fc.integer({ min: 0, max: 3 }), xidWord)
   .map(([epoch, xid]) => BigInt(epoch) * EPOCH + BigInt(Math.max(3, xid)));
+/** How far the server is ahead of its WAL that has arrived. */
+const ahead = fc.bigInt({ min: 0n, max: MARGIN });
 const maybeXid = fc.option(fullXids, { nil: null });
 const xmins: fc.Arbitrary<Xmins> = fc.record({ xmin: maybeXid, catalogXmin: maybeXid });
 
@@ -126,7 +130,7 @@ describe('the minimum', () => {
 
   it('is over everybody, both ids apart, within what an upstream takes', () => {
     fc.assert(
-      fc.property(contributions, nextXids, maybeAge(), (all, nextXid, maxAge) => {
+      fc.property(contributions, nextXids, maybeAge(), ahead, (all, nextXid, maxAge, more) => {
         const horizon = horizonOf(all, { nextXid, maxAge });
         for (const key of ['xmin', 'catalogXmin'] as const) {
           expect(horizon[key]).toBe(minimumByHand(all, { key, nextXid, maxAge }));
@@ -137,7 +141,7 @@ describe('the minimum', () => {
           xmins: { xmin: horizon.xmin, catalogXmin: horizon.catalogXmin },
         });
         const isTaken = (xid: number, epoch: number): boolean =>
-          xid === 0 || isInRecentPast(xid, epoch, nextXid);
+          xid === 0 || isInRecentPast(xid, epoch, nextXid + more);
         expect(isTaken(words.xmin, words.xminEpoch)).toBe(true);
         expect(isTaken(words.catalogXmin, words.catalogXminEpoch)).toBe(true);
       }),
@@ -180,6 +184,18 @@ describe('the minimum', () => {
     expect(horizonOf(all, { nextXid: 400n, maxAge: null }).xmin).toBe(400n);
   });
 
+  it('leaves out who is so far back that the upstream, a few ids ahead of its WAL, would drop everything', () => {
+    const nextXid = 5n * EPOCH;
+    const honest = { name: 'honest', xmin: nextXid - 10n, catalogXmin: null };
+    const liar = { name: 'liar', xmin: null, catalogXmin: nextXid - WINDOW + 1n };
+    expect(horizonOf([honest, liar], { nextXid, maxAge: null })).toEqual({
+      xmin: nextXid - 10n,
+      catalogXmin: null,
+      heldBy: 'honest',
+      tooOld: ['liar'],
+    });
+  });
+
   function maybeAge(): fc.Arbitrary<bigint | null> {
     return fc.option(fc.bigInt({ min: 0n, max: WINDOW }), { nil: null });
   }
@@ -218,7 +234,7 @@ function minimumByHand(
   const ids = all
     .map((one) => one[at.key])
     .filter((xid) => xid !== null)
-    .filter((xid) => at.nextXid - xid < WINDOW)
+    .filter((xid) => at.nextXid - xid < WINDOW - MARGIN)
     .filter((xid) => at.maxAge === null || at.nextXid - xid <= at.maxAge)
     .map((xid) => (xid > at.nextXid ? at.nextXid : xid))
     .toSorted((a, b) => (a < b ? -1 : Number(a > b)));
