@@ -25,7 +25,7 @@ const LOAD_MS = 600;
 /** One standby stands still so long before the blow, at most. */
 const STAGGER_MS = 150;
 /** Answers that were on their way when standbys were stopped have arrived by then. */
-const ON_ITS_WAY_MS = 400;
+const ON_ITS_WAY_MS = 1_000;
 const WAITING_MS = 600;
 /** WAL of all timelines, rows and logs are compared after so many rounds. */
 const COMPARE_EVERY_ROUNDS = 10;
