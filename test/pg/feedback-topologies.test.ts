@@ -11,12 +11,12 @@ import { createPhysicalSlot } from '../harness/physical-slot.ts';
 import { conninfoOf } from '../harness/promotion-rig.ts';
 import { createRelay } from '../harness/walcast-process.ts';
 import type { WalcastRelay } from '../harness/walcast-process.ts';
-import { FULL_FAULTS, installedMajors, spannedMajors } from '../support/requirements.ts';
+import { itWhen, newestOfEdges } from '../support/requirements.ts';
 
 const WAIT_MS = 30_000;
 /** The first one in which a standby can have logical slots. */
 const MAJOR_LOGICAL_STANDBY = 16;
-const MAJORS = FULL_FAULTS ? spannedMajors() : installedMajors().slice(-1);
+const MAJORS = newestOfEdges();
 
 interface Held {
   readonly xmin: number;
@@ -117,7 +117,7 @@ describe.each(MAJORS)('a standby behind two walcasts, with PostgreSQL %i', (majo
     return (await server.value(sql)) === '0' ? 'rows' : 'nothing';
   }
 
-  it.runIf(major >= MAJOR_LOGICAL_STANDBY)(
+  itWhen(major >= MAJOR_LOGICAL_STANDBY)(
     'keeps catalogs for its logical slot, and rows apart from that',
     async () => {
       // A logical slot on a standby waits for a list of running transactions.

@@ -16,7 +16,7 @@ import { openRecorder } from '../harness/recorder.ts';
 import type { Recorder } from '../harness/recorder.ts';
 import { createRelay } from '../harness/walcast-process.ts';
 import type { WalcastRelay } from '../harness/walcast-process.ts';
-import { FULL_FAULTS, installedMajors, spannedMajors } from '../support/requirements.ts';
+import { newestOfEdges } from '../support/requirements.ts';
 
 type Upstream = 'slotted' | 'slotless';
 type Downstream = 'with_slot' | 'without_slot';
@@ -33,7 +33,7 @@ const PAIRS: readonly (readonly [Upstream, Downstream])[] = FULL_FAULTS
       ['slotted', 'without_slot'],
       ['slotless', 'with_slot'],
     ];
-const MAJORS = FULL_FAULTS ? spannedMajors() : installedMajors().slice(-1);
+const MAJORS = newestOfEdges();
 
 const WAIT_MS = 30_000;
 const ROWS = 2_000;
