@@ -16,7 +16,7 @@ import { openRecorder } from '../harness/recorder.ts';
 import type { Recorder } from '../harness/recorder.ts';
 import { createRelay } from '../harness/walcast-process.ts';
 import type { WalcastRelay } from '../harness/walcast-process.ts';
-import { newestOfEdges } from '../support/requirements.ts';
+import { FULL_FAULTS, newestOfEdges } from '../support/requirements.ts';
 
 type Upstream = 'slotted' | 'slotless';
 type Downstream = 'with_slot' | 'without_slot';
