@@ -7,7 +7,7 @@ import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
-import { formatLsn, INVALID_LSN, lsnDistance } from '../../src/pg/lsn.ts';
+import { advanceLsn, formatLsn, INVALID_LSN, lsnDistance } from '../../src/pg/lsn.ts';
 import { segmentNumber, segmentOffset, segmentStartOf, walFileName } from '../../src/pg/segment.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import type { UpstreamIdentity } from '../../src/walreceiver/ports.ts';
@@ -325,6 +325,32 @@ describe.each(spannedMajors())('PostgreSQL %i', (major) => {
     await rig.until('it was refused', () => rig.receiver.status().connectsFailed > 0);
     expect(rig.receiver.status().detail).toContain('ALTER ROLE <user> REPLICATION');
   });
+
+  once(
+    'as a standby stops, though its last record is not whole and is never confirmed',
+    async () => {
+      const standby = await createStandby(workspace, {
+        major,
+        name: 'stopping',
+        backupFrom: primary.target(),
+        upstream: primary.target(),
+      });
+      await standby.start();
+      await using rig = follow({ hosts: [{ host: standby.directory, port: standby.port }] });
+      rig.receiver.start();
+      await rig.untilState('streaming');
+      const { sink } = rig;
+      rig.positions = () => {
+        const lastRecordLsn = advanceLsn(sink.nextLsn(), -8);
+        return { writeLsn: lastRecordLsn, flushLsn: lastRecordLsn, applyLsn: INVALID_LSN };
+      };
+      rig.receiver.positionsMoved();
+      // It would ask for ever, whatever we answer.
+      await standby.stop('fast');
+      await rig.until('it was let go', () => rig.receiver.status().disconnects.shutdown === 1);
+      expect(rig.receiver.status().detail).toContain('shutting down');
+    },
+  );
 
   it('as a standby is followed, and through its promotion on the same connection', async () => {
     const standby = await createStandby(workspace, {
