@@ -96,24 +96,24 @@ export class ConsoleSettings {
 
   /** The value of `name`, in lower case. Throws ConsoleError 42704 for one that nobody knows. */
   show(name: string): string {
-    const value = this.#changed.get(name) ?? this.#initial.get(name);
+    const value = this.#valueOf(name);
     if (value === undefined) throw unknownSetting(name);
     return value;
   }
 
   /** All that are known, in the order of their names. */
   all(): [name: string, value: string][] {
-    const known = new Map([...this.#initial, ...this.#changed]);
+    const known = new Map([...this.#initial, ...this.#client.ownSettings(), ...this.#changed]);
     return [...known].toSorted(([one], [other]) => (one < other ? -1 : 1));
   }
 
   /** Sets `name`, in lower case; null puts it back. Gives what the client is told about it. */
   set(name: string, value: string | null): Uint8Array[] {
-    const before = this.#changed.get(name) ?? this.#initial.get(name);
+    const before = this.#valueOf(name);
     if (FIXED_PARAMETERS.has(name)) this.#checkFixed(name, value);
     else if (value === null && before !== undefined) this.#changed.delete(name);
     else this.#change(name, value);
-    const after = this.#changed.get(name) ?? this.#initial.get(name) ?? '';
+    const after = this.#valueOf(name) ?? '';
     const spelling = this.#reported.get(name);
     if (spelling === undefined || after === before) return [];
     return [encodeParameterStatus(spelling, after)];
@@ -124,9 +124,14 @@ export class ConsoleSettings {
     return [...this.#changed.keys()].flatMap((name) => this.set(name, null));
   }
 
+  #valueOf(name: string): string | undefined {
+    const own = this.#client.ownSettings();
+    return this.#changed.get(name) ?? own.get(name) ?? this.#initial.get(name);
+  }
+
   #change(name: string, value: string | null): void {
     if (!CHANGEABLE.has(name) && !name.includes('.')) {
-      if (!this.#initial.has(name)) throw unknownSetting(name);
+      if (this.#valueOf(name) === undefined) throw unknownSetting(name);
       throw new ConsoleError({
         sqlstate: SQLSTATE.cannotChangeRuntimeParameter,
         message: `parameter "${name}" cannot be changed now`,

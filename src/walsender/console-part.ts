@@ -4,6 +4,8 @@ import { CONSOLE_IDLE_MS_MAX, CONSOLE_UNREAD_MS_MAX } from '../config/limits.ts'
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
 import type { ConsoleSession } from './ports.ts';
+import type { WalSenderSettings } from './session-host.ts';
+import { formatMilliseconds } from './session-settings.ts';
 
 /** What the console part needs from its session. */
 export interface ConsoleHost {
@@ -17,6 +19,16 @@ export interface ConsoleHost {
   resumeReading(): void;
   /** The client does not take its answers: closes without a word. */
   onSilent(): void;
+}
+
+/** What SHOW answers for settings that mean walcast, as a walsender does, by lower-case name. */
+export function consoleSettings(settings: WalSenderSettings): ReadonlyMap<string, string> {
+  const { ownSettings, maxWalSenders, walSenderTimeoutMs } = settings;
+  return new Map([
+    ...ownSettings,
+    ['max_wal_senders', String(maxWalSenders)],
+    ['wal_sender_timeout', formatMilliseconds(walSenderTimeoutMs)],
+  ]);
 }
 
 /** Query, Parse, Execute: messages that make somebody look at every standby, or read much text. */

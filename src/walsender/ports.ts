@@ -218,6 +218,8 @@ export interface ConsoleClient {
   readonly parameters: ReadonlyMap<string, string>;
   /** What else is known of settings, by lower-case name. */
   readonly settings: ReadonlyMap<string, string>;
+  /** Settings that mean walcast, not the server it stands for, as they are at this moment; by lower-case name. */
+  ownSettings(): ReadonlyMap<string, string>;
   /** Buffers belong to the socket until they are drained. */
   write(chunks: readonly Uint8Array[]): void;
 }

@@ -21,7 +21,7 @@ import type { AdmittedSession } from './admission.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { CommandHost, StreamStart, TunnelCommand } from './command-runner.ts';
 import type { CommandContext } from './commands/command.ts';
-import { SessionConsole } from './console-part.ts';
+import { consoleSettings, SessionConsole } from './console-part.ts';
 import type { ConsoleHost } from './console-part.ts';
 import type { SessionHost } from './session-host.ts';
 import { SessionInput } from './session-input.ts';
@@ -246,6 +246,7 @@ export class WalSenderSession
       walcastVersion: this.#host.settings().version,
       parameters,
       settings: new Map([...identity.settings, ...settings.values]),
+      ownSettings: (): ReadonlyMap<string, string> => consoleSettings(this.#host.settings()),
       write: (chunks: readonly Uint8Array[]): void => this.write(chunks),
     };
     return new SessionConsole(this, consoles.open(client), clock);

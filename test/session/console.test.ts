@@ -13,7 +13,7 @@ import {
 import { cstr, i16, i32, message } from '../support/naive-writer.ts';
 import { query, rowValues, statusUpdate } from '../support/raw-client.ts';
 import type { RawClient } from '../support/raw-client.ts';
-import { CUTS, Fixture, rules, START_LSN } from '../support/wal-senders-fixture.ts';
+import { CUTS, Fixture, identityOf, rules, START_LSN } from '../support/wal-senders-fixture.ts';
 
 const HINT = 'The console answers SELECT ... FROM pg_stat_replication, and SHOW of settings.';
 const NOT_SUPPORTED = `E|ERROR|0A000|this statement is not supported by walcast's console`;
@@ -238,6 +238,25 @@ describe.each(CUTS)('the console, bytes fed %s', (cut) => {
     ['START TRANSACTION READ WRITE; END', ['C START TRANSACTION', 'C COMMIT']],
   ])('answers what clients send around their question: %s', async (sql, answer) => {
     expect(await client.ask(sql)).toEqual([...answer, 'Z I']);
+  });
+
+  it('shows settings that mean walcast as walsenders do, also when they have changed', async () => {
+    const names = ['synchronous_standby_names', 'max_wal_senders', 'wal_sender_timeout'];
+    const shown = async (): Promise<(string | undefined)[]> => {
+      const values: (string | undefined)[] = [];
+      for (const name of names) values.push((await client.ask(`SHOW ${name}`))[1]);
+      return values;
+    };
+    const upstream = new Map([['synchronous_standby_names', 'walcast']]);
+    fixture.identity = { ...identityOf(15), settings: upstream };
+    ({ client } = await openConsole(fixture));
+    const ownSettings = new Map([['synchronous_standby_names', 'ANY 1 (a, b)']]);
+    fixture.settings = { ...fixture.settings, ownSettings };
+    expect(await shown()).toEqual(['D ANY 1 (a, b)', 'D 100', 'D 1min']);
+    ownSettings.set('synchronous_standby_names', '');
+    fixture.settings = { ...fixture.settings, maxWalSenders: 7, walSenderTimeoutMs: 0 };
+    expect(await shown()).toEqual(['D ', 'D 7', 'D 0']);
+    expect(await client.ask('SHOW ALL')).toContain('D max_wal_senders,7,');
   });
 
   it.each([

@@ -33,6 +33,7 @@ function begin(standbys: number): void {
     walcastVersion: '0.1.0',
     parameters: new Map(),
     settings: new Map(),
+    ownSettings: () => new Map(),
     write: (chunks) => {
       answer = Buffer.concat([answer, ...chunks]);
     },

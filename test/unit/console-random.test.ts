@@ -32,6 +32,7 @@ function open(): { send: (type: string, body: Uint8Array) => unknown; types: () 
     walcastVersion: '0.1.0',
     parameters: new Map([['TimeZone', 'UTC']]),
     settings: new Map(),
+    ownSettings: () => new Map(),
     write: (chunks) => {
       for (const chunk of chunks) types += String.fromCharCode(chunk[0] ?? 0);
     },
