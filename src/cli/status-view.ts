@@ -79,8 +79,8 @@ function syncLines({ sync, feedback }: StatusJson): string[] {
       `feedback  ${feedback.left_out} left out: further behind than max_feedback_xmin_age allows`,
     );
   }
-  const alarms = sync.clash === null ? sync.alarms : [sync.clash, ...sync.alarms];
-  return [...lines, ...alarms.map((alarm) => `alarm     ${printable(alarm)}`)];
+  if (sync.clash !== null) lines.push(`clash     ${printable(sync.clash)}`);
+  return [...lines, ...sync.alarms.map((alarm) => `alarm     ${printable(alarm)}`)];
 }
 
 /** `sync 1`, `potential 2`, `async`. */

@@ -282,7 +282,7 @@ alarm     the slot of walcast falls behind
       statusView(statusJson(sampleStatus({ sync: { ...sync, clash }, feedback: leftOut }))),
     ).toContain(
       `feedback  2 left out: further behind than max_feedback_xmin_age allows
-alarm     our application_name is that of a member
+clash     our application_name is that of a member
 alarm     the slot of walcast falls behind
 `,
     );
