@@ -295,7 +295,8 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
   #isNoted({ xmin, catalogXmin }: Xmins, slots: FeedingSlots): boolean {
     const { note, clock, onChanged } = this.#parts;
     const nowMs = clock.nowMs();
-    if (this.#noting !== null) return nowMs >= this.#notingSinceMs + FEEDBACK_SENT_MS_MIN;
+    const mayNoteAtMs = this.#notingSinceMs + FEEDBACK_SENT_MS_MIN;
+    if (this.#noting !== null) return nowMs >= mayNoteAtMs;
     const xmins = { xmin, catalogXmin };
     const isDone = this.#isOnDisk(xmins);
     if (isDone) this.#unnoted = NO_XMINS;
@@ -306,6 +307,11 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
       if (!isDone || isSame(note.saved, noted)) return true;
       if (nowMs < dueAtMs) this.#again.ensure(dueAtMs);
       else void this.#note(noted);
+      return true;
+    }
+    // One that gets older with every message would be noted without end, and nobody's said. Messages are as far apart.
+    if (nowMs < mayNoteAtMs) {
+      this.#again.ensure(mayNoteAtMs);
       return true;
     }
     this.#notingSinceMs = nowMs;

@@ -330,6 +330,27 @@ describe('before a minimum appears or gets older upstream', () => {
     expect(await rig.said()).toEqual(at(600n));
   });
 
+  it('one that gets older all the time keeps nobody else from being heard, nor the disk busy', async () => {
+    const rig = await Rig.start();
+    const liar = rig.standby('liar');
+    liar.says(9_000n);
+    expect(await rig.said()).toEqual(at(9_000n));
+    rig.clock.advance(FEEDBACK_SENT_MS_MIN);
+    const notes = (): number => rig.order.filter((what) => what === 'note').length;
+    const before = notes();
+    let heard = 0;
+    for (let xmin = 8_999n; xmin > 8_900n; xmin -= 1n) {
+      liar.says(xmin);
+      heard += rig.book.feedback() === null ? 0 : 1;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(heard).toBe(98);
+    expect(notes()).toBe(before + 1);
+    rig.clock.advance(FEEDBACK_SENT_MS_MIN);
+    expect(await rig.said()).toEqual(at(8_901n));
+    expect(rig.note.saved.xmins).toEqual(at(8_901n));
+  });
+
   it('a disk that does not answer delays it by a second only', async () => {
     const rig = await Rig.start();
     const answer = rig.note.hang();
