@@ -5,6 +5,7 @@ import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
 import type { ConsoleSession } from './ports.ts';
 import type { WalSenderSettings } from './session-host.ts';
+import { LETTER_TERMINATE } from './session-messages.ts';
 import { formatMilliseconds } from './session-settings.ts';
 
 /** What the console part needs from its session. */
@@ -30,9 +31,6 @@ export function consoleSettings(settings: WalSenderSettings): ReadonlyMap<string
     ['wal_sender_timeout', formatMilliseconds(walSenderTimeoutMs)],
   ]);
 }
-
-/** Query, Parse, Execute: messages that make somebody look at every standby, or read much text. */
-const COSTLY: ReadonlySet<number> = new Set([0x51, 0x50, 0x45]);
 
 /** One console session, from its admission to its end. */
 export class SessionConsole {
@@ -62,21 +60,24 @@ export class SessionConsole {
   /** A whole message; `body` is not kept. */
   onMessage(type: number, body: Uint8Array): void {
     this.#heardAtMs = this.#clock.nowMs();
-    if (COSTLY.has(type)) this.#runInTurn(type, new Uint8Array(body));
-    else this.#run(type, body);
+    if (type === LETTER_TERMINATE) this.#run(type, body);
+    else this.#runInTurn(type, body);
   }
 
-  /** Who asks without a pause keeps nobody waiting. */
+  /** Who asks without a pause keeps nobody waiting, whatever it asks: also of short messages there are many in a chunk. */
   #runInTurn(type: number, body: Uint8Array): void {
+    let kept = body;
     let isLate = false;
     this.#isBusy = true;
     this.#host.askInTurn(() => {
       this.#isBusy = false;
       if (this.#isClosed) return;
-      this.#run(type, body);
+      this.#run(type, kept);
       if (isLate) this.#host.resumeReading();
     });
+    if (!this.#isBusy) return;
     isLate = true;
+    kept = new Uint8Array(body);
   }
 
   #run(type: number, body: Uint8Array): void {
