@@ -32,6 +32,8 @@ const LSN_MAX: Lsn = toLsn((1n << 64n) - 1n);
 /** The store, as far as acknowledging needs it. */
 export interface SynchronousStore extends OwnPositions {
   positions(): OwnEnds & { readonly receivedLsn: Lsn };
+  /** End (exclusive) of the last whole record that was received; INVALID_LSN for an empty store. */
+  recordEndLsn(): Lsn;
   facts(): CommitFacts;
   /** P, as it was stored. */
   reportedFlushLsn(): Lsn;
@@ -43,6 +45,7 @@ export interface SynchronousStore extends OwnPositions {
 export function synchronousStoreOf(store: WalStore): SynchronousStore {
   return {
     positions: () => store.positions(),
+    recordEndLsn: () => store.walk?.recordEnd() ?? INVALID_LSN,
     shutdownCheckpointLsn: () => store.shutdownCheckpointLsn(),
     noteReportedFlush: (lsn) => store.noteReportedFlush(lsn),
     facts: () => store.facts(),
@@ -215,8 +218,9 @@ export class Synchronous {
   }
 
   readonly #noteArrival = (): void => {
-    const receivedLsn = this.#store?.positions().receivedLsn ?? INVALID_LSN;
-    if (this.#arrivedAtMs !== null) this.#times.received(receivedLsn, this.#arrivedAtMs);
+    // Half a record is confirmed with the rest of it, whenever that comes.
+    const endLsn = this.#store?.recordEndLsn() ?? INVALID_LSN;
+    if (this.#arrivedAtMs !== null) this.#times.received(endLsn, this.#arrivedAtMs);
     this.#arrivedAtMs = null;
   };
 

@@ -1,9 +1,11 @@
 // What is shown of a synchronous policy before there is a store, and while it is empty?
+import { setImmediate as turn } from 'node:timers/promises';
 import { beforeEach, expect, it } from 'vitest';
-import { INVALID_LSN } from '../../src/pg/lsn.ts';
+import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import { Synchronous } from '../../src/relay/synchronous.ts';
 import type { SynchronousStore } from '../../src/relay/synchronous.ts';
 import { parseSynchronousStandbyNames } from '../../src/syncrep/standby-names.ts';
+import { NO_WAL_FACTS } from '../../src/wal/records/wal-facts.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { LogRecord } from '../support/wal-senders-fixture.ts';
 
@@ -41,6 +43,7 @@ const EMPTY_STORE: SynchronousStore = {
     throw new Error('nobody asks for the facts of an empty store');
   },
   reportedFlushLsn: () => INVALID_LSN,
+  recordEndLsn: () => INVALID_LSN,
   timelineOrNull: () => null,
 };
 
@@ -75,4 +78,27 @@ it('needs nobody without a policy, from the start on', () => {
     status.confirmDuration.boundsSeconds.length + 1,
   );
   expect(status.confirmDuration.boundsSeconds.length).toBeGreaterThan(0);
+});
+
+it('counts no time for half a record that is received, until the rest of it comes', async () => {
+  let [receivedLsn, endLsn] = [toLsn(8_192n), toLsn(8_000n)];
+  const sync = begin('');
+  const source = sync.follow({
+    ...EMPTY_STORE,
+    positions: () => ({ receivedLsn, writtenLsn: receivedLsn, flushedLsn: endLsn }),
+    recordEndLsn: () => endLsn,
+    facts: () => NO_WAL_FACTS,
+  });
+  const confirm = async (): Promise<number> => {
+    sync.walComes();
+    await turn();
+    clock.advance(10);
+    source.positions();
+    return sync.picture().status.confirmDuration.sumSeconds;
+  };
+  expect(await confirm()).toBe(0.01);
+  clock.advance(600_000);
+  [receivedLsn, endLsn] = [toLsn(9_000n), toLsn(9_000n)];
+  expect(await confirm()).toBe(0.02);
+  sync.close();
 });
