@@ -175,7 +175,8 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
   }
 
   onSent(xmins: Xmins): void {
-    const { clock, note } = this.#parts;
+    const { clock, note, settings } = this.#parts;
+    if (!settings().isOn) this.#carried = null;
     this.#sent = { xmins, atMs: clock.wallMs() };
     // A crash before that finds an older one, which holds more.
     if (this.#noting !== null || clock.nowMs() < this.#notedAtMs + FEEDBACK_NOTE_MS) return;

@@ -483,6 +483,9 @@ describe('after a restart', () => {
     const rig = await Rig.start(noted(null));
     rig.settings = { isOn: false, maxXminAge: null };
     expect(await rig.said()).toEqual(NO_XMINS);
+    // What was let go of is not taken up again.
+    rig.settings = { isOn: true, maxXminAge: null };
+    expect(await rig.said()).toEqual(NO_XMINS);
   });
 });
 
