@@ -27,7 +27,7 @@ export class StandbySampler {
     const groups = this.#group(status.standbys, nowMs);
     const end = knownEnd(status);
     for (const [label, sessions] of groups.shown) addGroup(samples, label, { sessions, end });
-    this.#addDisconnected(samples, status, groups.shown);
+    this.#addDisconnected(samples, status, { shown: groups.shown, nowMs });
     samples.add('standby_series_overflow', {}, groups.foldedNames);
     addTotals(samples, status);
     this.#addCounters(samples, status, nowMs);
@@ -47,11 +47,14 @@ export class StandbySampler {
     return { shown, foldedNames: folded.size };
   }
 
-  /** A slot nobody uses stands for a standby that is away: under the name that used it last, else the slot's own. */
+  /**
+   * A slot nobody uses stands for a standby that is away: under the name that used it last, else the slot's own. So does a
+   * name that synchronous_standby_names lists and nobody bears.
+   */
   #addDisconnected(
     samples: Samples,
     status: RelayStatus,
-    shown: ReadonlyMap<string, readonly StandbyStatus[]>,
+    { shown, nowMs }: { readonly shown: Groups['shown']; readonly nowMs: number },
   ): void {
     for (const [label, sessions] of shown) {
       if (label === OTHER_STANDBYS) continue;
@@ -64,6 +67,14 @@ export class StandbySampler {
       ({ temporary, activePid }) => !temporary && activePid === null,
     );
     const labels = new Set(away.map(({ name }) => this.#slotOwners.get(name) ?? name));
+    const known = new Set([...shown.keys(), ...labels].map((label) => label.toLowerCase()));
+    for (const name of status.sync.names) {
+      const label = this.#labels.labelOf(name, nowMs);
+      // Names of the list are compared without regard to case.
+      if (label === OTHER_STANDBYS || known.has(label.toLowerCase())) continue;
+      known.add(label.toLowerCase());
+      labels.add(label);
+    }
     for (const standby of labels) {
       if (shown.has(standby)) continue;
       samples.addStates(

@@ -15,6 +15,7 @@ export const NO_SYNC_PICTURE: SyncPicture = {
   status: {
     synchronousStandbyNames: '',
     method: null,
+    names: [],
     requiredStandbys: 0,
     eligibleStandbys: 0,
     isSatisfied: true,

@@ -201,6 +201,7 @@ export class Synchronous {
       status: {
         synchronousStandbyNames: policy?.text ?? '',
         method: policy?.method ?? null,
+        names: policy?.names.filter((name) => name !== '*') ?? [],
         requiredStandbys: policy?.required ?? 0,
         eligibleStandbys: decision?.eligible ?? 0,
         isSatisfied: decision?.isSatisfied ?? policy === null,

@@ -405,6 +405,8 @@ export interface SyncStatus {
   readonly synchronousStandbyNames: string;
   /** `priority` is FIRST, `quorum` is ANY; null without a policy. */
   readonly method: 'priority' | 'quorum' | null;
+  /** The names that it lists, without `*`. */
+  readonly names: readonly string[];
   /** How many have to confirm; 0 without a policy. */
   readonly requiredStandbys: number;
   /** How many standbys stream, are listed and have reported a flush position. */

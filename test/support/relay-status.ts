@@ -168,6 +168,7 @@ export function sampleSync(overrides: Partial<SyncStatus> = {}): SyncStatus {
   return {
     synchronousStandbyNames: '',
     method: null,
+    names: [],
     requiredStandbys: 0,
     eligibleStandbys: 0,
     isSatisfied: true,

@@ -4,7 +4,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import { openMetrics } from '../../src/metrics/registry.ts';
 import { INVALID_LSN } from '../../src/pg/lsn.ts';
 import type { RelayStatus, SyncStatus } from '../../src/status/status.ts';
-import { sampleStatus, sampleSync } from '../support/relay-status.ts';
+import { sampleStandby, sampleStatus, sampleSync } from '../support/relay-status.ts';
 
 /** Lines of the families that `pattern` matches. */
 async function lines(
@@ -70,4 +70,14 @@ test('what an upstream made of us that is gone is not known', async () => {
   expect(await lines(sync, /^walcast_upstream_sync_state.* 1$/, { upstream })).toEqual([
     'walcast_upstream_sync_state{upstream="default",state="unknown"} 1',
   ]);
+});
+
+test('one that is listed and not there is shown as disconnected, once, however it is spelt', async () => {
+  const sync = sampleSync({ names: ['Standby_A', 'missing', 'MISSING'] });
+  const standbys = [sampleStandby({ applicationName: 'standby_a' })];
+  const away = /^walcast_standby_state.*state="disconnected"} 1$/;
+  expect(await lines(sync, away, { standbys, slots: [] })).toEqual([
+    'walcast_standby_state{standby="missing",state="disconnected"} 1',
+  ]);
+  expect(await lines(sampleSync(), away, { standbys, slots: [] })).toEqual([]);
 });

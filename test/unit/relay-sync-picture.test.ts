@@ -57,6 +57,7 @@ it.each(['before the store is open', 'while it is empty'])(
     expect(sync.picture().status).toMatchObject({
       synchronousStandbyNames: 'ANY 2 (a, b, c)',
       method: 'quorum',
+      names: ['a', 'b', 'c'],
       requiredStandbys: 2,
       eligibleStandbys: 0,
       isSatisfied: false,
