@@ -47,6 +47,12 @@ export const UPSTREAM_STATUS_AGAIN_MS: number = 500;
 export const UPSTREAM_STOP_ASKS_MIN: number = 50;
 export const UPSTREAM_STOP_MS: number = 1_500;
 
+/**
+ * Questions so far apart are no such row: a server that stops asks as fast as it is answered. One that goes on asks, too, half
+ * of its wal_sender_timeout after our last word.
+ */
+export const UPSTREAM_STOP_GAP_MS: number = 500;
+
 /** Connecting and logging in, where connect_timeout sets no limit. */
 export const UPSTREAM_CONNECT_MS_MAX: number = 30_000;
 

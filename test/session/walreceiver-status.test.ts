@@ -67,8 +67,8 @@ async function askAtLength(
   for (let count = 0; count < UPSTREAM_STOP_ASKS_MIN; count += 1) {
     session.send(keepalive(END, true));
     expect((await session.status()).flush).toBe(WHOLE);
+    clock.advance(UPSTREAM_STOP_MS / UPSTREAM_STOP_ASKS_MIN);
   }
-  clock.advance(UPSTREAM_STOP_MS);
   session.send(keepalive(END, true));
 }
 
