@@ -26,7 +26,8 @@ import type { FeedbackNoted } from './feedback-note.ts';
 /** The slots' part. */
 export interface FeedingSlots {
   feedBack(name: string, said: Xmins, nextXid: bigint | null): void;
-  held(): Iterable<Contribution>;
+  /** A temporary one is not there after a restart. */
+  held(): Iterable<Contribution & { readonly isTemporary: boolean }>;
   saved(): Promise<void>;
 }
 
@@ -176,10 +177,12 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
 
   onSent(xmins: Xmins): void {
     const { clock, note, settings } = this.#parts;
-    if (!settings().isOn) this.#carried = null;
+    const { isOn } = settings();
+    if (!isOn) this.#carried = null;
     this.#sent = { xmins, atMs: clock.wallMs() };
-    // A crash before that finds an older one, which holds more.
-    if (this.#noting !== null || clock.nowMs() < this.#notedAtMs + FEEDBACK_NOTE_MS) return;
+    const isSoon = clock.nowMs() < this.#notedAtMs + FEEDBACK_NOTE_MS;
+    // A crash before that finds an older one, which holds more. That it is off is said once only.
+    if (this.#noting !== null || (isOn && isSoon)) return;
     if (!isSameXmins(note.saved.xmins, xmins)) void this.#note({ xmins, standbys: this.#names() });
   }
 
@@ -339,15 +342,27 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
     return this.#parts.note.save(noted);
   }
 
-  /** Who holds something that no slot remembers, and who did before the restart and is not back; null for too many. */
+  /** Who holds something that no slot remembers over a restart, and who did before the restart and is not back; null for too many. */
   #names(): readonly string[] | null {
+    if (this.#isFrozen) return this.#namesAtEnd;
     const names: string[] = [];
-    for (const { own, standby } of this.#sessions) {
-      if (own.xmin !== null || own.catalogXmin !== null) names.push(standby.applicationName);
+    const forgotten = this.#temporarySlots();
+    for (const { own, slot, standby } of this.#sessions) {
+      const isForgotten = slot !== null && forgotten.has(slot);
+      if (isForgotten || !isSameXmins(own, NO_XMINS)) names.push(standby.applicationName);
     }
     const awaited = this.#carried?.awaited ?? [];
     if (awaited === null || names.length + awaited.length > FEEDBACK_NAMES_MAX) return null;
     return [...names, ...awaited].toSorted();
+  }
+
+  /** Names of those that hold something and are not there after a restart. */
+  #temporarySlots(): ReadonlySet<string> {
+    const names = new Set<string>();
+    for (const { name, isTemporary } of this.#parts.slots()?.held() ?? []) {
+      if (isTemporary) names.add(name);
+    }
+    return names;
   }
 }
 

@@ -27,6 +27,7 @@ import { isForeign, keptLsn, lowest, newSlot } from './slot.ts';
 import type { InvalidationCause, Slot } from './slot.ts';
 import { statusOf } from './slot-status.ts';
 import { beginsToHold, slotXmins } from './slot-xmins.ts';
+import type { HeldXmins } from './slot-xmins.ts';
 import { limitLsn } from './wal-availability.ts';
 import type { WalBounds } from './wal-availability.ts';
 
@@ -237,10 +238,10 @@ export class SlotStore {
   }
 
   /** What each slot holds that holds anything. */
-  *held(): Generator<{ readonly name: string } & Xmins> {
-    for (const slot of this.#slots.values()) {
-      const { xmin, catalogXmin } = slot.xmins;
-      if (xmin !== null || catalogXmin !== null) yield { name: slot.name, xmin, catalogXmin };
+  *held(): Generator<HeldXmins> {
+    for (const { name, ownerPid, xmins } of this.#slots.values()) {
+      if (isSameXmins(xmins, NO_XMINS)) continue;
+      yield { name, isTemporary: ownerPid !== null, ...xmins };
     }
   }
 

@@ -1,6 +1,13 @@
 // What does a slot hold of the rows on the primary?
 import type { Xmins } from '../pg/xmins.ts';
 
+/** What one slot holds. */
+export interface HeldXmins extends Xmins {
+  readonly name: string;
+  /** It goes with its session, and a restart knows nothing of it. */
+  readonly isTemporary: boolean;
+}
+
 /**
  * What a slot holds once its standby said `said`: ids move forward only, or from and to none; and back from beyond `nextXid`,
  * the next full transaction id, for those are of a timeline that was left. (walsender.c:PhysicalReplicationSlotNewXmin)

@@ -14,6 +14,7 @@ import type { FeedbackNoted } from '../../src/relay/feedback-note.ts';
 import { StandbyFeedbackBook } from '../../src/relay/standby-feedback.ts';
 import type { FeedbackSettings } from '../../src/relay/standby-feedback.ts';
 import { slotXmins } from '../../src/slot/slot-xmins.ts';
+import type { HeldXmins } from '../../src/slot/slot-xmins.ts';
 import { wireXmins } from '../../src/syncrep/feedback.ts';
 import type { StandbyFeedback } from '../../src/walsender/ports.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -24,6 +25,8 @@ const EPOCH = 1n << 32n;
 /** Slots in memory whose saving a test lets go on. */
 class FakeSlots {
   readonly xmins = new Map<string, Xmins>();
+  /** Names of those that go with their session. */
+  readonly temporary = new Set<string>();
   readonly order: string[];
 
   constructor(order: string[]) {
@@ -34,8 +37,10 @@ class FakeSlots {
     this.xmins.set(name, slotXmins(this.xmins.get(name) ?? NO_XMINS, said, nextXid));
   }
 
-  *held(): Generator<{ name: string } & Xmins> {
-    for (const [name, xmins] of this.xmins) yield { name, ...xmins };
+  *held(): Generator<HeldXmins> {
+    for (const [name, xmins] of this.xmins) {
+      yield { name, isTemporary: this.temporary.has(name), ...xmins };
+    }
   }
 
   async saved(): Promise<void> {
@@ -212,6 +217,8 @@ describe('contributions', () => {
     rig.settings = { isOn: false, maxXminAge: null };
     expect(await rig.said()).toEqual(NO_XMINS);
     expect(rig.book.status().isOn).toBe(false);
+    // Said once only: what is not noted now would be taken up after a crash, however old it was.
+    expect(rig.note.saved.xmins).toEqual(NO_XMINS);
     rig.settings = { isOn: true, maxXminAge: null };
     expect(await rig.said()).toEqual(at(700n));
   });
@@ -473,6 +480,15 @@ describe('after a restart', () => {
     expect(rig.note.saved).toEqual({ xmins: at(700n, 650n), standbys: ['a', 'b', 'x'] });
   });
 
+  it('those are waited for, too, whose slot was a temporary one', async () => {
+    const rig = await Rig.start();
+    rig.slots.temporary.add('temporary');
+    rig.standby('a', 'temporary').says(700n);
+    rig.standby('b', 'slot_b').says(800n);
+    expect(await rig.said()).toEqual(at(700n));
+    expect(rig.note.saved).toEqual({ xmins: at(700n), standbys: ['a'] });
+  });
+
   it('slots count by themselves: nobody waits for their owners', async () => {
     const rig = await Rig.start({ xmins: at(700n), standbys: [] });
     rig.slots.xmins.set('slot_a', at(750n));
@@ -490,6 +506,20 @@ describe('after a restart', () => {
 });
 
 describe('at the end', () => {
+  it('who has left because of us stays noted, also when something is noted in between', async () => {
+    const rig = await Rig.start();
+    const a = rig.standby('a');
+    a.says(700n);
+    await rig.said();
+    a.says(800n);
+    await rig.said();
+    rig.book.freeze();
+    a.feedback.close();
+    rig.clock.advance(FEEDBACK_NOTE_MS);
+    expect(await rig.said()).toEqual(at(800n));
+    expect(rig.note.saved).toEqual({ xmins: at(800n), standbys: ['a'] });
+  });
+
   it('standbys that leave because of us lift nothing, and the note says what was said last', async () => {
     const rig = await Rig.start();
     const [a, b] = [rig.standby('a'), rig.standby('b')];

@@ -459,7 +459,7 @@ describe('a lost slot', () => {
   test('holds no rows any more, and never did for who looks at its file', async () => {
     await rig.create('a');
     rig.slots.feedBack('a', { xmin: 700n, catalogXmin: 650n });
-    expect(held()).toEqual([{ name: 'a', xmin: 700n, catalogXmin: 650n }]);
+    expect(held()).toEqual([{ name: 'a', isTemporary: false, xmin: 700n, catalogXmin: 650n }]);
     rig.write(16);
     rig.slots.checkObsolete();
     expect(rig.slots.list()).toMatchObject([{ walStatus: 'lost' }]);
@@ -475,7 +475,7 @@ describe('a lost slot', () => {
     expect(rig.slots.acquire('a', 7, at(1))).toBeNull();
     expect(rig.slots.list()).toMatchObject([{ walStatus: 'lost' }]);
     rig.slots.feedBack('a', { xmin: 700n, catalogXmin: null });
-    expect(held()).toEqual([{ name: 'a', xmin: 700n, catalogXmin: null }]);
+    expect(held()).toEqual([{ name: 'a', isTemporary: false, xmin: 700n, catalogXmin: null }]);
     rig.slots.release('a', 7);
     expect(held()).toEqual([]);
     expect(rig.slots.list()).toMatchObject([{ xmin: null }]);

@@ -56,7 +56,10 @@ const at = (xmin: bigint | null, catalogXmin: bigint | null = null): Xmins => ({
   catalogXmin,
 });
 const stored = (): Promise<string> => readFile(join(directory, 'pg_replslot/a/state'), 'utf8');
-const held = (): unknown => [...slots.held()];
+const held = (): unknown =>
+  [...slots.held()].map(({ name, xmin, catalogXmin }) => ({ name, xmin, catalogXmin }));
+const heldTemporarily = (): string[] =>
+  [...slots.held()].filter(({ isTemporary }) => isTemporary).map(({ name }) => name);
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), 'walcast-slots-'));
@@ -167,7 +170,14 @@ describe('a slot that its standby feeds', () => {
   it('holds as a temporary one until its session ends, and is never on the disk', async () => {
     await slots.create({ name: 't', temporary: true, reserveWal: false, pid: 9 });
     slots.feedBack('t', at(700n));
-    expect(held()).toEqual([{ name: 't', xmin: 700n, catalogXmin: null }]);
+    await slots.create({ name: 'p', temporary: false, reserveWal: false, pid: 9 });
+    slots.feedBack('p', at(800n));
+    expect(held()).toEqual([
+      { name: 't', xmin: 700n, catalogXmin: null },
+      { name: 'p', xmin: 800n, catalogXmin: null },
+    ]);
+    expect(heldTemporarily()).toEqual(['t']);
+    slots.feedBack('p', NO_XMINS);
     slots.dropTemporary(9);
     expect(held()).toEqual([]);
   });
