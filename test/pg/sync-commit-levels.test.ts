@@ -11,17 +11,14 @@ import type { SyncRig } from '../harness/sync-rig.ts';
 import { RELEASE_MS_MAX, releasedAfter, returnedWithout } from '../harness/sync-waits.ts';
 import {
   clientMajor,
-  EDGE_MAJORS,
   FULL_FAULTS,
-  installedMajors,
   itWhen,
   NEWEST_MAJOR,
+  newestOfEdges,
   requires,
 } from '../support/requirements.ts';
 
-const MAJORS = installedMajors().filter((major) =>
-  (FULL_FAULTS ? EDGE_MAJORS : [NEWEST_MAJOR]).includes(major),
-);
+const MAJORS = newestOfEdges();
 /** How much longer one stage on a standby takes; a commit that does not wait for it takes less than half of it. */
 const DELAY_MS = 1_200;
 const CANCELLED = /WARNING: {2}canceling wait for synchronous replication due to user request/;

@@ -8,16 +8,9 @@ import { CommitSessions, readOwnWrites, returned } from '../harness/sync-commits
 import { openSyncRig } from '../harness/sync-rig.ts';
 import type { SyncRig } from '../harness/sync-rig.ts';
 import { RELEASE_MS_MAX, releasedAfter, returnedWithout } from '../harness/sync-waits.ts';
-import {
-  EDGE_MAJORS,
-  FULL_FAULTS,
-  installedMajors,
-  NEWEST_MAJOR,
-} from '../support/requirements.ts';
+import { FULL_FAULTS, newestOfEdges } from '../support/requirements.ts';
 
-const MAJORS = installedMajors().filter((major) =>
-  (FULL_FAULTS ? EDGE_MAJORS : [NEWEST_MAJOR]).includes(major),
-);
+const MAJORS = newestOfEdges();
 const OWN_WRITES = FULL_FAULTS ? 1_000 : 50;
 /** Of the standby that is attached to the primary; PostgreSQL's own is ten seconds. */
 const STATUS_INTERVAL_S = FULL_FAULTS ? 10 : 1;

@@ -7,17 +7,9 @@ import { CommitSessions, readOwnWrites, returned } from '../harness/sync-commits
 import { openSyncRig } from '../harness/sync-rig.ts';
 import { RELEASE_MS_MAX, releasedAfter, returnedWithout } from '../harness/sync-waits.ts';
 import type { Absence, AwayStandby, SyncRig } from '../harness/sync-rig.ts';
-import {
-  EDGE_MAJORS,
-  FULL_FAULTS,
-  installedMajors,
-  itWhen,
-  NEWEST_MAJOR,
-} from '../support/requirements.ts';
+import { FULL_FAULTS, itWhen, NEWEST_MAJOR, newestOfEdges } from '../support/requirements.ts';
 
-const MAJORS = installedMajors().filter((major) =>
-  (FULL_FAULTS ? EDGE_MAJORS : [NEWEST_MAJOR]).includes(major),
-);
+const MAJORS = newestOfEdges();
 const OWN_WRITES = 200;
 const SENDER_TIMEOUT_MS = 1_500;
 const STREAMING = /started streaming WAL from primary/;

@@ -5,16 +5,9 @@ import { CommitSessions, returned } from '../harness/sync-commits.ts';
 import { openSyncRig } from '../harness/sync-rig.ts';
 import type { SyncRig } from '../harness/sync-rig.ts';
 import { RELEASE_MS_MAX, releasedAfter, returnedWithout } from '../harness/sync-waits.ts';
-import {
-  EDGE_MAJORS,
-  FULL_FAULTS,
-  installedMajors,
-  NEWEST_MAJOR,
-} from '../support/requirements.ts';
+import { newestOfEdges } from '../support/requirements.ts';
 
-const MAJORS = installedMajors().filter((major) =>
-  (FULL_FAULTS ? EDGE_MAJORS : [NEWEST_MAJOR]).includes(major),
-);
+const MAJORS = newestOfEdges();
 
 describe.each(MAJORS)('SIGTERM with a policy, PostgreSQL %i', (major) => {
   let rig: SyncRig;
