@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { HelperProcess } from './child.mjs';
+import { walcastConfiguration } from './configuration.mjs';
 import { closeWhenInterrupted } from './interrupt.mjs';
 import { cpuSeconds } from './process-cpu.mjs';
 import { median, percentile, round } from './report.mjs';
@@ -134,26 +135,12 @@ async function startWalcast(options, { workspace, harness, primary }) {
   const directory = join(options.directory || workspace.directory, `bench-store-${process.pid}`);
   const walcast = await harness.spawnWalcast(workspace, {
     name: 'walcast',
-    configuration: [
-      'upstream:',
-      `  conninfo: host=127.0.0.1 port=${primary.port} user=postgres sslmode=disable`,
-      '  slot: ""',
-      `synchronous_standby_names: ${STANDBY}`,
-      'listen:',
-      '  - address: 127.0.0.1:0',
-      'auth:',
-      '  hba: |',
-      '    host replication all 127.0.0.1/32 trust',
-      'storage:',
-      `  directory: ${directory}`,
-      `  verify: ${options.verify}`,
-      'http:',
-      '  listen: 127.0.0.1:0',
-      'log:',
-      '  level: info',
-      '  format: json',
-      '',
-    ].join('\n'),
+    configuration: walcastConfiguration({
+      primaryPort: primary.port,
+      directory,
+      verify: options.verify,
+      synchronousStandbyNames: STANDBY,
+    }),
     nodeArguments: options.nodeOptions.split(' ').filter((word) => word !== ''),
   });
   const { port, url } = await harness.listeningAt(walcast);

@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { HelperProcess } from './child.mjs';
+import { walcastConfiguration } from './configuration.mjs';
 import { closeWhenInterrupted } from './interrupt.mjs';
 import {
   cpuSeconds,
@@ -334,25 +335,10 @@ async function startWalcast({ workspace, primary, harness, options }, verify) {
 
 /** @param {number} primaryPort @param {string} directory @param {FanoutOptions} options */
 function configuration(primaryPort, directory, options) {
-  const keep = options.keepMegabytes > 0 ? options.keepMegabytes : keepAll(options);
-  return [
-    'upstream:',
-    `  conninfo: host=127.0.0.1 port=${primaryPort} user=postgres sslmode=disable`,
-    '  slot: ""',
-    'listen:',
-    '  - address: 127.0.0.1:0',
-    'auth:',
-    '  hba: |',
-    '    host replication all 127.0.0.1/32 trust',
-    'storage:',
-    `  directory: ${directory}`,
-    `  wal_keep_size: ${keep}MB`,
-    `  verify: ${options.verify[0]}`,
-    'http:',
-    '  listen: 127.0.0.1:0',
-    'log:',
-    '  level: info',
-    '  format: json',
-    '',
-  ].join('\n');
+  return walcastConfiguration({
+    primaryPort,
+    directory,
+    verify: options.verify[0],
+    keepMegabytes: options.keepMegabytes > 0 ? options.keepMegabytes : keepAll(options),
+  });
 }
