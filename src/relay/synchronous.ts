@@ -5,10 +5,10 @@ import { INVALID_LSN, maxLsn, toLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import type { ReportedPositions } from '../status/status.ts';
-import { positionsWithoutPolicy } from '../syncrep/reported-positions.ts';
+import { NOTHING_OFFERED, positionsWithoutPolicy } from '../syncrep/reported-positions.ts';
 import type { OwnEnds } from '../syncrep/reported-positions.ts';
 import type { SyncPolicy } from '../syncrep/standby-names.ts';
-import { decideSync } from '../syncrep/sync-standbys.ts';
+import { ASYNC, decideSync } from '../syncrep/sync-standbys.ts';
 import type { SyncQuorum, SyncStandby } from '../syncrep/sync-standbys.ts';
 import type { WalStore } from '../wal/wal-store.ts';
 import type { PositionSource, UpstreamIdentity } from '../walreceiver/ports.ts';
@@ -18,7 +18,6 @@ import { ApplyAlarm } from './apply-alarm.ts';
 import type { CommitFacts } from './apply-alarm.ts';
 import { ConfirmTimes } from './confirm-times.ts';
 import { SlotDriftAlarm } from './slot-drift.ts';
-import { NO_SYNC_PICTURE } from './sync-picture.ts';
 import type { SyncPicture } from './sync-picture.ts';
 import { SyncWatch } from './sync-watch.ts';
 import { SYNC_NAMES_SETTING, UpstreamNames } from './upstream-names.ts';
@@ -205,7 +204,7 @@ export class Synchronous {
         requiredStandbys: policy?.required ?? 0,
         eligibleStandbys: decision?.eligible ?? 0,
         isSatisfied: decision?.isSatisfied ?? policy === null,
-        confirmed: confirmed ?? decision?.positions ?? NO_SYNC_PICTURE.status.confirmed,
+        confirmed: confirmed ?? decision?.positions ?? NOTHING_OFFERED,
         changes: this.#watch.changes,
         sinceMs: this.#watch.sinceMs,
         unsatisfiedSeconds: this.#watch.unsatisfiedSeconds,
@@ -214,7 +213,7 @@ export class Synchronous {
         clash: this.#names.clash(own),
         alarms: alarms.filter((alarm) => alarm !== null),
       },
-      stateOf: (pid) => decision?.stateOf(pid) ?? NO_SYNC_PICTURE.stateOf(pid),
+      stateOf: (pid) => decision?.stateOf(pid) ?? ASYNC,
     };
   }
 

@@ -92,9 +92,9 @@ export class ReportedPositions {
   /** Where the server and we stood when the stream began. */
   #beganAtLsn: Lsn = INVALID_LSN;
   /** As they were said last on this stream. */
-  #last: Positions = NOTHING;
+  #last: Positions = NOTHING_OFFERED;
   /** The same, of the last time a flush position was offered. */
-  #offered: Positions = NOTHING;
+  #offered: Positions = NOTHING_OFFERED;
   /** P: the last flush position that was not 0, on this timeline. */
   #promisedLsn: Lsn = INVALID_LSN;
   #withheld: { readonly endLsn: Lsn; readonly sinceMs: number } | null = null;
@@ -109,8 +109,8 @@ export class ReportedPositions {
       timeline === this.#timeline ? maxLsn(this.#promisedLsn, from.promisedLsn) : from.promisedLsn;
     this.#timeline = timeline;
     this.#beganAtLsn = from.beganAtLsn;
-    this.#last = NOTHING;
-    this.#offered = NOTHING;
+    this.#last = NOTHING_OFFERED;
+    this.#offered = NOTHING_OFFERED;
     this.#withheld = null;
   }
 
@@ -202,8 +202,8 @@ export class ReportedPositions {
       return { ...row, flushLsn: this.#last.flushLsn };
     }
     // A write position that is there already may be taken back: it was said beside a flush position, and not looked at.
-    const { writeLsn } = this.#last.writeLsn < endLsn ? this.#last : NOTHING;
-    return { ...NOTHING, writeLsn: maxLsn(writeLsn, this.#offered.flushLsn) };
+    const { writeLsn } = this.#last.writeLsn < endLsn ? this.#last : NOTHING_OFFERED;
+    return { ...NOTHING_OFFERED, writeLsn: maxLsn(writeLsn, this.#offered.flushLsn) };
   }
 
   #releasedRow(row: Positions, own: OwnEnds, endLsn: Lsn): Positions {
@@ -240,7 +240,8 @@ function assertReached(what: string, lsn: Lsn, ownLsn: Lsn): void {
   );
 }
 
-const NOTHING: Positions = {
+/** Nothing is offered. */
+export const NOTHING_OFFERED: Positions = {
   writeLsn: INVALID_LSN,
   flushLsn: INVALID_LSN,
   applyLsn: INVALID_LSN,

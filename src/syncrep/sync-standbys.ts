@@ -65,7 +65,8 @@ export function decideSync(
   return { ...quorum, stateOf: (pid) => states.get(pid) ?? ASYNC };
 }
 
-const ASYNC: StandbySync = { state: 'async', priority: 0 };
+/** Of whom nobody waits for. */
+export const ASYNC: StandbySync = { state: 'async', priority: 0 };
 
 const NO_POLICY: SyncQuorum = { isSatisfied: true, eligible: 0, positions: null };
 
