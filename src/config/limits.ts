@@ -1,5 +1,7 @@
 // How much is too much: every bound of the program that is not a configuration key, one block a room.
 // A number that limits a queue, a buffer, a name, a message or a retry is written down here and nowhere else.
+import type { LogBudgetSize } from '../base/log-budget.ts';
+
 export * from './limits-upstream.ts';
 
 // --- config
@@ -146,9 +148,11 @@ export const APPLICATION_NAMES_MAX: number = 1_000;
 /** Name that counts the connections beyond {@link APPLICATION_NAMES_MAX}. */
 export const APPLICATION_NAMES_OTHER: string = '_other';
 
-/** Log lines about connections that were refused or were no PostgreSQL clients: so many in so long a time. */
-export const REFUSAL_LINES_MAX: number = 20;
-export const REFUSAL_LINES_WINDOW_MS: number = 10_000;
+/**
+ * Log lines that others cause at will: connections that are refused or are no PostgreSQL clients, a policy that is met and not
+ * met by turns. So many of each kind.
+ */
+export const OTHERS_LOG_LINES: LogBudgetSize = { linesMax: 20, windowMs: 10_000 };
 
 // --- slots and retention
 

@@ -1,10 +1,11 @@
 // Does the primary's slot for walcast fall so far behind that the primary may soon invalidate it? The slot follows what is
 // reported as flushed, so under a policy it follows the standbys, not our own disk.
 import type { Clock } from '../base/clock.ts';
+import { LogBudget } from '../base/log-budget.ts';
 import type { Log } from '../base/log.ts';
+import { OTHERS_LOG_LINES } from '../config/limits.ts';
 import { formatLsn, INVALID_LSN, lsnDistance } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
-import { LogBudget } from '../walsender/log-budget.ts';
 
 const UNITS: Readonly<Record<string, number>> = { MB: 2 ** 20, GB: 2 ** 30, TB: 2 ** 40 };
 
@@ -29,7 +30,7 @@ export class SlotDriftAlarm {
   readonly #clock: Clock;
   readonly #log: Log;
   /** Under load, and where little is kept, it comes and goes with every commit. */
-  readonly #lines = new LogBudget();
+  readonly #lines = new LogBudget(OTHERS_LOG_LINES);
   #keepBytes: number | null = null;
   /** Where the slot stood before anything was promised. */
   #beginLsn: Lsn = INVALID_LSN;

@@ -1,9 +1,15 @@
 // Hot standby feedback of all standbys together: takes what each of them says, keeps it with its session or its slot, and
 // answers what is to be said upstream of all of it. The rules are those of syncrep/feedback.ts.
 import type { Clock } from '../base/clock.ts';
+import { LogBudget } from '../base/log-budget.ts';
 import type { Log, LogFields } from '../base/log.ts';
 import { Wakeup } from '../base/wakeup.ts';
-import { FEEDBACK_NAMES_MAX, FEEDBACK_NOTE_MS, FEEDBACK_SENT_MS_MIN } from '../config/limits.ts';
+import {
+  FEEDBACK_NAMES_MAX,
+  FEEDBACK_NOTE_MS,
+  FEEDBACK_SENT_MS_MIN,
+  OTHERS_LOG_LINES,
+} from '../config/limits.ts';
 import { isSameXmins, NO_XMINS } from '../pg/xmins.ts';
 import type { Xmins } from '../pg/xmins.ts';
 import type { FeedbackStatus, StandbyFeedbackStatus } from '../status/status.ts';
@@ -17,7 +23,6 @@ import {
 } from '../syncrep/feedback.ts';
 import type { Contribution, Horizon, HorizonRules, WireXmins } from '../syncrep/feedback.ts';
 import type { FeedbackSource, UpstreamFeedback } from '../walreceiver/ports.ts';
-import { LogBudget } from '../walsender/log-budget.ts';
 import type { FeedbackSink, StandbyFeedback } from '../walsender/ports.ts';
 import { CarriedFeedback } from './feedback-carried.ts';
 import { isSame } from './feedback-note.ts';
@@ -91,7 +96,7 @@ export class StandbyFeedbackBook implements FeedbackSink, FeedbackSource {
   /** Asks for another look: something could not be noted yet. */
   readonly #again: Wakeup;
   /** A standby whose ids are good and bad by turns could fill a disk with lines. */
-  readonly #lines = new LogBudget();
+  readonly #lines = new LogBudget(OTHERS_LOG_LINES);
 
   constructor(parts: StandbyFeedbackParts) {
     this.#parts = parts;

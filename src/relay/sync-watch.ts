@@ -1,10 +1,11 @@
 // Are enough standbys there for the policy, since when, and how long were they not? Every change is one line in the log and
 // counts once: commits wait, or wait for somebody else, while it is not so.
 import type { Clock } from '../base/clock.ts';
+import { LogBudget } from '../base/log-budget.ts';
 import type { Log } from '../base/log.ts';
+import { OTHERS_LOG_LINES } from '../config/limits.ts';
 import type { SyncPolicy } from '../syncrep/standby-names.ts';
 import type { SyncQuorum } from '../syncrep/sync-standbys.ts';
-import { LogBudget } from '../walsender/log-budget.ts';
 
 /** The figures of one relay. */
 export class SyncWatch {
@@ -18,7 +19,7 @@ export class SyncWatch {
   #unsatisfiedMs = 0;
   #isEnding = false;
   /** A standby that takes its word back with every message could fill a disk with lines. */
-  readonly #lines = new LogBudget();
+  readonly #lines = new LogBudget(OTHERS_LOG_LINES);
 
   constructor(clock: Clock, log: Log) {
     this.#clock = clock;

@@ -1,6 +1,7 @@
 // All sessions of standbys: lets them in, wakes those that stream when WAL has arrived, counts, cancels, drains.
 import { timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
+import { LogBudget } from '../base/log-budget.ts';
 import type { Log } from '../base/log.ts';
 import { TurnSlices } from '../base/turn-slices.ts';
 import {
@@ -10,6 +11,7 @@ import {
   CONSOLE_SLICE_MS,
   HANDSHAKE_SLICE_MS,
   LOCAL_ADDRESSES_REUSE_MS,
+  OTHERS_LOG_LINES,
   STARTUPS_MAX,
 } from '../config/limits.ts';
 import type { ByteConnection, ConnectionEvents } from '../net/connection.ts';
@@ -29,7 +31,6 @@ import { AbsentStandbys } from './absent-standbys.ts';
 import type { RejectReason } from './admission.ts';
 import { Door } from './door.ts';
 import { FileReads } from './file-reads.ts';
-import { LogBudget } from './log-budget.ts';
 import type {
   ConsoleOpener,
   FeedbackSink,
@@ -109,7 +110,7 @@ export class WalSenders {
   readonly #drained = new Set<WalSenderSession>();
   #stopListening: (() => void) | null = null;
   #onDrained: (() => void)[] = [];
-  readonly #turnedAway = new LogBudget();
+  readonly #turnedAway = new LogBudget(OTHERS_LOG_LINES);
   readonly #watch: StandbyWatch;
   readonly #absent = new AbsentStandbys();
   readonly #takeovers: SlotTakeovers;

@@ -1,7 +1,7 @@
 // Are people told before the upstream may give up our slot, and are they told when it is over?
 import { beforeEach, expect, it } from 'vitest';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
-import { REFUSAL_LINES_MAX, REFUSAL_LINES_WINDOW_MS } from '../../src/config/limits.ts';
+import { OTHERS_LOG_LINES } from '../../src/config/limits.ts';
 import { SlotDriftAlarm, slotKeepBytes } from '../../src/relay/slot-drift.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { LogRecord } from '../support/wal-senders-fixture.ts';
@@ -89,8 +89,8 @@ it('has a bound on its lines where it comes and goes with every commit', () => {
     expect(look(101n + round, 100n + round)).not.toBeNull();
     expect(look(101n + round, 101n + round)).toBeNull();
   }
-  expect(log.lines).toHaveLength(REFUSAL_LINES_MAX);
-  clock.advance(REFUSAL_LINES_WINDOW_MS);
+  expect(log.lines).toHaveLength(OTHERS_LOG_LINES.linesMax);
+  clock.advance(OTHERS_LOG_LINES.windowMs);
   look(900n, 800n);
-  expect(log.lines.at(-1)).toContain(`"left_out":${1_000 - REFUSAL_LINES_MAX}`);
+  expect(log.lines.at(-1)).toContain(`"left_out":${1_000 - OTHERS_LOG_LINES.linesMax}`);
 });

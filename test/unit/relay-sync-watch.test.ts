@@ -1,6 +1,6 @@
 // Is every change between enough standbys and too few told and counted once, and the time without enough of them?
 import { beforeEach, expect, it } from 'vitest';
-import { REFUSAL_LINES_MAX, REFUSAL_LINES_WINDOW_MS } from '../../src/config/limits.ts';
+import { OTHERS_LOG_LINES } from '../../src/config/limits.ts';
 import { SyncWatch } from '../../src/relay/sync-watch.ts';
 import { parseSynchronousStandbyNames } from '../../src/syncrep/standby-names.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -74,8 +74,8 @@ it('bounds the lines that a standby can cause which takes its word back again an
   look('a', false);
   for (let round = 0; round < 1_000; round += 1) look('a', round % 2 === 0);
   expect(watch.changes).toBe(1_000);
-  expect(log.lines).toHaveLength(REFUSAL_LINES_MAX);
-  clock.advance(REFUSAL_LINES_WINDOW_MS);
+  expect(log.lines).toHaveLength(OTHERS_LOG_LINES.linesMax);
+  clock.advance(OTHERS_LOG_LINES.windowMs);
   look('a', true);
-  expect(log.lines.at(-1)).toContain(`"left_out":${1_001 - REFUSAL_LINES_MAX}`);
+  expect(log.lines.at(-1)).toContain(`"left_out":${1_001 - OTHERS_LOG_LINES.linesMax}`);
 });

@@ -8,7 +8,6 @@ import { versionFacts } from '../../src/pg/server-version.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { toPgTimestamp } from '../../src/pg/timestamp.ts';
 import { FileReads } from '../../src/walsender/file-reads.ts';
-import { LogBudget } from '../../src/walsender/log-budget.ts';
 import {
   formatMilliseconds,
   readMilliseconds,
@@ -17,7 +16,9 @@ import {
 import { StandbyClock } from '../../src/walsender/standby-clock.ts';
 import { StandbyPositions } from '../../src/walsender/standby-positions.ts';
 import { planStream } from '../../src/walsender/stream-plan.ts';
+import { LogBudget } from '../../src/base/log-budget.ts';
 import { Wakeup } from '../../src/base/wakeup.ts';
+import { OTHERS_LOG_LINES } from '../../src/config/limits.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { TestWalAges } from '../support/wal-ages.ts';
 
@@ -359,7 +360,7 @@ describe('FileReads', () => {
 
 describe('LogBudget', () => {
   it('gives twenty lines in ten seconds, and says afterwards how many were left out', () => {
-    const budget = new LogBudget();
+    const budget = new LogBudget(OTHERS_LOG_LINES);
     const taken = Array.from({ length: 30 }, (_, index) => budget.take(1000 + index));
     expect(taken.slice(0, 20)).toEqual(Array.from({ length: 20 }, () => 0));
     expect(taken.slice(20)).toEqual(Array.from({ length: 10 }, () => null));
