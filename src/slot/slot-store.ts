@@ -160,9 +160,10 @@ export class SlotStore {
       const slot = this.#slots.get(name);
       if (slot === undefined || isForeign(slot, options.pid)) return missing(name);
       const holder = slot.activePid;
-      const isBusy = (holder !== null && holder !== options.pid) || slot.isGoing;
-      if (!isBusy) return await this.#remove(slot);
-      if (!options.wait) return inUse(name, holder ?? options.pid);
+      const isHeld = holder !== null && holder !== options.pid;
+      if (!isHeld && !slot.isGoing) return await this.#remove(slot);
+      // Nobody holds a slot whose file is being made or removed: that ends by itself.
+      if (isHeld && !options.wait) return inUse(name, holder);
       await this.#untilRelease(options.signal);
       if (options.signal?.aborted === true) return CANCELED;
     }

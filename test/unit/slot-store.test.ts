@@ -145,6 +145,14 @@ describe('dropping', () => {
     expect(await slots.drop('a', { wait: false, pid: 12 })).toMatchObject({ sqlstate: '42704' });
   });
 
+  it('waits for a slot that is just being made: nobody holds that', async () => {
+    const made = slots.create({ name: 'a', temporary: false, reserveWal: true, pid: 11 });
+    const dropped = slots.drop('a', { wait: false, pid: 12 });
+    expect(await made).toBeNull();
+    expect(await dropped).toBeNull();
+    expect(slots.list()).toEqual([]);
+  });
+
   it('gives up a wait when told to, and drops nothing', async () => {
     await persistent('a');
     slots.acquire('a', 11);
