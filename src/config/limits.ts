@@ -49,6 +49,9 @@ export const METRICS_STATFS_TIMEOUT_MS: number = 500;
 /** Open HTTP connections; further ones are closed at once. */
 export const HTTP_CONNECTIONS_MAX: number = 256;
 
+/** Those of one client network, where others than this machine can reach the port. */
+export const HTTP_CONNECTIONS_PER_CLIENT_MAX: number = 128;
+
 /** Bytes of a request body; 413 beyond. */
 export const HTTP_BODY_BYTES_MAX: number = 64 * 1024;
 
