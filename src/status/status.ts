@@ -338,6 +338,8 @@ export interface StandbyTotals {
   /** START_REPLICATION accepted, per application_name. */
   readonly connects: ReadonlyMap<string, number>;
   readonly commands: ReadonlyMap<string, number>;
+  /** Clients that had to prove who they are, or did not have to (`trust`): by `method|outcome`, success or failure. */
+  readonly authentications: ReadonlyMap<string, number>;
   /** How often a standby stalled. */
   readonly stalls: number;
   /** How often a standby was given the slot that its own dead connection held. */

@@ -4,6 +4,8 @@ import type { Log } from '../base/log.ts';
 import type { HbaRules, LocalAddress } from '../pg/hba.ts';
 import type { StandbyDeparture, StandbyDisconnectReason } from '../status/status.ts';
 import type { RejectReason } from './admission.ts';
+import type { AuthenticationReport } from './audit.ts';
+import type { Visitor } from './door.ts';
 import type { FileReads } from './file-reads.ts';
 import type {
   ConsoleOpener,
@@ -58,6 +60,13 @@ export interface SessionHost {
   /** Sessions that count against max_wal_senders. */
   admittedSessions(): number;
   consoleSessions(): number;
+  /** The client proved who it is, or did not have to (`trust`): counted and logged. Before {@link onAdmitted}. */
+  onAuthenticated(visitor: Visitor, report: AuthenticationReport): void;
+  /**
+   * The client failed to prove who it is: counted and logged. `answer` is called once, now, or later where too many of its
+   * address have failed; never, when the connection is closed first. Who waits for it takes nobody's place.
+   */
+  onAuthenticationFailed(visitor: Visitor, report: AuthenticationReport, answer: () => void): void;
   /** The session counts from now on and can be cancelled by its key. */
   onAdmitted(session: WalSenderSession): void;
   onRejected(reason: RejectReason): void;

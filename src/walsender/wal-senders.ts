@@ -14,7 +14,7 @@ import {
   OTHERS_LOG_LINES,
   STARTUPS_MAX,
 } from '../config/limits.ts';
-import type { ByteConnection, ConnectionEvents } from '../net/connection.ts';
+import type { AcceptedConnection, ConnectionEvents } from '../net/connection.ts';
 import { localInterfaceAddresses } from '../net/listener.ts';
 import type { HbaRules, LocalAddress } from '../pg/hba.ts';
 import type { Lsn } from '../pg/lsn.ts';
@@ -103,6 +103,7 @@ export class WalSenders {
   readonly #rejected = countersOf(['hba', 'auth', 'limit', 'draining', 'protocol', 'tls'] as const);
   readonly #connects = new Map<string, number>();
   readonly #commands = new Map<string, number>();
+  readonly #authentications = new Map<string, number>();
   #lastPid = FIRST_PID;
   #isPaused = false;
   #isLeaving = false;
@@ -139,7 +140,7 @@ export class WalSenders {
    * Takes a new connection: `open` attaches the session to its socket. Matches `Listener`'s `onConnection`. One that
    * there is no room for is left to the listener, which closes it.
    */
-  accept(open: (events: ConnectionEvents) => ByteConnection): void {
+  accept(open: (events: ConnectionEvents) => AcceptedConnection): void {
     if (!this.#hasRoom()) {
       this.#rejected.limit += 1;
       this.#onTurnedAway('connection closed: too many are open', null);
@@ -187,6 +188,7 @@ export class WalSenders {
       rejected: { ...this.#rejected },
       connects: new Map(this.#connects),
       commands: new Map(this.#commands),
+      authentications: new Map(this.#authentications),
       stalls: this.#watch.stalls,
       takeovers: this.#takeovers.count,
     };
@@ -265,6 +267,11 @@ export class WalSenders {
       consoles: this.#options.consoles,
       admittedSessions: () => this.#admitted.size - this.#consoles.size,
       consoleSessions: () => this.#consoles.size,
+      onAuthenticated: (_visitor, { method }) => count(this.#authentications, `${method}|success`),
+      onAuthenticationFailed: (_visitor, { method }, answer) => {
+        count(this.#authentications, `${method}|failure`);
+        answer();
+      },
       onAdmitted: (session) => {
         this.#door.leave(session);
         this.#admitted.set(session.pid, session);

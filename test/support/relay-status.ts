@@ -46,6 +46,7 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
         ['IDENTIFY_SYSTEM', 4],
         ['NONSENSE', 2],
       ]),
+      authentications: new Map(),
       stalls: 4,
       takeovers: 1,
     },
