@@ -1,5 +1,6 @@
 // Who may log in, and what is kept of each password: what the authentication of clients asks, whoever answers.
-import type { PasswordSecret, ScramSecret } from '../pg/password-secret.ts';
+import type { PasswordSecret } from '../pg/password-secret.ts';
+import type { ScramSecret } from './scram-secret.ts';
 
 /** What is known of one user. Users are told apart by their exact names. */
 export type UserAnswer =
