@@ -1,5 +1,5 @@
 // How an address to listen on is written: HOST:PORT, [IPv6]:PORT, *:PORT, or /directory[:PORT] for a Unix socket.
-import type { ListenAddress, TcpAddress } from './config.ts';
+import type { TcpAddress, UnixAddress } from './config.ts';
 
 /** PostgreSQL's own port, used to name a Unix socket whose port is not given. */
 const DEFAULT_PORT = 5432;
@@ -11,7 +11,7 @@ const UNIX_PATH_BYTES_MAX = 107;
 export type ParsedAddress<A> = { readonly address: A } | { readonly problem: string };
 
 /** Reads an address to listen on. Host names are not resolved here. */
-export function parseListenAddress(text: string): ParsedAddress<ListenAddress> {
+export function parseListenAddress(text: string): ParsedAddress<TcpAddress | UnixAddress> {
   return text.startsWith('/') ? parseUnixAddress(text) : parseTcpAddress(text);
 }
 
@@ -35,7 +35,7 @@ export function formatTcpAddress(host: string, port: number): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-function parseUnixAddress(text: string): ParsedAddress<ListenAddress> {
+function parseUnixAddress(text: string): ParsedAddress<UnixAddress> {
   const match = /^(\/.*?)\/*(?::(\d{1,5}))?$/.exec(text);
   const directory = match?.[1] ?? text;
   const port = match?.[2] === undefined ? DEFAULT_PORT : Number(match[2]);

@@ -3,6 +3,8 @@
 import type { LogFormat, LogLevel } from '../base/log.ts';
 import type { Conninfo } from '../pg/conninfo.ts';
 import type { HbaRules } from '../pg/hba.ts';
+import type { IdentMaps } from '../pg/ident.ts';
+import type { PasswordSecret } from '../pg/password-secret.ts';
 import type { SyncPolicy } from '../syncrep/standby-names.ts';
 import type { EffectiveValue } from './effective.ts';
 
@@ -21,8 +23,29 @@ export interface UnixAddress {
   readonly path: string;
 }
 
-/** Where standbys connect. */
-export type ListenAddress = TcpAddress | UnixAddress;
+/** `client_cert`: whether clients are asked for a certificate, and whether they have to show one. */
+export const CLIENT_CERT_MODES = ['none', 'optional', 'require'] as const;
+export type ClientCertMode = (typeof CLIENT_CERT_MODES)[number];
+
+/** TLS on an address: names of PEM files, absolute. Their contents are read by whoever listens, again when they change. */
+export interface ListenTls {
+  readonly cert: string;
+  readonly key: string;
+  /** Authorities of client certificates; never null unless `clientCert` is `none`. */
+  readonly ca: string | null;
+  /** Revoked client certificates. */
+  readonly crl: string | null;
+  readonly clientCert: ClientCertMode;
+}
+
+/** A TCP address that standbys connect to. */
+export interface TcpListenAddress extends TcpAddress {
+  /** Null: no TLS is offered there. */
+  readonly tls: ListenTls | null;
+}
+
+/** Where standbys connect. Unix-domain sockets have no TLS. */
+export type ListenAddress = TcpListenAddress | UnixAddress;
 
 /** Where a value came from, highest precedence first. */
 export const ORIGINS = ['flag', 'environment', 'file', 'default'] as const;
@@ -93,12 +116,45 @@ export interface StorageConfig {
   readonly forward: ForwardMode;
 }
 
+/** `auth_query`: a question to the upstream about a user. */
+export interface AuthQueryConfig {
+  /** SQL; `$1` is the name of the user. Columns by position: name, secret, valid until, may replicate. */
+  readonly text: string;
+  /** The database it is asked in. */
+  readonly database: string;
+  /** How long an answer counts. */
+  readonly cacheMs: number;
+}
+
+/** Who may log in and how that is shown. Access rules: {@link HbaConfig}. */
+export interface AuthConfig {
+  readonly identMaps: IdentMaps;
+  /** From the file or from the configuration; empty without either. */
+  readonly users: ReadonlyMap<string, PasswordSecret>;
+  /** Null: the upstream is not asked. */
+  readonly query: AuthQueryConfig | null;
+  /** From the first byte of a connection to the end of its authentication. */
+  readonly timeoutMs: number;
+}
+
+/** TLS of the HTTP port: names of PEM files, absolute. */
+export interface HttpTls {
+  readonly cert: string;
+  readonly key: string;
+  /** Not null: clients have to show a certificate of one of these authorities. */
+  readonly ca: string | null;
+}
+
 /** The HTTP port. */
 export interface HttpConfig {
   /** Null: no HTTP port. */
   readonly listen: TcpAddress | null;
   /** What a request that changes something has to show; null when none was given. Never logged. */
   readonly token: string | null;
+  /** Opens `/wal` and nothing else; null when none was given. Never logged. */
+  readonly walToken: string | null;
+  /** Null: HTTP without TLS. */
+  readonly tls: HttpTls | null;
 }
 
 /** A configuration that passed every check. Immutable; a reload makes a new one. */
@@ -107,7 +163,12 @@ export interface Config {
   readonly listen: readonly ListenAddress[];
   /** Null when no rules were given: then no TCP port is opened. */
   readonly hba: HbaConfig | null;
+  readonly auth: AuthConfig;
   readonly storage: StorageConfig;
+  /** Connections of clients from one address at one time; null = no limit of its own. */
+  readonly maxConnectionsPerAddress: number | null;
+  readonly logConnections: boolean;
+  readonly logDisconnections: boolean;
   /** Which standbys have to confirm WAL before it is confirmed to the upstream; null: our own disk is enough. */
   readonly syncPolicy: SyncPolicy | null;
   /** 0 = never. */
@@ -126,4 +187,6 @@ export interface Config {
   readonly values: ReadonlyMap<string, EffectiveValue>;
   /** What is allowed but should be looked at; logged at start. */
   readonly warnings: readonly string[];
+  /** Absolute names of the files that were read for a key, `include`d ones too, by its path. */
+  readonly namedFiles: ReadonlyMap<string, readonly string[]>;
 }

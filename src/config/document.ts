@@ -19,7 +19,7 @@ export function describeUnsupportedKeys(): string {
   const names = UNSUPPORTED_KEYS.map((path) => {
     const [neutral] = neutralValues(path);
     const taken = neutral === undefined ? '' : ` (only \`${neutral === '' ? '""' : neutral}\`)`;
-    return `\`${path.replace('listen.', 'listen[].')}\`${taken}`;
+    return `\`${path}\`${taken}`;
   });
   return `${names.join(', ')}.`;
 }
@@ -51,7 +51,9 @@ function typeText({ kind, unit, minimum, maximum, choices }: Setting): string {
     case 'choice':
       return choices.map((word) => `\`${word}\``).join(' or ');
     case 'addresses':
-      return 'list of `{ address: … }`; comma-separated outside the file';
+      return 'list of `{ address: …, tls: { … } }`; addresses, comma-separated, outside the file';
+    case 'users':
+      return 'map of names to secrets; lines of a user list outside the file';
     case 'names':
       return 'list of names; comma-separated outside the file';
     case 'urls':

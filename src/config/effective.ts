@@ -1,6 +1,8 @@
 // What is in effect for each key, as people are shown it: written as in the file, secrets masked, with where it came from.
 import { maskConninfo } from '../pg/conninfo.ts';
+import { parseUserList } from '../pg/user-list.ts';
 import type { Origin } from './config.ts';
+import type { RawTls } from './layer.ts';
 import { formatPlace } from './problem.ts';
 import { isWordListKind, SETTINGS } from './settings.ts';
 import type { Setting } from './settings.ts';
@@ -11,9 +13,11 @@ import type { ConfigValues } from './values.ts';
 /** The value of one key. */
 export interface EffectiveValue {
   readonly key: string;
+  /** Of each item of `listen`: its TLS as it would be written, names of files absolute; null for an item without. */
+  readonly tls: readonly (ReadonlyMap<string, string> | null)[];
   /**
    * As it would be written in the file, a list item by item; numbers with their unit, names of files absolute, secrets
-   * masked. Null: not set.
+   * masked, of users only their names. Null: not set.
    */
   readonly shown: string | readonly string[] | null;
   readonly origin: Origin;
@@ -49,17 +53,42 @@ function effectiveValue(
   const key = setting.path;
   const derived = findings.derived.get(key);
   const chosen = values.get(derived?.from ?? key);
-  if (chosen === null) return { key, shown: null, origin: 'default', place: null, meaning: '' };
+  if (chosen === null)
+    return { key, shown: null, tls: [], origin: 'default', place: null, meaning: '' };
   const text = derived?.text ?? writtenText(setting, values);
   const place = chosen.origin === 'default' ? null : formatPlace(chosen.place);
   const content = findings.contents.get(key);
+  const tls = (chosen.itemTls ?? []).map((raw) => (raw === null ? null : writtenTls(raw, values)));
+  if (setting.kind === 'users') {
+    const meaning = JSON.stringify(chosen.text);
+    return { key, tls, shown: userNames(chosen.text), origin: chosen.origin, place, meaning };
+  }
   return {
     key,
+    tls,
     shown: setting.isSecret && typeof text === 'string' ? maskConninfo(text) : text,
     origin: chosen.origin,
     place,
-    meaning: JSON.stringify([meaningOf(setting, text), content ?? null]),
+    meaning: JSON.stringify([
+      meaningOf(setting, text),
+      content ?? null,
+      tls.map((words) => (words === null ? null : [...words].toSorted())),
+    ]),
   };
+}
+
+function writtenTls(raw: RawTls, values: ConfigValues): ReadonlyMap<string, string> {
+  return new Map(
+    [...raw].map(([name, entry]) => [
+      name,
+      name === 'client_cert' ? entry.text : (values.resolveName(entry, name) ?? ''),
+    ]),
+  );
+}
+
+function userNames(text: string | readonly string[]): readonly string[] {
+  const list = parseUserList(wordsOf(text).join('\n'));
+  return 'lines' in list ? [...list.lines.keys()] : [];
 }
 
 function writtenText(setting: Setting, values: ConfigValues): string | readonly string[] {

@@ -2,6 +2,7 @@
 // the reader takes in the end.
 import { Type } from 'typebox';
 import type { TSchema } from 'typebox';
+import { CLIENT_CERT_MODES } from './config.ts';
 import { CONFIGURED_SLOTS_MAX, DISCOVERY_URLS_MAX, LISTEN_ADDRESSES_MAX } from './limits.ts';
 import {
   environmentName,
@@ -21,9 +22,16 @@ const SCHEMA_ID = 'urn:walcast:configuration';
 const NUMBER = String.raw`[+-]?(?:0[xX][0-9a-fA-F]+|(?!0\d)(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)`;
 
 /** Of two keys that say the same only one may be given. */
-const EXCLUSIVE: ReadonlyMap<string, readonly [string, string]> = new Map([
-  ['upstream', ['conninfo', 'conninfo_file']],
-  ['auth', ['hba', 'hba_file']],
+const EXCLUSIVE: ReadonlyMap<string, readonly (readonly [string, string])[]> = new Map([
+  ['upstream', [['conninfo', 'conninfo_file']]],
+  [
+    'auth',
+    [
+      ['hba', 'hba_file'],
+      ['ident', 'ident_file'],
+      ['users', 'users_file'],
+    ],
+  ],
 ]);
 
 /**
@@ -67,8 +75,8 @@ function propertiesBelow(
 }
 
 function sectionSchema(section: string, properties: Record<string, TSchema>): TSchema {
-  const exclusive = EXCLUSIVE.get(section);
-  const rule = exclusive === undefined ? {} : { not: { required: [...exclusive] } };
+  const pairs = (EXCLUSIVE.get(section) ?? []).map((pair) => ({ required: [...pair] }));
+  const rule = pairs.length === 0 ? {} : { not: pairs.length === 1 ? pairs[0] : { anyOf: pairs } };
   return Type.Object(properties, { additionalProperties: false, ...rule });
 }
 
@@ -94,6 +102,8 @@ function valueSchema(setting: Setting): TSchema {
         minItems: 1,
         maxItems: LISTEN_ADDRESSES_MAX,
       });
+    case 'users':
+      return Type.Record(Type.String({ minLength: 1 }), Type.String({ minLength: 1 }), options);
     case 'names':
       return Type.Array(Type.String({ minLength: 1, pattern: SLOT_NAME }), {
         ...options,
@@ -133,8 +143,27 @@ function addressSchema(): TSchema {
   const description =
     'HOST:PORT, *:PORT, [IPv6]:PORT, or /directory[:PORT] for a Unix-domain socket.';
   return Type.Object(
-    { address: Type.String({ minLength: 1, description }) },
+    { address: Type.String({ minLength: 1, description }), tls: Type.Optional(tlsSchema()) },
     { additionalProperties: false },
+  );
+}
+
+function tlsSchema(): TSchema {
+  const file = (description: string): TSchema => Type.String({ minLength: 1, description });
+  return Type.Object(
+    {
+      cert: file('Certificate of the server, with its chain (PEM).'),
+      key: file('Its private key.'),
+      ca: Type.Optional(file('Authorities of client certificates (PEM).')),
+      crl: Type.Optional(file('Revoked client certificates (PEM).')),
+      client_cert: Type.Optional(
+        Type.Enum([...CLIENT_CERT_MODES], {
+          description:
+            'Whether clients are asked for a certificate. Default: `optional` with `ca`, else `none`.',
+        }),
+      ),
+    },
+    { additionalProperties: false, description: 'TLS at this address.' },
   );
 }
 

@@ -88,6 +88,7 @@ export function readFlagLayer(flags: readonly FlagValue[]): Layer {
 }
 
 function split(setting: Setting, text: string): string | readonly string[] {
+  if (setting.kind === 'users') return text.split('\n');
   if (!isListKind(setting.kind)) return text;
   if (isWordListKind(setting.kind) && text.trim() === '') return [];
   return text.split(',').map((part) => part.trim());

@@ -18,13 +18,24 @@ export function printConfig({ values }: Config): string {
     const firstNew = sections.findIndex((name, depth) => name !== before[depth]);
     if (firstNew >= 0) {
       const opened = sections.slice(firstNew);
-      lines.push(...opened.map((name, depth) => `${indentOf(firstNew + depth)}${name}:`));
+      const paths = opened.map((_name, depth) => sections.slice(0, firstNew + depth + 1).join('.'));
+      const marks = paths.map((path) => (isEmptySection(path, values) ? '# ' : ''));
+      lines.push(
+        ...opened.map(
+          (name, depth) => `${indentOf(firstNew + depth)}${marks[depth] ?? ''}${name}:`,
+        ),
+      );
     }
     before = sections;
     const value = values.get(setting.path);
     if (value !== undefined) lines.push(...linesOf(setting, value));
   }
   return `${lines.join('\n')}\n`;
+}
+
+/** A section without a value would have none itself. */
+function isEmptySection(section: string, values: Config['values']): boolean {
+  return ![...values].some(([path, { shown }]) => path.startsWith(`${section}.`) && shown !== null);
 }
 
 function indentOf(depth: number): string {
@@ -50,8 +61,27 @@ function linesOf(setting: Setting, value: EffectiveValue): string[] {
     const list = shown.length === 0 ? '[]' : `[ ${shown.map(quoted).join(', ')} ]`;
     return [withComment(`${indent}${name}: ${list}`, comment)];
   }
-  const items = shown.map((address) => `${indent}  - address: ${quoted(address)}`);
+  if (setting.kind === 'users') return userLines({ indent, name, comment }, shown);
+  const items = shown.flatMap((address, index) => [
+    `${indent}  - address: ${quoted(address)}`,
+    ...tlsLines(`${indent}    `, value.tls[index] ?? null),
+  ]);
   return [withComment(`${indent}${name}:`, comment), ...items];
+}
+
+function tlsLines(indent: string, tls: ReadonlyMap<string, string> | null): string[] {
+  if (tls === null) return [];
+  const words = [...tls].map(([name, text]) => `${name}: ${quoted(text)}`);
+  return [`${indent}tls: { ${words.join(', ')} }`];
+}
+
+/** As comments: a mask that is read back as a secret would be a password that everybody can guess. */
+function userLines(
+  { indent, name, comment }: { indent: string; name: string; comment: string },
+  names: readonly string[],
+): string[] {
+  const lines = names.map((user) => `${indent}  # ${quoted(user)}: ***`);
+  return [withComment(`${indent}${name}: {}`, comment), ...lines];
 }
 
 /** False for what would not be read back from a block as it is: line ends other than LF, blanks on the last lines. */

@@ -1,15 +1,18 @@
 // From the values of the keys to the configuration: what belongs together, what contradicts itself, what needs a warning.
 import { LOG_FORMATS, LOG_LEVELS } from '../base/log.ts';
 import type { Conninfo } from '../pg/conninfo.ts';
-import { parseListenAddress, parseTcpAddress } from './address.ts';
+import { parseTcpAddress } from './address.ts';
 import { FORWARD_MODES, SWITCH_WORDS, VERIFY_MODES } from './config.ts';
-import type { Config, HbaConfig, ListenAddress, TcpAddress, UpstreamConfig } from './config.ts';
+import type { Config, HbaConfig, TcpAddress, UpstreamConfig } from './config.ts';
 import { resolveDiscovery } from './discovery.ts';
 import { effectiveValues } from './effective.ts';
 import { HTTP_TOKEN_LENGTH_GOOD } from './limits.ts';
 import { checkConninfo, checkHba, checkSyncNames } from './parsers.ts';
 import { namedPlace } from './problem.ts';
 import type { Place } from './problem.ts';
+import { resolveAuth } from './resolve-auth.ts';
+import type { FoundText } from './resolve-auth.ts';
+import { resolveHttpTls, resolveListen } from './resolve-listen.ts';
 import { APPLICATION_NAME, environmentName, SLOT_NAME } from './settings.ts';
 import { textOf, wordsOf } from './values.ts';
 import type { ConfigValues } from './values.ts';
@@ -23,6 +26,7 @@ export class ConfigResolver {
   readonly #source: string;
   readonly #warnings: string[] = [];
   readonly #contents = new Map<string, string>();
+  readonly #found: FoundText = { contents: this.#contents, warnings: this.#warnings };
   readonly #derived = new Map<string, { text: string; from: string }>();
 
   constructor(values: ConfigValues, source: string) {
@@ -30,14 +34,20 @@ export class ConfigResolver {
     this.#source = source;
     values.dropOverruled('upstream.conninfo', 'upstream.conninfo_file');
     values.dropOverruled('auth.hba', 'auth.hba_file');
+    values.dropOverruled('auth.ident', 'auth.ident_file');
+    values.dropOverruled('auth.users', 'auth.users_file');
   }
 
   /** Null when there is no usable value for something that has no default; `errors` then says why. */
   config(): Config | null {
     const upstream = this.#upstream();
     const config = {
-      listen: this.#listen(),
+      listen: resolveListen(this.#values),
       hba: this.#hba(),
+      auth: resolveAuth(this.#values, this.#found),
+      maxConnectionsPerAddress: this.#values.number('max_connections_per_address') || null,
+      logConnections: this.#isOn('log_connections'),
+      logDisconnections: this.#isOn('log_disconnections'),
       storage: {
         directory: this.#values.path('storage.directory') ?? '',
         walKeepSizeBytes: this.#values.number('storage.wal_keep_size'),
@@ -53,9 +63,14 @@ export class ConfigResolver {
       idleReplicationSlotTimeoutMs: this.#values.number('idle_replication_slot_timeout'),
       slots: this.#slots(),
       maxFeedbackXminAge: this.#maxFeedbackXminAge(),
-      autoCreateSlots: this.#values.choice('auto_create_slots', SWITCH_WORDS) === 'on',
+      autoCreateSlots: this.#isOn('auto_create_slots'),
       drainTimeoutMs: this.#values.number('drain_timeout'),
-      http: { listen: this.#httpListen(), token: this.#httpToken() },
+      http: {
+        listen: this.#httpListen(),
+        token: this.#httpToken('http.token_file'),
+        walToken: this.#httpToken('http.wal_token_file'),
+        tls: resolveHttpTls(this.#values),
+      },
       log: {
         level: this.#values.choice('log.level', LOG_LEVELS),
         format: this.#values.choice('log.format', LOG_FORMATS),
@@ -73,7 +88,12 @@ export class ConfigResolver {
       ...config,
       values: this.#effectiveValues(),
       warnings: this.#warnings,
+      namedFiles: new Map(),
     };
+  }
+
+  #isOn(path: string): boolean {
+    return this.#values.choice(path, SWITCH_WORDS) === 'on';
   }
 
   /** A size of which -1 says that there is none. */
@@ -150,8 +170,7 @@ export class ConfigResolver {
       slot: this.#slotName(),
       walReceiverTimeoutMs: this.#values.number('upstream.wal_receiver_timeout'),
       walReceiverStatusIntervalMs: this.#values.number('upstream.wal_receiver_status_interval'),
-      hotStandbyFeedback:
-        this.#values.choice('upstream.hot_standby_feedback', SWITCH_WORDS) === 'on',
+      hotStandbyFeedback: this.#isOn('upstream.hot_standby_feedback'),
     };
     const applicationName = this.#applicationName(conninfo?.server.applicationName ?? null);
     const { discovery, warnings } = resolveDiscovery(this.#values, conninfo?.server ?? null);
@@ -184,15 +203,7 @@ export class ConfigResolver {
   }
 
   #secret(path: string): string | null {
-    const secret = this.#values.secretFile(path);
-    if (secret === null) return null;
-    this.#contents.set(path, secret.text);
-    if (secret.isReadableByOthers) {
-      this.#warnings.push(
-        `${path}: "${secret.name}" can be read by every user of this machine; chmod 600 it`,
-      );
-    }
-    return secret.text;
+    return this.#values.secretFile(path, this.#found)?.text ?? null;
   }
 
   #slotName(): string | null {
@@ -229,22 +240,6 @@ export class ConfigResolver {
     return name;
   }
 
-  #listen(): readonly ListenAddress[] {
-    const { text, place: listPlace, itemPlaces } = this.#values.mustChoose('listen');
-    const addresses: ListenAddress[] = [];
-    const seen = new Set<string>();
-    for (const [index, item] of (typeof text === 'string' ? [text] : text).entries()) {
-      const place = itemPlaces?.[index] ?? listPlace;
-      const parsed = parseListenAddress(item);
-      if ('problem' in parsed) this.#values.report(place, `\`listen\`: ${parsed.problem}`);
-      else addresses.push(parsed.address);
-      if (seen.has(item) && !item.endsWith(':0'))
-        this.#values.report(place, `\`listen\`: "${item}" is given twice`);
-      seen.add(item);
-    }
-    return addresses;
-  }
-
   #httpListen(): TcpAddress | null {
     const text = this.#values.text('http.listen');
     if (text === '') return null;
@@ -258,22 +253,22 @@ export class ConfigResolver {
     return null;
   }
 
-  #httpToken(): string | null {
-    const file = this.#values.get('http.token_file');
+  #httpToken(path: string): string | null {
+    const file = this.#values.get(path);
     if (file === null) return null;
-    const token = this.#secret('http.token_file')?.trim() ?? null;
+    const token = this.#secret(path)?.trim() ?? null;
     if (token === null) return null;
     if (TOKEN.test(token)) {
       if (token.length < HTTP_TOKEN_LENGTH_GOOD) {
         this.#warnings.push(
-          `http.token_file: a token of less than ${HTTP_TOKEN_LENGTH_GOOD} characters can be guessed`,
+          `${path}: a token of less than ${HTTP_TOKEN_LENGTH_GOOD} characters can be guessed`,
         );
       }
       return token;
     }
     this.#values.report(
       file.place,
-      '`http.token_file` must hold one token of at most 1024 printable ASCII characters without spaces',
+      `\`${path}\` must hold one token of at most 1024 printable ASCII characters without spaces`,
       'Make one with: openssl rand -hex 32',
     );
     return null;

@@ -7,7 +7,10 @@ import { FORWARD_MODES, SWITCH_WORDS, UPSTREAM_PREFERENCES, VERIFY_MODES } from 
 import { CONFIGURED_SLOTS_MAX, DISCOVERY_URLS_MAX, LISTEN_ADDRESSES_MAX } from './limits.ts';
 import type { BaseUnit } from './units.ts';
 
-/** How a value is read. `rules` is text of several lines; `addresses` is a list of `{address: …}`, `names` and `urls` of words. */
+/**
+ * How a value is read. `rules` is text of several lines; `addresses` is a list of `{address: …}`, `names` and `urls` of words;
+ * `users` is a map of names to secrets, outside the file lines of a user list.
+ */
 export type SettingKind =
   | 'text'
   | 'path'
@@ -19,7 +22,8 @@ export type SettingKind =
   | 'address'
   | 'addresses'
   | 'names'
-  | 'urls';
+  | 'urls'
+  | 'users';
 
 /** One key. */
 export interface Setting {
@@ -81,6 +85,8 @@ function schemaOf(kind: SettingKind, choices: readonly string[], description: st
         Type.Object({ address: Type.String({ minLength: 1 }) }, { additionalProperties: false }),
         { minItems: 1, maxItems: LISTEN_ADDRESSES_MAX, description },
       );
+    case 'users':
+      return Type.Record(Type.String(), Type.String(), { description });
     case 'names':
       return Type.Array(Type.String({ minLength: 1 }), {
         maxItems: CONFIGURED_SLOTS_MAX,
@@ -94,9 +100,9 @@ function schemaOf(kind: SettingKind, choices: readonly string[], description: st
   }
 }
 
-/** True for the kinds whose value is a list: comma-separated outside the file. */
+/** True for the kinds whose value is a list of items. */
 export function isListKind(kind: SettingKind): boolean {
-  return kind === 'addresses' || isWordListKind(kind);
+  return kind === 'addresses' || kind === 'users' || isWordListKind(kind);
 }
 
 /** True for lists of words, which may be empty. */
@@ -199,7 +205,7 @@ export const SETTINGS: readonly Setting[] = [
     defaultText: '0.0.0.0:5432',
     flag: flag('listen', 'HOST:PORT'),
     description:
-      'Where standbys connect: a list of `{address: HOST:PORT}`; `*` is every interface, `/directory` is a Unix-domain socket there. TCP ports are opened only when there are access rules.',
+      'Where standbys connect: a list of `{address: HOST:PORT}`; `*` is every interface, `/directory` is a Unix-domain socket there. TCP ports are opened only when there are access rules. TLS is offered where an item has `tls: {cert: FILE, key: FILE}` (PEM); with `ca: FILE` clients are asked for a certificate, `client_cert: require` refuses those that show none (`none` asks nobody), `crl: FILE` names revoked ones. The files are read again when they change.',
   }),
   setting('auth.hba_file', 'path', {
     isReloadable: true,
@@ -211,6 +217,75 @@ export const SETTINGS: readonly Setting[] = [
     isReloadable: true,
     description:
       'The same rules as a block of lines in this file; only one of the two may be given.',
+  }),
+  setting('auth.ident_file', 'path', {
+    isReloadable: true,
+    description:
+      'Maps of the names in client certificates to users, in the syntax of pg_ident.conf, for rules with `map=`.',
+  }),
+  setting('auth.ident', 'rules', {
+    isReloadable: true,
+    description:
+      'The same maps as a block of lines in this file; only one of the two may be given.',
+  }),
+  setting('auth.users_file', 'path', {
+    isReloadable: true,
+    description:
+      'Users and their secrets, in the format of PgBouncer: `"name" "secret"`, one a line. A secret is what `pg_authid.rolpassword` holds (`SCRAM-SHA-256$…`, `md5…`) or a password. `walcast scram` makes one.',
+  }),
+  setting('auth.users', 'users', {
+    isReloadable: true,
+    isSecret: true,
+    description:
+      'The same users as a map of names to secrets in this file; only one of the two may be given. Outside the file: lines as in a file of users.',
+  }),
+  setting('auth.auth_query', 'text', {
+    isReloadable: true,
+    defaultText: '',
+    description:
+      'A question to the upstream about a user whom neither of the two names, so that passwords need not be kept twice: SQL with `$1` for the name, answered by name, secret, and if there are such columns `valid until` and `may replicate`. It is asked as the user of `upstream.conninfo`; let it call a function that is SECURITY DEFINER. "" for never.',
+  }),
+  setting('auth.auth_dbname', 'text', {
+    isReloadable: true,
+    defaultText: 'postgres',
+    description: 'The database of the upstream that `auth.auth_query` is asked in.',
+  }),
+  setting('auth.auth_cache_time', 'duration', {
+    isReloadable: true,
+    unit: 's',
+    maximum: Math.floor(INT_MAX / 1000),
+    defaultText: '60s',
+    description:
+      'How long an answer of the upstream about a user counts before it is asked again. While it cannot be asked, an older one does.',
+  }),
+  setting('authentication_timeout', 'duration', {
+    isReloadable: true,
+    unit: 's',
+    minimum: 1,
+    maximum: 600,
+    defaultText: '1min',
+    description:
+      'Longest time from the first byte of a connection to the end of its authentication; nothing that a client sends makes it longer.',
+  }),
+  setting('max_connections_per_address', 'integer', {
+    isReloadable: true,
+    maximum: BACKENDS_MAX,
+    defaultText: '0',
+    description:
+      'Connections of clients from one address at most, of one /64 network for IPv6; 0 for no limit of its own.',
+  }),
+  setting('log_connections', 'choice', {
+    isReloadable: true,
+    choices: SWITCH_WORDS,
+    defaultText: 'on',
+    description:
+      "Whether each connection is logged: where it is from, who logged in and how, in PostgreSQL's words. Refusals are logged either way.",
+  }),
+  setting('log_disconnections', 'choice', {
+    isReloadable: true,
+    choices: SWITCH_WORDS,
+    defaultText: 'off',
+    description: 'Whether the end of each connection is logged, with how long it lasted.',
   }),
   setting('storage.directory', 'path', {
     defaultText: '/var/lib/walcast',
@@ -322,6 +397,22 @@ export const SETTINGS: readonly Setting[] = [
     description:
       'A file that holds the token which requests that change something have to show (`Authorization: Bearer …`): printable ASCII characters without spaces, 1024 at most.',
   }),
+  setting('http.wal_token_file', 'path', {
+    isReloadable: true,
+    description:
+      'A file that holds the token that opens `/wal` and nothing else, for `restore_command`; written as the one above.',
+  }),
+  setting('http.tls.cert', 'path', {
+    description:
+      'Certificate (PEM, with its chain) of the HTTP port, which then takes TLS only. Read again when it changes.',
+  }),
+  setting('http.tls.key', 'path', {
+    description: 'The private key of that certificate.',
+  }),
+  setting('http.tls.ca', 'path', {
+    description:
+      'Authorities (PEM) of client certificates: HTTP clients then have to show a certificate of one of them.',
+  }),
   setting('log.level', 'choice', {
     isReloadable: true,
     choices: LOG_LEVELS,
@@ -339,13 +430,7 @@ export const SETTINGS: readonly Setting[] = [
 ];
 
 /** Keys that are planned and refused for now, so that nobody believes in a protection that is not there. */
-export const UNSUPPORTED_KEYS: readonly string[] = [
-  'listen.tls',
-  'auth.users_file',
-  'auth.users',
-  'auth.admin_users',
-  'tunnel',
-];
+export const UNSUPPORTED_KEYS: readonly string[] = ['auth.admin_users', 'tunnel'];
 
 /** Of planned keys, the values that ask for nothing but what this version does; they are taken, all others refused. */
 const NEUTRAL_VALUES: ReadonlyMap<string, readonly (string | number | boolean)[]> = new Map([

@@ -122,13 +122,29 @@ export class ConfigValues {
   path(path: string): string | null {
     const chosen = this.#chosen.get(path);
     if (chosen === undefined) return null;
-    const name = textOf(chosen);
-    if (name === '' || name.includes('\0')) {
-      this.report(chosen.place, `\`${path}\` must be the name of a file or directory`);
+    const { origin, place } = chosen;
+    return this.#absolute({ text: textOf(chosen), place, origin }, path);
+  }
+
+  /** The same for a name inside a list of the file; `key` is what a report calls it. */
+  resolveName({ text, place }: { text: string; place: Place }, key: string): string | null {
+    return this.#absolute({ text, place, origin: 'file' }, key);
+  }
+
+  #absolute(
+    { text, place, origin }: { text: string; place: Place; origin: Origin },
+    key: string,
+  ): string | null {
+    if (text === '' || text.includes('\0')) {
+      this.report(place, `\`${key}\` must be the name of a file or directory`);
       return null;
     }
-    const { file, other } = this.#access;
-    return resolve(chosen.origin === 'file' ? file : other, name);
+    return resolve(this.directoryOf(origin), text);
+  }
+
+  /** What names given in a source are relative to. Absolute. */
+  directoryOf(origin: Origin): string {
+    return origin === 'file' ? this.#access.file : this.#access.other;
   }
 
   /** The text as written. The key must have a default. */
@@ -148,8 +164,14 @@ export class ConfigValues {
     return readTextFile(path, CONFIG_FILE_BYTES_MAX, this.#access.isPlainOnly);
   }
 
-  /** Content of a file that holds a secret, without its last line end; and who else may read it. Null after a report. */
-  secretFile(path: string): { text: string; isReadableByOthers: boolean; name: string } | null {
+  /**
+   * Content of a file that holds a secret, without its last line end. Kept in `contents`; whoever else may read it is
+   * warned about. Null after a report.
+   */
+  secretFile(
+    path: string,
+    found: { readonly contents: Map<string, string>; readonly warnings: string[] },
+  ): { text: string; name: string } | null {
     const name = this.path(path);
     const place = this.get(path)?.place;
     if (name === null || place === undefined) return null;
@@ -159,9 +181,17 @@ export class ConfigValues {
       return null;
     }
     const text = content.text.replace(/\r?\n$/, '');
-    if (text.trim() !== '') return { text, isReadableByOthers: content.isReadableByOthers, name };
-    this.report(place, `\`${path}\`: "${name}" is empty`);
-    return null;
+    if (text.trim() === '') {
+      this.report(place, `\`${path}\`: "${name}" is empty`);
+      return null;
+    }
+    found.contents.set(path, text);
+    if (content.isReadableByOthers) {
+      found.warnings.push(
+        `${path}: "${name}" can be read by every user of this machine; chmod 600 it`,
+      );
+    }
+    return { text, name };
   }
 
   /** Collects a mistake. */

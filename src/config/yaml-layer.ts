@@ -2,6 +2,7 @@
 import { LineCounter, isAlias, isMap, isScalar, isSeq, parseDocument } from 'yaml';
 import type { Document, Node, Pair, YAMLMap } from 'yaml';
 import { Value } from 'typebox/value';
+import { formatUserListLine } from '../pg/user-list.ts';
 import {
   CONFIGURED_SLOTS_MAX,
   CONFIG_ERRORS_MAX,
@@ -9,7 +10,7 @@ import {
   DISCOVERY_URLS_MAX,
   LISTEN_ADDRESSES_MAX,
 } from './limits.ts';
-import type { Layer, RawValue } from './layer.ts';
+import type { Layer, RawTls, RawValue } from './layer.ts';
 import { configError } from './problem.ts';
 import type { ConfigError, Place } from './problem.ts';
 import {
@@ -37,6 +38,14 @@ export function rememberingYamlReader(): typeof readYamlLayer {
     return last.layer;
   };
 }
+
+const LISTEN_TLS_KEYS: readonly string[] = ['cert', 'key', 'ca', 'crl', 'client_cert'];
+
+/** What may stand in an item of `listen`. */
+const LISTEN_KEYS: ReadonlyMap<string, readonly string[]> = new Map([
+  ['listen[].', ['address', 'tls']],
+  ['listen[].tls.', LISTEN_TLS_KEYS],
+]);
 
 class YamlReader {
   readonly #source: string;
@@ -136,6 +145,8 @@ class YamlReader {
       this.#report(position, `\`${setting.path}\` has no value`, 'Write "" for none.');
     } else if (setting.kind === 'addresses') {
       this.#readAddresses(setting, value, position);
+    } else if (setting.kind === 'users') {
+      this.#readUsers(setting, value, position);
     } else if (isWordListKind(setting.kind)) {
       this.#readWords(setting, value, position);
     } else {
@@ -186,11 +197,13 @@ class YamlReader {
     const before = this.#errors.length;
     const text: string[] = [];
     const itemPlaces: Place[] = [];
+    const itemTls: (RawTls | null)[] = [];
     for (const item of value.items) {
       const node = this.#resolve(item);
-      const address = this.#readAddress(node, position);
-      if (address === null) continue;
-      text.push(address);
+      const read = this.#readAddress(node, position);
+      if (read === null) continue;
+      text.push(read.address);
+      itemTls.push(read.tls);
       itemPlaces.push(this.#placeAt(node === null ? position : startOf(node)));
     }
     const isList = Value.Check(
@@ -200,7 +213,7 @@ class YamlReader {
     // Beside a mistake in one item the others are looked at all the same.
     if (isList && !this.#isAbandoned) {
       const place = this.#placeAt(position);
-      this.#values.set(setting.path, { text, place, itemPlaces, block: null });
+      this.#values.set(setting.path, { text, place, itemPlaces, itemTls, block: null });
     } else if (this.#errors.length === before) {
       this.#report(position, wrongType(setting));
     }
@@ -219,7 +232,41 @@ class YamlReader {
     this.#values.set(setting.path, { text: text.map(String), place, itemPlaces, block: null });
   }
 
-  #readAddress(item: Node | null, listPosition: number): string | null {
+  /** Names of users and their secrets become lines of a user list. */
+  #readUsers(setting: Setting, value: Node, position: number): void {
+    if (!isMap(value)) {
+      this.#report(position, wrongType(setting));
+      return;
+    }
+    const before = this.#errors.length;
+    const text: string[] = [];
+    const itemPlaces: Place[] = [];
+    const seen = new Set<string>();
+    for (const pair of value.items) {
+      const name = this.#keyOf(pair);
+      const secret = this.#resolve(pair.value);
+      const at = startOf(pair.key) || position;
+      const isText = isScalar(secret) && typeof secret.value === 'string';
+      if (name === null || !isText || /[\r\n]/.test(`${name}${String(secret.value)}`)) {
+        this.#report(at, `an item of \`${setting.path}\` is written NAME: SECRET, both text`);
+      } else if (seen.has(name)) {
+        this.#report(at, 'this key was already given above');
+      } else {
+        seen.add(name);
+        text.push(formatUserListLine(name, String(secret.value)));
+        itemPlaces.push(this.#placeAt(at));
+      }
+      if (this.#isAbandoned) return;
+    }
+    if (this.#errors.length > before) return;
+    const place = this.#placeAt(position);
+    this.#values.set(setting.path, { text, place, itemPlaces, block: null });
+  }
+
+  #readAddress(
+    item: Node | null,
+    listPosition: number,
+  ): { address: string; tls: RawTls | null } | null {
     const position = item === null ? listPosition : startOf(item);
     if (!isMap(item)) {
       this.#report(position, 'an item of `listen` is written { address: HOST:PORT }');
@@ -227,12 +274,13 @@ class YamlReader {
     }
     const before = this.#errors.length;
     let address: string | null = null;
+    let tls: RawTls | null = null;
     for (const pair of item.items) {
       const key = this.#resolve(pair.key);
       const name = isScalar(key) ? String(key.value) : '';
       const value = this.#resolve(pair.value);
-      if (UNSUPPORTED_KEYS.includes(`listen.${name}`)) {
-        this.#reportUnsupported(startOf(pair.key), `listen[].${name}`);
+      if (name === 'tls') {
+        tls = this.#readTls(value, startOf(pair.key));
       } else if (name !== 'address') {
         this.#reportUnknown(startOf(pair.key), 'listen[].', name);
       } else if (isScalar(value) && typeof value.value === 'string') {
@@ -244,7 +292,31 @@ class YamlReader {
     const isSilent = this.#errors.length === before;
     if (address === null && isSilent)
       this.#report(position, 'this item of `listen` has no `address`');
-    return address;
+    return address === null ? null : { address, tls };
+  }
+
+  #readTls(value: Node | null, position: number): RawTls | null {
+    if (!isMap(value)) {
+      this.#report(position, '`tls` is written { cert: FILE, key: FILE }');
+      return null;
+    }
+    const words = new Map<string, { text: string; place: Place }>();
+    for (const pair of value.items) {
+      const key = this.#resolve(pair.key);
+      const name = isScalar(key) ? String(key.value) : '';
+      const word = this.#resolve(pair.value);
+      const at = startOf(pair.key) || position;
+      if (!LISTEN_TLS_KEYS.includes(name)) {
+        this.#reportUnknown(at, 'listen[].tls.', name);
+      } else if (words.has(name)) {
+        this.#report(at, 'this key was already given above');
+      } else if (isScalar(word) && typeof word.value === 'string') {
+        words.set(name, { text: word.value, place: this.#placeAt(startOf(pair.value) || at) });
+      } else {
+        this.#report(at, `\`listen[].tls.${name}\` must be text`);
+      }
+    }
+    return words;
   }
 
   /** The node itself, or what an alias stands for. Aliases are counted: only an expansion bomb has many. */
@@ -291,7 +363,7 @@ export function unsupportedMessage(path: string): string {
 
 /** Message and hint for a key that does not exist: a neighbour that looks like it, or the same name elsewhere. */
 export function unknownKey(prefix: string, name: string): [string, string | null] {
-  const siblings = prefix === 'listen[].' ? ['address'] : namesBelow(prefix);
+  const siblings = LISTEN_KEYS.get(prefix) ?? namesBelow(prefix);
   const known = [...SETTINGS.map(({ path }) => path), ...UNSUPPORTED_KEYS];
   const near = suggest(name, siblings);
   const elsewhere = known.find((path) => path.split('.').at(-1) === name);
@@ -317,7 +389,8 @@ function wrongType(setting: Setting): string {
   const wanted: Readonly<Record<SettingKind, string>> = {
     text: 'text; put a number or a word such as true in quotes',
     path: 'the name of a file or directory',
-    rules: 'a block of lines in the syntax of pg_hba.conf, after `|`',
+    rules: `a block of lines in the syntax of ${setting.path === 'auth.ident' ? 'pg_ident' : 'pg_hba'}.conf, after \`|\``,
+    users: 'a map of names to secrets such as { replicator: "SCRAM-SHA-256$…" }',
     size: 'a size such as 16MB',
     duration: 'a time such as 10s',
     integer: 'a whole number',

@@ -4,8 +4,15 @@ import type { HbaField, HbaLine, HbaToken } from './hba-tokens.ts';
 import { isInNetwork, parseIpAddress, prefixMask } from './ip-address.ts';
 import type { IpAddress, IpNetwork } from './ip-address.ts';
 
-/** Methods this version carries out. */
-export type HbaMethod = 'trust' | 'reject';
+/** Methods that are carried out, as they are written. */
+export const HBA_METHODS = ['trust', 'reject', 'scram-sha-256', 'md5', 'cert'] as const;
+export type HbaMethod = (typeof HBA_METHODS)[number];
+
+/** `clientcert`: what of a client certificate is asked for beside the method. */
+export type HbaClientCert = 'verify-ca' | 'verify-full';
+
+/** `clientname`: which part of the subject is the name of the client. */
+export type HbaClientName = 'CN' | 'DN';
 
 /** First word of a rule. */
 export type HbaConnectionType = 'local' | 'host' | 'hostssl' | 'hostnossl';
@@ -29,6 +36,11 @@ export interface HbaRule {
   /** Null for `local`. */
   readonly address: HbaAddress | null;
   readonly method: HbaMethod;
+  /** Null: none is asked for. `verify-full` with method `cert`, always. */
+  readonly clientCert: HbaClientCert | null;
+  readonly clientName: HbaClientName;
+  /** Name of the map of names (pg_ident.conf); null: names have to be the same. */
+  readonly map: string | null;
 }
 
 /** All rules, in order. */
@@ -64,12 +76,10 @@ export interface LocalAddress {
 
 const CONNECTION_TYPES: readonly string[] = ['local', 'host', 'hostssl', 'hostnossl'];
 
-const METHODS: readonly string[] = ['trust', 'reject'];
+const METHODS: readonly string[] = HBA_METHODS;
 
 /** Methods that PostgreSQL knows and we do not carry out. */
 const OTHER_METHODS: readonly string[] = [
-  'scram-sha-256',
-  'md5',
   'password',
   'gss',
   'sspi',
@@ -77,7 +87,6 @@ const OTHER_METHODS: readonly string[] = [
   'peer',
   'ldap',
   'radius',
-  'cert',
   'pam',
   'bsd',
   'oauth',
@@ -115,6 +124,32 @@ export function matchHba(
   return matching ?? null;
 }
 
+/** Looks names up for rules with host names. Both bounded in time and number; never reject. */
+export interface HostNames {
+  /** The name of a numeric address; null when it has none or nobody answers. */
+  nameOf(address: string): Promise<string | null>;
+  /** Numeric addresses of a name; none when nobody answers. */
+  addressesOf(name: string): Promise<readonly string[]>;
+}
+
+/** What rules are looked at with. */
+export interface HbaSurroundings {
+  readonly localAddresses: readonly LocalAddress[];
+  readonly names: HostNames;
+}
+
+/**
+ * As {@link matchHba}, with names of hosts: a promise only when a name has to be looked up before it is known which rule
+ * decides. The promise never rejects.
+ */
+export function findHbaRule(
+  rules: HbaRules,
+  connection: HbaConnection,
+  { localAddresses }: HbaSurroundings,
+): HbaRule | null | Promise<HbaRule | null> {
+  return matchHba(rules, connection, localAddresses);
+}
+
 function parseLine(line: HbaLine): HbaRule | string {
   if (line.isUnterminated) return 'a quote is opened and never closed';
   const fields = line.fields.slice();
@@ -142,6 +177,9 @@ function parseLine(line: HbaLine): HbaRule | string {
     users,
     address,
     method: method.method,
+    clientCert: method.method === 'cert' ? 'verify-full' : null,
+    clientName: 'CN',
+    map: null,
   };
 }
 

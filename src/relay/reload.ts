@@ -158,7 +158,7 @@ export function planReload(running: Config, loaded: Config): ReloadPlan {
     next: {
       ...loaded,
       listen: running.listen,
-      http: { ...loaded.http, listen: running.http.listen },
+      http: { ...loaded.http, listen: running.http.listen, tls: running.http.tls },
       storage: { ...loaded.storage, directory, verify, forward },
       values,
     },
@@ -202,16 +202,30 @@ function problemLine({ message, hint }: OperationalError): string {
   return hint === undefined ? message : `${message}. ${hint}`;
 }
 
-function shownText({ key, shown }: EffectiveValue): string | null {
+function shownText({ key, shown, tls }: EffectiveValue): string | null {
   if (typeof shown === 'string' || shown === null) return shown;
-  return listText(settingOf(key)?.kind ?? 'names', shown);
+  return listText(settingOf(key)?.kind ?? 'names', shown, tls);
 }
 
-function listText(kind: SettingKind, items: readonly string[]): string {
-  if (items.length === 0) return '[]';
+function listText(
+  kind: SettingKind,
+  items: readonly string[],
+  tls: EffectiveValue['tls'] = [],
+): string {
   const texts = items.map((item) => JSON.stringify(item));
-  const shown = kind === 'addresses' ? texts.map((text) => `{ address: ${text} }`) : texts;
+  if (kind === 'users') return `{ ${texts.map((text) => `${text}: "***"`).join(', ')} }`;
+  if (items.length === 0) return '[]';
+  const shown =
+    kind === 'addresses'
+      ? texts.map((text, index) => `{ address: ${text}${tlsText(tls[index] ?? null)} }`)
+      : texts;
   return `[ ${shown.join(', ')} ]`;
+}
+
+function tlsText(tls: ReadonlyMap<string, string> | null): string {
+  if (tls === null) return '';
+  const words = [...tls].map(([name, text]) => `${name}: ${JSON.stringify(text)}`);
+  return `, tls: { ${words.join(', ')} }`;
 }
 
 /** PostgreSQL's words for the same. (guc.c:set_config_option, guc-file.l:ProcessConfigFileInternal) */

@@ -126,6 +126,11 @@ describe('a plan', () => {
   const BEFORE: Readonly<Record<string, string>> = {
     'upstream.prefer': `${DISCOVERY} }\n`,
     'upstream.zone': `${DISCOVERY}, prefer: zone, zone: a }\n`,
+    'auth.auth_dbname': `${BASE}auth: { auth_query: "SELECT a($1)" }\n`,
+    'auth.auth_cache_time': `${BASE}auth: { auth_query: "SELECT a($1)" }\n`,
+    'http.tls.cert': `${BASE}http: { tls: { cert: a, key: b } }\n`,
+    'http.tls.key': `${BASE}http: { tls: { cert: a, key: b } }\n`,
+    'http.tls.ca': `${BASE}http: { tls: { cert: a, key: b } }\n`,
   };
 
   /** Another valid value for each key. */
@@ -140,6 +145,15 @@ describe('a plan', () => {
     'upstream.wal_receiver_status_interval': `upstream: { conninfo: "host=pg-a password=hunter2", wal_receiver_status_interval: 1s }`,
     listen: `${BASE}listen: [ { address: "*:1" } ]`,
     'auth.hba': `${BASE}auth: { hba: "host all all all trust" }`,
+    'auth.ident': `${BASE}auth: { ident: "m a b" }`,
+    'auth.users': `${BASE}auth: { users: { a: md500000000000000000000000000000000 } }`,
+    'auth.auth_query': `${BASE}auth: { auth_query: "SELECT a($1)" }`,
+    'auth.auth_dbname': `${BASE}auth: { auth_query: "SELECT a($1)", auth_dbname: other }`,
+    'auth.auth_cache_time': `${BASE}auth: { auth_query: "SELECT a($1)", auth_cache_time: 5min }`,
+    authentication_timeout: `${BASE}authentication_timeout: 10s`,
+    max_connections_per_address: `${BASE}max_connections_per_address: 10`,
+    log_connections: `${BASE}log_connections: off`,
+    log_disconnections: `${BASE}log_disconnections: on`,
     'storage.directory': `${BASE}storage: { directory: /elsewhere }`,
     'storage.wal_keep_size': `${BASE}storage: { wal_keep_size: 2GB }`,
     'storage.max_slot_wal_keep_size': `${BASE}storage: { max_slot_wal_keep_size: -1 }`,
@@ -157,6 +171,9 @@ describe('a plan', () => {
     auto_create_slots: `${BASE}auto_create_slots: on`,
     drain_timeout: `${BASE}drain_timeout: 1s`,
     'http.listen': `${BASE}http: { listen: "" }`,
+    'http.tls.cert': `${BASE}http: { tls: { cert: c, key: b } }`,
+    'http.tls.key': `${BASE}http: { tls: { cert: a, key: c } }`,
+    'http.tls.ca': `${BASE}http: { tls: { cert: a, key: b, ca: c } }`,
     'log.level': `${BASE}log: { level: error }`,
     'log.format': `${BASE}log: { format: text }`,
   };

@@ -1,0 +1,107 @@
+// Who may log in, and against what are passwords checked? What the keys of authentication say together, checked.
+import { NO_IDENT_MAPS } from '../pg/ident.ts';
+import type { IdentMaps } from '../pg/ident.ts';
+import type { PasswordSecret } from '../pg/password-secret.ts';
+import { parseUserList } from '../pg/user-list.ts';
+import type { UserList, UserListError } from '../pg/user-list.ts';
+import type { AuthConfig, AuthQueryConfig } from './config.ts';
+import type { Place } from './problem.ts';
+import { wordsOf } from './values.ts';
+import type { ConfigValues } from './values.ts';
+
+const USERS = 'auth.users';
+const USERS_FILE = 'auth.users_file';
+const QUERY = 'auth.auth_query';
+const DATABASE = 'auth.auth_dbname';
+
+/** What is found beside the values. */
+export interface FoundText {
+  /** Content of the files that keys name, by key. */
+  readonly contents: Map<string, string>;
+  readonly warnings: string[];
+}
+
+/** Reads the keys; mistakes go to `values`. */
+export function resolveAuth(values: ConfigValues, found: FoundText): AuthConfig {
+  return {
+    identMaps: readIdentMaps(values, found),
+    users: readUsers(values, found),
+    query: readQuery(values),
+    timeoutMs: values.number('authentication_timeout'),
+  };
+}
+
+function readIdentMaps(values: ConfigValues, { contents }: FoundText): IdentMaps {
+  const file = values.get('auth.ident_file');
+  const name = values.path('auth.ident_file');
+  if (file === null || name === null) return NO_IDENT_MAPS;
+  const content = values.readFile(name);
+  if ('text' in content) contents.set('auth.ident_file', content.text);
+  else values.report(file.place, `\`auth.ident_file\`: "${name}" ${content.problem}`);
+  return NO_IDENT_MAPS;
+}
+
+function readUsers(values: ConfigValues, found: FoundText): ReadonlyMap<string, PasswordSecret> {
+  const inline = values.get(USERS);
+  if (inline !== null) {
+    const lines = wordsOf(inline.text);
+    const placeOf = (line: number): Place => inline.itemPlaces?.[line - 1] ?? inline.place;
+    return take(values, parseUserList(lines.join('\n')), { key: USERS, placeOf, found });
+  }
+  if (values.get(USERS_FILE) === null) return new Map();
+  const secret = values.secretFile(USERS_FILE, found);
+  if (secret === null) return new Map();
+  const placeOf = (line: number): Place => ({ source: secret.name, line, column: 1 });
+  return take(values, parseUserList(secret.text), { key: USERS_FILE, placeOf, found });
+}
+
+interface Taking {
+  readonly key: string;
+  readonly placeOf: (line: number) => Place;
+  readonly found: FoundText;
+}
+
+function take(
+  values: ConfigValues,
+  list: UserList | readonly UserListError[],
+  { key, placeOf, found }: Taking,
+): ReadonlyMap<string, PasswordSecret> {
+  if (!('users' in list)) {
+    for (const { line, message } of list) values.report(placeOf(line), `\`${key}\`: ${message}`);
+    return new Map();
+  }
+  const plain = [...list.users].filter(([, { kind }]) => kind === 'plain').map(([name]) => name);
+  if (plain.length > 0) {
+    found.warnings.push(
+      `${key}: passwords of ${named(plain)} are kept as plain text; "walcast scram --user NAME" makes a secret that does not tell the password`,
+    );
+  }
+  return list.users;
+}
+
+const NAMES_SHOWN = 5;
+
+function named(names: readonly string[]): string {
+  const shown = names.slice(0, NAMES_SHOWN).map((name) => `"${name}"`);
+  const more = names.length - shown.length;
+  return more === 0 ? shown.join(', ') : `${shown.join(', ')} and ${more} more`;
+}
+
+function readQuery(values: ConfigValues): AuthQueryConfig | null {
+  const text = values.text(QUERY).trim();
+  const database = values.text(DATABASE);
+  if (database === '' || Buffer.byteLength(database) > 63 || /\p{Cc}/u.test(database)) {
+    const { place } = values.mustChoose(DATABASE);
+    values.report(place, `\`${DATABASE}\` must be the name of a database, 1 to 63 bytes`);
+  }
+  const cacheMs = values.number('auth.auth_cache_time');
+  if (text === '') return null;
+  if (!/\$1(?!\d)/.test(text)) {
+    values.report(
+      values.mustChoose(QUERY).place,
+      `\`${QUERY}\` does not ask for $1: it would answer the same for every user`,
+      'Such as: SELECT * FROM walcast_auth($1)',
+    );
+  }
+  return { text, database, cacheMs };
+}
