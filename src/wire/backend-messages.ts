@@ -61,6 +61,11 @@ export function encodeAuthenticationOk(): Uint8Array {
   return new MessageWriter('R').int32(0).finish();
 }
 
+/** AuthenticationMD5Password; `salt` is four bytes. */
+export function encodeAuthenticationMd5(salt: Uint8Array): Uint8Array {
+  return new MessageWriter('R').int32(5).bytes(salt).finish();
+}
+
 /** AuthenticationSASL: the mechanisms offered, best first. */
 export function encodeAuthenticationSasl(mechanisms: readonly string[]): Uint8Array {
   const writer = new MessageWriter('R').int32(10);

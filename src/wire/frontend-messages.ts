@@ -111,6 +111,43 @@ export function encodeSaslResponse(data: Uint8Array): Uint8Array {
   return new MessageWriter('p').bytes(data).finish();
 }
 
+/**
+ * Reads a SASLInitialResponse in the order in which PostgreSQL does: the mechanism first, so that one that was not
+ * offered is said to be that whatever follows. `readData` gives a view of the body; null when the client sent none.
+ * Both throw {@link ProtocolViolation} 08P01. (src/backend/libpq/auth-sasl.c:CheckSASLAuth)
+ */
+export function decodeSaslInitial(body: Uint8Array): {
+  readonly mechanism: string;
+  readData(): Uint8Array | null;
+} {
+  const reader = new MessageReader(body);
+  const mechanism = reader.cstring();
+  return {
+    mechanism,
+    readData: () => {
+      const length = reader.int32();
+      const data = length === -1 ? null : reader.bytes(length);
+      reader.end();
+      return data;
+    },
+  };
+}
+
+/**
+ * Reads a PasswordMessage: its bytes as latin1 text. Throws {@link ProtocolViolation} 08P01, and 28P01 for an empty one.
+ * (src/backend/libpq/auth.c:recv_password_packet)
+ */
+export function decodePassword(body: Uint8Array): string {
+  const end = body.indexOf(0);
+  if (end !== body.length - 1) {
+    throw new ProtocolViolation(SQLSTATE.protocolViolation, 'invalid password packet size');
+  }
+  if (end === 0) {
+    throw new ProtocolViolation(SQLSTATE.invalidPassword, 'empty password returned by client');
+  }
+  return Buffer.from(body.subarray(0, end)).toString('latin1');
+}
+
 function onlyString(body: Uint8Array): string {
   const reader = new MessageReader(body);
   const text = reader.cstring();
