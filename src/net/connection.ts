@@ -1,6 +1,7 @@
 // A byte connection as sessions see it, and the one place that turns a Node.js socket into it.
 import type { Socket } from 'node:net';
-import { systemErrorCode } from '../base/errors.ts';
+import { InvariantError, systemErrorCode } from '../base/errors.ts';
+import type { TlsFacts } from '../wire/tls-facts.ts';
 
 /** The other end, for logs and access rules. */
 export interface PeerAddress {
@@ -24,7 +25,7 @@ export interface ConnectionEvents {
 /** An open connection. Buffers handed to `write` belong to the connection and must not change until they are drained. */
 export interface ByteConnection {
   readonly peer: PeerAddress;
-  /** True when the session runs inside TLS. */
+  /** True when the session runs inside TLS; an accepted connection may become so. */
   readonly isEncrypted: boolean;
   /** Bytes accepted by `write` that the kernel has not taken yet. */
   pendingBytes(): number;
@@ -36,6 +37,31 @@ export interface ByteConnection {
   end(graceMs: number): void;
   /** Closes at once; pending bytes are dropped. */
   destroy(): void;
+}
+
+/** How a client's TLS handshake is begun, and who hears how it ends. */
+export interface TlsStart {
+  /** What has been read already and belongs to the handshake: the ClientHello of a client that did not ask first. Copied. */
+  readonly firstBytes: Uint8Array;
+  /** The client did not ask first: it must agree on ALPN `postgresql`, else the handshake fails. */
+  readonly isDirect: boolean;
+  /** The connection is inside TLS from here on: `tls` is set, and what was sent behind the handshake arrives next. */
+  onSecure(facts: TlsFacts): void;
+  /** It failed; `text` is for the log, in PostgreSQL's words. The connection closes by itself, and tells so. */
+  onFailed(text: string): void;
+}
+
+/** A connection that a client opened. */
+export interface AcceptedConnection extends ByteConnection {
+  /** Null: plain text, so far. */
+  readonly tls: TlsFacts | null;
+  /** TLS is offered where it came in, and not begun yet. */
+  readonly canStartTls: boolean;
+  /**
+   * Begins the handshake as the server, once, when `canStartTls`. What was written before goes out first, in plain text;
+   * nothing may be written until `onSecure`. No deadline of its own: whoever holds the connection has one.
+   */
+  startTls(start: TlsStart): void;
 }
 
 /** Wraps a connected socket. The events are attached before this returns, so nothing is lost. */
@@ -53,7 +79,16 @@ export function normalizeAddress(address: string | undefined): string | null {
 
 const EMPTY = new Uint8Array(0);
 
-class SocketConnection implements ByteConnection {
+/** Wraps a socket that a client opened. Events as for {@link openConnection}. */
+export function openAccepted(socket: Socket, events: ConnectionEvents): AcceptedConnection {
+  const connection = new SocketConnection(socket);
+  connection.attach(events);
+  return connection;
+}
+
+class SocketConnection implements AcceptedConnection {
+  readonly tls: TlsFacts | null = null;
+  readonly canStartTls: boolean = false;
   readonly peer: PeerAddress;
   readonly isEncrypted: boolean;
   readonly #socket: Socket;
@@ -83,6 +118,10 @@ class SocketConnection implements ByteConnection {
     socket.on('drain', () => events.onDrain());
     socket.on('end', () => events.onEnd());
     socket.on('close', () => events.onClose(this.#errorCode));
+  }
+
+  startTls(): void {
+    throw new InvariantError('TLS is not offered here');
   }
 
   pendingBytes(): number {

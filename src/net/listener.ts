@@ -5,8 +5,8 @@ import { connect, createServer } from 'node:net';
 import type { ListenOptions, Server, Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { OperationalError, errorText, systemErrorCode } from '../base/errors.ts';
-import { openConnection } from './connection.ts';
-import type { ByteConnection, ConnectionEvents } from './connection.ts';
+import { openAccepted } from './connection.ts';
+import type { AcceptedConnection, ConnectionEvents } from './connection.ts';
 import { unixSocketPath } from './dial.ts';
 
 /** TCP on an address or name of this machine (`*`: every interface), or a Unix socket `.s.PGSQL.<port>` in a directory. */
@@ -15,7 +15,7 @@ export type ListenTarget =
   | { readonly kind: 'unix'; readonly directory: string; readonly port: number };
 
 /** Turns an accepted socket into a connection. Called at most once, before `onConnection` returns; else the socket is closed. */
-export type ConnectionOpener = (events: ConnectionEvents) => ByteConnection;
+export type ConnectionOpener = (events: ConnectionEvents) => AcceptedConnection;
 
 /** How a listener is opened. */
 export interface ListenerOptions {
@@ -127,7 +127,7 @@ function acceptSocket(socket: Socket, onConnection: (open: ConnectionOpener) => 
   let isTaken = false;
   onConnection((events) => {
     isTaken = true;
-    return openConnection(socket, events);
+    return openAccepted(socket, events);
   });
   if (!isTaken) socket.destroy();
 }

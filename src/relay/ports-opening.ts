@@ -10,6 +10,7 @@ import { formatListenTarget, Listener } from '../net/listener.ts';
 import type { ConnectionOpener } from '../net/listener.ts';
 import { openFilesMax } from '../net/open-files.ts';
 import type { RelayActions } from '../status/actions.ts';
+import type { CertificateStatus } from '../status/certificate.ts';
 import type { StatusSource } from '../status/status.ts';
 
 /** Connections that may be closing while as many as are allowed are open. */
@@ -66,6 +67,11 @@ export class RelayPorts {
   configChanged(): void {
     const connectionsMax = this.connectionsMax() + CLOSING_CONNECTIONS;
     for (const listener of this.#listeners.values()) listener.setConnectionsMax(connectionsMax);
+  }
+
+  /** The certificates that the ports show. */
+  certificates(): readonly CertificateStatus[] {
+    return [];
   }
 
   /** Nobody new is let in by standbys' ports; connections stay. */

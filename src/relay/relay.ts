@@ -173,6 +173,7 @@ class RunningRelay implements Relay {
         retention: () => this.#retention?.status() ?? NOTHING_RETAINED,
         identity: () => this.#identity(),
         readThrough: () => this.#readThrough?.status() ?? NOTHING_READ_THROUGH,
+        certificates: () => this.#ports.certificates(),
       },
     });
     this.#ports = new RelayPorts({

@@ -1,6 +1,7 @@
 // One picture of the whole relay, put together from what the parts say about themselves, for http, metrics and the log.
 import type { Clock } from '../base/clock.ts';
 import { INVALID_LSN } from '../pg/lsn.ts';
+import type { CertificateStatus } from '../status/certificate.ts';
 import type {
   AbsentStandbyStatus,
   ConfigurationStatus,
@@ -35,6 +36,7 @@ export interface BoardParts {
   readonly retention: () => RetentionStatus;
   readonly identity: () => ServerIdentity | null;
   readonly readThrough: () => ReadThroughStatus;
+  readonly certificates: () => readonly CertificateStatus[];
 }
 
 /** The board of one relay. */
@@ -115,6 +117,7 @@ export class StatusBoard implements StatusSource {
       sync: sync.status,
       feedback: parts.feedback(),
       configuration: this.#configuration,
+      certificates: [...parts.certificates(), ...upstreamClientCertificate(upstream)],
     };
   }
 
@@ -209,3 +212,12 @@ const NO_STORE: StoreStatus = {
   writeDuration: { boundsSeconds: [], counts: [0], sumSeconds: 0 },
   dead: { files: 0, bytes: 0, acknowledged: null },
 };
+
+function upstreamClientCertificate(upstream: UpstreamStatus): CertificateStatus[] {
+  const { clientCertificateExpiresAtMs: notAfterMs, host, port } = upstream;
+  if (notAfterMs === null) return [];
+  // Its files are read anew for each connection: there are no newer ones that are not in use.
+  return [
+    { role: 'upstream_client', address: `${host ?? ''}:${port ?? ''}`, notAfterMs, problem: null },
+  ];
+}

@@ -2,6 +2,7 @@
 // each call; LSNs stay LSNs here and become text at the edge. Names follow pg_stat_replication and pg_stat_wal_receiver.
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
+import type { CertificateStatus } from './certificate.ts';
 
 /** State of the whole relay, as `GET /api/v1/status` names it. */
 export const RELAY_STATES = [
@@ -469,6 +470,8 @@ export interface RelayStatus {
   readonly sync: SyncStatus;
   readonly feedback: FeedbackStatus;
   readonly configuration: ConfigurationStatus;
+  /** Those that we show to others; in no order. */
+  readonly certificates: readonly CertificateStatus[];
 }
 
 /** Where http, console and metrics read from. */

@@ -2,7 +2,7 @@
 // (src/backend/tcop/backend_startup.c:BackendInitialize)
 import type { Timer } from '../base/clock.ts';
 import { STARTUP_TIMEOUT_MS } from '../config/limits.ts';
-import type { ByteConnection } from '../net/connection.ts';
+import type { AcceptedConnection } from '../net/connection.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
 import { StartupDecoder } from '../wire/startup-decoder.ts';
 import type { StartupMessage } from '../wire/startup.ts';
@@ -31,7 +31,7 @@ const EMPTY = new Uint8Array(0);
 export class SessionStartup {
   readonly #host: SessionHost;
   readonly #door: StartupDoor;
-  readonly #connection: ByteConnection;
+  readonly #connection: AcceptedConnection;
   readonly #machine = new StartupMachine();
   readonly #decoder = new StartupDecoder();
   readonly #deadline: Timer;
@@ -40,7 +40,7 @@ export class SessionStartup {
   /** The startup packet is there, and it is others' turn. */
   #isWaiting = false;
 
-  constructor(host: SessionHost, door: StartupDoor, connection: ByteConnection) {
+  constructor(host: SessionHost, door: StartupDoor, connection: AcceptedConnection) {
     this.#host = host;
     this.#door = door;
     this.#connection = connection;

@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { invariant } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { CLOSE_GRACE_MS, COMMAND_OUTPUT_BYTES_MAX } from '../config/limits.ts';
-import type { ByteConnection, ConnectionEvents } from '../net/connection.ts';
+import type { AcceptedConnection, ConnectionEvents } from '../net/connection.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { StandbyDeparture, StandbyDisconnectReason } from '../status/status.ts';
@@ -62,7 +62,7 @@ export class WalSenderSession
   readonly #streaming: SessionStream;
   #log: Log;
   #phase: SessionPhase = 'startup';
-  #connection: ByteConnection | null = null;
+  #connection: AcceptedConnection | null = null;
   #startup: SessionStartup | null = null;
   #admitted: AdmittedSession | null = null;
   #cancelKey: Uint8Array = EMPTY;
@@ -83,7 +83,7 @@ export class WalSenderSession
   }
 
   /** Hands over the connection whose events this session gets. Called once, before any event. */
-  attach(connection: ByteConnection): void {
+  attach(connection: AcceptedConnection): void {
     this.#connection = connection;
     this.#startup = new SessionStartup(this.#host, this, connection);
   }

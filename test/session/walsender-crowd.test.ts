@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { OperationalError } from '../../src/base/errors.ts';
-import type { ByteConnection, ConnectionEvents } from '../../src/net/connection.ts';
+import type { AcceptedConnection, ConnectionEvents } from '../../src/net/connection.ts';
 import { eventually } from '../support/eventually.ts';
 import { i32, i64, packet, raw } from '../support/naive-writer.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -200,10 +200,13 @@ describe('a client that sends anything', () => {
 });
 
 /** A connection whose client neither reads nor closes. */
-function stubbornConnection(calls: string[]): ByteConnection {
+function stubbornConnection(calls: string[]): AcceptedConnection {
   return {
     peer: { address: '10.0.0.1', port: 1 },
     isEncrypted: false,
+    tls: null,
+    canStartTls: false,
+    startTls: () => {},
     pendingBytes: () => 0,
     write: () => {},
     pauseReading: () => {},

@@ -85,6 +85,7 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
       loadedAtMs: 1_700_000_000_000,
       pendingRestart: ['listen'],
     },
+    certificates: [],
     ...overrides,
   };
 }

@@ -238,6 +238,9 @@ function byteByByte(open: ConnectionOpener): ConnectionOpener {
     return {
       peer: connection.peer,
       isEncrypted: connection.isEncrypted,
+      tls: connection.tls,
+      canStartTls: connection.canStartTls,
+      startTls: (start) => connection.startTls(start),
       pendingBytes: () => connection.pendingBytes(),
       write: (chunks) => connection.write(chunks),
       pauseReading: () => {

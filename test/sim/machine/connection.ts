@@ -1,6 +1,10 @@
 // One end of a connection: what the program wrote and the kernel has not taken, what is on its way, what has arrived and was
 // not read. Has the face of net/connection.ts.
-import type { ByteConnection, ConnectionEvents, PeerAddress } from '../../../src/net/connection.ts';
+import type {
+  AcceptedConnection,
+  ConnectionEvents,
+  PeerAddress,
+} from '../../../src/net/connection.ts';
 import type { Network, Tap } from './network.ts';
 import type { SimProcess } from './sim-process.ts';
 import { MACHINE } from './world.ts';
@@ -21,9 +25,11 @@ const READ_BYTES_MAX = 65_536;
 const USED_UP = 0xdb;
 
 /** One end of a connection. */
-export class SimConnection implements ByteConnection {
+export class SimConnection implements AcceptedConnection {
   readonly peer: PeerAddress;
   readonly isEncrypted = false;
+  readonly tls = null;
+  readonly canStartTls = false;
   readonly id: number;
   readonly process: SimProcess;
   readonly isClient: boolean;
@@ -96,6 +102,10 @@ export class SimConnection implements ByteConnection {
   /** True while everything that was written got through, and nothing stands in the way. */
   get isClear(): boolean {
     return this.#stuck.length === 0 && !this.#isReadPaused && this.#writtenBytes === 0;
+  }
+
+  startTls(): void {
+    throw new Error('no TLS in a simulation');
   }
 
   pendingBytes(): number {
