@@ -10,7 +10,12 @@ import { TokenGuard } from './token-guard.ts';
 
 /** What it is decided by. */
 export interface AuthorizationOptions {
+  /** Opens everything; asked at each request, null when none is configured. */
   readonly token: () => string | null;
+  /** Opens WAL files and nothing else; the same. */
+  readonly walToken: () => string | null;
+  /** Whoever asks for more than what is open to everybody has to have shown a certificate that the port trusts. */
+  readonly needsCertificate: boolean;
   /** The port can be reached from this machine only. */
   readonly isLoopback: boolean;
   readonly clock: Clock;
@@ -20,24 +25,32 @@ export interface AuthorizationOptions {
 /** How often wrong tokens are logged at most. */
 const LOG_INTERVAL_MS = 10_000;
 
+const NO_CERTIFICATE: ErrorJson = {
+  error: 'this needs a client certificate',
+  hint: 'Show one that an authority of http.tls.ca has signed.',
+};
+
 const NO_TOKEN: ErrorJson = {
   error: 'requests that change something are refused, because no token is configured',
   hint: 'Set http.token_file to a file that holds one, reload, and send it as "Authorization: Bearer TOKEN".',
 };
 
-const MISSING: ErrorJson = {
-  error: 'this needs a token',
-  hint: 'Send the one of http.token_file as "Authorization: Bearer TOKEN".',
+const NO_WAL_TOKEN: ErrorJson = {
+  error: 'WAL files are refused, because no token is configured',
+  hint: 'WAL is the whole database. Set http.wal_token_file (or http.token_file) to a file that holds a token, reload, and send it as "Authorization: Bearer TOKEN".',
 };
 
-const WRONG: ErrorJson = {
-  error: 'the token is wrong',
-  hint: 'Send the one of http.token_file as "Authorization: Bearer TOKEN".',
+/** Whether there are two tokens, and which of them was shown, is nobody's business. */
+const HOW_TO_SEND: Readonly<Record<Access, string>> = {
+  open: '',
+  read: 'Send the one of http.token_file as "Authorization: Bearer TOKEN".',
+  write: 'Send the one of http.token_file as "Authorization: Bearer TOKEN".',
+  wal: 'Send the one of http.wal_token_file or of http.token_file as "Authorization: Bearer TOKEN".',
 };
 
 const LOCKED: ErrorJson = {
   error: 'too many wrong tokens came from this address',
-  hint: `Send the one of http.token_file; one of less than ${HTTP_TOKEN_LENGTH_GOOD} characters is looked at again when Retry-After is over.`,
+  hint: `Send the right one; one of less than ${HTTP_TOKEN_LENGTH_GOOD} characters is looked at again when Retry-After is over.`,
 };
 
 /** Decides for one port. */
@@ -54,20 +67,26 @@ export class Authorization {
 
   /** Answers what must not go on; the answer is out when it resolves. */
   async check(access: Access, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    if (access === 'open') return;
+    if (this.#options.needsCertificate && !hasCertificate(request)) {
+      await reply.code(403).send(NO_CERTIFICATE);
+      return;
+    }
     if (!this.#needsToken(access)) return;
-    const verdict = this.#guard.check(request.headers.authorization, addressOf(request));
-    switch (verdict) {
+    const { authorization } = request.headers;
+    const hint = HOW_TO_SEND[access];
+    switch (this.#guard.check(authorization, addressOf(request), this.#tokensFor(access))) {
       case 'good':
         return;
       case 'unset':
-        await reply.code(403).send(NO_TOKEN);
+        await reply.code(403).send(access === 'wal' ? NO_WAL_TOKEN : NO_TOKEN);
         return;
       case 'missing':
-        await reply.code(401).header('www-authenticate', 'Bearer realm="walcast"').send(MISSING);
+        await challenge(reply, 'Bearer realm="walcast"', { error: 'this needs a token', hint });
         return;
       case 'wrong':
         this.#logWrong(request);
-        await reply.code(401).header('www-authenticate', CHALLENGE).send(WRONG);
+        await challenge(reply, CHALLENGE, { error: 'the token is wrong', hint });
         return;
       case 'locked':
         await reply
@@ -77,9 +96,16 @@ export class Authorization {
     }
   }
 
+  /** WAL is the whole database: being on the same machine is no permission to read it. */
   #needsToken(access: Access): boolean {
-    if (access === 'write') return true;
-    return access === 'read' && !this.#options.isLoopback && this.#guard.hasToken;
+    if (access !== 'read') return true;
+    return !this.#options.isLoopback && this.#options.token() !== null;
+  }
+
+  #tokensFor(access: Access): readonly string[] {
+    const { token, walToken } = this.#options;
+    const tokens = access === 'wal' ? [token(), walToken()] : [token()];
+    return tokens.filter((text) => text !== null);
   }
 
   #logWrong(request: FastifyRequest): void {
@@ -98,3 +124,12 @@ export class Authorization {
 }
 
 const CHALLENGE = 'Bearer realm="walcast", error="invalid_token"';
+
+async function challenge(reply: FastifyReply, header: string, body: ErrorJson): Promise<void> {
+  await reply.code(401).header('www-authenticate', header).send(body);
+}
+
+/** True when the chain of the client's certificate was found good in the handshake. */
+function hasCertificate({ socket }: FastifyRequest): boolean {
+  return 'authorized' in socket && socket.authorized === true;
+}

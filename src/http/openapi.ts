@@ -1,7 +1,7 @@
 // The API as an OpenAPI 3.1 document, made from the routes as they are served. (spec.openapis.org/oas/v3.1.0; its schemas
 // are JSON Schema as TypeBox writes it, so they are taken as they are.)
 import { answersOf } from './route.ts';
-import type { Answer, Parameter, Route } from './route.ts';
+import type { Access, Answer, Parameter, Route } from './route.ts';
 import { SCHEMAS } from './schemas.ts';
 
 /** Any JSON. */
@@ -48,10 +48,23 @@ export function openApiDocument(routes: readonly Route[]): Json {
             'The token of http.token_file. What changes something always needs it; what shows something needs it where ' +
             'the port can be reached from other machines and a token is set.',
         },
+        walToken: {
+          type: 'http',
+          scheme: 'bearer',
+          description: 'The token of http.wal_token_file, which opens WAL files and nothing else.',
+        },
       },
     },
   };
 }
+
+/** An empty requirement beside the token: it may be needed. */
+const SECURITY: Readonly<Record<Access, Json>> = {
+  open: [],
+  read: [{}, { token: [] }],
+  write: [{ token: [] }],
+  wal: [{ token: [] }, { walToken: [] }],
+};
 
 function componentName(name: string): string {
   return name.charAt(0).toUpperCase() + name.slice(1);
@@ -73,8 +86,7 @@ function operationOf(route: Route): Json {
           requestBody: { required: true, content: { 'application/json': { schema: ref(body) } } },
         }),
     responses: Object.fromEntries(answers),
-    // An empty requirement beside the token: it may be needed.
-    security: access === 'open' ? [] : access === 'read' ? [{}, { token: [] }] : [{ token: [] }],
+    security: SECURITY[access],
   };
 }
 

@@ -5,9 +5,10 @@ import { SCHEMAS } from './schemas.ts';
 
 /**
  * Who may ask. `open`: everybody who reaches the port. `read`: everybody on loopback, and whoever shows the token where
- * the port is reachable from elsewhere and a token is set. `write`: only who shows the token.
+ * the port is reachable from elsewhere and a token is set. `write`: only who shows the token. `wal`: only who shows it, or
+ * the one for WAL files; being on this machine is not enough for the whole database.
  */
-export type Access = 'open' | 'read' | 'write';
+export type Access = 'open' | 'read' | 'write' | 'wal';
 
 /** One status code of a route. Without a schema the body is no JSON (`type` says what), or there is none. */
 export interface Answer {
@@ -78,7 +79,12 @@ const BODY: Readonly<Record<number, Answer>> = {
   415: refusal('The body is no JSON.'),
 };
 
+const NO_CERTIFICATE: Readonly<Record<number, Answer>> = {
+  403: refusal('No client certificate that http.tls.ca knows.'),
+};
+
 const WRONG_TOKEN: Readonly<Record<number, Answer>> = {
+  ...NO_CERTIFICATE,
   401: refusal('No token, or a wrong one.'),
   429: refusal('Too many wrong tokens from this address; Retry-After says when to come again.'),
 };
@@ -86,5 +92,14 @@ const WRONG_TOKEN: Readonly<Record<number, Answer>> = {
 const ACCESS: Readonly<Record<Access, Readonly<Record<number, Answer>>>> = {
   open: {},
   read: WRONG_TOKEN,
-  write: { ...WRONG_TOKEN, 403: refusal('No token is configured (http.token_file).') },
+  write: {
+    ...WRONG_TOKEN,
+    403: refusal('No token is configured (http.token_file), or no client certificate was shown.'),
+  },
+  wal: {
+    ...WRONG_TOKEN,
+    403: refusal(
+      'No token is configured (http.wal_token_file, http.token_file), or no client certificate was shown.',
+    ),
+  },
 };

@@ -1,6 +1,12 @@
 // Opens the HTTP port: probes, metrics, the JSON API. The only room that knows fastify.
 import { fastify } from 'fastify';
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type {
+  FastifyHttpOptions,
+  FastifyInstance,
+  FastifyReply,
+  FastifyRequest,
+  FastifyServerOptions,
+} from 'fastify';
 import type { Clock } from '../base/clock.ts';
 import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -10,6 +16,7 @@ import {
   HTTP_BODY_BYTES_MAX,
   HTTP_CLOSE_GRACE_MS,
   HTTP_CONNECTIONS_MAX,
+  HTTP_CONNECTIONS_PER_CLIENT_MAX,
   HTTP_EARLY_REQUESTS_MAX,
   HTTP_HEADER_BYTES_MAX,
   HTTP_HEADERS_TIMEOUT_MS,
@@ -23,10 +30,13 @@ import type { RelayActions } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
 import type { ErrorJson } from './api-types.ts';
 import { Authorization } from './authorization.ts';
+import { ConnectionCaps } from './connection-caps.ts';
 import { addErrorAnswers, nonRequestAnswer } from './error-answers.ts';
 import { isLoopbackHeader, isLoopbackHost } from './host-check.ts';
 import { OneAtATime } from './one-at-a-time.ts';
 import { addRoutes, allRoutes } from './routes.ts';
+import { followCertificate, isHandshakeFailure, secureServerOptions } from './secure-port.ts';
+import type { PortTls } from './secure-port.ts';
 
 /** How to open the port. */
 export interface HttpOptions {
@@ -35,13 +45,33 @@ export interface HttpOptions {
   readonly clock: Clock;
   /** What requests that change something have to show; asked at each of them, null when none is configured. */
   readonly token: () => string | null;
-  /** After how long a connection on which nothing moves is destroyed; default {@link HTTP_INACTIVITY_MS}. */
-  readonly inactivityMs?: number;
+  /** What opens WAL files and nothing else; the same. */
+  readonly walToken: () => string | null;
+  /** Null: plain HTTP. */
+  readonly tls: PortTls | null;
+  /** What is other than {@link DEFAULT_TIMES}. */
+  readonly times?: Partial<HttpTimes>;
 }
+
+/** Bounds of what a client may take its time for, milliseconds. */
+export interface HttpTimes {
+  /** After how long a connection on which nothing moves is destroyed. */
+  readonly inactivity: number;
+  /** For the TLS handshake, and then for the headers of a request, however they dribble in. */
+  readonly headers: number;
+  /** For a whole request. */
+  readonly request: number;
+}
+
+const DEFAULT_TIMES: HttpTimes = {
+  inactivity: HTTP_INACTIVITY_MS,
+  headers: HTTP_HEADERS_TIMEOUT_MS,
+  request: HTTP_REQUEST_TIMEOUT_MS,
+};
 
 /** An open port. */
 export interface HttpServer {
-  /** `http://127.0.0.1:9188`, with the port really in use. */
+  /** `http://127.0.0.1:9188` or `https://…`, with the port really in use. */
   readonly url: string;
   readonly port: number;
   /** Stops listening, ends idle connections, waits for the running requests at most a second. */
@@ -57,46 +87,76 @@ export interface HttpSources {
 
 /** Resolves once the port accepts connections. Rejects with {@link OperationalError} when it cannot be had. */
 export async function openHttp(options: HttpOptions, sources: HttpSources): Promise<HttpServer> {
-  const { listen, log, clock } = options;
+  const { listen, log, clock, tls } = options;
   const isLoopback = isLoopbackHost(listen.host);
   const oneAtATime = new OneAtATime(HTTP_EARLY_REQUESTS_MAX);
-  const server = createServer(options.inactivityMs ?? HTTP_INACTIVITY_MS, oneAtATime);
-  server.server.maxConnections = HTTP_CONNECTIONS_MAX;
+  const server = createServer({ ...DEFAULT_TIMES, ...options.times }, { oneAtATime, tls });
+  limitConnections(server, isLoopback);
   refuseEarlyRequests(server, oneAtATime);
   if (isLoopback) server.addHook('onRequest', refuseForeignHost);
   addMeasuring(server, sources.metrics);
   readJsonOnly(server);
-  const authorization = new Authorization({ ...options, isLoopback });
+  const needsCertificate = tls?.hasClientAuthorities === true;
+  const authorization = new Authorization({ ...options, isLoopback, needsCertificate });
   const routes = allRoutes({ ...sources, clock, log });
   addRoutes(server, routes, (access, request, reply) =>
     authorization.check(access, request, reply),
   );
   addErrorAnswers(server, { log, routes });
   const port = await listenOn(server, listen);
+  const stopFollowing = tls === null ? null : followCertificate(server, tls);
   const host = listen.host === '*' ? '0.0.0.0' : listen.host;
-  const url = `http://${formatTcpAddress(host, port)}`;
+  const url = `http${tls === null ? '' : 's'}://${formatTcpAddress(host, port)}`;
   log.info('HTTP port is open', { url });
-  if (!isLoopback && options.token() === null) log.warn(OPEN_TO_ALL, { url });
+  if (!isLoopback) warnOfOpenness(options, url);
   return {
     url,
     port,
-    close: () => closeServer(server, clock),
+    close: async () => {
+      stopFollowing?.();
+      await closeServer(server, clock);
+    },
   };
 }
 
+function warnOfOpenness({ log, token, tls }: HttpOptions, url: string): void {
+  if (token() === null && tls?.hasClientAuthorities !== true) log.warn(OPEN_TO_ALL, { url });
+  if (tls === null) log.warn(READABLE, { url });
+}
+
 const OPEN_TO_ALL =
-  'the HTTP port can be reached from other machines and shows everything to everybody, WAL included: ' +
+  'the HTTP port can be reached from other machines and shows state and configuration to everybody: ' +
   'set http.token_file, or let http.listen be an address on loopback';
 
-function createServer(inactivityMs: number, oneAtATime: OneAtATime): FastifyInstance {
-  return fastify({
+const READABLE =
+  'the HTTP port can be reached from other machines without TLS: whoever is on the way can read tokens and WAL; ' +
+  'set http.tls, or let http.listen be an address on loopback behind a proxy with TLS';
+
+/** A client network has its share only where there are others. */
+function limitConnections(server: FastifyInstance, isLoopback: boolean): void {
+  server.server.maxConnections = HTTP_CONNECTIONS_MAX;
+  if (isLoopback) return;
+  const caps = new ConnectionCaps(HTTP_CONNECTIONS_PER_CLIENT_MAX);
+  server.server.prependListener('connection', (socket) => caps.admit(socket));
+}
+
+function createServer(
+  times: HttpTimes,
+  { oneAtATime, tls }: { readonly oneAtATime: OneAtATime; readonly tls: PortTls | null },
+): FastifyInstance {
+  const limits = {
+    headersTimeout: times.headers,
+    connectionsCheckingInterval: Math.min(HTTP_TIMEOUT_CHECK_MS, times.headers),
+    maxHeaderSize: HTTP_HEADER_BYTES_MAX,
+  };
+  const options: FastifyServerOptions = {
     logger: false,
-    connectionTimeout: inactivityMs,
+    connectionTimeout: times.inactivity,
     bodyLimit: HTTP_BODY_BYTES_MAX,
     // What is longer than a name can be is refused by who knows the names.
     routerOptions: { maxParamLength: HTTP_HEADER_BYTES_MAX },
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false } },
-    requestTimeout: HTTP_REQUEST_TIMEOUT_MS,
+    requestTimeout: times.request,
     keepAliveTimeout: HTTP_KEEP_ALIVE_MS,
     forceCloseConnections: 'idle',
     return503OnClosing: true,
@@ -106,17 +166,24 @@ function createServer(inactivityMs: number, oneAtATime: OneAtATime): FastifyInst
       void (reply as FastifyReply).code(error.statusCode ?? 400).send(answer);
     },
     clientErrorHandler: ({ code }, socket) => {
-      // Behind a part of an answer it would be taken for more of it.
-      if (socket.writable && !oneAtATime.isAnswering(socket)) socket.write(nonRequestAnswer(code));
+      // Behind a part of an answer it would be taken for more of it; where no TLS came about nothing can be said.
+      const canAnswer =
+        socket.writable && !isHandshakeFailure(code) && !oneAtATime.isAnswering(socket);
+      if (canAnswer) socket.write(nonRequestAnswer(code));
       socket.destroy();
     },
-    http: {
-      headersTimeout: HTTP_HEADERS_TIMEOUT_MS,
-      connectionsCheckingInterval: HTTP_TIMEOUT_CHECK_MS,
-      maxHeaderSize: HTTP_HEADER_BYTES_MAX,
-    },
-  });
+  };
+  // As fastify types it, a server with TLS were of another kind; it has all that one without has.
+  const kind: FastifyHttpOptions<Server> =
+    tls === null
+      ? { ...options, http: limits }
+      : Object.assign(options, {
+          https: { ...limits, ...secureServerOptions(tls, times.headers) },
+        });
+  return fastify(kind);
 }
+
+type Server = FastifyInstance['server'];
 
 /** Before everything else, also before a request without a route: what is not answered must cost next to nothing. */
 function refuseEarlyRequests(server: FastifyInstance, oneAtATime: OneAtATime): void {
@@ -165,7 +232,9 @@ function readJsonOnly(server: FastifyInstance): void {
 }
 
 async function listenOn(server: FastifyInstance, listen: TcpAddress): Promise<number> {
-  const host = listen.host === '*' ? '::' : listen.host;
+  // By the name it would be two servers, the second one without the limits of the first.
+  const names: Readonly<Record<string, string>> = { '*': '::', localhost: '127.0.0.1' };
+  const host = names[listen.host] ?? listen.host;
   try {
     await server.listen({ host, port: listen.port });
   } catch (error) {

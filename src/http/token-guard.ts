@@ -9,7 +9,7 @@ import {
   HTTP_TOKEN_FORGIVE_MS,
   HTTP_TOKEN_LENGTH_GOOD,
 } from '../config/limits.ts';
-import { parseIpAddress } from '../pg/ip-address.ts';
+import { clientNetwork, OTHER_NETWORKS } from '../pg/client-network.ts';
 
 /** `unset`: there is no token to show. `locked`: wrong, or not even looked at, because there were too many wrong ones. */
 export type TokenVerdict = 'good' | 'unset' | 'missing' | 'wrong' | 'locked';
@@ -22,33 +22,29 @@ interface Failures {
 
 /** Guards one port. */
 export class TokenGuard {
-  readonly #token: () => string | null;
   readonly #clock: Clock;
   readonly #key = randomBytes(32);
   readonly #failures = new Map<string, Failures>();
 
-  /** `token` is asked at each request, so that a reload takes effect. */
-  constructor(options: { readonly token: () => string | null; readonly clock: Clock }) {
-    this.#token = options.token;
+  constructor(options: { readonly clock: Clock }) {
     this.#clock = options.clock;
   }
 
-  get hasToken(): boolean {
-    return this.#token() !== null;
-  }
-
-  /** `header` is that of Authorization, `address` the client's. */
-  check(header: string | undefined, address: string): TokenVerdict {
-    const token = this.#token();
-    if (token === null) return 'unset';
+  /**
+   * `header` is that of Authorization, `address` the client's, `tokens` those that open what is asked for, none: nobody
+   * may. Each is compared, whichever is right.
+   */
+  check(header: string | undefined, address: string, tokens: readonly string[]): TokenVerdict {
+    if (tokens.length === 0) return 'unset';
     const shown = /^Bearer +([!-~]{1,1024}) *$/i.exec(header ?? '')?.[1];
     if (shown === undefined) return 'missing';
-    const isRight = timingSafeEqual(this.#digest(shown), this.#digest(token));
-    if (isRight && token.length >= HTTP_TOKEN_LENGTH_GOOD) return 'good';
+    const digest = this.#digest(shown);
+    const right = tokens.filter((token) => timingSafeEqual(digest, this.#digest(token)));
+    if (right.some((token) => token.length >= HTTP_TOKEN_LENGTH_GOOD)) return 'good';
     const key = this.#keyOf(address);
     const failures = this.#remaining(key);
     if (failures >= HTTP_TOKEN_FAILURES_MAX) return 'locked';
-    if (isRight) return 'good';
+    if (right.length > 0) return 'good';
     this.#failures.set(key, { count: failures + 1, atMs: this.#clock.nowMs() });
     return 'wrong';
   }
@@ -68,19 +64,9 @@ export class TokenGuard {
   }
 
   #keyOf(address: string): string {
-    const key = networkOf(address);
+    const key = clientNetwork(address);
     if (this.#failures.has(key) || this.#failures.size < HTTP_TOKEN_ADDRESSES_MAX) return key;
     for (const known of this.#failures.keys()) this.#remaining(known);
-    return this.#failures.size < HTTP_TOKEN_ADDRESSES_MAX ? key : 'others';
+    return this.#failures.size < HTTP_TOKEN_ADDRESSES_MAX ? key : OTHER_NETWORKS;
   }
-}
-
-/** One host has a whole network of IPv6 addresses to itself. */
-function networkOf(address: string): string {
-  const bytes = parseIpAddress(address);
-  if (bytes === null) return 'others';
-  const text = Buffer.from(bytes).toString('hex');
-  if (bytes.length === 4) return text;
-  const isMappedV4 = text.startsWith('00000000000000000000ffff');
-  return isMappedV4 ? text.slice(24) : text.slice(0, 16);
 }

@@ -26,7 +26,7 @@ export function walRoute(sources: WalRouteSources): Route {
     path: '/wal/{file}',
     operation: 'getWalFile',
     summary: 'A whole WAL segment or a timeline history file, byte for byte, for restore_command.',
-    access: 'read',
+    access: 'wal',
     parameters: [
       {
         name: 'file',

@@ -26,7 +26,7 @@ export interface RelayPortsParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly source: StatusSource;
-  /** For the HTTP API; what needs a token asks `config().http.token` at each request. */
+  /** For the HTTP API; what needs a token asks `config().http` at each request. */
   readonly actions: RelayActions;
   /** Takes a connection of a client of the PostgreSQL port. */
   readonly accept: (open: ConnectionOpener) => void;
@@ -93,8 +93,9 @@ export class RelayPorts {
     const metrics = openMetrics({ source, clock, storageDirectory: storage.directory });
     const log = this.#parts.log.child({ component: 'http' });
     const token = (): string | null => this.#parts.config().http.token;
+    const walToken = (): string | null => this.#parts.config().http.walToken;
     this.#http = await openHttp(
-      { listen: http.listen, log, clock, token },
+      { listen: http.listen, log, clock, token, walToken, tls: null },
       { source, metrics, actions: this.#parts.actions },
     );
   }

@@ -126,6 +126,8 @@ export function openTestPort(
       log: silentLog,
       clock: systemClock,
       token: () => null,
+      walToken: () => null,
+      tls: null,
       ...rest,
     },
     {

@@ -121,42 +121,43 @@ describe('the token', () => {
     `Bearer ${TOKEN} ${TOKEN}`,
     `Bearer ${'x'.repeat(1025)}`,
   ])('the header %j shows none', async (header) => {
-    const guard = new TokenGuard({ token: () => TOKEN, clock: new ManualClock() });
-    expect(guard.check(header, '127.0.0.1')).toBe('missing');
+    const guard = new TokenGuard({ clock: new ManualClock() });
+    expect(guard.check(header, '127.0.0.1', [TOKEN])).toBe('missing');
   });
 
   test('the scheme is read in any case', () => {
-    const guard = new TokenGuard({ token: () => TOKEN, clock: new ManualClock() });
-    expect(guard.check(`bearer ${TOKEN}`, '127.0.0.1')).toBe('good');
+    const guard = new TokenGuard({ clock: new ManualClock() });
+    expect(guard.check(`bearer ${TOKEN}`, '127.0.0.1', [TOKEN])).toBe('good');
   });
 
   test('who guesses from the address of the owner of a good token does not shut the owner out', () => {
-    const guard = new TokenGuard({ token: () => TOKEN, clock: new ManualClock() });
-    for (let index = 0; index < 50; index += 1) guard.check(`Bearer guess-${index}`, '10.0.0.1');
-    expect(guard.check('Bearer guess', '10.0.0.1')).toBe('locked');
-    expect(guard.check(`Bearer ${TOKEN}`, '10.0.0.1')).toBe('good');
-    expect(guard.check('Bearer guess', '10.0.0.1')).toBe('locked');
+    const guard = new TokenGuard({ clock: new ManualClock() });
+    for (let index = 0; index < 50; index += 1)
+      guard.check(`Bearer guess-${index}`, '10.0.0.1', [TOKEN]);
+    expect(guard.check('Bearer guess', '10.0.0.1', [TOKEN])).toBe('locked');
+    expect(guard.check(`Bearer ${TOKEN}`, '10.0.0.1', [TOKEN])).toBe('good');
+    expect(guard.check('Bearer guess', '10.0.0.1', [TOKEN])).toBe('locked');
   });
 
   test('a token that can be guessed is not looked at for a while at an address that guesses; at others it is', () => {
     const clock = new ManualClock();
     const short = 'x'.repeat(HTTP_TOKEN_LENGTH_GOOD - 1);
-    const guard = new TokenGuard({ token: () => short, clock });
+    const guard = new TokenGuard({ clock });
     const verdicts = Array.from({ length: 12 }, (_, index) =>
-      guard.check(`Bearer guess-${index}`, '10.0.0.1'),
+      guard.check(`Bearer guess-${index}`, '10.0.0.1', [short]),
     );
     expect(verdicts).toEqual([...Array<string>(10).fill('wrong'), 'locked', 'locked']);
-    expect(guard.check(`Bearer ${short}`, '10.0.0.1')).toBe('locked');
-    expect(guard.check(`Bearer ${short}`, '10.0.0.2')).toBe('good');
+    expect(guard.check(`Bearer ${short}`, '10.0.0.1', [short])).toBe('locked');
+    expect(guard.check(`Bearer ${short}`, '10.0.0.2', [short])).toBe('good');
     clock.advance(HTTP_TOKEN_FORGIVE_MS);
-    expect(guard.check(`Bearer ${short}`, '10.0.0.1')).toBe('good');
-    expect(guard.check('Bearer again', '10.0.0.1')).toBe('wrong');
-    expect(guard.check('Bearer again', '10.0.0.1')).toBe('locked');
+    expect(guard.check(`Bearer ${short}`, '10.0.0.1', [short])).toBe('good');
+    expect(guard.check('Bearer again', '10.0.0.1', [short])).toBe('wrong');
+    expect(guard.check('Bearer again', '10.0.0.1', [short])).toBe('locked');
   });
 
   test('one host has one count for all its IPv6 addresses, and for IPv4 in IPv6', () => {
-    const guard = new TokenGuard({ token: () => TOKEN, clock: new ManualClock() });
-    const guess = (address: string): string => guard.check('Bearer guess', address);
+    const guard = new TokenGuard({ clock: new ManualClock() });
+    const guess = (address: string): string => guard.check('Bearer guess', address, [TOKEN]);
     for (let index = 1; index <= 10; index += 1) guess(`2001:db8::${index}`);
     expect(guess('2001:db8::ffff')).toBe('locked');
     expect(guess('2001:db8:0:1::1')).toBe('wrong');
@@ -166,9 +167,11 @@ describe('the token', () => {
 
   test('addresses beyond the bound are counted together, so that the count cannot be washed out', () => {
     const clock = new ManualClock();
-    const guard = new TokenGuard({ token: () => TOKEN, clock });
+    const guard = new TokenGuard({ clock });
     const guess = (index: number): string =>
-      guard.check('Bearer guess', `10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`);
+      guard.check('Bearer guess', `10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`, [
+        TOKEN,
+      ]);
     for (let index = 0; index < HTTP_TOKEN_ADDRESSES_MAX + 10; index += 1) guess(index);
     expect(guess(HTTP_TOKEN_ADDRESSES_MAX + 500)).toBe('locked');
     clock.advance(HTTP_TOKEN_FORGIVE_MS);
@@ -193,22 +196,18 @@ describe('the token', () => {
 });
 
 describe('reading', () => {
-  const PATHS = ['/api/v1/status', '/api/v1/config', '/wal/00000002.history'];
+  const PATHS = ['/api/v1/status', '/api/v1/config'];
   const OPEN_PATHS = ['/livez', '/readyz', '/startupz', '/metrics', '/openapi.json'];
-  const files = (actions: RecordingActions): RecordingActions => {
-    actions.file = (name) => sampleFile(name, [Buffer.from('x')]);
-    return actions;
-  };
 
   test('needs no token on loopback', async () => {
-    const { url } = await open({ actions: files(new RecordingActions()) });
+    const { url } = await open();
     for (const path of [...PATHS, ...OPEN_PATHS]) {
       expect((await fetch(url + path)).status, path).toBe(200);
     }
   });
 
   test('needs it where others can reach the port, except for probes and metrics', async () => {
-    const { url } = await open({ listen: EVERYWHERE, actions: files(new RecordingActions()) });
+    const { url } = await open({ listen: EVERYWHERE });
     for (const path of PATHS) {
       expect((await fetch(url + path)).status, path).toBe(401);
       expect((await fetch(url + path, { method: 'HEAD' })).status, path).toBe(401);
@@ -218,25 +217,88 @@ describe('reading', () => {
     for (const path of OPEN_PATHS) expect((await fetch(url + path)).status, path).toBe(200);
   });
 
-  test('stays open there while no token is configured, which one warning says', async () => {
+  test('stays open there while no token is configured, which a warning says', async () => {
     const { lines, log } = recordingLog();
-    const { url } = await open({
-      listen: EVERYWHERE,
-      token: () => null,
-      log,
-      actions: files(new RecordingActions()),
-    });
+    const { url } = await open({ listen: EVERYWHERE, token: () => null, log });
     for (const path of PATHS) expect((await fetch(url + path)).status, path).toBe(200);
     expect(lines.filter((line) => line.startsWith('warn'))).toEqual([
       expect.stringContaining('set http.token_file'),
+      expect.stringContaining('set http.tls'),
     ]);
   });
 
-  test('there is no warning on loopback, nor with a token', async () => {
+  test('there is no warning on loopback; elsewhere one says that tokens can be read on the way', async () => {
     const { lines, log } = recordingLog();
+    const warnings = (): string[] => lines.filter((line) => line.startsWith('warn'));
     await open({ token: () => null, log });
+    expect(warnings()).toEqual([]);
     await open({ listen: EVERYWHERE, log });
-    expect(lines.filter((line) => line.startsWith('warn'))).toEqual([]);
+    expect(warnings()).toEqual([expect.stringContaining('without TLS')]);
+  });
+});
+
+describe('WAL files', () => {
+  const PATH = '/wal/00000002.history';
+  const WAL_TOKEN = 'the-token-that-opens-wal-files-only';
+  const codes = async (
+    tokens: Pick<Partial<HttpOptions>, 'token' | 'walToken' | 'listen'>,
+    shown: readonly string[],
+  ): Promise<number[]> => {
+    const actions = new RecordingActions();
+    actions.file = (name) => sampleFile(name, [Buffer.from('x')]);
+    const { url } = await open({ actions, ...tokens });
+    return Promise.all(
+      shown.map(async (token) => {
+        const headers = token === '' ? {} : { authorization: `Bearer ${token}` };
+        const head = await fetch(url + PATH, { method: 'HEAD', headers });
+        const { status } = await fetch(url + PATH, { headers });
+        expect(head.status).toBe(status);
+        return status;
+      }),
+    );
+  };
+
+  test.each([['127.0.0.1'], ['0.0.0.0']])(
+    'need a token wherever the port is (%s): being on the same machine is no permission',
+    async (host) => {
+      const listen = { kind: 'tcp', host, port: 0 } as const;
+      expect(await codes({ listen }, ['', 'guess', TOKEN])).toEqual([401, 401, 200]);
+    },
+  );
+
+  test('are refused to everybody while no token is configured, and it says which key to set', async () => {
+    expect(await codes({ token: () => null }, ['', 'guess'])).toEqual([403, 403]);
+    const { url } = await open({ token: () => null });
+    const refused = await (await fetch(url + PATH)).json();
+    expect(refused).toMatchObject({ hint: expect.stringContaining('http.wal_token_file') });
+  });
+
+  test('are opened by a token of their own, and by the one for everything', async () => {
+    const tokens = { walToken: (): string => WAL_TOKEN };
+    expect(await codes(tokens, [WAL_TOKEN, TOKEN, '', 'x'])).toEqual([200, 200, 401, 401]);
+    expect(await codes({ ...tokens, token: () => null }, [WAL_TOKEN, TOKEN])).toEqual([200, 401]);
+  });
+
+  test('are all that their token opens', async () => {
+    const { url, actions } = await open({ listen: EVERYWHERE, walToken: () => WAL_TOKEN });
+    for (const [method, path] of WRITES) {
+      expect((await ask(method, url + path, { token: WAL_TOKEN })).code, path).toBe(401);
+    }
+    expect((await ask('GET', `${url}/api/v1/status`, { token: WAL_TOKEN })).code).toBe(401);
+    expect(actions.done).toEqual([]);
+  });
+
+  test('are not asked of the store before the token is right', async () => {
+    const asked: string[] = [];
+    const actions = new RecordingActions();
+    actions.file = (name) => {
+      asked.push(name);
+      return sampleFile(name, [Buffer.from('x')]);
+    };
+    const { url } = await open({ actions });
+    await fetch(`${url}/wal/000000010000000000000001`);
+    await fetch(`${url}/wal/nonsense`);
+    expect(asked).toEqual([]);
   });
 });
 

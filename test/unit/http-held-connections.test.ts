@@ -33,7 +33,7 @@ class SizedMetrics implements Metrics {
 
 async function open(options: { metrics?: SizedMetrics; inactivityMs?: number }): Promise<number> {
   const server = await openTestPort({
-    ...(options.inactivityMs === undefined ? {} : { inactivityMs: options.inactivityMs }),
+    ...(options.inactivityMs === undefined ? {} : { times: { inactivity: options.inactivityMs } }),
     metrics: options.metrics ?? new SizedMetrics(10),
   });
   onTestFinished(() => server.close());

@@ -11,6 +11,9 @@ import { exchange, openTestPort, RecordingActions, sampleFile } from '../support
 import { ManualClock } from '../support/manual-clock.ts';
 
 const NAME = '000000010000000000000003';
+const TOKEN = 'the-token-that-opens-wal-files';
+const AUTHORIZATION = { authorization: `Bearer ${TOKEN}` };
+const HEADER = `Authorization: Bearer ${TOKEN}\r\n`;
 const MIB = 1024 * 1024;
 
 async function open(
@@ -19,9 +22,18 @@ async function open(
 ): Promise<{ url: string; port: number }> {
   const actions = new RecordingActions();
   actions.file = file;
-  const server = await openTestPort({ actions, ...(clock === undefined ? {} : { clock }) });
+  const server = await openTestPort({
+    actions,
+    walToken: () => TOKEN,
+    ...(clock === undefined ? {} : { clock }),
+  });
   onTestFinished(() => server.close());
   return { url: server.url, port: server.port };
+}
+
+/** Asks with the token. */
+function ask(url: string, init: { method?: string; headers?: object } = {}): Promise<Response> {
+  return fetch(url, { ...init, headers: { ...AUTHORIZATION, ...init.headers } });
 }
 
 /** A file of pieces that tells how many were taken and how often it was closed. */
@@ -62,7 +74,7 @@ async function client(port: number, path = `/wal/${NAME}`): Promise<Socket> {
   socket.on('error', () => {});
   onTestFinished(() => void socket.destroy());
   await once(socket, 'connect');
-  socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
+  socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n${HEADER}\r\n`);
   return socket;
 }
 
@@ -71,7 +83,7 @@ describe('a file', () => {
     let closed = 0;
     const pieces = [Buffer.alloc(100_000, 1), Buffer.alloc(1, 2), Buffer.alloc(70_000, 3)];
     const { url } = await open((name) => sampleFile(name, pieces, () => void closed++));
-    const response = await fetch(`${url}/wal/${NAME}`);
+    const response = await ask(`${url}/wal/${NAME}`);
     expect(response.headers.get('content-type')).toBe('application/octet-stream');
     expect(response.headers.get('content-length')).toBe('170001');
     expect(response.headers.get('etag')).toBe(`"7301234567890123456-${NAME}"`);
@@ -82,7 +94,7 @@ describe('a file', () => {
   test('is described to HEAD and not read', async () => {
     const watched = new WatchedFile(4);
     const { url } = await open(() => watched.file);
-    const response = await fetch(`${url}/wal/${NAME}`, { method: 'HEAD' });
+    const response = await ask(`${url}/wal/${NAME}`, { method: 'HEAD' });
     expect([response.status, response.headers.get('content-length')]).toEqual([200, String(MIB)]);
     await eventually(() => watched.closed).toBeGreaterThan(0);
     expect(watched.taken).toBe(0);
@@ -93,7 +105,7 @@ describe('a file', () => {
     async (tag) => {
       const watched = new WatchedFile(4);
       const { url } = await open(() => watched.file);
-      const response = await fetch(`${url}/wal/${NAME}`, { headers: { 'if-none-match': tag } });
+      const response = await ask(`${url}/wal/${NAME}`, { headers: { 'if-none-match': tag } });
       expect([response.status, await response.text()]).toEqual([304, '']);
       await eventually(() => watched.closed).toBeGreaterThan(0);
       expect(watched.taken).toBe(0);
@@ -103,14 +115,14 @@ describe('a file', () => {
   test('another tag is no reason to hold it back', async () => {
     const { url } = await open((name) => sampleFile(name, [Buffer.from('x')]));
     const headers = { 'if-none-match': '"other"' };
-    expect((await fetch(`${url}/wal/${NAME}`, { headers })).status).toBe(200);
+    expect((await ask(`${url}/wal/${NAME}`, { headers })).status).toBe(200);
   });
 
   test('that turns out damaged half-way does not look whole', async () => {
     const watched = new WatchedFile(8, { failAt: 3 });
     const { url, port } = await open(() => watched.file);
     await expect(
-      fetch(`${url}/wal/${NAME}`).then((response) => response.arrayBuffer()),
+      ask(`${url}/wal/${NAME}`).then((response) => response.arrayBuffer()),
     ).rejects.toThrow();
     await eventually(() => watched.closed).toBeGreaterThan(0);
     expect(
@@ -126,7 +138,7 @@ describe('a client', () => {
     const deaf = await client(port);
     deaf.pause();
     // As long as another one takes to get all of it, which disturbs nobody.
-    const all = await (await fetch(`${url}/wal/other`)).arrayBuffer();
+    const all = await (await ask(`${url}/wal/other`)).arrayBuffer();
     expect(all.byteLength).toBe(64 * MIB);
     // What fits into the two sockets has been read, and no more.
     expect(watched.taken * 256 * 1024).toBeLessThan(16 * MIB);
@@ -176,7 +188,7 @@ describe('a client', () => {
       asked();
       return finding;
     };
-    const server = await openTestPort({ actions });
+    const server = await openTestPort({ actions, walToken: () => TOKEN });
     onTestFinished(() => server.close());
     const hasty = await client(server.port);
     await isAsked;
@@ -208,7 +220,7 @@ describe('a refusal', () => {
     ['starting', { kind: 'starting' }, 503, 'the database system is starting up'],
   ] as const)('%s is JSON that says what to do', async (_what, refusal, code, text) => {
     const { url } = await open(() => refusal);
-    const response = await fetch(`${url}/wal/${NAME}`);
+    const response = await ask(`${url}/wal/${NAME}`);
     expect(response.status).toBe(code);
     expect(response.headers.get('content-type')).toContain('application/json');
     expect(response.headers.get('retry-after')).toBe(code === 503 ? '1' : null);
@@ -216,13 +228,13 @@ describe('a refusal', () => {
       error: expect.stringContaining(text),
       hint: expect.any(String),
     });
-    const head = await fetch(`${url}/wal/${NAME}`, { method: 'HEAD' });
+    const head = await ask(`${url}/wal/${NAME}`, { method: 'HEAD' });
     expect([head.status, await head.text()]).toEqual([code, '']);
   });
 
   test('of an incomplete segment says how far it is', async () => {
     const { url } = await open(() => ({ kind: 'incomplete', availableLsn: toLsn(0x3000100n) }));
-    expect(await (await fetch(`${url}/wal/${NAME}`)).json()).toMatchObject({
+    expect(await (await ask(`${url}/wal/${NAME}`)).json()).toMatchObject({
       detail: expect.stringContaining('0/3000100'),
     });
   });
@@ -254,7 +266,7 @@ describe('a path that is made to climb', () => {
     });
     const answer = await exchange(
       port,
-      `GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
+      `GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${HEADER}\r\n`,
     );
     expect(answer).toMatch(/^HTTP\/1\.1 4(00|04|14) /);
     expect(asked).not.toContain(NAME);
