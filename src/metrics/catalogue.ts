@@ -378,6 +378,12 @@ export const CATALOGUE = [
   },
   // --- access and HTTP
   {
+    name: 'client_authentications_total',
+    type: 'counter',
+    labels: ['method', 'outcome'],
+    help: 'client authentications total',
+  },
+  {
     name: 'client_connections_rejected_total',
     type: 'counter',
     labels: ['reason'],

@@ -17,6 +17,7 @@ import type { FilesystemSize, Statfs } from './filesystem-probe.ts';
 import { histogramText } from './histogram-text.ts';
 import { OPENMETRICS_CONTENT_TYPE, prefersOpenMetrics, toOpenMetrics } from './openmetrics.ts';
 import {
+  addAuthenticationSamples,
   addCertificateSamples,
   addClientSamples,
   addProcessSamples,
@@ -197,6 +198,7 @@ class RelayMetrics implements Metrics {
     addSyncSamples(samples, status);
     addSlotSamples(samples, status, this.#options.clock.wallMs());
     addCertificateSamples(samples, status);
+    addAuthenticationSamples(samples, status);
     addClientSamples(samples, status);
     return samples;
   }

@@ -1,6 +1,7 @@
 // The samples of the process, the upstream session, the store and the slots.
 import { INVALID_LSN, lsnDistance, maxLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
+import type { CertificateStatus } from '../status/certificate.ts';
 import type { RelayStatus, SlotStatus, UpstreamStatus } from '../status/status.ts';
 import type { Samples } from './samples.ts';
 
@@ -35,6 +36,22 @@ const COMMANDS: readonly string[] = [
   'BASE_BACKUP',
   'UPLOAD_MANIFEST',
 ];
+
+const AUTHENTICATION_METHODS: readonly string[] = [
+  'scram-sha-256',
+  'cert',
+  'md5',
+  'trust',
+  'reject',
+];
+const AUTHENTICATION_OUTCOMES: readonly string[] = ['success', 'failure'];
+
+/** Certificates by what they are for, and the words of the label `role`. */
+const CERTIFICATE_ROLES: ReadonlyMap<CertificateStatus['role'], string> = new Map([
+  ['server', 'server'],
+  ['upstream_client', 'upstream_client'],
+  ['http', 'admin'],
+]);
 
 /** End of the WAL that is known to exist: what the upstream said last, or what we have when that is more. */
 export function knownEnd(status: RelayStatus): Lsn {
@@ -175,14 +192,26 @@ export function addSlotSamples(samples: Samples, status: RelayStatus, wallMs: nu
   }
 }
 
-/** When certificates expire that are in use. */
-export function addCertificateSamples(samples: Samples, { upstream }: RelayStatus): void {
-  const { clientCertificateExpiresAtMs: expiresAtMs } = upstream;
-  samples.addIfKnown(
-    'tls_certificate_not_after_timestamp_seconds',
-    { role: 'upstream_client' },
-    expiresAtMs === null ? null : expiresAtMs / 1000,
-  );
+/** When certificates expire that are in use: of several for one purpose the first that does. */
+export function addCertificateSamples(samples: Samples, { certificates }: RelayStatus): void {
+  for (const [role, label] of CERTIFICATE_ROLES) {
+    const ends = certificates.filter((one) => one.role === role).map((one) => one.notAfterMs);
+    if (ends.length === 0) continue;
+    const notAfter = Math.min(...ends) / 1000;
+    samples.add('tls_certificate_not_after_timestamp_seconds', { role: label }, notAfter);
+  }
+}
+
+/** Who logged in, and who could not: every method from the start, so that the first failure is an increase. */
+export function addAuthenticationSamples(samples: Samples, { standbyTotals }: RelayStatus): void {
+  const counts = new Map<string, number>();
+  for (const method of AUTHENTICATION_METHODS)
+    for (const outcome of AUTHENTICATION_OUTCOMES) counts.set(`${method}|${outcome}`, 0);
+  for (const [key, count] of standbyTotals.authentications) counts.set(key, count);
+  for (const [key, count] of counts) {
+    const [method = '', outcome = ''] = key.split('|');
+    samples.add('client_authentications_total', { method, outcome }, count);
+  }
 }
 
 /** What clients asked for and were refused. */

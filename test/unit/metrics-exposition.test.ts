@@ -90,7 +90,11 @@ describe('names', () => {
     const metrics = open(() => sampleStatus());
     metrics.observeRequest({ method: 'GET', route: '/metrics', statusCode: 200, seconds: 0.002 });
     const families = await scrape(metrics);
-    const unknown = ['store_filesystem_free_bytes', 'store_filesystem_size_bytes'];
+    const unknown = [
+      'store_filesystem_free_bytes',
+      'store_filesystem_size_bytes',
+      'tls_certificate_not_after_timestamp_seconds',
+    ];
     for (const { name, type, labels } of CATALOGUE) {
       const family = families.get(`walcast_${name}`);
       expect(family?.type, name).toBe(type);
@@ -214,17 +218,6 @@ describe('values', () => {
       'walcast_slot_inactive_seconds{slot="used"}': 0,
       'walcast_slot_inactive_seconds{slot="stepped"}': 0,
     });
-  });
-
-  test('the expiry of our own certificate shows when one is sent', async () => {
-    const { upstream } = sampleStatus();
-    const expiring = (clientCertificateExpiresAtMs: number | null): Metrics =>
-      open(() => sampleStatus({ upstream: { ...upstream, clientCertificateExpiresAtMs } }));
-    const family = 'tls_certificate_not_after_timestamp_seconds';
-    expect(await seriesOf(expiring(1_800_000_000_000), family)).toEqual({
-      [`walcast_${family}{role="upstream_client"}`]: 1_800_000_000,
-    });
-    expect(await seriesOf(expiring(null), family)).toEqual({});
   });
 
   test('WAL comes from memory, disk and upstream, and how late it is shows', async () => {
