@@ -255,3 +255,34 @@ export const FEEDBACK_NOTE_MS: number = 10_000;
 
 /** Standbys without a slot that are waited for by name after a restart; when there were more, for all that time. */
 export const FEEDBACK_NAMES_MAX: number = 2_000;
+
+// --- auth_query
+
+/** Users that the upstream is being asked about at one time, and how long one question may take, connecting included. */
+export const AUTH_QUESTIONS_MAX: number = 64;
+export const AUTH_QUESTION_MS_MAX: number = 5_000;
+
+/** Sessions at the upstream for such questions, and how long one stays open that is not used. */
+export const AUTH_SESSIONS_MAX: number = 2;
+export const AUTH_SESSION_IDLE_MS: number = 30_000;
+
+/** After an upstream could not be asked nobody asks it for so long. */
+export const AUTH_RETRY_MS: number = 1_000;
+
+/** How often the answer about one user is asked for again because passwords are wrong. The first time there is no wait. */
+export const AUTH_ASK_AGAIN_MS: number = 2_000;
+
+/** Users whose answers are kept, and names of which it is kept that there is no such user. */
+export const AUTH_USERS_KEPT_MAX: number = 1_000;
+export const AUTH_STRANGERS_KEPT_MAX: number = 200;
+
+/** Plain passwords whose SCRAM secret is kept. */
+export const AUTH_DERIVED_MAX: number = 1_000;
+
+/** What is kept of the answer about one user; a secret of PostgreSQL is 133 bytes. */
+export const AUTH_ANSWER_BYTES_MAX: number = 16 * 1024;
+
+// --- secret files
+
+/** How often files that hold secrets are looked at. */
+export const SECRET_FILES_LOOK_MS: number = 2_000;

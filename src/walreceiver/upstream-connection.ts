@@ -15,6 +15,8 @@ import {
 import type { ConnectionEvents } from '../net/connection.ts';
 import { formatTarget, isUnixSocketHost } from '../net/dial.ts';
 import type { DialedConnection } from '../net/dial.ts';
+import { encodeBoundQuestion } from '../wire/bound-question.ts';
+import type { BoundQuestion } from '../wire/bound-question.ts';
 import { FrameDecoder } from '../wire/frame-decoder.ts';
 import { encodeCopyDone, encodeQuery, encodeTerminate } from '../wire/frontend-messages.ts';
 import { decodeUpstreamMessage, upstreamLengthMax } from '../wire/upstream-messages.ts';
@@ -60,6 +62,14 @@ export interface RawEvents {
   onDrain(): void;
   /** Called exactly once, last; null after an orderly close by the server. */
   onClose(reason: string | null): void;
+}
+
+interface CommandOptions {
+  readonly copy: CopyHandler | null;
+  readonly timeoutMs: number;
+  readonly limits: QueryLimits;
+  readonly bytes: Uint8Array;
+  readonly isBound?: boolean;
 }
 
 interface PendingCommand {
@@ -170,7 +180,17 @@ export class UpstreamConnection {
       copy: null,
       timeoutMs: options.timeoutMs,
       limits: options.limits ?? REPLICATION_QUERY_LIMITS,
+      bytes: encodeQuery(sql),
     });
+  }
+
+  /** The same for one statement with a bound value (extended protocol); for sessions that are not for replication. */
+  ask(
+    question: BoundQuestion,
+    options: { timeoutMs: number; limits: QueryLimits },
+  ): Promise<QueryOutcome> {
+    const bytes = encodeBoundQuestion(question);
+    return this.#command(question.sql, { ...options, copy: null, bytes, isBound: true });
   }
 
   /**
@@ -179,7 +199,12 @@ export class UpstreamConnection {
    */
   startReplication(sql: string, handler: CopyHandler): Promise<QueryOutcome> {
     this.#isCopyEnded = false;
-    return this.#command(sql, { copy: handler, timeoutMs: 0, limits: REPLICATION_QUERY_LIMITS });
+    return this.#command(sql, {
+      copy: handler,
+      timeoutMs: 0,
+      limits: REPLICATION_QUERY_LIMITS,
+      bytes: encodeQuery(sql),
+    });
   }
 
   /** Sends CopyDone, once. */
@@ -295,10 +320,7 @@ export class UpstreamConnection {
     this.#backendPid = session.backendPid;
   }
 
-  #command(
-    sql: string,
-    options: { copy: CopyHandler | null; timeoutMs: number; limits: QueryLimits },
-  ): Promise<QueryOutcome> {
+  #command(sql: string, options: CommandOptions): Promise<QueryOutcome> {
     return new Promise((resolve, reject) => {
       if (this.#mode !== 'commands') {
         reject(new OperationalError('UPSTREAM_CLOSED', 'the session to the upstream is closed'));
@@ -311,9 +333,9 @@ export class UpstreamConnection {
               this.#fail(commandTimeout(sql, options.timeoutMs));
             })
           : null;
-      const collector = new ResultCollector(options.limits);
+      const collector = new ResultCollector(options.limits, options.isBound);
       this.#pending.push({ collector, copy: options.copy, timer, resolve, reject });
-      this.write([encodeQuery(sql)]);
+      this.write([options.bytes]);
     });
   }
 

@@ -50,14 +50,17 @@ interface OpenResultSet {
 /** Collects the answer to one command. */
 export class ResultCollector {
   readonly #limits: QueryLimits;
+  readonly #isBound: boolean;
   readonly #results: OpenResultSet[] = [];
   #open: OpenResultSet | null = null;
   #error: ReceivedError | null = null;
   #rows = 0;
   #bytes = 0;
 
-  constructor(limits: QueryLimits) {
+  /** `isBound`: the command was sent with the extended protocol, which says more about how far it got. */
+  constructor(limits: QueryLimits, isBound = false) {
     this.#limits = limits;
+    this.#isBound = isBound;
   }
 
   /** Takes one message; the outcome comes with ReadyForQuery. Throws {@link ProtocolViolation} beyond the limits. */
@@ -81,11 +84,14 @@ export class ResultCollector {
         return null;
       case 'ReadyForQuery':
         return { results: this.#results, error: this.#error };
+      case 'ParseComplete':
+      case 'BindComplete':
+      case 'NoData':
+      case 'PortalSuspended':
+        if (this.#isBound) return null;
+        throw outOfPlace(message);
       default:
-        throw new ProtocolViolation(
-          SQLSTATE.protocolViolation,
-          `the upstream sent ${message.type} inside the answer to a command`,
-        );
+        throw outOfPlace(message);
     }
   }
 
@@ -113,6 +119,13 @@ export class ResultCollector {
     if (this.#open !== null) this.#open.tag = tag;
     this.#open = null;
   }
+}
+
+function outOfPlace(message: UpstreamMessage): ProtocolViolation {
+  return new ProtocolViolation(
+    SQLSTATE.protocolViolation,
+    `the upstream sent ${message.type} inside the answer to a command`,
+  );
 }
 
 function tooLarge(limit: string): ProtocolViolation {

@@ -47,6 +47,10 @@ export type UpstreamMessage =
   | { readonly type: 'DataRow'; readonly values: readonly (Uint8Array | null)[] }
   | { readonly type: 'CommandComplete'; readonly tag: string }
   | { readonly type: 'EmptyQuery' }
+  | { readonly type: 'ParseComplete' }
+  | { readonly type: 'BindComplete' }
+  | { readonly type: 'NoData' }
+  | { readonly type: 'PortalSuspended' }
   | { readonly type: 'CopyBothResponse' }
   | { readonly type: 'CopyOutResponse' }
   | { readonly type: 'CopyInResponse' }
@@ -68,7 +72,7 @@ export const UPSTREAM_DATA_LENGTH_MAX: number = 1024 * 1024;
 export const UPSTREAM_SMALL_LENGTH_MAX = 30_000;
 
 const LONG_TYPES = 'dTDEN';
-const KNOWN_TYPES = 'RSKZTDCIWHGcdENvA';
+const KNOWN_TYPES = 'RSKZTDCIWHGcdENvA12ns';
 const OPTIONS_MAX = 64;
 
 /** The longest length word accepted for a type; 0 for a type no walsender sends. */
@@ -121,6 +125,14 @@ function decodeBare(letter: string, typeByte: number): UpstreamMessage {
       return { type: 'EmptyQuery' };
     case 'A':
       return { type: 'NotificationResponse' };
+    case '1':
+      return { type: 'ParseComplete' };
+    case '2':
+      return { type: 'BindComplete' };
+    case 'n':
+      return { type: 'NoData' };
+    case 's':
+      return { type: 'PortalSuspended' };
     default:
       throw violation(`unexpected message type ${typeByte} from the upstream server`);
   }

@@ -1,0 +1,199 @@
+// Who are the users, and how long does what the upstream said about one count? Users of our own come first; answers of the
+// upstream are kept for a while, asked for again when a password was wrong, and outlive an upstream that cannot be asked.
+import type { Clock } from '../base/clock.ts';
+import { LogBudget } from '../base/log-budget.ts';
+import type { Log } from '../base/log.ts';
+import {
+  AUTH_ASK_AGAIN_MS,
+  AUTH_STRANGERS_KEPT_MAX,
+  AUTH_USERS_KEPT_MAX,
+  OTHERS_LOG_LINES,
+} from '../config/limits.ts';
+import type { PasswordSecret } from '../pg/password-secret.ts';
+import { DerivedSecrets } from './derived-secrets.ts';
+import { SCRAM_ITERATIONS_DEFAULT } from './scram-secret.ts';
+import type { ScramSecret } from './scram-secret.ts';
+import type { UserAnswer, UserDirectory } from './user-directory.ts';
+import { UserQuestions } from './user-questions.ts';
+import type { AskUpstream, Told } from './user-questions.ts';
+import { readUserRows } from './user-row.ts';
+import type { KnownAnswer } from './user-row.ts';
+
+/** What a book needs. */
+export interface UserBookParts {
+  /** Users of the file and the configuration, as they are now. */
+  readonly users: () => ReadonlyMap<string, PasswordSecret>;
+  /** How long an answer of the upstream counts; null: it is not asked. */
+  readonly cacheMs: () => number | null;
+  readonly ask: AskUpstream;
+  /** What makes the salts of unknown users: a secret, kept over restarts. Owned by the book from now on. */
+  readonly seed: Uint8Array;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+interface Kept {
+  readonly answer: KnownAnswer;
+  readonly askedAtMs: number;
+  /** It was asked for because the answer before was in doubt: the next doubt waits a little. */
+  readonly isAskedAgain: boolean;
+  isDoubtful: boolean;
+}
+
+/** NAMEDATALEN - 1: no server has a user of a longer name. */
+const NAME_BYTES_MAX = 63;
+
+/** The users of one relay. */
+export class UserBook implements UserDirectory {
+  readonly #parts: UserBookParts;
+  readonly #questions: UserQuestions;
+  readonly #derived: DerivedSecrets;
+  readonly #users = new Map<string, Kept>();
+  /** Apart from the others, so that no flood of names drives users out. */
+  readonly #strangers = new Map<string, Kept>();
+  readonly #lines: LogBudget = new LogBudget(OTHERS_LOG_LINES);
+  /** Answers of questions that were asked before count no more. */
+  #generation = 0;
+  #upstreamIterations: number | null = null;
+  #own: { of: ReadonlyMap<string, PasswordSecret>; iterations: number | null } | null = null;
+
+  constructor(parts: UserBookParts) {
+    this.#parts = parts;
+    this.#questions = new UserQuestions(parts);
+    this.#derived = new DerivedSecrets(parts.seed);
+  }
+
+  lookup(name: string): UserAnswer | Promise<UserAnswer> {
+    const own = this.#parts.users().get(name);
+    if (own !== undefined) {
+      return { kind: 'found', secret: own, validUntilMs: null, mayReplicate: null };
+    }
+    const cacheMs = this.#parts.cacheMs();
+    if (cacheMs === null || Buffer.byteLength(name) > NAME_BYTES_MAX) return { kind: 'unknown' };
+    const kept = this.#keptOf(name);
+    if (kept !== null && this.#counts(kept, cacheMs)) return kept.answer;
+    const asked = this.#ask(name, kept);
+    // While the upstream could not be asked the last time, nobody who is known waits until it has been tried again.
+    const isOut = this.#questions.outage !== null;
+    return isOut && kept?.answer.kind === 'found' ? kept.answer : asked;
+  }
+
+  onWrongPassword(name: string): void {
+    const kept = this.#users.get(name);
+    if (kept !== undefined) kept.isDoubtful = true;
+  }
+
+  scramOf(name: string, secret: PasswordSecret): ScramSecret | null | Promise<ScramSecret> {
+    switch (secret.kind) {
+      case 'scram':
+        return secret;
+      case 'md5':
+        return null;
+      case 'plain':
+        return this.#derived.derive(name, secret.password, this.mockIterations);
+    }
+  }
+
+  mockSalt(name: string): Uint8Array {
+    return this.#derived.saltOf(name);
+  }
+
+  get mockIterations(): number {
+    const users = this.#parts.users();
+    if (this.#own?.of !== users) {
+      this.#own = { of: users, iterations: mostIterations(users.values()) };
+    }
+    return this.#own.iterations ?? this.#upstreamIterations ?? SCRAM_ITERATIONS_DEFAULT;
+  }
+
+  /** Another upstream is asked, or in another way: what was said before counts no more, not even while nobody can be asked. */
+  forget(): void {
+    this.#generation += 1;
+    this.#users.clear();
+    this.#strangers.clear();
+    this.#upstreamIterations = null;
+    this.#questions.abandon();
+  }
+
+  #keptOf(name: string): Kept | null {
+    return this.#users.get(name) ?? this.#strangers.get(name) ?? null;
+  }
+
+  #counts(kept: Kept, cacheMs: number): boolean {
+    const ageMs = this.#parts.clock.nowMs() - kept.askedAtMs;
+    if (ageMs >= cacheMs) return false;
+    return !this.#isDoubtful(kept) || (kept.isAskedAgain && ageMs < AUTH_ASK_AGAIN_MS);
+  }
+
+  /** An answer with which nobody gets in is always in doubt: the user may have been made meanwhile, or been given a password. */
+  #isDoubtful({ answer, isDoubtful }: Kept): boolean {
+    if (isDoubtful || answer.kind === 'unknown' || answer.secret === null) return true;
+    return answer.validUntilMs !== null && answer.validUntilMs < this.#parts.clock.wallMs();
+  }
+
+  async #ask(name: string, before: Kept | null): Promise<UserAnswer> {
+    const generation = this.#generation;
+    const askedAtMs = this.#parts.clock.nowMs();
+    const isAskedAgain = before !== null && this.#isDoubtful(before);
+    const told = await this.#questions.ask(name);
+    const answer = this.#read(name, told);
+    if (answer.kind === 'unavailable') {
+      const isOver = generation !== this.#generation || 'rows' in told;
+      return !isOver && before?.answer.kind === 'found' ? before.answer : answer;
+    }
+    if (generation === this.#generation) {
+      this.#keep(name, { answer, askedAtMs, isAskedAgain, isDoubtful: false });
+    }
+    return answer;
+  }
+
+  #read(name: string, told: Told): UserAnswer {
+    if ('reason' in told) return { kind: 'unavailable', reason: told.reason };
+    const answer = readUserRows(name, told.rows);
+    if (!('problem' in answer)) return answer;
+    const leftOut = this.#lines.take(this.#parts.clock.nowMs());
+    if (leftOut !== null) {
+      this.#parts.log.error(
+        `auth_query: the answer of the upstream cannot be used: ${answer.problem}`,
+        { user: name, ...(leftOut > 0 ? { left_out: leftOut } : {}) },
+      );
+    }
+    return { kind: 'unavailable', reason: answer.problem };
+  }
+
+  #keep(name: string, kept: Kept): void {
+    this.#users.delete(name);
+    this.#strangers.delete(name);
+    if (kept.answer.kind === 'unknown') {
+      addNewest(this.#strangers, { name, kept, max: AUTH_STRANGERS_KEPT_MAX });
+      return;
+    }
+    addNewest(this.#users, { name, kept, max: AUTH_USERS_KEPT_MAX });
+    const secrets = [...this.#users.values()].map(({ answer }) =>
+      answer.kind === 'found' ? answer.secret : null,
+    );
+    this.#upstreamIterations = mostIterations(secrets);
+  }
+}
+
+/** The one that was asked for longest ago makes room. */
+function addNewest(
+  map: Map<string, Kept>,
+  { name, kept, max }: { name: string; kept: Kept; max: number },
+): void {
+  map.set(name, kept);
+  const [oldest] = map.keys();
+  if (map.size > max && oldest !== undefined) map.delete(oldest);
+}
+
+/** The number of iterations that most secrets have; null when there is no SCRAM secret. */
+function mostIterations(secrets: Iterable<PasswordSecret | null>): number | null {
+  const counts = new Map<number, number>();
+  for (const secret of secrets) {
+    if (secret?.kind === 'scram') {
+      counts.set(secret.iterations, (counts.get(secret.iterations) ?? 0) + 1);
+    }
+  }
+  const [most] = [...counts].toSorted((a, b) => b[1] - a[1]);
+  return most?.[0] ?? null;
+}
