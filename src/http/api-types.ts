@@ -313,6 +313,8 @@ export interface StandbyJson {
   readonly reply_time: string | null;
   readonly connected_at: string;
   readonly tls: boolean;
+  /** `TLSv1.3`; null without TLS. */
+  readonly tls_version: string | null;
   /** It has confirmed nothing more for a minute although there is more WAL for it. */
   readonly stalled: boolean;
   /** Other standbys stream under the same application_name. */

@@ -311,6 +311,7 @@ const standby = Type.Object(
     reply_time: nullableTime,
     connected_at: time,
     tls: Type.Boolean(),
+    tls_version: nullableText,
     stalled: Type.Boolean(),
     name_shared: Type.Boolean(),
   },

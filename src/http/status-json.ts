@@ -295,7 +295,8 @@ function standbyJson(
     clamped_replies: standby.clampedReplies,
     reply_time: nullableTimeText(standby.replyTimeMs),
     connected_at: timeText(standby.connectedAtMs),
-    tls: false,
+    tls: standby.tlsVersion !== null,
+    tls_version: standby.tlsVersion,
     stalled: standby.isStalled,
     name_shared: standby.isNameShared,
   };

@@ -190,7 +190,7 @@ function addIdentity(samples: Samples, standby: string, session: StandbyStatus):
       user: session.user,
       slot: session.slotName ?? '',
       upstream: UPSTREAM_LABEL,
-      tls_version: '',
+      tls_version: session.tlsVersion ?? '',
     },
     1,
   );

@@ -225,6 +225,8 @@ export interface StandbyStatus {
   /** Null for a Unix socket. */
   readonly clientAddr: string | null;
   readonly clientPort: number | null;
+  /** `TLSv1.3`; null without TLS. */
+  readonly tlsVersion: string | null;
   readonly state: WalSenderState;
   readonly slotName: string | null;
   readonly timeline: TimelineId | null;

@@ -1,6 +1,6 @@
 // What a session says about itself, as pg_stat_replication would. (walsender.c:pg_stat_get_wal_senders)
 import type { Log } from '../base/log.ts';
-import type { ByteConnection } from '../net/connection.ts';
+import type { AcceptedConnection } from '../net/connection.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { EndToEndLag, StandbyDeparture, StandbyStatus } from '../status/status.ts';
 import type { AdmittedSession } from './admission.ts';
@@ -22,7 +22,7 @@ export type SessionStatus = Omit<
 export function sessionStatus(parts: {
   readonly pid: number;
   readonly admitted: AdmittedSession;
-  readonly connection: ByteConnection;
+  readonly connection: AcceptedConnection;
   readonly connectedAtMs: number;
   readonly slot: string | null;
   readonly stream: WalStream | null;
@@ -36,6 +36,7 @@ export function sessionStatus(parts: {
     user: admitted.user,
     clientAddr: connection.peer.address,
     clientPort: connection.peer.port,
+    tlsVersion: connection.tls?.protocol ?? null,
     state: stream?.state ?? (parts.isBackup ? 'backup' : 'startup'),
     slotName: parts.slot,
     timeline: stream?.timeline ?? null,

@@ -137,6 +137,7 @@ export function sampleStandby(overrides: Partial<StandbyStatus> = {}): StandbySt
     user: 'replicator',
     clientAddr: '10.0.0.7',
     clientPort: 40_000,
+    tlsVersion: null,
     state: 'streaming',
     slotName: 'slot_a',
     timeline: toTimelineId(1),
