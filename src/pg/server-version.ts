@@ -50,6 +50,8 @@ export interface VersionFacts {
   readonly saysUnitsOfLimits: boolean;
   /** `pg_hba.conf` refusals say `no encryption` / `SSL encryption` instead of `SSL off` / `SSL on`. */
   readonly saysEncryptionInHbaErrors: boolean;
+  /** A role without REPLICATION is told which roles may start a walsender. */
+  readonly explainsMissingReplication: boolean;
   /** Bytes outside printable ASCII in application_name become `\xNN`; before, `?`. */
   readonly escapesApplicationName: boolean;
   /** Names of the parameters that are reported at login (GUC_REPORT), in the order of the alphabet without its cases. */
@@ -94,6 +96,7 @@ const V13: VersionFacts = {
   quotesSettingNames: false,
   saysUnitsOfLimits: false,
   saysEncryptionInHbaErrors: false,
+  explainsMissingReplication: false,
   escapesApplicationName: false,
   reportedParameters: REPORTED_SINCE_EVER,
 };
@@ -122,6 +125,7 @@ const V16: VersionFacts = {
   walPageMagic: 0xd113,
   identifyTimelineTypeOid: 20,
   historyTypeModifier: -1,
+  explainsMissingReplication: true,
   escapesApplicationName: true,
   reportedParameters: alsoReporting(V15, 'scram_iterations'),
 };

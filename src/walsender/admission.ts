@@ -1,10 +1,10 @@
 // May this client have a session, and what is it told first? All checks between the startup packet and the first
-// command, in PostgreSQL's order. Pure. (backend_startup.c:ProcessStartupPacket, proc.c:InitProcess,
-// auth.c:ClientAuthentication, postinit.c:InitPostgres)
+// command, in PostgreSQL's order, but for the authentication itself (auth/authentication.ts), which is between them. Pure.
+// (backend_startup.c:ProcessStartupPacket, proc.c:InitProcess, auth.c:ClientAuthentication, postinit.c:InitPostgres)
+import type { UserAnswer } from '../auth/user-directory.ts';
 import { ProtocolViolation } from '../base/errors.ts';
 import { CONSOLE_SESSIONS_MAX } from '../config/limits.ts';
-import { matchHba } from '../pg/hba.ts';
-import type { HbaRules, LocalAddress } from '../pg/hba.ts';
+import type { HbaConnection, HbaRule } from '../pg/hba.ts';
 import type { VersionFacts } from '../pg/server-version.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { StandbyTotals } from '../status/status.ts';
@@ -25,7 +25,7 @@ import type { ConsoleOpener, ServerIdentity } from './ports.ts';
 import { readSessionSettings, settingSpelling } from './session-settings.ts';
 import type { SessionSettings } from './session-settings.ts';
 
-/** What admission depends on besides the client's own words. */
+/** What admission depends on besides the client's own words; asked anew before and after the authentication. */
 export interface AdmissionContext {
   /** Null until the upstream has been identified once. */
   readonly identity: ServerIdentity | null;
@@ -33,14 +33,27 @@ export interface AdmissionContext {
   /** Sessions that count against the limit, this one not included. */
   readonly sessions: number;
   readonly maxWalSenders: number;
-  readonly hba: HbaRules;
-  readonly localAddresses: readonly LocalAddress[];
-  /** Null for a Unix socket. */
-  readonly address: string | null;
-  readonly isEncrypted: boolean;
   readonly consoles: ConsoleOpener;
   /** Console sessions there are, this one not included. */
   readonly consoleSessions: number;
+}
+
+/** Where a client comes from. */
+export interface ClientOrigin {
+  /** Null for a Unix socket. */
+  readonly address: string | null;
+  readonly isEncrypted: boolean;
+}
+
+/** A client that passed what is checked before the access rules. */
+export interface Applicant {
+  readonly message: StartupMessage;
+  readonly mode: SessionMode;
+  /** As it names itself, at most 63 bytes. */
+  readonly user: string;
+  readonly database: string;
+  readonly protocolMinor: number;
+  readonly identity: ServerIdentity;
 }
 
 /** A session that may begin. */
@@ -60,32 +73,100 @@ export type SessionMode = 'physical' | 'console';
 /** Why a client was refused, as it is counted. */
 export type RejectReason = keyof StandbyTotals['rejected'];
 
-/** `frames` go to the client first in either case. */
-export type Admission =
-  | {
-      readonly kind: 'admitted';
-      readonly frames: readonly Uint8Array[];
-      readonly session: AdmittedSession;
-    }
-  | {
-      readonly kind: 'refused';
-      readonly frames: readonly Uint8Array[];
-      readonly error: ErrorFields;
-      readonly reason: RejectReason;
-    };
+/** What a client is refused with. */
+export interface AdmissionRefusal {
+  readonly kind: 'refused';
+  readonly error: ErrorFields;
+  readonly reason: RejectReason;
+}
+
+/** Before the access rules. `frames` go to the client first in either case. */
+export type Application = { readonly frames: readonly Uint8Array[] } & (
+  | { readonly kind: 'applicant'; readonly applicant: Applicant }
+  | AdmissionRefusal
+);
+
+/** Behind the authentication. `frames` go to the client first in either case. */
+export type Admission = { readonly frames: readonly Uint8Array[] } & (
+  | { readonly kind: 'admitted'; readonly session: AdmittedSession }
+  | AdmissionRefusal
+);
 
 /** NAMEDATALEN - 1 */
 const NAME_BYTES_MAX = 63;
 
-/** Decides about a StartupMessage. */
-export function admit(message: StartupMessage, context: AdmissionContext): Admission {
+/** All checks of a StartupMessage that come before the access rules. */
+export function applyForAdmission(message: StartupMessage, context: AdmissionContext): Application {
   const frames: Uint8Array[] = [];
-  try {
-    return admitChecked(message, context, frames);
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    return { kind: 'refused', frames, error: error.fields, reason: error.reason };
-  }
+  return refusedOr(frames, () => {
+    const applicant = checkApplication(message, context, frames);
+    return { kind: 'applicant', frames, applicant };
+  });
+}
+
+/** What a rule is matched with. */
+export function hbaConnection(applicant: Applicant, origin: ClientOrigin): HbaConnection {
+  const isReplication = applicant.mode === 'physical';
+  return {
+    isLocal: origin.address === null,
+    isEncrypted: origin.isEncrypted,
+    address: origin.address,
+    user: applicant.user,
+    // A walsender has none. (postmaster.c:ProcessStartupPacket)
+    database: isReplication ? '' : applicant.database,
+    isReplication,
+  };
+}
+
+/** What a rule that lets nobody in is answered with; null: none matched. (auth.c:ClientAuthentication, uaReject and uaImplicitReject) */
+export function ruleRefusal(
+  rule: HbaRule | null,
+  applicant: Applicant,
+  { address, isEncrypted }: ClientOrigin,
+): AdmissionRefusal {
+  const { user, database, mode, identity } = applicant;
+  const isReplication = mode === 'physical';
+  const what = isReplication ? 'replication connection' : 'connection';
+  const where = isReplication ? '' : ` database "${database}",`;
+  const encryption = encryptionText(isEncrypted, identity.facts);
+  const host = `host "${address ?? '[local]'}", user "${user}",${where} ${encryption}`;
+  return {
+    kind: 'refused',
+    reason: 'hba',
+    error: {
+      severity: 'FATAL',
+      sqlstate: SQLSTATE.invalidAuthorizationSpecification,
+      message:
+        rule === null
+          ? `no pg_hba.conf entry for ${isReplication ? `${what} from ` : ''}${host}`
+          : `pg_hba.conf rejects ${what} for ${host}`,
+    },
+  };
+}
+
+/**
+ * Lets in a client that was authenticated, or says what is in the way: time has passed since it applied. `answer`: what is
+ * known of its role.
+ */
+export function completeAdmission(
+  applicant: Applicant,
+  answer: UserAnswer,
+  context: AdmissionContext,
+): Admission {
+  const frames: Uint8Array[] = [];
+  return refusedOr(frames, () => {
+    const { message, mode, user, protocolMinor } = applicant;
+    const identity = checkState(context);
+    checkLimit(mode, context, identity.facts);
+    frames.push(encodeAuthenticationOk());
+    if (mode === 'physical') checkRole(answer, identity.facts);
+    const settings = checked(() => readSettings(message, identity.facts));
+    const own = mode === 'console' ? context.consoles.parameters : WALSENDER;
+    const parameters = parametersOf(identity, { user, settings, own });
+    for (const [name, value] of parameters) frames.push(encodeParameterStatus(name, value));
+    const session = { mode, user, protocolMinor, settings, identity, parameters };
+    return { kind: 'admitted', frames, session };
+  });
 }
 
 /** Ends the checks; never leaves this file. */
@@ -100,11 +181,23 @@ class Refusal extends Error {
   }
 }
 
-function admitChecked(
+function refusedOr<T>(
+  frames: readonly Uint8Array[],
+  check: () => T,
+): T | (AdmissionRefusal & { readonly frames: readonly Uint8Array[] }) {
+  try {
+    return check();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error;
+    return { kind: 'refused', frames, error: error.fields, reason: error.reason };
+  }
+}
+
+function checkApplication(
   message: StartupMessage,
   context: AdmissionContext,
   frames: Uint8Array[],
-): Admission {
+): Applicant {
   const replication = checked(() => replicationMode(message));
   const minorMax = context.identity?.facts.protocolMinorMax ?? 0;
   const protocolMinor = Math.min(message.protocolMinor, minorMax);
@@ -122,17 +215,7 @@ function admitChecked(
   const database = truncateName(message.parameters.get('database') ?? '') || user;
   const mode = sessionMode(replication, database, context.consoles);
   checkLimit(mode, context, identity.facts);
-  checkRules({ user, database, mode }, context, identity.facts);
-  frames.push(encodeAuthenticationOk());
-  const settings = checked(() => readSettings(message, identity.facts));
-  const own = mode === 'console' ? context.consoles.parameters : WALSENDER;
-  const parameters = parametersOf(identity, { user, settings, own });
-  for (const [name, value] of parameters) frames.push(encodeParameterStatus(name, value));
-  return {
-    kind: 'admitted',
-    frames,
-    session: { mode, user, protocolMinor, settings, identity, parameters },
-  };
+  return { message, mode, user, database, protocolMinor, identity };
 }
 
 /** A walsender knows no characters, so it has no encoding. */
@@ -206,36 +289,20 @@ function checkLimit(mode: SessionMode, context: AdmissionContext, facts: Version
   });
 }
 
-/** (auth.c:ClientAuthentication, uaReject and uaImplicitReject) */
-function checkRules(
-  client: { user: string; database: string; mode: SessionMode },
-  context: AdmissionContext,
-  facts: VersionFacts,
-): void {
-  const { user, database } = client;
-  const { address, isEncrypted } = context;
-  const isReplication = client.mode === 'physical';
-  const connection = {
-    isLocal: address === null,
-    isEncrypted,
-    address,
-    user,
-    // A walsender has none. (postmaster.c:ProcessStartupPacket)
-    database: isReplication ? '' : database,
-    isReplication,
-  };
-  const rule = matchHba(context.hba, connection, context.localAddresses);
-  if (rule?.method === 'trust') return;
-  const what = isReplication ? 'replication connection' : 'connection';
-  const where = isReplication ? '' : ` database "${database}",`;
-  const host = `host "${address ?? '[local]'}", user "${user}",${where} ${encryptionText(isEncrypted, facts)}`;
-  throw new Refusal('hba', {
-    sqlstate: SQLSTATE.invalidAuthorizationSpecification,
-    message:
-      rule === null
-        ? `no pg_hba.conf entry for ${isReplication ? `${what} from ` : ''}${host}`
-        : `pg_hba.conf rejects ${what} for ${host}`,
-  });
+/** (walsender.c:InitWalSender, postinit.c:InitPostgres) */
+function checkRole(answer: UserAnswer, facts: VersionFacts): void {
+  if (answer.kind !== 'found' || answer.mayReplicate !== false) return;
+  const sqlstate = SQLSTATE.insufficientPrivilege;
+  throw new Refusal(
+    'auth',
+    facts.explainsMissingReplication
+      ? {
+          sqlstate,
+          message: 'permission denied to start WAL sender',
+          detail: 'Only roles with the REPLICATION attribute may start a WAL sender process.',
+        }
+      : { sqlstate, message: 'must be superuser or replication role to start walsender' },
+  );
 }
 
 function encryptionText(isEncrypted: boolean, facts: VersionFacts): string {

@@ -6,9 +6,10 @@ import type { AcceptedConnection } from '../net/connection.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
 import { StartupDecoder } from '../wire/startup-decoder.ts';
 import type { StartupMessage } from '../wire/startup.ts';
-import { admit } from './admission.ts';
-import type { AdmittedSession } from './admission.ts';
+import type { AdmissionRefusal, AdmittedSession } from './admission.ts';
 import type { SessionHost } from './session-host.ts';
+import { SessionLogin } from './session-login.ts';
+import type { LoginDoor } from './session-login.ts';
 import { invalidLengthText, StartupMachine } from './startup-machine.ts';
 import type { StartupAction } from './startup-machine.ts';
 
@@ -35,6 +36,8 @@ export class SessionStartup {
   readonly #machine = new StartupMachine();
   readonly #decoder = new StartupDecoder();
   readonly #deadline: Timer;
+  /** From the StartupMessage on. */
+  #login: SessionLogin | null = null;
   #firstByte = 0;
   #isOver = false;
   /** The startup packet is there, and it is others' turn. */
@@ -44,10 +47,14 @@ export class SessionStartup {
     this.#host = host;
     this.#door = door;
     this.#connection = connection;
-    this.#deadline = host.clock.setTimer(STARTUP_TIMEOUT_MS, () => this.#close(null));
+    this.#deadline = host.clock.setTimer(STARTUP_TIMEOUT_MS, () => this.#onLate());
   }
 
   onBytes(chunk: Uint8Array): void {
+    if (this.#login !== null) {
+      this.#login.onBytes(chunk);
+      return;
+    }
     if (this.#decoder.bufferedBytes === 0) this.#firstByte = chunk[0] ?? 0;
     let input = chunk;
     while (!this.#isOver && !this.#isWaiting) {
@@ -72,6 +79,14 @@ export class SessionStartup {
   stop(): void {
     this.#isOver = true;
     this.#deadline.cancel();
+    this.#login?.stop();
+  }
+
+  /** (postmaster.c:StartupPacketTimeoutHandler; postgres.c:ProcessInterrupts) */
+  #onLate(): void {
+    const text = 'canceling authentication due to timeout';
+    if (this.#login !== null) this.#host.onTurnedAway(text, this.#connection.peer.address);
+    this.#close(null);
   }
 
   #act(action: StartupAction): void {
@@ -114,27 +129,32 @@ export class SessionStartup {
   }
 
   #admit(message: StartupMessage): void {
-    const host = this.#host;
-    const admission = admit(message, {
-      identity: host.identity(),
-      isShuttingDown: host.isDraining(),
-      sessions: host.admittedSessions(),
-      maxWalSenders: host.settings().maxWalSenders,
-      hba: host.hba(),
-      localAddresses: host.localAddresses(),
-      address: this.#connection.peer.address,
-      isEncrypted: this.#connection.isEncrypted,
-      consoles: host.consoles,
-      consoleSessions: host.consoleSessions(),
+    const login = new SessionLogin(this.#host, {
+      door: this.#loginDoor(),
+      visitor: this.#door,
+      connection: this.#connection,
     });
-    this.#door.write(admission.frames);
-    if (admission.kind === 'refused') {
-      host.onRejected(admission.reason);
-      this.#refuse(admission.error);
-      return;
-    }
-    this.stop();
-    this.#door.onAdmitted(admission.session, this.#decoder.takeRest());
+    this.#login = login;
+    login.begin(message, this.#decoder.takeRest());
+  }
+
+  #loginDoor(): LoginDoor {
+    return {
+      write: (chunks) => this.#door.write(chunks),
+      onRefused: ({ reason, error }: AdmissionRefusal) => {
+        this.#host.onRejected(reason);
+        this.#refuse(error);
+      },
+      onAuthenticationFailed: ({ error }) => {
+        if (this.#isOver) return;
+        this.stop();
+        this.#door.refuse(error);
+      },
+      onAdmitted: (session, rest) => {
+        this.stop();
+        this.#door.onAdmitted(session, rest);
+      },
+    };
   }
 
   #refuse(error: ErrorFields): void {
