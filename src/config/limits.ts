@@ -1,5 +1,6 @@
 // How much is too much: every bound of the program that is not a configuration key, one block a room.
 // A number that limits a queue, a buffer, a name, a message or a retry is written down here and nowhere else.
+import type { KeyedLogBudgetSize } from '../base/keyed-log-budget.ts';
 import type { LogBudgetSize } from '../base/log-budget.ts';
 
 export * from './limits-upstream.ts';
@@ -325,3 +326,37 @@ export const CONSOLE_COLUMNS_MAX: number = 64;
 export const CONSOLE_VALUES_MAX: number = 50_000;
 export const CONSOLE_ANSWER_BYTES_MAX: number = 1024 * 1024;
 export const CONSOLE_ROW_BYTES_MAX: number = 1024;
+
+// --- strangers (walsender/entrance, audit)
+
+/** Connections that failed to prove who they are and wait to be told so; of all networks, and of one. */
+export const FAILED_WAITING_MAX: number = 256;
+export const FAILED_OF_NETWORK_MAX: number = 64;
+
+/** How long a wrong password waits for its answer: see {@link FailureLimitSize}. */
+export const FAILURES: {
+  readonly freeMax: number;
+  readonly stepMs: number;
+  readonly delayMsMax: number;
+  readonly forgiveMs: number;
+  readonly networksMax: number;
+} = { freeMax: 10, stepMs: 100, delayMsMax: 5_000, forgiveMs: 1_000, networksMax: 1_000 };
+
+/** Networks from which somebody was let in, which make room last; the one not seen for longest is forgotten. */
+export const KNOWN_NETWORKS_MAX: number = 1_000;
+
+/** Log lines that strangers cause, of each kind: connections that come, and those that are refused. */
+export const STRANGERS_LOG_LINES: KeyedLogBudgetSize = {
+  linesMax: 50,
+  keyLinesMax: 10,
+  keysMax: 100,
+  windowMs: 10_000,
+};
+
+/** Log lines of those who were let in, of each kind; one key is a user at a network. */
+export const ADMITTED_LOG_LINES: KeyedLogBudgetSize = {
+  linesMax: 2_000,
+  keyLinesMax: 100,
+  keysMax: 1_000,
+  windowMs: 10_000,
+};

@@ -16,6 +16,10 @@ export function senderSettings(config: Config, relayPath: () => string): WalSend
   const { storage, upstream, syncPolicy } = config;
   return {
     maxWalSenders: storage.maxWalSenders,
+    authenticationTimeoutMs: config.auth.timeoutMs,
+    connectionsPerNetworkMax: config.maxConnectionsPerAddress,
+    logConnections: config.logConnections,
+    logDisconnections: config.logDisconnections,
     get ownSettings() {
       return ownSettings(storage, {
         [RELAY_PATH_SETTING]: relayPath(),

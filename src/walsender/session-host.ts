@@ -1,11 +1,14 @@
 // What one session needs from all of them together.
+import type { UserDirectory } from '../auth/user-directory.ts';
 import type { Clock } from '../base/clock.ts';
-import type { Log } from '../base/log.ts';
-import type { HbaRules, LocalAddress } from '../pg/hba.ts';
+import type { Log, LogFields } from '../base/log.ts';
+import type { HbaRules, HostNames, LocalAddress } from '../pg/hba.ts';
+import type { IdentMaps } from '../pg/ident.ts';
 import type { StandbyDeparture, StandbyDisconnectReason } from '../status/status.ts';
 import type { RejectReason } from './admission.ts';
-import type { AuthenticationReport } from './audit.ts';
+import type { AuthenticationReport, AuthorizedSession } from './audit.ts';
 import type { Visitor } from './door.ts';
+import type { EntranceSettings } from './entrance.ts';
 import type { FileReads } from './file-reads.ts';
 import type {
   ConsoleOpener,
@@ -21,7 +24,9 @@ import type { SharedFrames } from './shared-frames.ts';
 import type { TakeoverParty } from './slot-takeover.ts';
 
 /** Settings that may be changed while sessions run; read anew where they are used. */
-export interface WalSenderSettings {
+export interface WalSenderSettings extends EntranceSettings {
+  /** From the first byte of a connection to the end of its authentication, whatever arrives in between. */
+  readonly authenticationTimeoutMs: number;
   readonly maxWalSenders: number;
   /** What SHOW answers for settings that are walcast's own although the upstream has them too, by lower-case name. */
   readonly ownSettings: ReadonlyMap<string, string>;
@@ -49,6 +54,10 @@ export interface SessionHost {
   readonly reads: FileReads;
   identity(): ServerIdentity | null;
   hba(): HbaRules;
+  identMaps(): IdentMaps;
+  users(): UserDirectory;
+  /** For rules with names of hosts. */
+  readonly names: HostNames;
   localAddresses(): readonly LocalAddress[];
   settings(): WalSenderSettings;
   /** Runs what costs more than a message, now or in one of the next turns of the event loop, in order of asking. */
@@ -66,12 +75,16 @@ export interface SessionHost {
    * The client failed to prove who it is: counted and logged. `answer` is called once, now, or later where too many of its
    * address have failed; never, when the connection is closed first. Who waits for it takes nobody's place.
    */
-  onAuthenticationFailed(visitor: Visitor, report: AuthenticationReport, answer: () => void): void;
+  onAuthenticationFailed(
+    visitor: Visitor,
+    report: AuthenticationReport,
+    answer: () => void,
+  ): void;
   /** The session counts from now on and can be cancelled by its key. */
-  onAdmitted(session: WalSenderSession): void;
+  onAdmitted(session: WalSenderSession, facts: AuthorizedSession): void;
   onRejected(reason: RejectReason): void;
   /** A connection that was refused, or was no PostgreSQL client; logged while there are not too many. */
-  onTurnedAway(text: string, address: string | null): void;
+  onTurnedAway(text: string, address: string | null, fields?: LogFields): void;
   onCancelRequest(pid: number, key: Uint8Array): void;
   onCommand(name: string): void;
   /** A command of the session goes to the upstream from now on. */

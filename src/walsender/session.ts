@@ -18,6 +18,7 @@ import type { ErrorFields } from '../wire/backend-messages.ts';
 import type { FrameFailure } from '../wire/frame-decoder.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 import type { AdmittedSession } from './admission.ts';
+import { authorizedSession } from './audit.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { CommandHost, StreamStart, TunnelCommand } from './command-runner.ts';
 import type { CommandContext } from './commands/command.ts';
@@ -225,7 +226,8 @@ export class WalSenderSession
     this.write([encodeBackendKeyData(this.pid, this.#cancelKey), encodeReadyForQuery()]);
     this.#consolePart = this.#openConsole(session);
     this.#phase = this.#consolePart === null ? 'command' : 'console';
-    this.#host.onAdmitted(this);
+    const tls = this.#connection?.tls ?? null;
+    this.#host.onAdmitted(this, authorizedSession(session, tls, this.#host.consoles.database));
     this.#input.onBytes(rest);
   }
 

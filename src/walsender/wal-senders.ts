@@ -1,25 +1,23 @@
 // All sessions of standbys: lets them in, wakes those that stream when WAL has arrived, counts, cancels, drains.
 import { timingSafeEqual } from 'node:crypto';
+import { noUsers } from '../auth/no-users.ts';
+import type { UserDirectory } from '../auth/user-directory.ts';
 import type { Clock } from '../base/clock.ts';
-import { LogBudget } from '../base/log-budget.ts';
 import type { Log } from '../base/log.ts';
 import { TurnSlices } from '../base/turn-slices.ts';
 import {
-  APPLICATION_NAMES_MAX,
-  APPLICATION_NAMES_OTHER,
   CLOSE_GRACE_MS,
   CONSOLE_SLICE_MS,
   HANDSHAKE_SLICE_MS,
   LOCAL_ADDRESSES_REUSE_MS,
-  OTHERS_LOG_LINES,
-  STARTUPS_MAX,
 } from '../config/limits.ts';
 import type { AcceptedConnection, ConnectionEvents } from '../net/connection.ts';
 import { localInterfaceAddresses } from '../net/listener.ts';
-import type { HbaRules, LocalAddress } from '../pg/hba.ts';
+import type { HbaRules, HostNames, LocalAddress } from '../pg/hba.ts';
+import { NO_IDENT_MAPS } from '../pg/ident.ts';
+import type { IdentMaps } from '../pg/ident.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { SyncStandby } from '../syncrep/sync-standbys.ts';
-import { STANDBY_DISCONNECT_REASONS } from '../status/status.ts';
 import type {
   AbsentStandbyStatus,
   StandbyDeparture,
@@ -28,8 +26,7 @@ import type {
   StandbyTotals,
 } from '../status/status.ts';
 import { AbsentStandbys } from './absent-standbys.ts';
-import type { RejectReason } from './admission.ts';
-import { Door } from './door.ts';
+import { Entrance } from './entrance.ts';
 import { FileReads } from './file-reads.ts';
 import type {
   ConsoleOpener,
@@ -39,6 +36,7 @@ import type {
   TunnelOpener,
   WalFeed,
 } from './ports.ts';
+import { SessionCounts } from './session-counts.ts';
 import type { SessionHost, WalSenderSettings } from './session-host.ts';
 import type { SessionStatus } from './session-status.ts';
 import { WalSenderSession } from './session.ts';
@@ -62,6 +60,12 @@ export interface WalSendersOptions {
   /** Null until the upstream has been identified once: clients get 57P03. */
   readonly identity: () => ServerIdentity | null;
   readonly hba: () => HbaRules;
+  /** For rules with `map`; none when absent. */
+  readonly identMaps?: () => IdentMaps;
+  /** Who may log in with a password; nobody when absent. */
+  readonly users?: () => UserDirectory;
+  /** For rules with names of hosts; nothing has a name when absent. */
+  readonly names?: HostNames;
   readonly settings: () => WalSenderSettings;
   readonly clock: Clock;
   readonly log: Log;
@@ -80,14 +84,21 @@ export type WalSenderStatus = Omit<StandbyStatus, 'syncState' | 'syncPriority'>;
 const FIRST_PID = 10_000_000;
 const LAST_PID: number = 2 ** 31 - 1;
 
+const NO_HOST_NAMES: HostNames = {
+  nameOf: () => Promise.resolve(null),
+  addressesOf: () => Promise.resolve([]),
+};
+
 /** Every standby's session. */
 export class WalSenders {
   readonly #options: WalSendersOptions;
   readonly #host: SessionHost;
+  readonly #noUsers: UserDirectory = noUsers();
   readonly #frames = new SharedFrames();
   /** All connections, those that are no sessions yet included. */
   readonly #open = new Set<WalSenderSession>();
-  readonly #door = new Door<WalSenderSession>();
+  readonly #entrance: Entrance;
+  readonly #counts = new SessionCounts();
   readonly #admitted = new Map<number, WalSenderSession>();
   readonly #streaming = new Set<WalSenderSession>();
   /** Those of the admitted that are no walsenders. */
@@ -99,11 +110,6 @@ export class WalSenders {
   /** In a drain also of those that have confirmed everything and are gone. */
   readonly #views = new Map<WalSenderSession, SyncStandby>();
   #drainEndLsn: Lsn | null = null;
-  readonly #disconnects = countersOf(STANDBY_DISCONNECT_REASONS);
-  readonly #rejected = countersOf(['hba', 'auth', 'limit', 'draining', 'protocol', 'tls'] as const);
-  readonly #connects = new Map<string, number>();
-  readonly #commands = new Map<string, number>();
-  readonly #authentications = new Map<string, number>();
   #lastPid = FIRST_PID;
   #isPaused = false;
   #isLeaving = false;
@@ -111,7 +117,6 @@ export class WalSenders {
   readonly #drained = new Set<WalSenderSession>();
   #stopListening: (() => void) | null = null;
   #onDrained: (() => void)[] = [];
-  readonly #turnedAway = new LogBudget(OTHERS_LOG_LINES);
   readonly #watch: StandbyWatch;
   readonly #absent = new AbsentStandbys();
   readonly #takeovers: SlotTakeovers;
@@ -133,6 +138,13 @@ export class WalSenders {
       isPaused: () => this.#isPaused,
       holderOf: (slot) => this.#holderOf(slot),
     });
+    this.#entrance = new Entrance({
+      clock,
+      log,
+      settings: options.settings,
+      connectionsMax: options.connectionsMax ?? (() => Number.POSITIVE_INFINITY),
+      onTooMany: () => this.#counts.rejected('limit'),
+    });
     this.#host = this.#makeHost();
   }
 
@@ -141,16 +153,13 @@ export class WalSenders {
    * there is no room for is left to the listener, which closes it.
    */
   accept(open: (events: ConnectionEvents) => AcceptedConnection): void {
-    if (!this.#hasRoom()) {
-      this.#rejected.limit += 1;
-      this.#onTurnedAway('connection closed: too many are open', null);
-      return;
-    }
+    if (!this.#entrance.makePlace()) return;
     const session = new WalSenderSession(this.#host, this.#nextPid());
     this.#open.add(session);
     const connection = open(session);
-    this.#door.enter(session, connection.peer.address);
+    const isTaken = this.#entrance.enter(session, connection.peer);
     session.attach(connection);
+    if (!isTaken) session.close();
   }
 
   /** One entry per session that was let in, streaming or not. */
@@ -184,11 +193,7 @@ export class WalSenders {
   totals(): StandbyTotals {
     return {
       connectionsMax: this.#options.settings().maxWalSenders,
-      disconnects: { ...this.#disconnects },
-      rejected: { ...this.#rejected },
-      connects: new Map(this.#connects),
-      commands: new Map(this.#commands),
-      authentications: new Map(this.#authentications),
+      ...this.#counts.totals(),
       stalls: this.#watch.stalls,
       takeovers: this.#takeovers.count,
     };
@@ -239,12 +244,6 @@ export class WalSenders {
     for (const session of this.#open) session.close();
   }
 
-  #hasRoom(): boolean {
-    const connectionsMax = this.#options.connectionsMax?.() ?? Number.POSITIVE_INFINITY;
-    if (this.#open.size < connectionsMax && this.#door.size < STARTUPS_MAX) return true;
-    return this.#door.makeRoom();
-  }
-
   #makeHost(): SessionHost {
     const { feed, slots, tunnels, clock, log, identity, hba, settings } = this.#options;
     return {
@@ -256,6 +255,9 @@ export class WalSenders {
       log,
       identity,
       hba,
+      identMaps: this.#options.identMaps ?? ((): IdentMaps => NO_IDENT_MAPS),
+      users: this.#options.users ?? ((): UserDirectory => this.#noUsers),
+      names: this.#options.names ?? NO_HOST_NAMES,
       settings,
       frames: this.#frames,
       reads: new FileReads(),
@@ -267,23 +269,24 @@ export class WalSenders {
       consoles: this.#options.consoles,
       admittedSessions: () => this.#admitted.size - this.#consoles.size,
       consoleSessions: () => this.#consoles.size,
-      onAuthenticated: (_visitor, { method }) => count(this.#authentications, `${method}|success`),
-      onAuthenticationFailed: (_visitor, { method }, answer) => {
-        count(this.#authentications, `${method}|failure`);
-        answer();
+      onAuthenticated: (visitor, report) => {
+        this.#counts.authenticated(report.method, 'success');
+        this.#entrance.authenticated(visitor, report);
       },
-      onAdmitted: (session) => {
-        this.#door.leave(session);
+      onAuthenticationFailed: (visitor, report, answer) => {
+        this.#counts.authenticated(report.method, 'failure');
+        this.#entrance.failed(visitor, report, answer);
+      },
+      onAdmitted: (session, facts) => {
+        this.#entrance.admitted(session, facts);
         this.#admitted.set(session.pid, session);
         if (session.isConsole) this.#consoles.add(session);
         else this.#placeOf.set(session, this.#places.take());
       },
-      onRejected: (reason: RejectReason) => {
-        this.#rejected[reason] += 1;
-      },
-      onTurnedAway: (text, address) => this.#onTurnedAway(text, address),
+      onRejected: (reason) => this.#counts.rejected(reason),
+      onTurnedAway: (text, address, fields) => this.#entrance.turnedAway(text, address, fields),
       onCancelRequest: (pid, key) => this.#onCancelRequest(pid, key),
-      onCommand: (name) => count(this.#commands, name),
+      onCommand: (name) => this.#counts.command(name),
       onTunnel: (session) => this.#tunnelling.add(session),
       isBackupRunning: () => this.#isBackupRunning(),
       onStreamStart: (session) => this.#onStreamStart(session),
@@ -317,9 +320,7 @@ export class WalSenders {
   };
 
   #onStreamStart(session: WalSenderSession): void {
-    const name = session.applicationName;
-    const isKnown = this.#connects.has(name) || this.#connects.size < APPLICATION_NAMES_MAX;
-    count(this.#connects, isKnown ? name : APPLICATION_NAMES_OTHER);
+    this.#counts.streamBegan(session.applicationName);
     this.#streaming.add(session);
     if (session.presence !== null) this.#onPresent(session, session.presence);
     const status = session.status();
@@ -347,7 +348,7 @@ export class WalSenders {
     standby: SessionStatus | null,
     how: StandbyDeparture,
   ): void {
-    this.#disconnects[reason] += 1;
+    this.#counts.left(reason);
     if (standby === null) return;
     const { clock } = this.#options;
     const nowMs = clock.nowMs();
@@ -383,7 +384,7 @@ export class WalSenders {
 
   #onClosed(session: WalSenderSession): void {
     this.#open.delete(session);
-    this.#door.leave(session);
+    this.#entrance.left(session);
     this.#admitted.delete(session.pid);
     this.#consoles.delete(session);
     this.#tunnelling.delete(session);
@@ -401,24 +402,10 @@ export class WalSenders {
     if (timingSafeEqual(session.cancelKey, key)) session.cancel();
   }
 
-  #onTurnedAway(text: string, address: string | null): void {
-    const leftOut = this.#turnedAway.take(this.#options.clock.nowMs());
-    if (leftOut === null) return;
-    this.#options.log.info(text, { client_addr: address, left_out: leftOut > 0 ? leftOut : null });
-  }
-
   #nextPid(): number {
     do {
       this.#lastPid = this.#lastPid === LAST_PID ? FIRST_PID + 1 : this.#lastPid + 1;
     } while (this.#admitted.has(this.#lastPid));
     return this.#lastPid;
   }
-}
-
-function countersOf<T extends string>(names: readonly T[]): Record<T, number> {
-  return Object.fromEntries(names.map((name) => [name, 0])) as Record<T, number>;
-}
-
-function count(counters: Map<string, number>, name: string): void {
-  counters.set(name, (counters.get(name) ?? 0) + 1);
 }

@@ -9,7 +9,6 @@ import {
 import { toLsn } from '../../src/pg/lsn.ts';
 import { AbsentStandbys } from '../../src/walsender/absent-standbys.ts';
 import type { Departure } from '../../src/walsender/absent-standbys.ts';
-import { Door } from '../../src/walsender/door.ts';
 import { mayTakeOver, SlotTakeover } from '../../src/walsender/slot-takeover.ts';
 import { StandbyStall } from '../../src/walsender/standby-stall.ts';
 import { sampleStandby } from '../support/relay-status.ts';
@@ -64,32 +63,6 @@ describe('StandbyStall', () => {
     stall.tick(at(2000, 300n, 600n));
     expect(stall.tick(at(3000, 301n, 600n))).toBe('none');
     expect(stall.withoutProgressMs).toBe(0);
-  });
-});
-
-describe('Door', () => {
-  const closed: string[] = [];
-  const visitor = (name: string): { close(): void } => ({ close: () => void closed.push(name) });
-
-  it('sends away who has waited longest of the address that has the most', () => {
-    const door = new Door();
-    const [a1, a2, b1, b2, b3] = ['a1', 'a2', 'b1', 'b2', 'b3'].map(visitor);
-    if (!a1 || !a2 || !b1 || !b2 || !b3) throw new Error('no visitors');
-    door.enter(a1, '10.0.0.1');
-    door.enter(b1, '10.0.0.2');
-    door.enter(b2, '10.0.0.2');
-    door.enter(a2, '10.0.0.1');
-    door.enter(b3, '10.0.0.2');
-    expect(door.makeRoom()).toBe(true);
-    expect(closed).toEqual(['b1']);
-    door.leave(b1);
-    door.leave(b2);
-    expect(door.size).toBe(3);
-    expect(door.makeRoom()).toBe(true);
-    expect(closed).toEqual(['b1', 'a1']);
-    door.leave(a2);
-    door.leave(b3);
-    expect([door.size, door.makeRoom()]).toEqual([0, false]);
   });
 });
 
