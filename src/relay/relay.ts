@@ -11,7 +11,6 @@ import {
   STOP_CLOSE_MS_MAX,
   STOP_FLUSH_MS_MAX,
 } from '../config/limits.ts';
-import type { LoadedConfig } from '../config/load.ts';
 import { ConsoleOpener } from '../console/opener.ts';
 import { DirectoryLock } from '../net/directory-lock.ts';
 import type { HbaRules } from '../pg/hba.ts';
@@ -19,7 +18,6 @@ import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { SlotStore } from '../slot/slot-store.ts';
 import type { RelayActions, ReloadReport } from '../status/actions.ts';
-import type { StatusSource } from '../status/status.ts';
 import { prepareDataDirectory } from '../wal/data-directory.ts';
 import { WalStore } from '../wal/wal-store.ts';
 import type { ServerIdentity } from '../walsender/ports.ts';
@@ -35,42 +33,12 @@ import { effectiveKeepSize, NOTHING_RETAINED, Retention, walBounds } from './ret
 import { HOLD_AHEAD_DEFAULT_MS, senderSettings } from './sender-settings.ts';
 import { StandbyFeedbackBook } from './standby-feedback.ts';
 import { StatusBoard } from './status-board.ts';
+import type { Relay, RelaySurroundings } from './running-relay.ts';
 import { serverIdentity, StoreFeed } from './store-adapters.ts';
 import { UpstreamFollowing } from './upstream-following.ts';
 import { WalFiles } from './wal-files.ts';
 
-/** A running relay. */
-export interface Relay {
-  readonly statusSource: StatusSource;
-  /** Resolves when the relay can no longer keep a promise and must end; nothing is reported upstream any more then. */
-  readonly failed: Promise<Error>;
-  readonly actions: RelayActions;
-  /** Reads the configuration again and applies what can be applied; what came of it is logged. */
-  reload(): Promise<ReloadReport>;
-  /**
-   * Serves every standby to the present end, has it confirmed within `drain_timeout` from now, closes everything in order.
-   * No step waits for ever, whatever peers and disk do. Once only; {@link stop} cuts it short.
-   */
-  drain(): Promise<void>;
-  /** Closes at once, without waiting for anybody but, a second, the disk. Any number of times. */
-  stop(): Promise<void>;
-  /** After a crash: nothing is reported upstream or sent to anybody from here on. Nothing is closed in order. */
-  halt(): void;
-}
-
-/** What surrounds a relay. */
-export interface RelaySurroundings {
-  readonly clock: Clock;
-  readonly log: Log;
-  /** Reads the configuration again, from where the one at the start came from. */
-  readonly readConfig: () => LoadedConfig;
-  /** The log settings of a new configuration are in effect from now on. */
-  readonly onLogSettings: (settings: Config['log']) => void;
-  /** Somebody asked for a drain from outside, perhaps again; whoever runs the relay carries it out. */
-  readonly onDrainRequested: () => void;
-  /** Ends a start between two of its steps; afterwards it is looked at no more. */
-  readonly startSignal: AbortSignal;
-}
+export type { Relay, RelaySurroundings } from './running-relay.ts';
 
 /** What a slot command is answered before any server was known. */
 const UNKNOWN_SERVER = { quotesSettingNames: true, refusesInvalidatedPhysicalSlot: true };
