@@ -3,6 +3,7 @@ import { errorText, OperationalError } from '../base/errors.ts';
 import { fromBaseUnit, parseNumberWithUnit } from '../config/units.ts';
 import type { StandbyJson, StatusJson } from '../http/api-types.ts';
 import type { RelayState } from '../status/status.ts';
+import { certificateTroubles } from './certificate-text.ts';
 import { EXIT, optionValue } from './command.ts';
 import type { Command, CommandInput } from './command.ts';
 import { printable, remoteOf, remoteStatus, TOKEN_OPTION, URL_OPTION } from './remote.ts';
@@ -42,6 +43,8 @@ interface HealthRequest {
   readonly standbyLag: LagLimits;
   /** Fewer connected standbys are a warning. */
   readonly standbys: number;
+  /** Now, milliseconds since the Unix epoch. */
+  readonly wallMs: number;
 }
 
 /** The command. */
@@ -77,7 +80,7 @@ PostgreSQL's units, such as 64MB.
 
 Exit codes: 0 streaming or catching up; 1 starting, connecting, waiting, paused, draining, or a lag above the first size, or
 something to look at: too few standbys for synchronous_standby_names, one that is stalled or wedged?, a store near its
-limit, an alarm;
+limit, a certificate that expires within two weeks or whose new files are not in use, an alarm;
 2 full, gap, diverged, corrupt, failed, nobody answers, or a lag above the second size. A mistake in the options is 2 as
 well, with its message on standard error.
 
@@ -88,7 +91,8 @@ Examples:
 `,
   async run(context): Promise<number> {
     const remote = remoteOf(context);
-    const request = 'problem' in remote ? remote : requestOf(context.input);
+    const wallMs = context.clock.wallMs();
+    const request = 'problem' in remote ? remote : requestOf(context.input, wallMs);
     if ('problem' in remote || 'problem' in request) {
       const problem = 'problem' in request ? request.problem : '';
       context.printError(`walcast health: ${problem}\n`);
@@ -128,7 +132,7 @@ export function healthOf(
         standbys.length < request.standbys ? ` of ${request.standbys}` : ''
       }`,
     ],
-    ...troubles(status).map((words) => [HEALTH.warning, words] as const),
+    ...troubles(status, request.wallMs).map((words) => [HEALTH.warning, words] as const),
   ];
   const health = findings.reduce<Health>((worst, [own]) => (own > worst ? own : worst), HEALTH.ok);
   const text = findings.map(([, words]) => words).filter((words) => words !== '');
@@ -143,7 +147,10 @@ export function healthOf(
 const NAMES_MAX = 5;
 
 /** What somebody should look at although WAL goes on. */
-function troubles({ sync, standbys, absent_standbys: absent, store }: StatusJson): string[] {
+function troubles(
+  { sync, standbys, absent_standbys: absent, store, access }: StatusJson,
+  wallMs: number,
+): string[] {
   const found: string[] = [];
   if (!sync.satisfied) {
     found.push(
@@ -155,7 +162,8 @@ function troubles({ sync, standbys, absent_standbys: absent, store }: StatusJson
   const wedged = absent.filter(({ state }) => state === 'wedged?');
   if (wedged.length > 0) found.push(`wedged?: ${namesOf(wedged)}`);
   if (store.near_limit) found.push('the store is near its limit');
-  return [...found, ...sync.alarms.slice(0, NAMES_MAX)];
+  const certificates = access.certificates.flatMap((one) => certificateTroubles(one, wallMs));
+  return [...found, ...certificates.slice(0, NAMES_MAX), ...sync.alarms.slice(0, NAMES_MAX)];
 }
 
 function namesOf(standbys: readonly { readonly application_name: string }[]): string {
@@ -201,14 +209,17 @@ function performance(
   ].join(' ');
 }
 
-function requestOf(input: CommandInput): HealthRequest | { readonly problem: string } {
+function requestOf(
+  input: CommandInput,
+  wallMs: number,
+): HealthRequest | { readonly problem: string } {
   const lag = limitsOf(input, 'lag');
   if ('problem' in lag) return lag;
   const standbyLag = limitsOf(input, 'standby-lag');
   if ('problem' in standbyLag) return standbyLag;
   const standbys = optionValue(input, 'standbys') ?? '0';
   if (!/^\d{1,6}$/.test(standbys)) return { problem: '--standbys takes a whole number' };
-  return { lag, standbyLag, standbys: Number(standbys) };
+  return { lag, standbyLag, standbys: Number(standbys), wallMs };
 }
 
 function limitsOf(input: CommandInput, name: string): LagLimits | { readonly problem: string } {

@@ -1,9 +1,11 @@
 // What `walcast status` shows of a status: the upstream, the store, one row a standby, and one for each that is away.
+import type { AccessJson } from '../http/access-json.ts';
 import type { AbsentStandbyJson, StandbyJson, StatusJson } from '../http/api-types.ts';
+import { CERTIFICATE_WORDS, certificateTroubles } from './certificate-text.ts';
 import { secondsText, sizeText, textTable } from './text-table.ts';
 
-/** The whole picture, lines ending in a newline. */
-export function statusView(status: StatusJson): string {
+/** The whole picture, lines ending in a newline; `wallMs` is now, milliseconds since the Unix epoch. */
+export function statusView(status: StatusJson, wallMs: number): string {
   const { upstream, store } = status;
   const server = upstream.host === null ? 'none yet' : `${upstream.host}:${known(upstream.port)}`;
   const lines = [
@@ -15,6 +17,7 @@ export function statusView(status: StatusJson): string {
       `flushed ${known(upstream.flushed_lsn)}  acknowledged ${known(upstream.reported.flush)}  lag ${sizeText(upstream.lag_bytes)}`,
     `store     ${known(store.oldest_lsn)} to ${known(store.flushed_lsn)}, ${store.segments} segments, ${sizeText(store.size_bytes)}`,
     ...syncLines(status),
+    ...accessLines(status.access, wallMs),
     '',
     standbyTable(status.standbys),
     ...absentLines(status.absent_standbys),
@@ -81,6 +84,19 @@ function syncLines({ sync, feedback }: StatusJson): string[] {
   }
   if (sync.clash !== null) lines.push(`clash     ${printable(sync.clash)}`);
   return [...lines, ...sync.alarms.map((alarm) => `alarm     ${printable(alarm)}`)];
+}
+
+/** Our certificates, and logins that failed; nothing where there is neither. */
+function accessLines({ certificates, authentications }: AccessJson, wallMs: number): string[] {
+  const lines = certificates.map((one) => {
+    const troubles = certificateTroubles(one, wallMs);
+    const words = troubles.length === 0 ? 'good' : `WARNING ${troubles.join('; ')}`;
+    return `tls       ${CERTIFICATE_WORDS[one.role]} ${printable(one.address)}: certificate until ${known(one.expires_at)}, ${printable(words)}`;
+  });
+  const failed = authentications.filter(({ failure }) => failure > 0);
+  if (failed.length === 0) return lines;
+  const counts = failed.map(({ method, failure }) => `${printable(method)} ${failure}`);
+  return [...lines, `logins    failed since the start: ${counts.join(', ')}`];
 }
 
 /** `sync 1`, `potential 2`, `async`. */

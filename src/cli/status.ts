@@ -69,7 +69,7 @@ async function watch(context: CommandContext, remote: Remote): Promise<number> {
 }
 
 async function statusText({ input }: CommandContext, remote: Remote): Promise<string> {
-  if (!isSet(input, 'json')) return statusView(await remoteStatus(remote));
+  if (!isSet(input, 'json')) return statusView(await remoteStatus(remote), remote.clock.wallMs());
   const answer = await getJson(urlOf(remote, 'api/v1/status'), remote.clock, remote.token);
   return `${JSON.stringify(answer)}\n`;
 }

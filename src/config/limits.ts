@@ -235,6 +235,9 @@ export const HTTP_TOKEN_FORGIVE_MS: number = 6_000;
 /** Addresses for which wrong tokens are counted; all others are counted together. */
 export const HTTP_TOKEN_ADDRESSES_MAX: number = 1_000;
 
+/** How long before it expires a certificate is told of by `walcast health` and `walcast status`. */
+export const CERTIFICATE_WARNING_MS: number = 14 * 24 * 60 * 60 * 1000;
+
 // --- check
 
 /** Time for everything that is asked of one host, where connect_timeout sets no limit. */

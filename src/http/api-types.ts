@@ -14,6 +14,7 @@ import type {
   UpstreamSyncNames,
   WalSenderState,
 } from '../status/status.ts';
+import type { AccessJson } from './access-json.ts';
 
 /** Positions as last reported to the upstream; null = not offered. */
 export interface ReportedJson {
@@ -364,6 +365,8 @@ export interface StatusJson {
   readonly absent_standbys: readonly AbsentStandbyJson[];
   /** Since the start: standbys that stalled, and that took their slot over from a dead connection of their own. */
   readonly standby_events: { readonly stalls: number; readonly takeovers: number };
+  /** Who may come in, and who tried. */
+  readonly access: AccessJson;
 }
 
 /** `GET /api/v1/version`. */

@@ -28,6 +28,7 @@ import type {
   UpstreamDetailJson,
   VersionJson,
 } from './api-types.ts';
+import { access } from './access-json.ts';
 import {
   closed,
   counts,
@@ -356,6 +357,7 @@ const status = Type.Object(
     standbys,
     absent_standbys: Type.Array(absentStandby),
     standby_events: counts(['stalls', 'takeovers']),
+    access,
   },
   closed,
 );
@@ -403,6 +405,7 @@ export const SCHEMAS: Readonly<
     | 'deadWal'
     | 'sync'
     | 'feedback'
+    | 'access'
     | 'version'
     | 'configEntry'
     | 'configuration'
@@ -428,6 +431,7 @@ export const SCHEMAS: Readonly<
   deadWal,
   sync,
   feedback,
+  access,
   version,
   configEntry,
   configuration,

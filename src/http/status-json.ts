@@ -11,6 +11,7 @@ import type {
   StandbyStatus,
 } from '../status/status.ts';
 import type { ConfigEntry } from '../status/actions.ts';
+import { accessJson } from './access-json.ts';
 import type {
   AbsentStandbyJson,
   ConfigEntryJson,
@@ -50,6 +51,7 @@ export function statusJson(status: RelayStatus): StatusJson {
       stalls: status.standbyTotals.stalls,
       takeovers: status.standbyTotals.takeovers,
     },
+    access: accessJson(status, nullableTimeText),
   };
 }
 

@@ -27,6 +27,8 @@ import {
   unknownStatus,
 } from '../support/relay-status.ts';
 
+const NOW_MS = 1_700_000_100_000;
+
 const neverStarted = runCommand(() => Promise.reject(new Error('not to be started')));
 const commands: readonly Command[] = [
   neverStarted,
@@ -250,7 +252,7 @@ standby_b        | 10.0.0.8 | wedged? | 2023-11-14T22:14:50.000Z | terminated | 
 
   test('a standby in trouble is marked beside its state', () => {
     const view = (standby: Parameters<typeof sampleStandby>[0]): string =>
-      statusView(statusJson(sampleStatus({ standbys: [sampleStandby(standby)] })));
+      statusView(statusJson(sampleStatus({ standbys: [sampleStandby(standby)] })), NOW_MS);
     expect(view({ isStalled: true })).toContain('| streaming (stalled) |');
     expect(view({ isStalled: true, isNameShared: true })).toContain(
       '| streaming (stalled, shared name) |',
@@ -267,7 +269,7 @@ standby_b        | 10.0.0.8 | wedged? | 2023-11-14T22:14:50.000Z | terminated | 
     });
     const standbys = [sampleStandby({ syncState: 'quorum', syncPriority: 1 })];
     const feedback = sampleFeedback({ xmin: 7001n, heldBy: 'standby_a' });
-    const view = statusView(statusJson(sampleStatus({ sync, standbys, feedback })));
+    const view = statusView(statusJson(sampleStatus({ sync, standbys, feedback })), NOW_MS);
     expect(view).toContain(
       `sync      ANY 2 (a, b, c): 2 of 2 needed, satisfied since 2023-11-14T22:13:20.000Z
           confirmed  write 0/3000060  flush 0/3000000  replay -
@@ -279,7 +281,7 @@ alarm     the slot of walcast falls behind
     const clash = 'our application_name is that of a member';
     const leftOut = sampleFeedback({ leftOut: 2 });
     expect(
-      statusView(statusJson(sampleStatus({ sync: { ...sync, clash }, feedback: leftOut }))),
+      statusView(statusJson(sampleStatus({ sync: { ...sync, clash }, feedback: leftOut })), NOW_MS),
     ).toContain(
       `feedback  2 left out: further behind than max_feedback_xmin_age allows
 clash     our application_name is that of a member
@@ -287,7 +289,7 @@ alarm     the slot of walcast falls behind
 `,
     );
     const few = { ...sync, isSatisfied: false, eligibleStandbys: 1 };
-    expect(statusView(statusJson(sampleStatus({ sync: few })))).toContain(
+    expect(statusView(statusJson(sampleStatus({ sync: few })), NOW_MS)).toContain(
       '1 of 2 needed, NOT satisfied: no flush position is reported since',
     );
   });
@@ -323,7 +325,7 @@ alarm     the slot of walcast falls behind
   });
 
   test('nothing known and nobody connected is shown as such', () => {
-    const view = statusView(statusJson(unknownStatus()));
+    const view = statusView(statusJson(unknownStatus()), NOW_MS);
     expect(view).toContain('upstream  none yet, slot walcast: disconnected');
     expect(view).toContain('no standbys are connected');
     expect(view).not.toContain('not back');
@@ -332,7 +334,7 @@ alarm     the slot of walcast falls behind
 
   test('a terminal is not given control characters that a client chose', () => {
     const standbys = [sampleStandby({ applicationName: '\u001b[2Jx\n' })];
-    expect(statusView(statusJson(sampleStatus({ standbys })))).toContain('?[2Jx?');
+    expect(statusView(statusJson(sampleStatus({ standbys })), NOW_MS)).toContain('?[2Jx?');
   });
 
   test('nobody there, something else there, or no address at all', async () => {

@@ -171,6 +171,7 @@ describe('health', () => {
     lag: { warning: null, critical: null },
     standbyLag: { warning: null, critical: null },
     standbys: 0,
+    wallMs: 1_700_000_100_000,
   };
 
   /** Nobody is missing. */

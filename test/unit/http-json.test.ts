@@ -113,6 +113,7 @@ describe('status', () => {
           reply_time: '2023-11-14T22:15:00.000Z',
           connected_at: '2023-11-14T22:14:10.000Z',
           tls: false,
+          tls_version: null,
           stalled: false,
           name_shared: false,
         },
@@ -135,6 +136,11 @@ describe('status', () => {
         },
       ],
       standby_events: { stalls: 4, takeovers: 1 },
+      access: {
+        certificates: [],
+        authentications: [],
+        rejected: { hba: 3, auth: 0, limit: 0, draining: 0, protocol: 1, tls: 0 },
+      },
     });
   });
 

@@ -1,0 +1,90 @@
+// What the status says about who may come in: logins, refusals, our certificates. Its JSON and its schemas.
+import { Type } from 'typebox';
+import type { Static, TUnsafe } from 'typebox';
+import type { CertificateStatus } from '../status/certificate.ts';
+import type { RelayStatus, StandbyTotals } from '../status/status.ts';
+import { closed, counts, nullableText, nullableTime } from './schema-words.ts';
+
+/** A certificate that walcast shows to others. */
+export interface CertificateJson {
+  /** To standbys, to clients of the HTTP port, or to the upstream. */
+  readonly role: CertificateStatus['role'];
+  /** Where: the address it is shown on, or the upstream's. */
+  readonly address: string;
+  /** Of the one in use. */
+  readonly expires_at: string | null;
+  /** Why newer files are not in use; null when what the files hold is in use. */
+  readonly problem: string | null;
+}
+
+/** Logins of one method since the start. */
+export interface AuthenticationsJson {
+  readonly method: string;
+  readonly success: number;
+  readonly failure: number;
+}
+
+/** Who may come in, and who tried. */
+export interface AccessJson {
+  readonly certificates: readonly CertificateJson[];
+  /** A line a method that was used. */
+  readonly authentications: readonly AuthenticationsJson[];
+  /** Connections refused before they were let in, since the start. */
+  readonly rejected: StandbyTotals['rejected'];
+}
+
+const REASONS = ['hba', 'auth', 'limit', 'draining', 'protocol', 'tls'] as const;
+
+const certificateFields = Type.Object(
+  {
+    role: Type.Enum(['server', 'http', 'upstream_client']),
+    address: Type.String(),
+    expires_at: nullableTime,
+    problem: nullableText,
+  },
+  closed,
+);
+
+const accessFields = Type.Object(
+  {
+    certificates: Type.Array(certificateFields),
+    authentications: Type.Array(
+      Type.Object(
+        { method: Type.String(), success: Type.Integer(), failure: Type.Integer() },
+        closed,
+      ),
+    ),
+    rejected: counts(REASONS),
+  },
+  closed,
+);
+
+/** The schema of {@link AccessJson}, as closed as all others. */
+export const access: TUnsafe<AccessJson> = Type.Unsafe<AccessJson>(accessFields);
+
+// The compiler checks that the interface says the same as the schema.
+const agreement: Static<typeof accessFields> extends AccessJson ? true : never = true;
+void agreement;
+
+/** `timeText` writes milliseconds as the API does; null for what no text can hold. */
+export function accessJson(
+  { certificates, standbyTotals }: RelayStatus,
+  timeText: (ms: number) => string | null,
+): AccessJson {
+  return {
+    certificates: certificates.map(({ role, address, notAfterMs, problem }) => {
+      return { role, address, expires_at: timeText(notAfterMs), problem };
+    }),
+    authentications: authenticationsJson(standbyTotals.authentications),
+    rejected: standbyTotals.rejected,
+  };
+}
+
+function authenticationsJson(counted: ReadonlyMap<string, number>): AuthenticationsJson[] {
+  const methods = new Set([...counted.keys()].map((key) => key.split('|')[0] ?? ''));
+  return [...methods].map((method) => ({
+    method,
+    success: counted.get(`${method}|success`) ?? 0,
+    failure: counted.get(`${method}|failure`) ?? 0,
+  }));
+}
