@@ -23,6 +23,7 @@ import { WalStore } from '../wal/wal-store.ts';
 import type { ServerIdentity } from '../walsender/ports.ts';
 import { WalSenders } from '../walsender/wal-senders.ts';
 import { RelayActionsOf } from './actions.ts';
+import { ClientUsers } from './client-users.ts';
 import { FeedbackNote } from './feedback-note.ts';
 import { LateSlotRegistry, LateWalFeed } from './late-binding.ts';
 import { RelayPorts } from './ports-opening.ts';
@@ -73,6 +74,7 @@ class RunningRelay implements Relay {
   readonly #registry = new LateSlotRegistry();
   readonly #feedback: StandbyFeedbackBook;
   readonly #following: UpstreamFollowing;
+  readonly #users: ClientUsers;
   readonly #senders: WalSenders;
   readonly #ports: RelayPorts;
   readonly #startSignal: AbortSignal;
@@ -124,6 +126,7 @@ class RunningRelay implements Relay {
     });
     this.#feedback = this.#makeFeedback(config);
     this.#following = this.#makeFollowing(config);
+    this.#users = this.#makeUsers();
     this.#senders = this.#makeSenders();
     this.statusSource = new StatusBoard({
       version: readBuildInfo().version,
@@ -160,6 +163,8 @@ class RunningRelay implements Relay {
     await prepareDataDirectory(directory);
     this.#mayGoOn();
     this.#lock = await DirectoryLock.acquire(directory);
+    this.#mayGoOn();
+    await this.#users.load();
     this.#mayGoOn();
     await this.#ports.open();
     this.#mayGoOn();
@@ -237,6 +242,7 @@ class RunningRelay implements Relay {
 
   async #closeParts(flushMs: number): Promise<void> {
     this.#readThrough?.close();
+    this.#users.close();
     this.#following.stop();
     this.#retention?.close();
     await within(this.#clock, flushMs, this.#following.saved());
@@ -309,6 +315,16 @@ class RunningRelay implements Relay {
     });
   }
 
+  #makeUsers(): ClientUsers {
+    return new ClientUsers({
+      config: () => this.#config,
+      target: () => this.#following.targetToConnect(),
+      followedHost: () => this.#following.followedHost(),
+      clock: this.#clock,
+      log: this.#log.child({ component: 'auth' }),
+    });
+  }
+
   #makeSenders(): WalSenders {
     return new WalSenders({
       feed: this.#feed,
@@ -318,6 +334,8 @@ class RunningRelay implements Relay {
       consoles: new ConsoleOpener({ status: () => this.statusSource.status() }),
       identity: () => this.#identity(),
       hba: () => this.#config.hba?.rules ?? NO_RULES,
+      identMaps: () => this.#config.auth.identMaps,
+      users: () => this.#users.directory(),
       connectionsMax: () => this.#ports.connectionsMax(),
       settings: () => senderSettings(this.#config, () => this.#following.relayPath()),
       clock: this.#clock,
@@ -348,6 +366,7 @@ class RunningRelay implements Relay {
       this.#feedback.changed();
       this.#readThrough?.settingsChanged();
       this.#ports.configChanged();
+      this.#users.configChanged();
       this.#onLogSettings(next.log);
       // A smaller window is in effect at once, not with the next segment only: a full disk is why it is made smaller.
       this.#retention?.turn();

@@ -7,6 +7,7 @@
 //   walcast.control    identity and durable mark (control-file.ts)
 //   walcast.upstream-slots  slots that walcast made on upstream servers (src/relay/upstream-slots.ts)
 //   walcast.feedback   what was said upstream last of rows that standbys need (src/relay/feedback-note.ts)
+//   walcast.auth-seed  the seed of the salts that unknown users are shown (src/relay/auth-seed.ts)
 //   walcast.lock       the owner's lock (src/net/directory-lock.ts)
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -23,6 +24,9 @@ export const UPSTREAM_SLOTS_FILE_NAME = 'walcast.upstream-slots';
 /** Name of the file of what was fed back upstream last, inside the data directory. */
 export const FEEDBACK_FILE_NAME = 'walcast.feedback';
 
+/** Name of the file of the seed of unknown users' salts, inside the data directory. */
+export const AUTH_SEED_FILE_NAME = 'walcast.auth-seed';
+
 /** `lost+found` is what a file system puts at its root. */
 const OUR_NAMES: ReadonlySet<string> = new Set([
   'pg_wal',
@@ -35,6 +39,8 @@ const OUR_NAMES: ReadonlySet<string> = new Set([
   `${UPSTREAM_SLOTS_FILE_NAME}.tmp`,
   FEEDBACK_FILE_NAME,
   `${FEEDBACK_FILE_NAME}.tmp`,
+  AUTH_SEED_FILE_NAME,
+  `${AUTH_SEED_FILE_NAME}.tmp`,
   'walcast.lock',
   'lost+found',
 ]);
