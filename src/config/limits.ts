@@ -85,9 +85,6 @@ export const HTTP_CLOSE_GRACE_MS: number = 1_000;
 
 // --- walsender
 
-/** From connecting to the end of authentication, whatever arrives in between. (authentication_timeout) */
-export const STARTUP_TIMEOUT_MS: number = 60_000;
-
 /** Connections that are no sessions yet; when there are more, one that has been there long is closed for a newcomer. */
 export const STARTUPS_MAX: number = 1_000;
 

@@ -1,7 +1,6 @@
 // The first part of one connection: from its first byte to a session, a refusal or a close, within a deadline.
 // (src/backend/tcop/backend_startup.c:BackendInitialize)
 import type { Timer } from '../base/clock.ts';
-import { STARTUP_TIMEOUT_MS } from '../config/limits.ts';
 import type { AcceptedConnection } from '../net/connection.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
 import { StartupDecoder } from '../wire/startup-decoder.ts';
@@ -47,7 +46,8 @@ export class SessionStartup {
     this.#host = host;
     this.#door = door;
     this.#connection = connection;
-    this.#deadline = host.clock.setTimer(STARTUP_TIMEOUT_MS, () => this.#onLate());
+    const { authenticationTimeoutMs } = host.settings();
+    this.#deadline = host.clock.setTimer(authenticationTimeoutMs, () => this.#onLate());
   }
 
   onBytes(chunk: Uint8Array): void {

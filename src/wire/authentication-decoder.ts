@@ -19,6 +19,8 @@ export type AuthenticationInput =
 const PASSWORD_MESSAGE = 0x70;
 const HEADER_BYTES = 5;
 const LENGTH_BYTES = 4;
+/** What strangers send is not kept in twice the room. */
+const SPARE_BYTES_MAX = 4_096;
 const EMPTY = new Uint8Array(0);
 
 /** Keeps what a client sends until the exchange wants it. After `other-type` and `bad-length` nothing more is to be asked. */
@@ -36,7 +38,8 @@ export class AuthenticationDecoder {
   push(chunk: Uint8Array): void {
     if (this.#end + chunk.length > this.#bytes.length) {
       const kept = this.bufferedBytes;
-      const grown = new Uint8Array(2 * (kept + chunk.length));
+      const needed = kept + chunk.length;
+      const grown = new Uint8Array(needed + Math.min(needed, SPARE_BYTES_MAX));
       grown.set(this.#bytes.subarray(this.#start, this.#end));
       this.#bytes = grown;
       this.#start = 0;

@@ -13,6 +13,8 @@ export const STARTUP_PACKET_BYTES_MAX = 10_000;
 
 const LENGTH_WORD_BYTES = 4;
 const CODE_BYTES = 4;
+/** What strangers send is not kept in twice the room. */
+const SPARE_BYTES_MAX = 4_096;
 const EMPTY = new Uint8Array(0);
 
 /** Collects untyped packets. One connection may send several (SSLRequest, then StartupMessage). */
@@ -61,7 +63,8 @@ export class StartupDecoder {
   #append(chunk: Uint8Array): void {
     if (this.#end + chunk.length > this.#bytes.length) {
       const kept = this.bufferedBytes;
-      const grown = new Uint8Array(Math.max(256, 2 * (kept + chunk.length)));
+      const needed = kept + chunk.length;
+      const grown = new Uint8Array(Math.max(256, needed + Math.min(needed, SPARE_BYTES_MAX)));
       grown.set(this.#bytes.subarray(this.#start, this.#end));
       this.#bytes = grown;
       this.#start = 0;
