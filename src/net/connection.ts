@@ -1,6 +1,6 @@
 // A byte connection as sessions see it, and the one place that turns a Node.js socket into it.
 import type { Socket } from 'node:net';
-import { InvariantError, systemErrorCode } from '../base/errors.ts';
+import { systemErrorCode } from '../base/errors.ts';
 import type { TlsFacts } from '../wire/tls-facts.ts';
 
 /** The other end, for logs and access rules. */
@@ -45,8 +45,15 @@ export interface TlsStart {
   readonly firstBytes: Uint8Array;
   /** The client did not ask first: it must agree on ALPN `postgresql`, else the handshake fails. */
   readonly isDirect: boolean;
+  /** Runs the answer to the client's first message, which costs a signature, when it is its turn. */
+  inTurn(piece: () => void): void;
   /** The connection is inside TLS from here on: `tls` is set, and what was sent behind the handshake arrives next. */
   onSecure(facts: TlsFacts): void;
+  /**
+   * The connection is inside TLS, but the client's certificate does not do, or it showed none where it must: `text` says
+   * why. Whoever holds the connection says so to the client, and ends it.
+   */
+  onRefused(text: string): void;
   /** It failed; `text` is for the log, in PostgreSQL's words. The connection closes by itself, and tells so. */
   onFailed(text: string): void;
 }
@@ -79,16 +86,8 @@ export function normalizeAddress(address: string | undefined): string | null {
 
 const EMPTY = new Uint8Array(0);
 
-/** Wraps a socket that a client opened. Events as for {@link openConnection}. */
-export function openAccepted(socket: Socket, events: ConnectionEvents): AcceptedConnection {
-  const connection = new SocketConnection(socket);
-  connection.attach(events);
-  return connection;
-}
-
-class SocketConnection implements AcceptedConnection {
-  readonly tls: TlsFacts | null = null;
-  readonly canStartTls: boolean = false;
+/** A socket as sessions see it. */
+export class SocketConnection implements ByteConnection {
   readonly peer: PeerAddress;
   readonly isEncrypted: boolean;
   readonly #socket: Socket;
@@ -106,6 +105,7 @@ class SocketConnection implements AcceptedConnection {
     if (this.peer.address !== null) socket.setNoDelay(true);
   }
 
+  /** Once, in the turn in which the socket was handed over. */
   attach(events: ConnectionEvents): void {
     const socket = this.#socket;
     this.#events = events;
@@ -120,8 +120,11 @@ class SocketConnection implements AcceptedConnection {
     socket.on('close', () => events.onClose(this.#errorCode));
   }
 
-  startTls(): void {
-    throw new InvariantError('TLS is not offered here');
+  /** Another reads and writes from here on; its close, and nothing else, is still told. */
+  release(): void {
+    this.#events = null;
+    this.#socket.pause();
+    for (const event of ['data', 'drain', 'end']) this.#socket.removeAllListeners(event);
   }
 
   pendingBytes(): number {

@@ -5,9 +5,10 @@ import { connect, createServer } from 'node:net';
 import type { ListenOptions, Server, Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { OperationalError, errorText, systemErrorCode } from '../base/errors.ts';
-import { openAccepted } from './connection.ts';
+import { openAccepted } from './accepted-connection.ts';
 import type { AcceptedConnection, ConnectionEvents } from './connection.ts';
 import { unixSocketPath } from './dial.ts';
+import type { TlsAcceptor } from './tls-acceptor.ts';
 
 /** TCP on an address or name of this machine (`*`: every interface), or a Unix socket `.s.PGSQL.<port>` in a directory. */
 export type ListenTarget =
@@ -20,6 +21,8 @@ export type ConnectionOpener = (events: ConnectionEvents) => AcceptedConnection;
 /** How a listener is opened. */
 export interface ListenerOptions {
   readonly target: ListenTarget;
+  /** Absent or null: no TLS is offered. A Unix socket never has it. */
+  readonly tls?: TlsAcceptor | null;
   /** Connections open at one time; what comes beyond is closed at once and counted. */
   readonly connectionsMax: number;
   readonly onConnection: (open: ConnectionOpener) => void;
@@ -68,7 +71,7 @@ export class Listener {
         listener.#drop(options);
         return;
       }
-      acceptSocket(socket, options.onConnection);
+      acceptSocket(socket, options);
     });
     server.on('drop', () => listener.#drop(options));
     if (target.kind === 'unix')
@@ -121,13 +124,13 @@ export function localInterfaceAddresses(): { address: string; netmask: string }[
     .map(({ address, netmask }) => ({ address, netmask }));
 }
 
-function acceptSocket(socket: Socket, onConnection: (open: ConnectionOpener) => void): void {
+function acceptSocket(socket: Socket, { onConnection, tls = null }: ListenerOptions): void {
   // From here on a reset is an event with a listener, whatever happens next.
   socket.on('error', () => {});
   let isTaken = false;
   onConnection((events) => {
     isTaken = true;
-    return openAccepted(socket, events);
+    return openAccepted(socket, tls, events);
   });
   if (!isTaken) socket.destroy();
 }

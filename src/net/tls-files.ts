@@ -7,6 +7,7 @@ import { delimiter, join } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { errorText, systemErrorCode } from '../base/errors.ts';
 import type { ConninfoTls } from '../pg/conninfo.ts';
+import { certificateProblem, pemBlocks } from './pem.ts';
 import { reasonOf, tlsFailure } from './tls-errors.ts';
 import type { TlsFailure } from './tls-errors.ts';
 
@@ -252,33 +253,6 @@ async function exists(path: string): Promise<boolean> {
   } catch (error) {
     const code = systemErrorCode(error);
     return code !== 'ENOENT' && code !== 'ENOTDIR';
-  }
-}
-
-/**
- * The blocks of PEM text with this label; OpenSSL's own kind of certificate (TRUSTED) counts as one. Every character is
- * looked at once, whatever the file holds.
- */
-function pemBlocks(text: string, label: 'CERTIFICATE' | 'X509 CRL'): string[] {
-  const blocks: string[] = [];
-  // What stands behind an end and up to the next one is a block when it begins with the same label.
-  for (const part of text.split(/(?<=-----END [A-Z0-9 ]{1,64}-----)/)) {
-    const start = part.lastIndexOf('-----BEGIN ');
-    const block = start < 0 ? '' : part.slice(start);
-    const isWanted = [label, `TRUSTED ${label}`].some(
-      (name) =>
-        block.startsWith(`-----BEGIN ${name}-----`) && block.endsWith(`-----END ${name}-----`),
-    );
-    if (isWanted) blocks.push(`${block}\n`);
-  }
-  return blocks;
-}
-
-function certificateProblem(pem: string): string | null {
-  try {
-    return new X509Certificate(pem).serialNumber === '' ? 'no serial number' : null;
-  } catch (error) {
-    return reasonOf(error);
   }
 }
 
