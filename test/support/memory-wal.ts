@@ -43,6 +43,8 @@ export class MemoryFeed implements WalFeed {
   /** From here on the upstream sent bytes that will be refused: other ones than {@link walBytes}, until they are taken back. */
   spoiledFromLsn: bigint | null = null;
   fileReads = 0;
+  /** Makes the bytes [start, end), a buffer of the caller's own; as {@link walBytes}. */
+  make: (start: bigint, end: bigint) => Buffer = walBytes;
   /** Gives what lies before the oldest byte; nothing of it is left anywhere unless a test says otherwise. */
   older: (request: OlderWalRequest) => OlderWalReader | null = (request) => this.#nothing(request);
   /** Called before the n-th read of a file. */
@@ -171,7 +173,7 @@ export class MemoryFeed implements WalFeed {
   }
 
   #bytes(startLsn: bigint, endLsn: bigint): Buffer {
-    const bytes = walBytes(startLsn, endLsn);
+    const bytes = this.make(startLsn, endLsn);
     const spoiledLsn = this.spoiledFromLsn;
     if (spoiledLsn === null) return bytes;
     const first = spoiledLsn > startLsn ? Number(spoiledLsn - startLsn) : 0;
