@@ -14,7 +14,12 @@ import {
 } from '../wire/backend-messages.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
 import { decodeExtendedMessage } from '../wire/extended-query.ts';
-import { decodeFrontendMessage, FatalProtocolViolation } from '../wire/frontend-messages.ts';
+import {
+  decodeFrontendMessage,
+  FatalProtocolViolation,
+  invalidFrontendType,
+  malformedSync,
+} from '../wire/frontend-messages.ts';
 import type { FrontendMessage } from '../wire/frontend-messages.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 import { AnswerBudget } from './answer-budget.ts';
@@ -88,6 +93,7 @@ export class ConsoleSession {
     if (message.type === 'Terminate') return 'terminated';
     if (message.type === 'Sync') {
       this.#isSkippingToSync = false;
+      if (!message.isWellFormed) throw malformedSync();
       this.#ready();
       return 'open';
     }
@@ -107,7 +113,7 @@ export class ConsoleSession {
       case 'PasswordOrSasl':
         throw new FatalProtocolViolation(
           SQLSTATE.protocolViolation,
-          `invalid frontend message type ${'p'.charCodeAt(0)}`,
+          invalidFrontendType('p'.charCodeAt(0)),
         );
       // What is left of a COPY means nothing here, and nothing is ever held back that could be flushed.
       case 'CopyData':

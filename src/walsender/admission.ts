@@ -16,6 +16,7 @@ import {
 import type { ErrorFields } from '../wire/backend-messages.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 import {
+  optionsHint,
   parseReplicationParameter,
   parseStartupOptions,
   REPLICATION_PARAMETER_HINT,
@@ -324,7 +325,9 @@ function readSettings(
     if (options !== undefined) settings.push(...parseStartupOptions(options));
   } catch (error) {
     if (!(error instanceof ProtocolViolation)) throw error;
-    return { sqlstate: error.code, message: error.message };
+    const hint = optionsHint(error);
+    const refusal = { sqlstate: error.code, message: error.message };
+    return hint === undefined ? refusal : { ...refusal, hint };
   }
   for (const [name, value] of message.parameters) {
     if (!NOT_SETTINGS.includes(name)) settings.push([name, value]);

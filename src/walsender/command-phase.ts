@@ -3,7 +3,11 @@
 import type { ProtocolViolation } from '../base/errors.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { CommandError } from '../wire/replication-command.ts';
-import { FatalProtocolViolation } from '../wire/frontend-messages.ts';
+import {
+  FatalProtocolViolation,
+  invalidFrontendType,
+  malformedSync,
+} from '../wire/frontend-messages.ts';
 import type { FrontendMessage } from '../wire/frontend-messages.ts';
 
 /** What to do with a message. */
@@ -28,9 +32,9 @@ export class CommandPhase {
         return { kind: 'terminate' };
       case 'Sync':
         this.#isSkippingToSync = false;
-        return { kind: 'ready' };
+        return message.isWellFormed ? { kind: 'ready' } : this.onViolation(malformedSync());
       case 'PasswordOrSasl':
-        return fatal(`invalid frontend message type ${'p'.charCodeAt(0)}`);
+        return fatal(invalidFrontendType('p'.charCodeAt(0)));
       default:
         return this.#isSkippingToSync ? NONE : this.#onActive(message);
     }

@@ -5,6 +5,7 @@ import {
   FRONTEND_DATA_LENGTH_MAX,
   FRONTEND_SMALL_LENGTH_MAX,
   frontendLengthMax,
+  invalidFrontendType,
 } from '../wire/frontend-messages.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 
@@ -30,19 +31,26 @@ const CONSOLE_LONG: ReadonlySet<number> = new Set([0x51, 0x50, 0x42]);
 /** The longest length word a message of `type` may have; 0 = there is no such message in this phase. */
 export function sessionLengthMax(phase: SessionPhase, type: number): number {
   if (phase === 'stream') return STREAMED.includes(type) ? frontendLengthMax(type) : 0;
-  if (phase === 'console')
-    return CONSOLE_LONG.has(type) ? FRONTEND_DATA_LENGTH_MAX : FRONTEND_SMALL_LENGTH_MAX;
+  if (phase === 'console' && CONSOLE_LONG.has(type)) return FRONTEND_DATA_LENGTH_MAX;
+  if (phase === 'console') return Math.min(frontendLengthMax(type), FRONTEND_SMALL_LENGTH_MAX);
   // Outside of a tunnel, too: what is under way when an upload fails is skipped, and has the size of an upload's pieces.
-  return type === LETTER_COPY_DATA ? TUNNEL_MESSAGE_BYTES_MAX : frontendLengthMax(type);
+  if (type === LETTER_COPY_DATA) return TUNNEL_MESSAGE_BYTES_MAX;
+  // In the middle of an answer nobody can be told that there is no such type: it waits, as every other message does.
+  if (phase === 'tunnel') return frontendLengthMax(type) || FRONTEND_SMALL_LENGTH_MAX;
+  return frontendLengthMax(type);
 }
 
-/** What a message that does not belong into a stream is refused with. (walsender.c:ProcessRepliesIfAny) */
-export function invalidMessageType(type: number): CommandError {
+/**
+ * What a message is refused with that does not belong into this phase, whatever its length. (walsender.c:ProcessRepliesIfAny,
+ * postgres.c:SocketBackend)
+ */
+export function invalidMessageType(phase: SessionPhase, type: number): CommandError {
   // As in C, the text ends where a NUL stands for the letter.
   const letter = type === 0 ? '' : `${String.fromCharCode(type)}"`;
   return {
     sqlstate: SQLSTATE.protocolViolation,
-    message: `invalid standby message type "${letter}`,
+    message:
+      phase === 'stream' ? `invalid standby message type "${letter}` : invalidFrontendType(type),
   };
 }
 

@@ -113,17 +113,26 @@ export function readSessionSettings(
   return { applicationName, walSenderTimeoutMs, values };
 }
 
+/** As strtol and strtod read between them: hexadecimal, octal where nothing but octal digits follows a zero, or decimal. */
+const TIME =
+  /^\s*([+-]?)(0[xX][\dA-Fa-f]+|(?:(?:[1-9]\d*|0[0-7]*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*$/s;
+
+function readNumber(digits: string): number {
+  return /^0[0-7]+$/.test(digits) ? Number.parseInt(digits, 8) : Number(digits);
+}
+
 /** Reads a number of milliseconds with PostgreSQL's units. (guc.c:parse_int, parse_and_validate_value) */
 export function readMilliseconds(
   name: string,
   value: string,
   facts: VersionFacts,
 ): number | CommandError {
-  const match = /^\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)\s*$/.exec(value);
+  const match = TIME.exec(value);
   if (match === null) return invalidValue(name, value);
-  const unit = match[2] === '' ? 1 : TIME_UNITS_MS.get(match[2] ?? '');
+  const [, sign, digits = '', unitName = ''] = match;
+  const unit = unitName === '' ? 1 : TIME_UNITS_MS.get(unitName);
   if (unit === undefined) return invalidValue(name, value, UNITS_HINT);
-  const milliseconds = Math.round(Number(match[1]) * unit);
+  const milliseconds = Math.round((sign === '-' ? -1 : 1) * readNumber(digits) * unit);
   if (Math.abs(milliseconds) > INT_MAX) {
     return invalidValue(name, value, 'Value exceeds integer range.');
   }

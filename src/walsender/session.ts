@@ -414,7 +414,7 @@ export class WalSenderSession
       this.close();
       return;
     }
-    this.onFatal(invalidMessageType(failure.type));
+    this.onFatal(invalidMessageType(this.#phase, failure.type));
   }
 
   #onStreamMessage(type: number, body: Uint8Array): void {

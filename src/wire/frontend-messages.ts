@@ -12,7 +12,8 @@ export type FrontendMessage =
   | { readonly type: 'CopyData'; readonly data: Uint8Array }
   | { readonly type: 'CopyDone' }
   | { readonly type: 'CopyFail'; readonly reason: string }
-  | { readonly type: 'Sync' }
+  /** It ends the skipping of messages even where it is not well-formed. */
+  | { readonly type: 'Sync'; readonly isWellFormed: boolean }
   | { readonly type: 'Flush' }
   | { readonly type: 'ExtendedQuery'; readonly letter: 'P' | 'B' | 'E' | 'D' | 'C' }
   | { readonly type: 'FunctionCall' }
@@ -29,9 +30,12 @@ export const FRONTEND_DATA_LENGTH_MAX: number = 64 * 1024;
 /** Longest length word of everything else. (PQ_SMALL_MESSAGE_LIMIT) */
 export const FRONTEND_SMALL_LENGTH_MAX = 10_000;
 
-/** The longest length word accepted for a type. Unknown types are accepted, to be answered with their own error. */
+const LETTERS = 'QXdcfSHPBEDCFp';
+
+/** The longest length word accepted for a type; 0 = there is no such type, whatever the length. (postgres.c:SocketBackend) */
 export function frontendLengthMax(typeByte: number): number {
   const letter = String.fromCharCode(typeByte);
+  if (!LETTERS.includes(letter)) return 0;
   return letter === 'Q' || letter === 'd' ? FRONTEND_DATA_LENGTH_MAX : FRONTEND_SMALL_LENGTH_MAX;
 }
 
@@ -53,8 +57,9 @@ export function decodeFrontendMessage(typeByte: number, body: Uint8Array): Front
     case 'f':
       return { type: 'CopyFail', reason: onlyString(body) };
     case 'S':
-      return { type: 'Sync' };
+      return { type: 'Sync', isWellFormed: body.length === 0 };
     case 'H':
+      new MessageReader(body).end();
       return { type: 'Flush' };
     case 'P':
     case 'B':
@@ -67,11 +72,18 @@ export function decodeFrontendMessage(typeByte: number, body: Uint8Array): Front
     case 'p':
       return { type: 'PasswordOrSasl', data: body };
     default:
-      throw new FatalProtocolViolation(
-        SQLSTATE.protocolViolation,
-        `invalid frontend message type ${typeByte}`,
-      );
+      throw new FatalProtocolViolation(SQLSTATE.protocolViolation, invalidFrontendType(typeByte));
   }
+}
+
+/** What a Sync is refused with that has a body. */
+export function malformedSync(): ProtocolViolation {
+  return new ProtocolViolation(SQLSTATE.protocolViolation, 'invalid message format');
+}
+
+/** What a type is refused with that does not exist. */
+export function invalidFrontendType(typeByte: number): string {
+  return `invalid frontend message type ${typeByte}`;
 }
 
 /** A Query message. */
@@ -139,7 +151,7 @@ export function decodeSaslInitial(body: Uint8Array): {
  */
 export function decodePassword(body: Uint8Array): string {
   const end = body.indexOf(0);
-  if (end !== body.length - 1) {
+  if (end < 0 || end !== body.length - 1) {
     throw new ProtocolViolation(SQLSTATE.protocolViolation, 'invalid password packet size');
   }
   if (end === 0) {

@@ -32,9 +32,20 @@ export function parseBoolean(value: string): boolean | null {
   return null;
 }
 
+/** The HINT that goes with the refusal of a word of `options`. */
+const OPTIONS_HINT = 'Try "postgres --help" for more information.';
+
+const BAD_WORD = 'invalid command-line argument for server process: ';
+
+/** The HINT of a refusal of {@link parseStartupOptions}; undefined where there is none. */
+export function optionsHint(refusal: ProtocolViolation): string | undefined {
+  return refusal.message.startsWith(BAD_WORD) ? OPTIONS_HINT : undefined;
+}
+
 /**
  * The settings in `options`, in order: `-c name=value`, `-cname=value`, `--name=value`; a backslash takes the next
- * character as it is; `-` in a name stands for `_`. Throws {@link ProtocolViolation} 42601 for anything else.
+ * character as it is; `-` in a name stands for `_`; `--` is the end. Throws {@link ProtocolViolation} 42601 for anything
+ * else.
  */
 export function parseStartupOptions(
   options: string,
@@ -45,19 +56,25 @@ export function parseStartupOptions(
     const word = words[index] ?? '';
     if (word === '-c') {
       index += 1;
-      settings.push(parseSetting('-c ', words[index] ?? ''));
+      const setting = words[index];
+      if (setting === undefined) throw badWord(word);
+      settings.push(parseSetting('-c ', setting));
+    } else if (word === '--') {
+      const behind = words[index + 1];
+      if (behind !== undefined) throw badWord(behind);
     } else if (word.startsWith('-c')) {
       settings.push(parseSetting('-c ', word.slice(2)));
-    } else if (word.startsWith('--') && word.length > 2) {
+    } else if (word.startsWith('--')) {
       settings.push(parseSetting('--', word.slice(2)));
     } else {
-      throw new ProtocolViolation(
-        SQLSTATE.syntaxError,
-        `invalid command-line argument for server process: ${word}`,
-      );
+      throw badWord(word);
     }
   }
   return settings;
+}
+
+function badWord(word: string): ProtocolViolation {
+  return new ProtocolViolation(SQLSTATE.syntaxError, `${BAD_WORD}${word}`);
 }
 
 function parseSetting(flag: string, text: string): readonly [string, string] {

@@ -108,7 +108,8 @@ describe('messages', () => {
         for (const [letter, bytes] of messages) {
           const before = types().length;
           expect(send(letter, bytes)).toBe('open');
-          if (letter === 'S') expect(types().slice(before)).toMatch(/^Z$/);
+          const answer = types().slice(before);
+          if (letter === 'S') expect(answer).toBe(bytes.length === 0 ? 'Z' : 'EZ');
         }
         send('S', Buffer.alloc(0));
         const before = types().length;

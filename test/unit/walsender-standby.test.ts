@@ -268,6 +268,11 @@ describe('session settings', () => {
     ['1500us', 2],
     ['0', 0],
     ['1e3', 1000],
+    ['0x10', 16],
+    ['0X1fs', 31_000],
+    ['010', 8],
+    ['+010 s', 8000],
+    ['010.5s', 10_500],
   ])('reads %j as %i ms', (text, milliseconds) => {
     expect(readMilliseconds('x', text, versionFacts(17))).toBe(milliseconds);
   });
@@ -275,6 +280,10 @@ describe('session settings', () => {
   it.each([
     ['', 'invalid value for parameter "x": ""'],
     ['soon', 'invalid value for parameter "x": "soon"'],
+    ['0x', 'invalid value for parameter "x": "0x"'],
+    ['08', 'invalid value for parameter "x": "08"'],
+    ['08.5', 'invalid value for parameter "x": "08.5"'],
+    ['.', 'invalid value for parameter "x": "."'],
     ['1 fortnight', 'invalid value for parameter "x": "1 fortnight"'],
     ['-1', '-1 ms is outside the valid range for parameter "x" (0 ms .. 2147483647 ms)'],
     ['30d', 'invalid value for parameter "x": "30d"'],

@@ -23,7 +23,8 @@ describe('decodeFrontendMessage', () => {
     expect(fromClient('d', data)).toEqual({ type: 'CopyData', data });
     expect(fromClient('c', raw())).toEqual({ type: 'CopyDone' });
     expect(fromClient('f', cstr('why'))).toEqual({ type: 'CopyFail', reason: 'why' });
-    expect(fromClient('S', raw())).toEqual({ type: 'Sync' });
+    expect(fromClient('S', raw())).toEqual({ type: 'Sync', isWellFormed: true });
+    expect(fromClient('S', raw(0))).toEqual({ type: 'Sync', isWellFormed: false });
     expect(fromClient('H', raw())).toEqual({ type: 'Flush' });
     expect(fromClient('F', data)).toEqual({ type: 'FunctionCall' });
     expect(fromClient('p', data)).toEqual({ type: 'PasswordOrSasl', data });
@@ -45,6 +46,7 @@ describe('decodeFrontendMessage', () => {
         '08P01 invalid message format',
       );
     }
+    expect(violation(() => fromClient('H', raw(0)))).toBe('08P01 invalid message format');
   });
 
   it.each([0, 63, 127, 255])('ends the session for the unknown type %i', (type) => {
@@ -65,7 +67,9 @@ describe('decodeFrontendMessage', () => {
   it('allows 64 KiB to commands and replies and little to everything else', () => {
     const max = (letter: string): number => frontend.frontendLengthMax(letter.charCodeAt(0));
     expect([max('Q'), max('d')]).toEqual([65_536, 65_536]);
-    expect([max('c'), max('X'), max('p'), max('?')]).toEqual([10_000, 10_000, 10_000, 10_000]);
+    expect([max('c'), max('X'), max('p'), max('S')]).toEqual([10_000, 10_000, 10_000, 10_000]);
+    // Whatever its length is.
+    expect([max('?'), max('\0'), max('Z')]).toEqual([0, 0, 0]);
   });
 
   it('never throws anything but a protocol violation', () => {

@@ -48,16 +48,20 @@ describe('parseStartupOptions', () => {
     ['-c a=', [['a', '']]],
     ['-c a=b=c', [['a', 'b=c']]],
     ['-c a=b\\', [['a', 'b']]],
+    ['-c a=b --', [['a', 'b']]],
+    ['-- ', []],
   ])('reads %j', (options, settings) => {
     expect(parseStartupOptions(options)).toEqual(settings);
   });
 
   it.each([
     ['-c a', '-c a requires a value'],
-    ['-c', '-c  requires a value'],
+    ['-c', 'invalid command-line argument for server process: -c'],
+    ['-c a=b -c', 'invalid command-line argument for server process: -c'],
     ['--a', '--a requires a value'],
     ['-x', 'invalid command-line argument for server process: -x'],
-    ['--', 'invalid command-line argument for server process: --'],
+    ['-- -c', 'invalid command-line argument for server process: -c'],
+    ['-- a', 'invalid command-line argument for server process: a'],
     ['a=b', 'invalid command-line argument for server process: a=b'],
   ])('refuses %j', (options, message) => {
     expect(() => parseStartupOptions(options)).toThrow(
