@@ -88,6 +88,7 @@ class AcceptedSocket implements AcceptedConnection {
   }
 
   destroy(): void {
+    this.#start = null;
     this.#inner.destroy();
   }
 
@@ -151,7 +152,9 @@ class AcceptedSocket implements AcceptedConnection {
 
   #onClose(code: string | null): void {
     this.#isClosed = true;
+    const start = this.#start;
     this.#start = null;
+    start?.onFailed(`could not accept SSL connection: ${code ?? 'EOF detected'}`);
     this.#events.onClose(code);
   }
 }

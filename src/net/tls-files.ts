@@ -94,8 +94,11 @@ async function readRoots(
   return null;
 }
 
-/** As OpenSSL's defaults: SSL_CERT_FILE and SSL_CERT_DIR first; the roots that came with the runtime where a system has none. */
-async function readSystemRoots(options: TlsFileOptions): Promise<readonly string[]> {
+/** What of {@link TlsFileOptions} the roots of the system need. */
+export type SystemRootOptions = Pick<TlsFileOptions, 'target' | 'environment'>;
+
+/** As OpenSSL's defaults: SSL_CERT_FILE and SSL_CERT_DIR first; the roots that came with the runtime where a system has none. PEM. */
+export async function readSystemRoots(options: SystemRootOptions): Promise<readonly string[]> {
   const file = options.environment['SSL_CERT_FILE'] ?? '';
   const directories = (options.environment['SSL_CERT_DIR'] ?? '').split(delimiter);
   const roots: string[] = [];
@@ -210,7 +213,7 @@ function parseKey(bytes: Buffer, options: TlsFileOptions, path: string): KeyObje
 }
 
 async function readHashedFiles(
-  options: TlsFileOptions,
+  options: Pick<TlsFileOptions, 'target'>,
   directory: string,
   pattern: RegExp,
 ): Promise<string[]> {
@@ -227,11 +230,19 @@ async function readHashedFiles(
   return texts;
 }
 
-async function readText(options: TlsFileOptions, path: string, what: string): Promise<string> {
+async function readText(
+  options: Pick<TlsFileOptions, 'target'>,
+  path: string,
+  what: string,
+): Promise<string> {
   return (await readBytes(options, path, what)).toString('latin1');
 }
 
-async function readBytes(options: TlsFileOptions, path: string, what: string): Promise<Buffer> {
+async function readBytes(
+  options: Pick<TlsFileOptions, 'target'>,
+  path: string,
+  what: string,
+): Promise<Buffer> {
   try {
     const info = await stat(path);
     if (!info.isFile()) throw new Error('it is not a regular file');
@@ -257,7 +268,7 @@ async function exists(path: string): Promise<boolean> {
 }
 
 function failure(
-  options: TlsFileOptions,
+  options: Pick<TlsFileOptions, 'target'>,
   code: string,
   words: { text: string; hint: string },
 ): TlsFailure {

@@ -62,6 +62,8 @@ export interface SessionHost {
   settings(): WalSenderSettings;
   /** Runs what costs more than a message, now or in one of the next turns of the event loop, in order of asking. */
   inTurn(piece: () => void): void;
+  /** The same for answers to a client's first TLS message, each of which costs a signature: one in a turn. */
+  shakeHandsInTurn(piece: () => void): void;
   /** The same for questions to the console: no standby waits behind them. */
   askInTurn(piece: () => void): void;
   isDraining(): boolean;
@@ -75,11 +77,7 @@ export interface SessionHost {
    * The client failed to prove who it is: counted and logged. `answer` is called once, now, or later where too many of its
    * address have failed; never, when the connection is closed first. Who waits for it takes nobody's place.
    */
-  onAuthenticationFailed(
-    visitor: Visitor,
-    report: AuthenticationReport,
-    answer: () => void,
-  ): void;
+  onAuthenticationFailed(visitor: Visitor, report: AuthenticationReport, answer: () => void): void;
   /** The session counts from now on and can be cancelled by its key. */
   onAdmitted(session: WalSenderSession, facts: AuthorizedSession): void;
   onRejected(reason: RejectReason): void;

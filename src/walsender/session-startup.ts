@@ -2,7 +2,9 @@
 // (src/backend/tcop/backend_startup.c:BackendInitialize)
 import type { Timer } from '../base/clock.ts';
 import type { AcceptedConnection } from '../net/connection.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
+import { TLS_HANDSHAKE_RECORD } from '../wire/client-hello.ts';
 import { StartupDecoder } from '../wire/startup-decoder.ts';
 import type { StartupMessage } from '../wire/startup.ts';
 import type { AdmissionRefusal, AdmittedSession } from './admission.ts';
@@ -25,6 +27,8 @@ export interface StartupDoor {
 
 /** Encryption byte: not here. */
 const DECLINED = 0x4e;
+/** Encryption byte: go on. */
+const ACCEPTED = 0x53;
 const EMPTY = new Uint8Array(0);
 
 /** One connection that is no session yet. */
@@ -38,6 +42,9 @@ export class SessionStartup {
   /** From the StartupMessage on. */
   #login: SessionLogin | null = null;
   #firstByte = 0;
+  /** Nothing has arrived. */
+  #isUntouched = true;
+  #isInHandshake = false;
   #isOver = false;
   /** The startup packet is there, and it is others' turn. */
   #isWaiting = false;
@@ -56,6 +63,12 @@ export class SessionStartup {
       return;
     }
     if (this.#decoder.bufferedBytes === 0) this.#firstByte = chunk[0] ?? 0;
+    const isFirst = this.#isUntouched;
+    this.#isUntouched = false;
+    if (isFirst && this.#firstByte === TLS_HANDSHAKE_RECORD && this.#connection.canStartTls) {
+      this.#startTls(chunk, true);
+      return;
+    }
     let input = chunk;
     while (!this.#isOver && !this.#isWaiting) {
       const packet = this.#decoder.push(input);
@@ -65,13 +78,22 @@ export class SessionStartup {
         this.#close(invalidLengthText(this.#firstByte));
         return;
       }
-      const minorMax = this.#host.identity()?.facts.protocolMinorMax ?? 0;
-      this.#act(this.#machine.onPacket(packet, this.#decoder.bufferedBytes, minorMax));
+      const context = {
+        bytesBehind: this.#decoder.bufferedBytes,
+        protocolMinorMax: this.#host.identity()?.facts.protocolMinorMax ?? 0,
+        canStartTls: this.#connection.canStartTls,
+      };
+      this.#act(this.#machine.onPacket(packet, context));
     }
   }
 
   /** The client will send no more. Nothing at all is what a port probe sends, and no news. */
   onEnd(): void {
+    if (this.#isInHandshake) {
+      this.#onTlsFailed('could not accept SSL connection: EOF detected');
+      this.#door.close();
+      return;
+    }
     this.#close(this.#decoder.bufferedBytes > 0 ? 'incomplete startup packet' : null);
   }
 
@@ -94,6 +116,10 @@ export class SessionStartup {
       case 'decline-encryption':
         this.#door.write([Uint8Array.of(DECLINED)]);
         break;
+      case 'begin-tls':
+        this.#door.write([Uint8Array.of(ACCEPTED)]);
+        this.#startTls(EMPTY, false);
+        break;
       case 'cancel':
         this.#host.onCancelRequest(action.pid, action.key);
         this.#close(null);
@@ -112,6 +138,42 @@ export class SessionStartup {
       default:
         action satisfies never;
     }
+  }
+
+  #startTls(firstBytes: Uint8Array, isDirect: boolean): void {
+    this.#isInHandshake = true;
+    this.#connection.startTls({
+      firstBytes,
+      isDirect,
+      inTurn: (piece) => this.#host.shakeHandsInTurn(piece),
+      onSecure: () => {
+        this.#isInHandshake = false;
+      },
+      onRefused: (text) => this.#onCertificateRefused(text),
+      onFailed: (text) => this.#onTlsFailed(text),
+    });
+  }
+
+  /** What is wrong with it is for the log: who has no certificate learns nothing about ours. */
+  #onCertificateRefused(text: string): void {
+    if (this.#isOver) return;
+    this.stop();
+    const message = 'connection requires a valid client certificate';
+    this.#host.onRejected('tls');
+    this.#host.onTurnedAway(
+      `connection refused: ${message}: ${text}`,
+      this.#connection.peer.address,
+    );
+    const sqlstate = SQLSTATE.invalidAuthorizationSpecification;
+    this.#door.refuse({ severity: 'FATAL', sqlstate, message });
+  }
+
+  /** The connection closes by itself. */
+  #onTlsFailed(text: string): void {
+    if (this.#isOver) return;
+    this.stop();
+    this.#host.onRejected('tls');
+    this.#host.onTurnedAway(text, this.#connection.peer.address);
   }
 
   /** A crowd is let in a few at a time; who waits is not read. */

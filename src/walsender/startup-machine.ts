@@ -3,6 +3,7 @@
 import { ProtocolViolation } from '../base/errors.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
+import { TLS_HANDSHAKE_RECORD } from '../wire/client-hello.ts';
 import { decodeInitialMessage, unsupportedProtocol } from '../wire/startup.ts';
 import { CANCEL_REQUEST_CODE, GSSENC_REQUEST_CODE, SSL_REQUEST_CODE } from '../wire/startup.ts';
 import type { StartupMessage } from '../wire/startup.ts';
@@ -12,6 +13,8 @@ import type { StartupPacket } from '../wire/startup-decoder.ts';
 export type StartupAction =
   /** Write `N` and wait for the next packet. */
   | { readonly kind: 'decline-encryption' }
+  /** Write `S`; the next bytes are the client's handshake. */
+  | { readonly kind: 'begin-tls' }
   | { readonly kind: 'cancel'; readonly pid: number; readonly key: Uint8Array }
   /** Close without an answer; `text` is for the log. */
   | { readonly kind: 'close'; readonly text: string }
@@ -19,17 +22,29 @@ export type StartupAction =
   /** Send the error and close; `declineFirst`: the `N` that was due goes before it. */
   | { readonly kind: 'refuse'; readonly error: ErrorFields; readonly declineFirst: boolean };
 
+/** What a packet is judged by besides itself. */
+export interface StartupContext {
+  /** Bytes already received behind it. */
+  readonly bytesBehind: number;
+  /** Goes into the text of a refusal. */
+  readonly protocolMinorMax: number;
+  /** False also inside TLS, where another one cannot be begun. */
+  readonly canStartTls: boolean;
+}
+
 /** One connection up to its StartupMessage. */
 export class StartupMachine {
   #hasAskedTls = false;
   #hasAskedGss = false;
 
-  /** `bytesBehind`: bytes already received behind this packet. `protocolMinorMax` goes into the text of a refusal. */
-  onPacket(packet: StartupPacket, bytesBehind: number, protocolMinorMax: number): StartupAction {
+  onPacket(packet: StartupPacket, context: StartupContext): StartupAction {
     const { code } = packet;
+    const { bytesBehind, protocolMinorMax } = context;
     if (code === SSL_REQUEST_CODE && !this.#hasAskedTls) {
       this.#hasAskedTls = true;
-      return decline(bytesBehind, 'received unencrypted data after SSL request');
+      // An accepted request forbids the other one.
+      this.#hasAskedGss ||= context.canStartTls;
+      return context.canStartTls ? beginTls(bytesBehind) : decline(bytesBehind, SMUGGLED_TLS);
     }
     if (code === GSSENC_REQUEST_CODE && !this.#hasAskedGss) {
       this.#hasAskedGss = true;
@@ -56,25 +71,36 @@ export class StartupMachine {
   }
 }
 
+const SMUGGLED_TLS = 'received unencrypted data after SSL request';
+
 /** Why a first packet has no valid length, for the log. */
 export function invalidLengthText(firstByte: number): string {
-  // 0x16: a TLS handshake record, as a client with sslnegotiation=direct sends it.
-  return firstByte === 0x16
+  // As a client with sslnegotiation=direct sends it.
+  return firstByte === TLS_HANDSHAKE_RECORD
     ? 'direct TLS connection requested, TLS is not offered'
     : 'invalid length of startup packet';
 }
 
-/** What is in the buffer behind the request was not encrypted, and may have been put there by somebody else (CVE-2021-23214). */
 function decline(bytesBehind: number, smuggled: string): StartupAction {
   if (bytesBehind === 0) return { kind: 'decline-encryption' };
-  const error: ErrorFields = {
+  return { kind: 'refuse', error: smuggledBytes(smuggled), declineFirst: true };
+}
+
+/** PostgreSQL finishes the handshake before it says so, which takes a client that goes on with it. Nobody honest is that client. */
+function beginTls(bytesBehind: number): StartupAction {
+  if (bytesBehind === 0) return { kind: 'begin-tls' };
+  return { kind: 'refuse', error: smuggledBytes(SMUGGLED_TLS), declineFirst: false };
+}
+
+/** What is in the buffer behind the request was not encrypted, and may have been put there by somebody else (CVE-2021-23214). */
+function smuggledBytes(message: string): ErrorFields {
+  return {
     severity: 'FATAL',
     sqlstate: SQLSTATE.protocolViolation,
-    message: smuggled,
+    message,
     detail:
       'This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.',
   };
-  return { kind: 'refuse', error, declineFirst: true };
 }
 
 function refuse(sqlstate: string, message: string): StartupAction {

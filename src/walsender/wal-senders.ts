@@ -121,6 +121,7 @@ export class WalSenders {
   readonly #absent = new AbsentStandbys();
   readonly #takeovers: SlotTakeovers;
   readonly #handshakes: TurnSlices;
+  readonly #signatures: TurnSlices;
   readonly #questions: TurnSlices;
   #addresses: { list: readonly LocalAddress[]; untilMs: number } = {
     list: [],
@@ -131,6 +132,8 @@ export class WalSenders {
     this.#options = options;
     const { clock, log } = options;
     this.#handshakes = new TurnSlices({ clock, sliceMs: HANDSHAKE_SLICE_MS });
+    // What a piece costs is spent behind it, still in the same turn.
+    this.#signatures = new TurnSlices({ clock, sliceMs: 0 });
     this.#questions = new TurnSlices({ clock, sliceMs: CONSOLE_SLICE_MS });
     this.#watch = new StandbyWatch({ clock, log });
     this.#takeovers = new SlotTakeovers({
@@ -263,6 +266,7 @@ export class WalSenders {
       reads: new FileReads(),
       localAddresses: () => this.#localAddresses(),
       inTurn: (piece) => this.#handshakes.run(piece),
+      shakeHandsInTurn: (piece) => this.#signatures.run(piece),
       askInTurn: (piece) => this.#questions.run(piece),
       isDraining: () => this.#isLeaving,
       isPaused: () => this.#isPaused,

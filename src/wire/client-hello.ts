@@ -3,8 +3,8 @@
 /** First byte of a TLS handshake record; no length of a startup packet begins with it. (backend_startup.c:ProcessSSLStartup) */
 export const TLS_HANDSHAKE_RECORD = 0x16;
 
-/** Bytes of a first message that are waited for: four records. Clients send half a kilobyte; OpenSSL takes no larger one than 128 kB. */
-export const CLIENT_HELLO_BYTES_MAX: number = 65_536;
+/** Bytes of a first message that are waited for: two records. Clients send half a kilobyte; OpenSSL takes no larger one than 128 kB. */
+export const CLIENT_HELLO_BYTES_MAX: number = 32_768;
 
 const RECORD_HEADER_BYTES = 5;
 const MESSAGE_HEADER_BYTES = 4;
