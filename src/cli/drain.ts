@@ -4,14 +4,7 @@ import { OperationalError } from '../base/errors.ts';
 import type { StatusJson } from '../http/api-types.ts';
 import { EXIT, optionValue } from './command.ts';
 import type { Command, CommandContext } from './command.ts';
-import {
-  askRemote,
-  refusalOf,
-  remoteOf,
-  remoteStatus,
-  TOKEN_OPTION,
-  URL_OPTION,
-} from './remote.ts';
+import { askRemote, refusalOf, REMOTE_OPTIONS, remoteOf, remoteStatus } from './remote.ts';
 import type { Remote } from './remote.ts';
 import { sizeText } from './text-table.ts';
 
@@ -33,8 +26,7 @@ export const drainCommand: Command = {
       placeholder: 'SECONDS',
       description: `Stop waiting after this long (default ${TIMEOUT_SECONDS_DEFAULT}); walcast goes on draining.`,
     },
-    URL_OPTION,
-    TOKEN_OPTION,
+    ...REMOTE_OPTIONS,
   ],
   help: `
 The same as SIGTERM to the process: nothing new is taken in, every standby gets what is there and confirms it, within

@@ -6,7 +6,7 @@ import type { RelayState } from '../status/status.ts';
 import { certificateTroubles } from './certificate-text.ts';
 import { EXIT, optionValue } from './command.ts';
 import type { Command, CommandInput } from './command.ts';
-import { printable, remoteOf, remoteStatus, TOKEN_OPTION, URL_OPTION } from './remote.ts';
+import { printable, REMOTE_OPTIONS, remoteOf, remoteStatus } from './remote.ts';
 import { sizeText } from './text-table.ts';
 
 /** Exit codes as monitoring plugins have them. */
@@ -71,8 +71,7 @@ export const healthCommand: Command = {
       placeholder: 'N',
       description: 'Warn when fewer standbys are connected.',
     },
-    URL_OPTION,
-    TOKEN_OPTION,
+    ...REMOTE_OPTIONS,
   ],
   help: `
 The line goes to standard output, with performance data behind a bar, as Nagios and its kin read it. Sizes have

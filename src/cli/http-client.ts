@@ -1,7 +1,9 @@
 // The only place that makes HTTP requests of its own: asks a running walcast.
 import type { Clock } from '../base/clock.ts';
-import { errorText, OperationalError } from '../base/errors.ts';
+import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
 import { HTTP_ANSWER_BYTES_MAX, HTTP_CLIENT_TIMEOUT_MS } from '../config/limits.ts';
+import { openHttpsFetch } from '../net/https-fetch.ts';
+import type { FetchAnswer, FetchRequest, HttpsFiles } from '../net/https-fetch.ts';
 
 /** What is asked. */
 export interface HttpRequest {
@@ -13,6 +15,8 @@ export interface HttpRequest {
   /** Sent as JSON. */
   readonly body?: unknown;
   readonly clock: Clock;
+  /** For an `https:` URL; default: the authorities of the system, and no certificate of our own. */
+  readonly tls?: HttpsFiles;
   /** Gives the request up. */
   readonly signal?: AbortSignal;
 }
@@ -24,12 +28,9 @@ export interface JsonAnswer {
 }
 
 /** GETs JSON. Rejects with OperationalError when nobody answers, or the answer is not 200 with JSON. */
-export async function getJson(
-  url: URL,
-  clock: Clock,
-  token: string | null = null,
-): Promise<unknown> {
-  return await withAnswer({ url, clock, token }, async (response) => {
+export async function getJson(request: HttpRequest): Promise<unknown> {
+  const { url, token = null } = request;
+  return await withAnswer(request, async (response) => {
     if (response.status === 401 || response.status === 403) throw noToken(url, token);
     if (!response.ok) throw unusable(url, `it answered ${response.status}`);
     const body = parsed(await textOf(response, url));
@@ -77,7 +78,7 @@ export async function streamBody(
   });
 }
 
-async function* kept(response: Response, alive: () => void): AsyncIterable<Uint8Array> {
+async function* kept(response: FetchAnswer, alive: () => void): AsyncIterable<Uint8Array> {
   for await (const chunk of response.body ?? []) {
     alive();
     yield chunk;
@@ -87,7 +88,7 @@ async function* kept(response: Response, alive: () => void): AsyncIterable<Uint8
 /** `use` calls `alive` whenever the peer sent something: the timeout begins anew then. */
 async function withAnswer<T>(
   request: HttpRequest,
-  use: (response: Response, alive: () => void) => Promise<T>,
+  use: (response: FetchAnswer, alive: () => void) => Promise<T>,
 ): Promise<T> {
   const { url, clock } = request;
   const aborter = new AbortController();
@@ -96,11 +97,13 @@ async function withAnswer<T>(
   let timer = arm();
   try {
     const signals = [aborter.signal, ...(request.signal === undefined ? [] : [request.signal])];
-    const response = await fetch(url, { ...initOf(request), signal: AbortSignal.any(signals) });
-    return await use(response, () => {
-      timer.cancel();
-      timer = arm();
-    });
+    const init = { ...initOf(request), signal: AbortSignal.any(signals) };
+    return await withFetch(request, async (ask) =>
+      use(await ask(url, init), () => {
+        timer.cancel();
+        timer = arm();
+      }),
+    );
   } catch (error) {
     if (error instanceof OperationalError) throw error;
     const reason = aborter.signal.aborted
@@ -108,7 +111,7 @@ async function withAnswer<T>(
       : reasonOf(error);
     throw new OperationalError('UNREACHABLE', `no walcast answers at ${url.origin}: ${reason}`, {
       isRetryable: true,
-      hint: 'Is it running, and is http.listen there? --url names another address.',
+      hint: isUntrusted(error) ? UNTRUSTED : NOBODY_THERE,
       cause: error,
     });
   } finally {
@@ -116,7 +119,33 @@ async function withAnswer<T>(
   }
 }
 
-function initOf({ method = 'GET', token, body }: HttpRequest): RequestInit {
+const NOBODY_THERE =
+  'Is it running, and is http.listen there? --url names another address; where http.tls is set it begins with https.';
+const UNTRUSTED =
+  '--ca names the file with the authority that signed its certificate; the name in --url must be one that the certificate is for.';
+
+/** Plain HTTP needs nothing of what TLS needs, which takes longer to load than most commands need altogether. */
+async function withFetch<T>(
+  { url, tls }: HttpRequest,
+  work: (ask: (url: URL, init: FetchRequest) => Promise<FetchAnswer>) => Promise<T>,
+): Promise<T> {
+  if (url.protocol !== 'https:') return await work(fetch);
+  const secure = await openHttpsFetch(tls ?? { ca: null, cert: null, key: null });
+  try {
+    return await work(secure.fetch);
+  } finally {
+    await secure.close();
+  }
+}
+
+/** The server showed a certificate, and we did not believe it. */
+function isUntrusted(error: unknown): boolean {
+  const cause = error instanceof Error ? error.cause : undefined;
+  const code = systemErrorCode(cause) ?? '';
+  return /CERT|^UNABLE_TO_|ALTNAME/.test(code);
+}
+
+function initOf({ method = 'GET', token, body }: HttpRequest): Omit<FetchRequest, 'signal'> {
   const headers: Record<string, string> = {};
   if (token !== undefined && token !== null) headers['authorization'] = `Bearer ${token}`;
   if (body === undefined) return { method, headers, redirect: 'error' };
@@ -124,7 +153,7 @@ function initOf({ method = 'GET', token, body }: HttpRequest): RequestInit {
   return { method, headers, redirect: 'error', body: JSON.stringify(body) };
 }
 
-async function textOf(response: Response, url: URL): Promise<string> {
+async function textOf(response: FetchAnswer, url: URL): Promise<string> {
   const chunks: Uint8Array[] = [];
   let total = 0;
   for await (const chunk of response.body ?? []) {
@@ -147,7 +176,7 @@ function parsed(text: string): unknown {
 function noToken(url: URL, token: string | null): OperationalError {
   const message = `${url.origin} ${token === null ? 'wants a token' : 'refuses the token'}`;
   return new OperationalError('REFUSED', message, {
-    hint: 'Give the token of its http.token_file with --token-file.',
+    hint: 'Give the token of its http.token_file with --token-file; where it asks for a client certificate, that with --cert and --key.',
   });
 }
 

@@ -12,12 +12,19 @@ import { optionValue } from './command.ts';
 import type { CommandContext, CommandOption } from './command.ts';
 import { askJson, getJson } from './http-client.ts';
 import type { HttpRequest, JsonAnswer } from './http-client.ts';
+import type { HttpsFiles } from '../net/https-fetch.ts';
 
 /** Where a walcast is when nothing is said. */
 export const DEFAULT_URL: string = `http://${settingOf('http.listen')?.defaultText ?? ''}`;
 
 /** What a user who does not give `--token-file` may have set for walcast itself. */
 const TOKEN_FILE_VARIABLE = 'WALCAST_HTTP_TOKEN_FILE';
+
+/** The same for WAL files, for which there may be a token of their own. */
+export const WAL_TOKEN_FILE_VARIABLES: readonly string[] = [
+  'WALCAST_HTTP_WAL_TOKEN_FILE',
+  TOKEN_FILE_VARIABLE,
+];
 
 /** `--url URL`. */
 export const URL_OPTION: CommandOption = {
@@ -33,6 +40,37 @@ export const TOKEN_OPTION: CommandOption = {
   description: `The file with the token that its http.token_file names (also ${TOKEN_FILE_VARIABLE}).`,
 };
 
+/** `--ca FILE`. */
+export const CA_OPTION: CommandOption = {
+  name: 'ca',
+  placeholder: 'FILE',
+  description:
+    'For an https URL: who may have signed its certificate (PEM); the authorities of the system when not given.',
+};
+
+/** `--cert FILE`. */
+export const CERT_OPTION: CommandOption = {
+  name: 'cert',
+  placeholder: 'FILE',
+  description: 'Our own certificate (PEM), for a walcast with http.tls.ca.',
+};
+
+/** `--key FILE`. */
+export const KEY_OPTION: CommandOption = {
+  name: 'key',
+  placeholder: 'FILE',
+  description: 'The private key of --cert.',
+};
+
+/** What every command takes that talks to a running walcast. */
+export const REMOTE_OPTIONS: readonly CommandOption[] = [
+  URL_OPTION,
+  TOKEN_OPTION,
+  CA_OPTION,
+  CERT_OPTION,
+  KEY_OPTION,
+];
+
 /** `--json`. */
 export const JSON_OPTION: CommandOption = {
   name: 'json',
@@ -44,21 +82,27 @@ export interface Remote {
   /** Ends in a slash. */
   readonly base: URL;
   readonly token: string | null;
+  readonly tls: HttpsFiles;
   readonly clock: Clock;
 }
 
 /**
  * The walcast that the options name, or what is wrong with them. Throws OperationalError when the token file cannot be
- * read.
+ * read. `variables` name the token file where no option does, the first that is set.
  */
-export function remoteOf(context: CommandContext): Remote | { readonly problem: string } {
+export function remoteOf(
+  context: CommandContext,
+  variables: readonly string[] = [TOKEN_FILE_VARIABLE],
+): Remote | { readonly problem: string } {
   const text = optionValue(context.input, URL_OPTION.name) ?? DEFAULT_URL;
   const base = baseUrl(text);
   if (base === null) {
     const shown = printable(text).replace(/\/\/[^/]*@/, '//…@');
     return { problem: `--url needs a URL such as http://127.0.0.1:9188, not "${shown}"` };
   }
-  return { base, token: tokenOf(context), clock: context.clock };
+  const tls = tlsOf(context);
+  if ((tls.cert === null) !== (tls.key === null)) return { problem: '--cert needs --key' };
+  return { base, token: tokenOf(context, variables), tls, clock: context.clock };
 }
 
 /** A path below the walcast's URL. */
@@ -72,14 +116,14 @@ export async function askRemote(
   path: string,
   request: Pick<HttpRequest, 'method' | 'body'> = {},
 ): Promise<JsonAnswer> {
-  const { token, clock } = remote;
-  return await askJson({ ...request, url: urlOf(remote, path), token, clock });
+  const { token, tls, clock } = remote;
+  return await askJson({ ...request, url: urlOf(remote, path), token, tls, clock });
 }
 
 /** `GET /api/v1/status`. Rejects with OperationalError when nobody answers, or somebody else does. */
 export async function remoteStatus(remote: Remote): Promise<StatusJson> {
   const url = urlOf(remote, 'api/v1/status');
-  const answer = Value.Clean(SCHEMAS.status, await getJson(url, remote.clock, remote.token));
+  const answer = Value.Clean(SCHEMAS.status, await getJson({ ...remote, url }));
   if (isStatus(answer)) return answer;
   throw badAnswer(url, 'a status');
 }
@@ -141,8 +185,20 @@ function baseUrl(text: string): URL | null {
   return new URL(url.href.endsWith('/') ? url.href : `${url.href}/`);
 }
 
-function tokenOf({ input, env, workingDirectory }: CommandContext): string | null {
-  const given = optionValue(input, TOKEN_OPTION.name) ?? env[TOKEN_FILE_VARIABLE] ?? null;
+function tlsOf({ input, workingDirectory }: CommandContext): HttpsFiles {
+  const file = ({ name }: CommandOption): string | null => {
+    const given = optionValue(input, name);
+    return given === null ? null : resolve(workingDirectory, given);
+  };
+  return { ca: file(CA_OPTION), cert: file(CERT_OPTION), key: file(KEY_OPTION) };
+}
+
+function tokenOf(
+  { input, env, workingDirectory }: CommandContext,
+  variables: readonly string[],
+): string | null {
+  const named = variables.map((name) => env[name] ?? '').find((file) => file !== '');
+  const given = optionValue(input, TOKEN_OPTION.name) ?? named ?? null;
   if (given === null || given === '') return null;
   const file = resolve(workingDirectory, given);
   let text: string;

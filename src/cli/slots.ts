@@ -11,9 +11,8 @@ import {
   JSON_OPTION,
   printable,
   refusalOf,
+  REMOTE_OPTIONS,
   remoteOf,
-  TOKEN_OPTION,
-  URL_OPTION,
   urlOf,
 } from './remote.ts';
 import type { Remote } from './remote.ts';
@@ -24,7 +23,7 @@ const SLOTS_PATH = 'api/v1/slots';
 const listCommand: Command = {
   name: 'slots list',
   summary: 'List the replication slots.',
-  options: [URL_OPTION, TOKEN_OPTION, JSON_OPTION],
+  options: [...REMOTE_OPTIONS, JSON_OPTION],
   help: `
 The columns are those of pg_replication_slots. wal_status says whether the WAL that the slot needs is there: reserved,
 extended, unreserved or lost; safe_wal_size how much may still be written before it is lost; invalidation_reason why it
@@ -59,8 +58,7 @@ const createCommand: Command = {
       description:
         'Keep WAL for it from now on. Without, it keeps WAL from the first time a standby uses it.',
     },
-    URL_OPTION,
-    TOKEN_OPTION,
+    ...REMOTE_OPTIONS,
     JSON_OPTION,
   ],
   help: `
@@ -90,7 +88,7 @@ const dropCommand: Command = {
   name: 'slots drop',
   summary: 'Drop a replication slot that nobody uses; the WAL it kept may go then.',
   operands: 'NAME',
-  options: [URL_OPTION, TOKEN_OPTION, JSON_OPTION],
+  options: [...REMOTE_OPTIONS, JSON_OPTION],
   help: `
 A slot in use is refused: end its standby, or its session, first.
 

@@ -4,7 +4,7 @@ import { STATUS_WATCH_MS } from '../config/limits.ts';
 import { EXIT, isSet } from './command.ts';
 import type { Command, CommandContext } from './command.ts';
 import { getJson } from './http-client.ts';
-import { remoteOf, remoteStatus, TOKEN_OPTION, URL_OPTION, urlOf } from './remote.ts';
+import { REMOTE_OPTIONS, remoteOf, remoteStatus, urlOf } from './remote.ts';
 import type { Remote } from './remote.ts';
 import { statusView } from './status-view.ts';
 
@@ -15,8 +15,7 @@ export const statusCommand: Command = {
   name: 'status',
   summary: 'Show upstream, store and standbys of a running walcast.',
   options: [
-    URL_OPTION,
-    TOKEN_OPTION,
+    ...REMOTE_OPTIONS,
     {
       name: 'watch',
       short: 'w',
@@ -70,7 +69,7 @@ async function watch(context: CommandContext, remote: Remote): Promise<number> {
 
 async function statusText({ input }: CommandContext, remote: Remote): Promise<string> {
   if (!isSet(input, 'json')) return statusView(await remoteStatus(remote), remote.clock.wallMs());
-  const answer = await getJson(urlOf(remote, 'api/v1/status'), remote.clock, remote.token);
+  const answer = await getJson({ ...remote, url: urlOf(remote, 'api/v1/status') });
   return `${JSON.stringify(answer)}\n`;
 }
 

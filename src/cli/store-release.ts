@@ -16,8 +16,8 @@ import {
   JSON_OPTION,
   printable,
   refusalOf,
+  REMOTE_OPTIONS,
   remoteOf,
-  TOKEN_OPTION,
   URL_OPTION,
   urlOf,
 } from './remote.ts';
@@ -42,7 +42,7 @@ export const releaseCommand: Command = {
   options: [
     ...STORE_OPTIONS,
     { ...URL_OPTION, description: 'The HTTP port of the running walcast that has the store.' },
-    TOKEN_OPTION,
+    ...REMOTE_OPTIONS.filter((option) => option !== URL_OPTION),
     YES_OPTION,
     JSON_OPTION,
   ],

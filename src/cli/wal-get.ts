@@ -12,7 +12,7 @@ import { EXIT, SIGNAL_EXIT_CODES } from './command.ts';
 import type { Command, CommandContext, HandledSignal } from './command.ts';
 import { streamBody } from './http-client.ts';
 import type { StreamedAnswer } from './http-client.ts';
-import { refusalOf, remoteOf, TOKEN_OPTION, URL_OPTION, urlOf } from './remote.ts';
+import { refusalOf, REMOTE_OPTIONS, remoteOf, urlOf, WAL_TOKEN_FILE_VARIABLES } from './remote.ts';
 import type { Remote } from './remote.ts';
 
 /** What a server asks its restore_command for. */
@@ -33,13 +33,17 @@ export const walGetCommand: Command = {
   name: 'wal get',
   summary: 'Fetch a WAL segment or history file from a running walcast; made for restore_command.',
   operands: 'NAME FILE',
-  options: [URL_OPTION, TOKEN_OPTION],
+  options: REMOTE_OPTIONS,
   help: `
 NAME is what the server asks for (%f), FILE where it wants it (%p). The file is written beside it under another name,
 checked, fsynced and renamed: what is there is whole, whenever this is interrupted.
 
 In postgresql.conf of a standby, or of a recovery to a point in time:
-  restore_command = 'walcast wal get %f %p --url http://relay-a:9188'
+  restore_command = 'walcast wal get %f %p --url https://relay-a:9188 --token-file /etc/walcast/wal-token'
+
+WAL is the whole database, so walcast gives it to nobody without a token: that of its http.wal_token_file, which opens
+nothing else, or that of http.token_file. The file named here must be readable by the user that runs the server.
+WALCAST_HTTP_WAL_TOKEN_FILE and WALCAST_HTTP_TOKEN_FILE name it where --token-file does not.
 
 A segment that walcast still receives is not given: a standby gets the rest by streaming.
 
@@ -47,7 +51,7 @@ Exit codes: 0 the file is there; 1 it is not (walcast has not got it, or cannot 
 in the archive": a standby asks again, a recovery to a point in time ends there; 2 usage.
 
 Examples:
-  walcast wal get 000000010000000000000003 /var/lib/postgresql/18/main/pg_wal/RECOVERYXLOG
+  walcast wal get 000000010000000000000003 RECOVERYXLOG --token-file /etc/walcast/wal-token
   walcast wal get 00000002.history 00000002.history --url http://relay-a:9188 --token-file /etc/walcast/token
 `,
   async run(context): Promise<number> {
@@ -86,6 +90,7 @@ async function fetchFile(
     {
       url: urlOf(remote, `wal/${encodeURIComponent(name)}`),
       token: remote.token,
+      tls: remote.tls,
       clock: remote.clock,
       signal,
     },
@@ -109,7 +114,7 @@ function requestOf(context: CommandContext): GetRequest | string {
     return 'give the name of a WAL file and where to put it';
   }
   if (!WANTED_NAME.test(name)) return `"${name}" is no name of a WAL file`;
-  const remote = remoteOf(context);
+  const remote = remoteOf(context, WAL_TOKEN_FILE_VARIABLES);
   if ('problem' in remote) return remote.problem;
   return { remote, name, target: resolve(context.workingDirectory, file) };
 }

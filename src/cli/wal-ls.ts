@@ -19,9 +19,9 @@ import {
   badAnswer,
   JSON_OPTION,
   printable,
+  REMOTE_OPTIONS,
   remoteOf,
   remoteStatus,
-  TOKEN_OPTION,
   URL_OPTION,
   urlOf,
 } from './remote.ts';
@@ -43,7 +43,7 @@ export const walLsCommand: Command = {
   name: 'wal ls',
   summary: 'List WAL segments and history files with size, timeline and LSN range.',
   operands: '[DIR]',
-  options: [URL_OPTION, TOKEN_OPTION, JSON_OPTION],
+  options: [...REMOTE_OPTIONS, JSON_OPTION],
   help: `
 With DIR, the files of a data directory of walcast or of a PostgreSQL server, a pg_wal, or an archive; segments that are
 blank or recycled, and not written again yet, are shown as such. Without DIR, the segments that a running walcast serves.
