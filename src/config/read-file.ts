@@ -1,11 +1,12 @@
 // Reads a small text file: bounded, valid UTF-8, without a byte order mark.
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { errorText, systemErrorCode } from '../base/errors.ts';
+import { secretFileProblem } from '../base/secret-mode.ts';
 
-/** The text and who may read the file, or why there is none. */
+/** The text, or why there is none. `secretProblem`: why nothing secret may stand there ({@link secretFileProblem}). */
 export type FileText =
-  | { readonly text: string; readonly isReadableByOthers: boolean }
-  | { readonly problem: string };
+  | { readonly text: string; readonly secretProblem: string | null }
+  | { readonly problem: string; readonly isMissing?: boolean };
 
 const CHUNK_BYTES = 64 * 1024;
 
@@ -25,9 +26,10 @@ export function readTextFile(path: string, bytesMax: number, isPlainOnly = false
     if (bytes.byteLength > bytesMax) return { problem: `is larger than ${bytesMax} bytes` };
     const text = decode(bytes);
     if (text === null) return { problem: 'is not UTF-8 text' };
-    return { text, isReadableByOthers: (stat.mode & 0o004) !== 0 };
+    return { text, secretProblem: secretFileProblem(stat, process.getuid?.() ?? null) };
   } catch (error) {
-    return { problem: `cannot be read: ${reasonOf(error)}` };
+    const isMissing = systemErrorCode(error) === 'ENOENT';
+    return { problem: `cannot be read: ${reasonOf(error)}`, isMissing };
   } finally {
     if (descriptor !== null) closeSync(descriptor);
   }

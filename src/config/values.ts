@@ -21,6 +21,15 @@ export interface ChosenValue extends RawValue {
 /** Layers with their origin, highest precedence first. */
 export type OrderedLayers = readonly (readonly [Origin, Layer])[];
 
+/** What is found beside the values while they are put together. */
+export interface FoundText {
+  /** Content of the files that keys name, by key. */
+  readonly contents: Map<string, string>;
+  /** Absolute names of those files, by key. */
+  readonly namedFiles: Map<string, readonly string[]>;
+  readonly warnings: string[];
+}
+
 /** How files that keys name are found and read. */
 export interface FileAccess {
   /** What names in the configuration file are relative to, and names given elsewhere. Both absolute. */
@@ -165,12 +174,12 @@ export class ConfigValues {
   }
 
   /**
-   * Content of a file that holds a secret, without its last line end. Kept in `contents`; whoever else may read it is
-   * warned about. Null after a report.
+   * Content of a file that holds a secret, without its last line end. Kept in `contents`. A file that others may read is
+   * refused. Null after a report.
    */
   secretFile(
     path: string,
-    found: { readonly contents: Map<string, string>; readonly warnings: string[] },
+    found: Pick<FoundText, 'contents' | 'namedFiles'>,
   ): { text: string; name: string } | null {
     const name = this.path(path);
     const place = this.get(path)?.place;
@@ -180,17 +189,18 @@ export class ConfigValues {
       this.report(place, `\`${path}\`: "${name}" ${content.problem}`);
       return null;
     }
+    if (content.secretProblem !== null) {
+      const hint = `chmod 0600 "${name}"; for a secret that Kubernetes mounts, set defaultMode: 0400 or an fsGroup.`;
+      this.report(place, `\`${path}\`: "${name}" ${content.secretProblem}`, hint);
+      return null;
+    }
     const text = content.text.replace(/\r?\n$/, '');
     if (text.trim() === '') {
       this.report(place, `\`${path}\`: "${name}" is empty`);
       return null;
     }
     found.contents.set(path, text);
-    if (content.isReadableByOthers) {
-      found.warnings.push(
-        `${path}: "${name}" can be read by every user of this machine; chmod 600 it`,
-      );
-    }
+    found.namedFiles.set(path, [name]);
     return { text, name };
   }
 

@@ -35,7 +35,7 @@ describe.each(newestMajors())('PostgreSQL %i', (major) => {
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), 'walcast-cli-pg-'));
     tokenFile = join(directory, 'token');
-    await writeFile(tokenFile, 'a-token-of-some-length\n');
+    await writeFile(tokenFile, 'a-token-of-some-length\n', { mode: 0o600 });
     rig = await openClientsRig({
       major,
       segmentSizeMb: 1,

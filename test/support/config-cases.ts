@@ -64,8 +64,8 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     patroni:
       - pg-a:8008
       - ftp://pg-a
-      - http://ops:secret@pg-a:8008
-      - https://secret@pg-a
+      - http://ops:geheim@pg-a:8008
+      - https://geheim@pg-a
       - http://pg-a:8008/cluster?lag=1
       - http://pg-a:8008
       - http://pg-a:8008/cluster
@@ -183,13 +183,13 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
   { name: 'an empty connection string', yaml: 'upstream: { conninfo: "" }\n' },
   {
     name: 'a connection string with an unknown option',
-    yaml: 'upstream: { conninfo: "host=a usr=b password=secret" }\n',
+    yaml: 'upstream: { conninfo: "host=a usr=b password=geheim" }\n',
   },
   {
     name: 'a connection string that ends in the middle',
-    env: { WALCAST_UPSTREAM_CONNINFO: "host=a password='secret" },
+    env: { WALCAST_UPSTREAM_CONNINFO: "host=a password='geheim" },
   },
-  { name: 'a URI with a bad port', set: ['upstream.conninfo=postgresql://u:secret@h:port/'] },
+  { name: 'a URI with a bad port', set: ['upstream.conninfo=postgresql://u:geheim@h:port/'] },
   {
     name: 'a connection string in a file that is empty',
     yaml: 'upstream: { conninfo_file: conninfo }\n',
@@ -202,7 +202,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
   {
     name: 'a connection string in a file, with a mistake',
     yaml: 'upstream: { conninfo_file: conninfo }\n',
-    files: { conninfo: 'host=a password=secret sslmode=on\n' },
+    files: { conninfo: 'host=a password=geheim sslmode=on\n' },
   },
   {
     name: 'the same thing given twice in one place',
@@ -262,10 +262,15 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     yaml: `upstream: { conninfo: &v "host=a" }\nlisten: [ { &k address : "*:1" }, ${'{ *k : *v }, '.repeat(60)} ]\n`,
   },
   {
-    name: 'warnings: rules that trust, no checks, files that everybody reads, a short token',
+    name: 'files with secrets that everybody reads',
+    yaml: `upstream: { conninfo_file: conninfo }\nhttp: { token_file: token }\n`,
+    files: { conninfo: 'host=a password=geheim\n', token: 'geheimgeheimgeheim\n' },
+    readableByAll: ['conninfo', 'token'],
+  },
+  {
+    name: 'warnings: rules that trust, no checks, a short token',
     yaml: `upstream: { conninfo_file: conninfo }\nauth:\n  hba: |\n    host all all all trust\nstorage: { verify: off }\nhttp: { token_file: token }\n`,
     files: { conninfo: 'host=a\n', token: 'short\n' },
-    readableByAll: ['conninfo', 'token'],
   },
 ];
 

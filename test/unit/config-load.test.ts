@@ -209,12 +209,15 @@ describe('secrets', () => {
     },
   );
 
-  test('a secret everybody may read is warned about, and the warning does not hold it', () => {
-    const { warnings } = accept(secret('host=a password=geheim', 0o644));
-    expect(warnings).toHaveLength(1);
-    expect(warnings[0]).toMatch(/conninfo_file: ".*" can be read by every user/);
-    expect(warnings[0]).not.toContain('geheim');
-  });
+  test.each([0o644, 0o604, 0o660])(
+    'a secret that others may read is refused, and the refusal does not hold it: %o',
+    (mode) => {
+      const [line] = refuse(secret('host=a password=geheim', mode));
+      expect(line).toMatch(/^WALCAST_UPSTREAM_CONNINFO_FILE: .* has group or world access; /);
+      expect(line).toMatch(/chmod 0600 ".*conninfo"/);
+      expect(line).not.toContain('geheim');
+    },
+  );
 
   test('an empty or missing file is refused', () => {
     expect(refuse(secret('\n'))[0]).toMatch(/^WALCAST_UPSTREAM_CONNINFO_FILE: .* is empty$/);
@@ -249,12 +252,10 @@ describe('the token of the HTTP port', () => {
     expect(accept({ yaml: MINIMUM }).http.token).toBeNull();
   });
 
-  test('is warned about when every user can read it', () => {
+  test('is refused when others can read it', () => {
     writeFileSync(join(directory, 'token'), '0123456789abcdef');
     chmodSync(join(directory, 'token'), 0o644);
-    expect(accept({ yaml }).warnings).toEqual([
-      expect.stringMatching(/^http\.token_file: .* can be read by every user/),
-    ]);
+    expect(refuse({ yaml })[0]).toMatch(/`http\.token_file`: .* has group or world access/);
   });
 
   test('is warned about when it is short', () => {
@@ -269,7 +270,7 @@ describe('the token of the HTTP port', () => {
     ['tökentökentökentöken', '`http.token_file` must hold one token'],
     ['x'.repeat(1025), '`http.token_file` must hold one token'],
   ])('%j is refused', (content, message) => {
-    writeFileSync(join(directory, 'token'), content);
+    writeFileSync(join(directory, 'token'), content, { mode: 0o600 });
     const [line, ...others] = refuse({ yaml });
     expect(line).toContain(message);
     expect(line).not.toContain('0123456789');
