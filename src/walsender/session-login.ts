@@ -76,10 +76,9 @@ export class SessionLogin {
     }
     const { applicant } = application;
     const connection = hbaConnection(applicant, this.#origin());
-    const { localAddresses, names } = this.#host;
     const rule = findHbaRule(this.#host.hba(), connection, {
-      localAddresses: localAddresses(),
-      names,
+      localAddresses: this.#host.localAddresses(),
+      names: this.#host.names,
     });
     this.#when(rule, (found) => this.#onRule(applicant, found));
   }
@@ -281,12 +280,13 @@ function reportOf(
   rule: HbaRule,
   { identity, detail }: { identity: string | null; detail: string | null },
 ): AuthenticationReport {
-  const matched = `Connection matched access rule line ${rule.line}: "${rule.text}"`;
+  const file = rule.source === '' ? 'pg_hba.conf' : `file "${rule.source}"`;
+  const matched = `Connection matched ${file} line ${rule.line}: "${rule.text}"`;
   return {
     method: rule.method,
     user,
     identity,
-    rule: `line ${rule.line}`,
+    rule: `${rule.source === '' ? 'line ' : `${rule.source}:`}${rule.line}`,
     detail: identity === null ? [detail, matched].filter((part) => part !== null).join(' ') : null,
   };
 }
