@@ -360,3 +360,8 @@ export const ADMITTED_LOG_LINES: KeyedLogBudgetSize = {
   keysMax: 1_000,
   windowMs: 10_000,
 };
+
+// --- TLS of our ports
+
+/** How often the files of certificates are looked at: a renewed one is in use after so long, and a broken one is told of. */
+export const CERTIFICATE_POLL_MS: number = 5_000;

@@ -12,6 +12,7 @@ import { openFilesMax } from '../net/open-files.ts';
 import type { RelayActions } from '../status/actions.ts';
 import type { CertificateStatus } from '../status/certificate.ts';
 import type { StatusSource } from '../status/status.ts';
+import { PortCertificates } from './port-certificates.ts';
 
 /** Connections that may be closing while as many as are allowed are open. */
 const CLOSING_CONNECTIONS = 100;
@@ -36,6 +37,7 @@ export interface RelayPortsParts {
 export class RelayPorts {
   readonly #parts: RelayPortsParts;
   #http: HttpServer | null = null;
+  readonly #certificates: PortCertificates;
   readonly #listeners = new Map<ListenAddress, Listener>();
   #isListening = true;
   #filesMax: number | null = null;
@@ -44,6 +46,7 @@ export class RelayPorts {
 
   constructor(parts: RelayPortsParts) {
     this.#parts = parts;
+    this.#certificates = new PortCertificates(parts);
   }
 
   /** Connections of clients that may be open at one time. */
@@ -58,8 +61,9 @@ export class RelayPorts {
     await this.#openListeners(this.#parts.config());
   }
 
-  /** Opens what `next` needs and is not open yet; throws as `open` does, and then nothing was opened. */
+  /** Opens what `next` needs and is not open yet; throws as `open` does, and then nothing was opened. Certificates are read anew. */
   async prepare(next: Config): Promise<void> {
+    await this.#certificates.refresh();
     await this.#openListeners(next);
   }
 
@@ -71,7 +75,7 @@ export class RelayPorts {
 
   /** The certificates that the ports show. */
   certificates(): readonly CertificateStatus[] {
-    return [];
+    return this.#certificates.status();
   }
 
   /** Nobody new is let in by standbys' ports; connections stay. */
@@ -83,6 +87,7 @@ export class RelayPorts {
 
   /** The last port to close, so that probes see the end. */
   async closeHttp(): Promise<void> {
+    this.#certificates.close();
     await this.#http?.close();
   }
 
@@ -94,8 +99,13 @@ export class RelayPorts {
     const log = this.#parts.log.child({ component: 'http' });
     const token = (): string | null => this.#parts.config().http.token;
     const walToken = (): string | null => this.#parts.config().http.walToken;
+    const address = formatListenTarget(http.listen);
+    const tls =
+      http.tls === null
+        ? null
+        : await this.#certificates.open({ role: 'http', address }, { ...http.tls, crl: null });
     this.#http = await openHttp(
-      { listen: http.listen, log, clock, token, walToken, tls: null },
+      { listen: http.listen, log, clock, token, walToken, tls },
       { source, metrics, actions: this.#parts.actions },
     );
   }
@@ -114,9 +124,14 @@ export class RelayPorts {
     for (const [target, listener] of opened) this.#keep(target, listener);
   }
 
-  #openListener(target: ListenAddress, config: Config): Promise<Listener> {
-    return Listener.open({
+  async #openListener(target: ListenAddress, config: Config): Promise<Listener> {
+    const tls =
+      target.kind === 'tcp'
+        ? await this.#certificates.acceptor(formatListenTarget(target), target.tls)
+        : null;
+    return await Listener.open({
       target,
+      tls,
       connectionsMax: connectionsMaxOf(config, this.#filesMax) + CLOSING_CONNECTIONS,
       onConnection: this.#parts.accept,
       onDropped: () => this.#onDropped(),
@@ -131,7 +146,8 @@ export class RelayPorts {
     this.#listeners.set(target, listener);
     const { port } = listener;
     const address = formatListenTarget({ ...target, port });
-    this.#parts.log.info('listening for standbys', { address, port });
+    const isTls = target.kind === 'tcp' && target.tls !== null;
+    this.#parts.log.info('listening for standbys', { address, port, tls: isTls });
   }
 
   /** A crowd at the door is said now and then, not for each that is turned away. */
