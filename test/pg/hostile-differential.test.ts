@@ -1,0 +1,79 @@
+// The same hostile bytes to a real server and to walcast in front of it: does the same come back? What may differ is listed,
+// with a reason, and has to differ.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { COMMAND_CASES } from '../support/hostile-commands.ts';
+import type { HostileCase } from '../support/hostile-case.ts';
+import { DEVIATIONS } from '../support/hostile-deviations.ts';
+import type { Deviation } from '../support/hostile-deviations.ts';
+import { INVENTED_CASES } from '../support/hostile-inventions.ts';
+import { HostileRig, runCases } from '../support/hostile-rig.ts';
+import type { Answers } from '../support/hostile-rig.ts';
+import { STARTUP_CASES } from '../support/hostile-startup.ts';
+import { STREAM_CASES } from '../support/hostile-stream.ts';
+import { FULL_FAULTS, installedMajors } from '../support/requirements.ts';
+
+const CASES: readonly HostileCase[] = [
+  ...STARTUP_CASES,
+  ...COMMAND_CASES,
+  ...STREAM_CASES,
+  ...INVENTED_CASES,
+];
+
+/** A middle and the newest server differ in what the catalogue is about: protocol 3.2, direct TLS. */
+function hostileMajors(): number[] {
+  return installedMajors().filter((major) => FULL_FAULTS || major === 15 || major === 18);
+}
+
+function titleOf({ row, name }: HostileCase): string {
+  return `${row} ${name}`;
+}
+
+function deviationOf(each: HostileCase, major: number): Deviation | undefined {
+  return DEVIATIONS.find(
+    (deviation) =>
+      deviation.cases.includes(titleOf(each)) &&
+      major >= (deviation.from ?? 0) &&
+      major <= (deviation.to ?? 99),
+  );
+}
+
+it('knows what each accepted difference is about', () => {
+  const titles = CASES.map(titleOf);
+  expect(new Set(titles).size).toBe(titles.length);
+  expect(DEVIATIONS.flatMap(({ cases }) => cases).filter((each) => !titles.includes(each))).toEqual(
+    [],
+  );
+  expect(DEVIATIONS.filter(({ postgres, walcast }) => postgres.join() === walcast.join())).toEqual(
+    [],
+  );
+});
+
+describe.each(hostileMajors())(
+  'to hostile input PostgreSQL %i and walcast answer alike',
+  (major) => {
+    let rig: HostileRig;
+    let answers: Map<HostileCase, Promise<Answers>>;
+
+    beforeAll(async () => {
+      rig = await HostileRig.open(major);
+      answers = runCases(
+        rig,
+        CASES.filter(({ isSlow }) => isSlow !== true),
+      );
+    });
+
+    afterAll(async () => {
+      await rig[Symbol.asyncDispose]();
+    });
+
+    it.each(CASES.map((each) => [titleOf(each), each] as const))('%s', async (_title, each) => {
+      const said = await answers.get(each);
+      if (said === undefined) return;
+      const deviation = deviationOf(each, major);
+      if (deviation === undefined) expect(said.walcast).toEqual(said.postgres);
+      else {
+        expect(said).toEqual({ postgres: deviation.postgres, walcast: deviation.walcast });
+      }
+    });
+  },
+);
