@@ -1,4 +1,6 @@
 // WalSenders behind a real loopback port, over WAL in memory; with a standby that streams beside whatever a test does.
+import { noUsers } from '../../src/auth/no-users.ts';
+import type { UserDirectory } from '../../src/auth/user-directory.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import type { Log, LogFields } from '../../src/base/log.ts';
@@ -99,6 +101,7 @@ export class Fixture {
   readonly log = new LogRecord();
   identity: ServerIdentity | null;
   hba: HbaRules = rules('host replication all all trust');
+  users: UserDirectory = noUsers();
   settings: WalSenderSettings = {
     maxWalSenders: 100,
     ownSettings: new Map([['max_replication_slots', '50']]),
@@ -127,6 +130,7 @@ export class Fixture {
       consoles: new ConsoleOpener({ status: () => this.status() }),
       identity: () => this.identity,
       hba: () => this.hba,
+      users: () => this.users,
       connectionsMax: () => this.connectionsMax,
       settings: () => this.settings,
       clock,
