@@ -30,6 +30,8 @@ export interface CommandHost {
   onCommand(name: string): void;
   /** Runs the piece now or in one of the next turns of the event loop. */
   inTurn(piece: () => void): void;
+  /** The same for what anybody may ask any number of times: nobody who begins a stream waits behind it. */
+  askInTurn(piece: () => void): void;
   onStreamStart(start: StreamStart): void;
   /** `message` is the whole Query message, a copy. */
   onTunnelStart(message: Uint8Array, command: TunnelCommand): void;
@@ -60,8 +62,26 @@ export class CommandRunner {
     return this.#isBusy;
   }
 
-  /** A whole message; `body` is not kept. */
+  /**
+   * A whole message; `body` is not kept. Commands may come by the hundred thousand: those who stream do not wait for the
+   * answers to all of them.
+   */
   onMessage(type: number, body: Uint8Array): void {
+    let isDone = false;
+    let kept: Uint8Array | null = null;
+    this.#host.askInTurn(() => {
+      isDone = true;
+      if (this.#isClosed) return;
+      this.#isBusy = false;
+      this.#take(type, kept ?? body);
+      if (kept !== null && !this.#isBusy) this.#host.resumeReading();
+    });
+    if (isDone) return;
+    kept = new Uint8Array(body);
+    this.#isBusy = true;
+  }
+
+  #take(type: number, body: Uint8Array): void {
     const action = this.#read(type, body);
     switch (action.kind) {
       case 'none':

@@ -13,6 +13,8 @@ class Host implements CommandHost {
   readonly slots = new MemorySlots();
   readonly turns: (() => void)[] = [];
   readonly answers: string[] = [];
+  /** Others ask, too: a question waits for its turn. */
+  isCrowded = false;
   readonly happened: string[] = [];
 
   commandContext(): CommandContext {
@@ -43,6 +45,11 @@ class Host implements CommandHost {
 
   inTurn(piece: () => void): void {
     this.turns.push(piece);
+  }
+
+  askInTurn(piece: () => void): void {
+    if (this.isCrowded) this.turns.push(piece);
+    else piece();
   }
 
   onCommand(): void {}
@@ -99,4 +106,22 @@ it('is nothing any more when the session is over', () => {
   runner.close();
   host.turns[0]?.();
   expect([host.answers, host.happened]).toEqual([[], []]);
+});
+
+it('waits for its turn with what was said then, however often others ask', () => {
+  const host = new Host();
+  host.isCrowded = true;
+  const runner = new CommandRunner(host);
+  const body = Buffer.from('IDENTIFY_SYSTEM\0');
+  runner.onMessage(QUERY, body);
+  body.fill(0);
+  expect([runner.isBusy, host.answers]).toEqual([true, []]);
+  host.turns[0]?.();
+  expect(host.answers.slice(-2)).toEqual(['C IDENTIFY_SYSTEM', 'Z I']);
+  expect([runner.isBusy, host.happened]).toEqual([false, ['resume']]);
+  runner.onMessage(QUERY, Buffer.from('IDENTIFY_SYSTEM\0'));
+  runner.close();
+  const before = host.answers.length;
+  host.turns[1]?.();
+  expect(host.answers).toHaveLength(before);
 });
