@@ -1,4 +1,4 @@
-// Who is let in? One client must not hold all the connections that the port has for everybody.
+// Who is let in, and who is there? One client must not hold all the connections that the port has for everybody.
 import { clientNetwork } from '../pg/client-network.ts';
 
 /** What is counted of a socket. */
@@ -12,6 +12,7 @@ export interface CountedSocket {
 export class ConnectionCaps {
   readonly #max: number;
   readonly #open = new Map<string, number>();
+  readonly #sockets = new Set<CountedSocket>();
 
   /** `max`: connections of one client network. */
   constructor(max: number) {
@@ -27,10 +28,17 @@ export class ConnectionCaps {
       return;
     }
     this.#open.set(network, open + 1);
+    this.#sockets.add(socket);
     socket.once('close', () => {
+      this.#sockets.delete(socket);
       const left = (this.#open.get(network) ?? 1) - 1;
       if (left === 0) this.#open.delete(network);
       else this.#open.set(network, left);
     });
+  }
+
+  /** Ends them all, those too that are in their handshake and that the server does not know as connections yet. */
+  destroyAll(): void {
+    for (const socket of this.#sockets) socket.destroy();
   }
 }

@@ -25,13 +25,7 @@ export interface PortTls {
 /** What of a node:https server is needed here. */
 interface SecureServer {
   setSecureContext(options: ReturnType<typeof contextOptions>): void;
-  on(event: 'connection', listener: (socket: RawSocket) => void): unknown;
   on(event: 'secureConnection', listener: (socket: SecureSocket) => void): unknown;
-}
-
-interface RawSocket {
-  once(event: 'close', listener: () => void): unknown;
-  destroy(): unknown;
 }
 
 interface SecureSocket {

@@ -91,7 +91,7 @@ export async function openHttp(options: HttpOptions, sources: HttpSources): Prom
   const isLoopback = isLoopbackHost(listen.host);
   const oneAtATime = new OneAtATime(HTTP_EARLY_REQUESTS_MAX);
   const server = createServer({ ...DEFAULT_TIMES, ...options.times }, { oneAtATime, tls });
-  limitConnections(server, isLoopback);
+  const connections = limitConnections(server, isLoopback);
   refuseEarlyRequests(server, oneAtATime);
   if (isLoopback) server.addHook('onRequest', refuseForeignHost);
   addMeasuring(server, sources.metrics);
@@ -114,7 +114,7 @@ export async function openHttp(options: HttpOptions, sources: HttpSources): Prom
     port,
     close: async () => {
       stopFollowing?.();
-      await closeServer(server, clock);
+      await closeServer(server, clock, connections);
     },
   };
 }
@@ -133,11 +133,12 @@ const READABLE =
   'set http.tls, or let http.listen be an address on loopback behind a proxy with TLS';
 
 /** A client network has its share only where there are others. */
-function limitConnections(server: FastifyInstance, isLoopback: boolean): void {
+function limitConnections(server: FastifyInstance, isLoopback: boolean): ConnectionCaps {
   server.server.maxConnections = HTTP_CONNECTIONS_MAX;
-  if (isLoopback) return;
-  const caps = new ConnectionCaps(HTTP_CONNECTIONS_PER_CLIENT_MAX);
-  server.server.prependListener('connection', (socket) => caps.admit(socket));
+  const max = isLoopback ? HTTP_CONNECTIONS_MAX : HTTP_CONNECTIONS_PER_CLIENT_MAX;
+  const connections = new ConnectionCaps(max);
+  server.server.prependListener('connection', (socket) => connections.admit(socket));
+  return connections;
 }
 
 function createServer(
@@ -260,8 +261,12 @@ function cannotListen(listen: TcpAddress, error: unknown): OperationalError {
   });
 }
 
-async function closeServer(server: FastifyInstance, clock: Clock): Promise<void> {
-  const timer = clock.setTimer(HTTP_CLOSE_GRACE_MS, () => server.server.closeAllConnections());
+async function closeServer(
+  server: FastifyInstance,
+  clock: Clock,
+  connections: ConnectionCaps,
+): Promise<void> {
+  const timer = clock.setTimer(HTTP_CLOSE_GRACE_MS, () => connections.destroyAll());
   await server.close();
   timer.cancel();
 }
