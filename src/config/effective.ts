@@ -2,7 +2,7 @@
 import { maskConninfo } from '../pg/conninfo.ts';
 import { parseUserList } from '../pg/user-list.ts';
 import type { Origin } from './config.ts';
-import type { RawTls } from './layer.ts';
+import type { RawTls, RawValue } from './layer.ts';
 import { formatPlace } from './problem.ts';
 import { isWordListKind, SETTINGS } from './settings.ts';
 import type { Setting } from './settings.ts';
@@ -58,7 +58,7 @@ function effectiveValue(
   const text = derived?.text ?? writtenText(setting, values);
   const place = chosen.origin === 'default' ? null : formatPlace(chosen.place);
   const content = findings.contents.get(key);
-  const tls = (chosen.itemTls ?? []).map((raw) => (raw === null ? null : writtenTls(raw, values)));
+  const tls = tlsOf(chosen.itemTls).map((raw) => (raw === null ? null : writtenTls(raw, values)));
   if (setting.kind === 'users') {
     const meaning = JSON.stringify(chosen.text);
     return { key, tls, shown: userNames(chosen.text), origin: chosen.origin, place, meaning };
@@ -75,6 +75,11 @@ function effectiveValue(
       tls.map((words) => (words === null ? null : [...words].toSorted())),
     ]),
   };
+}
+
+/** Empty where no item has any: how a list was written that says the same does not matter. */
+function tlsOf(items: RawValue['itemTls'] = []): readonly (RawTls | null)[] {
+  return items.some((raw) => raw !== null) ? items : [];
 }
 
 function writtenTls(raw: RawTls, values: ConfigValues): ReadonlyMap<string, string> {

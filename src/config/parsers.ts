@@ -3,7 +3,7 @@
 import { parseConninfo } from '../pg/conninfo.ts';
 import type { Conninfo } from '../pg/conninfo.ts';
 import { parseHba } from '../pg/hba.ts';
-import type { HbaError, HbaRules } from '../pg/hba.ts';
+import type { HbaError, HbaOrigin, HbaRules } from '../pg/hba.ts';
 import { parseSynchronousStandbyNames, SyncNamesError } from '../syncrep/standby-names.ts';
 import type { SyncPolicy } from '../syncrep/standby-names.ts';
 
@@ -19,15 +19,15 @@ export function checkConninfo(text: string): { server: Conninfo } | { problem: s
   return 'error' in parsed ? { problem: `cannot be read: ${parsed.error}` } : { server: parsed };
 }
 
-/** Reads access rules; `source` names them in warnings. */
-export function checkHba(text: string, source: string): HbaCheck {
-  const parsed = parseHba(text);
+/** Reads access rules. */
+export function checkHba(text: string, origin: HbaOrigin): HbaCheck {
+  const parsed = parseHba(text, origin);
   if (!('rules' in parsed)) return { errors: parsed };
   const trusting = parsed.rules.filter(
     ({ type, method }) => type !== 'local' && method === 'trust',
   );
   const warnings = trusting.map(
-    ({ line, text: rule }) =>
+    ({ source, line, text: rule }) =>
       `${source}, line ${line}: "trust" lets anybody who reaches the TCP port receive all WAL: ${rule}`,
   );
   return { rules: parsed, warnings };

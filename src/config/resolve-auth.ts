@@ -1,44 +1,26 @@
 // Who may log in, and against what are passwords checked? What the keys of authentication say together, checked.
-import { NO_IDENT_MAPS } from '../pg/ident.ts';
-import type { IdentMaps } from '../pg/ident.ts';
 import type { PasswordSecret } from '../pg/password-secret.ts';
 import { parseUserList } from '../pg/user-list.ts';
 import type { UserList, UserListError } from '../pg/user-list.ts';
 import type { AuthConfig, AuthQueryConfig } from './config.ts';
 import type { Place } from './problem.ts';
 import { wordsOf } from './values.ts';
-import type { ConfigValues } from './values.ts';
+import type { ConfigValues, FoundText } from './values.ts';
+import { resolveIdentMaps } from './resolve-rules.ts';
 
 const USERS = 'auth.users';
 const USERS_FILE = 'auth.users_file';
 const QUERY = 'auth.auth_query';
 const DATABASE = 'auth.auth_dbname';
 
-/** What is found beside the values. */
-export interface FoundText {
-  /** Content of the files that keys name, by key. */
-  readonly contents: Map<string, string>;
-  readonly warnings: string[];
-}
-
 /** Reads the keys; mistakes go to `values`. */
 export function resolveAuth(values: ConfigValues, found: FoundText): AuthConfig {
   return {
-    identMaps: readIdentMaps(values, found),
+    identMaps: resolveIdentMaps(values, found),
     users: readUsers(values, found),
     query: readQuery(values),
     timeoutMs: values.number('authentication_timeout'),
   };
-}
-
-function readIdentMaps(values: ConfigValues, { contents }: FoundText): IdentMaps {
-  const file = values.get('auth.ident_file');
-  const name = values.path('auth.ident_file');
-  if (file === null || name === null) return NO_IDENT_MAPS;
-  const content = values.readFile(name);
-  if ('text' in content) contents.set('auth.ident_file', content.text);
-  else values.report(file.place, `\`auth.ident_file\`: "${name}" ${content.problem}`);
-  return NO_IDENT_MAPS;
 }
 
 function readUsers(values: ConfigValues, found: FoundText): ReadonlyMap<string, PasswordSecret> {

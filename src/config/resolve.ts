@@ -3,19 +3,18 @@ import { LOG_FORMATS, LOG_LEVELS } from '../base/log.ts';
 import type { Conninfo } from '../pg/conninfo.ts';
 import { parseTcpAddress } from './address.ts';
 import { FORWARD_MODES, SWITCH_WORDS, VERIFY_MODES } from './config.ts';
-import type { Config, HbaConfig, TcpAddress, UpstreamConfig } from './config.ts';
+import type { Config, TcpAddress, UpstreamConfig } from './config.ts';
 import { resolveDiscovery } from './discovery.ts';
 import { effectiveValues } from './effective.ts';
 import { HTTP_TOKEN_LENGTH_GOOD } from './limits.ts';
-import { checkConninfo, checkHba, checkSyncNames } from './parsers.ts';
+import { checkConninfo, checkSyncNames } from './parsers.ts';
 import { namedPlace } from './problem.ts';
-import type { Place } from './problem.ts';
 import { resolveAuth } from './resolve-auth.ts';
-import type { FoundText } from './resolve-auth.ts';
 import { resolveHttpTls, resolveListen } from './resolve-listen.ts';
+import { resolveHba, unknownMaps } from './resolve-rules.ts';
 import { APPLICATION_NAME, environmentName, SLOT_NAME } from './settings.ts';
 import { textOf, wordsOf } from './values.ts';
-import type { ConfigValues } from './values.ts';
+import type { ConfigValues, FoundText } from './values.ts';
 
 /** What a header can carry. */
 const TOKEN = /^[\x21-\x7e]{1,1024}$/;
@@ -25,8 +24,11 @@ export class ConfigResolver {
   readonly #values: ConfigValues;
   readonly #source: string;
   readonly #warnings: string[] = [];
-  readonly #contents = new Map<string, string>();
-  readonly #found: FoundText = { contents: this.#contents, warnings: this.#warnings };
+  readonly #found: FoundText = {
+    contents: new Map(),
+    namedFiles: new Map(),
+    warnings: this.#warnings,
+  };
   readonly #derived = new Map<string, { text: string; from: string }>();
 
   constructor(values: ConfigValues, source: string) {
@@ -43,7 +45,7 @@ export class ConfigResolver {
     const upstream = this.#upstream();
     const config = {
       listen: resolveListen(this.#values),
-      hba: this.#hba(),
+      hba: resolveHba(this.#values, this.#found),
       auth: resolveAuth(this.#values, this.#found),
       maxConnectionsPerAddress: this.#values.number('max_connections_per_address') || null,
       logConnections: this.#isOn('log_connections'),
@@ -81,6 +83,7 @@ export class ConfigResolver {
         'storage.verify is off: damaged WAL would be kept and sent to every standby',
       );
     }
+    this.#warnings.push(...unknownMaps(config.hba, config.auth.identMaps));
     this.#compareSizes(config);
     if (upstream === null || this.#values.errors.length > 0) return null;
     return {
@@ -88,7 +91,7 @@ export class ConfigResolver {
       ...config,
       values: this.#effectiveValues(),
       warnings: this.#warnings,
-      namedFiles: new Map(),
+      namedFiles: this.#found.namedFiles,
     };
   }
 
@@ -160,7 +163,7 @@ export class ConfigResolver {
   }
 
   #effectiveValues(): Config['values'] {
-    const contents = this.#contents;
+    const { contents } = this.#found;
     return effectiveValues(this.#values, { contents, derived: this.#derived });
   }
 
@@ -272,44 +275,5 @@ export class ConfigResolver {
       'Make one with: openssl rand -hex 32',
     );
     return null;
-  }
-
-  #hba(): HbaConfig | null {
-    const given = this.#hbaText();
-    if (given === null) return null;
-    const check = checkHba(given.text, given.source);
-    if ('errors' in check) {
-      for (const { line, message, text } of check.errors) {
-        this.#values.report(this.#hbaPlace(given, line), `${message}: ${text.slice(0, 200)}`);
-      }
-      return null;
-    }
-    this.#warnings.push(...check.warnings);
-    return check.rules.rules.length === 0 ? null : { ...given, rules: check.rules };
-  }
-
-  #hbaText(): { source: string; text: string } | null {
-    const inline = this.#values.get('auth.hba');
-    if (inline !== null) return { source: 'auth.hba', text: textOf(inline) };
-    const file = this.#values.get('auth.hba_file');
-    const name = this.#values.path('auth.hba_file');
-    if (file === null || name === null) return null;
-    const content = this.#values.readFile(name);
-    if ('text' in content) {
-      this.#contents.set('auth.hba_file', content.text);
-      return { source: name, text: content.text };
-    }
-    this.#values.report(file.place, `\`auth.hba_file\`: "${name}" ${content.problem}`);
-    return null;
-  }
-
-  /** Where the rule in `line` of the text begins. */
-  #hbaPlace({ source, text }: { source: string; text: string }, line: number): Place {
-    const indent = /^\s*/.exec(text.split('\n')[line - 1] ?? '')?.[0].length ?? 0;
-    const inline = this.#values.get('auth.hba');
-    if (inline === null) return { source, line, column: indent + 1 };
-    const { place, block } = inline;
-    if (block === null) return place;
-    return { source: place.source, line: block.line + line - 1, column: block.column + indent };
   }
 }

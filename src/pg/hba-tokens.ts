@@ -1,4 +1,6 @@
-// How does a line of pg_hba.conf fall into fields, and a field into words? (hba.c:next_token, next_field_expand)
+// How does a line of pg_hba.conf or pg_ident.conf fall into fields, and a field into words?
+// (hba.c:tokenize_auth_file, next_token, next_field_expand)
+import type { IncludeError } from './hba-includes.ts';
 
 /** One word. A quoted word is never a keyword. */
 export interface HbaToken {
@@ -11,43 +13,67 @@ export type HbaField = readonly HbaToken[];
 
 /** One line that says something. `number` counts from 1 and is that of the first line when lines are continued. */
 export interface HbaLine {
+  /** The file it stands in; empty for the text that was begun with, when that has no name. */
+  readonly source: string;
   readonly number: number;
   readonly text: string;
   readonly fields: readonly HbaField[];
-  /** True when a quote was opened and not closed before the end of the line. */
-  readonly isUnterminated: boolean;
+  /** Why the line cannot be taken apart; null when it was. */
+  readonly problem: string | null;
 }
 
-/** Cuts a file into lines of fields; comments and empty lines are left out, a backslash at the end continues a line. */
-export function tokenizeHba(text: string): HbaLine[] {
-  const lines: HbaLine[] = [];
+/** A file with lines, `@file`s not yet put in place. */
+export interface LogicalLine {
+  readonly number: number;
+  readonly text: string;
+}
+
+/** Lines joined that end in a backslash; one at the end of what a backslash was added to does not count again. */
+export function logicalLines(text: string): LogicalLine[] {
   const physical = text.split('\n').map((line) => line.replace(/\r+$/, ''));
+  if (physical.at(-1) === '') physical.pop();
+  const lines: LogicalLine[] = [];
   for (let index = 0; index < physical.length; index += 1) {
     const number = index + 1;
     let line = physical[index] ?? '';
-    while (line.endsWith('\\') && index + 1 < physical.length) {
+    let joined = 0;
+    while (line.length > joined && line.endsWith('\\')) {
+      line = line.slice(0, -1);
+      joined = line.length;
       index += 1;
-      line = line.slice(0, -1) + (physical[index] ?? '');
+      line += physical[index] ?? '';
     }
-    const { fields, isUnterminated } = splitFields(line);
-    if (fields.length > 0) lines.push({ number, text: line.trim(), fields, isUnterminated });
+    lines.push({ number, text: line });
   }
   return lines;
 }
 
-function splitFields(line: string): { fields: HbaField[]; isUnterminated: boolean } {
+/** Puts the words of a file in the place of `@file`, or says why it cannot. */
+export type ExpandFile = (name: string) => readonly HbaToken[] | IncludeError;
+
+/** Fields of one line; a comment and an empty line have none. */
+export function splitFields(
+  line: string,
+  expand: ExpandFile,
+): { readonly fields: readonly HbaField[] } | { readonly problem: string } {
   const fields: HbaToken[][] = [];
   let position = 0;
   let isListOpen = false;
   for (;;) {
-    while (isSpace(line[position]) || line[position] === ',') position += 1;
-    if (position >= line.length || line[position] === '#') return { fields, isUnterminated: false };
+    while (isBlank(line[position]) || line[position] === ',') position += 1;
+    if (position >= line.length || line[position] === '#') {
+      return { fields: fields.filter((field) => field.length > 0) };
+    }
     const word = readWord(line, position);
-    if (word.isUnterminated) return { fields, isUnterminated: true };
+    if (word.isUnterminated) return { problem: 'a quote is opened and never closed' };
+    const { token } = word;
+    const isFile = !token.isQuoted && token.text.length > 1 && token.text.startsWith('@');
+    const tokens = isFile ? expand(token.text.slice(1)) : [token];
+    if ('problem' in tokens) return tokens;
     const current = fields.at(-1);
     // Only a comma right behind a word goes on with its field: "a, b" is one field, "a , b" are two.
-    if (isListOpen && current !== undefined) current.push(word.token);
-    else fields.push([word.token]);
+    if (isListOpen && current !== undefined) current.push(...tokens);
+    else fields.push([...tokens]);
     position = word.end;
     isListOpen = line[position] === ',';
   }
@@ -63,25 +89,22 @@ function readWord(line: string, start: number): Word {
   let text = '';
   let position = start;
   let isInQuote = false;
-  const isQuoted = line[start] === '"';
+  let wasQuote = false;
+  let isQuoted = false;
   for (; position < line.length; position += 1) {
     const char = line[position] ?? '';
+    if (!isInQuote && (isBlank(char) || char === ',' || char === '#')) break;
+    if (char !== '"' || wasQuote) text += char;
+    wasQuote = isInQuote && char === '"' ? !wasQuote : false;
     if (char === '"') {
-      if (isInQuote && line[position + 1] === '"') {
-        text += '"';
-        position += 1;
-      } else {
-        isInQuote = !isInQuote;
-      }
-    } else if (!isInQuote && (isSpace(char) || char === ',' || char === '#')) {
-      break;
-    } else {
-      text += char;
+      isInQuote = !isInQuote;
+      if (text === '') isQuoted = true;
     }
   }
   return { token: { text, isQuoted }, end: position, isUnterminated: isInQuote };
 }
 
-function isSpace(char: string | undefined): boolean {
-  return char === ' ' || char === '\t' || char === '\r' || char === '\n';
+/** (pg_isblank) */
+function isBlank(char: string | undefined): boolean {
+  return char === ' ' || char === '\t' || char === '\r';
 }

@@ -1,27 +1,138 @@
-// Which of our users may somebody be whom another system vouches for? (pg_ident.conf; src/backend/libpq/hba.c:check_ident_line)
+// Which of our users may somebody be whom another system vouches for? (pg_ident.conf; hba.c:parse_ident_line, check_usermap)
+import { tokenizeHba } from './hba-includes.ts';
+import type { HbaError, HbaOrigin } from './hba.ts';
+import type { HbaField, HbaLine } from './hba-tokens.ts';
+import { matchesUser, readWord } from './hba-words.ts';
+import type { HbaWord } from './hba-words.ts';
+import { matchName } from './name-pattern.ts';
 
-/** All maps of pg_ident.conf. */
+/** All lines of pg_ident.conf, in order. */
 export interface IdentMaps {
   readonly lines: readonly IdentLine[];
 }
 
 /** One line of pg_ident.conf. */
 export interface IdentLine {
-  /** Line of the file, from 1. */
+  /** Where it stands, as with {@link HbaError}. */
+  readonly source: string;
   readonly line: number;
   readonly map: string;
+  readonly systemUser: HbaWord;
+  readonly user: HbaWord;
 }
 
 /** No maps at all. */
 export const NO_IDENT_MAPS: IdentMaps = { lines: [] };
 
-/**
- * May `systemUser` (a name in a certificate) log in as `user`? Without a map the names have to be the same.
- * (hba.c:check_usermap)
- */
-export function isMappedTo(
-  maps: IdentMaps,
-  { map, systemUser, user }: { map: string | null; systemUser: string; user: string },
-): boolean {
-  return map === null && maps.lines.length >= 0 && systemUser === user;
+/** Who wants to be whom. */
+export interface MappedUser {
+  /** Of the rule; null or empty: the names have to be the same. */
+  readonly map: string | null;
+  /** The name that is vouched for: in a certificate. */
+  readonly systemUser: string;
+  /** The name that was asked for. */
+  readonly user: string;
+}
+
+/** Reads maps, as {@link parseHba} reads rules. */
+export function parseIdent(
+  text: string,
+  { source = '', files }: HbaOrigin = {},
+): IdentMaps | readonly HbaError[] {
+  const lines: IdentLine[] = [];
+  const errors: HbaError[] = [];
+  for (const line of tokenizeHba(text, source, files)) {
+    const parsed = parseIdentLine(line);
+    if ('problem' in parsed) {
+      const { source: file, number, text: written } = line;
+      errors.push({ source: file, line: number, text: written, message: parsed.problem });
+    } else {
+      lines.push(parsed);
+    }
+  }
+  return errors.length > 0 ? errors : { lines };
+}
+
+/** True when `systemUser` may log in as `user`. */
+export function isMappedTo(maps: IdentMaps, who: MappedUser): boolean {
+  return findMapProblem(maps, who) === null;
+}
+
+/** Null when `systemUser` may log in as `user`; else why not, for our own log, in PostgreSQL's words. */
+export function findMapProblem(
+  { lines }: IdentMaps,
+  { map, systemUser, user }: MappedUser,
+): string | null {
+  if (map === null || map === '') {
+    return systemUser === user
+      ? null
+      : `provided user name (${user}) and authenticated user name (${systemUser}) do not match`;
+  }
+  for (const line of lines) {
+    if (line.map !== map) continue;
+    const result = checkLine(line, systemUser, user);
+    if (result === 'found') return null;
+    if (result !== 'other') return result.problem;
+  }
+  return `no match in usermap "${map}" for user "${user}" authenticated as "${systemUser}"`;
+}
+
+/** (check_ident_line) */
+function checkLine(
+  { systemUser: wanted, user: target }: IdentLine,
+  systemUser: string,
+  user: string,
+): 'found' | 'other' | { problem: string } {
+  if (wanted.pattern === null) {
+    return wanted.text === systemUser && matchesUser(target, user) ? 'found' : 'other';
+  }
+  const match = matchName(wanted.pattern, systemUser);
+  if (match === null) return 'other';
+  if (target.pattern !== null || !target.text.includes('\\1')) {
+    return matchesUser(target, user) ? 'found' : 'other';
+  }
+  const { group } = match;
+  if (group === null) {
+    return {
+      problem: `regular expression "${wanted.pattern.text}" has no subexpressions as requested by backreference in "${target.text}"`,
+    };
+  }
+  // What was put in has no special meaning, such as "all".
+  return target.text.replace('\\1', () => group) === user ? 'found' : 'other';
+}
+
+function parseIdentLine(line: HbaLine): IdentLine | { readonly problem: string } {
+  if (line.problem !== null) return { problem: line.problem };
+  const [map, systemUser, user] = [0, 1, 2].map((index) => readField(line.fields[index]));
+  for (const field of [map, systemUser, user]) {
+    if (field !== undefined && 'problem' in field) return field;
+  }
+  if (map === undefined || systemUser === undefined || user === undefined) {
+    return { problem: MISSING };
+  }
+  if ('problem' in map || 'problem' in systemUser || 'problem' in user) return { problem: MISSING };
+  const system = readWord(systemUser);
+  if ('problem' in system) return system;
+  const target = readWord(user);
+  if ('problem' in target) return target;
+  if (!target.isQuoted && target.text.startsWith('+')) {
+    return {
+      problem: `"${target.text}" cannot be used: walcast knows no role members; write the names, or a regular expression`,
+    };
+  }
+  return {
+    source: line.source,
+    line: line.number,
+    map: map.text,
+    systemUser: system,
+    user: target,
+  };
+}
+
+const MISSING = 'missing entry at end of line';
+
+function readField(field: HbaField | undefined): HbaField[0] | { problem: string } {
+  const word = field?.[0];
+  if (field === undefined || word === undefined) return { problem: MISSING };
+  return field.length > 1 ? { problem: 'multiple values in ident field' } : word;
 }

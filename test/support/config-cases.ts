@@ -45,7 +45,7 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
   { name: 'a key given twice', yaml: `${UPSTREAM}log: { level: info }\nlog: { level: warn }\n` },
   {
     name: 'keys that are not built yet',
-    yaml: `${UPSTREAM}tunnel: all\nlisten: [ { address: "*:1", tls: { cert: x } } ]\n`,
+    yaml: `${UPSTREAM}tunnel: all\nauth: { admin_users: [ ops ] }\n`,
   },
   {
     name: 'a key that is not built yet, elsewhere',
@@ -165,6 +165,24 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     name: 'an address given twice',
     yaml: `${UPSTREAM}listen: [ { address: "*:1" }, { address: "*:1" } ]\n`,
   },
+  {
+    name: 'TLS of an address that is half, or no TLS',
+    yaml: `${UPSTREAM}listen:
+  - { address: "*:1", tls: { cert: server.crt } }
+  - { address: "*:2", tls: on }
+  - { address: "*:3", tls: { cert: a, key: "", crt: c, cert: b, ca: 5 } }
+  - { address: /run/walcast, tls: { cert: a, key: b } }
+`,
+  },
+  {
+    name: 'client certificates that nobody could check',
+    yaml: `${UPSTREAM}listen:
+  - { address: "*:1", tls: { cert: a, key: b, client_cert: require } }
+  - { address: "*:2", tls: { cert: a, key: b, crl: c } }
+  - { address: "*:3", tls: { cert: a, key: b, ca: c, client_cert: required } }
+`,
+  },
+  { name: 'half of the TLS of the HTTP port', yaml: `${UPSTREAM}http: { tls: { cert: a } }\n` },
   { name: 'an HTTP address that is none', yaml: `${UPSTREAM}http: { listen: localhost }\n` },
   { name: 'numbers that are none', yaml: badNumbers() },
   {
@@ -243,6 +261,103 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     yaml: `${UPSTREAM}auth:\n  hba: >\n    host all all all trust\n\n    hast all all all trust\n`,
   },
   { name: 'a file of access rules that is missing', yaml: `${UPSTREAM}auth: { hba_file: hba }\n` },
+  {
+    name: 'access rules that name other files, which are not there, or wrong, or themselves',
+    yaml: `${UPSTREAM}auth:
+  hba: |
+    include missing.conf
+    include_if_exists missing.conf
+    include_dir missing.d
+    include_dir ""
+    include wrong.conf
+    include itself.conf
+    host replication @missing all reject
+`,
+    files: {
+      'wrong.conf': '# one\nhost all all all hope\n',
+      'itself.conf': 'include itself.conf\n',
+    },
+  },
+  {
+    name: 'more files of access rules than there may be',
+    yaml: `${UPSTREAM}auth: { hba_file: hba }\n`,
+    files: { hba: 'include one\n'.repeat(101), one: '# nobody\n' },
+  },
+  {
+    name: 'regular expressions that are none, or could take for ever',
+    yaml: String.raw`${UPSTREAM}auth:
+  hba: |
+    host /^( all all reject
+    host all "/a**" all reject
+    host all /(a)\1 all reject
+    host all /a{300} all reject
+    host all /((a{99}){99}){99} all reject
+    host all /(?:(?:(?:(?:(?:){99}){99}){99}){99}){99} all reject
+    host all /((a+)+)+$ all reject
+`.replaceAll('\\\\', '\\'),
+  },
+  {
+    name: 'maps of names with mistakes',
+    yaml: `${UPSTREAM}auth:\n  ident: |\n    certs\n    certs a,b c\n    certs /[ x\n    certs a +ops\n`,
+  },
+  {
+    name: 'a file of maps with a mistake',
+    yaml: `${UPSTREAM}auth: { ident_file: ident }\n`,
+    files: { ident: '\n\nm a\n' },
+  },
+  { name: 'a file of maps that is missing', yaml: `${UPSTREAM}auth: { ident_file: ident }\n` },
+  {
+    name: 'a rule with a map that does not exist',
+    yaml: `${UPSTREAM}auth: { hba: "hostssl all all all cert map=certs" }\n`,
+  },
+  {
+    name: 'users that are no map',
+    yaml: `${UPSTREAM}auth: { users: [ a ] }\n`,
+  },
+  {
+    name: 'users with mistakes',
+    yaml: `${UPSTREAM}auth:
+  users:
+    a: 5
+    b: "two\\nlines"
+    c: secret
+    c: secret
+`,
+  },
+  {
+    name: 'users whose names and secrets are none',
+    yaml: `${UPSTREAM}auth:
+  users:
+    "": secret
+    ${'n'.repeat(64)}: secret
+    "a\\tb": secret
+    cut: "SCRAM-SHA-256$4096:c2FsdA==$secret"
+    long: ${'secret'.repeat(400)}
+`,
+  },
+  {
+    name: 'a file of users with mistakes',
+    yaml: `${UPSTREAM}auth: { users_file: users }\n`,
+    files: { users: '; users\n"a" "secret"\n"a" "secret"\nb secret\n"c" "secret\n' },
+  },
+  {
+    name: 'a file of users that everybody may read',
+    yaml: `${UPSTREAM}auth: { users_file: users }\n`,
+    files: { users: '"a" "secret"\n' },
+    readableByAll: ['users'],
+  },
+  {
+    name: 'users whose passwords are kept as they are',
+    yaml: `${UPSTREAM}auth: { users: { ${['a', 'b', 'c', 'd', 'e', 'f', 'g'].map((name) => `${name}: secret`).join(', ')} } }\n`,
+  },
+  {
+    name: 'a question about users that names none, in no database',
+    yaml: `${UPSTREAM}auth: { auth_query: "SELECT usename, passwd FROM pg_shadow", auth_dbname: "" }\n`,
+  },
+  {
+    name: 'times of authentication that are none',
+    yaml: `${UPSTREAM}authentication_timeout: 0\nauth: { auth_cache_time: soon }\n`,
+  },
   {
     name: 'a variable that is misspelt',
     env: {

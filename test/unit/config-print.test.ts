@@ -116,6 +116,17 @@ test('every key has its value, its origin, and whether a reload changes it', asy
 
         local replication all trust
         host replication "a user" 10.0.0.0/8 reject  # no
+      # ident_file:  # not set · reload
+      # ident:  # not set · reload
+      # users_file:  # not set · reload
+      # users:  # not set · reload
+      auth_query: ""  # default · reload
+      auth_dbname: postgres  # default · reload
+      auth_cache_time: 60s  # default · reload
+    authentication_timeout: 1min  # default · reload
+    max_connections_per_address: 0  # default · reload
+    log_connections: on  # default · reload
+    log_disconnections: off  # default · reload
     storage:
       directory: /here/elsewhere  # --data · default /var/lib/walcast · restart
       wal_keep_size: 2GB  # WALCAST_STORAGE_WAL_KEEP_SIZE · default 1GB · reload
@@ -135,6 +146,11 @@ test('every key has its value, its origin, and whether a reload changes it', asy
     http:
       listen: ""  # walcast.yaml:14:17 · default 127.0.0.1:9188 · restart
       token_file: /here/token  # walcast.yaml:14:33 · reload
+      # wal_token_file:  # not set · reload
+      # tls:
+      # cert:  # not set · restart
+      # key:  # not set · restart
+      # ca:  # not set · restart
     log:
       level: debug  # walcast.yaml:15:15 · default info · reload
       format: json  # WALCAST_LOG_FORMAT · default json · reload

@@ -1,8 +1,8 @@
 // Rules of pg_hba.conf: what matches, in which order, and what each wrong line is told.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { matchHba, parseHba } from '../../src/pg/hba.ts';
-import type { HbaConnection, HbaError, HbaRules } from '../../src/pg/hba.ts';
+import { findHbaRule, parseHba } from '../../src/pg/hba.ts';
+import type { HbaConnection, HbaError, HbaRules, HostNames } from '../../src/pg/hba.ts';
 import { isInNetwork, parseIpAddress, prefixMask } from '../../src/pg/ip-address.ts';
 
 const LOCAL_ADDRESSES = [
@@ -10,6 +10,11 @@ const LOCAL_ADDRESSES = [
   { address: '10.1.2.3', netmask: '255.255.255.0' },
   { address: 'fe80::1', netmask: 'ffff:ffff:ffff:ffff::' },
 ];
+
+const NOBODY_ANSWERS: HostNames = {
+  nameOf: () => Promise.resolve(null),
+  addressesOf: () => Promise.resolve([]),
+};
 
 function rulesOf(text: string): HbaRules {
   const parsed = parseHba(text);
@@ -36,7 +41,12 @@ function replication(overrides: Partial<HbaConnection> = {}): HbaConnection {
 }
 
 function matchedLine(text: string, connection: HbaConnection): number | null {
-  return matchHba(rulesOf(text), connection, LOCAL_ADDRESSES)?.line ?? null;
+  const rule = findHbaRule(rulesOf(text), connection, {
+    localAddresses: LOCAL_ADDRESSES,
+    names: NOBODY_ANSWERS,
+  });
+  if (rule instanceof Promise) throw new Error('a name was looked up');
+  return rule?.line ?? null;
 }
 
 describe('matching', () => {
@@ -82,7 +92,7 @@ describe('matching', () => {
   it('goes on with a field behind "a," but not behind "a ,"', () => {
     expect(matchedLine('host replication ann, replicator all trust', replication())).toBe(1);
     expect(errorsOf('host replication ann , replicator all trust')[0]?.message).toBe(
-      'host name "replicator" is not supported by this version yet: write an address',
+      'invalid authentication method "all"',
     );
   });
 
@@ -153,35 +163,70 @@ describe('errors', () => {
     ],
     ['host replication all all trusty', 'invalid authentication method "trusty"'],
     [
-      'host replication all all md5',
-      'authentication method "md5" is not supported by this version yet',
+      'host replication all all ldap',
+      'authentication method "ldap" cannot be used: no directory is asked; write scram-sha-256 or cert',
     ],
     [
       'host replication all all trust clientcert=verify-ca',
-      'authentication option "clientcert=verify-ca" is not supported by this version yet',
+      'clientcert can only be configured for "hostssl" rows',
     ],
     [
-      'host replication all db.example.com trust',
-      'host name "db.example.com" is not supported by this version yet: write an address',
-    ],
-    ['host replication +ops all trust', '"+ops" cannot be used: walcast knows no role members'],
-    ['host samerole all all trust', '"samerole" cannot be used: walcast knows no role members'],
-    [
-      'host replication /^rep all trust',
-      'regular expression "/^rep" is not supported by this version yet',
+      'host replication all all trust clientname=DN',
+      'clientname can only be configured for "hostssl" rows',
     ],
     [
-      'host replication @users all trust',
-      'file "@users" is not supported by this version yet: write the names here',
+      'hostssl all all all trust clientcert=verify-none',
+      'invalid value for clientcert: "verify-none"',
     ],
-    ['include other.conf', '"include" is not supported by this version yet: write the lines here'],
+    [
+      'hostssl all all all cert clientcert=verify-ca',
+      'clientcert only accepts "verify-full" when using "cert" authentication',
+    ],
+    ['hostssl all all all cert clientname=SAN', 'invalid value for clientname: "SAN"'],
+    ['host all all all cert', 'cert authentication is only supported on hostssl connections'],
+    [
+      'hostssl all all all scram-sha-256 map=x',
+      'authentication option "map" is only valid for authentication methods ident, peer, gssapi, sspi, cert, and oauth',
+    ],
+    [
+      'host all all all scram-sha-256 krb_realm=x',
+      'authentication option "krb_realm" is only valid for authentication methods gssapi and sspi',
+    ],
+    ['host all all all scram-sha-256 salt=5', 'unrecognized authentication option name: "salt"'],
+    ['host all all all md5 x', 'authentication option not in name=value format: x'],
+    [
+      'host all all db.example.com/32 trust',
+      'specifying both host name and CIDR mask is invalid: "db.example.com/32"',
+    ],
+    ['host all all 10.1 trust', 'invalid IP address "10.1"'],
+    ['host all all fe80::1%eth0/64 trust', 'invalid IP address "fe80::1%eth0/64"'],
+    [
+      'host replication +ops all trust',
+      '"+ops" cannot be used: walcast knows no role members; write the names, or a regular expression',
+    ],
+    [
+      'host samerole all all trust',
+      '"samerole" cannot be used: walcast knows no role members; write the names, or a regular expression',
+    ],
+    [
+      'host replication /^(rep all trust',
+      'invalid regular expression "^(rep": parentheses () not balanced',
+    ],
+    [
+      String.raw`host /(a)\1 all all trust`,
+      String.raw`invalid regular expression "(a)\1": back references cannot be used`,
+    ],
+    ['host replication @users all trust', 'other files cannot be named here'],
+    ['include other.conf', 'other files cannot be named here'],
+    ['include_dir rules', 'other files cannot be named here'],
+    ['include a b', 'invalid connection type "include"'],
     [
       'hostgssenc replication all all trust',
       'connection type "hostgssenc" cannot be used: GSSAPI encryption is not offered',
     ],
     ['host replication "all all trust', 'a quote is opened and never closed'],
   ])('%s: %s', (text, message) => {
-    expect(errorsOf(text)).toEqual([{ line: 1, text, message }]);
+    expect(errorsOf(text)).toEqual([{ source: '', line: 1, text, message }]);
   });
 
   it('returns every wrong line at once, with number and text', () => {
