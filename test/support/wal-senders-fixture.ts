@@ -7,6 +7,7 @@ import type { Log, LogFields } from '../../src/base/log.ts';
 import { ConsoleOpener } from '../../src/console/opener.ts';
 import { Listener } from '../../src/net/listener.ts';
 import type { ConnectionOpener } from '../../src/net/listener.ts';
+import type { TlsAcceptor } from '../../src/net/tls-acceptor.ts';
 import { parseHba } from '../../src/pg/hba.ts';
 import type { HbaRules } from '../../src/pg/hba.ts';
 import { toSegmentSize } from '../../src/pg/segment.ts';
@@ -152,11 +153,18 @@ export class Fixture {
 
   /** Opens the port. With `beside`, a standby starts to stream and is checked again at the end. */
   static async start(
-    options: { major?: number; cut?: Cut; beside?: boolean; clock?: Clock } = {},
+    options: {
+      major?: number;
+      cut?: Cut;
+      beside?: boolean;
+      clock?: Clock;
+      tls?: TlsAcceptor;
+    } = {},
   ): Promise<Fixture> {
     const fixture = new Fixture(options.major, options.clock);
     fixture.#listener = await Listener.open({
       target: { kind: 'tcp', host: '127.0.0.1', port: 0 },
+      ...(options.tls === undefined ? {} : { tls: options.tls }),
       connectionsMax: 1000,
       onConnection: (open) =>
         fixture.senders.accept(options.cut === 'byte by byte' ? byteByByte(open) : open),
