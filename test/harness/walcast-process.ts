@@ -55,6 +55,7 @@ export interface MemoryUse {
 }
 
 const START_TIMEOUT_MS = 60_000;
+const WAL_TOKEN = 'the-token-for-wal-files-of-the-tests';
 export const HERE: RelayPlace = {
   wrapper: [],
   host: '127.0.0.1',
@@ -143,6 +144,7 @@ export class WalcastRelay {
   async start(options: { wait?: boolean; timeoutMs?: number } = {}): Promise<void> {
     if (this.isRunning) throw new Error(`${this.name} runs already`);
     this.#starts += 1;
+    await writeFile(this.#walTokenFile, `${WAL_TOKEN}\n`, { mode: 0o600 });
     const walcast = await spawnWalcast(this.#workspace, {
       name: this.#configurationName(),
       configuration: this.#configuration(),
@@ -181,6 +183,24 @@ export class WalcastRelay {
     if (response.status !== 200)
       throw new Error(`${path}: ${response.status} ${await response.text()}`);
     return await response.json();
+  }
+
+  /** `GET /wal/{name}`, with the token that it needs. */
+  async walFile(name: string): Promise<Response> {
+    const headers = { authorization: `Bearer ${WAL_TOKEN}` };
+    return await fetch(`${this.url}/wal/${name}`, { headers });
+  }
+
+  /** A file with that token that the user of the servers may read, for a restore_command. */
+  async walTokenFileForServers(): Promise<string> {
+    const file = join(this.#workspace.directory, `${this.name}-restore-token`);
+    await writeFile(file, `${WAL_TOKEN}\n`, { mode: 0o600 });
+    await this.#workspace.giveAway(file);
+    return file;
+  }
+
+  get #walTokenFile(): string {
+    return join(this.#workspace.directory, `${this.name}-wal-token`);
   }
 
   /** Text of /metrics. */
@@ -248,7 +268,7 @@ export class WalcastRelay {
       listen: [{ address: `${this.#place.listenHost}:${this.port}` }],
       auth: { hba: this.#place.hba },
       storage: { directory: this.directory },
-      http: { listen: `${this.host}:${this.httpPort}` },
+      http: { listen: `${this.host}:${this.httpPort}`, wal_token_file: this.#walTokenFile },
       log: { level: 'info', format: 'json' },
     };
   }

@@ -108,9 +108,10 @@ describe.each(newestMajors())('PostgreSQL %i', (major) => {
       SEGMENT_SIZE,
     );
     await rig.primary.query('SELECT pg_create_restore_point($$behind$$)');
+    const token = `--token-file ${await rig.relay.walTokenFileForServers()}`;
     await standby.configure({
       primary_conninfo: null,
-      restore_command: `'${process.execPath}' '${PROGRAM}' wal get %f %p --url ${rig.relay.url}`,
+      restore_command: `'${process.execPath}' '${PROGRAM}' wal get %f %p --url ${rig.relay.url} ${token}`,
     });
     return standby;
   }

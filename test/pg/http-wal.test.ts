@@ -20,11 +20,12 @@ import { clientMajor, newestMajors, itWhen } from '../support/requirements.ts';
 const SEGMENT_SIZE = toSegmentSize(1 << 20);
 const TOKEN = 'the-token-of-the-real-server-tests';
 
-/** `node SCRIPT URL PATH`: puts the file there, or fails without a trace. */
+/** `node SCRIPT URL PATH TOKEN_FILE`: puts the file there, or fails without a trace. */
 const RESTORE_SCRIPT = `
-const { rename, writeFile } = await import('node:fs/promises');
-const [url, path] = process.argv.slice(2);
-const response = await fetch(url);
+const { readFile, rename, writeFile } = await import('node:fs/promises');
+const [url, path, tokenFile] = process.argv.slice(2);
+const authorization = 'Bearer ' + (await readFile(tokenFile, 'utf8')).trim();
+const response = await fetch(url, { headers: { authorization } });
 if (!response.ok) process.exit(1);
 await writeFile(path + '.part', Buffer.from(await response.arrayBuffer()));
 await rename(path + '.part', path);
@@ -83,7 +84,7 @@ describe.each(newestMajors())('the HTTP port, with PostgreSQL %i', (major) => {
     const names = (await readdir(rig.relay.walDirectory)).filter((name) => name <= last);
     expect(names.length).toBeGreaterThan(3);
     for (const name of names) {
-      const response = await fetch(`${rig.relay.url}/wal/${name}`);
+      const response = await rig.relay.walFile(name);
       expect([name, response.status]).toEqual([name, 200]);
       const expected = await readFile(join(rig.primary.walDirectory, name));
       expect(expected.equals(Buffer.from(await response.arrayBuffer())), name).toBe(true);
@@ -92,18 +93,24 @@ describe.each(newestMajors())('the HTTP port, with PostgreSQL %i', (major) => {
     let present = '';
     await eventually(async () => {
       present = nameAt(await rig.relay.flushedLsn());
-      return (await fetch(`${rig.relay.url}/wal/${present}`)).status;
+      return (await rig.relay.walFile(present)).status;
     }).toBe(409);
     await endSegment();
-    expect((await fetch(`${rig.relay.url}/wal/${present}`)).status).toBe(200);
-    expect((await fetch(`${rig.relay.url}/wal/00000002.history`)).status).toBe(404);
-    expect((await fetch(`${rig.relay.url}/wal/${present}.partial`)).status).toBe(400);
+    expect((await rig.relay.walFile(present)).status).toBe(200);
+    expect((await rig.relay.walFile('00000002.history')).status).toBe(404);
+    expect((await rig.relay.walFile(`${present}.partial`)).status).toBe(400);
+  });
+
+  it('gives nothing to a user of the same machine who has no token', async () => {
+    const [name = ''] = await readdir(rig.relay.walDirectory);
+    expect((await fetch(`${rig.relay.url}/wal/${name}`)).status).toBe(401);
   });
 
   it('feeds a standby that never streams', async () => {
     const script = join(rig.workspace.directory, 'restore.mjs');
     await writeFile(script, RESTORE_SCRIPT, { mode: 0o644 });
-    const command = `"${process.execPath}" "${script}" ${rig.relay.url}/wal/%f "%p"`;
+    const tokenFile = await rig.relay.walTokenFileForServers();
+    const command = `"${process.execPath}" "${script}" ${rig.relay.url}/wal/%f "%p" "${tokenFile}"`;
     const standby = await createStandby(rig.workspace, {
       major,
       name: 'restoring',

@@ -100,7 +100,7 @@ describe(`walcast ahead of a promoted standby of PostgreSQL ${MAJOR}`, () => {
         await readFile(join(directory, name)),
       ];
       expect(kept.subarray(0, length).equals(expected.subarray(0, length))).toBe(true);
-      const answer = await fetch(`${rig.relay.url}/wal/${segment}`);
+      const answer = await rig.relay.walFile(segment);
       expect([name, answer.status]).toEqual([name, 404]);
       await answer.body?.cancel();
     }

@@ -114,7 +114,8 @@ describe(`the store as an archive of PostgreSQL ${MAJOR} over a switch`, () => {
       context,
       tried.exitCode === 0 ? null : `the servers' user cannot run ${PROGRAM}: ${tried.stderr}`,
     );
-    const command = `'${process.execPath}' '${PROGRAM}' wal get %f %p --url ${rig.relay.url}`;
+    const tokenFile = await rig.relay.walTokenFileForServers();
+    const command = `'${process.execPath}' '${PROGRAM}' wal get %f %p --url ${rig.relay.url} --token-file ${tokenFile}`;
     await restored(restoring[1], command);
   });
 
@@ -142,7 +143,7 @@ describe(`the store as an archive of PostgreSQL ${MAJOR} over a switch`, () => {
     const { segmentSize } = rig;
     const last = segmentNumber(switchLsn, segmentSize);
     const status = async (name: string): Promise<number> => {
-      const answer = await fetch(`${rig.relay.url}/wal/${name}`);
+      const answer = await rig.relay.walFile(name);
       await answer.body?.cancel();
       return answer.status;
     };
