@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import { LogBudget } from '../base/log-budget.ts';
 import type { Log } from '../base/log.ts';
 import {
+  AUTH_ASK_AGAIN_MAX,
   AUTH_ASK_AGAIN_MS,
   AUTH_STRANGERS_KEPT_MAX,
   AUTH_USERS_KEPT_MAX,
@@ -35,8 +36,8 @@ export interface UserBookParts {
 interface Kept {
   readonly answer: KnownAnswer;
   readonly askedAtMs: number;
-  /** It was asked for because the answer before was in doubt: the next doubt waits a little. */
-  readonly isAskedAgain: boolean;
+  /** How often it was asked for because the answer before was in doubt, and since when that is counted. */
+  readonly again: { readonly count: number; readonly sinceMs: number };
   isDoubtful: boolean;
 }
 
@@ -122,7 +123,13 @@ export class UserBook implements UserDirectory {
   #counts(kept: Kept, cacheMs: number): boolean {
     const ageMs = this.#parts.clock.nowMs() - kept.askedAtMs;
     if (ageMs >= cacheMs) return false;
-    return !this.#isDoubtful(kept) || (kept.isAskedAgain && ageMs < AUTH_ASK_AGAIN_MS);
+    return !this.#isDoubtful(kept) || this.#againOf(kept).count >= AUTH_ASK_AGAIN_MAX;
+  }
+
+  #againOf(kept: Kept | null): Kept['again'] {
+    const nowMs = this.#parts.clock.nowMs();
+    const isOver = kept === null || nowMs - kept.again.sinceMs >= AUTH_ASK_AGAIN_MS;
+    return isOver ? { count: 0, sinceMs: nowMs } : kept.again;
   }
 
   /** An answer with which nobody gets in is always in doubt: the user may have been made meanwhile, or been given a password. */
@@ -134,7 +141,9 @@ export class UserBook implements UserDirectory {
   async #ask(name: string, before: Kept | null): Promise<UserAnswer> {
     const generation = this.#generation;
     const askedAtMs = this.#parts.clock.nowMs();
-    const isAskedAgain = before !== null && this.#isDoubtful(before);
+    const { count, sinceMs } = this.#againOf(before);
+    const isAgain = before !== null && this.#isDoubtful(before);
+    const again = { count: isAgain ? count + 1 : count, sinceMs };
     const told = await this.#questions.ask(name);
     const answer = this.#read(name, told);
     if (answer.kind === 'unavailable') {
@@ -142,7 +151,7 @@ export class UserBook implements UserDirectory {
       return !isOver && before?.answer.kind === 'found' ? before.answer : answer;
     }
     if (generation === this.#generation) {
-      this.#keep(name, { answer, askedAtMs, isAskedAgain, isDoubtful: false });
+      this.#keep(name, { answer, askedAtMs, again, isDoubtful: false });
     }
     return answer;
   }

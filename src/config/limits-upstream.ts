@@ -269,8 +269,9 @@ export const AUTH_SESSION_IDLE_MS: number = 30_000;
 /** After an upstream could not be asked nobody asks it for so long. */
 export const AUTH_RETRY_MS: number = 1_000;
 
-/** How often the answer about one user is asked for again because passwords are wrong. The first time there is no wait. */
-export const AUTH_ASK_AGAIN_MS: number = 2_000;
+/** How often, in how long, the answer about one user is asked for again because passwords are wrong. */
+export const AUTH_ASK_AGAIN_MAX: number = 5;
+export const AUTH_ASK_AGAIN_MS: number = 10_000;
 
 /** Users whose answers are kept, and names of which it is kept that there is no such user. */
 export const AUTH_USERS_KEPT_MAX: number = 1_000;
