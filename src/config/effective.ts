@@ -72,7 +72,7 @@ function effectiveValue(
     meaning: JSON.stringify([
       meaningOf(setting, text),
       content ?? null,
-      tls.map((words) => (words === null ? null : [...words].toSorted())),
+      tls.map((words) => (words === null ? null : Object.fromEntries(words))),
     ]),
   };
 }

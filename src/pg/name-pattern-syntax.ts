@@ -237,7 +237,7 @@ class PatternParser {
       this.#position += Array.from(named[0]).length;
       return named[1] === ':' ? classTest(named[2] ?? '') : equivalents(named[2] ?? '');
     }
-    if (/^\[[:=.]/.test(rest) && !/^\[\./.test(rest)) {
+    if (/^\[[:=]/.test(rest)) {
       throw new PatternError('brackets [] not balanced');
     }
     const shorthand = rest.startsWith('\\')

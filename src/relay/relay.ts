@@ -13,6 +13,7 @@ import {
 } from '../config/limits.ts';
 import { ConsoleOpener } from '../console/opener.ts';
 import { DirectoryLock } from '../net/directory-lock.ts';
+import { KnownHostNames } from '../net/host-names.ts';
 import type { HbaRules } from '../pg/hba.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
@@ -335,6 +336,7 @@ class RunningRelay implements Relay {
       identity: () => this.#identity(),
       hba: () => this.#config.hba?.rules ?? NO_RULES,
       identMaps: () => this.#config.auth.identMaps,
+      names: new KnownHostNames(this.#clock),
       users: () => this.#users.directory(),
       connectionsMax: () => this.#ports.connectionsMax(),
       settings: () => senderSettings(this.#config, () => this.#following.relayPath()),
