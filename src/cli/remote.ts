@@ -146,9 +146,9 @@ export function refusalOf(answer: JsonAnswer): OperationalError {
   };
   const sqlstate = text('sqlstate');
   const message = text('error') ?? `walcast answered ${answer.status}`;
-  const hint = [text('detail'), text('hint') ?? defaultHint(answer.status)].filter(
-    (part) => part !== null,
-  );
+  // How to send a token is of no use to who types a command.
+  const told = answer.status === 401 ? null : text('hint');
+  const hint = [text('detail'), told ?? defaultHint(answer.status)].filter((part) => part !== null);
   return new OperationalError(
     'REFUSED',
     `${message.replace(/\.$/, '')}${sqlstate === null ? '' : ` (SQLSTATE ${sqlstate})`}`,
@@ -165,7 +165,7 @@ function defaultHint(status: number): string | null {
   switch (status) {
     case 401:
     case 403:
-      return `Give the token of its http.token_file with --token-file.`;
+      return 'Give its token with --token-file: that of http.token_file, or for WAL files that of http.wal_token_file.';
     case 404:
       return 'Is --url the HTTP port of a walcast of this version?';
     default:
