@@ -187,7 +187,8 @@ export function witnessProblem(): string | null {
   return nativeLibraries() === null ? 'PostgreSQL 18 is not installed (run npm ci)' : null;
 }
 
-function accessRules(): string {
+/** Rules of the server: a role for each way in. */
+export function accessRules(): string {
   const lines: string[] = [];
   for (const rule of RULES) {
     for (const method of METHODS) {

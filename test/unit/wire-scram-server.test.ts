@@ -134,6 +134,23 @@ describe('who does not know it', () => {
   });
 });
 
+test('I12: an exchange that is bound to fail takes as long as one that fails', () => {
+  const times: Record<'doomed' | 'wrong', number[]> = { doomed: [], wrong: [] };
+  for (let round = 0; round < 600; round += 1) {
+    const isDoomed = round % 2 === 0;
+    const player = new ScramPlayer('wrong');
+    const scram = server({ isDoomed });
+    const final = player.final(scram.serverFirst(player.first));
+    const beganAtMs = performance.now();
+    scram.serverFinal(final);
+    times[isDoomed ? 'doomed' : 'wrong'].push(performance.now() - beganAtMs);
+  }
+  const median = (list: number[]): number => list.sort((one, other) => one - other)[150] ?? 0;
+  const ratio = median(times.doomed) / median(times.wrong);
+  expect(ratio).toBeGreaterThan(0.5);
+  expect(ratio).toBeLessThan(2);
+});
+
 describe('the first message', () => {
   test.each<[string, ScramMove, Play, string]>([
     [
