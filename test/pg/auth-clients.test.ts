@@ -235,8 +235,8 @@ describe.each(spannedMajors())('PostgreSQL %i and walcast', (major) => {
     await inLanes(Object.entries(BREACHES), async ([name, breach]) => {
       for (const side of SIDES) both[side].set(name, await said(side, breach));
     });
-    const sorted = (side: Side): object => Object.fromEntries([...both[side]].sort());
-    expect(sorted('walcast')).toEqual(sorted('postgres'));
+    const answers = (side: Side): object => Object.fromEntries(both[side]);
+    expect(answers('walcast')).toEqual(answers('postgres'));
     expect(both.walcast.get('none')).toEqual([
       'R10 SCRAM-SHA-256||',
       'R11 r=clientnonce…,s=…,i=4096',
