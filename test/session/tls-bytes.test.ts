@@ -1,0 +1,276 @@
+// No byte is lost or mistaken on the way into TLS, and a session inside it is one like every other: cuts, slow readers, ends.
+import { connect as connectTls } from 'node:tls';
+import { Duplex } from 'node:stream';
+import type { Socket } from 'node:net';
+import { setImmediate as turn } from 'node:timers/promises';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { eventually } from '../support/eventually.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+import { walBytes } from '../support/memory-wal.ts';
+import { query, STANDBY, startup, StreamReader } from '../support/raw-client.ts';
+import {
+  askForTls,
+  classic,
+  direct,
+  handshake,
+  plainSocket,
+  rawClient,
+  TlsServerRig,
+} from '../support/tls-server-rig.ts';
+import { Fixture, START_LSN } from '../support/wal-senders-fixture.ts';
+
+let rig: TlsServerRig;
+let fixture: Fixture;
+
+beforeEach(async () => {
+  rig = await TlsServerRig.open();
+  fixture = await Fixture.start({ tls: rig.acceptor });
+});
+
+afterEach(async () => {
+  await fixture.finish();
+  await rig.close();
+});
+
+/** What a client with ALPN sends first. */
+async function recordHello(): Promise<Buffer> {
+  return await new Promise((resolve) => {
+    const pipe = new Duplex({
+      read() {},
+      write(chunk: Buffer, _encoding, done) {
+        resolve(chunk);
+        done();
+      },
+    });
+    connectTls({ socket: pipe, ALPNProtocols: ['postgresql'] }).on('error', () => {});
+  });
+}
+
+/** A socket whose writes leave in pieces, each in a packet of its own where the machine is quick enough. */
+class Chopped extends Duplex {
+  readonly #socket: Socket;
+  readonly #size: number;
+
+  constructor(socket: Socket, size: number) {
+    super();
+    this.#socket = socket;
+    this.#size = size;
+    socket.on('data', (chunk: Buffer) => this.push(chunk));
+    socket.on('end', () => this.push(null));
+    socket.on('close', () => this.destroy());
+  }
+
+  override _read(): void {}
+
+  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
+    void this.#pieces(chunk).then(done);
+  }
+
+  override _final(done: () => void): void {
+    this.#socket.end();
+    done();
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#socket.destroy();
+    done(error);
+  }
+
+  async #pieces(chunk: Buffer): Promise<void> {
+    for (let offset = 0; offset < chunk.length; offset += this.#size) {
+      this.#socket.write(chunk.subarray(offset, offset + this.#size));
+      await turn();
+    }
+  }
+}
+
+/** The first byte of the answer. */
+async function firstByte(socket: Socket): Promise<number | null> {
+  return await new Promise((resolve) => {
+    socket.once('data', (chunk: Buffer) => resolve(chunk[0] ?? null));
+    socket.once('close', () => resolve(null));
+  });
+}
+
+describe.each(['by SSLRequest', 'by the handshake itself'])('a handshake begun %s', (door) => {
+  const isDirect = door !== 'by SSLRequest';
+
+  it('is answered wherever its first message is cut', async () => {
+    const hello = await recordHello();
+    for (let cut = 1; cut < hello.length; cut += 1) {
+      const socket = await plainSocket(fixture.port);
+      if (!isDirect) expect(await askForTls(socket)).toBe('S');
+      socket.write(hello.subarray(0, cut));
+      await turn();
+      socket.write(hello.subarray(cut));
+      // A handshake record: the ServerHello.
+      expect(await firstByte(socket)).toBe(0x16);
+      socket.destroy();
+    }
+  });
+
+  it.each([1, 7])('goes on as a session when all of it comes in pieces of %i', async (size) => {
+    const socket = await plainSocket(fixture.port);
+    if (!isDirect) await askForTls(socket);
+    // TLS over a stream of its own, not over the socket: all that is written goes through the pieces.
+    const secured = connectTls({
+      socket: new Chopped(socket, size),
+      rejectUnauthorized: false,
+      ALPNProtocols: ['postgresql'],
+    });
+    const client = rawClient(secured);
+    client.send(startup(STANDBY));
+    expect((await client.until('Z')).at(-1)?.type).toBe('Z');
+    client.close();
+  });
+});
+
+describe('a session inside TLS', () => {
+  it('gets the bytes that came with the end of the handshake', async () => {
+    // TLS 1.2: the client's last flight and its startup packet leave together.
+    for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+      const socket = await plainSocket(fixture.port);
+      await askForTls(socket);
+      const secured = connectTls({ socket, rejectUnauthorized: false, maxVersion });
+      const client = rawClient(secured);
+      client.send(startup(STANDBY));
+      expect((await client.until('Z')).at(-1)?.type).toBe('Z');
+      client.close();
+    }
+  });
+
+  it('is not sent more than its reader takes, and gets all of it', async () => {
+    const client = rawClient(await direct(fixture.port));
+    client.send(startup(STANDBY));
+    await client.until('Z');
+    client.send(query(`START_REPLICATION 0/${START_LSN.toString(16)} TIMELINE 1`));
+    expect((await client.next())?.type).toBe('W');
+    client.pause();
+    const before = process.memoryUsage().arrayBuffers;
+    const endLsn = fixture.feed.append(30_000_000);
+    await eventually(() => fixture.senders.statuses()[0]?.sentLsn ?? 0n).toBeGreaterThan(START_LSN);
+    for (let index = 0; index < 100; index += 1) await turn();
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(16_000_000);
+    expect(fixture.senders.statuses()[0]?.sentLsn).toBeLessThan(endLsn);
+    client.resume();
+    const reader = new StreamReader(client, START_LSN);
+    await reader.readTo(endLsn);
+    expect(reader.wal().equals(walBytes(START_LSN, endLsn))).toBe(true);
+    client.close();
+  });
+
+  it('is told of its end, in whole', async () => {
+    const { pid, client } = await session();
+    fixture.senders.kill(pid);
+    expect(await client.rest()).toEqual([
+      'E|FATAL|57P01|terminating connection due to administrator command',
+    ]);
+    await eventually(() => fixture.senders.statuses().length).toBe(0);
+  });
+
+  it('ends when the client closes its half, and when it is gone', async () => {
+    const half = await session();
+    half.client.socket.end();
+    await eventually(() => fixture.senders.statuses().length).toBe(0);
+    const gone = await session();
+    gone.plain.resetAndDestroy();
+    await eventually(() => fixture.senders.statuses().length).toBe(0);
+    expect(fixture.senders.totals().disconnects).toMatchObject({ client: 1, error: 1 });
+  });
+
+  it('ends when what arrives was not encrypted by the client', async () => {
+    const { plain } = await session();
+    plain.write(Buffer.from([0x17, 3, 3, 0, 20, ...Buffer.alloc(20)]));
+    await eventually(() => fixture.senders.statuses().length).toBe(0);
+    expect(fixture.senders.totals().disconnects.error).toBe(1);
+  });
+
+  async function session(): Promise<{
+    client: ReturnType<typeof rawClient>;
+    plain: Socket;
+    pid: number;
+  }> {
+    const plain = await plainSocket(fixture.port);
+    await askForTls(plain);
+    const client = rawClient(await handshake(plain));
+    client.send(startup(STANDBY));
+    const greeting = await client.until('Z');
+    const pid = greeting.find(({ type }) => type === 'K')?.body.readInt32BE(0) ?? 0;
+    return { client, plain, pid };
+  }
+});
+
+describe('the time of a handshake', () => {
+  it.each(['SSLRequest', 'ClientHello'])(
+    'is part of that of the whole login, behind a %s',
+    async (part) => {
+      const clock = new ManualClock();
+      const late = await Fixture.start({ tls: rig.acceptor, clock });
+      const socket = await plainSocket(late.port);
+      if (part === 'SSLRequest') await askForTls(socket);
+      const client = rawClient(socket);
+      const hello = await recordHello();
+      client.send(hello.subarray(0, 100));
+      await eventually(() => clock.nextTimerMs()).toBe(60_000);
+      for (let second = 0; second < 6; second += 1) {
+        clock.advance(9_999);
+        client.send(hello.subarray(100 + second, 101 + second));
+        await turn();
+        expect(client.isClosed).toBe(false);
+      }
+      clock.advance(10);
+      expect(await client.closed()).toHaveLength(0);
+      await late.finish();
+    },
+  );
+
+  it('is no longer than that where the client stops behind our answer', async () => {
+    const clock = new ManualClock();
+    const late = await Fixture.start({ tls: rig.acceptor, clock });
+    const socket = await plainSocket(late.port);
+    const hello = await recordHello();
+    socket.write(hello);
+    expect(await firstByte(socket)).toBe(0x16);
+    const client = rawClient(socket);
+    clock.advance(60_001);
+    await client.closed();
+    await late.finish();
+  });
+});
+
+it('handshakes are answered one in a turn of the event loop', async () => {
+  const hello = await recordHello();
+  const sockets = await Promise.all(Array.from({ length: 20 }, () => plainSocket(fixture.port)));
+  // All have been taken in: what they say next arrives in one turn.
+  await Promise.all(sockets.map((socket) => askForTls(socket)));
+  const { acceptor } = rig;
+  const begin = acceptor.begin.bind(acceptor);
+  const beginsOfTurns: number[] = [0];
+  acceptor.begin = (socket, onOutcome) => {
+    beginsOfTurns.push((beginsOfTurns.pop() ?? 0) + 1);
+    if (beginsOfTurns.at(-1) === 1) setImmediate(() => beginsOfTurns.push(0));
+    begin(socket, onOutcome);
+  };
+  const answers = sockets.map((socket) => {
+    const answer = firstByte(socket);
+    socket.write(hello);
+    return answer;
+  });
+  expect(await Promise.all(answers)).toEqual(sockets.map(() => 0x16));
+  // The one that waits longest begins before this turn's mark is set: two at most are between two marks.
+  expect(Math.max(...beginsOfTurns)).toBeLessThanOrEqual(2);
+  for (const socket of sockets) socket.destroy();
+});
+
+it('a client that goes before its turn costs nothing', async () => {
+  const sockets = await Promise.all(Array.from({ length: 20 }, () => plainSocket(fixture.port)));
+  const hello = await recordHello();
+  for (const socket of sockets) {
+    socket.write(hello);
+    socket.resetAndDestroy();
+  }
+  const client = rawClient(await classic(fixture.port));
+  client.send(startup(STANDBY));
+  expect((await client.until('Z')).at(-1)?.type).toBe('Z');
+  client.close();
+});
