@@ -1,6 +1,7 @@
 // The same hostile bytes to a real server and to walcast in front of it: does the same come back? What may differ is listed,
 // with a reason, and has to differ.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { AUTH_CASES } from '../support/hostile-auth.ts';
 import { COMMAND_CASES } from '../support/hostile-commands.ts';
 import type { HostileCase } from '../support/hostile-case.ts';
 import { DEVIATIONS } from '../support/hostile-deviations.ts';
@@ -10,12 +11,15 @@ import { HostileRig, runCases } from '../support/hostile-rig.ts';
 import type { Answers } from '../support/hostile-rig.ts';
 import { STARTUP_CASES } from '../support/hostile-startup.ts';
 import { STREAM_CASES } from '../support/hostile-stream.ts';
+import { TLS_CASES } from '../support/hostile-tls.ts';
 import { FULL_FAULTS, installedMajors } from '../support/requirements.ts';
 
 const CASES: readonly HostileCase[] = [
   ...STARTUP_CASES,
   ...COMMAND_CASES,
   ...STREAM_CASES,
+  ...AUTH_CASES,
+  ...TLS_CASES,
   ...INVENTED_CASES,
 ];
 

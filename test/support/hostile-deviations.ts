@@ -39,6 +39,22 @@ function oldStyle(version: string, minorMax: number): Pick<Deviation, 'postgres'
 const OLD_STYLE =
   'protocols before 3 ended with PostgreSQL 7.3; their form of an error is not spoken';
 
+const NEWEST_TLS =
+  'TLS is that of the newest server, whichever the upstream is: direct, and with ALPN';
+
+const CHALLENGE = 'R 11 nonce and 18 bytes, 16 bytes of salt, 4096';
+
+function wrongPassword(user: string): string[] {
+  const error = `E|FATAL|28P01|password authentication failed for user "${user}"`;
+  return ['R 10 SCRAM-SHA-256', CHALLENGE, error, 'closed'];
+}
+
+const SMUGGLED =
+  'stricter: what came before the answer is refused at once; servers go on with a handshake that is there, and find out behind it';
+
+const SMUGGLED_ERROR =
+  'SFATAL|VFATAL|C08P01|Mreceived unencrypted data after SSL request|DThis could be either a client-software bug or evidence of an attempted man-in-the-middle attack.||';
+
 const NUMBERS =
   'stricter: a number that does not fit is no number; the server takes what is left of it modulo 2^32';
 
@@ -215,5 +231,90 @@ export const DEVIATIONS: readonly Deviation[] = [
     from: 16,
     postgres: ['application_name\0\\xff\\xc3(\\xe2\\x82\0', 'Z I'],
     walcast: ['application_name\0\\xef\\xbf\\xbd\\xef\\xbf\\xbd(\\xef\\xbf\\xbd\0', 'Z I'],
+  },
+  {
+    cases: ['I12 an unknown user of 70 bytes'],
+    reason:
+      'a long name is cut between two characters, as it is where a role is made; the server cuts in the middle of one',
+    postgres: wrongPassword(`${'é'.repeat(31)}\ufffd`),
+    walcast: wrongPassword('é'.repeat(31)),
+  },
+  {
+    cases: ['I31 an empty nonce'],
+    reason: 'stricter: a nonce that is empty makes nothing new',
+    postgres: ['R 10 SCRAM-SHA-256', CHALLENGE, 'R 12', 'R 0', 'Z I'],
+    walcast: [
+      'R 10 SCRAM-SHA-256',
+      'E|FATAL|08P01|malformed SCRAM message|The nonce of the client is empty.',
+      'closed',
+    ],
+  },
+  {
+    cases: ['I4 direct TLS with ALPN'],
+    reason: NEWEST_TLS,
+    to: 16,
+    postgres: ['no handshake'],
+    walcast: ['R 0', 'Z I'],
+  },
+  {
+    cases: ['I4 direct TLS without ALPN'],
+    reason: NEWEST_TLS,
+    to: 16,
+    postgres: ['no handshake'],
+    walcast: ['closed'],
+  },
+  {
+    cases: ['I4 TLS with another ALPN behind a request'],
+    reason: NEWEST_TLS,
+    to: 16,
+    postgres: ['R 0', 'Z I'],
+    walcast: ['no handshake'],
+  },
+  {
+    cases: [
+      'I21 an expired certificate',
+      'I21 a certificate of tomorrow',
+      'I21 a certificate of an unknown authority',
+      'I21 a certificate of itself',
+      'I21 an expired certificate nobody asked for',
+    ],
+    reason: 'refused on both sides: with an error of the protocol here, with an alert of TLS there',
+    postgres: ['closed'],
+    walcast: ['E|FATAL|28000|connection requires a valid client certificate', 'closed'],
+  },
+  {
+    cases: ['I15 SSLRequest and a session in one segment over TCP'],
+    reason: SMUGGLED,
+    to: 16,
+    postgres: ['S', 'waits'],
+    walcast: [SMUGGLED_ERROR, 'closed'],
+  },
+  {
+    cases: ['I15 SSLRequest and a session in one segment over TCP'],
+    reason: SMUGGLED,
+    from: 17,
+    postgres: ['S', 'closed'],
+    walcast: [SMUGGLED_ERROR, 'closed'],
+  },
+  {
+    cases: ['I15 SSLRequest and a handshake in one segment'],
+    reason: SMUGGLED,
+    to: 16,
+    postgres: ['S', 'waits'],
+    walcast: [SMUGGLED_ERROR, 'closed'],
+  },
+  {
+    cases: ['I15 SSLRequest and a handshake in one segment'],
+    reason: SMUGGLED,
+    from: 17,
+    postgres: ['S', 'handshake', 'waits'],
+    walcast: [SMUGGLED_ERROR, 'closed'],
+  },
+  {
+    cases: ['I33 an answer of 70 000 bytes'],
+    reason:
+      'the same answer as where SCRAM was asked for: no such message holds the right password',
+    postgres: ['R 5', 'closed'],
+    walcast: ['R 5', 'E|FATAL|28P01|password authentication failed for user "md5user"', 'closed'],
   },
 ];

@@ -303,7 +303,7 @@ export const INVENTED_CASES: readonly HostileCase[] = [
   flood('two hundred cancel requests with wrong keys', 200, (pid) =>
     packet(CANCEL_REQUEST, i32(pid), i32(7)),
   ),
-  flood('a hundred connections of rubbish', 100, () => raw('\u0016\u0003\u0001rubbish')),
+  flood('a hundred connections of rubbish', 100, () => raw('EHLO localhost\r\n')),
   sessionBytes('+', 'a query of 60 KB', query(`SHOW ${'x'.repeat(60_000)}`)),
   sessionBytes('+', 'a thousand Syncs', raw(...Array.from({ length: 1000 }, () => message('S')))),
   sessionBytes(
