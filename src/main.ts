@@ -1,5 +1,6 @@
 // From argv to an exit code: the only place for signal handlers and process.exit.
 import { createInterface } from 'node:readline';
+import { Writable } from 'node:stream';
 import type { Log } from './base/log.ts';
 import { EXIT, HANDLED_SIGNALS, SIGNAL_EXIT_CODES } from './cli/command.ts';
 import type { HandledSignal } from './cli/command.ts';
@@ -61,6 +62,8 @@ const exitCode = await dispatch(process.argv.slice(2), COMMANDS, {
   isTerminal: process.stdout.isTTY,
   isErrorTerminal: process.stderr.isTTY,
   ask: askTerminal,
+  askSecret: askTerminalSecret,
+  readInput: readStandardInput,
   onSignal(listener) {
     signalListener = listener;
     if (isHangupPending) listener('SIGHUP');
@@ -121,6 +124,35 @@ async function askTerminal(question: string): Promise<string | null> {
   } finally {
     terminal.close();
   }
+}
+
+/** The same; what is typed goes nowhere but into the answer. */
+async function askTerminalSecret(question: string): Promise<string | null> {
+  if (!process.stdin.isTTY) return null;
+  const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
+  const terminal = createInterface({ input: process.stdin, output: nowhere, terminal: true });
+  process.stderr.write(question);
+  try {
+    return await new Promise((resolve) => {
+      terminal.once('close', () => resolve(''));
+      terminal.question('', resolve);
+    });
+  } finally {
+    terminal.close();
+    process.stderr.write('\n');
+  }
+}
+
+async function readStandardInput(bytesMax: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let total = 0;
+  for await (const chunk of process.stdin) {
+    const bytes = Buffer.from(chunk);
+    chunks.push(bytes);
+    total += bytes.length;
+    if (total >= bytesMax) break;
+  }
+  return Buffer.concat(chunks).subarray(0, bytesMax).toString();
 }
 
 /** A bug of ours: say what it was and end. Nothing is acknowledged, sent or closed in order on the way out. */

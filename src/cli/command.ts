@@ -47,6 +47,10 @@ export interface CommandContext {
   readonly isErrorTerminal?: boolean;
   /** Asks the person at the terminal and resolves to the line typed; null when nobody can be asked. */
   ask?(question: string): Promise<string | null>;
+  /** The same, without what is typed being shown. */
+  askSecret?(question: string): Promise<string | null>;
+  /** What comes from standard input up to its end, or as many bytes as are wanted. */
+  readInput?(bytesMax: number): Promise<string>;
   /** Until the returned function is called, signals go to `listener` and no longer end the process. */
   onSignal(listener: (signal: HandledSignal) => void): () => void;
   /** From now on a crash is reported through `log`. */

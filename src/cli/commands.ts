@@ -10,6 +10,7 @@ import { healthCommand } from './health.ts';
 import { helpCommand } from './help.ts';
 import { initCommand } from './init.ts';
 import { runCommand } from './run.ts';
+import { scramCommand } from './scram.ts';
 import { slotsCommand } from './slots.ts';
 import { statusCommand } from './status.ts';
 import { storeCommand } from './store.ts';
@@ -23,6 +24,7 @@ export const COMMANDS: readonly Command[] = [
   initCommand,
   checkCommand,
   configCommand,
+  scramCommand,
   statusCommand,
   healthCommand,
   slotsCommand,

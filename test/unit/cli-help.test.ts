@@ -22,7 +22,7 @@ function examplesOf({ help }: Command): string[] {
 
 /** Words as a shell makes them, redirections left out. */
 function wordsOf(line: string): string[] {
-  const [command = ''] = line.split(/ [>|] /);
+  const [command = ''] = line.split(/ (?:>>?|\|) /);
   const words = [...command.matchAll(/(?:'[^']*'|"[^"]*"|[^\s'"]+)+/g)].map(([word]) =>
     word.replaceAll(/['"]/g, ''),
   );
