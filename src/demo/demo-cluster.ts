@@ -1,7 +1,15 @@
 // The servers of the demonstration and how they are joined: primary → walcast → standbys seeded through walcast.
+import { randomBytes } from 'node:crypto';
+import {
+  deriveScramSecret,
+  formatScramSecret,
+  SCRAM_ITERATIONS_DEFAULT,
+  SCRAM_SALT_BYTES,
+} from '../auth/scram-secret.ts';
 import { encodeQuery } from '../wire/frontend-messages.ts';
 import { createPrimary, createStandby } from './postgres-cluster.ts';
 import type { PostgresCluster } from './postgres-cluster.ts';
+import { SUPERUSER } from './postgres-server.ts';
 import { connectPostgres } from './postgres-connect.ts';
 import type { ConnectTarget } from './postgres-connect.ts';
 import type { Workspace } from './postgres-workspace.ts';
@@ -12,12 +20,15 @@ import type { WalcastProcess } from './walcast-process.ts';
 export interface DemoRelay {
   readonly process: WalcastProcess;
   readonly url: string;
-  /** Where standbys connect. */
-  readonly target: ConnectTarget;
+  /** Where standbys connect, and with which password. */
+  readonly target: ConnectTarget & { readonly password: string };
 }
 
 /** Tells people what is going on while things start. */
 export type Progress = (text: string) => void;
+
+/** Of a password that nobody has to remember. */
+const PASSWORD_BYTES = 16;
 
 /** The table the writer fills. */
 export const DEMO_TABLE = 'walcast_demo';
@@ -41,16 +52,19 @@ export async function startDemoRelay(
   primary: PostgresCluster,
 ): Promise<DemoRelay> {
   const directory = `${workspace.directory}/walcast-store`;
+  const password = randomBytes(PASSWORD_BYTES).toString('hex');
+  const salt = randomBytes(SCRAM_SALT_BYTES);
+  const secret = await deriveScramSecret(password, { salt, iterations: SCRAM_ITERATIONS_DEFAULT });
   const walcast = await spawnWalcast(workspace, {
     name: 'walcast',
-    configuration: demoConfiguration(primary, directory),
+    configuration: demoConfiguration(primary, directory, formatScramSecret(secret)),
   });
   const { port, url } = await listeningAt(walcast);
   await waitUntilReady(walcast, url);
   return {
     process: walcast,
     url,
-    target: { host: '127.0.0.1', port, user: 'postgres', database: 'replication' },
+    target: { host: '127.0.0.1', port, user: SUPERUSER, database: 'replication', password },
   };
 }
 
@@ -92,8 +106,8 @@ async function createSlot(relay: ConnectTarget, name: string, major: number): Pr
   }
 }
 
-function demoConfiguration(primary: PostgresCluster, directory: string): string {
-  const conninfo = `host=127.0.0.1 port=${primary.port} user=postgres sslmode=disable`;
+function demoConfiguration(primary: PostgresCluster, directory: string, secret: string): string {
+  const conninfo = `host=127.0.0.1 port=${primary.port} user=${SUPERUSER} sslmode=disable`;
   return [
     'upstream:',
     `  conninfo: ${conninfo}`,
@@ -102,8 +116,10 @@ function demoConfiguration(primary: PostgresCluster, directory: string): string 
     '  - address: 127.0.0.1:0',
     'auth:',
     '  hba: |',
-    '    host replication all 127.0.0.1/32 trust',
-    '    host walcast all 127.0.0.1/32 trust',
+    '    host replication all 127.0.0.1/32 scram-sha-256',
+    '    host walcast all 127.0.0.1/32 scram-sha-256',
+    '  users:',
+    `    ${SUPERUSER}: ${secret}`,
     'storage:',
     `  directory: ${directory}`,
     'http:',

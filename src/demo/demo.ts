@@ -140,7 +140,7 @@ function tellHowToLook(stage: DemoStage, screen: DemoScreen): void {
     );
   }
   screen.say(
-    `  psql -h 127.0.0.1 -p ${stage.relay.target.port} -U postgres -d walcast -x -c 'SELECT * FROM pg_stat_replication'   # walcast`,
+    `  PGPASSWORD=${stage.relay.target.password} psql -h 127.0.0.1 -p ${stage.relay.target.port} -U postgres -d walcast -x -c 'SELECT * FROM pg_stat_replication'   # walcast`,
   );
   screen.say('');
 }

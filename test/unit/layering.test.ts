@@ -40,7 +40,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
     'metrics',
     'http',
   ],
-  demo: ['base', 'pg', 'wire', 'net', 'walreceiver', 'status', 'config'],
+  demo: ['base', 'pg', 'wire', 'net', 'auth/scram-secret', 'walreceiver', 'status', 'config'],
   check: [
     'base',
     'pg',
