@@ -71,8 +71,10 @@ export function addProcessSamples(
   );
   samples.add('ready', {}, status.isReady ? 1 : 0);
   samples.add('draining', {}, status.isDraining ? 1 : 0);
-  const { isLastReloadGood, loadedAtMs } = status.configuration;
-  samples.add('config_last_reload_successful', {}, isLastReloadGood ? 1 : 0);
+  const { isLastReloadGood, loadedAtMs, secretProblems } = status.configuration;
+  // What was last to be taken of it, a file with a secret included.
+  const isGood = isLastReloadGood && secretProblems.length === 0;
+  samples.add('config_last_reload_successful', {}, isGood ? 1 : 0);
   samples.add('config_last_reload_success_timestamp_seconds', {}, loadedAtMs / 1000);
 }
 

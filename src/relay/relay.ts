@@ -30,8 +30,9 @@ import { LateSlotRegistry, LateWalFeed } from './late-binding.ts';
 import { RelayPorts } from './ports-opening.ts';
 import { NOTHING_READ_THROUGH, StoreReadThrough } from './read-through.ts';
 import { LiveConfiguration } from './reload.ts';
-import type { ApplyConfig } from './reload.ts';
+import type { ApplyConfig, ConfigCause } from './reload.ts';
 import { effectiveKeepSize, NOTHING_RETAINED, Retention, walBounds } from './retention.ts';
+import { SECRET_FILE_KEYS, SecretFiles } from './secret-files.ts';
 import { HOLD_AHEAD_DEFAULT_MS, senderSettings } from './sender-settings.ts';
 import { StandbyFeedbackBook } from './standby-feedback.ts';
 import { StatusBoard } from './status-board.ts';
@@ -76,6 +77,7 @@ class RunningRelay implements Relay {
   readonly #feedback: StandbyFeedbackBook;
   readonly #following: UpstreamFollowing;
   readonly #users: ClientUsers;
+  readonly #secretFiles: SecretFiles;
   readonly #senders: WalSenders;
   readonly #ports: RelayPorts;
   readonly #startSignal: AbortSignal;
@@ -93,10 +95,11 @@ class RunningRelay implements Relay {
     const { clock, log, readConfig } = surroundings;
     this.#live = new LiveConfiguration(config, {
       read: readConfig,
-      prepare: (next) => this.#prepareConfig(next),
+      prepare: (next, cause) => this.#prepareConfig(next, cause),
       board: {
         reloaded: (nowMs, pending) => this.statusSource.reloaded(nowMs, pending),
         reloadRefused: () => this.statusSource.reloadRefused(),
+        secretsRead: (problems) => this.statusSource.secretsRead(problems),
       },
       refusal: () => this.#reloadRefusal(),
       clock,
@@ -127,6 +130,7 @@ class RunningRelay implements Relay {
     });
     this.#feedback = this.#makeFeedback(config);
     this.#following = this.#makeFollowing(config);
+    this.#secretFiles = this.#makeSecretFiles();
     this.#users = this.#makeUsers();
     this.#senders = this.#makeSenders();
     this.statusSource = new StatusBoard({
@@ -173,6 +177,7 @@ class RunningRelay implements Relay {
     this.#mayGoOn();
     this.#following.start(this.#openedStore());
     this.#phase = 'started';
+    this.#secretFiles.watch();
   }
 
   #mayGoOn(): void {
@@ -244,6 +249,7 @@ class RunningRelay implements Relay {
   async #closeParts(flushMs: number): Promise<void> {
     this.#readThrough?.close();
     this.#users.close();
+    this.#secretFiles.stop();
     this.#following.stop();
     this.#retention?.close();
     await within(this.#clock, flushMs, this.#following.saved());
@@ -316,6 +322,14 @@ class RunningRelay implements Relay {
     });
   }
 
+  #makeSecretFiles(): SecretFiles {
+    return new SecretFiles({
+      names: () => SECRET_FILE_KEYS.flatMap((key) => this.#config.namedFiles.get(key) ?? []),
+      onChanged: () => this.#live.refreshSecrets(),
+      clock: this.#clock,
+    });
+  }
+
   #makeUsers(): ClientUsers {
     return new ClientUsers({
       config: () => this.#config,
@@ -359,8 +373,8 @@ class RunningRelay implements Relay {
   }
 
   /** What can refuse a configuration comes first; what is opened for it, last. */
-  async #prepareConfig(next: Config): Promise<ApplyConfig> {
-    const follow = this.#following.prepare(next.upstream);
+  async #prepareConfig(next: Config, cause: ConfigCause): Promise<ApplyConfig> {
+    const follow = this.#following.prepare(next.upstream, { isPasswordNews: cause === 'reload' });
     await this.#ports.prepare(next);
     return () => {
       follow();
@@ -369,6 +383,7 @@ class RunningRelay implements Relay {
       this.#readThrough?.settingsChanged();
       this.#ports.configChanged();
       this.#users.configChanged();
+      this.#secretFiles.watch();
       this.#onLogSettings(next.log);
       // A smaller window is in effect at once, not with the next segment only: a full disk is why it is made smaller.
       this.#retention?.turn();

@@ -1,5 +1,6 @@
 // What happens when the configuration is read again: what differs, what can be followed in a running process, what waits
 // for a restart. Nothing changes unless all of it can.
+import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import { OperationalError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -11,6 +12,8 @@ import { formatConfigError } from '../config/problem.ts';
 import { isListKind, SETTINGS, settingOf } from '../config/settings.ts';
 import type { SettingKind } from '../config/settings.ts';
 import type { ConfigEntry, ReloadReport } from '../status/actions.ts';
+import { SECRET_FILE_KEYS } from './secret-files.ts';
+import type { SecretFileKey } from './secret-files.ts';
 
 /** Puts what was prepared in effect. Must not fail. */
 export type ApplyConfig = () => void;
@@ -19,7 +22,12 @@ export type ApplyConfig = () => void;
 export interface ReloadBoard {
   reloaded(nowMs: number, pendingRestart: readonly string[]): void;
   reloadRefused(): void;
+  /** Files with secrets have changed and cannot be taken for these reasons; empty: they are in effect. */
+  secretsRead(problems: readonly string[]): void;
 }
+
+/** Somebody asked for a reload, or a file with a secret has changed and nothing else counts. */
+export type ConfigCause = 'reload' | 'secrets';
 
 /** What a reload works with. */
 export interface LiveConfigurationParts {
@@ -29,7 +37,7 @@ export interface LiveConfigurationParts {
    * Gets ready what `next` needs and changes nothing yet. Rejects with {@link OperationalError} when it cannot be had;
    * the configuration is refused then.
    */
-  readonly prepare: (next: Config) => Promise<ApplyConfig>;
+  readonly prepare: (next: Config, cause: ConfigCause) => Promise<ApplyConfig>;
   readonly board: ReloadBoard;
   /** Why nothing may change any more (`walcast is draining`); null while it may. */
   readonly refusal: () => string | null;
@@ -44,6 +52,8 @@ export class LiveConfiguration {
   #pendingRestart: readonly string[] = [];
   #running: Promise<ReloadReport> | null = null;
   #queued: Promise<ReloadReport> | null = null;
+  /** What was said last of files with secrets that cannot be used. */
+  #secretProblem: string | null = null;
 
   constructor(first: Config, parts: LiveConfigurationParts) {
     this.#current = first;
@@ -70,6 +80,21 @@ export class LiveConfiguration {
     return this.#queued;
   }
 
+  /**
+   * Takes what files with secrets hold now, and nothing else of the configuration. False when that cannot be taken: the old
+   * stays in effect, which is said once. A reload that is under way reads them, too, and comes first.
+   */
+  async refreshSecrets(): Promise<boolean> {
+    await this.#running?.catch(() => {});
+    if (this.#running !== null || this.#parts.refusal() !== null) return false;
+    const run = this.#refreshSecrets();
+    this.#running = run.finally(() => {
+      this.#running = null;
+    });
+    const { problems } = await this.#running;
+    return problems.length === 0;
+  }
+
   /** Every key, in the order of the documentation. */
   entries(): readonly ConfigEntry[] {
     return configEntries(this.#current, this.#pendingRestart);
@@ -83,6 +108,50 @@ export class LiveConfiguration {
     return run;
   }
 
+  async #refreshSecrets(): Promise<ReloadReport> {
+    const loaded = await this.#readSettled();
+    if ('errors' in loaded) return this.#secretsRefused(loaded.errors.map(formatConfigError));
+    const plan = planSecrets(this.#current, loaded.config);
+    const report = { problems: [], changed: plan.changed, pendingRestart: this.#pendingRestart };
+    if (plan.changed.length > 0) {
+      let apply: ApplyConfig;
+      try {
+        apply = await this.#parts.prepare(plan.next, 'secrets');
+      } catch (error) {
+        if (!(error instanceof OperationalError)) throw error;
+        return this.#secretsRefused([problemLine(error)]);
+      }
+      if (this.#parts.refusal() !== null) return report;
+      this.#current = plan.next;
+      apply();
+      for (const key of plan.changed) {
+        this.#parts.log.info(`the file of \`${key}\` has changed and is in effect`);
+      }
+    }
+    this.#secretsTaken();
+    return report;
+  }
+
+  #secretsRefused(problems: readonly string[]): ReloadReport {
+    const { board, log } = this.#parts;
+    board.secretsRead(problems);
+    const said = problems.join('\n');
+    if (said !== this.#secretProblem) {
+      for (const problem of problems) log.error(`configuration: ${problem}`);
+      log.error(
+        'a file with a secret has changed and cannot be used; what it held before stays in effect',
+      );
+    }
+    this.#secretProblem = said;
+    return { problems, changed: [], pendingRestart: this.#pendingRestart };
+  }
+
+  #secretsTaken(): void {
+    this.#parts.board.secretsRead([]);
+    if (this.#secretProblem !== null) this.#parts.log.info('files with secrets are in order again');
+    this.#secretProblem = null;
+  }
+
   async #run(): Promise<ReloadReport> {
     const { board, clock, log } = this.#parts;
     const loaded = await this.#readSettled();
@@ -92,7 +161,7 @@ export class LiveConfiguration {
     const plan = planReload(this.#current, loaded.config);
     let apply: ApplyConfig;
     try {
-      apply = await this.#parts.prepare(plan.next);
+      apply = await this.#parts.prepare(plan.next, 'reload');
     } catch (error) {
       if (!(error instanceof OperationalError)) throw error;
       return this.#refuse([problemLine(error)]);
@@ -105,6 +174,7 @@ export class LiveConfiguration {
     this.#pendingRestart = plan.pendingRestart;
     apply();
     board.reloaded(clock.wallMs(), plan.pendingRestart);
+    this.#secretsTaken();
     logReload(log, { before, loaded: loaded.config, plan });
     return { problems: [], changed: plan.changed, pendingRestart: plan.pendingRestart };
   }
@@ -165,6 +235,38 @@ export function planReload(running: Config, loaded: Config): ReloadPlan {
     changed: differing.filter(({ isReloadable }) => isReloadable).map(({ path }) => path),
     pendingRestart: pending,
   };
+}
+
+/** Only what files with secrets hold, and only where the same file is named as before; everything else waits for a reload. Pure. */
+export function planSecrets(running: Config, loaded: Config): Omit<ReloadPlan, 'pendingRestart'> {
+  const changed = SECRET_FILE_KEYS.filter(
+    (key) =>
+      isDeepStrictEqual(running.namedFiles.get(key), loaded.namedFiles.get(key)) &&
+      meaning(running, key) !== meaning(loaded, key),
+  );
+  const values = new Map(running.values);
+  let next: Config = { ...running, values };
+  for (const key of changed) {
+    const value = loaded.values.get(key);
+    if (value !== undefined) values.set(key, value);
+    next = { ...next, ...secretOf(key, next, loaded) };
+  }
+  return { next, changed };
+}
+
+function secretOf(key: SecretFileKey, running: Config, loaded: Config): Partial<Config> {
+  switch (key) {
+    case 'auth.users_file':
+      return { auth: { ...running.auth, users: loaded.auth.users } };
+    case 'http.token_file':
+      return { http: { ...running.http, token: loaded.http.token } };
+    case 'http.wal_token_file':
+      return { http: { ...running.http, walToken: loaded.http.walToken } };
+    case 'upstream.conninfo_file': {
+      const { conninfo, server } = loaded.upstream;
+      return { upstream: { ...running.upstream, conninfo, server } };
+    }
+  }
 }
 
 /** A configuration as its entries are shown. */

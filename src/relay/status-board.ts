@@ -57,6 +57,7 @@ export class StatusBoard implements StatusSource {
       isLastReloadGood: true,
       loadedAtMs: this.#startedAtMs,
       pendingRestart: [],
+      secretProblems: [],
     };
   }
 
@@ -74,12 +75,23 @@ export class StatusBoard implements StatusSource {
 
   /** The configuration was read again at `nowMs` (Unix milliseconds) and is in effect, but for the keys that wait for a restart. */
   reloaded(nowMs: number, pendingRestart: readonly string[]): void {
-    this.#configuration = { isLastReloadGood: true, loadedAtMs: nowMs, pendingRestart };
+    const { secretProblems } = this.#configuration;
+    this.#configuration = {
+      isLastReloadGood: true,
+      loadedAtMs: nowMs,
+      pendingRestart,
+      secretProblems,
+    };
   }
 
   /** The configuration was read again and refused; what is in effect stays. */
   reloadRefused(): void {
     this.#configuration = { ...this.#configuration, isLastReloadGood: false };
+  }
+
+  /** Why files with secrets that have changed are not in effect; empty: they are. */
+  secretsRead(secretProblems: readonly string[]): void {
+    this.#configuration = { ...this.#configuration, secretProblems };
   }
 
   /** From now on the state is `failed`; `reason` is shown. */

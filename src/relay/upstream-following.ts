@@ -155,14 +155,15 @@ export class UpstreamFollowing {
    * Looks whether `settings` can be followed; throws OperationalError for a connection string that cannot be used. The
    * answer puts them in effect: where they name another server, slot or name, the stream is ended in order (a last status,
    * everything the old server sent read to its end) and the new server is connected to; else nothing is disconnected.
+   * `isPasswordNews`: neither for another password, which is then used from the next connection on.
    */
-  prepare(settings: UpstreamConfig): () => void {
+  prepare(settings: UpstreamConfig, { isPasswordNews = true } = {}): () => void {
     this.#warned.clear();
     const target = this.#resolve(settings);
-    return () => this.#follow(settings, target);
+    return () => this.#follow(settings, target, isPasswordNews);
   }
 
-  #follow(settings: UpstreamConfig, target: UpstreamTarget): void {
+  #follow(settings: UpstreamConfig, target: UpstreamTarget, isPasswordNews: boolean): void {
     const before = this.#settings;
     // Hosts that are discovered come and go: whether the one that is followed is still listed is asked then.
     const isDiscovered = before.discovery !== null && settings.discovery !== null;
@@ -171,7 +172,7 @@ export class UpstreamFollowing {
     const isSameSession =
       settings.slot === before.slot &&
       settings.applicationName === before.applicationName &&
-      settings.server.password === before.server.password &&
+      (!isPasswordNews || settings.server.password === before.server.password) &&
       isDeepStrictEqual(compared(target), compared(this.#target));
     this.#settings = settings;
     this.#target = target;

@@ -444,6 +444,8 @@ export interface ConfigurationStatus {
   readonly loadedAtMs: number;
   /** Paths of keys whose new value takes effect at a restart. */
   readonly pendingRestart: readonly string[];
+  /** Why files with secrets that were changed are not in effect: what they held before is. Holds no secret. */
+  readonly secretProblems: readonly string[];
 }
 
 /** Everything, taken at one instant. */

@@ -84,6 +84,7 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
       isLastReloadGood: true,
       loadedAtMs: 1_700_000_000_000,
       pendingRestart: ['listen'],
+      secretProblems: [],
     },
     certificates: [],
     ...overrides,

@@ -66,6 +66,7 @@ class Rig {
       board: {
         reloaded: (_nowMs, pending) => void this.told.push(`good ${pending.join(' ')}`.trim()),
         reloadRefused: () => void this.told.push('refused'),
+        secretsRead: () => {},
       },
       refusal: () => this.refusal,
       clock: this.clock,

@@ -1,0 +1,88 @@
+// When has a file that holds a secret changed? Looked at by name and now and then: a name may be a link that is swapped, as
+// Kubernetes does, and no notification of a file system tells that everywhere.
+import { stat } from 'node:fs/promises';
+import type { Clock, Timer } from '../base/clock.ts';
+import { systemErrorCode } from '../base/errors.ts';
+import { SECRET_FILES_LOOK_MS } from '../config/limits.ts';
+
+/** The keys whose files count as soon as they change. What they hold is all that changes then. */
+export const SECRET_FILE_KEYS = [
+  'auth.users_file',
+  'http.token_file',
+  'http.wal_token_file',
+  'upstream.conninfo_file',
+] as const;
+
+/** One of these keys. */
+export type SecretFileKey = (typeof SECRET_FILE_KEYS)[number];
+
+/** What is watched, and who is told. */
+export interface SecretFilesParts {
+  /** Names of the files that are in use now. */
+  readonly names: () => readonly string[];
+  /**
+   * Something may have changed. Resolves to false when it could not be taken: then it is asked for again with each look.
+   * Never rejects for what stands in files.
+   */
+  readonly onChanged: () => Promise<boolean>;
+  readonly clock: Clock;
+}
+
+/** A file that was none when it was first looked at (a pipe): it can be read once only, and nothing more is asked of it. */
+const NO_FILE = 'no plain file';
+
+/** The watch over the files of one relay. */
+export class SecretFiles {
+  readonly #parts: SecretFilesParts;
+  readonly #seen = new Map<string, string>();
+  #timer: Timer | null = null;
+  #isStopped = false;
+  #isTaken = true;
+
+  constructor(parts: SecretFilesParts) {
+    this.#parts = parts;
+  }
+
+  /** Begins, or goes on after the configuration has named other files. */
+  watch(): void {
+    if (this.#timer !== null || this.#isStopped || this.#parts.names().length === 0) return;
+    this.#timer = this.#parts.clock.setTimer(SECRET_FILES_LOOK_MS, () => void this.#look());
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    this.#timer?.cancel();
+  }
+
+  async #look(): Promise<void> {
+    const names = this.#parts.names();
+    for (const name of this.#seen.keys()) {
+      if (!names.includes(name)) this.#seen.delete(name);
+    }
+    // What changed between the reading of the configuration and the first look is seen as a change, too.
+    let isChanged = !this.#isTaken;
+    for (const name of names) {
+      const seen = this.#seen.get(name);
+      const now = await fingerprint(name);
+      if (this.#isStopped) return;
+      if (seen === NO_FILE || seen === now) continue;
+      this.#seen.set(name, now);
+      isChanged ||= now !== NO_FILE;
+    }
+    if (isChanged) this.#isTaken = await this.#parts.onChanged();
+    this.#timer = null;
+    this.watch();
+  }
+}
+
+/** The same text as long as the file is the same. */
+async function fingerprint(name: string): Promise<string> {
+  try {
+    const info = await stat(name, { bigint: true });
+    if (!info.isFile()) return NO_FILE;
+    const { dev, ino, size, mode, uid, mtimeNs, ctimeNs } = info;
+    return [dev, ino, size, mode, uid, mtimeNs, ctimeNs].join(' ');
+  } catch (error) {
+    return systemErrorCode(error) ?? 'unreadable';
+  }
+}
