@@ -62,38 +62,20 @@ export class CommandRunner {
     return this.#isBusy;
   }
 
-  /**
-   * A whole message; `body` is not kept. Commands may come by the hundred thousand: those who stream do not wait for the
-   * answers to all of them.
-   */
+  /** A whole message; `body` is not kept. */
   onMessage(type: number, body: Uint8Array): void {
-    let isDone = false;
-    let kept: Uint8Array | null = null;
-    this.#host.askInTurn(() => {
-      isDone = true;
-      if (this.#isClosed) return;
-      this.#isBusy = false;
-      this.#take(type, kept ?? body);
-      if (kept !== null && !this.#isBusy) this.#host.resumeReading();
-    });
-    if (isDone) return;
-    kept = new Uint8Array(body);
-    this.#isBusy = true;
-  }
-
-  #take(type: number, body: Uint8Array): void {
     const action = this.#read(type, body);
     switch (action.kind) {
       case 'none':
         break;
       case 'query':
-        this.#run(action.sql, type, body);
+        this.#answerInTurn(body, (kept) => this.#run(action.sql, type, kept));
         break;
       case 'ready':
-        this.#host.write([encodeReadyForQuery()]);
+        this.#answerInTurn(EMPTY, () => this.#host.write([encodeReadyForQuery()]));
         break;
       case 'error':
-        this.fail(action.error, { isReady: action.isReady });
+        this.#answerInTurn(EMPTY, () => this.fail(action.error, { isReady: action.isReady }));
         break;
       case 'fatal':
         this.#host.onFatal(action.error);
@@ -104,6 +86,25 @@ export class CommandRunner {
       default:
         action satisfies never;
     }
+  }
+
+  /**
+   * Commands may come by the hundred thousand, from many at once: those who stream do not wait for the answers to all of
+   * them.
+   */
+  #answerInTurn(body: Uint8Array, answer: (body: Uint8Array) => void): void {
+    let isDone = false;
+    let kept: Uint8Array | null = null;
+    this.#host.askInTurn(() => {
+      isDone = true;
+      if (this.#isClosed) return;
+      this.#isBusy = false;
+      answer(kept ?? body);
+      if (kept !== null && !this.#isBusy) this.#host.resumeReading();
+    });
+    if (isDone) return;
+    kept = new Uint8Array(body);
+    this.#isBusy = true;
   }
 
   /** Sends an ERROR, which drops the session's temporary slots. (walsender.c:WalSndErrorCleanup) */

@@ -77,12 +77,16 @@ export class SessionInput {
       host.onMessage(held.type, held.body);
     }
     if (this.#isHeld()) {
-      if (host.isBusy()) host.connection()?.resumeReading();
+      const isMuchKept = this.#frames.bufferedBytes > HELD_INPUT_BYTES_MAX;
+      if (host.isBusy() && !isMuchKept) host.connection()?.resumeReading();
       return;
     }
     this.#isStopped = false;
     this.onBytes(EMPTY);
-    if (this.#isHeld()) return;
+    if (this.#isHeld()) {
+      if (this.#frames.bufferedBytes > HELD_INPUT_BYTES_MAX) host.connection()?.pauseReading();
+      return;
+    }
     if (this.#hasEnded) host.onInputOver();
     else host.connection()?.resumeReading();
   }
