@@ -221,7 +221,13 @@ export class SessionStartup {
 
   #refuse(error: ErrorFields): void {
     this.stop();
-    this.#host.onTurnedAway(`connection refused: ${error.message}`, this.#connection.peer.address);
+    const { message, detail } = error;
+    const fields = detail === undefined ? {} : { detail };
+    this.#host.onTurnedAway(
+      `connection refused: ${message}`,
+      this.#connection.peer.address,
+      fields,
+    );
     this.#door.refuse(error);
   }
 

@@ -297,18 +297,57 @@ it('PostgreSQL 16 says who may replicate', async () => {
   await fixture.finish();
 });
 
+it('the console asks for a password like a walsender, and of no role whether it may replicate', async () => {
+  await start();
+  users.add('ann', 'secret', { mayReplicate: false });
+  const console = { user: 'ann', database: 'walcast', replication: 'off' };
+  expect(await login('secret', console)).toContain('Z I');
+  expect(await login('wrong', console)).toEqual([REFUSED.replace('replicator', 'ann')]);
+  await fixture.finish();
+});
+
+it('a client whose name has to be looked up waits, and nobody else does', async () => {
+  await start();
+  let tell: (name: string | null) => void = () => {};
+  let onAsked: () => void = () => {};
+  const asked = new Promise<void>((resolve) => {
+    onAsked = resolve;
+  });
+  fixture.names = {
+    nameOf: () => {
+      onAsked();
+      return new Promise((resolve) => {
+        tell = resolve;
+      });
+    },
+    addressesOf: () => Promise.resolve(['127.0.0.1']),
+  };
+  fixture.hba = rules(
+    'host replication other 127.0.0.1/32 trust\nhost replication all good.example trust',
+  );
+  const client = await fixture.connect();
+  client.send(startup(STANDBY), query('IDENTIFY_SYSTEM'));
+  await asked;
+  await fixture.standby({ user: 'other' });
+  tell('good.example');
+  expect((await client.answer()).at(-1)).toBe('Z I');
+  expect((await client.answer()).at(-2)).toBe('C IDENTIFY_SYSTEM');
+  await fixture.finish();
+});
+
 describe('while a user is asked for', () => {
   beforeEach(() => start());
   afterEach(() => fixture.finish());
 
   it('nobody else waits, what the client sends ahead is kept, and nothing of it is read', async () => {
-    const release = users.hold();
+    const { release, asked } = users.hold();
     const player = new ScramPlayer('secret');
     const client = await fixture.connect();
     client.send(
       startup(STANDBY),
       message('p', cstr('SCRAM-SHA-256'), i32(player.first.length), player.first),
     );
+    await asked;
     fixture.hba = rules('host replication other all trust\nhost replication all all scram-sha-256');
     fixture.users = new UserTable();
     await fixture.standby({ user: 'other' });
@@ -319,9 +358,10 @@ describe('while a user is asked for', () => {
   });
 
   it('a client that goes is forgotten, whatever the answer is', async () => {
-    const release = users.hold();
+    const { release, asked } = users.hold();
     const client = await fixture.connect();
     client.send(startup(STANDBY));
+    await asked;
     client.close();
     fixture.hba = rules('host replication all all trust');
     fixture.users = new UserTable();

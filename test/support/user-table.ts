@@ -17,8 +17,8 @@ export class UserTable implements UserDirectory {
   readonly wrong: string[] = [];
   readonly #answers = new Map<string, UserAnswer>();
   readonly #nobody = noUsers();
-  #release: (() => void) | null = null;
   #gate: Promise<void> | null = null;
+  #onAsked: () => void = () => {};
 
   /** `text`: a secret as a file has it; plain text is a password. */
   add(name: string, text: string | null, facts: Partial<Found> = {}): this {
@@ -34,15 +34,20 @@ export class UserTable implements UserDirectory {
     return this;
   }
 
-  /** The users can only be told when the function that this gives is called. */
-  hold(): () => void {
+  /** From now on nobody is told about before `release`; `asked` resolves when somebody is asked for. */
+  hold(): { release: () => void; asked: Promise<void> } {
+    let release: () => void = () => {};
     this.#gate = new Promise((resolve) => {
-      this.#release = resolve;
+      release = resolve;
     });
-    return () => this.#release?.();
+    const asked = new Promise<void>((resolve) => {
+      this.#onAsked = resolve;
+    });
+    return { release, asked };
   }
 
   lookup(name: string): UserAnswer | Promise<UserAnswer> {
+    this.#onAsked();
     const answer = this.#answers.get(name) ?? ({ kind: 'unknown' } as const);
     return this.#gate === null ? answer : this.#gate.then(() => answer);
   }

@@ -9,7 +9,7 @@ import { Listener } from '../../src/net/listener.ts';
 import type { ConnectionOpener } from '../../src/net/listener.ts';
 import type { TlsAcceptor } from '../../src/net/tls-acceptor.ts';
 import { parseHba } from '../../src/pg/hba.ts';
-import type { HbaRules } from '../../src/pg/hba.ts';
+import type { HbaRules, HostNames } from '../../src/pg/hba.ts';
 import { toSegmentSize } from '../../src/pg/segment.ts';
 import { versionFacts } from '../../src/pg/server-version.ts';
 import type { ServerIdentity } from '../../src/walsender/ports.ts';
@@ -103,6 +103,11 @@ export class Fixture {
   identity: ServerIdentity | null;
   hba: HbaRules = rules('host replication all all trust');
   users: UserDirectory = noUsers();
+  /** For rules with names of hosts. */
+  names: HostNames = {
+    nameOf: () => Promise.resolve(null),
+    addressesOf: () => Promise.resolve([]),
+  };
   settings: WalSenderSettings = {
     maxWalSenders: 100,
     ownSettings: new Map([['max_replication_slots', '50']]),
@@ -132,6 +137,10 @@ export class Fixture {
       identity: () => this.identity,
       hba: () => this.hba,
       users: () => this.users,
+      names: {
+        nameOf: (address) => this.names.nameOf(address),
+        addressesOf: (name) => this.names.addressesOf(name),
+      },
       connectionsMax: () => this.connectionsMax,
       settings: () => this.settings,
       clock,
