@@ -47,20 +47,8 @@ describe('a client’s certificate', () => {
   }
 
   function issue(subject: string): Buffer {
-    openssl(
-      ...[
-        'req',
-        '-x509',
-        '-new',
-        '-key',
-        'k',
-        '-config',
-        'openssl.cnf',
-        '-utf8',
-        '-multivalue-rdn',
-      ],
-      ...['-subj', subject, '-days', '2', '-out', 'c'],
-    );
+    const made = ['-x509', '-new', '-key', 'k', '-config', 'openssl.cnf', '-days', '2'];
+    openssl('req', ...made, '-utf8', '-multivalue-rdn', '-subj', subject, '-out', 'c');
     return new X509Certificate(readFileSync(join(directory, 'c'))).raw;
   }
 
