@@ -29,6 +29,9 @@ async function inLanes<T>(list: readonly T[], work: (item: T) => Promise<void>):
   await Promise.all(Array.from({ length: LANES }, lane));
 }
 
+/** Users for whom a rule looks at the certificate. */
+const CERTIFIED = ['mapped', 'plica', 'unmapped', 'mapless', 'subject', 'fulltrust', 'catrust'];
+
 /** What psql is to try at both. */
 function attempts(major: number): string[] {
   const list: string[] = [];
@@ -60,6 +63,12 @@ function attempts(major: number): string[] {
     `user=replicator ${VERIFY} sslcert=@replicator.crt sslkey=@replicator.key`,
     `user=somebody ${VERIFY} sslcert=@replicator.crt sslkey=@replicator.key`,
     `user=replicator ${VERIFY}`,
+    ...CERTIFIED.flatMap((user) =>
+      ['me', 'replicator'].map(
+        (name) => `user=${user} ${VERIFY} sslcert=@${name}.crt sslkey=@${name}.key`,
+      ),
+    ),
+    `user=catrust ${VERIFY}`,
     `user=two_proofs password=${PASSWORD} ${VERIFY}`,
     `user=two_proofs password=${PASSWORD} ${VERIFY} sslcert=@me.crt sslkey=@me.key`,
     `user=two_proofs password=wrong ${VERIFY} sslcert=@me.crt sslkey=@me.key`,

@@ -21,11 +21,28 @@ const AUTH_QUERY =
   'SELECT rolname, rolpassword, rolvaliduntil, rolreplication OR rolsuper FROM pg_authid WHERE rolname = $1 AND rolcanlogin';
 
 /** Rules of this rig; the first that matches decides. */
-const RULES = [
-  'hostssl replication full 127.0.0.1/32 scram-sha-256 clientcert=verify-full',
-  'host replication expired,unset,oldhash 127.0.0.1/32 scram-sha-256',
-  'host replication migrated,hashed 127.0.0.1/32 md5',
-];
+function ownRules(major: number): string[] {
+  return [
+    'hostssl replication full 127.0.0.1/32 scram-sha-256 clientcert=verify-full',
+    'hostssl replication fulltrust 127.0.0.1/32 trust clientcert=verify-full',
+    'hostssl replication catrust 127.0.0.1/32 trust clientcert=verify-ca',
+    'hostssl replication mapped,plica,unmapped 127.0.0.1/32 cert map=people',
+    'hostssl replication mapless 127.0.0.1/32 cert map=nomap',
+    ...(major >= 14
+      ? ['hostssl replication subject 127.0.0.1/32 cert clientname=DN map=subjects']
+      : []),
+    'host replication expired,unset,oldhash 127.0.0.1/32 scram-sha-256',
+    'host replication migrated,hashed 127.0.0.1/32 md5',
+  ];
+}
+
+/** Names in certificates, and who they may be. */
+const IDENT = [
+  'people replicator mapped',
+  'people /^re(.*)tor$ \\1',
+  'subjects "CN=replicator" subject',
+  '',
+].join('\n');
 
 /** Which of the two. */
 export type Side = 'postgres' | 'walcast';
@@ -44,8 +61,9 @@ export class ClientAuthRig implements AsyncDisposable {
     const upstream = await AuthRig.open(major);
     try {
       const { workspace, primary } = upstream;
-      const rules = [...RULES, accessRules()].join('\n');
+      const rules = [...ownRules(major), accessRules()].join('\n');
       await writeFile(join(primary.dataDirectory, 'pg_hba.conf'), rules);
+      await writeFile(join(primary.dataDirectory, 'pg_ident.conf'), IDENT);
       await primary.query(roleCommands(major));
       await primary.reload();
       for (const name of ['me', 'replicator']) {
@@ -59,7 +77,7 @@ export class ClientAuthRig implements AsyncDisposable {
       });
       relay.configure({
         listen: [{ address: `127.0.0.1:${relay.port}`, tls: await tlsFiles(upstream) }],
-        auth: { hba: withoutUnsupported(rules), auth_query: AUTH_QUERY },
+        auth: { hba: withoutUnsupported(rules), ident: IDENT, auth_query: AUTH_QUERY },
       });
       await relay.start();
       return new ClientAuthRig(upstream, relay);
@@ -151,6 +169,8 @@ function roleCommands(major: number): string {
     role('migrated', `REPLICATION ${password}`),
     role('full', `REPLICATION ${password}`),
     role('expired', `REPLICATION ${password} VALID UNTIL '2001-01-01'`),
-    role('unset', 'REPLICATION'),
+    ...['unset', 'fulltrust', 'catrust', 'mapped', 'plica', 'unmapped', 'mapless', 'subject'].map(
+      (name) => role(name, 'REPLICATION'),
+    ),
   ].join('; ');
 }
