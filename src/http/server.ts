@@ -33,6 +33,7 @@ import { Authorization } from './authorization.ts';
 import { ConnectionCaps } from './connection-caps.ts';
 import { addErrorAnswers, nonRequestAnswer } from './error-answers.ts';
 import { isLoopbackHeader, isLoopbackHost } from './host-check.ts';
+import { readJsonOnly } from './json-body.ts';
 import { OneAtATime } from './one-at-a-time.ts';
 import { addRoutes, allRoutes } from './routes.ts';
 import { followCertificate, isHandshakeFailure, secureServerOptions } from './secure-port.ts';
@@ -216,20 +217,6 @@ function addMeasuring(server: FastifyInstance, metrics: Metrics): void {
       seconds: reply.elapsedTime / 1000,
     });
   });
-}
-
-/** An empty body is none, whatever the header says of it: many clients give a type to requests without a body too. */
-function readJsonOnly(server: FastifyInstance): void {
-  const parse = server.getDefaultJsonParser('error', 'error');
-  server.removeAllContentTypeParsers();
-  server.addContentTypeParser(
-    'application/json',
-    { parseAs: 'string' },
-    (request, body: string, done) => {
-      if (body === '') done(null, undefined);
-      else void parse(request, body, done);
-    },
-  );
 }
 
 async function listenOn(server: FastifyInstance, listen: TcpAddress): Promise<number> {
