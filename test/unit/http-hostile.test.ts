@@ -68,7 +68,13 @@ describe('I100 tokens', () => {
     const paths = ['status', 'upstream', 'standbys', 'slots', 'store', 'sync', 'version', 'config'];
     const asked = [
       ...paths.map((name) => `/api/v1/${name}`),
-      ...['/metrics', '/openapi.json', '/livez', '/readyz', '/startupz', '/wal/x', '/nothing'],
+      '/metrics',
+      '/openapi.json',
+      '/livez',
+      '/readyz',
+      '/startupz',
+      '/wal/x',
+      '/nothing',
     ];
     for (const path of asked) {
       const answer = await exchange(
