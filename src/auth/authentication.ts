@@ -3,7 +3,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { invariant, ProtocolViolation } from '../base/errors.ts';
 import type { HbaRule } from '../pg/hba.ts';
-import { isMappedTo } from '../pg/ident.ts';
+import { findMapProblem } from '../pg/ident.ts';
 import type { IdentMaps } from '../pg/ident.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { PASSWORD_LENGTH_MAX, SASL_LENGTH_MAX } from '../wire/authentication-decoder.ts';
@@ -63,6 +63,9 @@ export interface AuthenticationFailure {
   readonly cause: 'password' | 'certificate' | 'protocol';
 }
 
+type Md5Credential = Extract<Credential, { readonly hash: string }>;
+type ScramCredential = Exclude<Credential, Md5Credential>;
+
 const NONCE_BYTES = 18;
 const MD5_SALT_BYTES = 4;
 const EMPTY = new Uint8Array(0);
@@ -82,7 +85,8 @@ export class Authentication {
 
   /** The longest length word that the next message may have. */
   get lengthMax(): number {
-    return this.#options.credential?.kind === 'md5' ? PASSWORD_LENGTH_MAX : SASL_LENGTH_MAX;
+    const { credential } = this.#options;
+    return credential !== null && isMd5(credential) ? PASSWORD_LENGTH_MAX : SASL_LENGTH_MAX;
   }
 
   /** What the client is told first. */
@@ -90,7 +94,7 @@ export class Authentication {
     const { credential, method, randomBytes } = this.#options;
     if (method === 'trust' || method === 'cert') return this.#onMethodPassed([]);
     invariant(credential !== null, 'a password method without a credential');
-    if (credential.kind === 'md5') {
+    if (isMd5(credential)) {
       this.#md5Salt = randomBytes(MD5_SALT_BYTES);
       return more(encodeAuthenticationMd5(this.#md5Salt));
     }
@@ -103,28 +107,29 @@ export class Authentication {
   onInput(input: Exclude<AuthenticationInput, { kind: 'more' }>): AuthenticationStep {
     const { credential } = this.#options;
     invariant(credential !== null, 'a message for a method without any');
-    const isMd5 = credential.kind === 'md5';
-    if (input.kind === 'other-type') return unexpectedType(isMd5, input.type);
+    if (input.kind === 'other-type') return unexpectedType(isMd5(credential), input.type);
     // PostgreSQL takes such a message for a wrong password; the reason stands in its log.
     if (input.kind === 'bad-length') return this.#failed('invalid message length');
     try {
-      return isMd5 ? this.#onMd5(input.body, credential.hash) : this.#onSasl(input.body);
+      return isMd5(credential)
+        ? this.#onMd5(input.body, credential)
+        : this.#onSasl(input.body, credential);
     } catch (error) {
       if (!(error instanceof ProtocolViolation)) throw error;
       return violated(error);
     }
   }
 
-  #onMd5(body: Uint8Array, hash: string): AuthenticationStep {
+  #onMd5(body: Uint8Array, credential: Md5Credential): AuthenticationStep {
     const given = Buffer.from(decodePassword(body), 'latin1');
-    const digest = createHash('md5').update(hash).update(this.#md5Salt).digest('hex');
+    const digest = createHash('md5').update(credential.hash).update(this.#md5Salt).digest('hex');
     const expected = Buffer.from(`md5${digest}`, 'latin1');
     const isRight = given.length === expected.length && timingSafeEqual(given, expected);
-    return isRight ? this.#onMethodPassed([]) : this.#failed(mismatch(this.#options.user));
+    return isRight && credential.kind === 'md5' ? this.#onMethodPassed([]) : this.#wrong();
   }
 
-  #onSasl(body: Uint8Array): AuthenticationStep {
-    const data = this.#scram === null ? this.#chooseMechanism(body) : body;
+  #onSasl(body: Uint8Array, credential: ScramCredential): AuthenticationStep {
+    const data = this.#scram === null ? this.#chooseMechanism(body, credential) : body;
     const scram = this.#scram;
     invariant(scram !== null, 'no mechanism was chosen');
     // A client may choose first and speak afterwards. (auth-scram.c:scram_exchange)
@@ -134,15 +139,13 @@ export class Authentication {
       return more(encodeAuthenticationSaslContinue(scram.serverFirst(data)));
     }
     const final = scram.serverFinal(data);
-    if (final !== null) return this.#onMethodPassed([encodeAuthenticationSaslFinal(final)]);
-    const { credential, user } = this.#options;
-    return this.#failed(credential?.kind === 'mock' ? credential.logDetail : mismatch(user));
+    return final === null
+      ? this.#wrong()
+      : this.#onMethodPassed([encodeAuthenticationSaslFinal(final)]);
   }
 
   /** (auth-scram.c:scram_init) */
-  #chooseMechanism(body: Uint8Array): Uint8Array | null {
-    const { credential, randomBytes } = this.#options;
-    invariant(credential !== null && credential.kind !== 'md5', 'SASL without SCRAM keys');
+  #chooseMechanism(body: Uint8Array, credential: ScramCredential): Uint8Array | null {
     const initial = decodeSaslInitial(body);
     const isBound = initial.mechanism === SCRAM_PLUS_MECHANISM && this.#endPoint !== null;
     if (!isBound && initial.mechanism !== SCRAM_MECHANISM) {
@@ -156,7 +159,7 @@ export class Authentication {
       endPoint: this.#endPoint,
       keys: credential.keys,
       isDoomed: credential.kind === 'mock',
-      nonce: Buffer.from(randomBytes(NONCE_BYTES)).toString('base64'),
+      nonce: Buffer.from(this.#options.randomBytes(NONCE_BYTES)).toString('base64'),
     });
     return initial.readData();
   }
@@ -180,11 +183,15 @@ export class Authentication {
     if (systemUser === undefined || systemUser === null || systemUser === '') {
       return 'client certificate contains no user name';
     }
-    const { map } = rule;
-    if (isMappedTo(identMaps, { map, systemUser, user })) return null;
-    return map === null
-      ? `provided user name (${user}) and authenticated user name (${systemUser}) do not match`
-      : `no match in usermap "${map}" for user "${user}" authenticated as "${systemUser}"`;
+    return findMapProblem(identMaps, { map: rule.map, systemUser, user });
+  }
+
+  #wrong(): AuthenticationFailure {
+    const { credential, user } = this.#options;
+    const isMock = credential?.kind === 'mock' || credential?.kind === 'mock-md5';
+    return this.#failed(
+      isMock ? credential.logDetail : `Password does not match for user "${user}".`,
+    );
   }
 
   #failed(logDetail: string): AuthenticationFailure {
@@ -219,8 +226,8 @@ function more(frame: Uint8Array): AuthenticationStep {
   return { kind: 'more', frames: [frame] };
 }
 
-function mismatch(user: string): string {
-  return `Password does not match for user "${user}".`;
+function isMd5(credential: Credential): credential is Md5Credential {
+  return credential.kind === 'md5' || credential.kind === 'mock-md5';
 }
 
 /** (auth.c:auth_failed) */
@@ -248,8 +255,8 @@ function failure(
   };
 }
 
-function unexpectedType(isMd5: boolean, type: number): AuthenticationFailure {
-  const what = isMd5 ? 'password' : 'SASL';
+function unexpectedType(isPassword: boolean, type: number): AuthenticationFailure {
+  const what = isPassword ? 'password' : 'SASL';
   const message = `expected ${what} response, got message type ${type}`;
   return violated(new ProtocolViolation(SQLSTATE.protocolViolation, message));
 }

@@ -10,7 +10,8 @@ export type Credential =
   /** `hash`: 32 hexadecimal digits. */
   | { readonly kind: 'md5'; readonly hash: string }
   /** The exchange goes its way and fails at its end; `logDetail` says why, to our log alone. */
-  | { readonly kind: 'mock'; readonly keys: ScramSecret; readonly logDetail: string };
+  | { readonly kind: 'mock'; readonly keys: ScramSecret; readonly logDetail: string }
+  | { readonly kind: 'mock-md5'; readonly hash: string; readonly logDetail: string };
 
 /** What the choice depends on. */
 export interface CredentialContext {
@@ -21,10 +22,11 @@ export interface CredentialContext {
 }
 
 const KEY_BYTES = 32;
+const MOCK_HASH = '0'.repeat(32);
 
 /**
  * The credential of a user. A promise only where a key has to be derived first; it never rejects. Under md5 a user whose
- * secret is one of SCRAM goes through SCRAM, as does one who is not there.
+ * secret is one of SCRAM goes through SCRAM; who is not there goes the way that most users go.
  */
 export function credentialOf(
   user: string,
@@ -32,7 +34,8 @@ export function credentialOf(
   context: CredentialContext,
 ): Credential | Promise<Credential> {
   const { method, users, wallMs } = context;
-  const mock = (logDetail: string): Credential => mockCredential(user, users, logDetail);
+  const mock = (logDetail: string): Credential =>
+    mockCredential(user, { method, users, logDetail });
   if (answer.kind === 'unavailable')
     return mock(`The secret could not be asked for: ${answer.reason}`);
   if (answer.kind === 'unknown') return mock(`Role "${user}" does not exist.`);
@@ -51,8 +54,15 @@ export function credentialOf(
   );
 }
 
-/** (auth-scram.c:mock_scram_secret) */
-function mockCredential(user: string, users: UserDirectory, logDetail: string): Credential {
+/** (auth-scram.c:mock_scram_secret; under md5 PostgreSQL goes by password_encryption) */
+function mockCredential(
+  user: string,
+  how: { method: 'scram-sha-256' | 'md5'; users: UserDirectory; logDetail: string },
+): Credential {
+  const { method, users, logDetail } = how;
+  if (method === 'md5' && users.mockKind === 'md5') {
+    return { kind: 'mock-md5', hash: MOCK_HASH, logDetail };
+  }
   const keys = {
     iterations: users.mockIterations,
     salt: users.mockSalt(user),

@@ -55,8 +55,9 @@ export class UserBook implements UserDirectory {
   readonly #lines: LogBudget = new LogBudget(OTHERS_LOG_LINES);
   /** Answers of questions that were asked before count no more. */
   #generation = 0;
-  #upstreamIterations: number | null = null;
-  #own: { of: ReadonlyMap<string, PasswordSecret>; iterations: number | null } | null = null;
+  /** Of those whom the upstream told. */
+  #told: Custom = NO_CUSTOM;
+  #own: { of: ReadonlyMap<string, PasswordSecret>; custom: Custom } | null = null;
 
   constructor(parts: UserBookParts) {
     this.#parts = parts;
@@ -100,11 +101,11 @@ export class UserBook implements UserDirectory {
   }
 
   get mockIterations(): number {
-    const users = this.#parts.users();
-    if (this.#own?.of !== users) {
-      this.#own = { of: users, iterations: mostIterations(users.values()) };
-    }
-    return this.#own.iterations ?? this.#upstreamIterations ?? SCRAM_ITERATIONS_DEFAULT;
+    return this.#ownCustom().iterations ?? this.#told.iterations ?? SCRAM_ITERATIONS_DEFAULT;
+  }
+
+  get mockKind(): 'scram' | 'md5' {
+    return this.#ownCustom().md5Surplus + this.#told.md5Surplus > 0 ? 'md5' : 'scram';
   }
 
   /** Another upstream is asked, or in another way: what was said before counts no more, not even while nobody can be asked. */
@@ -112,8 +113,14 @@ export class UserBook implements UserDirectory {
     this.#generation += 1;
     this.#users.clear();
     this.#strangers.clear();
-    this.#upstreamIterations = null;
+    this.#told = NO_CUSTOM;
     this.#questions.abandon();
+  }
+
+  #ownCustom(): Custom {
+    const users = this.#parts.users();
+    if (this.#own?.of !== users) this.#own = { of: users, custom: customOf(users.values()) };
+    return this.#own.custom;
   }
 
   #keptOf(name: string): Kept | null {
@@ -178,11 +185,12 @@ export class UserBook implements UserDirectory {
       return;
     }
     addNewest(this.#users, { name, kept, max: AUTH_USERS_KEPT_MAX });
-    const secrets = [...this.#users.values()].map(({ answer }) =>
-      answer.kind === 'found' ? answer.secret : null,
-    );
-    this.#upstreamIterations = mostIterations(secrets);
+    this.#told = customOf([...this.#users.values()].map(secretOf));
   }
+}
+
+function secretOf({ answer }: Kept): PasswordSecret | null {
+  return answer.kind === 'found' ? answer.secret : null;
 }
 
 /** The one that was asked for longest ago makes room. */
@@ -195,14 +203,26 @@ function addNewest(
   if (map.size > max && oldest !== undefined) map.delete(oldest);
 }
 
-/** The number of iterations that most secrets have; null when there is no SCRAM secret. */
-function mostIterations(secrets: Iterable<PasswordSecret | null>): number | null {
+/** What most secrets have in common, for whoever has to look like one of them. */
+interface Custom {
+  /** Null when there is no SCRAM secret. */
+  readonly iterations: number | null;
+  /** How many more md5 secrets there are than others. */
+  readonly md5Surplus: number;
+}
+
+const NO_CUSTOM: Custom = { iterations: null, md5Surplus: 0 };
+
+function customOf(secrets: Iterable<PasswordSecret | null>): Custom {
   const counts = new Map<number, number>();
+  let md5Surplus = 0;
   for (const secret of secrets) {
-    if (secret?.kind === 'scram') {
+    if (secret === null) continue;
+    md5Surplus += secret.kind === 'md5' ? 1 : -1;
+    if (secret.kind === 'scram') {
       counts.set(secret.iterations, (counts.get(secret.iterations) ?? 0) + 1);
     }
   }
   const [most] = [...counts].toSorted((a, b) => b[1] - a[1]);
-  return most?.[0] ?? null;
+  return { iterations: most?.[0] ?? null, md5Surplus };
 }

@@ -35,4 +35,6 @@ export interface UserDirectory {
   mockSalt(name: string): Uint8Array;
   /** The iterations an unknown user is shown: what most known users have. */
   readonly mockIterations: number;
+  /** What method md5 does with an unknown user: as with most known users. Default: scram. */
+  readonly mockKind?: 'scram' | 'md5';
 }

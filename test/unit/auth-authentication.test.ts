@@ -1,4 +1,5 @@
 // Which exchange does a rule lead to, what does each message of the client bring about, and in whose words does it end?
+import { createHash } from 'node:crypto';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { Authentication, missingCertificate } from '../../src/auth/authentication.ts';
 import type { AuthenticationMethod, AuthenticationStep } from '../../src/auth/authentication.ts';
@@ -443,6 +444,22 @@ describe('a credential', () => {
     ['a plain password under md5', found('secret'), 'md5', 'scram'],
   ])('%s', async (_name, answer, method, text) => {
     expect(await chosen(answer, method)).toBe(text);
+  });
+
+  test('P46: of an unknown user is an md5 one where most users have such, and lets nobody in', () => {
+    const context = { method: 'md5', users: { ...users, mockKind: 'md5' }, wallMs: 0 } as const;
+    const credential = credentialOf('bob', { kind: 'unknown' }, context);
+    if (credential instanceof Promise) throw new Error('nothing is to be waited for');
+    const machine = exchange({ method: 'md5', user: 'bob', credential });
+    expect(told(machine.begin())).toBe('R5 AAAA');
+    const outer = createHash('md5').update('0'.repeat(32)).update('AAAA').digest('hex');
+    for (const answer of ['md5', `md5${outer}`]) {
+      expect(told(machine.onInput(message(raw(cstr(answer)))))).toBe(
+        '28P01 password authentication failed for user "bob" [Role "bob" does not exist.]',
+      );
+    }
+    const other = { ...context, method: 'scram-sha-256' } as const;
+    expect(credentialOf('bob', { kind: 'unknown' }, other)).toMatchObject({ kind: 'mock' });
   });
 
   test('is a SCRAM secret as it was written', async () => {

@@ -301,6 +301,23 @@ describe('what an unknown user is shown', () => {
     await learn('c', row('c', secret(20_000)));
     expect(book.mockIterations).toBe(20_000);
   });
+
+  test('under md5 they go the way that most users go', async () => {
+    const md5: PasswordSecret = { kind: 'md5', hash: '0'.repeat(32), text: `md5${'0'.repeat(32)}` };
+    expect(book.mockKind).toBe('scram');
+    await learn('a', row('a', md5.text));
+    expect(book.mockKind).toBe('md5');
+    users = new Map([
+      ['b', { kind: 'plain', password: 'b' }],
+      ['c', md5],
+    ]);
+    expect(book.mockKind).toBe('md5');
+    users = new Map([['b', { kind: 'plain', password: 'b' }]]);
+    expect(book.mockKind).toBe('scram');
+    book.forget();
+    users = new Map([['c', md5]]);
+    expect(book.mockKind).toBe('md5');
+  });
 });
 
 describe('a plain password', () => {
