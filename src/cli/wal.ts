@@ -13,7 +13,7 @@ export const walCommand: Command = commandGroup({
 Examples:
   walcast wal ls /var/lib/walcast
   walcast wal verify /mnt/archive
-  walcast wal get 000000010000000000000003 pg_wal/RECOVERYXLOG --url http://relay-a:9188
+  walcast wal get 000000010000000000000003 pg_wal/RECOVERYXLOG --token-file /etc/walcast/wal-token
 `,
   subcommands: [walLsCommand, walVerifyCommand, walGetCommand],
 });

@@ -411,7 +411,7 @@ export const SETTINGS: readonly Setting[] = [
   }),
   setting('http.tls.ca', 'path', {
     description:
-      'Authorities (PEM) of client certificates: HTTP clients then have to show a certificate of one of them.',
+      'Authorities (PEM) of client certificates: whoever asks for more than probes, metrics and `/openapi.json` then has to show a certificate of one of them.',
   }),
   setting('log.level', 'choice', {
     isReloadable: true,
