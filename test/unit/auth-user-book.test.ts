@@ -307,7 +307,7 @@ describe('what an unknown user is shown', () => {
     expect(book.mockKind).toBe('scram');
     await learn('a', row('a', md5.text));
     expect(book.mockKind).toBe('md5');
-    users = new Map([
+    users = new Map<string, PasswordSecret>([
       ['b', { kind: 'plain', password: 'b' }],
       ['c', md5],
     ]);
