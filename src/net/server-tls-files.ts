@@ -4,6 +4,7 @@ import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto'
 import type { KeyObject } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { OperationalError, errorText, systemErrorCode } from '../base/errors.ts';
+import { secretFileProblem } from '../base/secret-mode.ts';
 import { certificateProblem, pemBlocks } from './pem.ts';
 import { reasonOf } from './tls-errors.ts';
 
@@ -108,22 +109,11 @@ async function readPrivateKey(path: string): Promise<KeyObject> {
       hint: 'Name the file with the key in tls.key.',
     });
   }
-  const ownUid = process.geteuid?.();
-  if (ownUid !== undefined && info.uid !== ownUid && info.uid !== 0) {
-    throw failure(
-      'TLS_KEY_PERMISSIONS',
-      `private key file "${path}" must be owned by the user walcast runs as, or root`,
-      { hint: `chown "${path}" to that user.` },
-    );
-  }
-  // A file of root may be readable for a group, as system-wide certificates and mounted secrets are.
-  const forbidden = info.uid === 0 ? 0o037 : 0o077;
-  if (ownUid !== undefined && (info.mode & forbidden) !== 0) {
-    throw failure(
-      'TLS_KEY_PERMISSIONS',
-      `private key file "${path}" has group or world access; file must have permissions u=rw (0600) or less if owned by the user walcast runs as, or permissions u=rw,g=r (0640) or less if owned by root`,
-      { hint: `chmod 0600 "${path}"; for a mounted secret, set its defaultMode to 0440.` },
-    );
+  const problem = secretFileProblem(info, process.geteuid?.() ?? null);
+  if (problem !== null) {
+    throw failure('TLS_KEY_PERMISSIONS', `private key file "${path}" ${problem}`, {
+      hint: `chmod 0600 "${path}"; for a mounted secret, set its defaultMode to 0440.`,
+    });
   }
   return parseKey(path, await readText(path, 'private key file'));
 }
