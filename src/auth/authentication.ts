@@ -50,6 +50,8 @@ export type AuthenticationStep =
       readonly frames: readonly Uint8Array[];
       readonly identity: string | null;
     }
+  /** The connection ends without a word; `text` is for our log. */
+  | { readonly kind: 'closed'; readonly frames: readonly Uint8Array[]; readonly text: string }
   | AuthenticationFailure;
 
 /** The connection ends. */
@@ -108,8 +110,7 @@ export class Authentication {
     const { credential } = this.#options;
     invariant(credential !== null, 'a message for a method without any');
     if (input.kind === 'other-type') return unexpectedType(isMd5(credential), input.type);
-    // PostgreSQL takes such a message for a wrong password; the reason stands in its log.
-    if (input.kind === 'bad-length') return this.#failed('invalid message length');
+    if (input.kind === 'bad-length') return this.#onBadLength(isMd5(credential));
     try {
       return isMd5(credential)
         ? this.#onMd5(input.body, credential)
@@ -118,6 +119,12 @@ export class Authentication {
       if (!(error instanceof ProtocolViolation)) throw error;
       return violated(error);
     }
+  }
+
+  /** PostgreSQL takes such a SASL message for a wrong password, and such a password for the end of the connection. */
+  #onBadLength(isPassword: boolean): AuthenticationStep {
+    const text = 'invalid message length';
+    return isPassword ? { kind: 'closed', frames: [], text } : this.#failed(text);
   }
 
   #onMd5(body: Uint8Array, credential: Md5Credential): AuthenticationStep {

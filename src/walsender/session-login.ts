@@ -33,6 +33,8 @@ export interface LoginDoor {
   write(chunks: readonly Uint8Array[]): void;
   /** To be counted, logged and answered. */
   onRefused(refusal: AdmissionRefusal): void;
+  /** To be counted and logged as no PostgreSQL client, and closed without a word. */
+  onClosed(text: string): void;
   /** Counted and logged already; to be answered, maybe a while later. */
   onAuthenticationFailed(failure: AuthenticationFailure): void;
   /** `rest`: bytes behind the last message of the login, not read yet. */
@@ -168,6 +170,11 @@ export class SessionLogin {
     if (step.frames.length > 0) this.#door.write(step.frames);
     if (step.kind === 'more') return;
     this.#exchange = null;
+    if (step.kind === 'closed') {
+      this.#isOver = true;
+      this.#door.onClosed(step.text);
+      return;
+    }
     if (step.kind === 'failed') {
       if (step.cause === 'password') this.#host.users().onWrongPassword(applicant.user);
       this.#fail(step, reportOf(applicant, rule, { identity: null, detail: step.logDetail }));

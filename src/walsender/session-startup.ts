@@ -207,6 +207,7 @@ export class SessionStartup {
         this.#host.onRejected(reason);
         this.#refuse(error);
       },
+      onClosed: (text) => this.#close(text),
       onAuthenticationFailed: ({ error }) => {
         if (this.#isOver) return;
         this.stop();

@@ -213,7 +213,9 @@ describe('md5', () => {
     ]);
     const long = await salted();
     long.client.send(raw('p', i32(65_536)));
-    expect(await long.client.rest()).toEqual([REFUSED]);
+    expect(await long.client.rest()).toEqual([]);
+    expect(fixture.log.lines.join('\n')).toContain('invalid message length');
+    expect(users.wrong).toEqual([]);
   });
 });
 

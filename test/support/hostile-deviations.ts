@@ -310,11 +310,4 @@ export const DEVIATIONS: readonly Deviation[] = [
     postgres: ['S', 'handshake', 'waits'],
     walcast: [SMUGGLED_ERROR, 'closed'],
   },
-  {
-    cases: ['I33 an answer of 70 000 bytes'],
-    reason:
-      'the same answer as where SCRAM was asked for: no such message holds the right password',
-    postgres: ['R 5', 'closed'],
-    walcast: ['R 5', 'E|FATAL|28P01|password authentication failed for user "md5user"', 'closed'],
-  },
 ];

@@ -109,6 +109,7 @@ function told(step: AuthenticationStep): string {
     return `R${bytes.readInt32BE(5)} ${bytes.toString('latin1', 9).replaceAll('\0', '|')}`;
   });
   if (step.kind === 'passed') return [...sent, `passed as ${step.identity}`].join('; ');
+  if (step.kind === 'closed') return [...sent, `closed [${step.text}]`].join('; ');
   if (step.kind === 'more') return sent.join('; ');
   const { sqlstate, message: text, detail } = step.error;
   const end = [`${sqlstate} ${text}`, detail, step.logDetail && `[${step.logDetail}]`];
@@ -330,6 +331,14 @@ describe('md5', () => {
   /** md5('secret' || 'ann'), as pg_authid has it. */
   const HASH = '9d792a3a8853c2411afb9163d088c036';
   const SALT = Buffer.alloc(4, 0x41);
+
+  test('is over without a word with a length that no message has', () => {
+    const machine = exchange({ method: 'md5', credential: { kind: 'md5', hash: HASH } });
+    machine.begin();
+    expect(told(machine.onInput({ kind: 'bad-length', length: 70_000 }))).toBe(
+      'closed [invalid message length]',
+    );
+  });
 
   function md5(body: Uint8Array | number): string {
     const machine = exchange({ method: 'md5', credential: { kind: 'md5', hash: HASH } });
