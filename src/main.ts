@@ -44,6 +44,9 @@ const { flushStandardError } = await import('./base/standard-error.ts');
 const { COMMANDS } = await import('./cli/commands.ts');
 const { dispatch } = await import('./cli/dispatch.ts');
 
+// Files are made with modes of their own, which a umask of the system must not take from the group that may read. (pg_mode_mask)
+if (['run', 'store'].includes(process.argv[2] ?? '')) process.umask(0o027);
+
 let log: Log | null = null;
 process.on('uncaughtException', crash);
 process.on('unhandledRejection', crash);

@@ -7,11 +7,34 @@ import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { OperationalError, systemErrorCode } from './errors.ts';
 
-/** Mode of every file we make: the owner alone. */
-export const PRIVATE_FILE_MODE = 0o600;
-
-/** Mode of every directory we make. */
+/** Mode of a directory for the owner alone. */
 export const PRIVATE_DIRECTORY_MODE = 0o700;
+
+/** Who besides the owner may look at the files of this process: nobody, or its group. */
+let isGroupReading = false;
+
+/**
+ * Whether the group may read what is made from now on: as many as may read the data directory. Of this thread only.
+ * (file_perm.c:SetDataDirectoryCreatePerm)
+ */
+export function letGroupRead(isAllowed: boolean): void {
+  isGroupReading = isAllowed;
+}
+
+/** See {@link letGroupRead}. */
+export function isGroupLetRead(): boolean {
+  return isGroupReading;
+}
+
+/** Mode of every file we make: 0600, or 0640 where the group may read. (pg_file_create_mode) */
+export function newFileMode(): number {
+  return isGroupReading ? 0o640 : 0o600;
+}
+
+/** Mode of every directory we make: 0700, or 0750. (pg_dir_create_mode) */
+export function newDirectoryMode(): number {
+  return isGroupReading ? 0o750 : PRIVATE_DIRECTORY_MODE;
+}
 
 /**
  * True for the errors that mean "no room now" and may go away by themselves: no space, or no free file descriptor. From an
@@ -140,7 +163,7 @@ export async function syncDirectory(directory: string): Promise<void> {
  */
 export async function createDirectory(directory: string): Promise<boolean> {
   try {
-    await mkdir(directory, { mode: PRIVATE_DIRECTORY_MODE });
+    await mkdir(directory, { mode: newDirectoryMode() });
   } catch (error) {
     if (systemErrorCode(error) === 'EEXIST') return false;
     throw error;
@@ -163,7 +186,7 @@ export async function replaceFile(path: string, bytes: Uint8Array): Promise<void
 
 /** Writes `path` anew and fsyncs it; its name is not durable yet. A half-written file is removed when that fails. */
 export async function writeNewFile(path: string, bytes: Uint8Array): Promise<void> {
-  const handle = await open(path, 'w', PRIVATE_FILE_MODE);
+  const handle = await open(path, 'w', newFileMode());
   try {
     await writeFully(handle, bytes, 0);
     await handle.sync();

@@ -157,7 +157,10 @@ export class UpstreamFollowing {
    * everything the old server sent read to its end) and the new server is connected to; else nothing is disconnected.
    * `isPasswordNews`: neither for another password, which is then used from the next connection on.
    */
-  prepare(settings: UpstreamConfig, { isPasswordNews }: { isPasswordNews: boolean }): () => void {
+  prepare(
+    settings: UpstreamConfig,
+    { isPasswordNews = true }: { readonly isPasswordNews?: boolean } = {},
+  ): () => void {
     this.#warned.clear();
     const target = this.#resolve(settings);
     return () => this.#follow(settings, target, isPasswordNews);

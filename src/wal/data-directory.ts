@@ -11,7 +11,12 @@
 //   walcast.lock       the owner's lock (src/net/directory-lock.ts)
 import { mkdir, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { createDirectory, PRIVATE_DIRECTORY_MODE, storageHint } from '../base/durable-fs.ts';
+import {
+  createDirectory,
+  letGroupRead,
+  PRIVATE_DIRECTORY_MODE,
+  storageHint,
+} from '../base/durable-fs.ts';
 import { errorText, OperationalError } from '../base/errors.ts';
 import { PAGE_SUMS_DIRECTORY } from './page-sums.ts';
 
@@ -49,6 +54,9 @@ const OUR_PREFIXES: readonly string[] = ['.walcast.lock.'];
 /** Bits that let others in; the group may read (0750), as PostgreSQL allows. */
 const REFUSED_MODE_BITS = 0o027;
 
+/** What the group needs to read what is inside. */
+const GROUP_READS = 0o050;
+
 /** Where segments and history files are. */
 export function walDirectory(dataDirectory: string): string {
   return join(dataDirectory, 'pg_wal');
@@ -66,13 +74,17 @@ export function controlFile(dataDirectory: string): string {
 
 /**
  * Makes the directory and what is missing inside it, durably. Changes nothing and throws OperationalError when the
- * directory holds anything that is not ours, lets other users in, or cannot be used.
+ * directory holds anything that is not ours, lets other users in, belongs to another user, or cannot be used. Where its group may read
+ * it, the group may read what is made inside from now on.
  */
 export async function prepareDataDirectory(dataDirectory: string): Promise<void> {
   try {
     await makeTopDirectory(dataDirectory);
-    await checkMode(dataDirectory);
+    const { mode, uid } = await checkMode(dataDirectory);
+    checkOwner(dataDirectory, uid);
     await checkContent(dataDirectory);
+    // What is made inside may be read by as many as the directory; everything else was refused.
+    letGroupRead((mode & GROUP_READS) === GROUP_READS);
     await createDirectory(walDirectory(dataDirectory));
     await createDirectory(join(dataDirectory, 'pg_replslot'));
     await createDirectory(join(dataDirectory, PAGE_SUMS_DIRECTORY));
@@ -126,11 +138,22 @@ async function makeTopDirectory(dataDirectory: string): Promise<void> {
   await createDirectory(join(parent, basename(dataDirectory)));
 }
 
-async function checkMode(dataDirectory: string): Promise<void> {
+/** Root, too: what it made here, the owner could not write any more. (miscinit.c:checkDataDir) */
+function checkOwner(dataDirectory: string, uid: number): void {
+  const own = process.geteuid?.() ?? null;
+  if (own === null || uid === own) return;
+  throw new OperationalError(
+    'DATA_DIRECTORY_OWNER',
+    `the data directory "${dataDirectory}" has wrong ownership: user ${uid} owns it, walcast runs as user ${own}`,
+    { hint: 'Run walcast as the user that owns its data directory.' },
+  );
+}
+
+async function checkMode(dataDirectory: string): Promise<{ mode: number; uid: number }> {
   const found = await stat(dataDirectory);
   if (!found.isDirectory()) throw new Error('it is not a directory');
-  const { mode } = found;
-  if ((mode & REFUSED_MODE_BITS) === 0) return;
+  const { mode, uid } = found;
+  if ((mode & REFUSED_MODE_BITS) === 0) return { mode, uid };
   throw new OperationalError(
     'DATA_DIRECTORY_MODE',
     `the data directory "${dataDirectory}" has mode ${(mode & 0o7777).toString(8).padStart(4, '0')}, which lets other users in`,

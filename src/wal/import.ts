@@ -8,7 +8,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { CRC32C_INITIAL, updateCrc32c } from '../base/crc32c.ts';
-import { PRIVATE_FILE_MODE, readFully, syncDirectory, writeFully } from '../base/durable-fs.ts';
+import { newFileMode, readFully, syncDirectory, writeFully } from '../base/durable-fs.ts';
 import { invariant, OperationalError } from '../base/errors.ts';
 import { silentLog } from '../base/log.ts';
 import { advanceLsn, formatLsn, lsnDistance } from '../pg/lsn.ts';
@@ -280,7 +280,7 @@ class Import {
     const { name } = segment.file;
     const directory = walDirectory(this.#options.dataDirectory);
     const temporary = join(directory, TEMPORARY_SEGMENT_PREFIX + name);
-    const target = await open(temporary, 'w', PRIVATE_FILE_MODE);
+    const target = await open(temporary, 'w', newFileMode());
     try {
       let crc = CRC32C_INITIAL;
       await this.#read(segment, { from: 0, to: this.#size }, async ({ offset, bytes }) => {

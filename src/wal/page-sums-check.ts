@@ -4,7 +4,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import { PRIVATE_FILE_MODE, readFully, writeFully } from '../base/durable-fs.ts';
+import { newFileMode, readFully, writeFully } from '../base/durable-fs.ts';
 import { errorText, systemErrorCode } from '../base/errors.ts';
 import { advanceLsn, lsnDistance, minLsn, PAGE_SIZE, pageStart } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
@@ -171,7 +171,7 @@ export async function keepPageSums(
 ): Promise<void> {
   const { name, of, sums, range, isNoteWrong = false } = what;
   const flags = constants.O_RDWR | constants.O_CREAT;
-  const file = await open(pageSumsFile(walDirectory, name), flags, PRIVATE_FILE_MODE);
+  const file = await open(pageSumsFile(walDirectory, name), flags, newFileMode());
   try {
     const header = encodePageSumsHeader(of);
     const found = Buffer.alloc(PAGE_SUMS_HEADER_BYTES);

@@ -13,7 +13,7 @@ import {
   openSync,
   readSync,
 } from 'node:fs';
-import { PRIVATE_FILE_MODE, writeFullySync } from '../base/durable-fs.ts';
+import { newFileMode, writeFullySync } from '../base/durable-fs.ts';
 import { PAGE_SIZE } from '../pg/lsn.ts';
 import { parseWalFileName } from '../pg/segment.ts';
 import type { SegmentSize } from '../pg/segment.ts';
@@ -145,7 +145,7 @@ export class PageSumsWriter {
     if (parsed === null) return;
     const of = { ...parsed, segmentSize };
     const flags = constants.O_RDWR | constants.O_CREAT;
-    const fd = openSync(pageSumsFile(this.#walDirectory, name), flags, PRIVATE_FILE_MODE);
+    const fd = openSync(pageSumsFile(this.#walDirectory, name), flags, newFileMode());
     const bytes = Buffer.alloc(PAGE_SUMS_HEADER_BYTES + (segmentSize / PAGE_SIZE) * PAGE_SUM_BYTES);
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     this.#open = { name, fd, seed: pageSumsSeed(of), bytes, view };

@@ -4,7 +4,7 @@
 // all, counts as if that write had met it.
 import { access, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { changeNames, isOutOfSpace, PRIVATE_FILE_MODE, writeFully } from '../base/durable-fs.ts';
+import { changeNames, isOutOfSpace, newFileMode, writeFully } from '../base/durable-fs.ts';
 import { systemErrorCode } from '../base/errors.ts';
 import { TEMPORARY_SEGMENT_PREFIX } from './segment-writer.ts';
 import type { SegmentPlace } from './segment-writer.ts';
@@ -85,7 +85,7 @@ export class SegmentPreparation {
   }
 
   async #fill(temporary: string): Promise<void> {
-    const handle = await open(temporary, 'w', PRIVATE_FILE_MODE);
+    const handle = await open(temporary, 'w', newFileMode());
     try {
       const { size } = this.#place;
       for (let at = 0; at < size; at += ZEROS.length) {

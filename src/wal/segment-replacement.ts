@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import {
   createDirectory,
   ignoreMissing,
-  PRIVATE_FILE_MODE,
+  newFileMode,
   readFully,
   syncDirectory,
   writeFully,
@@ -79,7 +79,7 @@ export class SegmentReplacement {
     of: ReplacedSegment,
   ): Promise<SegmentReplacement> {
     const temporary = `${TEMPORARY_SEGMENT_PREFIX}repair.${of.name}`;
-    const file = await open(join(place.walDirectory, temporary), 'w+', PRIVATE_FILE_MODE);
+    const file = await open(join(place.walDirectory, temporary), 'w+', newFileMode());
     return new SegmentReplacement(place, of, { temporary, file });
   }
 

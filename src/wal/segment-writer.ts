@@ -12,12 +12,7 @@ import {
   rmSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import {
-  changeNamesSync,
-  isOutOfSpace,
-  PRIVATE_FILE_MODE,
-  writeFullySync,
-} from '../base/durable-fs.ts';
+import { changeNamesSync, isOutOfSpace, newFileMode, writeFullySync } from '../base/durable-fs.ts';
 import { OperationalError, systemErrorCode } from '../base/errors.ts';
 import { advanceLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
@@ -127,7 +122,7 @@ export class SegmentWriter {
 /** Makes the segment `name`, all zeros; its name is not durable yet. */
 function makeSegment({ directory, size }: SegmentPlace, name: string): void {
   const temporary = join(directory, TEMPORARY_SEGMENT_PREFIX + name);
-  const fd = openSync(temporary, 'w', PRIVATE_FILE_MODE);
+  const fd = openSync(temporary, 'w', newFileMode());
   try {
     fillWithZeros(fd, size);
     fsyncSync(fd);

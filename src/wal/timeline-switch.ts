@@ -7,7 +7,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   createDirectory,
-  PRIVATE_FILE_MODE,
+  newFileMode,
   readFully,
   syncDirectory,
   writeFully,
@@ -252,7 +252,7 @@ class FileMove {
     const { segmentSize } = this.#plan;
     const from = await open(source, 'r');
     try {
-      const to = await open(temporary, 'w', PRIVATE_FILE_MODE);
+      const to = await open(temporary, 'w', newFileMode());
       try {
         await this.#step('copy written');
         const buffer = Buffer.alloc(Math.min(CHUNK_BYTES, segmentSize));

@@ -1,13 +1,20 @@
 // Who asks the writer thread to write? This end of it, in the main thread: one job at a time; what arrives meanwhile goes
 // into the next (group commit, without a timer).
 import { Worker } from 'node:worker_threads';
+import { isGroupLetRead } from '../base/durable-fs.ts';
 import { OperationalError } from '../base/errors.ts';
 import { registerThread } from '../base/kernel-work.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { TimelineId } from '../pg/timeline.ts';
 import { RecycledSegments } from './recycled-segments.ts';
 import { workerModule } from './worker-module.ts';
-import type { WriterError, WriterReply, WriterRequest, WriterSetup } from './writer-messages.ts';
+import type {
+  WriterError,
+  WriterReply,
+  WriterRequest,
+  WriterSetup,
+  WriterThreadSetup,
+} from './writer-messages.ts';
 
 /** Told what became of the job. */
 export interface WriterListener {
@@ -48,7 +55,7 @@ export class WalWriter {
       offer: (path) => this.#offer(path),
     });
     this.#worker = new Worker(workerModule(import.meta.url, 'writer-thread'), {
-      workerData: setup,
+      workerData: { ...setup, isGroupReading: isGroupLetRead() } satisfies WriterThreadSetup,
       name: 'wal-writer',
       // Flags of the process (an inspector, a loader, code to evaluate) are not meant for this thread.
       execArgv: [],

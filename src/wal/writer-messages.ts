@@ -10,6 +10,12 @@ export interface WriterSetup {
   readonly segmentSize: SegmentSize;
 }
 
+/** The same with what belongs to the process. */
+export interface WriterThreadSetup extends WriterSetup {
+  /** See letGroupRead. */
+  readonly isGroupReading: boolean;
+}
+
 /** To the thread. */
 export type WriterRequest =
   | {

@@ -1,7 +1,8 @@
 import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { writeNewFile } from '../../src/base/durable-fs.ts';
 import { prepareDataDirectory } from '../../src/wal/data-directory.ts';
 
 let parent: string;
@@ -13,6 +14,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
+  vi.restoreAllMocks();
   await rm(parent, { recursive: true });
 });
 
@@ -25,10 +27,30 @@ it('makes the directory and its parts, for the owner alone', async () => {
   }
 });
 
-it('takes a directory that the group may read, as PostgreSQL does', async () => {
+it('lets the group read what it makes in a directory that the group may read, as PostgreSQL does', async () => {
   await mkdir(directory, { recursive: true });
   await chmod(directory, 0o750);
   await prepareDataDirectory(directory);
+  await writeNewFile(join(directory, 'walcast.control'), new Uint8Array(1));
+  expect((await stat(join(directory, 'pg_wal'))).mode & 0o777).toBe(0o750);
+  expect((await stat(join(directory, 'walcast.control'))).mode & 0o777).toBe(0o640);
+  await chmod(directory, 0o700);
+  await prepareDataDirectory(directory);
+  await writeNewFile(join(directory, 'walcast.feedback'), new Uint8Array(1));
+  expect((await stat(join(directory, 'walcast.feedback'))).mode & 0o777).toBe(0o600);
+});
+
+it('refuses a directory of another user, which root could write', async () => {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const own = process.geteuid?.() ?? 0;
+  vi.spyOn(process, 'geteuid').mockReturnValue(own + 1);
+  await expect(prepareDataDirectory(directory)).rejects.toMatchObject({
+    code: 'DATA_DIRECTORY_OWNER',
+    message: expect.stringContaining(
+      `user ${own} owns it, walcast runs as user ${own + 1}`,
+    ) as string,
+  });
+  expect(await readdir(directory)).toEqual([]);
 });
 
 it.each([0o755, 0o770, 0o707, 0o777])('refuses mode %i before it writes anything', async (mode) => {

@@ -109,6 +109,7 @@ export function statOf(node: DiskNode): SimStats {
     ino: node.id,
     dev: 1,
     mode: (isFile ? 0o100000 : 0o040000) | node.mode,
+    uid: process.geteuid?.() ?? 0,
     mtimeMs: 0,
     isFile: () => isFile,
     isDirectory: () => !isFile,
@@ -123,6 +124,7 @@ export interface SimStats {
   readonly nlink: number;
   readonly ino: number;
   readonly dev: number;
+  readonly uid: number;
   readonly mode: number;
   readonly mtimeMs: number;
   isFile(): boolean;
