@@ -86,7 +86,7 @@ function readClientCert(
   if (value !== 'verify-ca') return { problem: `invalid value for clientcert: "${value}"` };
   if (method !== 'cert') return { clientCert: value };
   return {
-    problem: 'clientcert only accepts "verify-full" when using "cert" authentication',
+    problem: 'clientcert can only be set to "verify-full" when using "cert" authentication',
   };
 }
 

@@ -120,6 +120,11 @@ function parseIdentLine(line: HbaLine): IdentLine | { readonly problem: string }
       problem: `"${target.text}" cannot be used: walcast knows no role members; write the names, or a regular expression`,
     };
   }
+  if (system.pattern?.isGroupUnsure === true && target.text.includes('\\1')) {
+    return {
+      problem: `regular expression "${system.pattern.text}" cannot be used with \\1: the first group must not be repeated, and no *?, +? or ?? be there`,
+    };
+  }
   return {
     source: line.source,
     line: line.number,

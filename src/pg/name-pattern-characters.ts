@@ -61,7 +61,7 @@ export function readCharacterEscape(text: string): { code: number; length: numbe
   }
   const controlled = /^c([A-Za-z@[\\\]^_])/.exec(text)?.[1];
   if (controlled !== undefined) return { code: controlled.charCodeAt(0) & 0x1f, length: 2 };
-  const octal = /^0[0-7]{0,2}/.exec(text)?.[0];
+  const octal = /^(?:0|[1-7][0-7])[0-7]{0,2}/.exec(text)?.[0].slice(0, 3);
   if (octal !== undefined) return { code: Number.parseInt(octal, 8), length: octal.length };
   if (first === '' || /[A-Za-z0-9]/.test(first)) return null;
   return { code: first.codePointAt(0) ?? 0, length: 1 };

@@ -31,8 +31,19 @@ const REPETITIONS_MAX = 255;
 /** Groups within groups. */
 const DEPTH_MAX = 50;
 
+/** A pattern taken apart. */
+export interface ParsedPattern {
+  readonly root: PatternNode;
+  readonly groups: number;
+  /**
+   * The first group is repeated, or some quantifier prefers the least: what the group takes of a name is then for more
+   * rules to say than are kept here.
+   */
+  readonly isGroupUnsure: boolean;
+}
+
 /** Takes a pattern apart. Throws {@link PatternError}. */
-export function parsePattern(text: string): { root: PatternNode; groups: number } {
+export function parsePattern(text: string): ParsedPattern {
   return new PatternParser(text).parse();
 }
 
@@ -41,24 +52,25 @@ class PatternParser {
   #position = 0;
   #groups = 0;
   #depth = 0;
+  #isGroupUnsure = false;
 
   constructor(text: string) {
     this.#characters = Array.from(text);
   }
 
-  parse(): { root: PatternNode; groups: number } {
+  parse(): ParsedPattern {
     if (this.#looksAt('***')) {
-      if (this.#looksAt('***=')) return { root: this.#literal(), groups: 0 };
+      if (this.#looksAt('***=')) return { root: this.#literal(), groups: 0, isGroupUnsure: false };
       if (!this.#looksAt('***:')) throw new PatternError('quantifier operand invalid');
       this.#position += 4;
     }
-    if (/^\(\?[a-z]+\)/.test(this.#rest()))
+    if (/^\(\?[A-Za-z]/.test(this.#rest()))
       throw new PatternError('embedded options cannot be used');
     const root = this.#either();
     if (this.#position < this.#characters.length) {
       throw new PatternError('parentheses () not balanced');
     }
-    return { root, groups: this.#groups };
+    return { root, groups: this.#groups, isGroupUnsure: this.#isGroupUnsure };
   }
 
   /** All that follows the director stands for itself. */
@@ -82,8 +94,11 @@ class PatternParser {
     for (;;) {
       const character = this.#next();
       if (character === null || character === '|' || character === ')') break;
+      const hasFirstGroup = this.#groups > 0;
       const atom = this.#atom(character);
-      parts.push(this.#quantified(atom));
+      const node = this.#quantified(atom);
+      if (node !== atom && !hasFirstGroup && this.#groups > 0) this.#isGroupUnsure = true;
+      parts.push(node);
     }
     return { kind: 'sequence', parts };
   }
@@ -138,13 +153,21 @@ class PatternParser {
   }
 
   #quantified(atom: PatternNode): PatternNode {
-    const range = this.#quantifier();
-    if (range === null) return atom;
-    if (atom.kind === 'assert') throw new PatternError('quantifier operand invalid');
-    const isGreedy = this.#next() !== '?';
-    if (!isGreedy) this.#position += 1;
-    if (this.#quantifier() !== null) throw new PatternError('quantifier operand invalid');
-    return { kind: 'repeat', inner: atom, ...range, isGreedy };
+    const range = atom.kind === 'assert' ? null : this.#quantifier();
+    let node = atom;
+    if (range !== null) {
+      const isGreedy = this.#next() !== '?';
+      if (!isGreedy) {
+        this.#position += 1;
+        this.#isGroupUnsure = true;
+      }
+      node = { kind: 'repeat', inner: atom, ...range, isGreedy };
+    }
+    // Whatever it says, a second one has nothing to repeat.
+    const isAgain =
+      (atom.kind === 'assert' || range !== null) && /^(?:[*+?]|\{\d)/.test(this.#rest());
+    if (isAgain) throw new PatternError('quantifier operand invalid');
+    return node;
   }
 
   #quantifier(): { least: number; most: number | null } | null {
@@ -181,7 +204,9 @@ class PatternParser {
       this.#position += 1;
       return { kind: 'assert', holds: edge };
     }
-    if (/[1-9]/.test(character)) {
+    const number = /^[1-9]\d*/.exec(this.#rest())?.[0];
+    // Several digits that name no group are an octal number.
+    if (number !== undefined && (number.length === 1 || Number(number) <= this.#groups)) {
       throw new PatternError('back references cannot be used');
     }
     return takeOnly(this.#characterEscape());

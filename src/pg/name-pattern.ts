@@ -11,6 +11,8 @@ export interface NamePattern {
   readonly program: readonly Instruction[];
   /** True when it has a first group. */
   readonly hasGroup: boolean;
+  /** True when PostgreSQL may say that the first group took something else than we do. */
+  readonly isGroupUnsure: boolean;
 }
 
 /** Where a pattern matched: what the first group took; null when it took no part. */
@@ -28,8 +30,8 @@ export const MATCHED_NAME_CHARACTERS_MAX = 1_000;
 export function readNamePattern(text: string): NamePattern | { readonly problem: string } {
   if (text.length > PATTERN_CHARACTERS_MAX) return { problem: 'regular expression is too complex' };
   try {
-    const { root, groups } = parsePattern(text);
-    return { text, program: compilePattern(root), hasGroup: groups > 0 };
+    const { root, groups, isGroupUnsure } = parsePattern(text);
+    return { text, program: compilePattern(root), hasGroup: groups > 0, isGroupUnsure };
   } catch (error) {
     if (error instanceof PatternError) return { problem: error.message };
     throw error;

@@ -180,7 +180,7 @@ describe('errors', () => {
     ],
     [
       'hostssl all all all cert clientcert=verify-ca',
-      'clientcert only accepts "verify-full" when using "cert" authentication',
+      'clientcert can only be set to "verify-full" when using "cert" authentication',
     ],
     ['hostssl all all all cert clientname=SAN', 'invalid value for clientname: "SAN"'],
     ['host all all all cert', 'cert authentication is only supported on hostssl connections'],

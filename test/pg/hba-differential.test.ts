@@ -1,0 +1,303 @@
+// Do our rules decide as those of a real server? The same lines, maps and regular expressions are given to both: wrong ones
+// are told in the same words, and real connections from several addresses, with TLS and without, are let in by the same.
+import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { connect as connectTls } from 'node:tls';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/base/clock.ts';
+import { createPrimary } from '../../src/demo/postgres-cluster.ts';
+import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
+import { serverUser } from '../../src/demo/postgres-user.ts';
+import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
+import type { Workspace } from '../../src/demo/postgres-workspace.ts';
+import { KnownHostNames } from '../../src/net/host-names.ts';
+import { findHbaRule, parseHba } from '../../src/pg/hba.ts';
+import type { HbaError } from '../../src/pg/hba.ts';
+import { findMapProblem, parseIdent } from '../../src/pg/ident.ts';
+import { matchName, readNamePattern } from '../../src/pg/name-pattern.ts';
+import { makeCertificate } from '../support/certificates.ts';
+import type { TestCertificate } from '../support/certificates.ts';
+import { hbaProblems, HBA_LINES, IDENT_LINES, randomRules } from '../support/hba-samples.ts';
+import { packet } from '../support/naive-writer.ts';
+import { rawFields, RawSession, startup } from '../support/raw-session.ts';
+import { FULL_FAULTS, NEWEST_MAJOR, TEST_MAJORS } from '../support/requirements.ts';
+
+/** Regular expressions, including of files and in maps, are of PostgreSQL 16. */
+const MAJORS = (FULL_FAULTS ? TEST_MAJORS : [NEWEST_MAJOR]).filter((major) => major >= 16);
+
+const SEED = Number(process.env['WALCAST_TEST_SEED'] ?? 20_261_123);
+const RUNS = FULL_FAULTS ? 20_000 : 1_500;
+
+const SSL_REQUEST = packet(80_877_103);
+
+/** Who connects. */
+interface Attempt {
+  readonly address: string;
+  readonly isEncrypted: boolean;
+  readonly user: string;
+  readonly database: string;
+  readonly isReplication: boolean;
+  readonly certificate?: TestCertificate;
+}
+
+describe.each(MAJORS)('PostgreSQL %i', (major) => {
+  let workspace: Workspace;
+  let primary: PostgresCluster;
+  const authority = makeCertificate({ commonName: 'authority', isAuthority: true });
+  const served = makeCertificate({ dns: ['localhost'], issuer: authority });
+
+  beforeAll(async () => {
+    workspace = await openWorkspace(await serverUser());
+    primary = await createPrimary(workspace, {
+      major,
+      name: 'primary',
+      segmentSizeMb: 1,
+      settings: { ssl: 'on', ssl_ca_file: 'root.crt', unix_socket_directories: '' },
+    });
+    await serverFile('root.crt', authority.pem);
+    await serverFile('server.crt', served.pem);
+    await serverFile('server.key', served.key);
+    await primary.start();
+    await primary.query(TRY_PATTERN);
+  });
+
+  afterAll(async () => {
+    await workspace.close();
+  });
+
+  async function serverFile(name: string, content: string): Promise<void> {
+    const path = join(primary.dataDirectory, name);
+    await writeFile(path, content, { mode: 0o600 });
+    await workspace.giveAway(path);
+  }
+
+  /** Both files are in effect, below a rule for our own questions. */
+  async function load(hba: string, ident = ''): Promise<void> {
+    await serverFile('pg_hba.conf', `${OWN_RULE}\n${hba}`);
+    await serverFile('pg_ident.conf', ident);
+    await primary.reload();
+  }
+
+  /** What the server says first: `in`, or its refusal. */
+  async function attempt(who: Attempt): Promise<string> {
+    const session = new RawSession(await openSocket(who));
+    const { user, database, isReplication } = who;
+    session.send(startup({ user, ...(isReplication ? { replication: 'true' } : { database }) }));
+    const message = await session.next();
+    session.close();
+    if (message?.type === 'R') return message.body.readInt32BE(0) === 0 ? 'in' : 'asked';
+    return message === null ? 'closed' : (rawFields(message.body)['M'] ?? '');
+  }
+
+  async function openSocket({ address, isEncrypted, certificate }: Attempt) {
+    const socket = connect({ port: primary.port, host: '127.0.0.1', localAddress: address });
+    await once(socket, 'connect');
+    if (!isEncrypted) return socket;
+    socket.write(SSL_REQUEST);
+    const [answer] = await once(socket, 'data');
+    expect(String(answer)).toBe('S');
+    const secure = connectTls({
+      socket,
+      ca: authority.pem,
+      servername: 'localhost',
+      ...(certificate === undefined ? {} : { cert: certificate.pem, key: certificate.key }),
+    });
+    await once(secure, 'secureConnect');
+    return secure;
+  }
+
+  it('takes regular expressions as we do, and finds the same', async () => {
+    const samples = fc.sample(PATTERN_AND_NAME, { numRuns: RUNS, seed: SEED });
+    const values = samples.map(([p, s], i) => `(${i}, ${literal(p)}, ${literal(s)})`);
+    const rows = await primary.query(
+      `SELECT try(p, s) FROM (VALUES ${values.join(', ')}) AS v (i, p, s) ORDER BY i`,
+    );
+    const differing: unknown[] = [];
+    let [matched, refused, sameWords] = [0, 0, 0];
+    for (const [index, [pattern, name]] of samples.entries()) {
+      const theirs = rows[index]?.[0] ?? '';
+      const read = readNamePattern(pattern);
+      if ('problem' in read) {
+        refused += 1;
+        const isRefused = theirs.startsWith('error ') || OUR_REFUSALS.test(read.problem);
+        if (!isRefused) differing.push({ pattern, theirs, ours: read.problem });
+        if (theirs === `error ${read.problem}`) sameWords += 1;
+        continue;
+      }
+      const match = matchName(read, name);
+      if (match !== null) matched += 1;
+      const isGroupCompared = read.hasGroup && !read.isGroupUnsure;
+      const group = isGroupCompared ? (match?.group ?? '<null>') : '';
+      const ours = match === null ? 'no' : `yes ${group}`;
+      const comparable = isGroupCompared ? theirs : theirs.replace(/^yes .*/s, 'yes ');
+      if (ours !== comparable) differing.push({ pattern, name, theirs, ours });
+    }
+    expect(differing).toEqual([]);
+    expect(matched).toBeGreaterThan(RUNS / 20);
+    expect(refused).toBeGreaterThan(RUNS / 20);
+    // Of several mistakes another one may be found first.
+    expect(sameWords).toBeGreaterThan(refused / 2);
+  });
+
+  it('says of each line of pg_hba.conf what we say', async () => {
+    await serverFile('more.conf', 'host all all all reject\nhost all all all hope\n');
+    await serverFile('names', 'anne, bert\n\ncarl # not dora\n');
+    await serverFile('pg_hba.conf', `${OWN_RULE}\n${HBA_LINES.join('\n')}\n`);
+    const rows = await primary.query(
+      'SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL ORDER BY rule_number NULLS LAST, line_number',
+    );
+    const theirs = new Map(rows.map(([line, error]) => [Number(line) - 1, error ?? '']));
+    const differing = HBA_LINES.flatMap((line, index) => {
+      const theirsHere = theirs.get(index + 1) ?? null;
+      const ours = problemOf(parseHba(line));
+      const expected = hbaProblems(line, theirsHere);
+      return ours === expected ? [] : [{ line, ours, theirs: theirsHere }];
+    });
+    expect(differing).toEqual([]);
+    expect(theirs.size).toBeGreaterThan(20);
+  });
+
+  it('says of each line of pg_ident.conf what we say', async () => {
+    await serverFile('pg_ident.conf', IDENT_LINES.join('\n'));
+    const rows = await primary.query(
+      'SELECT line_number, error FROM pg_ident_file_mappings WHERE error IS NOT NULL',
+    );
+    const theirs = new Map(rows.map(([line, error]) => [Number(line), error ?? '']));
+    const ours = IDENT_LINES.map((line) => problemOf(parseIdent(line)));
+    expect(ours).toEqual(IDENT_LINES.map((_line, index) => theirs.get(index + 1) ?? null));
+    expect(theirs.size).toBeGreaterThan(3);
+  });
+
+  it('lets in whom we let in, from every address, with TLS and without', async () => {
+    const names = new KnownHostNames(systemClock);
+    const differing: unknown[] = [];
+    const seen = new Map<string, number>();
+    for (let round = 0; round < (FULL_FAULTS ? 12 : 4); round += 1) {
+      const text = randomRules(SEED + round);
+      const rules = parseHba(text);
+      if (!('rules' in rules)) throw new Error(JSON.stringify(rules));
+      await load(text);
+      for (const who of ATTEMPTS) {
+        const theirs = await attempt(who);
+        const rule = await findHbaRule(
+          rules,
+          { ...who, isLocal: false, database: who.isReplication ? '' : who.database },
+          { localAddresses: [{ address: '127.0.0.1', netmask: '255.0.0.0' }], names },
+        );
+        const ours = rule?.method ?? 'none';
+        const told = theirs === 'in' ? 'trust' : decisionOf(theirs);
+        seen.set(told, (seen.get(told) ?? 0) + 1);
+        if (ours !== told) differing.push({ text, who, ours, theirs });
+      }
+    }
+    expect(differing).toEqual([]);
+    expect([...seen.keys()].toSorted()).toEqual(['none', 'reject', 'trust']);
+    expect(Math.min(...seen.values())).toBeGreaterThan(ATTEMPTS.length / 8);
+  });
+
+  it('maps names in certificates to users as we do', async () => {
+    const ident = IDENT_MAP.join('\n');
+    const maps = parseIdent(ident);
+    if (!('lines' in maps)) throw new Error(JSON.stringify(maps));
+    await load('hostssl all all all cert map=certs', ident);
+    const differing: unknown[] = [];
+    let [allowed, denied] = [0, 0];
+    for (const commonName of ['anne', 'bert@example.com', 'all', 'a.b@corp', 'zoe@x', '+ops']) {
+      const certificate = makeCertificate({ commonName, issuer: authority });
+      for (const user of ['anne', 'bert', 'all', 'corp_a.b', 'team_7', 'guest', 'x\\1', 'dora']) {
+        const who = { address: '127.0.0.1', isEncrypted: true, user, database: 'postgres' };
+        const theirs = await attempt({ ...who, isReplication: false, certificate });
+        const problem = findMapProblem(maps, { map: 'certs', systemUser: commonName, user });
+        const ours =
+          problem === null ? 'in' : `certificate authentication failed for user "${user}"`;
+        if (theirs !== ours) differing.push({ commonName, user, theirs, ours, problem });
+        if (theirs === 'in') allowed += 1;
+        else denied += 1;
+      }
+    }
+    expect(differing).toEqual([]);
+    expect([allowed > 8, denied > 8]).toEqual([true, true]);
+  });
+});
+
+const OWN_RULE = 'host all postgres 127.0.0.1/32 trust';
+
+/** What we refuse and PostgreSQL takes: it would have to be searched for by trying. */
+const OUR_REFUSALS =
+  /^(back references|looking ahead or behind|embedded options) cannot be used$|too complex$/;
+
+const TRY_PATTERN = `
+CREATE FUNCTION try(p text, s text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE m text[];
+BEGIN
+  m := regexp_match(s COLLATE "C", p COLLATE "C");
+  IF m IS NULL THEN RETURN 'no'; END IF;
+  RETURN 'yes ' || coalesce(m[1], '<null>');
+EXCEPTION WHEN invalid_regular_expression THEN
+  RETURN 'error ' || regexp_replace(SQLERRM, '^invalid regular expression: ', '');
+END $$`;
+
+const IDENT_MAP: readonly string[] = [
+  'other anne postgres',
+  'certs anne anne',
+  'certs anne "all"',
+  String.raw`certs /^(.*)@example\.com$ \1`,
+  String.raw`certs "/^(\w+)\.?(.*)@corp$" corp_\1.b`,
+  'certs bert@example.com /^team_[0-9]+$',
+  'certs /^all$ all',
+  'certs /^zoe /nothing',
+  'certs /^zoe guest',
+  String.raw`certs /^zoe x\1`,
+];
+
+const NAME_PARTS = ['a', 'b', 'ab', '1', '_', '@', '.', '-', 'ä', ' '] as const;
+
+const PATTERN_PARTS: readonly string[] = [
+  String.raw`a b ab 1 @ - ä . * + ? ( ) ( ) (?: | ^ $ [ab] [^a] [a-z] []a] [a- [[:alpha:]] [[:digit:]_]`,
+  String.raw`[^[:alnum:]] [[:nope:]] [\d] [[.-.]] [[=a=]] [b-a] [[.x [[:<:]] [[:>:]] [] {2} {1,2} {0,1} {,2}`,
+  String.raw`{2,1} {256} {1 { } *? +? ?? \d \w \s \D \W \S \m \M \y \Y \A \Z \. \@ \x61 \u0061 \141 \0 \cA \q`,
+  String.raw`\1 \ \t \B ***= ***: (?i) (?=a) (?<!b) (?x`,
+].flatMap((parts) => parts.split(' '));
+
+const PATTERN_AND_NAME = fc.tuple(
+  fc
+    .array(
+      fc.oneof(
+        {
+          weight: 3,
+          arbitrary: fc.constantFrom('a', 'b', '.', '(a', '(b|a)', '(a*)', '[ab]', 'a?', '.*'),
+        },
+        { weight: 2, arbitrary: fc.constantFrom(...PATTERN_PARTS) },
+      ),
+      { minLength: 1, maxLength: 6 },
+    )
+    .map((parts) => parts.join('')),
+  fc.array(fc.constantFrom(...NAME_PARTS), { maxLength: 6 }).map((parts) => parts.join('')),
+);
+
+function literal(text: string): string {
+  return `'${text.replaceAll("'", "''")}'`;
+}
+
+function problemOf(parsed: object | readonly HbaError[]): string | null {
+  return Array.isArray(parsed) ? String(parsed[0]?.message) : null;
+}
+
+/** (auth.c:ClientAuthentication) */
+function decisionOf(refusal: string): string {
+  if (refusal.startsWith('pg_hba.conf rejects ')) return 'reject';
+  return refusal.startsWith('no pg_hba.conf entry for ') ? 'none' : refusal;
+}
+
+const ATTEMPTS: readonly Attempt[] = ['127.0.0.1', '127.0.0.2', '127.1.0.1'].flatMap((address) =>
+  [false, true].flatMap((isEncrypted) =>
+    ['anne', 'bert', 'all'].flatMap((user) => [
+      { address, isEncrypted, user, database: 'postgres', isReplication: false },
+      { address, isEncrypted, user, database: user, isReplication: false },
+      { address, isEncrypted, user, database: '', isReplication: true },
+    ]),
+  ),
+);
