@@ -1,9 +1,10 @@
 // How is a client's TLS handshake done, and what is known of it afterwards? (be-secure-openssl.c:be_tls_open_server)
 import { constants } from 'node:crypto';
+import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
-import { createServer } from 'node:tls';
-import type { Server, TLSSocket, TlsOptions } from 'node:tls';
-import { ProtocolViolation, systemErrorCode } from '../base/errors.ts';
+import { createServer, TLSSocket } from 'node:tls';
+import type { Server, TlsOptions } from 'node:tls';
+import { InvariantError, ProtocolViolation, systemErrorCode } from '../base/errors.ts';
 import { decodeClientCertificate } from '../wire/client-certificate.ts';
 import { decodeServerCertificate, serverEndPointBinding } from '../wire/server-certificate.ts';
 import type { TlsFacts, TlsPeer } from '../wire/tls-facts.ts';
@@ -41,8 +42,6 @@ const HANDSHAKE_SILENCE_MS_MAX: number = 2 ** 31 - 1;
 export class TlsAcceptor {
   readonly #server: Server;
   readonly #clientCert: ClientCertMode;
-  /** Those under way, by both ends of their connection: the event that ends one brings another socket object. */
-  readonly #handshakes = new Map<string, Handshake>();
   readonly #stopFollowing: () => void;
   #endPoint: () => Uint8Array | null;
 
@@ -50,8 +49,6 @@ export class TlsAcceptor {
     this.#clientCert = clientCert;
     this.#endPoint = endPointOf(certificates.current());
     this.#server = createServer(this.#serverOptions(certificates.current()));
-    this.#server.on('secureConnection', (socket) => this.#onSecure(socket));
-    this.#server.on('tlsClientError', (error, socket) => this.#onFailed(error, socket));
     this.#stopFollowing = certificates.onChange(() => {
       const credentials = certificates.current();
       this.#endPoint = endPointOf(credentials);
@@ -64,13 +61,11 @@ export class TlsAcceptor {
    * put back. `onOutcome` is called once, unless the socket closes before.
    */
   begin(socket: Socket, onOutcome: (outcome: TlsOutcome) => void): void {
-    const name = endsOf(socket);
     const handshake = { endPoint: this.#endPoint, onOutcome };
-    this.#handshakes.set(name, handshake);
-    socket.once('close', () => {
-      if (this.#handshakes.get(name) === handshake) this.#handshakes.delete(name);
-    });
-    this.#server.emit('connection', socket);
+    serverOf(this.#server, {
+      onSecure: (secured) => this.#onSecure(secured, handshake),
+      onFailed: (error) => onFailed(error, handshake),
+    }).emit('connection', socket);
   }
 
   /** No other certificate is followed any more. */
@@ -89,22 +84,7 @@ export class TlsAcceptor {
     };
   }
 
-  #take(socket: TLSSocket): Handshake | null {
-    const name = endsOf(socket);
-    const handshake = this.#handshakes.get(name);
-    this.#handshakes.delete(name);
-    return handshake ?? null;
-  }
-
-  #onSecure(socket: TLSSocket): void {
-    // Between here and the session's own listener.
-    socket.on('error', () => {});
-    const handshake = this.#take(socket);
-    if (handshake === null) {
-      // It has been reset: its addresses are gone.
-      socket.destroy();
-      return;
-    }
+  #onSecure(socket: TLSSocket, handshake: Handshake): void {
     socket.disableRenegotiation();
     handshake.onOutcome(this.#outcomeOf(socket, handshake));
   }
@@ -133,15 +113,45 @@ export class TlsAcceptor {
     if (socket.authorized) return null;
     return `client certificate verification failed: ${verificationText(socket.authorizationError)}`;
   }
+}
 
-  #onFailed(error: Error, socket: TLSSocket): void {
-    // Also after the handshake of a socket that was let go of.
-    socket.on('error', () => {});
-    this.#take(socket)?.onOutcome({
-      kind: 'failed',
-      text: `could not accept SSL connection: ${failureText(error)}`,
-    });
-  }
+/** Who hears of one handshake. */
+interface HandshakeEvents {
+  onSecure(socket: TLSSocket): void;
+  onFailed(error: Error): void;
+}
+
+/**
+ * The server as one handshake sees it. A tls.Server tells of all of them alike, and of a socket that the client has reset
+ * not even an address is left to tell it by: so each gets an object that has all from the server, but its own ears.
+ */
+function serverOf(server: Server, events: HandshakeEvents): EventEmitter {
+  const own: unknown = Object.create(server);
+  if (!(own instanceof EventEmitter)) throw new InvariantError('a server that is none');
+  own.emit = (name: string | symbol, ...values: unknown[]): boolean => {
+    const [first, second] = values;
+    if (name === 'secureConnection' && first instanceof TLSSocket) {
+      listenToErrors(first);
+      events.onSecure(first);
+      return true;
+    }
+    if (name === 'tlsClientError' && first instanceof Error) {
+      if (second instanceof TLSSocket) listenToErrors(second);
+      events.onFailed(first);
+      return true;
+    }
+    return EventEmitter.prototype.emit.call(own, name, ...values);
+  };
+  return own;
+}
+
+/** A socket that was let go of may still report one. */
+function listenToErrors(socket: TLSSocket): void {
+  socket.on('error', () => {});
+}
+
+function onFailed(error: Error, { onOutcome }: Handshake): void {
+  onOutcome({ kind: 'failed', text: `could not accept SSL connection: ${failureText(error)}` });
 }
 
 function contextOptions({ cert, key, ca, crl }: ServerCredentials): TlsOptions {
@@ -193,12 +203,6 @@ function cipherBits(name: string): number {
   return size === undefined ? 128 : Number(size);
 }
 
-/** Unique among open connections, and the same for a socket and the TLS around it. */
-function endsOf(socket: Socket): string {
-  const { remoteAddress, remotePort, localAddress, localPort } = socket;
-  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;
-}
-
 /** OpenSSL's words for what it finds wrong with a chain, by Node.js's names for them. (x509_txt.c) */
 const VERIFICATION_TEXTS: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: 'certificate has expired',
@@ -232,6 +236,7 @@ function verificationText(error: unknown): string {
 function failureText(error: Error): string {
   const code = systemErrorCode(error) ?? '';
   // Node.js calls an end in the middle of a handshake a reset, without its errno.
-  if (code === 'ECONNRESET') return 'EOF detected';
+  if (code === 'ECONNRESET')
+    return 'syscall' in error ? 'Connection reset by peer' : 'EOF detected';
   return code.startsWith('ERR_SSL_') ? reasonOf(error) : code || reasonOf(error);
 }

@@ -107,6 +107,8 @@ describe.each(newestMajors())('certificates in front of PostgreSQL %i', (major) 
     const pid = await walSenderPid();
     expect(await isServedBy('root.crt')).toBe(true);
     expect(await isServedBy('spare.crt')).toBe(false);
+    // The client's reason, in the server's words for it.
+    await relay.process.waitForLog(/could not accept SSL connection: tlsv1 alert unknown ca/);
     // A pair that does not fit is no renewal.
     const other = serverCertificate({ issuer: spare });
     await secret.replace({ ...filesOf(other), 'tls.key': serverCertificate().key });
