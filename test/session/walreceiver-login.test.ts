@@ -433,6 +433,7 @@ describe('a tunnel', () => {
       database: 'replication',
       replication: 'true',
       application_name: 'backup',
+      options: '-c wal_sender_timeout=5s',
     });
     const tunnel = await opening;
     expect(tunnels.count).toBe(1);
