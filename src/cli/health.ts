@@ -79,7 +79,8 @@ PostgreSQL's units, such as 64MB.
 
 Exit codes: 0 streaming or catching up; 1 starting, connecting, waiting, paused, draining, or a lag above the first size, or
 something to look at: too few standbys for synchronous_standby_names, one that is stalled or wedged?, a store near its
-limit, a certificate that expires within two weeks or whose new files are not in use, an alarm;
+limit, a certificate that expires within two weeks or whose new files are not in use, a
+file of a secret that cannot be used, an alarm;
 2 full, gap, diverged, corrupt, failed, nobody answers, or a lag above the second size. A mistake in the options is 2 as
 well, with its message on standard error.
 
@@ -162,7 +163,8 @@ function troubles(
   if (wedged.length > 0) found.push(`wedged?: ${namesOf(wedged)}`);
   if (store.near_limit) found.push('the store is near its limit');
   const certificates = access.certificates.flatMap((one) => certificateTroubles(one, wallMs));
-  return [...found, ...certificates.slice(0, NAMES_MAX), ...sync.alarms.slice(0, NAMES_MAX)];
+  const alarms = [certificates, access.secret_problems, sync.alarms];
+  return [...found, ...alarms.flatMap((some) => some.slice(0, NAMES_MAX))];
 }
 
 function namesOf(standbys: readonly { readonly application_name: string }[]): string {

@@ -86,13 +86,15 @@ function syncLines({ sync, feedback }: StatusJson): string[] {
   return [...lines, ...sync.alarms.map((alarm) => `alarm     ${printable(alarm)}`)];
 }
 
-/** Our certificates, and logins that failed; nothing where there is neither. */
-function accessLines({ certificates, authentications }: AccessJson, wallMs: number): string[] {
+/** Our certificates, files with secrets that are not in effect, and logins that failed; nothing where there is none of it. */
+function accessLines(access: AccessJson, wallMs: number): string[] {
+  const { certificates, authentications, secret_problems: problems } = access;
   const lines = certificates.map((one) => {
     const troubles = certificateTroubles(one, wallMs);
     const words = troubles.length === 0 ? 'good' : `WARNING ${troubles.join('; ')}`;
     return `tls       ${CERTIFICATE_WORDS[one.role]} ${printable(one.address)}: certificate until ${known(one.expires_at)}, ${printable(words)}`;
   });
+  lines.push(...problems.map((problem) => `alarm     ${printable(problem)}`));
   const failed = authentications.filter(({ failure }) => failure > 0);
   if (failed.length === 0) return lines;
   const counts = failed.map(({ method, failure }) => `${printable(method)} ${failure}`);

@@ -31,6 +31,8 @@ export interface AccessJson {
   readonly authentications: readonly AuthenticationsJson[];
   /** Connections refused before they were let in, since the start. */
   readonly rejected: StandbyTotals['rejected'];
+  /** Why files with secrets that have changed are not in effect, a sentence each. */
+  readonly secret_problems: readonly string[];
 }
 
 const REASONS = ['hba', 'auth', 'limit', 'draining', 'protocol', 'tls'] as const;
@@ -55,6 +57,7 @@ const accessFields = Type.Object(
       ),
     ),
     rejected: counts(REASONS),
+    secret_problems: Type.Array(Type.String()),
   },
   closed,
 );
@@ -68,7 +71,7 @@ void agreement;
 
 /** `timeText` writes milliseconds as the API does; null for what no text can hold. */
 export function accessJson(
-  { certificates, standbyTotals }: RelayStatus,
+  { certificates, configuration, standbyTotals }: RelayStatus,
   timeText: (ms: number) => string | null,
 ): AccessJson {
   return {
@@ -77,6 +80,7 @@ export function accessJson(
     }),
     authentications: authenticationsJson(standbyTotals.authentications),
     rejected: standbyTotals.rejected,
+    secret_problems: configuration.secretProblems,
   };
 }
 

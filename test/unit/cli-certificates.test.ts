@@ -73,6 +73,21 @@ test.each<[string, Partial<CertificateStatus>, string]>([
   expect(statusView(status, NOW_MS)).toContain(words);
 });
 
+test('a changed secret that is not in effect is a warning of health, and shown by status', () => {
+  const { configuration, certificates } = withCertificate({});
+  const words = 'users_file "users.txt" has group or world access';
+  const status = statusJson(
+    sampleStatus({
+      certificates,
+      absentStandbys: [],
+      configuration: { ...configuration, secretProblems: [words] },
+    }),
+  );
+  const { health, line } = healthOf(status, request);
+  expect([health, line]).toEqual([1, expect.stringContaining(words)]);
+  expect(statusView(status, NOW_MS)).toContain(`alarm     ${words}\n`);
+});
+
 test('a good one is no warning, and status says until when', () => {
   const status = statusJson(withCertificate({}));
   expect(healthOf(status, request).health).toBe(0);

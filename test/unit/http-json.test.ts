@@ -140,6 +140,7 @@ describe('status', () => {
         certificates: [],
         authentications: [],
         rejected: { hba: 3, auth: 0, limit: 0, draining: 0, protocol: 1, tls: 0 },
+        secret_problems: [],
       },
     });
   });
