@@ -16,7 +16,8 @@ export type UserAnswer =
       /** The REPLICATION attribute (or superuser); null: not told, and then the access rules alone decide. */
       readonly mayReplicate: boolean | null;
     }
-  | { readonly kind: 'unknown' }
+  /** `isSure`: there is no such role where roles are kept, so that nobody gets in by that name, even without a password. */
+  | { readonly kind: 'unknown'; readonly isSure?: boolean }
   /** Nobody who knows could be asked. Outside like a wrong password; `reason` is for our log and holds no secret. */
   | { readonly kind: 'unavailable'; readonly reason: string };
 

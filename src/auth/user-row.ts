@@ -30,7 +30,7 @@ export function readUserRows(
     };
   }
   const [row] = rows;
-  if (row === undefined) return { kind: 'unknown' };
+  if (row === undefined) return { kind: 'unknown', isSure: true };
   if (rows.length > 1) return { problem: 'it has more than one row' };
   const [found = null, secretText = null, validUntil = null, mayReplicate = null] = row;
   if (found !== name) return { problem: 'its first column is not the name that was asked for' };

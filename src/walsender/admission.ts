@@ -160,7 +160,7 @@ export function completeAdmission(
     const identity = checkState(context);
     checkLimit(mode, context, identity.facts);
     frames.push(encodeAuthenticationOk());
-    if (mode === 'physical') checkRole(answer, identity.facts);
+    if (mode === 'physical') checkRole(user, answer, identity.facts);
     const settings = checked(() => readSettings(message, identity.facts));
     const own = mode === 'console' ? context.consoles.parameters : WALSENDER;
     const parameters = parametersOf(identity, { user, settings, own });
@@ -290,8 +290,14 @@ function checkLimit(mode: SessionMode, context: AdmissionContext, facts: Version
   });
 }
 
-/** (walsender.c:InitWalSender, postinit.c:InitPostgres) */
-function checkRole(answer: UserAnswer, facts: VersionFacts): void {
+/** (miscinit.c:InitializeSessionUserId, postinit.c:InitPostgres) */
+function checkRole(user: string, answer: UserAnswer, facts: VersionFacts): void {
+  if (answer.kind === 'unknown' && answer.isSure === true) {
+    throw new Refusal('auth', {
+      sqlstate: SQLSTATE.invalidAuthorizationSpecification,
+      message: `role "${user}" does not exist`,
+    });
+  }
   if (answer.kind !== 'found' || answer.mayReplicate !== false) return;
   const sqlstate = SQLSTATE.insufficientPrivilege;
   throw new Refusal(

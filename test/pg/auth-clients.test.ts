@@ -30,7 +30,16 @@ async function inLanes<T>(list: readonly T[], work: (item: T) => Promise<void>):
 }
 
 /** Users for whom a rule looks at the certificate. */
-const CERTIFIED = ['mapped', 'plica', 'unmapped', 'mapless', 'subject', 'fulltrust', 'catrust'];
+const CERTIFIED = [
+  'roleless',
+  'mapped',
+  'plica',
+  'unmapped',
+  'mapless',
+  'subject',
+  'fulltrust',
+  'catrust',
+];
 
 /** What psql is to try at both. */
 function attempts(major: number): string[] {

@@ -25,6 +25,7 @@ function ownRules(major: number): string[] {
   return [
     'hostssl replication full 127.0.0.1/32 scram-sha-256 clientcert=verify-full',
     'hostssl replication fulltrust 127.0.0.1/32 trust clientcert=verify-full',
+    'hostssl replication roleless 127.0.0.1/32 trust',
     'hostssl replication catrust 127.0.0.1/32 trust clientcert=verify-ca',
     'hostssl replication mapped,plica,unmapped 127.0.0.1/32 cert map=people',
     'hostssl replication mapless 127.0.0.1/32 cert map=nomap',

@@ -267,6 +267,15 @@ describe('the order of the checks', () => {
     ]);
   });
 
+  it('a role that the upstream has not gets in by no method, one that nobody was asked about by trust', async () => {
+    fixture.hba = rules('host replication all all trust');
+    await fixture.standby({ user: 'somebody' });
+    users.remove('replicator');
+    const client = await fixture.connect();
+    client.send(startup(STANDBY));
+    expect(await client.rest()).toEqual(['R', 'E|FATAL|28000|role "replicator" does not exist']);
+  });
+
   it('the last place is not given to two who log in at one time', async () => {
     fixture.settings = { ...fixture.settings, maxWalSenders: 2 };
     const [one, other] = [await challenged('secret'), await challenged('secret')];

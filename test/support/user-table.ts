@@ -34,6 +34,11 @@ export class UserTable implements UserDirectory {
     return this;
   }
 
+  /** There is no such role, for sure. */
+  remove(name: string): void {
+    this.#answers.set(name, { kind: 'unknown', isSure: true });
+  }
+
   /** From now on nobody is told about before `release`; `asked` resolves when somebody is asked for. */
   hold(): { release: () => void; asked: Promise<void> } {
     let release: () => void = () => {};

@@ -35,7 +35,10 @@ describe('a row', () => {
   });
 
   test('may be missing', () => {
-    expect(readUserRows('repl', { columns: 2, rows: [] })).toEqual({ kind: 'unknown' });
+    expect(readUserRows('repl', { columns: 2, rows: [] })).toEqual({
+      kind: 'unknown',
+      isSure: true,
+    });
   });
 
   test.each([
