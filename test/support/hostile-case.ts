@@ -134,11 +134,18 @@ export async function patiently<T>(client: RawClient, waiting: Promise<T>): Prom
   }
 }
 
-/**
- * Whether the peer closes, or goes on waiting without a word. Only for inputs on which one of the sides truly waits: the
- * other one has to be quicker than `SILENCE_MS`, and what it does is compared with the table.
- */
-export async function closesOrWaits(client: RawClient): Promise<string[]> {
+/** Who waits for more, without a word, as long as more may come. */
+export type Waiting = 'both' | 'postgres' | 'nobody';
+
+/** As {@link said}, of a side that is known to wait where `waiting` says so: then its silence is what is to be seen. */
+export async function closesOrWaits(
+  client: RawClient,
+  side: Side,
+  waiting: Waiting,
+): Promise<string[]> {
+  if (waiting === 'nobody' || (waiting === 'postgres' && side.name === 'walcast')) {
+    return await said(client);
+  }
   let timer: NodeJS.Timeout | undefined;
   const silence = new Promise<string[]>((resolve) => {
     timer = setTimeout(() => resolve(['waits']), SILENCE_MS);
@@ -151,7 +158,8 @@ export async function closesOrWaits(client: RawClient): Promise<string[]> {
   return lines;
 }
 
-const SILENCE_MS = 3_000;
+/** What is too short shows nothing, and what is too long costs time: nobody fails by it. */
+const SILENCE_MS = 2_000;
 
 /** Sends bytes as the first of a connection and gives what comes back. */
 export function firstBytes(row: string, name: string, bytes: Uint8Array): HostileCase {

@@ -10,7 +10,7 @@ import {
   saidUntilMarker,
   sessionBytes,
 } from './hostile-case.ts';
-import type { HostileCase, Side } from './hostile-case.ts';
+import type { HostileCase, Side, Waiting } from './hostile-case.ts';
 import { cstr, i16, i32, message, raw } from './naive-writer.ts';
 import { query } from './raw-client.ts';
 import type { RawClient } from './raw-client.ts';
@@ -107,14 +107,14 @@ const DROP_WAITS: HostileCase = {
 };
 
 /** A length that is announced, some bytes, and then nothing. */
-function announced(name: string, type: string, length: number, sent: number): HostileCase {
+function announced(name: string, head: Uint8Array, waiting: Waiting = 'nobody'): HostileCase {
   return {
     row: 'I61',
     name,
     async run(side): Promise<string[]> {
       const client = await letIn(side);
-      client.send(raw(type, i32(length), new Uint8Array(sent).fill(0x20)));
-      return await closesOrWaits(client);
+      client.send(head);
+      return await closesOrWaits(client, side, waiting);
     },
   };
 }
@@ -250,13 +250,14 @@ export const COMMAND_CASES: readonly HostileCase[] = [
   sessionBytes('I60', 'a query without a body', message('Q')),
   sessionBytes('I60', 'a query of invalid UTF-8', message('Q', 'SHOW ', raw(0xff, 0xfe), 0)),
   sessionBytes('I60', 'rubbish of invalid UTF-8', message('Q', raw(0xc3, 0x28, 0x80), 0)),
-  announced('a query of 2 GB', 'Q', 0x7f_ff_ff_ff, 10),
-  announced('a query of 900 MB', 'Q', 900_000_000, 10),
-  announced('a query of negative length', 'Q', -100, 10),
-  announced('a Sync of 20 KB', 'S', 20_000, 0),
-  announced('Terminate of 20 KB', 'X', 20_000, 0),
-  announced('a Parse of 2 GB', 'P', 0x7f_ff_ff_ff, 10),
-  announced('COPY data of 1 GB', 'd', 0x3f_ff_ff_ff, 10),
+  announced('a query of 2 GB', raw('Q', i32(0x7f_ff_ff_ff), 'SHOW x')),
+  announced('a query of 900 MB', raw('Q', i32(900_000_000), 'SHOW x'), 'postgres'),
+  announced('a query of negative length', raw('Q', i32(-100), 'SHOW x')),
+  announced('a Sync of 20 KB', raw('S', i32(20_000))),
+  announced('Terminate of 20 KB', raw('X', i32(20_000))),
+  announced('a Parse of 2 GB', raw('P', i32(0x7f_ff_ff_ff), 'SHOW x')),
+  announced('COPY data of 1 GB', raw('d', i32(0x3f_ff_ff_ff), 'SHOW x')),
+  announced('COPY data of 1 GB less a byte', raw('d', i32(0x3f_ff_ff_fe), 'SHOW x'), 'postgres'),
   sessionBytes('I62', 'message type ?', message('?')),
   sessionBytes('I62', 'message type 0', message('\0')),
   sessionBytes('I62', 'message type 255', raw(0xff, i32(4))),

@@ -251,7 +251,7 @@ export const STARTUP_CASES: readonly HostileCase[] = [
     async run(side): Promise<string[]> {
       const client = await open(side);
       client.send(raw(i32(10_004), new Uint8Array(5000)));
-      return await closesOrWaits(client);
+      return await closesOrWaits(client, side, 'both');
     },
   },
 ];

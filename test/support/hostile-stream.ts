@@ -36,13 +36,14 @@ function accepted(row: string, name: string, ...bytes: Uint8Array[]): HostileCas
 
 /** A length that is announced while streaming, some bytes, and then nothing. */
 function announced(row: string, name: string, head: Uint8Array): HostileCase {
+  const waiting = row === 'I71' ? 'postgres' : 'nobody';
   return {
     row,
     name,
     async run(side): Promise<string[]> {
       const client = await streaming(side);
       client.send(head);
-      return await closesOrWaits(client);
+      return await closesOrWaits(client, side, waiting);
     },
   };
 }
@@ -157,11 +158,12 @@ export const STREAM_CASES: readonly HostileCase[] = [
   announced('I70', 'CopyData of length 0', raw('d', i32(0))),
   announced('I70', 'CopyData of negative length', raw('d', i32(-1))),
   announced('I70', 'CopyData of 2 GB', raw('d', i32(0x7f_ff_ff_ff))),
-  announced('I71', 'CopyData of 1 GB', raw('d', i32(0x3f_ff_ff_ff))),
+  announced('I70', 'CopyData of 1 GB', raw('d', i32(0x3f_ff_ff_ff))),
+  announced('I71', 'CopyData of 1 GB less a byte', raw('d', i32(0x3f_ff_ff_fe))),
   announced(
     'I71',
-    'CopyData of 1 GB, and a reply of it',
-    raw('d', i32(0x3f_ff_ff_ff), 'r', new Uint8Array(33)),
+    'CopyData of 1 GB less a byte, and a reply of it',
+    raw('d', i32(0x3f_ff_ff_fe), 'r', new Uint8Array(33)),
   ),
   announced('I72', 'CopyDone of 20 KB', raw('c', i32(20_000))),
   announced('I72', 'Terminate of 20 KB', raw('X', i32(20_000))),
