@@ -117,8 +117,11 @@ class AcceptedSocket implements AcceptedConnection {
 
   #onOutcome(outcome: TlsOutcome): void {
     const start = this.#start;
-    if (start === null) return;
     this.#start = null;
+    if (start === null) {
+      if (outcome.kind !== 'failed') outcome.socket.destroy();
+      return;
+    }
     if (outcome.kind === 'failed') {
       start.onFailed(outcome.text);
       return;

@@ -94,6 +94,7 @@ export class SocketConnection implements ByteConnection {
   #errorCode: string | null = null;
   #events: ConnectionEvents | null = null;
   #isDrainAsked = false;
+  #detach: () => void = () => {};
 
   constructor(socket: Socket) {
     this.#socket = socket;
@@ -114,17 +115,25 @@ export class SocketConnection implements ByteConnection {
       // Node tells of an alert inside TLS and leaves the socket open; the end that follows would pass for an orderly one.
       socket.destroy();
     });
-    socket.on('data', (chunk: Buffer) => events.onBytes(chunk));
-    socket.on('drain', () => events.onDrain());
-    socket.on('end', () => events.onEnd());
+    const onData = (chunk: Buffer): void => events.onBytes(chunk);
+    const onDrain = (): void => events.onDrain();
+    const onEnd = (): void => events.onEnd();
+    socket.on('data', onData);
+    socket.on('drain', onDrain);
+    socket.on('end', onEnd);
     socket.on('close', () => events.onClose(this.#errorCode));
+    this.#detach = () => {
+      socket.off('data', onData);
+      socket.off('drain', onDrain);
+      socket.off('end', onEnd);
+    };
   }
 
   /** Another reads and writes from here on; its close, and nothing else, is still told. */
   release(): void {
     this.#events = null;
     this.#socket.pause();
-    for (const event of ['data', 'drain', 'end']) this.#socket.removeAllListeners(event);
+    this.#detach();
   }
 
   pendingBytes(): number {

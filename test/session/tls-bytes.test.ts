@@ -274,3 +274,19 @@ it('a client that goes before its turn costs nothing', async () => {
   expect((await client.until('Z')).at(-1)?.type).toBe('Z');
   client.close();
 });
+
+it('a client that closes its half before its turn is closed, not waited for', async () => {
+  const hello = await recordHello();
+  const sockets = await Promise.all(Array.from({ length: 20 }, () => plainSocket(fixture.port)));
+  await Promise.all(sockets.map((socket) => askForTls(socket)));
+  const ends = sockets.map(
+    (socket) =>
+      new Promise((resolve) => {
+        socket.resume();
+        socket.once('close', resolve);
+      }),
+  );
+  for (const socket of sockets) socket.end(hello);
+  await Promise.all(ends);
+  await eventually(() => fixture.senders.totals().rejected.tls).toBe(sockets.length);
+});
