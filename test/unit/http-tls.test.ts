@@ -181,6 +181,25 @@ describe('with TLS', () => {
     },
   );
 
+  test('a handshake gets no more time with each byte', { timeout: 15_000 }, async () => {
+    const port = await open(new TestTls(server), { times: { headers: 400, inactivity: 60_000 } });
+    const slow = connect(port.port, '127.0.0.1');
+    slow.on('error', () => {});
+    const closed = once(slow, 'close');
+    // A ClientHello of 512 bytes.
+    slow.write(Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc]));
+    let bytes = 0;
+    const dribble = (): void => {
+      if (slow.destroyed) return;
+      slow.write(Buffer.of(0x03));
+      bytes += 1;
+      systemClock.setTimer(50, dribble);
+    };
+    dribble();
+    await closed;
+    expect(bytes).toBeLessThan(200);
+  });
+
   test('closing does not wait for a handshake', async () => {
     const port = await open(new TestTls(server), { times: { headers: 60_000 } });
     const silent = connect(port.port, '127.0.0.1');
