@@ -74,6 +74,13 @@ describe.each(CUTS)('a login with a password, bytes fed %s', (cut) => {
     expect(await client.answer()).toEqual(['T', 'D 16MB', 'C SHOW', 'Z I']);
   });
 
+  it('answers also whoever has said its last word by then', async () => {
+    const { client, final } = await challenged('secret');
+    client.socket.end(raw(final, query('SHOW wal_segment_size')));
+    const answers = (await client.until('')).filter(({ type }) => 'DC'.includes(type));
+    expect(answers.map(summary)).toEqual(['D 16MB', 'C SHOW']);
+  });
+
   it('is refused with a wrong password as PostgreSQL refuses it', async () => {
     expect(await login('Secret')).toEqual([REFUSED]);
     expect(users.wrong).toEqual(['replicator']);
