@@ -266,6 +266,9 @@ export const AUTH_QUESTION_MS_MAX: number = 5_000;
 export const AUTH_SESSIONS_MAX: number = 2;
 export const AUTH_SESSION_IDLE_MS: number = 30_000;
 
+/** How long a session rests after each question: two hundred a second are the most that strangers can have us ask. */
+export const AUTH_QUESTION_PAUSE_MS: number = 10;
+
 /** After an upstream could not be asked nobody asks it for so long. */
 export const AUTH_RETRY_MS: number = 1_000;
 

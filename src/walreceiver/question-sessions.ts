@@ -6,6 +6,7 @@ import type { Log } from '../base/log.ts';
 import {
   AUTH_ANSWER_BYTES_MAX,
   AUTH_QUESTION_MS_MAX,
+  AUTH_QUESTION_PAUSE_MS,
   AUTH_SESSION_IDLE_MS,
   AUTH_SESSIONS_MAX,
 } from '../config/limits.ts';
@@ -102,8 +103,11 @@ export class QuestionSessions {
       if (signal.aborted || this.#isClosed) throw notAsked();
       return await this.#askSomebody(question, signal);
     } finally {
-      this.#places += 1;
-      this.#waiting.shift()?.();
+      // However many strangers make names up, the upstream is asked no more often than that.
+      this.#parts.clock.setTimer(AUTH_QUESTION_PAUSE_MS, () => {
+        this.#places += 1;
+        this.#waiting.shift()?.();
+      });
     }
   }
 

@@ -55,12 +55,11 @@ describe.each(spannedMajors())('PostgreSQL %i', (major) => {
     });
     await primary.start();
     await primary.query(`CREATE ROLE walcast_login LOGIN REPLICATION; ${FUNCTION}`);
-    for (const [name, attributes] of Object.entries(ROLES)) {
-      const login = attributes.includes('NOLOGIN') ? '' : 'LOGIN';
-      await primary.query(
-        `CREATE ROLE ${identifier(name)} ${login} ${attributes} PASSWORD ${literal(name)}`,
-      );
-    }
+    const roles = Object.entries(ROLES).map(
+      ([name, attributes]) =>
+        `CREATE ROLE ${identifier(name)} ${attributes.includes('NOLOGIN') ? '' : 'LOGIN'} ${attributes} PASSWORD ${literal(name)}`,
+    );
+    await primary.query(roles.join(';'));
     await primary.query(`CREATE ROLE bare LOGIN REPLICATION; CREATE ROLE old LOGIN REPLICATION;
       SET password_encryption = 'md5'; ALTER ROLE old PASSWORD 'old'`);
     relay = await createRelay(workspace, {
