@@ -2,7 +2,7 @@
 // answers with lines of JSON.
 import { mkdirSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { Attempts, Uncaught } from './engine/attempt.ts';
+import { Attempts, LEAK_BYTES, Uncaught } from './engine/attempt.ts';
 import { Campaign } from './engine/campaign.ts';
 import { parseInput } from './engine/session.ts';
 import type { ReproducibleInput } from './engine/session.ts';
@@ -13,10 +13,11 @@ import { TARGETS } from './targets/all.ts';
 /** What `scripts/fuzz.mjs` hands over. */
 interface Order {
   readonly command: 'list' | 'run' | 'reproduce';
-  readonly target: string;
+  /** One after the other. */
+  readonly targets: readonly { readonly name: string; readonly seconds: number }[];
   readonly seed: number;
-  readonly seconds: number;
-  readonly messages: number;
+  /** At most so many inputs a target; 0: no bound. */
+  readonly inputs: number;
   readonly hangMs: number;
   readonly canary: Canary | null;
   /** Where failures go. */
@@ -44,13 +45,17 @@ function readCorpus(directory: string): ReproducibleInput[] {
 
 async function run(order: Order): Promise<void> {
   mkdirSync(order.directory, { recursive: true });
-  const target = targetOf(order.target);
-  const recorded = readCorpus(order.corpus)
-    .filter((input) => input.target === order.target)
-    .flatMap(({ sessions }) => sessions);
+  const corpus = readCorpus(order.corpus);
   const scripts = new URL('../../src/', import.meta.url).href;
-  const campaign = new Campaign({ ...order, target, recorded, scripts });
-  tell({ type: 'report', ...(await campaign.run()) });
+  const uncaught = new Uncaught();
+  for (const { name, seconds } of order.targets) {
+    const target = targetOf(name);
+    const recorded = corpus
+      .filter((input) => input.target === name)
+      .flatMap(({ sessions }) => sessions);
+    const campaign = new Campaign({ ...order, seconds, target, recorded, scripts }, uncaught);
+    tell({ type: 'report', ...(await campaign.run()) });
+  }
 }
 
 async function reproduce({ file, canary, hangMs }: Order): Promise<void> {
@@ -63,12 +68,15 @@ async function reproduce({ file, canary, hangMs }: Order): Promise<void> {
   const [only] = input.sessions;
   const leak = failure === null && only !== undefined ? await attempts.leakOf(only) : 0;
   watchdog.rest();
-  tell({ type: 'outcome', target: target.name, failure, leakBytes: Math.round(leak) });
+  tell({ type: 'outcome', target: target.name, failure, isLeak: leak > LEAK_BYTES });
 }
 
 const order = JSON.parse(process.argv[2] ?? '{}') as Order;
 if (order.command === 'list') {
-  tell({ type: 'targets', targets: TARGETS.map(({ name, about, weight }) => ({ name, about, weight })) });
+  tell({
+    type: 'targets',
+    targets: TARGETS.map(({ name, about, weight }) => ({ name, about, weight })),
+  });
 } else if (order.command === 'run') {
   await run(order);
 } else {

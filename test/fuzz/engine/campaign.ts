@@ -21,8 +21,8 @@ export interface CampaignOptions {
   readonly recorded: readonly FuzzSession[];
   readonly seed: number;
   readonly seconds: number;
-  /** At most so many messages; 0: no bound. */
-  readonly messages: number;
+  /** At most so many inputs; 0: no bound. */
+  readonly inputs: number;
   readonly hangMs: number;
   readonly canary: Canary | null;
   /** Where failures go. */
@@ -46,24 +46,31 @@ export interface CampaignReport {
   readonly aliveBefore: number;
   readonly aliveAfter: number;
   readonly slowestMs: number;
+  /** Seconds of processor time: of a busy machine the clock says little. */
+  readonly cpuSeconds: number;
   readonly failure: (Failure & { readonly file: string }) | null;
 }
 
 /** Of a run: how much of it is counted, and from where on memory may not grow. */
-const EXPLORED = 0.3;
+const EXPLORED = 0.2;
 const WARM = 0.35;
 const LOOKS = 8;
 const ALIVE_GROWTH_MAX = 8 << 20;
 const CORPUS_MAX = 3_000;
 const RECENT = 100;
-const BATCH = 256;
+const BATCH = 128;
+const BATCH_MS = 300;
+/** Errors are made by the million, and nobody reads where most of them came from. */
+const STACK_LINES = 12;
 const SUSPECTS_MAX = 20;
+/** How long inputs are looked for that reached something new, a batch. */
+const SEARCH_MS = 1_500;
 
 /** One target, from its first input to its last. */
 export class Campaign {
   readonly #options: CampaignOptions;
   readonly #random: FuzzRandom;
-  readonly #uncaught = new Uncaught();
+  readonly #uncaught: Uncaught;
   readonly #coverage: Coverage;
   readonly #watchdog: Watchdog;
   readonly #corpus: FuzzSession[] = [];
@@ -71,28 +78,40 @@ export class Campaign {
   readonly #slow: FuzzSession[] = [];
   #corpusBytes = 0;
   #inputs = 0;
+  /** Those that were made of others. */
+  #changed = 0;
   #messages = 0;
   #slowestMs = 0;
   #blocksAtFirst = 0;
   #alive: number[] = [];
 
-  constructor(options: CampaignOptions) {
+  constructor(options: CampaignOptions, uncaught: Uncaught) {
     this.#options = options;
+    this.#uncaught = uncaught;
     this.#random = new FuzzRandom(options.seed);
     this.#coverage = new Coverage(options.scripts);
     const { target, hangMs } = options;
-    this.#watchdog = new Watchdog({ target: target.name, limitMs: hangMs, file: this.#fileOf('hang') });
+    this.#watchdog = new Watchdog({
+      target: target.name,
+      limitMs: hangMs,
+      file: this.#fileOf('hang'),
+    });
   }
 
   async run(): Promise<CampaignReport> {
     const startedAtMs = performance.now();
+    const cpuBefore = process.cpuUsage();
+    Error.stackTraceLimit = 0;
     const failure = await this.#fuzz(startedAtMs).then(
       () => null,
       (error: unknown) => failureOf(error),
     );
+    Error.stackTraceLimit = STACK_LINES;
     this.#watchdog.rest();
     this.#coverage.stop();
     const seconds = (performance.now() - startedAtMs) / 1000;
+    const { user, system } = process.cpuUsage(cpuBefore);
+    const cpuSeconds = (user + system) / 1e6;
     const written = failure === null ? null : await this.#write(failure);
     await this.#watchdog.stop();
     const target = this.#options.target.name;
@@ -109,17 +128,21 @@ export class Campaign {
       aliveBefore,
       aliveAfter: this.#alive.at(-1) ?? 0,
       slowestMs: Math.round(this.#slowestMs),
+      cpuSeconds,
       failure: written,
     };
   }
 
   async #fuzz(startedAtMs: number): Promise<void> {
-    const { target, seconds, canary } = this.#options;
+    const { target, seconds, inputs, canary } = this.#options;
     for (const seed of await target.seeds(this.#options.recorded)) this.#keep(seed);
     const run = await target.open({ canary });
-    const share = (): number => (performance.now() - startedAtMs) / (seconds * 1000);
+    const share = (): number => {
+      const time = (performance.now() - startedAtMs) / (seconds * 1000);
+      return inputs === 0 ? time : Math.max(time, this.#changed / inputs);
+    };
     await this.#runFirst(run);
-    await this.#explore(run, () => share() < EXPLORED && !this.#hasEnough());
+    await this.#explore(run, () => share() < EXPLORED);
     await this.#volume(run, share);
     await run.check();
     await run.close();
@@ -138,11 +161,6 @@ export class Campaign {
     throw new OracleFailure(failure.kind, failure.message);
   }
 
-  #hasEnough(): boolean {
-    const { messages } = this.#options;
-    return messages > 0 && this.#messages >= messages;
-  }
-
   /** The inputs to begin with, as they are: each of them has to pass. */
   async #runFirst(run: TargetRun): Promise<void> {
     this.#coverage.start();
@@ -155,8 +173,13 @@ export class Campaign {
   async #explore(run: TargetRun, goesOn: () => boolean): Promise<void> {
     const material = this.#material();
     while (goesOn()) {
-      const batch = Array.from({ length: BATCH }, () => mutate(this.#random, material));
-      for (const session of batch) await this.#runOne(run, session);
+      const batch: FuzzSession[] = [];
+      const untilMs = performance.now() + BATCH_MS;
+      while (batch.length < BATCH && performance.now() < untilMs) {
+        const session = this.#mutate(material);
+        batch.push(session);
+        await this.#runOne(run, session);
+      }
       await run.check();
       const fresh = new Set(this.#coverage.take(false));
       if (fresh.size > 0) await this.#search(run, batch, fresh);
@@ -167,7 +190,8 @@ export class Campaign {
   /** Which inputs of the batch reached the fresh blocks? Halves are run again, a few times at most. */
   async #search(run: TargetRun, batch: readonly FuzzSession[], fresh: Set<string>): Promise<void> {
     const waiting = [batch];
-    for (let round = 0; round < 40 && fresh.size > 0; round += 1) {
+    const untilMs = performance.now() + SEARCH_MS;
+    while (fresh.size > 0 && performance.now() < untilMs) {
       const part = waiting.pop();
       if (part === undefined) break;
       for (const session of part) await this.#runOne(run, session);
@@ -190,9 +214,10 @@ export class Campaign {
   async #volume(run: TargetRun, share: () => number): Promise<void> {
     const material = this.#material();
     let nextLook = WARM;
-    while (share() < 1 && !this.#hasEnough()) {
-      for (let index = 0; index < BATCH; index += 1) {
-        const outcome = this.#runOne(run, mutate(this.#random, material));
+    while (share() < 1) {
+      const untilMs = performance.now() + BATCH_MS;
+      for (let index = 0; index < BATCH && performance.now() < untilMs; index += 1) {
+        const outcome = this.#runOne(run, this.#mutate(material));
         if (outcome !== undefined) await outcome;
       }
       await nextTurn();
@@ -202,6 +227,11 @@ export class Campaign {
       nextLook += (1 - WARM) / LOOKS;
       this.#checkMemory(false);
     }
+  }
+
+  #mutate(material: Material): FuzzSession {
+    this.#changed += 1;
+    return mutate(this.#random, material);
   }
 
   #material(): Material {
@@ -239,7 +269,8 @@ export class Campaign {
     this.#uncaught.check();
     // Whether it is the input or the machine shows when it is run again, at the end.
     const [session] = this.#recent.slice(-1);
-    if (ms > SLOW_MS && session !== undefined && this.#slow.length < SUSPECTS_MAX) this.#slow.push(session);
+    if (ms > SLOW_MS && session !== undefined && this.#slow.length < SUSPECTS_MAX)
+      this.#slow.push(session);
   }
 
   #checkMemory(isLast: boolean): void {
@@ -249,7 +280,10 @@ export class Campaign {
     const grown = bytes - first;
     if (grown < ALIVE_GROWTH_MAX) return;
     const when = isLast ? 'at its end' : 'while it ran';
-    throw new OracleFailure('leak', `${Math.round(grown / 1024)} kB more were alive ${when} than after a third of the run`);
+    throw new OracleFailure(
+      'leak',
+      `${Math.round(grown / 1024)} kB more were alive ${when} than after a third of the run`,
+    );
   }
 
   #fileOf(kind: string): string {

@@ -26,7 +26,9 @@ const NUMBER_WORDS: readonly string[] = (
   '0 1 -1 00 2 3 7 10 99 255 256 4294967295 4294967296 2147483647 2147483648 -2147483648 1e9 0x10 NaN ' +
   '18446744073709551615 18446744073709551616 9223372036854775807 99999999999999999999999999 1.5 007 1_0'
 ).split(' ');
-const CHARACTERS: readonly number[] = [...Buffer.from('\0\n\r\t \'"`\\/*-;,.:=()[]{}<>%$#@!&|?+~^_0aA\x7f\x80\xc3\xff', 'latin1')];
+const CHARACTERS: readonly number[] = [
+  ...Buffer.from('\0\n\r\t \'"`\\/*-;,.:=()[]{}<>%$#@!&|?+~^_0aA\x7f\x80\xc3\xff', 'latin1'),
+];
 
 /** A new input: one of the corpus, changed one to six times. */
 export function mutate(random: FuzzRandom, material: Material): FuzzSession {
@@ -52,15 +54,24 @@ function change(session: FuzzSession, random: FuzzRandom, material: Material): F
   const hasSteps = session.steps.length > 0;
   const die = random.below(20);
   if (die < 12 && hasSteps) return changeStep(session, random, material);
-  if (die === 12) return { ...session, chunk: random.pick([0, 0, 1, 2, 3, 5, 7, 1 + random.below(60), 65_536]), variant: random.below(256) };
+  if (die === 12)
+    return {
+      ...session,
+      chunk: random.pick([0, 0, 1, 2, 3, 5, 7, 1 + random.below(60), 65_536]),
+      variant: random.below(256),
+    };
   if (die === 13 && material.events.length > 0) return insertEvent(session, random, material);
   return changeOrder(session, random, material);
 }
 
 function insertEvent(session: FuzzSession, random: FuzzRandom, { events }: Material): FuzzSession {
   const kind = random.pick(events);
-  const step = kind === 'time' || kind === 'wal' ? amount(kind, random.small(70_000)) : happens(kind);
-  return { ...session, steps: session.steps.toSpliced(random.below(session.steps.length + 1), 0, step) };
+  const step =
+    kind === 'time' || kind === 'wal' ? amount(kind, random.small(70_000)) : happens(kind);
+  return {
+    ...session,
+    steps: session.steps.toSpliced(random.below(session.steps.length + 1), 0, step),
+  };
 }
 
 function changeOrder(session: FuzzSession, random: FuzzRandom, { corpus }: Material): FuzzSession {
@@ -72,7 +83,10 @@ function changeOrder(session: FuzzSession, random: FuzzRandom, { corpus }: Mater
     case 0:
       return { ...session, steps: steps.toSpliced(at, 1) };
     case 1:
-      return { ...session, steps: steps.toSpliced(at, 0, ...steps.slice(at, at + 1 + random.small(4))) };
+      return {
+        ...session,
+        steps: steps.toSpliced(at, 0, ...steps.slice(at, at + 1 + random.small(4))),
+      };
     case 2: {
       const [step] = steps.slice(at, at + 1);
       if (step === undefined) return session;
@@ -87,7 +101,10 @@ function changeOrder(session: FuzzSession, random: FuzzRandom, { corpus }: Mater
     case 4:
       return { ...session, steps: [...steps.slice(0, at), ...other.slice(from)] };
     case 5:
-      return { ...session, steps: steps.toSpliced(at, 0, ...other.slice(from, from + 1 + random.small(4))) };
+      return {
+        ...session,
+        steps: steps.toSpliced(at, 0, ...other.slice(from, from + 1 + random.small(4))),
+      };
     default:
       return { ...session, steps: steps.slice(0, at + 1) };
   }
@@ -112,7 +129,11 @@ function frameOf(bytes: Uint8Array): 0 | 1 | null {
 
 function int32(bytes: Uint8Array, at: number): number {
   return (
-    (((bytes[at] ?? 0) << 24) | ((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0)) >>> 0
+    (((bytes[at] ?? 0) << 24) |
+      ((bytes[at + 1] ?? 0) << 16) |
+      ((bytes[at + 2] ?? 0) << 8) |
+      (bytes[at + 3] ?? 0)) >>>
+    0
   );
 }
 
@@ -127,7 +148,9 @@ function changeBytes(bytes: Uint8Array, random: FuzzRandom, material: Material):
   const at = random.below(bytes.length + 1);
   switch (random.below(14)) {
     case 0:
-      return poke(bytes, random, (view, spot) => view.setUint8(spot, view.getUint8(spot) ^ (1 << random.below(8))));
+      return poke(bytes, random, (view, spot) =>
+        view.setUint8(spot, view.getUint8(spot) ^ (1 << random.below(8))),
+      );
     case 1:
       return poke(bytes, random, (view, spot) => view.setUint8(spot, random.below(256)));
     case 2:
@@ -144,27 +167,39 @@ function changeBytes(bytes: Uint8Array, random: FuzzRandom, material: Material):
     case 8:
       return material.words.length === 0
         ? bytes
-        : splice(bytes, at, { remove: random.oneIn(2) ? random.small(12) : 0, insert: random.pick(material.words) });
+        : splice(bytes, at, {
+            remove: random.oneIn(2) ? random.small(12) : 0,
+            insert: random.pick(material.words),
+          });
     case 9:
       return splice(bytes, at, { insert: Uint8Array.of(random.pick(CHARACTERS)) });
     case 10:
       return changeNumberWord(bytes, random);
     case 11: {
       const length = 1 + random.small(Math.min(200, bytes.length));
-      return splice(bytes, at, { insert: bytes.slice(random.below(bytes.length), random.below(bytes.length) + length) });
+      return splice(bytes, at, {
+        insert: bytes.slice(random.below(bytes.length), random.below(bytes.length) + length),
+      });
     }
     case 12: {
       const { steps } = random.pick(material.corpus);
       const other = steps[random.below(steps.length)]?.bytes ?? bytes;
       const from = random.below(other.length);
-      return splice(bytes, at, { remove: random.small(30), insert: other.slice(from, from + 1 + random.small(200)) });
+      return splice(bytes, at, {
+        remove: random.small(30),
+        insert: other.slice(from, from + 1 + random.small(200)),
+      });
     }
     default:
       return changeWord(bytes, random, material);
   }
 }
 
-function poke(bytes: Uint8Array, random: FuzzRandom, write: (view: DataView, at: number) => void): Uint8Array {
+function poke(
+  bytes: Uint8Array,
+  random: FuzzRandom,
+  write: (view: DataView, at: number) => void,
+): Uint8Array {
   if (bytes.length === 0) return bytes;
   const copy = Uint8Array.from(bytes);
   write(new DataView(copy.buffer), random.below(copy.length));
@@ -232,7 +267,7 @@ function changeNumberWord(bytes: Uint8Array, random: FuzzRandom): Uint8Array {
 }
 
 function isLetter(byte: number | undefined): boolean {
-  return byte !== undefined && ((byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x7a);
+  return byte !== undefined && (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x7a;
 }
 
 /** Another word in the place of one. */

@@ -8,7 +8,16 @@
  */
 export type StepKind = 'say' | 'turn' | 'time' | 'wal' | 'full' | 'drain' | 'upstream' | 'end';
 
-const KINDS: readonly StepKind[] = ['say', 'turn', 'time', 'wal', 'full', 'drain', 'upstream', 'end'];
+const KINDS: readonly StepKind[] = [
+  'say',
+  'turn',
+  'time',
+  'wal',
+  'full',
+  'drain',
+  'upstream',
+  'end',
+];
 
 /** One step. The bytes are never changed. */
 export interface Step {

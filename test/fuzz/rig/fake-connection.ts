@@ -1,7 +1,11 @@
 // A connection without a socket: what is read comes in one buffer that is written over as soon as the call returns, so
 // that who kept a view of it is found out; what is written is looked at, and can be told to stay.
 import { InvariantError } from '../../../src/base/errors.ts';
-import type { AcceptedConnection, ConnectionEvents, PeerAddress } from '../../../src/net/connection.ts';
+import type {
+  AcceptedConnection,
+  ConnectionEvents,
+  PeerAddress,
+} from '../../../src/net/connection.ts';
 
 const READ_BUFFER = Buffer.alloc(128 * 1024);
 const SCRAMBLED = 0xa5;
@@ -62,7 +66,13 @@ export class FakeConnection implements AcceptedConnection {
       if (chunk === undefined) break;
       this.#deliver(chunk);
     }
-    if (this.#hasPeerEnded && !this.#isEndTold && this.#unread.length === 0 && !this.#isPaused && !this.isOver) {
+    if (
+      this.#hasPeerEnded &&
+      !this.#isEndTold &&
+      this.#unread.length === 0 &&
+      !this.#isPaused &&
+      !this.isOver
+    ) {
       this.#isEndTold = true;
       this.#events?.onEnd();
     }
@@ -105,7 +115,8 @@ export class FakeConnection implements AcceptedConnection {
       this.#onWritten(chunk);
       if (this.#isFull) this.#pending += chunk.length;
     }
-    if (this.#pending > PENDING_MAX) throw new Error(`${this.#pending} bytes wait for a socket that takes nothing`);
+    if (this.#pending > PENDING_MAX)
+      throw new Error(`${this.#pending} bytes wait for a socket that takes nothing`);
   }
 
   pauseReading(): void {

@@ -42,7 +42,8 @@ export class FuzzClock implements Clock {
     for (let round = 0; round < 10_000; round += 1) {
       let first: Pending | null = null;
       for (const pending of this.#pending) {
-        if (pending.atMs <= untilMs && (first === null || pending.atMs < first.atMs)) first = pending;
+        if (pending.atMs <= untilMs && (first === null || pending.atMs < first.atMs))
+          first = pending;
       }
       if (first === null) {
         this.#nowMs = untilMs;

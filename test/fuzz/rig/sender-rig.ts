@@ -26,7 +26,9 @@ import { FuzzTunnels } from './fuzz-tunnels.ts';
 import { madeWal, RIG_OLDEST_LSN, RIG_START_LSN } from './made-wal.ts';
 
 const IDENTITIES: readonly ServerIdentity[] = SUPPORTED_MAJORS.map(identityOf);
-const BESIDE = { address: '127.0.0.9', port: 9 };
+/** Where the standby beside comes from, and nobody else. */
+export const BESIDE_ADDRESS = '127.0.0.9';
+const BESIDE = { address: BESIDE_ADDRESS, port: 9 };
 /** Less than half of wal_sender_timeout. */
 const HOP_MS = 20_000;
 const TIME_MS_MAX = 90_000;
@@ -44,6 +46,8 @@ export interface SenderRigOptions {
   readonly options?: Partial<WalSendersOptions>;
   /** Makes the bytes of a step what they should be at this moment: who logs in needs what the server said. */
   readonly prepare?: (step: Step, check: AnswerCheck) => Uint8Array;
+  /** Looks at what became of an input; `said`: everything that was. */
+  readonly afterwards?: (check: AnswerCheck, said: Buffer) => void;
 }
 
 /** Everything one target talks to. */
@@ -83,15 +87,18 @@ export class SenderRig {
     this.tunnels.isBroken = session.variant % 16 === 15;
     const check = new AnswerCheck();
     this.#clients += 1;
-    const peer = { address: '127.0.0.1', port: 1024 + (this.#clients % 60_000) };
+    const count = this.#clients % 60_000;
+    const peer = { address: `10.0.${count >> 8}.${count & 255}`, port: 1024 + count };
     const connection = new FakeConnection(peer, (chunk) => check.take(chunk));
     this.#accept(connection, this.#options.canary);
-    const count = await this.#play(session, connection, check);
+    const said: Uint8Array[] = [];
+    const taken = await this.#play(session, { connection, check, said });
     await this.#finish(connection);
     check.end();
+    this.#options.afterwards?.(check, Buffer.concat(said));
     this.#checkNothingLeft();
     if (this.#clients % BESIDE_EVERY === 0) await this.checkBeside();
-    return count;
+    return taken;
   }
 
   /** More WAL reaches the standby beside, and what it has got is right. */
@@ -101,8 +108,12 @@ export class SenderRig {
       await nextTurn();
       this.#beside.turn();
     }
+    this.#besideCheck.check();
     requireThat(!this.#beside.isOver, 'the standby beside was disconnected');
-    requireThat(this.#besideCheck.endLsn === endLsn, 'the standby beside does not get its WAL any more');
+    requireThat(
+      this.#besideCheck.endLsn === endLsn,
+      'the standby beside does not get its WAL any more',
+    );
     this.#replyBeside();
     const { timers } = this.clock;
     requireThat(timers < 8 + TIMERS_BESIDES, `${timers} timers are set while one standby streams`);
@@ -116,7 +127,10 @@ export class SenderRig {
     await nextTurn();
     requireThat(this.senders.statuses().length === 0, 'a session is listed that was closed');
     requireThat(this.feed.listenerCount === 0, 'somebody listens for WAL though nobody is there');
-    requireThat(this.clock.timers === 0, `${this.clock.timers} timers are set though nobody is there`);
+    requireThat(
+      this.clock.timers === 0,
+      `${this.clock.timers} timers are set though nobody is there`,
+    );
   }
 
   #accept(connection: FakeConnection, canary: Canary | null): void {
@@ -141,8 +155,15 @@ export class SenderRig {
     };
   }
 
-  async #play(session: FuzzSession, connection: FakeConnection, check: AnswerCheck): Promise<number> {
-    const { prepare } = this.#options;
+  async #play(
+    session: FuzzSession,
+    {
+      connection,
+      check,
+      said,
+    }: { connection: FakeConnection; check: AnswerCheck; said: Uint8Array[] },
+  ): Promise<number> {
+    const { prepare, afterwards } = this.#options;
     let count = 0;
     let glued: Uint8Array[] = [];
     const flush = (): void => {
@@ -157,12 +178,14 @@ export class SenderRig {
       if (connection.isOver) break;
       if (step.kind === 'say') {
         const bytes = prepare === undefined ? step.bytes : prepare(step, check);
+        if (afterwards !== undefined) said.push(bytes);
         if (session.chunk === 0) connection.say(bytes);
         else glued.push(bytes);
         count += 1;
         continue;
       }
       flush();
+      if (step.kind === 'upstream') check.isTunnelled = true;
       await this.#happen(step, connection);
     }
     flush();
@@ -286,7 +309,7 @@ function rulesOnce(text: string): WalSendersOptions['hba'] {
 }
 
 /** Inputs after which the rig is made anew: its WAL grows, and what closing leaves is looked at. */
-const INPUTS_PER_RIG = 400;
+const INPUTS_PER_RIG = 200;
 
 /** A target's run over rigs, one after the other. */
 export class SenderRun implements TargetRun {

@@ -1,6 +1,29 @@
 // Everything that is fuzzed.
 import type { FuzzTarget } from '../engine/target.ts';
+import { CERTIFICATE, DOCUMENTS, FILES, MESSAGES, WAL_RECORDS } from './decoders.ts';
 import { COMMANDS, CONSOLE_TARGET, COPYBOTH, STARTUP } from './downstream.ts';
+import { HTTP } from './http.ts';
+import { SASL } from './sasl.ts';
+import { SOCKETS } from './sockets.ts';
+import { ACCESS, CONFIG, CONNINFO } from './texts.ts';
+import { UPSTREAM } from './upstream.ts';
 
 /** In the order in which they run. */
-export const TARGETS: readonly FuzzTarget[] = [STARTUP, COMMANDS, COPYBOTH, CONSOLE_TARGET];
+export const TARGETS: readonly FuzzTarget[] = [
+  STARTUP,
+  SASL,
+  COMMANDS,
+  COPYBOTH,
+  CONSOLE_TARGET,
+  UPSTREAM,
+  MESSAGES,
+  WAL_RECORDS,
+  DOCUMENTS,
+  CERTIFICATE,
+  FILES,
+  CONNINFO,
+  ACCESS,
+  CONFIG,
+  HTTP,
+  SOCKETS,
+];

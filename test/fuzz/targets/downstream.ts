@@ -1,7 +1,7 @@
 // What clients of the PostgreSQL port say: startup, commands of a walsender, a stream in both directions, the console.
 import { COMMAND_SAMPLES } from '../../support/command-samples.ts';
 import { happens, say, sessionOf } from '../engine/session.ts';
-import type { FuzzSession, StepKind } from '../engine/session.ts';
+import type { FuzzSession, Step, StepKind } from '../engine/session.ts';
 import type { FuzzTarget } from '../engine/target.ts';
 import { SenderRun } from '../rig/sender-rig.ts';
 import {
@@ -28,8 +28,10 @@ import {
 const EVENTS: readonly StepKind[] = ['turn', 'time', 'wal', 'full', 'drain', 'end', 'upstream'];
 
 export const STARTUP_WORDS: readonly (string | Uint8Array)[] = [
-  ...('user database replication options application_name client_encoding true false database on off yes 1 walcast ' +
-    'postgres wal_sender_timeout datestyle TimeZone _pq_.protocol_option 5s 1min 2147483647ms -c --x=y UTF8 SQL_ASCII')
+  ...(
+    'user database replication options application_name client_encoding true false database on off yes 1 walcast ' +
+    'postgres wal_sender_timeout datestyle TimeZone _pq_.protocol_option 5s 1min 2147483647ms -c --x=y UTF8 SQL_ASCII'
+  )
     .split(' ')
     .flatMap((word) => [word, cstr(word)]),
   SSL_REQUEST,
@@ -55,11 +57,18 @@ const COMMAND_WORDS: readonly string[] = (
 const CONSOLE_WORDS: readonly string[] = (
   'SELECT * FROM pg_stat_replication pg_replication_slots pg_catalog . WHERE AND OR = <> < > pid state application_name ' +
   "sent_lsn count(*) AS ORDER BY DESC LIMIT OFFSET IN NOT IS NULL SHOW all SET TO version() BEGIN COMMIT ROLLBACK 'a' $1 " +
-  'DEALLOCATE DISCARD ALL pg_is_in_recovery() standbys slots upstream status HELP ; , ( ) :: text int4 /* */ -- U& E\'\\ null'
+  "DEALLOCATE DISCARD ALL pg_is_in_recovery() standbys slots upstream status HELP ; , ( ) :: text int4 /* */ -- U& E'\\ null"
 ).split(' ');
 
-function statementsOf(...sqls: string[]): FuzzSession[] {
-  return sqls.map((sql) => sessionOf([CONSOLE, query(sql), TURN, TERMINATE]));
+/** What is asked of one session after the other: a login costs more than a question. */
+const ASKED_AT_ONCE = 6;
+
+function sessionsOf(login: Step, sqls: readonly string[]): FuzzSession[] {
+  const count = Math.ceil(sqls.length / ASKED_AT_ONCE);
+  return Array.from({ length: count }, (_, index) => {
+    const asked = sqls.slice(index * ASKED_AT_ONCE, (index + 1) * ASKED_AT_ONCE);
+    return sessionOf([login, ...asked.map(query), TURN], index);
+  });
 }
 
 const EXTENDED: readonly FuzzSession[] = [
@@ -82,8 +91,14 @@ const EXTENDED: readonly FuzzSession[] = [
     say(message('S')),
     say(message('X')),
   ],
-  [say(message('F', i32(1))), say(message('d', 'x')), say(message('c')), say(message('f', cstr('x'))), say(message('p', 'x'))],
-].map((steps) => sessionOf([CONSOLE, ...steps, TURN]));
+  [
+    say(message('F', i32(1))),
+    say(message('d', 'x')),
+    say(message('c')),
+    say(message('f', cstr('x'))),
+    say(message('p', 'x')),
+  ],
+].map((steps) => sessionOf([CONSOLE, ...steps, ...steps, ...steps, TURN]));
 
 /** Up to the first command. */
 export const STARTUP: FuzzTarget = {
@@ -102,14 +117,34 @@ export const COMMANDS: FuzzTarget = {
   about: 'replication commands of every major, and commands handed to the upstream',
   weight: 4,
   seeds: (recorded) => [
-    ...COMMAND_SAMPLES.map((sql) => sessionOf([REPLICATION, query(sql), TURN])),
-    sessionOf([REPLICATION, query("BASE_BACKUP (LABEL 'x', PROGRESS)"), TURN, BACKUP_ANSWER, query('IDENTIFY_SYSTEM')]),
+    ...sessionsOf(REPLICATION, COMMAND_SAMPLES),
+    sessionOf([
+      REPLICATION,
+      query("BASE_BACKUP (LABEL 'x', PROGRESS)"),
+      TURN,
+      BACKUP_ANSWER,
+      query('IDENTIFY_SYSTEM'),
+    ]),
     sessionOf([REPLICATION, query("BASE_BACKUP LABEL 'x' FAST"), TURN, BACKUP_ANSWER, TERMINATE]),
-    sessionOf([REPLICATION, query('UPLOAD_MANIFEST'), TURN, UPLOAD_ANSWER, say(message('d', '{}')), say(message('c')), TURN], 5),
+    sessionOf(
+      [
+        REPLICATION,
+        query('UPLOAD_MANIFEST'),
+        TURN,
+        UPLOAD_ANSWER,
+        say(message('d', '{}')),
+        say(message('c')),
+        TURN,
+      ],
+      5,
+    ),
     sessionOf([REPLICATION, query('BASE_BACKUP'), TURN, happens('end')]),
     ...recorded,
   ],
-  words: [...COMMAND_WORDS, ...['Q', 'X', 'P', 'B', 'S', 'F'].map((letter) => message(letter, cstr('IDENTIFY_SYSTEM')))],
+  words: [
+    ...COMMAND_WORDS,
+    ...['Q', 'X', 'P', 'B', 'S', 'F'].map((letter) => message(letter, cstr('IDENTIFY_SYSTEM'))),
+  ],
   events: EVENTS,
   open: ({ canary }) => new SenderRun({ canary }),
 };
@@ -120,7 +155,17 @@ export const COPYBOTH: FuzzTarget = {
   about: 'what standbys say while WAL streams to them',
   weight: 5,
   seeds: (recorded) => [...COPY_SESSIONS, ...recorded],
-  words: [...COMMAND_WORDS, i64(0x1234000n), i64(0n), i64(-1n), i32(700), message('c'), message('X'), raw('d', i32(38), 'r'), raw('d', i32(30), 'h')],
+  words: [
+    ...COMMAND_WORDS,
+    i64(0x1234000n),
+    i64(0n),
+    i64(-1n),
+    i32(700),
+    message('c'),
+    message('X'),
+    raw('d', i32(38), 'r'),
+    raw('d', i32(30), 'h'),
+  ],
   events: EVENTS,
   open: ({ canary }) => new SenderRun({ canary }),
 };
@@ -131,20 +176,29 @@ export const CONSOLE_TARGET: FuzzTarget = {
   about: 'statements and the extended protocol on database walcast',
   weight: 3,
   seeds: (recorded) => [
-    ...statementsOf(
+    ...sessionsOf(CONSOLE, [
       'SELECT * FROM pg_stat_replication',
       "SELECT pid, application_name FROM pg_catalog.pg_stat_replication WHERE state = 'streaming' ORDER BY pid DESC LIMIT 1",
       'SELECT count(*) FROM pg_stat_replication; SELECT version(); SHOW all',
       "BEGIN; SET application_name TO 'x'; COMMIT; ROLLBACK",
       'DEALLOCATE ALL; DISCARD ALL; ;',
       'SHOW walcast_version',
-      'SELECT pg_is_in_recovery(), 1, NULL, \'a\'\'b\'',
+      "SELECT pg_is_in_recovery(), 1, NULL, 'a''b'",
       '/* a /* b */ c */ -- d\nSELECT "a"',
-    ),
+      'SELECT 1',
+      'SHOW TimeZone',
+      'HELP',
+      "SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'",
+    ]),
     ...EXTENDED,
     ...recorded,
   ],
-  words: [...CONSOLE_WORDS, ...['P', 'B', 'D', 'E', 'C', 'H', 'S'].map((letter) => message(letter, cstr(''), cstr('SELECT 1'), i16(0)))],
+  words: [
+    ...CONSOLE_WORDS,
+    ...['P', 'B', 'D', 'E', 'C', 'H', 'S'].map((letter) =>
+      message(letter, cstr(''), cstr('SELECT 1'), i16(0)),
+    ),
+  ],
   events: EVENTS,
   open: ({ canary }) => new SenderRun({ canary }),
 };
