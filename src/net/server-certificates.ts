@@ -27,6 +27,8 @@ export class ServerCertificates {
   /** Of the files as they were when they were read last, good or bad. */
   #mark: string;
   #problem: string | null = null;
+  /** The one of whose dates it has been said. */
+  #warned: ServerCredentials | null = null;
   #timer: Timer | null = null;
   #isClosed = false;
   /** One look at a time. */
@@ -92,6 +94,7 @@ export class ServerCertificates {
 
   async #look(): Promise<void> {
     const { paths } = this.#options;
+    this.#warnOfDates();
     const mark = await serverTlsMark(paths);
     // What could not be used is tried again: its other half may be on the way.
     if (mark === this.#mark && this.#problem === null) return;
@@ -135,11 +138,12 @@ export class ServerCertificates {
     );
   }
 
-  /** PostgreSQL uses it all the same, and so do we: a client may not look. */
+  /** Said once of each. PostgreSQL uses it all the same, and so do we: a client may not look. */
   #warnOfDates(): void {
     const { notBeforeMs, notAfterMs } = this.#current;
     const nowMs = this.#options.clock.wallMs();
-    if (nowMs >= notBeforeMs && nowMs < notAfterMs) return;
+    if (this.#warned === this.#current || (nowMs >= notBeforeMs && nowMs < notAfterMs)) return;
+    this.#warned = this.#current;
     const what = nowMs < notBeforeMs ? 'is not valid yet' : 'has expired';
     this.#options.log.warn(`the certificate that is presented to clients ${what}`, {
       certificate: this.#options.paths.cert,

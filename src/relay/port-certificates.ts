@@ -26,6 +26,11 @@ export class PortCertificates {
 
   /** Reads the files of a port and looks at them from now on. Rejects with OperationalError when they cannot be used. */
   async open(use: CertificateUse, paths: ServerTlsPaths): Promise<ServerCertificates> {
+    const known = this.#open.find(
+      ({ use: { role, address } }) => role === use.role && address === use.address,
+    );
+    // A port that could not be opened is tried again at the next reload.
+    if (known !== undefined) return known.certificates;
     const log = this.#log.child({ component: 'tls', role: use.role, address: use.address });
     const { cert, key, ca, crl } = paths;
     const certificates = await ServerCertificates.open({

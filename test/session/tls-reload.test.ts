@@ -12,7 +12,7 @@ import { eventually } from '../support/eventually.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { query, STANDBY, startup, StreamReader } from '../support/raw-client.ts';
 import { classic, MountedSecret, rawClient, TlsServerRig } from '../support/tls-server-rig.ts';
-import { Fixture, START_LSN } from '../support/wal-senders-fixture.ts';
+import { Fixture, LogRecord, START_LSN } from '../support/wal-senders-fixture.ts';
 
 const POLL_MS = 5_000;
 
@@ -153,6 +153,44 @@ describe('a certificate that is replaced', () => {
       'the certificate that is presented to clients has expired',
     );
   });
+
+  it('expires while it is in use: it is said once', async () => {
+    const soon = makeCertificate({ commonName: 'localhost', from: -4000, to: 1 });
+    await rig.write('server.crt', soon.pem);
+    await rig.write('server.key', soon.key);
+    const wall = new ManualClock();
+    wall.skip(Date.now() - wall.wallMs());
+    const { certificates, log } = await reopened(wall);
+    await certificates.refresh();
+    expect(log.lines).toEqual([]);
+    wall.skip(86_400_000);
+    await certificates.refresh();
+    await certificates.refresh();
+    expect(log.lines).toEqual([
+      expect.stringContaining('the certificate that is presented to clients has expired'),
+    ]);
+    certificates.close();
+  });
+
+  /** The same files, by another clock. */
+  async function reopened(
+    wall: ManualClock,
+  ): Promise<{ certificates: ServerCertificates; log: LogRecord }> {
+    const log = new LogRecord();
+    const paths = {
+      cert: rig.path('server.crt'),
+      key: rig.path('server.key'),
+      ca: null,
+      crl: null,
+    };
+    const certificates = await ServerCertificates.open({
+      paths,
+      pollMs: POLL_MS,
+      clock: wall,
+      log,
+    });
+    return { certificates, log };
+  }
 
   it('in a handshake that has begun is still the one that the login is bound to', async () => {
     const before = rig.certificates.current().der;
