@@ -6,6 +6,7 @@ import type { Log } from '../base/log.ts';
 import {
   AUTH_ASK_AGAIN_MAX,
   AUTH_ASK_AGAIN_MS,
+  AUTH_DERIVED_MAX,
   AUTH_STRANGERS_KEPT_MAX,
   AUTH_USERS_KEPT_MAX,
   OTHERS_LOG_LINES,
@@ -106,6 +107,23 @@ export class UserBook implements UserDirectory {
 
   get mockKind(): 'scram' | 'md5' {
     return this.#ownCustom().md5Surplus + this.#told.md5Surplus > 0 ? 'md5' : 'scram';
+  }
+
+  /**
+   * Derives the keys of the passwords that are written down, one after the other, so that the first login of a user takes no
+   * longer than that of a stranger. To be called when there are other users; ends early when there are others again.
+   */
+  async prepare(): Promise<void> {
+    const users = this.#parts.users();
+    const plain = [...users].filter(([, { kind }]) => kind === 'plain').slice(0, AUTH_DERIVED_MAX);
+    for (const [name, secret] of plain) {
+      if (this.#parts.users() !== users) return;
+      try {
+        await this.scramOf(name, secret);
+      } catch {
+        // Whoever logs in as this user is told.
+      }
+    }
   }
 
   /** Another upstream is asked, or in another way: what was said before counts no more, not even while nobody can be asked. */

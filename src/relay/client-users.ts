@@ -65,10 +65,12 @@ export class ClientUsers {
       clock,
       log,
     });
+    void this.#book.prepare();
   }
 
   /** A new configuration is in effect. What another server said, or the same to another question, counts no more. */
   configChanged(): void {
+    void this.#book?.prepare();
     const asked = whomAndWhat(this.#parts.config());
     if (isDeepStrictEqual(asked, this.#asked)) return;
     this.#asked = asked;

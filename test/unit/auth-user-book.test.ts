@@ -321,6 +321,16 @@ describe('what an unknown user is shown', () => {
 });
 
 describe('a plain password', () => {
+  test('can be derived before anybody logs in with it', async () => {
+    const secret: PasswordSecret = { kind: 'plain', password: 'geheim' };
+    users = new Map([['ann', secret]]);
+    const isThere = async (name: string): Promise<boolean> =>
+      (await Promise.race([book.scramOf(name, secret), Promise.resolve('late')])) !== 'late';
+    await book.prepare();
+    expect(await isThere('ann')).toBe(true);
+    expect(await isThere('bob')).toBe(false);
+  });
+
   test('is derived once, with the salt the user had before he was known', async () => {
     const secret: PasswordSecret = { kind: 'plain', password: 'geheim' };
     const first = book.scramOf('repl', secret);
