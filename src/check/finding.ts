@@ -96,6 +96,14 @@ export const FINDING_CODES = {
   'storage.gap': 'The server may no longer have the WAL that the store needs next.',
   'storage.space': 'The free space against what is configured to be kept.',
 
+  'auth.rules': 'Access rules and users: nothing to say against them.',
+  'auth.unreachable': 'An access rule that no connection comes to, because of one above it.',
+  'auth.hostssl': 'A rule for TLS, and no address of listen offers any.',
+  'auth.client_cert': 'A rule that wants a client certificate, and no address asks for one.',
+  'auth.no_secret': 'A rule that asks for a password of users without a secret.',
+  'auth.md5': 'A rule with the method md5, or users with md5 secrets.',
+
+  'listen.clear_text': 'An address without TLS that rules let others than this machine in by.',
   'listen.rules': 'There are no access rules, so no TCP port is opened for standbys.',
   'listen.address': 'Whether an address for standbys can be listened on.',
   'http.address': 'Whether the address for HTTP can be listened on.',

@@ -1,5 +1,5 @@
 // What does a user type on the primary and on a standby so that both work with walcast? Pure texts.
-import type { ListenAddress } from '../config/config.ts';
+import type { Config, ListenAddress } from '../config/config.ts';
 import type { HostProbe } from './host-probe.ts';
 import type { Finding, FindingCode } from './finding.ts';
 import { grantReplication, hbaLine } from './login-findings.ts';
@@ -69,6 +69,21 @@ function primaryLines(probe: HostProbe, findings: readonly Finding[]): string[] 
     ...errors
       .filter(({ code }) => code === 'upstream.wal_level' || code === 'upstream.max_wal_senders')
       .map(({ fix }) => `# ${fix ?? ''}`),
+  ];
+}
+
+/** How standbys of other machines are let in, where no user has a secret yet. */
+export function userInstructions({ auth }: Config, user: string): Instructions[] {
+  if (auth.users.size > 0 || auth.query !== null) return [];
+  return [
+    {
+      heading:
+        'For standbys on other machines: a user with a password, and TLS; then a hostssl line in auth.hba:',
+      lines: [
+        `walcast scram --user ${shellWord(user)} > userlist.txt && chmod 600 userlist.txt    # auth.users_file: userlist.txt`,
+        'listen: [ { address: "*:5432", tls: { cert: server.crt, key: server.key } } ]',
+      ],
+    },
   ];
 }
 

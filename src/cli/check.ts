@@ -1,4 +1,5 @@
 // walcast check: is the configuration right, and with --deep, would walcast work with it here and now?
+import { authFindings } from '../check/auth-findings.ts';
 import { conninfoFindings, deepCheck } from '../check/deep-check.ts';
 import { errorFinding, formatFinding, okFinding, warningFinding } from '../check/finding.ts';
 import type { Finding } from '../check/finding.ts';
@@ -45,6 +46,7 @@ async function check(context: CommandContext): Promise<number> {
   const { clock, env } = context;
   const findings = [
     ...configFindings(loaded.config, source),
+    ...authFindings(loaded.config),
     ...(isSet(context.input, 'deep')
       ? (await deepCheck(loaded.config, { clock, env })).findings
       : conninfoFindings(loaded.config, { env })),

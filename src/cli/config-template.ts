@@ -37,16 +37,23 @@ function sectionText(
   given: GivenValues,
 ): string {
   const indent = name === null ? '' : INDENT;
-  const entries = settings.map((setting) => entryText(setting, indent, given.get(setting.path)));
+  const entries = settings.map((setting, index) => {
+    const before = settings[index - 1]?.path ?? '';
+    return entryText(setting, { indent, before, values: given.get(setting.path) });
+  });
   if (name === null) return entries.join('\n');
   const isLive = settings.some(({ path }) => given.has(path));
   return `${isLive ? '' : '# '}${name}:\n${entries.join('\n')}`;
 }
 
+/** `before` is the path of the key above: a section inside a section is begun once. */
 function entryText(
   setting: Setting,
-  indent: string,
-  values: readonly string[] | undefined,
+  {
+    indent,
+    before,
+    values,
+  }: { indent: string; before: string; values: readonly string[] | undefined },
 ): string {
   const [key = '', ...sections] = setting.path.split('.').toReversed();
   const lines = wrap(setting.description, WIDTH - indent.length).map(
@@ -56,9 +63,9 @@ function entryText(
   const value = valueLines(setting, shown);
   const [first = '', ...rest] = value;
   const mark = `${indent}${values === undefined ? '# ' : ''}`;
-  // A section inside a section has one key.
   const inner = sections.toReversed().slice(1);
-  lines.push(...inner.map((name) => `${mark}${name}:`));
+  const isBegun = inner.length > 0 && before.startsWith(setting.path.replace(/[^.]+$/, ''));
+  if (!isBegun) lines.unshift(...inner.map((name) => `${mark}${name}:`));
   const begin = `${mark}${INDENT.repeat(inner.length)}`;
   lines.push(`${begin}${key}:${first === '' ? '' : ` ${first}`}`);
   lines.push(...rest.map((line) => `${begin}${INDENT}${line}`));
@@ -68,7 +75,9 @@ function entryText(
 /** What a key that was not given shows: its default, or how it would look. */
 function exampleOf({ path, defaultText, kind }: Setting): readonly string[] {
   if (defaultText !== null) return [defaultText];
+  if (path === 'auth.ident') return [String.raw`certs /^(.*)@example\.com$ \1`];
   if (kind === 'rules') return ['host replication all 10.0.0.0/8 reject'];
+  if (kind === 'users') return ['"replicator" "SCRAM-SHA-256$…"'];
   if (kind === 'path')
     return [`/etc/walcast/${(path.split('.').at(-1) ?? '').replace(/_file$/, '')}`];
   return ['…'];
@@ -89,12 +98,21 @@ function valueLines({ kind }: Setting, values: readonly string[]): string[] {
     const addresses = values.flatMap((value) => value.split(',')).map((value) => value.trim());
     return [`[ ${addresses.map((address) => `{ address: ${quoted(address)} }`).join(', ')} ]`];
   }
+  if (kind === 'users') return ['', ...values.flatMap((value) => value.split('\n')).map(userLine)];
   if (isWordListKind(kind)) {
     const names = values.flatMap((value) => value.split(',')).map((value) => value.trim());
     const given = names.filter((name) => name !== '').map(quoted);
     return [given.length === 0 ? '[]' : `[ ${given.join(', ')} ]`];
   }
   return [scalar(text)];
+}
+
+/** A line of a user list, as it is written in a map. */
+function userLine(line: string): string {
+  const [name = '', secret = ''] = (line.match(/"(?:[^"]|"")*"/g) ?? []).map((word) =>
+    word.slice(1, -1).replaceAll('""', '"'),
+  );
+  return `${quoted(name)}: ${quoted(secret)}`;
 }
 
 /** A double-quoted scalar of YAML holds whatever a string of JSON holds. */

@@ -3,9 +3,15 @@ import { writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
+import { authFindings } from '../check/auth-findings.ts';
 import { deepCheck } from '../check/deep-check.ts';
 import { formatFinding } from '../check/finding.ts';
-import { primaryInstructions, standbyAddress, standbyInstructions } from '../check/init-lines.ts';
+import {
+  primaryInstructions,
+  standbyAddress,
+  standbyInstructions,
+  userInstructions,
+} from '../check/init-lines.ts';
 import type { Instructions } from '../check/init-lines.ts';
 import { shellWord } from '../check/quoting.ts';
 import type { Config } from '../config/config.ts';
@@ -62,8 +68,8 @@ function firstRules(addresses: readonly string[]): string {
     '# TYPE DATABASE USER ADDRESS METHOD, as in pg_hba.conf; the first line that matches decides',
     ...(addresses.some((address) => isUnix(address)) ? [LOCAL_RULE] : []),
     ...(addresses.every((address) => isUnix(address)) ? [] : [LOOPBACK_RULES]),
-    '# host replication all 10.0.0.0/8 trust',
-    '# host walcast all 127.0.0.1/32 trust # database walcast is the console',
+    '# hostssl replication replicator 10.0.0.0/8 scram-sha-256',
+    '# host walcast all 127.0.0.1/32 scram-sha-256 # database walcast is the console',
   ];
   return lines.join('\n');
 }
@@ -87,12 +93,14 @@ async function init(context: CommandContext): Promise<number> {
   // Before anything takes long: a file that exists ends it.
   if (isToStandardOutput) context.print(text);
   else await writeNew(resolve(workingDirectory, output), text, config);
-  const { findings, probes } = await deepCheck(config, { clock, env });
+  const { findings: found, probes } = await deepCheck(config, { clock, env });
+  const findings = [...authFindings(config), ...found];
   for (const finding of findings) tell(formatFinding(finding));
   tell(summaryLine(findings));
   for (const part of primaryInstructions(probes, findings)) tellPart(tell, part);
   const user = probes[0]?.user ?? 'replicator';
   const address = standbyAddress(config.listen, { machineName: hostname(), user });
+  for (const part of userInstructions(config, user)) tellPart(tell, part);
   if (address !== null) {
     for (const part of standbyInstructions(address)) tellPart(tell, part);
   }
@@ -185,6 +193,7 @@ function byPath(
 }
 
 function holdsPassword({ upstream, values }: Config): boolean {
+  if (values.get('auth.users')?.shown !== null) return true;
   const isInline = (values.get('upstream.conninfo')?.origin ?? 'default') !== 'default';
   return isInline && maskConninfo(upstream.conninfo) !== upstream.conninfo;
 }

@@ -175,7 +175,7 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
     const names = new KnownHostNames(systemClock);
     const differing: unknown[] = [];
     const seen = new Map<string, number>();
-    for (let round = 0; round < (FULL_FAULTS ? 12 : 4); round += 1) {
+    for (let round = 0; round < (FULL_FAULTS ? 8 : 4); round += 1) {
       const text = randomRules(SEED + round);
       const rules = parseHba(text);
       if (!('rules' in rules)) throw new Error(JSON.stringify(rules));

@@ -84,8 +84,10 @@ export function hbaProblems(line: string, theirs: string | null): string | null 
   const other = OTHERWISE.find(([pattern]) => pattern.test(line));
   if (other !== undefined) return other[1];
   if (theirs === null) return null;
-  // PostgreSQL adds what the resolver says, and what GSSAPI and OAuth were built with.
-  return theirs.replace(/^(invalid IP (?:address|mask) "[^"]*"): .*/, '$1');
+  // PostgreSQL adds what the resolver says, and before 18 there was no OAuth.
+  return theirs
+    .replace(/^(invalid IP (?:address|mask) "[^"]*"): .*/, '$1')
+    .replace(/gssapi, sspi, and cert$/, 'gssapi, sspi, cert, and oauth');
 }
 
 /** The same for pg_ident.conf. */

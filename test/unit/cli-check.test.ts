@@ -97,10 +97,11 @@ describe('a configuration', () => {
       '--set=auth.hba=host replication all all trust',
     );
     expect(code).toBe(0);
-    const [valid, warning, summary] = out.split('\n');
+    const [valid, warning, clearText, summary] = out.split('\n');
+    expect(clearText).toMatch(/^warning {2}0\.0\.0\.0:5432: no TLS .*\[listen\.clear_text\]$/);
     expect(valid).toBe('ok       configuration: the configuration is valid. [config.valid]');
     expect(warning).toMatch(/^warning {2}configuration: auth\.hba, line 1: "trust" lets .*\]$/);
-    expect(summary).toBe('0 errors, 1 warning');
+    expect(summary).toBe('0 errors, 2 warnings');
   });
 
   test('whose connection string cannot be completed is refused without --deep, too', async () => {
