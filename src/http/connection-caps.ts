@@ -1,44 +1,101 @@
-// Who is let in, and who is there? One client must not hold all the connections that the port has for everybody.
+// Who is let in, and who has to go for it? A port that strangers have filled must still answer whoever asks: a probe that is not
+// answered has walcast restarted.
 import { clientNetwork } from '../pg/client-network.ts';
 
-/** What is counted of a socket. */
+/** What is used of a socket. */
 export interface CountedSocket {
   readonly remoteAddress?: string | undefined;
+  readonly remotePort?: number | undefined;
   once(event: 'close', listener: () => void): unknown;
   destroy(): unknown;
 }
 
-/** Counts the connections of each client network. */
+interface Place {
+  readonly socket: CountedSocket;
+  readonly network: string;
+  /** Requests on it that are not answered yet; with none it waits, and may have to make room. */
+  requests: number;
+}
+
+/** The connections of one port. */
 export class ConnectionCaps {
   readonly #max: number;
-  readonly #open = new Map<string, number>();
-  readonly #sockets = new Set<CountedSocket>();
+  readonly #perClientMax: number;
+  /** By address and port of the client; who has waited longest comes first. */
+  readonly #places = new Map<string, Place>();
 
-  /** `max`: connections of one client network. */
-  constructor(max: number) {
-    this.#max = max;
+  /** `max`: connections in all; `perClientMax`: of one client network. */
+  constructor(options: { readonly max: number; readonly perClientMax: number }) {
+    this.#max = options.max;
+    this.#perClientMax = options.perClientMax;
   }
 
-  /** To be told of each connection at once; destroys one that is too many. */
+  /**
+   * To be told of each connection at once. Where there is no room for it, the one that has waited longest without a request
+   * goes, of its own network when that has its share, else of the one that has most; when none waits, the newcomer goes.
+   */
   admit(socket: CountedSocket): void {
     const network = clientNetwork(socket.remoteAddress ?? '');
-    const open = this.#open.get(network) ?? 0;
-    if (open >= this.#max) {
+    if (!this.#makeRoom(network)) {
       socket.destroy();
       return;
     }
-    this.#open.set(network, open + 1);
-    this.#sockets.add(socket);
-    socket.once('close', () => {
-      this.#sockets.delete(socket);
-      const left = (this.#open.get(network) ?? 1) - 1;
-      if (left === 0) this.#open.delete(network);
-      else this.#open.set(network, left);
-    });
+    const key = keyOf(socket);
+    const place: Place = { socket, network, requests: 0 };
+    this.#places.set(key, place);
+    socket.once('close', () => this.#remove(key, place));
+  }
+
+  /** A request has begun on that connection, also where `socket` is TLS on top of the one that came in; to call when it is over. */
+  busy(socket: Pick<CountedSocket, 'remoteAddress' | 'remotePort'>): () => void {
+    const key = keyOf(socket);
+    const place = this.#places.get(key);
+    if (place === undefined) return () => {};
+    place.requests += 1;
+    return () => {
+      place.requests -= 1;
+      // From now on it waits, and others have waited longer.
+      if (this.#remove(key, place)) this.#places.set(key, place);
+    };
   }
 
   /** Ends them all, those too that are in their handshake and that the server does not know as connections yet. */
   destroyAll(): void {
-    for (const socket of this.#sockets) socket.destroy();
+    for (const { socket } of this.#places.values()) socket.destroy();
   }
+
+  #makeRoom(network: string): boolean {
+    const counts = new Map<string, number>();
+    for (const place of this.#places.values())
+      counts.set(place.network, (counts.get(place.network) ?? 0) + 1);
+    if ((counts.get(network) ?? 0) >= this.#perClientMax) {
+      return this.#evict((place) => place.network === network);
+    }
+    if (this.#places.size < this.#max) return true;
+    const waiting = [...this.#places.values()].filter(({ requests }) => requests === 0);
+    const most = Math.max(0, ...waiting.map((place) => counts.get(place.network) ?? 0));
+    return this.#evict((place) => counts.get(place.network) === most);
+  }
+
+  /** Ends the first that waits and that `isOne` names; false when there is none. */
+  #evict(isOne: (place: Place) => boolean): boolean {
+    for (const [key, place] of this.#places) {
+      if (place.requests > 0 || !isOne(place)) continue;
+      this.#places.delete(key);
+      place.socket.destroy();
+      return true;
+    }
+    return false;
+  }
+
+  #remove(key: string, place: Place): boolean {
+    return this.#places.get(key) === place && this.#places.delete(key);
+  }
+}
+
+function keyOf({
+  remoteAddress,
+  remotePort,
+}: Pick<CountedSocket, 'remoteAddress' | 'remotePort'>): string {
+  return `${remoteAddress ?? ''} ${remotePort ?? ''}`;
 }

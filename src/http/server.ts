@@ -135,10 +135,16 @@ const READABLE =
 
 /** A client network has its share only where there are others. */
 function limitConnections(server: FastifyInstance, isLoopback: boolean): ConnectionCaps {
-  server.server.maxConnections = HTTP_CONNECTIONS_MAX;
-  const max = isLoopback ? HTTP_CONNECTIONS_MAX : HTTP_CONNECTIONS_PER_CLIENT_MAX;
-  const connections = new ConnectionCaps(max);
+  const connections = new ConnectionCaps({
+    max: HTTP_CONNECTIONS_MAX,
+    perClientMax: isLoopback ? HTTP_CONNECTIONS_MAX : HTTP_CONNECTIONS_PER_CLIENT_MAX,
+  });
+  // Those that make room are there a moment longer.
+  server.server.maxConnections = HTTP_CONNECTIONS_MAX * 2;
   server.server.prependListener('connection', (socket) => connections.admit(socket));
+  server.server.prependListener('request', (request, response) =>
+    response.once('close', connections.busy(request.socket)),
+  );
   return connections;
 }
 

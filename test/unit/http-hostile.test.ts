@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
-import { METRICS_REUSE_MS } from '../../src/config/limits.ts';
+import { HTTP_CONNECTIONS_MAX, METRICS_REUSE_MS } from '../../src/config/limits.ts';
 import { ConnectionCaps } from '../../src/http/connection-caps.ts';
 import { hasDuplicateKeys } from '../../src/http/json-body.ts';
 import type { HttpOptions, HttpServer, HttpSources } from '../../src/http/server.ts';
@@ -344,44 +344,100 @@ describe('I108 other sites', () => {
 });
 
 describe('many connections', () => {
-  test('a client network holds its share at most, and gets a place back for each that ends', () => {
-    class FakeSocket {
-      readonly remoteAddress: string;
-      isDestroyed = false;
-      #onClose: () => void = () => {};
+  let ports = 0;
 
-      constructor(remoteAddress: string) {
-        this.remoteAddress = remoteAddress;
-      }
+  class FakeSocket {
+    readonly remoteAddress: string;
+    readonly remotePort = (ports += 1);
+    isDestroyed = false;
+    #onClose: () => void = () => {};
 
-      once(_event: 'close', listener: () => void): void {
-        this.#onClose = listener;
-      }
-
-      destroy(): void {
-        this.isDestroyed = true;
-        this.#onClose();
-      }
+    constructor(remoteAddress: string) {
+      this.remoteAddress = remoteAddress;
     }
-    const caps = new ConnectionCaps(2);
+
+    once(_event: 'close', listener: () => void): void {
+      this.#onClose = listener;
+    }
+
+    destroy(): void {
+      this.isDestroyed = true;
+      this.#onClose();
+    }
+  }
+
+  function room(options: { max: number; perClientMax: number }): {
+    caps: ConnectionCaps;
+    come: (address: string) => FakeSocket;
+  } {
+    const caps = new ConnectionCaps(options);
     const come = (address: string): FakeSocket => {
       const socket = new FakeSocket(address);
       caps.admit(socket);
       return socket;
     };
+    return { caps, come };
+  }
+
+  test('a client network holds its share at most: who of it has waited longest goes for a newcomer of it', () => {
+    const { caps, come } = room({ max: 100, perClientMax: 2 });
     const first = come('2001:db8::1');
-    expect(
-      [come('2001:db8::2'), come('2001:db8::3')].map(({ isDestroyed }) => isDestroyed),
-    ).toEqual([false, true]);
-    expect(come('2001:db8:0:1::1').isDestroyed).toBe(false);
-    expect([come('10.0.0.1'), come('::ffff:10.0.0.1'), come('10.0.0.1')].at(-1)?.isDestroyed).toBe(
+    const other = come('2001:db8:0:1::1');
+    const [second, third] = [come('2001:db8::2'), come('2001:db8::3')];
+    expect([first, second, third, other].map(({ isDestroyed }) => isDestroyed)).toEqual([
       true,
-    );
-    first.destroy();
-    expect(come('2001:db8::4').isDestroyed).toBe(false);
-    expect(come('2001:db8::5').isDestroyed).toBe(true);
+      false,
+      false,
+      false,
+    ]);
+    // As IPv4, and as IPv4 in IPv6.
+    const [plain] = [come('10.0.0.1'), come('::ffff:10.0.0.1'), come('10.0.0.1')];
+    expect(plain?.isDestroyed).toBe(true);
     caps.destroyAll();
-    expect(come('2001:db8::6').isDestroyed).toBe(false);
+    expect([second, third, other].every(({ isDestroyed }) => isDestroyed)).toBe(true);
+  });
+
+  test('in a full house room is made by who waits, of the network that has most', () => {
+    const { caps, come } = room({ max: 4, perClientMax: 4 });
+    const crowd = [come('10.0.0.1'), come('10.0.0.1'), come('10.0.0.1')];
+    const monitor = come('10.0.0.2');
+    const done = caps.busy(crowd[0] ?? monitor);
+    const probe = come('10.0.0.3');
+    expect(crowd.map(({ isDestroyed }) => isDestroyed)).toEqual([false, true, false]);
+    expect([monitor, probe].map(({ isDestroyed }) => isDestroyed)).toEqual([false, false]);
+    // Once it is answered it waits like others, behind those who waited already.
+    done();
+    expect([come('10.0.0.4'), crowd[2], crowd[0]].map((one) => one?.isDestroyed)).toEqual([
+      false,
+      true,
+      false,
+    ]);
+  });
+
+  test('where nobody waits the newcomer goes', () => {
+    const { caps, come } = room({ max: 2, perClientMax: 2 });
+    const asking = [come('10.0.0.1'), come('10.0.0.2')];
+    for (const socket of asking) caps.busy(socket);
+    expect(come('10.0.0.3').isDestroyed).toBe(true);
+    expect(asking.map(({ isDestroyed }) => isDestroyed)).toEqual([false, false]);
+    asking[0]?.destroy();
+    expect(come('10.0.0.3').isDestroyed).toBe(false);
+  });
+
+  test('a full house of strangers who say nothing keeps no probe out', async () => {
+    const { server } = await open();
+    const strangers = await Promise.all(
+      Array.from({ length: HTTP_CONNECTIONS_MAX }, () => client(server.port)),
+    );
+    for (let round = 0; round < 5; round += 1) {
+      const answer = await exchange(
+        server.port,
+        'GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
+      );
+      expect(answer).toMatch(/^HTTP\/1\.1 200 /);
+    }
+    // They were not sent away because their time was over.
+    expect(strangers.filter(({ destroyed }) => !destroyed).length).toBeGreaterThan(200);
   });
 
   test('by its name, loopback is one port with all of its limits', async () => {
