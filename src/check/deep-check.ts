@@ -15,6 +15,7 @@ import { errorFinding, okFinding, warningFinding } from './finding.ts';
 import type { Finding } from './finding.ts';
 import { probeHost } from './host-probe.ts';
 import type { HostProbe } from './host-probe.ts';
+import { certificateFindings } from './certificate-findings.ts';
 import { limitFindings, portFindings } from './port-findings.ts';
 import { clusterFindings, hostFindings, sessionKindFindings } from './server-findings.ts';
 import { checkStorage } from './storage-check.ts';
@@ -51,6 +52,7 @@ export async function deepCheck(
     ...storage.findings,
     ...(storage.control === null ? [] : storeFindings(storage.control, upstream.probes, directory)),
     ...(await portFindings(config, storage)),
+    ...(await certificateFindings(config, surroundings.clock)),
     ...(await limitFindings(config)),
   ];
   return { findings, probes: upstream.probes };

@@ -106,6 +106,9 @@ export const FINDING_CODES = {
   'listen.clear_text': 'An address without TLS that rules let others than this machine in by.',
   'listen.rules': 'There are no access rules, so no TCP port is opened for standbys.',
   'listen.address': 'Whether an address for standbys can be listened on.',
+  'listen.certificate':
+    'Certificate, key and authorities of an address for standbys: unusable, not to be used any more, or until when they are.',
+  'http.certificate': 'The same of the address for HTTP.',
   'http.address': 'Whether the address for HTTP can be listened on.',
   'limits.nofile': 'Open files that the system allows against the connections configured.',
 } as const;

@@ -152,6 +152,11 @@ export class ServerCertificates {
   }
 }
 
+/** Reads the files as {@link ServerCertificates.open} does, once. Rejects with OperationalError when they cannot be used. */
+export async function readServerCertificates(paths: ServerTlsPaths): Promise<ServerCredentials> {
+  return (await read(paths)).credentials;
+}
+
 interface Reading {
   readonly credentials: ServerCredentials;
   readonly mark: string;
