@@ -16,6 +16,10 @@ export function senderSettings(config: Config, relayPath: () => string): WalSend
   const { storage, upstream, syncPolicy } = config;
   return {
     maxWalSenders: storage.maxWalSenders,
+    reserved: {
+      slots: config.slots,
+      standbys: syncPolicy?.names.filter((name) => name !== '*') ?? [],
+    },
     authenticationTimeoutMs: config.auth.timeoutMs,
     connectionsPerNetworkMax: config.maxConnectionsPerAddress,
     logConnections: config.logConnections,

@@ -23,6 +23,8 @@ import {
 } from '../wire/startup-parameters.ts';
 import type { StartupMessage } from '../wire/startup.ts';
 import type { ConsoleOpener, ServerIdentity } from './ports.ts';
+import { tooManyStandbys } from './reserved-places.ts';
+import type { Place } from './reserved-places.ts';
 import { readSessionSettings, settingSpelling } from './session-settings.ts';
 import type { SessionSettings } from './session-settings.ts';
 
@@ -34,6 +36,8 @@ export interface AdmissionContext {
   /** Sessions that count against the limit, this one not included. */
   readonly sessions: number;
   readonly maxWalSenders: number;
+  /** Which of the places a client of that application_name may have. */
+  readonly placeFor: (applicationName: string) => Place;
   readonly consoles: ConsoleOpener;
   /** Console sessions there are, this one not included. */
   readonly consoleSessions: number;
@@ -158,7 +162,7 @@ export function completeAdmission(
   return refusedOr(frames, () => {
     const { message, mode, user, protocolMinor } = applicant;
     const identity = checkState(context);
-    checkLimit(mode, context, identity.facts);
+    checkLimit(applicant, context, identity.facts);
     frames.push(encodeAuthenticationOk());
     if (mode === 'physical') checkRole(user, answer, identity.facts);
     const settings = checked(() => readSettings(message, identity.facts));
@@ -215,7 +219,7 @@ function checkApplication(
   const identity = checkState(context);
   const database = truncateName(message.parameters.get('database') ?? '') || user;
   const mode = sessionMode(replication, database, context.consoles);
-  checkLimit(mode, context, identity.facts);
+  checkLimit({ mode, message }, context, identity.facts);
   return { message, mode, user, database, protocolMinor, identity };
 }
 
@@ -273,7 +277,11 @@ function physicalOnly(mode: 'database' | 'off', consoles: ConsoleOpener): Comman
   };
 }
 
-function checkLimit(mode: SessionMode, context: AdmissionContext, facts: VersionFacts): void {
+function checkLimit(
+  { mode, message }: Pick<Applicant, 'mode' | 'message'>,
+  context: AdmissionContext,
+  facts: VersionFacts,
+): void {
   if (mode === 'console') {
     if (context.consoleSessions < CONSOLE_SESSIONS_MAX) return;
     throw new Refusal('limit', {
@@ -282,12 +290,13 @@ function checkLimit(mode: SessionMode, context: AdmissionContext, facts: Version
       detail: `The console has at most ${CONSOLE_SESSIONS_MAX} sessions.`,
     });
   }
-  if (context.sessions < context.maxWalSenders) return;
-  const name = facts.quotesSettingNames ? '"max_wal_senders"' : 'max_wal_senders';
-  throw new Refusal('limit', {
-    sqlstate: SQLSTATE.tooManyConnections,
-    message: `number of requested standby connections exceeds ${name} (currently ${context.maxWalSenders})`,
-  });
+  const settings = readSettings(message, facts);
+  const applicationName = 'sqlstate' in settings ? '' : settings.applicationName;
+  if (context.placeFor(applicationName) !== 'none') return;
+  const { maxWalSenders, sessions } = context;
+  const isFull = sessions >= maxWalSenders;
+  const { quotesSettingNames } = facts;
+  throw new Refusal('limit', tooManyStandbys({ quotesSettingNames, maxWalSenders, isFull }));
 }
 
 /** (miscinit.c:InitializeSessionUserId, postinit.c:InitPostgres) */

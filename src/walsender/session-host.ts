@@ -5,6 +5,7 @@ import type { Log, LogFields } from '../base/log.ts';
 import type { HbaRules, HostNames, LocalAddress } from '../pg/hba.ts';
 import type { IdentMaps } from '../pg/ident.ts';
 import type { StandbyDeparture, StandbyDisconnectReason } from '../status/status.ts';
+import type { CommandError } from '../wire/replication-command.ts';
 import type { RejectReason } from './admission.ts';
 import type { AuthenticationReport, AuthorizedSession } from './audit.ts';
 import type { Visitor } from './door.ts';
@@ -18,6 +19,7 @@ import type {
   TunnelOpener,
   WalFeed,
 } from './ports.ts';
+import type { Place, ReservedNames } from './reserved-places.ts';
 import type { SessionStatus } from './session-status.ts';
 import type { WalSenderSession } from './session.ts';
 import type { SharedFrames } from './shared-frames.ts';
@@ -28,6 +30,8 @@ export interface WalSenderSettings extends EntranceSettings {
   /** From the first byte of a connection to the end of its authentication, whatever arrives in between. */
   readonly authenticationTimeoutMs: number;
   readonly maxWalSenders: number;
+  /** Names that a place of these is kept for. */
+  readonly reserved: ReservedNames;
   /** What SHOW answers for settings that are walcast's own although the upstream has them too, by lower-case name. */
   readonly ownSettings: ReadonlyMap<string, string>;
   /** For sessions that did not set their own; 0 = never. */
@@ -71,6 +75,10 @@ export interface SessionHost {
   /** Sessions that count against max_wal_senders. */
   admittedSessions(): number;
   consoleSessions(): number;
+  /** Which of the places of max_wal_senders a newcomer of that application_name may have. */
+  placeFor(applicationName: string): Place;
+  /** Why the session may neither stream with that slot, if any, nor do anything else that lasts; null where it may. */
+  refusalToStay(session: WalSenderSession, slot: string | null): CommandError | null;
   /** The client proved who it is, or did not have to (`trust`): counted and logged. Before {@link onAdmitted}. */
   onAuthenticated(visitor: Visitor, report: AuthenticationReport): void;
   /**

@@ -224,6 +224,7 @@ export class SessionLogin {
       isShuttingDown: host.isDraining(),
       sessions: host.admittedSessions(),
       maxWalSenders: host.settings().maxWalSenders,
+      placeFor: (name) => host.placeFor(name),
       consoles: host.consoles,
       consoleSessions: host.consoleSessions(),
     };

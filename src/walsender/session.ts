@@ -109,6 +109,11 @@ export class WalSenderSession
     return this.#admitted?.mode === 'console';
   }
 
+  /** What it streams with. */
+  get slot(): string | null {
+    return this.presence?.slot ?? null;
+  }
+
   get applicationName(): string {
     return this.#admitted?.settings.applicationName ?? '';
   }
@@ -200,8 +205,8 @@ export class WalSenderSession
   }
 
   /** Sends the error and closes. */
-  refuse(error: ErrorFields): void {
-    this.write([encodeErrorResponse(error)]);
+  refuse(error: ErrorFields, encode = encodeErrorResponse): void {
+    this.write([encode(error)]);
     this.#end();
   }
 
@@ -272,6 +277,7 @@ export class WalSenderSession
       version: settings.version,
       // Who streamed here before is no newcomer: it goes on with the next timeline.
       isPaused: () => host.isPaused() && this.#streaming.lastStreamed === null,
+      refusalToStay: (slot) => host.refusalToStay(this, slot),
       takeOver: (slot, signal) => host.takeOver(slot, this.party(), signal),
       feed: host.feed,
       slots: host.slots,

@@ -26,6 +26,7 @@ import type {
   StandbyTotals,
 } from '../status/status.ts';
 import { AbsentStandbys } from './absent-standbys.ts';
+import type { CommandError } from '../wire/replication-command.ts';
 import { Entrance } from './entrance.ts';
 import { FileReads } from './file-reads.ts';
 import type {
@@ -36,6 +37,7 @@ import type {
   TunnelOpener,
   WalFeed,
 } from './ports.ts';
+import { ReservedPlaces, tooManyStandbys } from './reserved-places.ts';
 import { SessionCounts } from './session-counts.ts';
 import type { SessionHost, WalSenderSettings } from './session-host.ts';
 import type { SessionStatus } from './session-status.ts';
@@ -106,6 +108,7 @@ export class WalSenders {
   /** Those that began a tunnel, and may be done with it. */
   readonly #tunnelling = new Set<WalSenderSession>();
   readonly #places = new SessionPlaces();
+  readonly #reserved: ReservedPlaces<WalSenderSession>;
   readonly #placeOf = new Map<WalSenderSession, number>();
   /** In a drain also of those that have confirmed everything and are gone. */
   readonly #views = new Map<WalSenderSession, SyncStandby>();
@@ -140,6 +143,10 @@ export class WalSenders {
       clock,
       isPaused: () => this.#isPaused,
       holderOf: (slot) => this.#holderOf(slot),
+    });
+    this.#reserved = new ReservedPlaces({
+      names: () => options.settings().reserved,
+      max: () => options.settings().maxWalSenders,
     });
     this.#entrance = new Entrance({
       clock,
@@ -271,7 +278,9 @@ export class WalSenders {
       isDraining: () => this.#isLeaving,
       isPaused: () => this.#isPaused,
       consoles: this.#options.consoles,
-      admittedSessions: () => this.#admitted.size - this.#consoles.size,
+      admittedSessions: () => this.#reserved.size,
+      placeFor: (name) => this.#reserved.placeFor(name),
+      refusalToStay: (session, slot) => this.#refusalToStay(session, slot),
       consoleSessions: () => this.#consoles.size,
       onAuthenticated: (visitor, report) => {
         this.#counts.authenticated(report.method, 'success');
@@ -285,7 +294,7 @@ export class WalSenders {
         this.#entrance.admitted(session, facts);
         this.#admitted.set(session.pid, session);
         if (session.isConsole) this.#consoles.add(session);
-        else this.#placeOf.set(session, this.#places.take());
+        else this.#takePlace(session);
       },
       onRejected: (reason) => this.#counts.rejected(reason),
       onTurnedAway: (text, address, fields) => this.#entrance.turnedAway(text, address, fields),
@@ -386,7 +395,22 @@ export class WalSenders {
     };
   }
 
+  #refusalToStay(session: WalSenderSession, slot: string | null): CommandError | null {
+    const { identity, settings } = this.#options;
+    if (this.#reserved.mayStay(session, slot)) return null;
+    const quotesSettingNames = identity()?.facts.quotesSettingNames ?? true;
+    const { maxWalSenders } = settings();
+    return tooManyStandbys({ quotesSettingNames, maxWalSenders, isFull: false });
+  }
+
+  /** Who sits on a place that is kept for this one has to leave. */
+  #takePlace(session: WalSenderSession): void {
+    this.#placeOf.set(session, this.#places.take());
+    this.#reserved.take(session)?.terminate('admin');
+  }
+
   #onClosed(session: WalSenderSession): void {
+    this.#reserved.leave(session);
     this.#open.delete(session);
     this.#entrance.left(session);
     this.#admitted.delete(session.pid);

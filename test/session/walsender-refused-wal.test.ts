@@ -77,6 +77,7 @@ async function serve(wal: WalFixture): Promise<Served> {
       maxWalSenders: 10,
       ownSettings: new Map(),
       walSenderTimeoutMs: 60_000,
+      reserved: { slots: [], standbys: [] },
       authenticationTimeoutMs: 60_000,
       connectionsPerNetworkMax: null,
       logConnections: false,

@@ -266,6 +266,7 @@ export class ReadThroughRig implements AsyncDisposable {
         maxWalSenders: 200,
         ownSettings: new Map(),
         walSenderTimeoutMs: this.walSenderTimeoutMs,
+        reserved: { slots: [], standbys: [] },
         authenticationTimeoutMs: 60_000,
         connectionsPerNetworkMax: null,
         logConnections: false,

@@ -112,6 +112,7 @@ export class Fixture {
     maxWalSenders: 100,
     ownSettings: new Map([['max_replication_slots', '50']]),
     walSenderTimeoutMs: 60_000,
+    reserved: { slots: [], standbys: [] },
     authenticationTimeoutMs: 60_000,
     connectionsPerNetworkMax: null,
     logConnections: false,

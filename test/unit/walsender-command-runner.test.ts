@@ -28,6 +28,7 @@ class Host implements CommandHost {
       ownSettings: new Map(),
       version: '0',
       isPaused: () => false,
+      refusalToStay: () => null,
       takeOver: () => null,
       feed: new MemoryFeed(OLDEST_LSN, START_LSN),
       slots: this.slots,

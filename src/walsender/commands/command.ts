@@ -27,6 +27,8 @@ export interface CommandContext {
    * had, false when its holder lives; null when it cannot be. `signal` ends the wait.
    */
   readonly takeOver: (slot: string, signal: AbortSignal) => Promise<boolean> | null;
+  /** Null, or why this session may neither stream with that slot, if any, nor do anything else that lasts. */
+  readonly refusalToStay: (slot: string | null) => CommandError | null;
   readonly feed: WalFeed;
   readonly slots: SlotRegistry;
 }

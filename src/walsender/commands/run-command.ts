@@ -1,6 +1,7 @@
 // Which code carries out a command? (walsender.c:exec_replication_command)
 import { assertNever } from '../../base/errors.ts';
 import type { ReplicationCommand } from '../../wire/replication-command.ts';
+import { failed } from './command.ts';
 import type { CommandContext, CommandOutcome } from './command.ts';
 import { identifySystem } from './identify-system.ts';
 import {
@@ -37,8 +38,10 @@ export function runCommand(
     case 'START_REPLICATION':
       return startReplication(command, context, signal);
     case 'BASE_BACKUP':
-    case 'UPLOAD_MANIFEST':
-      return { kind: 'tunnel', command: command.type };
+    case 'UPLOAD_MANIFEST': {
+      const refusal = context.refusalToStay(null);
+      return refusal === null ? { kind: 'tunnel', command: command.type } : failed(refusal);
+    }
     default:
       return assertNever(command, 'replication command');
   }

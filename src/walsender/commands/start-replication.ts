@@ -31,6 +31,8 @@ export function startReplication(
   if (command.kind === 'logical') return failed(logicalRefusal(context.identity));
   if (context.isPaused()) return failed(PAUSED);
   const { slot, startLsn } = command;
+  const refusalToStay = context.refusalToStay(slot);
+  if (refusalToStay !== null) return failed(refusalToStay);
   const creating = slot === null ? null : context.slots.createForStart(slot, startLsn);
   if (creating === null) return takeSlot(command, context, signal);
   return creating.then((refusal) =>
