@@ -1,7 +1,7 @@
 // Does any secret ever show up? Everything that walcast says, at its most talkative, on every way out, while it is used,
 // misused, reloaded and broken, is searched for everything that it was trusted with.
 import { randomBytes } from 'node:crypto';
-import { readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { deriveScramSecret, formatScramSecret } from '../../src/auth/scram-secret.ts';
@@ -40,6 +40,7 @@ describe.each(installedMajors().slice(-1))('walcast before PostgreSQL %i', (majo
     role: canary('role'),
     wrong: canary('wrong'),
     inline: canary('inline'),
+    changed: canary('changed'),
   };
   const tokens = { all: canary('token'), wal: canary('wal'), wrong: canary('guess') };
   const md5 = randomBytes(16).toString('hex');
@@ -198,10 +199,16 @@ describe.each(installedMajors().slice(-1))('walcast before PostgreSQL %i', (majo
     await relay.process.waitForLog(/a file with a secret has changed and cannot be used/, { from });
     await get('/api/v1/status');
     await get('/metrics');
+    await write('users', `"plain" "${passwords.changed}"\n`);
+    await relay.process.waitForLog(/files with secrets are in order again/, { from });
+    await login('plain', passwords.plain);
+    await login('plain', passwords.changed);
     await write('token', `${tokens.all} ${tokens.wrong}\n`);
     relay.process.signal('SIGHUP');
     await relay.process.waitForLog(/the new configuration was refused/, { from });
-    expect(said.get('login')).toMatch(/plain in[^]*scram in[^]*role in[^]*plain .*password auth/);
+    expect(said.get('login')).toMatch(
+      /plain in[^]*scram in[^]*role in[^]*plain .*password auth[^]*plain in$/m,
+    );
     expect(said.get('walcast')).toContain('nonsense');
     expect(said.get('http')).toContain('walcast_build_info');
   });
@@ -252,14 +259,34 @@ describe.each(installedMajors().slice(-1))('walcast before PostgreSQL %i', (majo
   it('keeps everything to itself in its directory, too', async () => {
     const state = await readFile(join(relay.directory, 'walcast.auth-seed'), 'utf8');
     secrets.set('seed', /"seed": "([^"]{40,})"/.exec(state)?.[1] ?? '');
+    await expectModes({ ofDirectories: 0o700, ofFiles: 0o600 });
+  });
+
+  it('lets the group read where the group may read its directory', async () => {
+    await relay.stop('SIGINT');
+    await rm(relay.directory, { recursive: true });
+    await mkdir(relay.directory);
+    await chmod(relay.directory, 0o750);
+    await relay.start();
+    await primary.query('SELECT txid_current()');
+    await relay.waitForStatus('WAL is stored', ({ store }) => store.segments > 0);
+    await expectModes({ ofDirectories: 0o750, ofFiles: 0o640 });
+    await relay.stop('SIGINT');
+    await chmod(relay.directory, 0o751);
+    await relay.start({ wait: false });
+    await relay.process.waitForLog(/has mode 0751, which lets other users in/);
+  });
+
+  async function expectModes(modes: { ofDirectories: number; ofFiles: number }): Promise<void> {
     const names = await readdir(relay.directory, { recursive: true });
-    expect(names.length).toBeGreaterThanOrEqual(8);
+    expect(names.some((name) => /^pg_wal\/[0-9A-F]{24}$/.test(name))).toBe(true);
     for (const name of names) {
       const info = await stat(join(relay.directory, name));
       if (info.isSocket()) continue;
-      expect(info.mode & 0o777, name).toBe(info.isDirectory() ? 0o700 : 0o600);
+      const wanted = info.isDirectory() ? modes.ofDirectories : modes.ofFiles;
+      expect(info.mode & 0o7777, name).toBe(wanted);
     }
-  });
+  }
 
   it('has said none of it', () => {
     say('log', relay.log.join('\n'));
