@@ -319,7 +319,8 @@ export const SETTINGS: readonly Setting[] = [
     isReloadable: true,
     maximum: BACKENDS_MAX,
     defaultText: '1000',
-    description: 'Connected standbys at most.',
+    description:
+      'Connected standbys at most. A place is kept for each name in `slots` and `synchronous_standby_names` that is not there: a client of another application_name has such a place only while it streams with one of `slots`.',
   }),
   setting('storage.max_replication_slots', 'integer', {
     isReloadable: true,
