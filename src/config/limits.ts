@@ -225,6 +225,14 @@ export const WAL_DOWNLOAD_BYTES_PER_SECOND_MIN: number = 256 * 1024;
 /** A token of fewer characters can be guessed over the network in reasonable time. */
 export const HTTP_TOKEN_LENGTH_GOOD: number = 16;
 
+/** Log lines about wrong tokens, and about WAL that is fetched; a key is a client network. */
+export const HTTP_LOG_LINES: KeyedLogBudgetSize = {
+  linesMax: 50,
+  keyLinesMax: 1,
+  keysMax: 100,
+  windowMs: 10_000,
+};
+
 /** Wrong tokens one address may send in a row; one more is forgiven each {@link HTTP_TOKEN_FORGIVE_MS}. */
 export const HTTP_TOKEN_FAILURES_MAX: number = 10;
 export const HTTP_TOKEN_FORGIVE_MS: number = 6_000;

@@ -1,9 +1,9 @@
 // Who may use a route, and what is said to who may not?
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../base/clock.ts';
-import type { Log } from '../base/log.ts';
 import { HTTP_TOKEN_FORGIVE_MS, HTTP_TOKEN_LENGTH_GOOD } from '../config/limits.ts';
 import type { ErrorJson } from './api-types.ts';
+import type { HttpAudit } from './audit.ts';
 import { addressOf } from './route.ts';
 import type { Access } from './route.ts';
 import { TokenGuard } from './token-guard.ts';
@@ -19,11 +19,8 @@ export interface AuthorizationOptions {
   /** The port can be reached from this machine only. */
   readonly isLoopback: boolean;
   readonly clock: Clock;
-  readonly log: Log;
+  readonly audit: HttpAudit;
 }
-
-/** How often wrong tokens are logged at most. */
-const LOG_INTERVAL_MS = 10_000;
 
 const NO_CERTIFICATE: ErrorJson = {
   error: 'this needs a client certificate',
@@ -57,8 +54,6 @@ const LOCKED: ErrorJson = {
 export class Authorization {
   readonly #options: AuthorizationOptions;
   readonly #guard: TokenGuard;
-  #unlogged = 0;
-  #loggedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: AuthorizationOptions) {
     this.#options = options;
@@ -85,7 +80,7 @@ export class Authorization {
         await challenge(reply, 'Bearer realm="walcast"', { error: 'this needs a token', hint });
         return;
       case 'wrong':
-        this.#logWrong(request);
+        this.#options.audit.wrongToken(request);
         await challenge(reply, CHALLENGE, { error: 'the token is wrong', hint });
         return;
       case 'locked':
@@ -106,20 +101,6 @@ export class Authorization {
     const { token, walToken } = this.#options;
     const tokens = access === 'wal' ? [token(), walToken()] : [token()];
     return tokens.filter((text) => text !== null);
-  }
-
-  #logWrong(request: FastifyRequest): void {
-    const { clock, log } = this.#options;
-    this.#unlogged += 1;
-    const nowMs = clock.nowMs();
-    if (nowMs - this.#loggedAtMs < LOG_INTERVAL_MS) return;
-    this.#loggedAtMs = nowMs;
-    log.warn('HTTP requests with a wrong token were refused', {
-      requests: this.#unlogged,
-      client_addr: addressOf(request),
-      route: request.routeOptions.url,
-    });
-    this.#unlogged = 0;
   }
 }
 

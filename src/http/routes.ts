@@ -6,6 +6,7 @@ import { readBuildInfo } from '../config/build-info.ts';
 import type { Metrics } from '../metrics/registry.ts';
 import type { RelayActions } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
+import type { HttpAudit } from './audit.ts';
 import { openApiDocument } from './openapi.ts';
 import { metricsRoute, probeRoutes } from './probe-routes.ts';
 import { readRoutes } from './read-routes.ts';
@@ -21,6 +22,7 @@ export interface RouteSources {
   readonly actions: RelayActions;
   readonly clock: Clock;
   readonly log: Log;
+  readonly audit: HttpAudit;
 }
 
 /** Sends the answer to a request that may not go on. */

@@ -29,6 +29,7 @@ import type { Metrics } from '../metrics/registry.ts';
 import type { RelayActions } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
 import type { ErrorJson } from './api-types.ts';
+import { HttpAudit } from './audit.ts';
 import { Authorization } from './authorization.ts';
 import { ConnectionCaps } from './connection-caps.ts';
 import { addErrorAnswers, nonRequestAnswer } from './error-answers.ts';
@@ -98,8 +99,9 @@ export async function openHttp(options: HttpOptions, sources: HttpSources): Prom
   addMeasuring(server, sources.metrics);
   readJsonOnly(server);
   const needsCertificate = tls?.hasClientAuthorities === true;
-  const authorization = new Authorization({ ...options, isLoopback, needsCertificate });
-  const routes = allRoutes({ ...sources, clock, log });
+  const audit = new HttpAudit({ log, clock });
+  const authorization = new Authorization({ ...options, audit, isLoopback, needsCertificate });
+  const routes = allRoutes({ ...sources, clock, log, audit });
   addRoutes(server, routes, (access, request, reply) =>
     authorization.check(access, request, reply),
   );

@@ -6,6 +6,7 @@ import { Type } from 'typebox';
 import type { Clock } from '../base/clock.ts';
 import { WAL_DOWNLOAD_BYTES_PER_SECOND_MIN, WAL_DOWNLOAD_MS_MIN } from '../config/limits.ts';
 import type { RelayActions, WalFile } from '../status/actions.ts';
+import type { HttpAudit } from './audit.ts';
 import { refuse, walFileRefused } from './refusals.ts';
 import { pathValue, refusal } from './route.ts';
 import type { Route } from './route.ts';
@@ -14,6 +15,7 @@ import type { Route } from './route.ts';
 export interface WalRouteSources {
   readonly actions: RelayActions;
   readonly clock: Clock;
+  readonly audit: HttpAudit;
 }
 
 /** Bytes that are read ahead of the socket; a piece is larger, so it is one. */
@@ -56,7 +58,7 @@ export function walRoute(sources: WalRouteSources): Route {
 }
 
 async function give(
-  { actions, clock }: WalRouteSources,
+  { actions, clock, audit }: WalRouteSources,
   request: FastifyRequest,
   reply: FastifyReply,
 ): Promise<FastifyReply> {
@@ -69,6 +71,7 @@ async function give(
   if (isKnown(request.headers['if-none-match'], tag)) return reply.code(304).send();
   void reply.type('application/octet-stream').header('content-length', file.size);
   if (request.method === 'HEAD') return reply.send();
+  audit.walFile(request, file.name);
   endInTime(clock, request, { reply, size: file.size });
   const pieces = Readable.from(file.chunks, {
     objectMode: false,

@@ -288,6 +288,25 @@ describe('WAL files', () => {
     expect(actions.done).toEqual([]);
   });
 
+  test('leave a line in the log for each client that takes some, and no more of them than one in ten seconds', async () => {
+    const clock = new ManualClock();
+    const { lines, log } = recordingLog();
+    const actions = new RecordingActions();
+    actions.file = (name) => sampleFile(name, [Buffer.from('x')]);
+    const { url } = await open({ actions, log, clock });
+    const headers = { authorization: `Bearer ${TOKEN}` };
+    const take = async (): Promise<void> => {
+      await (await fetch(url + PATH, { headers })).arrayBuffer();
+    };
+    for (let index = 0; index < 5; index += 1) await take();
+    clock.advance(10_000);
+    await take();
+    expect(lines.filter((line) => line.includes('WAL is given'))).toEqual([
+      expect.stringContaining('"files":1,"client_addr":"127.0.0.1"'),
+      expect.stringContaining('"files":5'),
+    ]);
+  });
+
   test('are not asked of the store before the token is right', async () => {
     const asked: string[] = [];
     const actions = new RecordingActions();

@@ -5,6 +5,7 @@ import { Compile } from 'typebox/schema';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
+import { HttpAudit } from '../../src/http/audit.ts';
 import { openApiDocument } from '../../src/http/openapi.ts';
 import { allRoutes } from '../../src/http/routes.ts';
 import type { HttpServer } from '../../src/http/server.ts';
@@ -42,6 +43,7 @@ const routes = allRoutes({
   actions: new RecordingActions(),
   clock: systemClock,
   log: silentLog,
+  audit: new HttpAudit({ log: silentLog, clock: systemClock }),
 });
 const document = JSON.parse(JSON.stringify(openApiDocument(routes))) as Document;
 const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
