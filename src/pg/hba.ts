@@ -98,7 +98,7 @@ export function parseHba(
 }
 
 /** Every connection may make all patterns be matched. */
-const PATTERN_STEPS_ALL_MAX = 20_000;
+const PATTERN_STEPS_ALL_MAX = 10_000;
 
 function patternSteps({ databases, users }: HbaRule): number {
   const words = [...databases, ...users];

@@ -38,14 +38,6 @@ export function readNamePattern(text: string): NamePattern | { readonly problem:
   }
 }
 
-/** One way through the program: where it stands, and where its match and the first group begin and end. */
-interface Thread {
-  readonly at: number;
-  readonly start: number;
-  readonly groupStart: number;
-  readonly groupEnd: number;
-}
-
 /** The leftmost longest match anywhere in `name`; null for none. */
 export function matchName(pattern: NamePattern, name: string): NameMatch | null {
   const characters = Array.from(name, (character) => character.codePointAt(0) ?? 0);
@@ -60,12 +52,44 @@ export function matchName(pattern: NamePattern, name: string): NameMatch | null 
   return { group };
 }
 
+/** Ways through the program: where each stands, and where its match and the first group begin and end. No place twice. */
+class Threads {
+  count = 0;
+  readonly at: Int32Array;
+  readonly start: Int32Array;
+  readonly groupStart: Int32Array;
+  readonly groupEnd: Int32Array;
+
+  constructor(size: number) {
+    this.at = new Int32Array(size);
+    this.start = new Int32Array(size);
+    this.groupStart = new Int32Array(size);
+    this.groupEnd = new Int32Array(size);
+  }
+
+  push(at: number, start: number, group: { groupStart: number; groupEnd: number }): void {
+    this.at[this.count] = at;
+    this.start[this.count] = start;
+    this.groupStart[this.count] = group.groupStart;
+    this.groupEnd[this.count] = group.groupEnd;
+    this.count += 1;
+  }
+}
+
+interface Best {
+  readonly start: number;
+  readonly groupStart: number;
+  readonly groupEnd: number;
+}
+
+const NO_GROUP = { groupStart: -1, groupEnd: -1 } as const;
+
 /** All ways at once, a character at a time: those of higher preference first, no two at one place. */
 class Search {
   readonly #program: readonly Instruction[];
   readonly #characters: readonly number[];
   readonly #seen: Int32Array;
-  #best: Thread | null = null;
+  #best: Best | null = null;
 
   constructor(program: readonly Instruction[], characters: readonly number[]) {
     this.#program = program;
@@ -73,66 +97,79 @@ class Search {
     this.#seen = new Int32Array(program.length).fill(-1);
   }
 
-  run(): Thread | null {
-    let current: Thread[] = [];
+  run(): Best | null {
+    let current = new Threads(this.#program.length);
+    let next = new Threads(this.#program.length);
     for (let position = 0; position <= this.#characters.length; position += 1) {
-      const next: Thread[] = [];
+      next.count = 0;
       // Those under way began earlier, and are preferred.
-      for (const thread of current) this.#follow(thread, position, next);
-      if (this.#best === null) {
-        this.#follow({ at: 0, start: position, groupStart: -1, groupEnd: -1 }, position, next);
+      for (let index = 0; index < current.count; index += 1) {
+        this.#follow(current.at[index] ?? 0, position, { from: current, index, found: next });
       }
-      current = this.#step(next, position);
-      if (current.length === 0 && this.#best !== null) break;
+      if (this.#best === null) {
+        const begun = new Threads(1);
+        begun.push(0, position, NO_GROUP);
+        this.#follow(0, position, { from: begun, index: 0, found: next });
+      }
+      this.#step(next, position);
+      [current, next] = [next, current];
+      if (current.count === 0 && this.#best !== null) break;
     }
     return this.#best;
   }
 
-  /** Where the threads are once they have taken the character at `position`. */
-  #step(threads: readonly Thread[], position: number): Thread[] {
+  /** Takes the character at `position`: ways that cannot are gone. */
+  #step(threads: Threads, position: number): void {
     const character = this.#characters[position];
-    if (character === undefined) return [];
-    const best = this.#best;
-    return threads.flatMap((thread) => {
-      const instruction = this.#program[thread.at];
-      const isLate = best !== null && thread.start > best.start;
-      const takes = instruction?.kind === 'take' && instruction.takes(character);
-      return !isLate && takes ? [{ ...thread, at: thread.at + 1 }] : [];
-    });
+    const latest = this.#best?.start ?? Number.POSITIVE_INFINITY;
+    const { at, start, groupStart, groupEnd } = threads;
+    let kept = 0;
+    for (let index = 0; index < threads.count; index += 1) {
+      const place = at[index] ?? 0;
+      const instruction = this.#program[place];
+      const isLate = (start[index] ?? 0) > latest;
+      if (character === undefined || isLate || instruction?.kind !== 'take') continue;
+      if (!instruction.takes(character)) continue;
+      at[kept] = place + 1;
+      start[kept] = start[index] ?? 0;
+      groupStart[kept] = groupStart[index] ?? 0;
+      groupEnd[kept] = groupEnd[index] ?? 0;
+      kept += 1;
+    }
+    threads.count = kept;
   }
 
-  /** Goes on from `thread` without taking a character, until every way stands before one. */
-  #follow(thread: Thread, position: number, found: Thread[]): void {
-    const waiting: Thread[] = [thread];
+  /** Goes on from `at` without taking a character, until every way stands before one. Preferred ways come first. */
+  #follow(
+    at: number,
+    position: number,
+    { from, index, found }: { from: Threads; index: number; found: Threads },
+  ): void {
+    const start = from.start[index] ?? 0;
+    const begin = {
+      groupStart: from.groupStart[index] ?? -1,
+      groupEnd: from.groupEnd[index] ?? -1,
+    };
+    const waiting: { at: number; group: typeof begin }[] = [{ at, group: begin }];
     for (let now = waiting.pop(); now !== undefined; now = waiting.pop()) {
-      if (this.#seen[now.at] === position) continue;
-      this.#seen[now.at] = position;
-      const instruction = this.#program[now.at];
-      if (instruction === undefined) continue;
-      switch (instruction.kind) {
-        case 'take':
-          found.push(now);
+      let { at: place, group } = now;
+      while (this.#seen[place] !== position) {
+        this.#seen[place] = position;
+        const instruction = this.#program[place];
+        if (instruction === undefined) break;
+        if (instruction.kind === 'take') {
+          found.push(place, start, group);
           break;
-        case 'match':
+        }
+        if (instruction.kind === 'match') {
           // Of matches that begin at one place the longest counts, and it is found last.
-          if (this.#best === null || this.#best.start === now.start) this.#best = now;
+          if (this.#best === null || this.#best.start === start) this.#best = { start, ...group };
           break;
-        case 'jump':
-          waiting.push({ ...now, at: instruction.to });
-          break;
-        case 'split':
-          waiting.push({ ...now, at: instruction.other }, { ...now, at: instruction.first });
-          break;
-        case 'group':
-          waiting.push(
-            instruction.isEnd
-              ? { ...now, at: now.at + 1, groupEnd: position }
-              : { ...now, at: now.at + 1, groupStart: position, groupEnd: -1 },
-          );
-          break;
-        case 'assert':
-          if (this.#holds(instruction.holds, position)) waiting.push({ ...now, at: now.at + 1 });
-          break;
+        }
+        if (instruction.kind === 'assert' && !this.#holds(instruction.holds, position)) break;
+        if (instruction.kind === 'split') waiting.push({ at: instruction.other, group });
+        if (instruction.kind === 'group') group = groupAt(group, instruction.isEnd, position);
+        place = placeBehind(instruction, place);
       }
     }
   }
@@ -143,4 +180,19 @@ class Search {
   ): boolean {
     return holds(this.#characters[position - 1] ?? null, this.#characters[position] ?? null);
   }
+}
+
+function placeBehind(instruction: Instruction, place: number): number {
+  if (instruction.kind === 'jump') return instruction.to;
+  return instruction.kind === 'split' ? instruction.first : place + 1;
+}
+
+function groupAt(
+  group: { groupStart: number; groupEnd: number },
+  isEnd: boolean,
+  position: number,
+): { groupStart: number; groupEnd: number } {
+  return isEnd
+    ? { groupStart: group.groupStart, groupEnd: position }
+    : { groupStart: position, groupEnd: -1 };
 }
