@@ -3,6 +3,7 @@
 import type { Timer } from '../base/clock.ts';
 import type { AcceptedConnection } from '../net/connection.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
+import { encodeOldErrorResponse } from '../wire/backend-messages.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
 import { TLS_HANDSHAKE_RECORD } from '../wire/client-hello.ts';
 import { StartupDecoder } from '../wire/startup-decoder.ts';
@@ -17,8 +18,8 @@ import type { StartupAction } from './startup-machine.ts';
 /** What the startup needs from its session. */
 export interface StartupDoor {
   write(chunks: readonly Uint8Array[]): void;
-  /** Sends the error and closes. */
-  refuse(error: ErrorFields): void;
+  /** Sends the error, in another form than that of protocol 3 where `encode` is given, and closes. */
+  refuse(error: ErrorFields, encode?: (error: ErrorFields) => Uint8Array): void;
   /** Closes without a word. */
   close(): void;
   /** The session begins; `rest` are the bytes that came behind the startup packet. */
@@ -133,7 +134,7 @@ export class SessionStartup {
       case 'refuse':
         if (action.declineFirst) this.#door.write([Uint8Array.of(DECLINED)]);
         this.#host.onRejected('protocol');
-        this.#refuse(action.error);
+        this.#refuse(action.error, action.isOldForm ? encodeOldErrorResponse : undefined);
         break;
       default:
         action satisfies never;
@@ -220,7 +221,7 @@ export class SessionStartup {
     };
   }
 
-  #refuse(error: ErrorFields): void {
+  #refuse(error: ErrorFields, encode?: (error: ErrorFields) => Uint8Array): void {
     this.stop();
     const { message, detail } = error;
     const fields = detail === undefined ? {} : { detail };
@@ -229,7 +230,7 @@ export class SessionStartup {
       this.#connection.peer.address,
       fields,
     );
-    this.#door.refuse(error);
+    this.#door.refuse(error, encode);
   }
 
   #close(badStartup: string | null): void {

@@ -5,7 +5,12 @@ import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
 import { TLS_HANDSHAKE_RECORD } from '../wire/client-hello.ts';
 import { decodeInitialMessage, unsupportedProtocol } from '../wire/startup.ts';
-import { CANCEL_REQUEST_CODE, GSSENC_REQUEST_CODE, SSL_REQUEST_CODE } from '../wire/startup.ts';
+import {
+  CANCEL_REQUEST_CODE,
+  GSSENC_REQUEST_CODE,
+  PROTOCOL_MAJOR,
+  SSL_REQUEST_CODE,
+} from '../wire/startup.ts';
 import type { StartupMessage } from '../wire/startup.ts';
 import type { StartupPacket } from '../wire/startup-decoder.ts';
 
@@ -19,8 +24,13 @@ export type StartupAction =
   /** Close without an answer; `text` is for the log. */
   | { readonly kind: 'close'; readonly text: string }
   | { readonly kind: 'session'; readonly message: StartupMessage }
-  /** Send the error and close; `declineFirst`: the `N` that was due goes before it. */
-  | { readonly kind: 'refuse'; readonly error: ErrorFields; readonly declineFirst: boolean };
+  /** Send the error and close; `declineFirst`: the `N` that was due goes before it. `isOldForm`: as before protocol 3. */
+  | {
+      readonly kind: 'refuse';
+      readonly error: ErrorFields;
+      readonly declineFirst: boolean;
+      readonly isOldForm: boolean;
+    };
 
 /** What a packet is judged by besides itself. */
 export interface StartupContext {
@@ -56,7 +66,8 @@ export class StartupMachine {
       if (!(error instanceof ProtocolViolation)) throw error;
       // Whoever cancels does not wait for an answer, whatever is wrong. (backend_startup.c:ProcessCancelRequestPacket)
       if (code === CANCEL_REQUEST_CODE) return { kind: 'close', text: error.message };
-      return refuse(error.code, error.message);
+      const isOldForm = code !== 0 && code >>> 16 < PROTOCOL_MAJOR;
+      return { ...refuse(error.code, error.message), isOldForm };
     }
   }
 
@@ -83,13 +94,18 @@ export function invalidLengthText(firstByte: number): string {
 
 function decline(bytesBehind: number, smuggled: string): StartupAction {
   if (bytesBehind === 0) return { kind: 'decline-encryption' };
-  return { kind: 'refuse', error: smuggledBytes(smuggled), declineFirst: true };
+  return { kind: 'refuse', error: smuggledBytes(smuggled), declineFirst: true, isOldForm: false };
 }
 
 /** PostgreSQL finishes the handshake before it says so, which takes a client that goes on with it. Nobody honest is that client. */
 function beginTls(bytesBehind: number): StartupAction {
   if (bytesBehind === 0) return { kind: 'begin-tls' };
-  return { kind: 'refuse', error: smuggledBytes(SMUGGLED_TLS), declineFirst: false };
+  return {
+    kind: 'refuse',
+    error: smuggledBytes(SMUGGLED_TLS),
+    declineFirst: false,
+    isOldForm: false,
+  };
 }
 
 /** What is in the buffer behind the request was not encrypted, and may have been put there by somebody else (CVE-2021-23214). */
@@ -103,10 +119,11 @@ function smuggledBytes(message: string): ErrorFields {
   };
 }
 
-function refuse(sqlstate: string, message: string): StartupAction {
+function refuse(sqlstate: string, message: string): Extract<StartupAction, { kind: 'refuse' }> {
   return {
     kind: 'refuse',
     error: { severity: 'FATAL', sqlstate, message },
     declineFirst: false,
+    isOldForm: false,
   };
 }

@@ -141,6 +141,11 @@ export function encodeErrorResponse(fields: ErrorFields): Uint8Array {
   return encodeFields('E', fields);
 }
 
+/** An error in the form that protocols before 3 have: no length, no fields. (src/backend/utils/error/elog.c:send_message_to_frontend) */
+export function encodeOldErrorResponse(fields: ErrorFields): Uint8Array {
+  return Buffer.from(`E${fields.severity}:  ${fields.message}\n\0`);
+}
+
 export function encodeNoticeResponse(fields: ErrorFields): Uint8Array {
   return encodeFields('N', fields);
 }

@@ -32,6 +32,18 @@ describe.each(CUTS)('startup, bytes fed %s', (cut) => {
 
   it.each([
     ['2.0', 0x20000],
+    ['1.0', 0x10000],
+    ['0.1', 1],
+  ])('refuses protocol %s in its own form of an error', async (version, code) => {
+    const client = await fixture.connect();
+    client.send(packet(code, cstr('user'), cstr('x'), 0));
+    expect((await client.closed()).toString()).toBe(
+      `EFATAL:  unsupported frontend protocol ${version}: server supports 3.0 to 3.0\n\0`,
+    );
+  });
+
+  it.each([
+    ['0.0', 0],
     ['4.0', 0x40000],
     ['1234.9', 0x04d20009],
   ])('refuses protocol %s', async (version, code) => {

@@ -28,17 +28,6 @@ function noEntry(database: string): string {
   return `E|FATAL|28000|no pg_hba.conf entry for host "127.0.0.1", user "trusty", database "${database}", no encryption`;
 }
 
-function oldStyle(version: string, minorMax: number): Pick<Deviation, 'postgres' | 'walcast'> {
-  const text = `unsupported frontend protocol ${version}: server supports 3.0 to 3.${minorMax}`;
-  return {
-    postgres: [`bytes ${JSON.stringify(`EFATAL:  ${text}\n\0`)}`, 'closed'],
-    walcast: [`E|FATAL|0A000|${text}`, 'closed'],
-  };
-}
-
-const OLD_STYLE =
-  'protocols before 3 ended with PostgreSQL 7.3; their form of an error is not spoken';
-
 const NEWEST_TLS =
   'TLS is that of the newest server, whichever the upstream is: direct, and with ALPN';
 
@@ -88,10 +77,6 @@ function unreadSetting(name: string, error: string): Deviation {
 }
 
 export const DEVIATIONS: readonly Deviation[] = [
-  { cases: ['I5 protocol 1.0'], reason: OLD_STYLE, to: 17, ...oldStyle('1.0', 0) },
-  { cases: ['I5 protocol 2.0'], reason: OLD_STYLE, to: 17, ...oldStyle('2.0', 0) },
-  { cases: ['I5 protocol 1.0'], reason: OLD_STYLE, from: 18, ...oldStyle('1.0', 2) },
-  { cases: ['I5 protocol 2.0'], reason: OLD_STYLE, from: 18, ...oldStyle('2.0', 2) },
   {
     cases: ['I9 replication=of'],
     reason: NO_SESSIONS,
