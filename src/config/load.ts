@@ -35,10 +35,11 @@ export type LoadedConfig =
 /** Reads and checks everything. Touches nothing but the files it is told to read. Never throws for a mistake of the user. */
 export function loadConfig(sources: ConfigSources): LoadedConfig {
   const { flags, env, file, workingDirectory, isPlainOnly = false } = sources;
+  const read = file === null ? NO_FILE : readFileLayer(sources, file);
   const layers: OrderedLayers = [
     ['flag', readFlagLayer(flags)],
     ['environment', readEnvironmentLayer(env)],
-    ['file', file === null ? NO_FILE : readFileLayer(sources, file)],
+    ['file', read.layer],
   ];
   const values = new ConfigValues(layers, {
     file: dirname(resolve(workingDirectory, file ?? '.')),
@@ -47,24 +48,47 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   });
   const config = new ConfigResolver(values, file ?? '--upstream').config();
   const errors = [...layers.flatMap(([, layer]) => layer.errors), ...values.errors];
-  if (errors.length === 0 && config !== null) return { config };
+  if (errors.length === 0 && config !== null) {
+    const { secretProblem } = read;
+    if (secretProblem === null || !holdsSecret(config)) return { config };
+    const warning = `the configuration file ${secretProblem}; it holds passwords`;
+    return { config: { ...config, warnings: [...config.warnings, warning] } };
+  }
   return { errors: errors.toSorted(byPlace).slice(0, CONFIG_ERRORS_MAX) };
 }
 
-const NO_FILE: Layer = { values: new Map(), errors: [], isReadable: true };
+interface FileLayer {
+  readonly layer: Layer;
+  /** Why nothing secret may stand in the file. */
+  readonly secretProblem: string | null;
+}
 
-function readFileLayer(sources: ConfigSources, file: string): Layer {
+const NO_FILE: FileLayer = {
+  layer: { values: new Map(), errors: [], isReadable: true },
+  secretProblem: null,
+};
+
+/** Secrets are better kept in files of their own; in this one they are warned about where others can read it. */
+function holdsSecret({ values, upstream }: Config): boolean {
+  const isInFile = (path: string): boolean => values.get(path)?.origin === 'file';
+  const isPasswordGiven = upstream.server.password !== null;
+  return isInFile('auth.users') || (isInFile('upstream.conninfo') && isPasswordGiven);
+}
+
+function readFileLayer(sources: ConfigSources, file: string): FileLayer {
   const { workingDirectory, isPlainOnly, readYaml = readYamlLayer } = sources;
   if (file === '') return unreadable('-c', 'names no file');
   const path = resolve(workingDirectory, file);
   const content = readTextFile(path, CONFIG_YAML_BYTES_MAX, isPlainOnly);
-  if ('text' in content) return readYaml(content.text, file);
+  if ('text' in content) {
+    return { layer: readYaml(content.text, file), secretProblem: content.secretProblem };
+  }
   return unreadable(file, `the configuration file ${content.problem}`);
 }
 
-function unreadable(place: string, problem: string): Layer {
+function unreadable(place: string, problem: string): FileLayer {
   const errors = [configError(namedPlace(place), problem)];
-  return { values: new Map(), errors, isReadable: false };
+  return { layer: { values: new Map(), errors, isReadable: false }, secretProblem: null };
 }
 
 function byPlace(a: ConfigError, b: ConfigError): number {

@@ -383,6 +383,11 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     readableByAll: ['conninfo', 'token'],
   },
   {
+    name: 'a configuration that everybody reads, with a password in it',
+    yaml: `upstream: { conninfo: "host=a password=geheim" }\n`,
+    readableByAll: ['walcast.yaml'],
+  },
+  {
     name: 'warnings: rules that trust, no checks, a short token',
     yaml: `upstream: { conninfo_file: conninfo }\nauth:\n  hba: |\n    host all all all trust\nstorage: { verify: off }\nhttp: { token_file: token }\n`,
     files: { conninfo: 'host=a\n', token: 'short\n' },

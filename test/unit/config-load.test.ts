@@ -219,6 +219,21 @@ describe('secrets', () => {
     },
   );
 
+  test('in the configuration itself are warned about where others can read it', () => {
+    const file = join(directory, 'open.yaml');
+    const warningsOf = (conninfo: string, mode: number): readonly string[] => {
+      writeFileSync(file, `upstream: { conninfo: "${conninfo}" }\n`);
+      chmodSync(file, mode);
+      const loaded = loadConfig({ flags: [], env: {}, file, workingDirectory: directory });
+      return 'config' in loaded ? loaded.config.warnings : ['refused'];
+    };
+    expect(warningsOf('host=a password=geheim', 0o644)).toEqual([
+      expect.stringMatching(/^the configuration file has group or world access; .*passwords$/),
+    ]);
+    expect(warningsOf('host=a password=geheim', 0o600)).toEqual([]);
+    expect(warningsOf('host=a', 0o644)).toEqual([]);
+  });
+
   test('an empty or missing file is refused', () => {
     expect(refuse(secret('\n'))[0]).toMatch(/^WALCAST_UPSTREAM_CONNINFO_FILE: .* is empty$/);
     expect(refuse({ env: { WALCAST_UPSTREAM_CONNINFO_FILE: '/nowhere/x' } })[0]).toMatch(
