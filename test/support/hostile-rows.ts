@@ -17,6 +17,7 @@ const TIMELINES = 'test/session/walreceiver-timelines.test.ts';
 const CONFIG_CASES = 'test/support/config-cases.ts';
 const CONFIG_LOAD = 'test/unit/config-load.test.ts';
 const BAD_START = 'test/fault/bad-start.test.ts';
+const HOSTILE = 'test/unit/http-hostile.test.ts';
 const ACTIONS = 'test/unit/http-actions.test.ts';
 const HTTP = 'test/unit/http-server.test.ts';
 const TLS_STARTUP = 'test/session/tls-startup.test.ts';
@@ -140,11 +141,18 @@ export const WITNESSES: Readonly<Record<string, readonly Witness[]>> = {
     'inline access rules with mistakes',
     'a file of access rules with mistakes',
   ),
-  I100: witnesses(
-    ACTIONS,
-    'is refused without one, with a wrong one, and nothing is done',
-    'guessing over the port ends in 429',
-  ),
+  I100: [
+    ...witnesses(
+      ACTIONS,
+      'is refused without one, with a wrong one, and nothing is done',
+      'guessing over the port ends in 429',
+    ),
+    ...witnesses(
+      HOSTILE,
+      'one that is too short, too long, cut off or nearly right',
+      'has a token in it',
+    ),
+  ],
   I101: [
     ...witnesses(
       ACTIONS,
@@ -153,6 +161,13 @@ export const WITNESSES: Readonly<Record<string, readonly Witness[]>> = {
       'a form, or a body without end, is refused',
     ),
     ...witnesses(HTTP, 'a body over the bound'),
+    ...witnesses(
+      HOSTILE,
+      'a gigabyte that is announced',
+      'lists in lists',
+      'a key twice',
+      'one without end of somebody without a token',
+    ),
   ],
   I102: [
     ...witnesses(HTTP, 'headers that do not arrive end the connection'),
@@ -160,6 +175,7 @@ export const WITNESSES: Readonly<Record<string, readonly Witness[]>> = {
       'test/unit/http-held-connections.test.ts',
       'a full house of clients that say nothing is emptied',
     ),
+    ...witnesses(HOSTILE, 'that dribble do not get more time with each byte'),
   ],
   I103: [
     ...witnesses(
@@ -168,20 +184,35 @@ export const WITNESSES: Readonly<Record<string, readonly Witness[]>> = {
       '%2e%2e%2fetc%2fpasswd',
     ),
     ...witnesses(HTTP, 'an encoded zero', 'a very long path', 'two lengths'),
+    ...witnesses(HOSTILE, 'nothing is done, and no second request is seen in it'),
   ],
-  I104: witnesses(ACTIONS, 'reaches the rule for names as it was meant'),
-  I105: witnesses(
-    'test/unit/http-json.test.ts',
-    'every field has the name and form that scripts rely on',
-  ),
+  I104: [
+    ...witnesses(ACTIONS, 'reaches the rule for names as it was meant'),
+    ...witnesses(HOSTILE, 'a name cannot end its label, nor begin a line'),
+  ],
+  I105: [
+    ...witnesses(
+      'test/unit/http-json.test.ts',
+      'every field has the name and form that scripts rely on',
+    ),
+    ...witnesses(HOSTILE, 'an LSN is text, and no digit of it is lost'),
+  ],
   I106: witnesses(ACTIONS, 'in the same words', 'may come twice'),
-  I107: witnesses(
-    'test/unit/metrics-exposition.test.ts',
-    'ask for the status once',
-    'a scrape with a thousand standbys',
-  ),
+  I107: [
+    ...witnesses(
+      'test/unit/metrics-exposition.test.ts',
+      'ask for the status once',
+      'a scrape with a thousand standbys',
+    ),
+    ...witnesses(HOSTILE, 'are answered from few renderings'),
+  ],
   I108: [
     ...witnesses('test/unit/http-json.test.ts', 'the Host header on loopback'),
     ...witnesses(HTTP, 'a request in the name of another site is refused on loopback'),
+    ...witnesses(
+      HOSTILE,
+      'a form that a browser sends for another site does nothing',
+      'is not that of this machine',
+    ),
   ],
 };
