@@ -124,7 +124,9 @@ export function localInterfaceAddresses(): { address: string; netmask: string }[
     .map(({ address, netmask }) => ({ address, netmask }));
 }
 
-function acceptSocket(socket: Socket, { onConnection, tls = null }: ListenerOptions): void {
+function acceptSocket(socket: Socket, options: ListenerOptions): void {
+  const { onConnection, target } = options;
+  const tls = target.kind === 'unix' ? null : (options.tls ?? null);
   // From here on a reset is an event with a listener, whatever happens next.
   socket.on('error', () => {});
   let isTaken = false;

@@ -1,6 +1,6 @@
 // Which certificate and key do we serve TLS with, and whom do we believe about clients? The files that the configuration
 // names, read together and checked before they are used. (be-secure-openssl.c:be_tls_init, be-secure-common.c)
-import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { OperationalError, errorText, systemErrorCode } from '../base/errors.ts';
@@ -45,7 +45,7 @@ export async function readServerTls(paths: ServerTlsPaths): Promise<ServerCreden
   const cert = await readText(paths.cert, 'server certificate file');
   const certificate = firstCertificate(paths.cert, cert);
   const key = await readPrivateKey(paths.key);
-  if (!isPair(certificate, key)) {
+  if (!certificate.checkPrivateKey(key)) {
     throw failure('TLS_KEY_MISMATCH', 'check of private key failed: key values mismatch', {
       hint: `"${paths.key}" must hold the key that "${paths.cert}" was made for; when both are replaced, replace them together.`,
     });
@@ -129,11 +129,6 @@ function parseKey(path: string, text: string): KeyObject {
       { hint: 'tls.key must be a private key in PEM form without a passphrase.' },
     );
   }
-}
-
-/** Compares the public keys themselves: what a key is may be written in several ways. */
-function isPair(certificate: X509Certificate, key: KeyObject): boolean {
-  return certificate.publicKey.equals(createPublicKey(key));
 }
 
 async function readAuthorities(path: string): Promise<string> {

@@ -3,6 +3,7 @@ import { connect as connectTls } from 'node:tls';
 import { Duplex } from 'node:stream';
 import type { Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { eventually } from '../support/eventually.ts';
 import { ManualClock } from '../support/manual-clock.ts';
@@ -290,3 +291,42 @@ it('a client that closes its half before its turn is closed, not waited for', as
   await Promise.all(ends);
   await eventually(() => fixture.senders.totals().rejected.tls).toBe(sockets.length);
 });
+
+it('whatever comes as a handshake, nobody else notices', async () => {
+  const reader = await besides();
+  const hello = await recordHello();
+  const bent = fc.record({
+    door: fc.constantFrom('direct', 'classic'),
+    changes: fc.array(fc.tuple(fc.nat(hello.length - 1), fc.nat(255)), { maxLength: 6 }),
+    length: fc.nat(hello.length),
+    more: fc.uint8Array({ maxLength: 300 }),
+  });
+  await fc.assert(
+    fc.asyncProperty(bent, async ({ door, changes, length, more }) => {
+      const bytes = Buffer.from(hello);
+      for (const [offset, byte] of changes) if (offset > 0) bytes[offset] = byte;
+      const socket = await plainSocket(fixture.port);
+      if (door === 'classic') expect(await askForTls(socket)).toBe('S');
+      const end = new Promise((resolve) => {
+        socket.once('close', resolve);
+      });
+      socket.resume();
+      socket.end(Buffer.concat([bytes.subarray(0, length), more]));
+      await end;
+    }),
+    { numRuns: 200 },
+  );
+  await reader.readTo(fixture.feed.append(100_000));
+  reader.client.close();
+  await eventually(() => fixture.senders.statuses().length).toBe(0);
+});
+
+/** A standby that streams inside TLS. */
+async function besides(): Promise<StreamReader> {
+  const client = rawClient(await direct(fixture.port));
+  client.send(startup(STANDBY));
+  await client.until('Z');
+  client.send(query(`START_REPLICATION 0/${START_LSN.toString(16)} TIMELINE 1`));
+  expect((await client.next())?.type).toBe('W');
+  return new StreamReader(client, START_LSN);
+}
