@@ -205,7 +205,7 @@ export class WalSenderSession
   }
 
   /** Sends the error and closes. */
-  refuse(error: ErrorFields, encode = encodeErrorResponse): void {
+  refuse(error: ErrorFields, encode: typeof encodeErrorResponse = encodeErrorResponse): void {
     this.write([encode(error)]);
     this.#end();
   }
