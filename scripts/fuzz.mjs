@@ -23,6 +23,7 @@ anybody else may come of it (docs/fuzzing.md). Exit code 0: nothing did.
   --together        all targets in one process: for short runs
   --seed N          printed at the start (default: drawn)
   --reproduce FILE  runs a failure once more
+  --record          records sessions of real servers into the corpus (PostgreSQL 15 and 18)
   --canary KIND     plants a bug in the targets of standbys (crash, hang, leak, bytes): it has to be found
   --directory DIR   where failures are written (default .walcast-test/fuzz)
   --help            this text
@@ -51,6 +52,7 @@ function readOptions(argv) {
       together: { type: 'boolean' },
       tree: { type: 'string' },
       seed: { type: 'string' },
+      record: { type: 'boolean' },
       reproduce: { type: 'string' },
       canary: { type: 'string' },
       directory: { type: 'string' },
@@ -63,6 +65,7 @@ function readOptions(argv) {
     throw new Error(`--canary ${canary}: one of ${CANARIES.join(', ')} is expected`);
   }
   return {
+    isRecord: values.record === true,
     isList: values.list === true,
     targets: positionals,
     seconds: wholeNumber('--for', values.for, 1) ?? 60,
@@ -84,7 +87,14 @@ async function run(options) {
   if (options.tree === null) {
     process.once('exit', () => rmSync(tree, { recursive: true, force: true }));
   }
-  if (!existsSync(tree)) compile(tree);
+  if (!existsSync(tree) && !compile(tree)) {
+    console.error('walcast fuzz: the sources do not compile; the lines above say where');
+    return 2;
+  }
+  if (options.isRecord) {
+    const ended = await child(tree, { command: 'record' }, () => {});
+    return ended === 'exit code 0' ? 0 : 1;
+  }
   if (options.reproduce !== undefined) return await reproduce(tree, options);
   if (options.targets.length > 0 && !options.isList) {
     const chosen = options.targets.map((name) => ({ name, weight: 1 }));
@@ -279,7 +289,7 @@ function child(tree, order, onLine) {
   });
 }
 
-/** The sources as they are at this moment; types are checked elsewhere. @param {string} tree */
+/** The sources as they are at this moment; types are checked elsewhere. @param {string} tree @returns {boolean} */
 function compile(tree) {
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   const made = spawnSync(
@@ -290,7 +300,8 @@ function compile(tree) {
       stdio: 'inherit',
     },
   );
-  if (made.status !== 0) throw new Error('the fuzzer does not compile');
+  if (made.status !== 0) return false;
   // The program asks it for its version.
   copyFileSync(join(root, 'package.json'), join(tree, 'package.json'));
+  return true;
 }

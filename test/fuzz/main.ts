@@ -12,7 +12,7 @@ import { TARGETS } from './targets/all.ts';
 
 /** What `scripts/fuzz.mjs` hands over. */
 interface Order {
-  readonly command: 'list' | 'run' | 'reproduce';
+  readonly command: 'list' | 'run' | 'reproduce' | 'record';
   /** One after the other. */
   readonly targets: readonly { readonly name: string; readonly seconds: number }[];
   readonly seed: number;
@@ -79,6 +79,9 @@ if (order.command === 'list') {
   });
 } else if (order.command === 'run') {
   await run(order);
+} else if (order.command === 'record') {
+  const { recordSessions } = await import('./record.ts');
+  await recordSessions(order.corpus);
 } else {
   await reproduce(order);
 }

@@ -3,6 +3,8 @@ import { OracleFailure, requireThat } from '../engine/target.ts';
 import { madeWal } from './made-wal.ts';
 
 const LETTERS = new Set(Buffer.from('123CDEGHINRSTVWZcdKntsAv'));
+/** Before protocol 3 an error was a letter and a text. (elog.c:send_message_to_frontend) */
+const OLD_ERROR = 'EFATA';
 const LENGTH_MAX = 1 << 26;
 
 /** One client's side, from the first byte on. */
@@ -61,6 +63,11 @@ export class AnswerCheck {
         continue;
       }
       if (this.#rest.length - at < 5) break;
+      if (this.count === 0 && this.#rest.toString('latin1', at, at + 5) === OLD_ERROR) {
+        if (this.#rest.at(-1) !== 0) break;
+        at = this.#rest.length;
+        continue;
+      }
       const length = this.#rest.readUInt32BE(at + 1);
       requireThat(LETTERS.has(letter), `a client was sent a message of type ${letter}`);
       requireThat(

@@ -4,7 +4,7 @@ import type { Canary } from '../engine/target.ts';
 import type { MemoryFeed } from '../../support/memory-wal.ts';
 
 const STATUS_UPDATE_BYTES = 39;
-const KEPT_BYTES = 256 * 1024;
+const KEPT_BYTES = 512 * 1024;
 const kept: Buffer[] = [];
 
 /** What `canary` does where `chunk` is what it waits for. */
