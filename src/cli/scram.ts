@@ -20,6 +20,7 @@ const ITERATIONS_MAX = 10_000_000;
 export const scramCommand: Command = {
   name: 'scram',
   summary: 'Make the SCRAM-SHA-256 secret of a password, for auth.users_file or a PostgreSQL role.',
+  operands: '[USER]',
   options: [
     {
       name: 'user',
@@ -35,12 +36,14 @@ export const scramCommand: Command = {
   ],
   help: `
 Asks for the password twice, without showing it; without a terminal the first line of standard input is the password. It is
-not taken from the command line, where every user of the machine could read it. What is printed does not tell the password,
-but keep it secret all the same: who has it can try passwords at leisure.
+not taken from the command line, where every user of the machine could read it. The secret is printed alone on the last line,
+with --user as a line of a list. It does not tell the password, but keep it secret all the same: who has it can try passwords
+at leisure. USER is for the reader: a secret does not depend on the name.
 
 PostgreSQL takes the same text: ALTER ROLE name PASSWORD 'SCRAM-SHA-256$…'.
 
 Examples:
+  walcast scram replicator
   walcast scram --user replicator >> userlist.txt
   walcast scram --iterations 100000
 `,
@@ -50,7 +53,10 @@ Examples:
 async function scram(context: CommandContext): Promise<number> {
   const { input } = context;
   const user = optionValue(input, 'user');
-  const nameProblem = user === null ? null : findUserNameProblem(user);
+  const [named = null, extra] = input.positionals;
+  if (extra !== undefined) return usage(context, `"${extra}" is not expected here`);
+  const name = user ?? named;
+  const nameProblem = name === null ? null : findUserNameProblem(name);
   if (nameProblem !== null) return usage(context, nameProblem);
   const written = optionValue(input, 'iterations') ?? String(SCRAM_ITERATIONS_DEFAULT);
   const iterations = /^\d{1,8}$/.test(written) ? Number(written) : 0;

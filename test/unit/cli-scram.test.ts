@@ -35,6 +35,11 @@ describe('walcast scram', () => {
     expect(out).not.toContain('pencil');
   });
 
+  test('prints the secret alone on the last line for a user that is named', async () => {
+    const { out } = await walcast(['scram', 'anne'], typing('pencil', 'pencil'));
+    expect(await fits(out.trimEnd().split('\n').at(-1) ?? '', 'pencil')).toBe(true);
+  });
+
   test('salts each secret anew', async () => {
     const first = await walcast(['scram'], typing('pencil', 'pencil'));
     const second = await walcast(['scram'], typing('pencil', 'pencil'));
@@ -79,10 +84,10 @@ describe('walcast scram', () => {
       `walcast scram: the name of a user has more than 63 bytes: "${'x'.repeat(63)}…"\n`,
     ],
     [
-      'a password as a word',
-      walcast(['scram', 'pencil'], typing('pencil', 'pencil')),
+      'a password as a word behind the user',
+      walcast(['scram', 'anne', 'pencil'], typing('pencil', 'pencil')),
       2,
-      'walcast scram: "pencil" is not expected here\n"walcast help scram" shows the options.\n',
+      'walcast scram: "pencil" is not expected here\n',
     ],
   ];
   test.each(cases)('refuses %s', async (_name, outcome, code, err) => {

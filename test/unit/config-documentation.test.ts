@@ -48,7 +48,9 @@ test('the example of the page is a valid configuration', () => {
     file: null,
     workingDirectory: '/',
   });
-  expect(loaded).toMatchObject({ config: { hba: { rules: { rules: [{ method: 'trust' }] } } } });
+  expect(loaded).toMatchObject({
+    config: { hba: { rules: { rules: [{ method: 'scram-sha-256' }] } } },
+  });
 });
 
 test('the schema of the file refuses what the loader refuses', () => {
