@@ -22,8 +22,10 @@ export class SessionCounts {
     this.#disconnects[reason] += 1;
   }
 
+  /** Who no rule lets in is counted among the logins, too: as by PostgreSQL's method `reject`, written out or not. */
   rejected(reason: RejectReason): void {
     this.#rejected[reason] += 1;
+    if (reason === 'hba') this.authenticated('reject', 'failure');
   }
 
   /** `method`: one of those that a rule can name, so there are few. */

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { openMetrics } from '../../src/metrics/registry.ts';
 import type { CertificateStatus } from '../../src/status/certificate.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
+import { SessionCounts } from '../../src/walsender/session-counts.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { sampleStatus } from '../support/relay-status.ts';
 
@@ -61,4 +62,13 @@ test('every method of authentication is counted from the start', async () => {
     '{method="scram-sha-256",outcome="failure"}': 2,
     '{method="cert",outcome="success"}': 0,
   });
+});
+
+test('who no rule lets in is counted as a failure of reject', () => {
+  const counts = new SessionCounts();
+  counts.rejected('hba');
+  counts.rejected('auth');
+  const { rejected, authentications } = counts.totals();
+  expect(rejected).toMatchObject({ hba: 1, auth: 1 });
+  expect([...authentications]).toEqual([['reject|failure', 1]]);
 });
