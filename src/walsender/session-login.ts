@@ -57,6 +57,8 @@ export class SessionLogin {
   readonly #connection: AcceptedConnection;
   readonly #decoder = new AuthenticationDecoder();
   #exchange: Exchange | null = null;
+  /** For somebody else, or for our turn. */
+  #isWaiting = false;
   #isReadingPaused = false;
   #isOver = false;
 
@@ -67,9 +69,24 @@ export class SessionLogin {
     this.#connection = connection;
   }
 
-  /** Begins; `rest` are the bytes behind the StartupMessage. */
+  /** Begins; `rest` are the bytes behind the StartupMessage. A crowd is let in a few at a time. */
   begin(message: StartupMessage, rest: Uint8Array): void {
     this.#decoder.push(rest);
+    this.#inTurn(() => this.#apply(message));
+  }
+
+  onBytes(chunk: Uint8Array): void {
+    if (this.#isOver) return;
+    this.#decoder.push(chunk);
+    this.#advance();
+  }
+
+  /** Nothing is called any more. */
+  stop(): void {
+    this.#isOver = true;
+  }
+
+  #apply(message: StartupMessage): void {
     const application = applyForAdmission(message, this.#context());
     if (application.frames.length > 0) this.#door.write(application.frames);
     if (application.kind === 'refused') {
@@ -85,17 +102,6 @@ export class SessionLogin {
     this.#when(rule, (found) => this.#onRule(applicant, found));
   }
 
-  onBytes(chunk: Uint8Array): void {
-    if (this.#isOver) return;
-    this.#decoder.push(chunk);
-    this.#advance();
-  }
-
-  /** Nothing is called any more. */
-  stop(): void {
-    this.#isOver = true;
-  }
-
   #onRule(applicant: Applicant, rule: HbaRule | null): void {
     const method = rule?.method ?? 'reject';
     if (rule === null) {
@@ -104,7 +110,7 @@ export class SessionLogin {
     }
     const missing = missingCertificate(rule, this.#connection.tls);
     if (missing !== null) {
-      this.#fail(missing, reportOf(applicant, rule, { identity: null, detail: missing.logDetail }));
+      this.#fail(missing, failureOf(applicant, rule, missing));
       return;
     }
     if (method === 'reject') {
@@ -155,7 +161,7 @@ export class SessionLogin {
   /** A message at a time, in turn with those of all others who log in. */
   #advance(): void {
     const exchange = this.#exchange;
-    if (exchange === null || this.#isOver || this.#isReadingPaused) return;
+    if (exchange === null || this.#isOver || this.#isWaiting) return;
     const { authentication, onStep } = exchange;
     const input = this.#decoder.take(authentication.lengthMax);
     if (input.kind === 'more') return;
@@ -171,29 +177,29 @@ export class SessionLogin {
     if (step.kind === 'more') return;
     this.#exchange = null;
     if (step.kind === 'closed') {
-      this.#isOver = true;
+      this.#end();
       this.#door.onClosed(step.text);
       return;
     }
     if (step.kind === 'failed') {
       if (step.cause === 'password') this.#host.users().onWrongPassword(applicant.user);
-      this.#fail(step, reportOf(applicant, rule, { identity: null, detail: step.logDetail }));
+      this.#fail(step, failureOf(applicant, rule, step));
       return;
     }
-    const report = reportOf(applicant, rule, { identity: step.identity, detail: null });
-    this.#host.onAuthenticated(this.#visitor, report);
+    const report = reportOf(applicant, rule, null);
+    this.#host.onAuthenticated(this.#visitor, { ...report, identity: step.identity });
     const admission = completeAdmission(applicant, answer, this.#context());
     this.#door.write(admission.frames);
     if (admission.kind === 'refused') {
       this.#refuse(admission);
       return;
     }
-    this.#isOver = true;
+    this.#end();
     this.#door.onAdmitted(admission.session, this.#decoder.takeRest());
   }
 
   #refuse(refusal: AdmissionRefusal): void {
-    this.#isOver = true;
+    this.#end();
     this.#door.onRefused(refusal);
   }
 
@@ -205,9 +211,9 @@ export class SessionLogin {
     }
     this.#isOver = true;
     this.#host.onRejected('auth');
-    this.#connection.pauseReading();
+    this.#wait();
     this.#host.onAuthenticationFailed(this.#visitor, report, () => {
-      this.#connection.resumeReading();
+      this.#resumeReading();
       this.#door.onAuthenticationFailed(failure);
     });
   }
@@ -236,34 +242,45 @@ export class SessionLogin {
       next(value);
       return;
     }
-    this.#pauseReading();
-    void value.then((later) => this.#resume(() => next(later)));
+    this.#wait();
+    void value.then((later) => this.#goOn(() => next(later)));
   }
 
-  /** A crowd is let in a few at a time. */
   #inTurn(piece: () => void): void {
-    let isLate = false;
+    let isNow = true;
     let isDone = false;
     this.#host.inTurn(() => {
       isDone = true;
-      if (isLate) this.#resume(piece);
-      else if (!this.#isOver) piece();
+      if (isNow) piece();
+      else this.#goOn(piece);
     });
-    isLate = true;
-    if (!isDone) this.#pauseReading();
+    isNow = false;
+    if (!isDone) this.#wait();
   }
 
-  #pauseReading(): void {
+  #wait(): void {
+    this.#isWaiting = true;
     this.#isReadingPaused = true;
     this.#connection.pauseReading();
   }
 
-  /** Reading goes on behind what is done now, unless that waits in its turn. */
-  #resume(piece: () => void): void {
+  #goOn(piece: () => void): void {
     if (this.#isOver) return;
-    this.#isReadingPaused = false;
+    this.#isWaiting = false;
     piece();
-    if (!this.#isReadingPaused) this.#connection.resumeReading();
+    if (!this.#isWaiting && !this.#isOver) this.#resumeReading();
+  }
+
+  #resumeReading(): void {
+    if (!this.#isReadingPaused) return;
+    this.#isReadingPaused = false;
+    this.#connection.resumeReading();
+  }
+
+  /** From here on others say when the client is read. */
+  #end(): void {
+    this.#resumeReading();
+    this.#isOver = true;
   }
 }
 
@@ -282,19 +299,23 @@ function isPasswordMethod(method: AuthenticationMethod): method is 'scram-sha-25
   return method === 'scram-sha-256' || method === 'md5';
 }
 
-/** (auth.c:auth_failed, set_authn_id) */
+/** (auth.c:set_authn_id) */
 function reportOf(
   { user }: Applicant,
+  { method, source, line }: HbaRule,
+  detail: string | null,
+): AuthenticationReport {
+  const rule = source === '' ? `line ${line}` : `${source}:${line}`;
+  return { method, user, identity: null, rule, detail };
+}
+
+/** (auth.c:auth_failed) */
+function failureOf(
+  applicant: Applicant,
   rule: HbaRule,
-  { identity, detail }: { identity: string | null; detail: string | null },
+  { logDetail }: AuthenticationFailure,
 ): AuthenticationReport {
   const file = rule.source === '' ? 'pg_hba.conf' : `file "${rule.source}"`;
   const matched = `Connection matched ${file} line ${rule.line}: "${rule.text}"`;
-  return {
-    method: rule.method,
-    user,
-    identity,
-    rule: `${rule.source === '' ? 'line ' : `${rule.source}:`}${rule.line}`,
-    detail: identity === null ? [detail, matched].filter((part) => part !== null).join(' ') : null,
-  };
+  return reportOf(applicant, rule, logDetail === null ? matched : `${logDetail} ${matched}`);
 }

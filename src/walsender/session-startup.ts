@@ -47,8 +47,6 @@ export class SessionStartup {
   #isUntouched = true;
   #isInHandshake = false;
   #isOver = false;
-  /** The startup packet is there, and it is others' turn. */
-  #isWaiting = false;
 
   constructor(host: SessionHost, door: StartupDoor, connection: AcceptedConnection) {
     this.#host = host;
@@ -71,7 +69,7 @@ export class SessionStartup {
       return;
     }
     let input = chunk;
-    while (!this.#isOver && !this.#isWaiting) {
+    while (!this.#isOver && this.#login === null) {
       const packet = this.#decoder.push(input);
       input = EMPTY;
       if (packet === 'more') return;
@@ -129,7 +127,7 @@ export class SessionStartup {
         this.#close(action.text);
         break;
       case 'session':
-        this.#admitInTurn(action.message);
+        this.#logIn(action.message);
         break;
       case 'refuse':
         if (action.declineFirst) this.#door.write([Uint8Array.of(DECLINED)]);
@@ -177,21 +175,7 @@ export class SessionStartup {
     this.#host.onTurnedAway(text, this.#connection.peer.address);
   }
 
-  /** A crowd is let in a few at a time; who waits is not read. */
-  #admitInTurn(message: StartupMessage): void {
-    this.#isWaiting = true;
-    let isLate = false;
-    this.#host.inTurn(() => {
-      if (this.#isOver) return;
-      this.#isWaiting = false;
-      this.#admit(message);
-      if (isLate) this.#connection.resumeReading();
-    });
-    isLate = true;
-    if (this.#isWaiting) this.#connection.pauseReading();
-  }
-
-  #admit(message: StartupMessage): void {
+  #logIn(message: StartupMessage): void {
     const login = new SessionLogin(this.#host, {
       door: this.#loginDoor(),
       visitor: this.#door,
