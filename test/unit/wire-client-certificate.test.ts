@@ -38,12 +38,11 @@ describe('a client’s certificate', () => {
   afterAll(() => rmSync(directory, { recursive: true }));
 
   function openssl(...args: string[]): string {
-    const options = {
+    return execFileSync('openssl', args, {
       cwd: directory,
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'ignore'],
-    } as const;
-    return execFileSync('openssl', args, options);
+    });
   }
 
   function issue(subject: string): Buffer {
