@@ -103,6 +103,11 @@ const WORDS: readonly {
     files: ['base/clock.ts', 'net/connection.ts'],
     why: 'time comes from the Clock that is handed in',
   },
+  {
+    word: /\b(pbkdf2Sync|scryptSync)\b/,
+    files: [],
+    why: 'keys are derived off the thread that serves WAL',
+  },
   { word: /\bconsole\./, files: [], why: 'output goes through the log or the command context' },
   { word: /\bexport default\b/, files: [], why: 'exports are named' },
   {
