@@ -9,6 +9,8 @@ import { Listener } from '../../src/net/listener.ts';
 import type { ConnectionOpener } from '../../src/net/listener.ts';
 import type { TlsAcceptor } from '../../src/net/tls-acceptor.ts';
 import { parseHba } from '../../src/pg/hba.ts';
+import { NO_IDENT_MAPS } from '../../src/pg/ident.ts';
+import type { IdentMaps } from '../../src/pg/ident.ts';
 import type { HbaRules, HostNames } from '../../src/pg/hba.ts';
 import { toSegmentSize } from '../../src/pg/segment.ts';
 import { versionFacts } from '../../src/pg/server-version.ts';
@@ -103,6 +105,8 @@ export class Fixture {
   identity: ServerIdentity | null;
   hba: HbaRules = rules('host replication all all trust');
   users: UserDirectory = noUsers();
+  /** For rules with `map`. */
+  identMaps: IdentMaps = NO_IDENT_MAPS;
   /** For rules with names of hosts. */
   names: HostNames = {
     nameOf: () => Promise.resolve(null),
@@ -137,6 +141,7 @@ export class Fixture {
       consoles: new ConsoleOpener({ status: () => this.status() }),
       identity: () => this.identity,
       hba: () => this.hba,
+      identMaps: () => this.identMaps,
       users: () => this.users,
       names: {
         nameOf: (address) => this.names.nameOf(address),
