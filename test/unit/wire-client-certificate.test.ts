@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { decodeClientCertificate } from '../../src/wire/client-certificate.ts';
 import { ProtocolViolation } from '../../src/base/errors.ts';
 import { makeCertificate } from '../support/certificates.ts';
+import { requires } from '../support/requirements.ts';
 
 const SUBJECTS = [
   '/CN=replicator',
@@ -23,7 +24,9 @@ const SUBJECTS = [
   '/2.999.1=unknown/CN=z',
 ];
 
-describe('a client’s certificate', () => {
+const witness = requires('openssl');
+
+witness.describe('a client’s certificate, as OpenSSL reads it', () => {
   let directory: string;
 
   beforeAll(() => {
@@ -63,7 +66,9 @@ describe('a client’s certificate', () => {
     expect(decodeClientCertificate(issue('/CN=first/CN=second')).commonName).toBe('first');
     expect(decodeClientCertificate(issue('/O=nobody')).commonName).toBeNull();
   });
+});
 
+describe('a client’s certificate', () => {
   it('names its issuer in one line', () => {
     const issuer = makeCertificate({ commonName: 'Größe, Inc.', isAuthority: true });
     const { der } = makeCertificate({ commonName: 'x', issuer });
