@@ -242,6 +242,15 @@ describe('decodeUpstreamMessage', () => {
     });
   });
 
+  it('reads how far a question of the extended protocol got', () => {
+    expect(Array.from('12ns').map((letter) => fromServer(letter))).toEqual([
+      { type: 'ParseComplete' },
+      { type: 'BindComplete' },
+      { type: 'NoData' },
+      { type: 'PortalSuspended' },
+    ]);
+  });
+
   it('reads errors, and tolerates ones that lack fields, hold unknown ones, or are cut', () => {
     const fields = [
       'SFEHLER',
@@ -314,13 +323,13 @@ describe('decodeUpstreamMessage', () => {
     ['R', raw(i32(10), ...Array.from({ length: 65 }, () => cstr('M')), 0)],
     ['?', raw()],
     ['t', raw(i16(0))],
-    ['1', raw()],
+    ['3', raw()],
   ])('refuses the malformed %s %j', (type, body) => {
     expect(violation(() => fromServer(type, body))).toMatch(/^08P01 /);
   });
 
   it('never throws anything but a protocol violation, and always ends', () => {
-    const letters = fc.constantFrom(...Array.from('RSKZTDCIWHGcdENvA?'));
+    const letters = fc.constantFrom(...Array.from('RSKZTDCIWHGcdENvA12ns?'));
     fc.assert(
       fc.property(letters, fc.uint8Array({ maxLength: 80 }), (type, body) => {
         violation(() => fromServer(type, body));
@@ -332,8 +341,8 @@ describe('decodeUpstreamMessage', () => {
   it('allows a megabyte to data and errors, 30 000 bytes to the rest, nothing to other types', () => {
     const max = (letter: string): number => upstreamLengthMax(letter.charCodeAt(0));
     expect(Array.from('dTDEN').map(max)).toEqual(Array(5).fill(1024 * 1024));
-    expect(Array.from('RSKZCIWHGcvA').map(max)).toEqual(Array(12).fill(30_000));
-    expect(Array.from('?Vnst123').map(max)).toEqual(Array(8).fill(0));
+    expect(Array.from('RSKZCIWHGcvA12ns').map(max)).toEqual(Array(16).fill(30_000));
+    expect(Array.from('?Vt3').map(max)).toEqual(Array(4).fill(0));
   });
 
   it('reads back what the backend encoders write', () => {
