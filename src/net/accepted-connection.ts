@@ -32,6 +32,7 @@ class AcceptedSocket implements AcceptedConnection {
   #tls: TlsFacts | null = null;
   #hello: Uint8Array = EMPTY;
   #start: TlsStart | null = null;
+  #leaveQueue: () => void = () => {};
   #isClosed = false;
 
   constructor(socket: Socket, acceptor: TlsAcceptor | null, events: ConnectionEvents) {
@@ -89,6 +90,7 @@ class AcceptedSocket implements AcceptedConnection {
 
   destroy(): void {
     this.#start = null;
+    this.#leaveQueue();
     this.#inner.destroy();
   }
 
@@ -105,7 +107,8 @@ class AcceptedSocket implements AcceptedConnection {
     }
     this.#inner.release();
     this.#phase = 'handshake';
-    this.#start?.inTurn(() => this.#shakeHands());
+    const start = this.#start;
+    if (start !== null) this.#leaveQueue = start.inTurn(() => this.#shakeHands());
   }
 
   #shakeHands(): void {
@@ -155,6 +158,8 @@ class AcceptedSocket implements AcceptedConnection {
 
   #onClose(code: string | null): void {
     this.#isClosed = true;
+    this.#leaveQueue();
+    this.#hello = EMPTY;
     const start = this.#start;
     this.#start = null;
     start?.onFailed(`could not accept SSL connection: ${code ?? 'EOF detected'}`);

@@ -45,8 +45,11 @@ export interface TlsStart {
   readonly firstBytes: Uint8Array;
   /** The client did not ask first: it must agree on ALPN `postgresql`, else the handshake fails. */
   readonly isDirect: boolean;
-  /** Runs the answer to the client's first message, which costs a signature, when it is its turn. */
-  inTurn(piece: () => void): void;
+  /**
+   * Runs the answer to the client's first message, which costs a signature, when it is its turn; what is returned takes it
+   * back: it is called when the connection closes before.
+   */
+  inTurn(piece: () => void): () => void;
   /** The connection is inside TLS from here on: `tls` is set, and what was sent behind the handshake arrives next. */
   onSecure(facts: TlsFacts): void;
   /**

@@ -66,8 +66,8 @@ export interface SessionHost {
   settings(): WalSenderSettings;
   /** Runs what costs more than a message, now or in one of the next turns of the event loop, in order of asking. */
   inTurn(piece: () => void): void;
-  /** The same for answers to a client's first TLS message, each of which costs a signature: one in a turn. */
-  shakeHandsInTurn(piece: () => void): void;
+  /** Answers to a client's first TLS message, each of which costs a signature: one in a turn. See {@link TurnQueue.run}. */
+  shakeHandsInTurn(piece: () => void): () => void;
   /** The same for questions to the console: no standby waits behind them. */
   askInTurn(piece: () => void): void;
   isDraining(): boolean;

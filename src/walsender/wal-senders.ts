@@ -4,6 +4,7 @@ import { noUsers } from '../auth/no-users.ts';
 import type { UserDirectory } from '../auth/user-directory.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { TurnQueue } from '../base/turn-queue.ts';
 import { TurnSlices } from '../base/turn-slices.ts';
 import {
   CLOSE_GRACE_MS,
@@ -124,7 +125,7 @@ export class WalSenders {
   readonly #absent = new AbsentStandbys();
   readonly #takeovers: SlotTakeovers;
   readonly #handshakes: TurnSlices;
-  readonly #signatures: TurnSlices;
+  readonly #signatures = new TurnQueue();
   readonly #questions: TurnSlices;
   #addresses: { list: readonly LocalAddress[]; untilMs: number } = {
     list: [],
@@ -135,8 +136,6 @@ export class WalSenders {
     this.#options = options;
     const { clock, log } = options;
     this.#handshakes = new TurnSlices({ clock, sliceMs: HANDSHAKE_SLICE_MS });
-    // What a piece costs is spent behind it, still in the same turn.
-    this.#signatures = new TurnSlices({ clock, sliceMs: 0 });
     this.#questions = new TurnSlices({ clock, sliceMs: CONSOLE_SLICE_MS });
     this.#watch = new StandbyWatch({ clock, log });
     this.#takeovers = new SlotTakeovers({

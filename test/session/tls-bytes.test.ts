@@ -5,6 +5,8 @@ import type { Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { AcceptedConnection } from '../../src/net/connection.ts';
+import { Listener } from '../../src/net/listener.ts';
 import { eventually } from '../support/eventually.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { walBytes } from '../support/memory-wal.ts';
@@ -275,6 +277,53 @@ it('a client that goes before its turn costs nothing', async () => {
   expect((await client.until('Z')).at(-1)?.type).toBe('Z');
   client.close();
 });
+
+it.each(['the client', 'we'])(
+  'a handshake leaves the queue when %s end it before its turn',
+  async (who) => {
+    const waiting = new Set<() => void>();
+    const failures: string[] = [];
+    let accepted: AcceptedConnection | null = null;
+    const listener = await Listener.open({
+      target: { kind: 'tcp', host: '127.0.0.1', port: 0 },
+      tls: rig.acceptor,
+      connectionsMax: 10,
+      onConnection: (open) => {
+        const connection = open({
+          onBytes: (firstBytes) =>
+            connection.startTls({
+              firstBytes,
+              isDirect: true,
+              inTurn: (piece) => {
+                waiting.add(piece);
+                return () => void waiting.delete(piece);
+              },
+              onSecure() {},
+              onRefused() {},
+              onFailed: (text) => failures.push(text),
+            }),
+          onDrain() {},
+          onEnd() {},
+          onClose() {},
+        });
+        accepted = connection;
+      },
+    });
+    const socket = await plainSocket(listener.port);
+    socket.write(await recordHello());
+    await eventually(() => waiting.size).toBe(1);
+    if (who === 'we') endAtOnce(accepted);
+    else socket.resetAndDestroy();
+    await eventually(() => waiting.size).toBe(0);
+    expect(failures.length).toBe(who === 'we' ? 0 : 1);
+    socket.destroy();
+    listener.close();
+  },
+);
+
+function endAtOnce(connection: AcceptedConnection | null): void {
+  connection?.destroy();
+}
 
 it('a client that closes its half before its turn is closed, not waited for', async () => {
   const hello = await recordHello();

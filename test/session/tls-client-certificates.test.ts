@@ -133,7 +133,10 @@ describe('what is known of a session', () => {
             connection.startTls({
               firstBytes,
               isDirect: true,
-              inTurn: (piece) => piece(),
+              inTurn: (piece) => {
+                piece();
+                return () => {};
+              },
               onSecure: facts.resolve,
               onRefused: (text) => facts.reject(new Error(text)),
               onFailed: (text) => facts.reject(new Error(text)),
