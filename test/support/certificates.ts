@@ -14,6 +14,8 @@ export type SignatureKind =
 
 export interface CertificateOptions {
   readonly commonName?: string | Buffer;
+  /** A second common name behind the first one. */
+  readonly secondName?: string;
   readonly dns?: readonly (string | Buffer)[];
   readonly ip?: readonly Buffer[];
   /** Who signs; itself when absent. */
@@ -54,11 +56,10 @@ let serials = 0;
 export function makeCertificate(options: CertificateOptions = {}): TestCertificate {
   const kind = options.kind ?? 'ecdsa-sha256';
   const { privateKey, publicKey } = generateKeys(kind);
-  const { commonName } = options;
+  const names = [options.commonName, options.secondName].filter((each) => each !== undefined);
   const name = sequence(
-    ...(commonName === undefined
-      ? [set(sequence(oid('2.5.4.10'), tlv(0x0c, Buffer.from('walcast tests'))))]
-      : [set(sequence(oid('2.5.4.3'), tlv(0x0c, Buffer.from(commonName))))]),
+    ...(names.length === 0 ? [attribute('2.5.4.10', 'walcast tests')] : []),
+    ...names.map((each) => attribute('2.5.4.3', each)),
   );
   serials += 1;
   const serial = integer(0x10_00_00 + serials);
@@ -101,6 +102,10 @@ export function makeRevocationList(
     ...(entries.length === 0 ? [] : [sequence(...entries)]),
   );
   return pem('X509 CRL', signed(body, issuer));
+}
+
+function attribute(id: string, value: string | Buffer): Buffer {
+  return set(sequence(oid(id), tlv(0x0c, Buffer.from(value))));
 }
 
 function generateKeys(kind: SignatureKind): { privateKey: KeyObject; publicKey: KeyObject } {

@@ -95,8 +95,8 @@ const SLOW: HostileCase = {
   name: 'silence instead of a proof',
   isSlow: true,
   async run(side): Promise<string[]> {
-    const client = await open(side);
     const begun = performance.now();
+    const client = await open(side);
     client.send(startup({ ...TRUSTY, user: 'scram' }));
     await patiently(client, client.next());
     const lines = await said(client);
@@ -249,5 +249,10 @@ export const AUTH_CASES: readonly HostileCase[] = [
   md5('an answer of 70 000 bytes', () => message('p', new Uint8Array(70_000))),
   md5('a query instead of an answer', () => query('IDENTIFY_SYSTEM')),
   md5('Terminate instead of an answer', () => message('X')),
+  scram('I34', 'a password that has expired', { user: 'expired' }),
+  scram('I34', 'a password that expires later', { user: 'expires' }),
+  scram('I34', 'a wrong password that has expired', { user: 'expired', password: 'wrong' }),
+  scram('I34', 'a user who may not replicate', { user: 'reader' }),
+  scram('I34', 'a user who may not log in', { user: 'nologin' }),
   PIPELINED,
 ];

@@ -300,4 +300,25 @@ export const DEVIATIONS: readonly Deviation[] = [
     postgres: ['S', 'handshake', 'waits'],
     walcast: [SMUGGLED_ERROR, 'closed'],
   },
+  {
+    cases: ['I17 SSLRequest inside direct TLS'],
+    reason: NEWEST_TLS,
+    to: 16,
+    postgres: ['no handshake'],
+    walcast: ['N', 'R 0', 'Z I'],
+  },
+  {
+    cases: ['I34 a user who may not log in'],
+    reason:
+      'stricter: whom the question about users does not give is nobody, and is told nothing else',
+    postgres: [
+      'R 10 SCRAM-SHA-256',
+      CHALLENGE,
+      'R 12',
+      'R 0',
+      'E|FATAL|28000|role "nologin" is not permitted to log in',
+      'closed',
+    ],
+    walcast: wrongPassword('nologin'),
+  },
 ];

@@ -40,6 +40,17 @@ const SERVER_RULES = [
 /** Users who prove who they are by a password. */
 const WITH_PASSWORD = ['scram', 'twofold', 'verified', 'tlsonly', 'rejected'];
 
+/** Users whom only the server knows: walcast has to ask it. */
+const KNOWN_UPSTREAM: Readonly<Record<string, string>> = {
+  expired: "LOGIN REPLICATION VALID UNTIL '2001-01-01'",
+  expires: "LOGIN REPLICATION VALID UNTIL '2999-01-01'",
+  reader: 'LOGIN',
+  nologin: 'NOLOGIN REPLICATION',
+};
+
+const QUESTION =
+  'SELECT rolname, rolpassword, rolvaliduntil, rolreplication FROM pg_authid WHERE rolcanlogin AND rolname = $1';
+
 const WITHOUT_PASSWORD = ['trusty', 'nopassword', 'certuser', 'mapped'];
 
 /** Both, and what was said on each so far. */
@@ -105,7 +116,12 @@ async function startRelay(workspace: Workspace, primary: PostgresCluster): Promi
       { address: `127.0.0.1:${relay.port}`, tls },
       { address: `${workspace.directory}:${relay.port}` },
     ],
-    auth: { hba: `${RULES.join('\n')}\n`, ident: MAPS, users: await secretsOf(primary) },
+    auth: {
+      hba: `${RULES.join('\n')}\n`,
+      ident: MAPS,
+      users: await secretsOf(primary),
+      auth_query: QUESTION,
+    },
   });
   await relay.start();
   return relay;
@@ -116,7 +132,8 @@ async function secretsOf(primary: PostgresCluster): Promise<Record<string, strin
   const rows = await primary.query(
     'SELECT rolname, rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL',
   );
-  return Object.fromEntries(rows.map(([name = '', secret = '']) => [name, secret]));
+  const named = rows.filter(([name = '']) => KNOWN_UPSTREAM[name] === undefined);
+  return Object.fromEntries(named.map(([name = '', secret = '']) => [name, secret]));
 }
 
 async function secretFile(workspace: Workspace, name: string, text: string): Promise<string> {
@@ -156,6 +173,9 @@ async function preparePrimary(workspace: Workspace, major: number): Promise<Post
   const roles = [
     ...WITHOUT_PASSWORD.map((name) => `CREATE ROLE ${name} LOGIN REPLICATION`),
     ...WITH_PASSWORD.map((name) => `CREATE ROLE ${name} LOGIN REPLICATION PASSWORD '${PASSWORD}'`),
+    ...Object.entries(KNOWN_UPSTREAM).map(
+      ([name, what]) => `CREATE ROLE ${name} ${what} PASSWORD '${PASSWORD}'`,
+    ),
     "SET password_encryption = 'md5'",
     `CREATE ROLE md5user LOGIN REPLICATION PASSWORD '${PASSWORD}'`,
   ];

@@ -115,8 +115,9 @@ function deadline(row: string, name: string, feed: (client: RawClient) => void):
     name,
     isSlow: true,
     async run(side: Side): Promise<string[]> {
-      const client = await open(side);
+      // Before the other end counts: whatever comes was at least as late as it seems.
       const begun = performance.now();
+      const client = await open(side);
       feed(client);
       const lines = await said(client);
       const seconds = (performance.now() - begun) / 1000;
@@ -128,7 +129,7 @@ function deadline(row: string, name: string, feed: (client: RawClient) => void):
 /** Two seconds are set; a busy machine may be late, nobody may be early. */
 function timeClass(seconds: number): string {
   if (seconds < 1.9) return 'at once';
-  return seconds < 10 ? 'after the deadline' : 'late';
+  return seconds < 20 ? 'after the deadline' : 'late';
 }
 
 function trickle(client: RawClient, bytes: Uint8Array, everyMs: number): void {

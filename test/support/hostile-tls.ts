@@ -7,8 +7,8 @@ import { open, patiently, said, TRUSTY } from './hostile-case.ts';
 import type { HostileCase, Side, Waiting } from './hostile-case.ts';
 import { scramExchange, secured } from './hostile-scram.ts';
 import type { ScramWords, TlsWords } from './hostile-scram.ts';
-import { GSSENC_REQUEST, SSL_REQUEST } from './hostile-startup.ts';
-import { raw } from './naive-writer.ts';
+import { CANCEL_REQUEST, GSSENC_REQUEST, SSL_REQUEST } from './hostile-startup.ts';
+import { i32, packet, raw } from './naive-writer.ts';
 import { startup } from './raw-client.ts';
 import type { RawClient } from './raw-client.ts';
 
@@ -177,6 +177,18 @@ export const TLS_CASES: readonly HostileCase[] = [
   plainAfter('I17', 'SSLRequest, then a session, not encrypted', [SSL_REQUEST, startup(TRUSTY)]),
   bytesInside('I17', 'SSLRequest inside TLS', SSL_REQUEST),
   bytesInside('I18', 'GSSENCRequest inside TLS', GSSENC_REQUEST),
+  bytesInside('I19', 'a cancel request inside TLS', packet(CANCEL_REQUEST, i32(1), i32(2))),
+  {
+    row: 'I17',
+    name: 'SSLRequest inside direct TLS',
+    run: (side) =>
+      inside(side, { isDirect: true, ALPNProtocols: ALPN }, async (session) => {
+        session.send(SSL_REQUEST);
+        const answer = (await patiently(session, session.bytes(1))).toString('latin1');
+        session.send(startup(TRUSTY));
+        return [answer, ...(await said(session))];
+      }),
+  },
   sessionAs('I20', 'TLS 1.1', {
     minVersion: 'TLSv1',
     maxVersion: 'TLSv1.1',
@@ -233,6 +245,18 @@ export const TLS_CASES: readonly HostileCase[] = [
     'I21',
     'a common name with a comma and more',
     client({ commonName: 'certuser,CN=x' }),
+    'certuser',
+  ),
+  sessionAs(
+    'I21',
+    'the name first of two',
+    client({ commonName: 'certuser', secondName: 'other' }),
+    'certuser',
+  ),
+  sessionAs(
+    'I21',
+    'the name second of two',
+    client({ commonName: 'other', secondName: 'certuser' }),
     'certuser',
   ),
   sessionAs('I21', 'a name that is mapped', client({ commonName: 'standby-7' }), 'mapped'),
