@@ -34,6 +34,9 @@ const HANG_MS = 20_000;
 const CANARY_HANG_MS = 2_000;
 const HANG_MINIMISE_MS = 8_000;
 
+// Children and the tree go with us.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130));
+
 process.exitCode = await runCommand(
   { name: 'fuzz', help: HELP, read: readOptions, run },
   process.argv.slice(2),

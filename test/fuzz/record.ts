@@ -18,7 +18,7 @@ import { RIG_WANTED_LSN } from './rig/upstream-rig.ts';
 import { query } from './targets/messages.ts';
 
 const WAL_BYTES_MAX = 200;
-const STEPS_MAX = 60;
+const STEPS_MAX = 160;
 
 /** What one connection said. */
 interface Recorded {

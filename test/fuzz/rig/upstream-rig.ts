@@ -22,6 +22,8 @@ export const RIG_WANTED_LSN = 0x5000000n;
 const READ_BUFFER = Buffer.alloc(1 << 17);
 const TIME_MS_MAX = 90_000;
 const CONNECTS_MAX = 6;
+const ATTEMPT_ROUNDS = 4;
+const ATTEMPT_TURNS = 4;
 
 /** A connection that the walreceiver opened. */
 class ServerEnd implements DialedConnection {
@@ -113,14 +115,12 @@ export class UpstreamRig {
 
   /** Waits, if need be for the next attempt, until there is a connection; null when there will be none soon. */
   async connected(): Promise<ServerEnd | null> {
-    for (
-      let round = 0;
-      round < 4 && this.current === null && this.#connections.length < CONNECTS_MAX;
-      round += 1
-    ) {
-      await nextTurn();
+    for (let round = 0; round < ATTEMPT_ROUNDS && this.current === null; round += 1) {
+      if (this.#connections.length >= CONNECTS_MAX) return null;
+      // An attempt that is under way gets its turns: its own time limit is a timer, too.
+      for (let turn = 0; turn < ATTEMPT_TURNS && this.current === null; turn += 1) await nextTurn();
       if (this.current === null) this.clock.advance(this.clock.nextMs() ?? 0);
-      await nextTurn();
+      else for (let turn = 0; turn < 2; turn += 1) await nextTurn();
     }
     return this.current;
   }

@@ -17,6 +17,8 @@ import { ResynchronisingWalk } from '../../../src/wal/records/resynchronising-wa
 import { readCheckpoint } from '../../../src/wal/server-control.ts';
 import { toSegmentSize } from '../../../src/pg/segment.ts';
 import { parsePatroniCluster } from '../../../src/walreceiver/patroni-cluster.ts';
+import { decodeClientCertificate } from '../../../src/wire/client-certificate.ts';
+import { clientHelloState } from '../../../src/wire/client-hello.ts';
 import { FrameDecoder } from '../../../src/wire/frame-decoder.ts';
 import { decodeFrontendMessage, frontendLengthMax } from '../../../src/wire/frontend-messages.ts';
 import {
@@ -242,7 +244,12 @@ export const DOCUMENTS: FuzzTarget = {
   open: () => textRun(feedDocuments),
 };
 
-function feedCertificate(bytes: Buffer): void {
+/** The first bytes of a client's handshake, as it sends them in one record. */
+const CLIENT_HELLO = raw(22, 3, 1, i16(8), 1, 0, 0, 4, 3, 3, 0, 0);
+
+function feedCertificate(bytes: Buffer, variant: number): void {
+  clientHelloState(bytes);
+  if (variant % 2 === 0) decodeClientCertificate(bytes);
   const certificate = decodeServerCertificate(bytes);
   serverEndPointBinding(certificate);
 }
@@ -250,11 +257,15 @@ function feedCertificate(bytes: Buffer): void {
 /** Certificates that a server shows. */
 export const CERTIFICATE: FuzzTarget = {
   name: 'certificate',
-  about: 'DER of a certificate: names, and the hash that SCRAM is bound with',
+  about: 'DER of certificates of servers and clients, the first bytes of a TLS handshake',
   weight: 1,
   seeds: async (recorded) => {
     const { CERTIFICATES } = await import('./certificate-samples.ts');
-    return [...CERTIFICATES.map((der) => sessionOf([say(der)])), ...recorded];
+    return [
+      ...CERTIFICATES.map((der) => sessionOf([say(der)])),
+      sessionOf([say(CLIENT_HELLO)], 1),
+      ...recorded,
+    ];
   },
   words: [
     raw(0x30, 0x80),

@@ -76,10 +76,10 @@ async function honest(
       await rig.play({ steps: said, chunk: 0, variant });
     }
   }
+  for (const bytes of due) steps.push(...cut(bytes), happens('turn'));
   rig.receiver.stop();
   if (!isStreaming) throw new Error(`no stream from ${server.serverVersion}`);
-  const begin = steps.length === 0 ? [] : cut(COPY_BOTH);
-  return { steps: [...steps, ...begin, happens('turn'), ...then], chunk: 0, variant };
+  return { steps: [...steps, ...then], chunk: 0, variant };
 }
 
 const WAL = Buffer.alloc(400, 0x5a);
