@@ -28,6 +28,9 @@ export interface SecretFilesParts {
   readonly clock: Clock;
 }
 
+/** The configuration was read at most so long before the watch was made. */
+const READING_MS_MAX = 10_000;
+
 /** A file that was none when it was first looked at (a pipe): it can be read once only, and nothing more is asked of it. */
 const NO_FILE = 'no plain file';
 
@@ -35,12 +38,15 @@ const NO_FILE = 'no plain file';
 export class SecretFiles {
   readonly #parts: SecretFilesParts;
   readonly #seen = new Map<string, string>();
+  /** About when the configuration was read first. (Unix milliseconds) */
+  readonly #sinceMs: number;
   #timer: Timer | null = null;
   #isStopped = false;
   #isTaken = true;
 
   constructor(parts: SecretFilesParts) {
     this.#parts = parts;
+    this.#sinceMs = parts.clock.wallMs() - READING_MS_MAX;
   }
 
   /** Begins, or goes on after the configuration has named other files. */
@@ -59,15 +65,16 @@ export class SecretFiles {
     for (const name of this.#seen.keys()) {
       if (!names.includes(name)) this.#seen.delete(name);
     }
-    // What changed between the reading of the configuration and the first look is seen as a change, too.
     let isChanged = !this.#isTaken;
     for (const name of names) {
       const seen = this.#seen.get(name);
-      const now = await fingerprint(name);
+      const { text, changedAtMs } = await lookAt(name);
       if (this.#isStopped) return;
-      if (seen === NO_FILE || seen === now) continue;
-      this.#seen.set(name, now);
-      isChanged ||= now !== NO_FILE;
+      if (seen === NO_FILE || seen === text) continue;
+      this.#seen.set(name, text);
+      // What changed between the reading of the configuration and the first look is seen as a change, too.
+      const isNews = seen !== undefined || changedAtMs >= this.#sinceMs;
+      isChanged ||= isNews && text !== NO_FILE;
     }
     if (isChanged) this.#isTaken = await this.#parts.onChanged();
     this.#timer = null;
@@ -75,14 +82,17 @@ export class SecretFiles {
   }
 }
 
-/** The same text as long as the file is the same. */
-async function fingerprint(name: string): Promise<string> {
+/** `text` is the same as long as the file is. */
+async function lookAt(name: string): Promise<{ text: string; changedAtMs: number }> {
   try {
     const info = await stat(name, { bigint: true });
-    if (!info.isFile()) return NO_FILE;
+    const changedAtMs = Number(info.ctimeMs);
+    if (!info.isFile()) return { text: NO_FILE, changedAtMs };
     const { dev, ino, size, mode, uid, mtimeNs, ctimeNs } = info;
-    return [dev, ino, size, mode, uid, mtimeNs, ctimeNs].join(' ');
+    return { text: [dev, ino, size, mode, uid, mtimeNs, ctimeNs].join(' '), changedAtMs };
   } catch (error) {
-    return systemErrorCode(error) ?? 'unreadable';
+    // It was there when it was read.
+    const text = systemErrorCode(error) ?? 'unreadable';
+    return { text, changedAtMs: Number.POSITIVE_INFINITY };
   }
 }

@@ -61,9 +61,16 @@ function read(): LoadedConfig {
   return loadConfig({ flags: [], env: {}, file, workingDirectory: directory, isPlainOnly: true });
 }
 
+/** A clock by which all files were written long ago. */
+class LaterClock extends ManualClock {
+  override wallMs(): number {
+    return 2 * Date.now();
+  }
+}
+
 /** A relay's configuration and its watch, without a relay. */
 class Running {
-  readonly clock = new ManualClock();
+  readonly clock: ManualClock;
   readonly lines: string[] = [];
   readonly applied: Config[] = [];
   readonly causes: string[] = [];
@@ -73,7 +80,8 @@ class Running {
   refusal: string | null = null;
   looks = 0;
 
-  constructor() {
+  constructor(clock = new ManualClock()) {
+    this.clock = clock;
     const loaded = read();
     if ('errors' in loaded) throw new Error(JSON.stringify(loaded.errors));
     const destination = { write: (line: string) => void this.lines.push(line) };
@@ -136,6 +144,15 @@ describe('a file with a secret', () => {
     await running.look();
     expect(running.looks).toBe(looks);
     expect(running.lines).toEqual([]);
+  });
+
+  test('that is older than the start is not read again at the first look', async () => {
+    running = new Running(new LaterClock());
+    await running.look();
+    expect(running.looks).toBe(0);
+    write('users', '"repl" "two"\n');
+    await running.look();
+    expect(running.looks).toBe(1);
   });
 
   test('counts as soon as it has changed, each for itself', async () => {
