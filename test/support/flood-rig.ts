@@ -15,7 +15,7 @@ const SAMPLE_MS = 20;
 
 /** What a crowd does. */
 export interface FloodOptions {
-  readonly kind: 'idle' | 'drip' | 'passwords' | 'lengths' | 'pipeline';
+  readonly kind: 'idle' | 'drip' | 'hoard' | 'passwords' | 'lengths' | 'pipeline';
   readonly host?: string;
   readonly port: number;
   /** Open at one time. */

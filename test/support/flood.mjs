@@ -5,7 +5,7 @@ import { connect as connectTls } from 'node:tls';
 
 /**
  * @typedef {object} Flood
- * @property {'idle' | 'drip' | 'passwords' | 'lengths' | 'pipeline'} kind
+ * @property {'idle' | 'drip' | 'hoard' | 'passwords' | 'lengths' | 'pipeline'} kind
  * @property {string} host
  * @property {number} port
  * @property {number} connections held open, or how many there are at one time
@@ -27,7 +27,7 @@ const TICK_MS = 20;
 /** How many more may be opened now. */
 let allowance = 0;
 
-const kinds = { idle, drip, passwords, lengths, pipeline };
+const kinds = { idle, drip, hoard, passwords, lengths, pipeline };
 const timer = setInterval(tick, TICK_MS);
 process.stdin.resume();
 process.stdin.on('end', finish);
@@ -93,6 +93,12 @@ function drip(socket) {
     sent += 1;
   }, 1_000);
   socket.on('close', () => clearInterval(dripping));
+}
+
+/** The longest startup packet there may be, but for its last byte. @param {Socket} socket */
+function hoard(socket) {
+  socket.on('data', () => {});
+  socket.write(Buffer.concat([int32(10_004), Buffer.alloc(9_999, 0x41)]));
 }
 
 /** SCRAM to its end with a proof that is none: cheaper for the guesser than any guess. @param {Socket} socket */
