@@ -295,4 +295,25 @@ describe('with authorities for clients', () => {
     tls.replace(server, makeCertificate({ commonName: 'other', isAuthority: true }).pem);
     expect(await ask(port, '/api/v1/status', asMonitor)).toBe(403);
   });
+
+  test.each(['TLSv1.2', 'TLSv1.3'] as const)(
+    'a session with a certificate that is believed no more is not taken up again as one with it (%s)',
+    async (version) => {
+      const tls = new TestTls(server, clients.pem);
+      const port = await open(tls);
+      const options = { ...asMonitor, minVersion: version, maxVersion: version };
+      const status = async (socket: TLSSocket): Promise<string> => {
+        socket.write('GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n');
+        return String(await once(socket, 'data')).slice(0, 12);
+      };
+      const first = await secured(port, options);
+      let session = first.getSession();
+      first.on('session', (newest) => (session = newest));
+      expect(await status(first)).toBe('HTTP/1.1 200');
+      expect(session).toBeDefined();
+      tls.replace(server, makeCertificate({ commonName: 'other', isAuthority: true }).pem);
+      const again = await secured(port, { ...options, ...(session && { session }) });
+      expect(await status(again)).toBe('HTTP/1.1 403');
+    },
+  );
 });
