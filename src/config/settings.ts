@@ -143,7 +143,8 @@ export const SETTINGS: readonly Setting[] = [
   }),
   setting('upstream.conninfo_file', 'path', {
     isReloadable: true,
-    description: 'A file that holds the connection string, for one with a password in it.',
+    description:
+      'A file that holds the connection string, for one with a password in it. Read again when it changes; refused when others may read it.',
   }),
   setting('upstream.slot', 'text', {
     pattern: SLOT_NAME,
@@ -231,7 +232,7 @@ export const SETTINGS: readonly Setting[] = [
   setting('auth.users_file', 'path', {
     isReloadable: true,
     description:
-      'Users and their secrets, in the format of PgBouncer: `"name" "secret"`, one a line. A secret is what `pg_authid.rolpassword` holds (`SCRAM-SHA-256$…`, `md5…`) or a password. `walcast scram` makes one.',
+      'Users and their secrets, in the format of PgBouncer: `"name" "secret"`, one a line. A secret is what `pg_authid.rolpassword` holds (`SCRAM-SHA-256$…`, `md5…`) or a password. `walcast scram` makes one. Read again when it changes; refused when others may read it.',
   }),
   setting('auth.users', 'users', {
     isReloadable: true,
@@ -396,12 +397,12 @@ export const SETTINGS: readonly Setting[] = [
   setting('http.token_file', 'path', {
     isReloadable: true,
     description:
-      'A file that holds the token which requests that change something have to show (`Authorization: Bearer …`): printable ASCII characters without spaces, 1024 at most.',
+      'A file that holds the token which requests that change something have to show (`Authorization: Bearer …`): printable ASCII characters without spaces, 1024 at most. Read again when it changes; refused when others may read it.',
   }),
   setting('http.wal_token_file', 'path', {
     isReloadable: true,
     description:
-      'A file that holds the token that opens `/wal` and nothing else, for `restore_command`; written as the one above.',
+      'A file that holds the token that opens `/wal` and nothing else, for `restore_command`; written as the one above, and as soon in effect.',
   }),
   setting('http.tls.cert', 'path', {
     description:
