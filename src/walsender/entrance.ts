@@ -122,8 +122,7 @@ export class Entrance {
   }
 
   /** A line about a connection that is refused, or is closed before it is a session. */
-  turnedAway(text: string, address: string | null, fields: LogFields = {}): void {
-    const peer = { address, port: null };
+  turnedAway(text: string, peer: PeerAddress, fields: LogFields = {}): void {
     this.#audit.refused(text, { peer, network: networkOf(peer) }, fields);
   }
 

@@ -2,6 +2,7 @@
 import type { UserDirectory } from '../auth/user-directory.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Log, LogFields } from '../base/log.ts';
+import type { PeerAddress } from '../net/connection.ts';
 import type { HbaRules, HostNames, LocalAddress } from '../pg/hba.ts';
 import type { IdentMaps } from '../pg/ident.ts';
 import type { StandbyDeparture, StandbyDisconnectReason } from '../status/status.ts';
@@ -90,7 +91,7 @@ export interface SessionHost {
   onAdmitted(session: WalSenderSession, facts: AuthorizedSession): void;
   onRejected(reason: RejectReason): void;
   /** A connection that was refused, or was no PostgreSQL client; logged while there are not too many. */
-  onTurnedAway(text: string, address: string | null, fields?: LogFields): void;
+  onTurnedAway(text: string, peer: PeerAddress, fields?: LogFields): void;
   onCancelRequest(pid: number, key: Uint8Array): void;
   onCommand(name: string): void;
   /** A command of the session goes to the upstream from now on. */

@@ -106,7 +106,7 @@ export class SessionStartup {
   /** (postmaster.c:StartupPacketTimeoutHandler; postgres.c:ProcessInterrupts) */
   #onLate(): void {
     const text = 'canceling authentication due to timeout';
-    if (this.#login !== null) this.#host.onTurnedAway(text, this.#connection.peer.address);
+    if (this.#login !== null) this.#host.onTurnedAway(text, this.#connection.peer);
     this.#close(null);
   }
 
@@ -159,10 +159,7 @@ export class SessionStartup {
     this.stop();
     const message = 'connection requires a valid client certificate';
     this.#host.onRejected('tls');
-    this.#host.onTurnedAway(
-      `connection refused: ${message}: ${text}`,
-      this.#connection.peer.address,
-    );
+    this.#host.onTurnedAway(`connection refused: ${message}: ${text}`, this.#connection.peer);
     const sqlstate = SQLSTATE.invalidAuthorizationSpecification;
     this.#door.refuse({ severity: 'FATAL', sqlstate, message });
   }
@@ -172,7 +169,7 @@ export class SessionStartup {
     if (this.#isOver) return;
     this.stop();
     this.#host.onRejected('tls');
-    this.#host.onTurnedAway(text, this.#connection.peer.address);
+    this.#host.onTurnedAway(text, this.#connection.peer);
   }
 
   #logIn(message: StartupMessage): void {
@@ -209,11 +206,7 @@ export class SessionStartup {
     this.stop();
     const { message, detail } = error;
     const fields = detail === undefined ? {} : { detail };
-    this.#host.onTurnedAway(
-      `connection refused: ${message}`,
-      this.#connection.peer.address,
-      fields,
-    );
+    this.#host.onTurnedAway(`connection refused: ${message}`, this.#connection.peer, fields);
     this.#door.refuse(error, encode);
   }
 
@@ -222,7 +215,7 @@ export class SessionStartup {
     this.stop();
     if (badStartup !== null) {
       this.#host.onRejected('protocol');
-      this.#host.onTurnedAway(badStartup, this.#connection.peer.address);
+      this.#host.onTurnedAway(badStartup, this.#connection.peer);
     }
     this.#door.close();
   }

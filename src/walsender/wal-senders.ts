@@ -296,7 +296,7 @@ export class WalSenders {
         else this.#takePlace(session);
       },
       onRejected: (reason) => this.#counts.rejected(reason),
-      onTurnedAway: (text, address, fields) => this.#entrance.turnedAway(text, address, fields),
+      onTurnedAway: (text, peer, fields) => this.#entrance.turnedAway(text, peer, fields),
       onCancelRequest: (pid, key) => this.#onCancelRequest(pid, key),
       onCommand: (name) => this.#counts.command(name),
       onTunnel: (session) => this.#tunnelling.add(session),
