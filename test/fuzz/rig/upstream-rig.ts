@@ -3,8 +3,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { InvariantError } from '../../../src/base/errors.ts';
 import { silentLog } from '../../../src/base/log.ts';
-import type { ConnectionEvents } from '../../../src/net/connection.ts';
-import type { Dial, DialedConnection } from '../../../src/net/dial.ts';
 import { INVALID_LSN, toLsn } from '../../../src/pg/lsn.ts';
 import type { UpstreamIdentity } from '../../../src/walreceiver/ports.ts';
 import { WalReceiver } from '../../../src/walreceiver/wal-receiver.ts';
@@ -14,78 +12,13 @@ import { amountOf } from '../engine/session.ts';
 import type { FuzzSession, Step } from '../engine/session.ts';
 import { requireThat } from '../engine/target.ts';
 import type { TargetRun } from '../engine/target.ts';
+import { FakeUpstream } from './fake-upstream.ts';
 import { FuzzClock } from './fuzz-clock.ts';
 
 /** The byte that the store of the rig wants first. */
 export const RIG_WANTED_LSN = 0x5000000n;
 
-const READ_BUFFER = Buffer.alloc(1 << 17);
 const TIME_MS_MAX = 90_000;
-const CONNECTS_MAX = 6;
-const ATTEMPT_ROUNDS = 4;
-const ATTEMPT_TURNS = 4;
-
-/** A connection that the walreceiver opened. */
-class ServerEnd implements DialedConnection {
-  readonly tls = null;
-  readonly peer = { address: '127.0.0.1', port: 5432 };
-  readonly isEncrypted = false;
-  readonly #events: ConnectionEvents;
-  readonly #onWritten: (chunk: Uint8Array) => void;
-  #isPaused = false;
-  isClosed = false;
-
-  constructor(events: ConnectionEvents, onWritten: (chunk: Uint8Array) => void) {
-    this.#events = events;
-    this.#onWritten = onWritten;
-  }
-
-  say(bytes: Uint8Array): boolean {
-    if (this.isClosed) return false;
-    // What comes while nobody reads would wait in the kernel; it is as good as lost here.
-    if (this.#isPaused) return true;
-    READ_BUFFER.set(bytes);
-    this.#events.onBytes(READ_BUFFER.subarray(0, bytes.length));
-    READ_BUFFER.fill(0xa5, 0, bytes.length);
-    return true;
-  }
-
-  lose(code: string | null): void {
-    if (this.isClosed) return;
-    if (code === null) this.#events.onEnd();
-    this.#close(code);
-  }
-
-  pendingBytes(): number {
-    return 0;
-  }
-
-  write(chunks: readonly Uint8Array[]): void {
-    if (!this.isClosed) for (const chunk of chunks) this.#onWritten(chunk);
-  }
-
-  pauseReading(): void {
-    this.#isPaused = true;
-  }
-
-  resumeReading(): void {
-    this.#isPaused = false;
-  }
-
-  end(): void {
-    setImmediate(() => this.#close(null));
-  }
-
-  destroy(): void {
-    setImmediate(() => this.#close(null));
-  }
-
-  #close(code: string | null): void {
-    if (this.isClosed) return;
-    this.isClosed = true;
-    this.#events.onClose(code);
-  }
-}
 
 /** What else a rig does. */
 export interface UpstreamRigOptions {
@@ -99,30 +32,12 @@ export class UpstreamRig {
   readonly sink = new MemorySink(toLsn(RIG_WANTED_LSN));
   readonly receiver: WalReceiver;
   readonly #options: UpstreamRigOptions;
-  readonly #connections: ServerEnd[] = [];
-  #nonce = '';
+  readonly upstream = new FakeUpstream(this.clock, (bytes) => this.#written(bytes));
   #draw = 0.3;
 
   constructor(variant: number, options: UpstreamRigOptions = {}) {
     this.#options = options;
     this.receiver = this.#makeReceiver(variant);
-  }
-
-  get current(): ServerEnd | null {
-    const last = this.#connections.at(-1);
-    return last === undefined || last.isClosed ? null : last;
-  }
-
-  /** Waits, if need be for the next attempt, until there is a connection; null when there will be none soon. */
-  async connected(): Promise<ServerEnd | null> {
-    for (let round = 0; round < ATTEMPT_ROUNDS && this.current === null; round += 1) {
-      if (this.#connections.length >= CONNECTS_MAX) return null;
-      // An attempt that is under way gets its turns: its own time limit is a timer, too.
-      for (let turn = 0; turn < ATTEMPT_TURNS && this.current === null; turn += 1) await nextTurn();
-      if (this.current === null) this.clock.advance(this.clock.nextMs() ?? 0);
-      else for (let turn = 0; turn < 2; turn += 1) await nextTurn();
-    }
-    return this.current;
   }
 
   async play(session: FuzzSession): Promise<number> {
@@ -132,12 +47,7 @@ export class UpstreamRig {
         await this.#happen(step);
         continue;
       }
-      const end = await this.connected();
-      if (end === null) break;
-      const bytes = this.#withNonce(step.bytes);
-      const size = session.chunk === 0 ? READ_BUFFER.length : session.chunk;
-      for (let at = 0; at < bytes.length; at += size)
-        if (!end.say(bytes.subarray(at, at + size))) break;
+      if (!(await this.upstream.say(step.bytes, session.chunk))) break;
       count += 1;
     }
     return count;
@@ -148,8 +58,7 @@ export class UpstreamRig {
     this.receiver.stop();
     await nextTurn();
     await nextTurn();
-    const open = this.#connections.filter(({ isClosed }) => !isClosed).length;
-    requireThat(open === 0, 'a connection is open though the walreceiver was stopped');
+    this.upstream.requireClosed();
     requireThat(
       this.clock.timers === 0,
       `${this.clock.timers} timers are set though the walreceiver was stopped`,
@@ -171,7 +80,7 @@ export class UpstreamRig {
         this.receiver.positionsMoved();
         break;
       case 'end':
-        this.current?.lose(step.bytes.length > 0 ? 'ECONNRESET' : null);
+        this.upstream.current?.lose(step.bytes.length > 0 ? 'ECONNRESET' : null);
         break;
       default:
         break;
@@ -180,19 +89,7 @@ export class UpstreamRig {
     await nextTurn();
   }
 
-  /** `%NONCE%` stands for what the client drew. */
-  #withNonce(bytes: Uint8Array): Uint8Array {
-    const text = Buffer.from(bytes).toString('latin1');
-    if (!text.includes('%NONCE%')) return bytes;
-    const said = Buffer.from(text.replace('%NONCE%', this.#nonce), 'latin1');
-    if (said.length >= 5) said.writeUInt32BE(said.length - 1, 1);
-    return said;
-  }
-
-  #written(chunk: Uint8Array): void {
-    const bytes = Buffer.from(chunk);
-    if (bytes[0] === 0x70)
-      this.#nonce = /r=([^,\0]*)/.exec(bytes.toString('latin1'))?.[1] ?? this.#nonce;
+  #written(bytes: Buffer): void {
     if (bytes[0] === 0x64 && bytes[5] === 0x72) {
       const flushLsn = bytes.readBigUInt64BE(14);
       requireThat(
@@ -204,13 +101,7 @@ export class UpstreamRig {
   }
 
   #makeReceiver(variant: number): WalReceiver {
-    const { sink, clock } = this;
-    const dial: Dial = async (_target, _options, events) => {
-      await nextTurn();
-      const end = new ServerEnd(events, (chunk) => this.#written(chunk));
-      this.#connections.push(end);
-      return end;
-    };
+    const { sink, clock, upstream } = this;
     const host = (name: string) => ({
       host: name,
       address: name,
@@ -253,7 +144,7 @@ export class UpstreamRig {
       },
       clock,
       log: silentLog,
-      dial,
+      dial: upstream.dial,
       random: () => (this.#draw = (this.#draw * 7 + 0.1) % 1),
     });
   }

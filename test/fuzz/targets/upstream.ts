@@ -24,7 +24,7 @@ const SERVER_FIRST = message('R', i32(11), 'r=%NONCE%xyz,s=c2FsdHNhbHRzYWx0,i=40
 const SERVER_FINAL = message('R', i32(12), 'v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=');
 
 /** One step a message. */
-function cut(bytes: Uint8Array): Step[] {
+export function cut(bytes: Uint8Array): Step[] {
   const steps: Step[] = [];
   const view = Buffer.from(bytes);
   for (let at = 0; at < view.length;) {
@@ -35,7 +35,8 @@ function cut(bytes: Uint8Array): Step[] {
   return steps;
 }
 
-function greeting(server: PlayedServer): Uint8Array {
+/** The end of a login. */
+export function greeting(server: PlayedServer): Uint8Array {
   return raw(
     AUTH_OK,
     message('S', cstr('server_version'), cstr(server.serverVersion)),
@@ -67,7 +68,7 @@ async function honest(
   };
   const rig = new UpstreamRig(variant, { onWritten });
   rig.receiver.start();
-  await rig.connected();
+  await rig.upstream.connected();
   for (let round = 0; round < 60 && !isStreaming; round += 1) {
     await rig.play({ steps: [happens('turn')], chunk: 0, variant });
     for (const bytes of due.splice(0)) {
