@@ -121,7 +121,7 @@ async function plainEnd(session: RawClient, mayWait: boolean): Promise<string[]>
 }
 
 /** For a server that waits until its deadline; and for everybody else, who has failed then. */
-const SILENCE_MS = 2_000;
+const SILENCE_MS = 6_000;
 const PATIENCE_MS = 30_000;
 
 /** The first record that a TLS client sends. */
