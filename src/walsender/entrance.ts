@@ -87,6 +87,11 @@ export class Entrance {
     return isTaken;
   }
 
+  /** A key of all that comes from where it comes from. */
+  networkOf(visitor: Visitor): string {
+    return this.#guests.get(visitor)?.network ?? LOCAL;
+  }
+
   authenticated(visitor: Visitor, report: AuthenticationReport): void {
     const guest = this.#guests.get(visitor);
     if (guest !== undefined) this.#audit.authenticated(guest, report);

@@ -65,12 +65,15 @@ export interface SessionHost {
   readonly names: HostNames;
   localAddresses(): readonly LocalAddress[];
   settings(): WalSenderSettings;
-  /** Runs what costs more than a message, now or in one of the next turns of the event loop, in order of asking. */
-  inTurn(piece: () => void): void;
+  /**
+   * Runs what costs more than a message, now or in one of the next turns of the event loop: those of one address in order of
+   * asking, addresses by turns.
+   */
+  inTurn(visitor: Visitor, piece: () => void): void;
   /** Answers to a client's first TLS message, each of which costs a signature: one in a turn. See {@link TurnQueue.run}. */
   shakeHandsInTurn(piece: () => void): () => void;
   /** The same for questions to the console: no standby waits behind them. */
-  askInTurn(piece: () => void): void;
+  askInTurn(visitor: Visitor, piece: () => void): void;
   isDraining(): boolean;
   isPaused(): boolean;
   /** Sessions that count against max_wal_senders. */

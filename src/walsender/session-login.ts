@@ -249,7 +249,7 @@ export class SessionLogin {
   #inTurn(piece: () => void): void {
     let isNow = true;
     let isDone = false;
-    this.#host.inTurn(() => {
+    this.#host.inTurn(this.#visitor, () => {
       isDone = true;
       if (isNow) piece();
       else this.#goOn(piece);

@@ -289,11 +289,11 @@ export class WalSenderSession
   }
 
   inTurn(piece: () => void): void {
-    this.#host.inTurn(piece);
+    this.#host.inTurn(this, piece);
   }
 
   askInTurn(piece: () => void): void {
-    this.#host.askInTurn(piece);
+    this.#host.askInTurn(this, piece);
   }
 
   onStreamStart(start: StreamStart): void {

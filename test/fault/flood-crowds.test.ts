@@ -145,9 +145,12 @@ requires(`postgres-${NEWEST_MAJOR}`).describe('a crowd', () => {
   let load: WriteLoad;
   let watch: LagWatch;
   let controlWatch: LagWatch;
+  /** Of what has been opened, in that order. */
+  const closers: (() => Promise<void>)[] = [];
 
   beforeAll(async () => {
     workspace = await openWorkspace(await serverUser());
+    closers.push(() => workspace.close());
     primary = await createPrimary(workspace, { major: NEWEST_MAJOR, name: 'primary' });
     await primary.start();
     relay = await createRelay(workspace, {
@@ -170,6 +173,7 @@ requires(`postgres-${NEWEST_MAJOR}`).describe('a crowd', () => {
     await Promise.all([standby.start(), control.start()]);
     load = await startWriteLoad(() => primary, 1, 20);
     load.start();
+    closers.push(() => load.stop());
     await streaming().catch((error: unknown) => {
       throw new Error(
         `${String(error)}\n${standby.log.tail(10)}\n${relay.log.slice(-10).join('\n')}`,
@@ -177,13 +181,14 @@ requires(`postgres-${NEWEST_MAJOR}`).describe('a crowd', () => {
     });
     watch = await LagWatch.start(primary, standby);
     controlWatch = await LagWatch.start(primary, control);
+    closers.push(
+      () => watch.stop(),
+      () => controlWatch.stop(),
+    );
   }, 120_000);
 
   afterAll(async () => {
-    await watch.stop();
-    await controlWatch.stop();
-    await load.stop();
-    await workspace.close();
+    for (const close of closers.toReversed()) await close();
   });
 
   async function access(): Promise<Readonly<Record<string, unknown>>> {

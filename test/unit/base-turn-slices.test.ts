@@ -51,6 +51,23 @@ describe('TurnSlices', () => {
     expect(done).toEqual(['a', 'b', 'c', 'd']);
   });
 
+  it('takes a piece of each of those it comes from by turns', async () => {
+    const work = slices();
+    const done: string[] = [];
+    const piece =
+      (name: string): (() => void) =>
+      () => {
+        done.push(name);
+        clock.skip(10);
+      };
+    for (const name of ['a1', 'a2', 'a3', 'a4']) work.run(piece(name), 'a');
+    work.run(piece('b1'), 'b');
+    work.run(piece('c1'), 'c');
+    work.run(piece('b2'), 'b');
+    for (let round = 0; round < 8; round += 1) await turn();
+    expect(done).toEqual(['a1', 'a2', 'b1', 'c1', 'a3', 'b2', 'a4']);
+  });
+
   it('begins anew in each turn', async () => {
     const work = slices();
     const done: string[] = [];
