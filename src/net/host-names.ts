@@ -1,6 +1,6 @@
-// Which name has a client's address, and does the name lead back to it? For access rules with names of hosts. Asked outside
-// of the pool that also writes WAL, kept for a while, and never waited for longer than a bound: who owns an address also
-// owns the name service that says its name, and may let it hang. (hba.c:check_hostname)
+// Which name has a client's address, and does the name lead back to it? For access rules with names of hosts. Who owns an
+// address also owns the name service that says its name, and may let it hang: that is asked outside of the pool that also
+// writes WAL, kept for a while, and never waited for longer than a bound. (hba.c:check_hostname)
 import { lookup, Resolver } from 'node:dns/promises';
 import { readFile } from 'node:fs/promises';
 import type { Clock } from '../base/clock.ts';

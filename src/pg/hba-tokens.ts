@@ -28,22 +28,22 @@ export interface LogicalLine {
   readonly text: string;
 }
 
-/** Lines joined that end in a backslash; one at the end of what a backslash was added to does not count again. */
+/** Lines joined that end in a backslash. */
 export function logicalLines(text: string): LogicalLine[] {
   const physical = text.split('\n').map((line) => line.replace(/\r+$/, ''));
   if (physical.at(-1) === '') physical.pop();
   const lines: LogicalLine[] = [];
   for (let index = 0; index < physical.length; index += 1) {
     const number = index + 1;
-    let line = physical[index] ?? '';
-    let joined = 0;
-    while (line.length > joined && line.endsWith('\\')) {
-      line = line.slice(0, -1);
-      joined = line.length;
+    const parts: string[] = [];
+    let part = physical[index] ?? '';
+    while (part.endsWith('\\')) {
+      parts.push(part.slice(0, -1));
       index += 1;
-      line += physical[index] ?? '';
+      part = physical[index] ?? '';
     }
-    lines.push({ number, text: line });
+    parts.push(part);
+    lines.push({ number, text: parts.join('') });
   }
   return lines;
 }

@@ -2,6 +2,8 @@
 import { matchesHostName } from './hba-address.ts';
 import { tokenizeHba } from './hba-includes.ts';
 import type { RuleFiles } from './hba-includes.ts';
+import { PatternBudget, readLines } from './hba-reading.ts';
+import type { HbaError } from './hba-reading.ts';
 import { parseHbaLine } from './hba-line.ts';
 import type { HbaRule } from './hba-rule.ts';
 import { isKeyword, matchesName, matchesUser } from './hba-words.ts';
@@ -9,6 +11,7 @@ import type { HbaWord } from './hba-words.ts';
 import { isInNetwork, parseIpAddress, prefixMask } from './ip-address.ts';
 import type { IpAddress } from './ip-address.ts';
 
+export type { HbaError } from './hba-reading.ts';
 export { HBA_METHODS } from './hba-rule.ts';
 export type {
   HbaAddress,
@@ -22,15 +25,6 @@ export type {
 /** All rules, in order. */
 export interface HbaRules {
   readonly rules: readonly HbaRule[];
-}
-
-/** What is wrong with one line. */
-export interface HbaError {
-  /** The file it stands in; empty when the text that was read has no name. */
-  readonly source: string;
-  readonly line: number;
-  readonly text: string;
-  readonly message: string;
 }
 
 /** A connection that asks for admission. */
@@ -72,37 +66,20 @@ export interface HbaOrigin {
   readonly files?: RuleFiles;
 }
 
-/** Reads the rules. When any line is wrong, every wrong line is returned instead, in the order in which they are read. */
+/** Reads the rules. When any line is wrong, the wrong lines are returned instead, in the order in which they are read. */
 export function parseHba(
   text: string,
   { source = '', files }: HbaOrigin = {},
 ): HbaRules | readonly HbaError[] {
   const rules: HbaRule[] = [];
-  const errors: HbaError[] = [];
-  let steps = 0;
-  for (const line of tokenizeHba(text, source, files)) {
-    let parsed = parseHbaLine(line);
-    if (!('problem' in parsed)) steps += patternSteps(parsed);
-    if (steps > PATTERN_STEPS_ALL_MAX) {
-      parsed = { problem: 'regular expressions are too complex, all of them together' };
-      steps = 0;
-    }
-    if ('problem' in parsed) {
-      const { source: file, number, text: written } = line;
-      errors.push({ source: file, line: number, text: written, message: parsed.problem });
-    } else {
-      rules.push(parsed);
-    }
-  }
+  const budget = new PatternBudget();
+  const errors = readLines(tokenizeHba(text, source, files), (line) => {
+    const parsed = parseHbaLine(line);
+    if ('problem' in parsed) return parsed.problem;
+    rules.push(parsed);
+    return budget.spend([...parsed.databases, ...parsed.users]);
+  });
   return errors.length > 0 ? errors : { rules };
-}
-
-/** Every connection may make all patterns be matched. */
-const PATTERN_STEPS_ALL_MAX = 10_000;
-
-function patternSteps({ databases, users }: HbaRule): number {
-  const words = [...databases, ...users];
-  return words.reduce((sum, { pattern }) => sum + (pattern?.program.length ?? 0), 0);
 }
 
 /**
@@ -115,15 +92,19 @@ export function findHbaRule(
   { localAddresses, names }: HbaSurroundings,
 ): HbaRule | null | Promise<HbaRule | null> {
   const address = connection.address === null ? null : parseIpAddress(connection.address);
-  const candidates = rules.filter(
-    (rule) => matchesConnection(rule, connection) && mayMatch(rule, address, localAddresses),
-  );
-  const [first] = candidates;
-  if (first === undefined) return null;
-  if (first.address?.kind !== 'name' || connection.address === null) return first;
-  return decideByName(candidates, connection.address, names);
+  const named: HbaRule[] = [];
+  for (const rule of rules) {
+    if (!mayMatch(rule, address, localAddresses) || !matchesConnection(rule, connection)) continue;
+    const isCertain = rule.address?.kind !== 'name' || connection.address === null;
+    if (isCertain && named.length === 0) return rule;
+    named.push(rule);
+    if (isCertain) break;
+  }
+  if (named.length === 0 || connection.address === null) return null;
+  return decideByName(named, connection.address, names);
 }
 
+/** Of `candidates` only the last one may be a rule without a name. */
 async function decideByName(
   candidates: readonly HbaRule[],
   address: string,

@@ -1,6 +1,8 @@
 // Which of our users may somebody be whom another system vouches for? (pg_ident.conf; hba.c:parse_ident_line, check_usermap)
 import { tokenizeHba } from './hba-includes.ts';
-import type { HbaError, HbaOrigin } from './hba.ts';
+import type { HbaOrigin } from './hba.ts';
+import { PatternBudget, readLines } from './hba-reading.ts';
+import type { HbaError } from './hba-reading.ts';
 import type { HbaField, HbaLine } from './hba-tokens.ts';
 import { matchesUser, readWord } from './hba-words.ts';
 import type { HbaWord } from './hba-words.ts';
@@ -40,16 +42,13 @@ export function parseIdent(
   { source = '', files }: HbaOrigin = {},
 ): IdentMaps | readonly HbaError[] {
   const lines: IdentLine[] = [];
-  const errors: HbaError[] = [];
-  for (const line of tokenizeHba(text, source, files)) {
+  const budget = new PatternBudget();
+  const errors = readLines(tokenizeHba(text, source, files), (line) => {
     const parsed = parseIdentLine(line);
-    if ('problem' in parsed) {
-      const { source: file, number, text: written } = line;
-      errors.push({ source: file, line: number, text: written, message: parsed.problem });
-    } else {
-      lines.push(parsed);
-    }
-  }
+    if ('problem' in parsed) return parsed.problem;
+    lines.push(parsed);
+    return budget.spend([parsed.systemUser, parsed.user]);
+  });
   return errors.length > 0 ? errors : { lines };
 }
 
