@@ -54,7 +54,7 @@ const CROWDS: readonly Crowd[] = [
     connections: CROWD,
     perSecond: 5_000,
     addresses: STRANGERS,
-    isCrowd: ({ opened }) => opened >= 500 * seconds,
+    isCrowd: ({ opened }) => opened >= 300 * seconds,
   },
   {
     what: 'of ten thousand who say nothing to the HTTP port',
@@ -63,7 +63,7 @@ const CROWDS: readonly Crowd[] = [
     connections: CROWD,
     perSecond: 5_000,
     addresses: STRANGERS,
-    isCrowd: ({ opened }) => opened >= 500 * seconds,
+    isCrowd: ({ opened }) => opened >= 300 * seconds,
   },
   {
     what: 'that says a byte a second',
@@ -73,7 +73,7 @@ const CROWDS: readonly Crowd[] = [
     perSecond: 1_000,
     addresses: STRANGERS,
     drip: DRIPPED_STARTUP,
-    isCrowd: ({ openMax }) => openMax >= 500,
+    isCrowd: ({ openMax }) => openMax >= 300,
   },
   {
     what: 'that says a byte a second to the HTTP port',
@@ -227,7 +227,10 @@ requires(`postgres-${NEWEST_MAJOR}`).describe('a crowd', () => {
   it.each(CROWDS)('$what', { timeout: 90_000 }, async ({ port, isCrowd, ...crowd }) => {
     await standby.waitForReplay(await primary.walPosition(), 30_000);
     for (const one of [watch, controlWatch]) one.take();
-    const flood = startFlood({ ...crowd, port: port === 'http' ? relay.httpPort : relay.port });
+    const flood = await startFlood({
+      ...crowd,
+      port: port === 'http' ? relay.httpPort : relay.port,
+    });
     await new Promise((resolve) => setTimeout(resolve, FLOOD_MS));
     const lag = watch.take();
     // What a machine that is too busy for everybody does is nothing of ours.

@@ -54,19 +54,20 @@ export interface RunningFlood {
   stop(): Promise<FloodReport>;
 }
 
-/** Sends a crowd, from a process of its own. */
-export function startFlood(options: FloodOptions): RunningFlood {
+/** Sends a crowd, from a process of its own; resolves when the first of it is there. */
+export async function startFlood(options: FloodOptions): Promise<RunningFlood> {
   const addresses = options.addresses ?? ['127.0.0.1'];
   const task = JSON.stringify({ host: '127.0.0.1', ...options, addresses });
   const child = spawn(process.execPath, [FLOOD, task], { stdio: ['pipe', 'pipe', 'inherit'] });
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
   const closed = once(child, 'close');
+  await once(child.stdout, 'data');
   return {
     stop: async () => {
       child.stdin.end();
       await closed;
-      return JSON.parse(output) as FloodReport;
+      return JSON.parse(output.slice(output.indexOf('{'))) as FloodReport;
     },
   };
 }

@@ -1,5 +1,5 @@
 // A crowd of strangers, in a process of its own so that it measures nothing of the one who looks on: what it is to do comes
-// as JSON in argv[2], what it did goes to standard output as JSON, once, when standard input ends.
+// as JSON in argv[2]; standard output gets a line when it has begun, and what it did as JSON when standard input ends.
 import { connect } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 
@@ -19,7 +19,7 @@ import { connect as connectTls } from 'node:tls';
 /** @type {Flood} */
 const flood = JSON.parse(process.argv[2] ?? '{}');
 /** @type {Record<string, number>} */
-const counts = { opened: 0, refused: 0, closed: 0, answered: 0, openMax: 0, errors: 0 };
+const counts = { begun: 0, opened: 0, refused: 0, closed: 0, answered: 0, openMax: 0, errors: 0 };
 let open = 0;
 let isOver = false;
 
@@ -54,6 +54,8 @@ function begin() {
   counts.openMax = Math.max(counts.openMax, open);
   let isConnected = false;
   socket.on('connect', () => {
+    if (counts.begun === 0) process.stdout.write('begun\n');
+    counts.begun = 1;
     isConnected = true;
     if (flood.tls !== true) kinds[flood.kind](socket);
     else secure(socket);
