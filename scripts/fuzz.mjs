@@ -32,7 +32,7 @@ anybody else may come of it (docs/fuzzing.md). Exit code 0: nothing did.
 const CANARIES = ['crash', 'hang', 'leak', 'bytes'];
 const HANG_MS = 20_000;
 const CANARY_HANG_MS = 2_000;
-const HANG_MINIMISE_MS = 8_000;
+const HANG_MINIMISE_MS = 5_000;
 
 // Children and the tree go with us.
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130));

@@ -104,7 +104,7 @@ export class Attempts {
 
   /** The one of `sessions` that leaves most behind, if that is anything. */
   async leaking(sessions: readonly FuzzSession[]): Promise<FuzzSession | null> {
-    const until = performance.now() + 6_000;
+    const until = performance.now() + 3_000;
     for (const session of sessions) {
       if (performance.now() > until) return null;
       if ((await this.leakOf(session)) > LEAK_BYTES) return session;
@@ -117,7 +117,7 @@ export class Attempts {
     sessions: readonly FuzzSession[],
     kind: FailureKind,
   ): Promise<readonly FuzzSession[]> {
-    const until = performance.now() + 8_000;
+    const until = performance.now() + (kind === 'leak' ? 2_000 : 8_000);
     const isSame = async (candidate: readonly FuzzSession[]): Promise<boolean> => {
       if (performance.now() > until) return false;
       if (kind !== 'leak') return (await this.fails(candidate))?.kind === kind;

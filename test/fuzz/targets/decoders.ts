@@ -18,7 +18,7 @@ import { readCheckpoint } from '../../../src/wal/server-control.ts';
 import { toSegmentSize } from '../../../src/pg/segment.ts';
 import { parsePatroniCluster } from '../../../src/walreceiver/patroni-cluster.ts';
 import { decodeClientCertificate } from '../../../src/wire/client-certificate.ts';
-import { clientHelloState } from '../../../src/wire/client-hello.ts';
+import { ClientHello } from '../../../src/wire/client-hello.ts';
 import { FrameDecoder } from '../../../src/wire/frame-decoder.ts';
 import { decodeFrontendMessage, frontendLengthMax } from '../../../src/wire/frontend-messages.ts';
 import {
@@ -248,7 +248,7 @@ export const DOCUMENTS: FuzzTarget = {
 const CLIENT_HELLO = raw(22, 3, 1, i16(8), 1, 0, 0, 4, 3, 3, 0, 0);
 
 function feedCertificate(bytes: Buffer, variant: number): void {
-  clientHelloState(bytes);
+  new ClientHello().push(bytes);
   if (variant % 2 === 0) decodeClientCertificate(bytes);
   const certificate = decodeServerCertificate(bytes);
   serverEndPointBinding(certificate);
