@@ -113,9 +113,12 @@ export function readSessionSettings(
   return { applicationName, walSenderTimeoutMs, values };
 }
 
-/** As strtol and strtod read between them: hexadecimal, octal where nothing but octal digits follows a zero, or decimal. */
-const TIME =
-  /^\s*([+-]?)(0[xX][\dA-Fa-f]+|(?:(?:[1-9]\d*|0[0-7]*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)\s*(.*?)\s*$/s;
+/**
+ * As strtol and strtod read between them: hexadecimal, octal where nothing but octal digits follows a zero, or decimal. What
+ * stands behind is no part of it: who has not logged in yet must not make us try it out in many ways.
+ */
+const NUMBER =
+  /^\s*([+-]?)(0[xX][\dA-Fa-f]+|(?:(?:[1-9]\d*|0[0-7]*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)/;
 
 function readNumber(digits: string): number {
   return /^0[0-7]+$/.test(digits) ? Number.parseInt(digits, 8) : Number(digits);
@@ -127,9 +130,10 @@ export function readMilliseconds(
   value: string,
   facts: VersionFacts,
 ): number | CommandError {
-  const match = TIME.exec(value);
+  const match = NUMBER.exec(value);
   if (match === null) return invalidValue(name, value);
-  const [, sign, digits = '', unitName = ''] = match;
+  const [read, sign, digits = ''] = match;
+  const unitName = value.slice(read.length).trim();
   const unit = unitName === '' ? 1 : TIME_UNITS_MS.get(unitName);
   if (unit === undefined) return invalidValue(name, value, UNITS_HINT);
   const milliseconds = Math.round((sign === '-' ? -1 : 1) * readNumber(digits) * unit);

@@ -295,6 +295,16 @@ describe('session settings', () => {
   });
 
   it.each([
+    ['blanks behind the unit', `1x${' '.repeat(300_000)}y`],
+    ['blanks before the unit', `1${' '.repeat(300_000)}y`],
+    ['blanks before and behind the unit', `1${' '.repeat(150_000)}x${' '.repeat(150_000)}y`],
+    ['digits', `${'1'.repeat(300_000)} x y`],
+    ['digits and blanks in turn', `${'1 '.repeat(150_000)}y`],
+  ])('refuses many %s at once: nobody has logged in yet', (_name, text) => {
+    expect(readMilliseconds('x', text, versionFacts(17))).toMatchObject({ sqlstate: '22023' });
+  });
+
+  it.each([
     [0, '0'],
     [60_000, '1min'],
     [90_000, '90s'],
