@@ -1,7 +1,7 @@
 // How does a connection that a client opened go from plain text into TLS without losing or mistaking a byte?
 import type { Socket } from 'node:net';
 import { invariant } from '../base/errors.ts';
-import { CLIENT_HELLO_BYTES_MAX, clientHelloState } from '../wire/client-hello.ts';
+import { ClientHello } from '../wire/client-hello.ts';
 import type { TlsFacts } from '../wire/tls-facts.ts';
 import { SocketConnection } from './connection.ts';
 import type { AcceptedConnection, ConnectionEvents, PeerAddress, TlsStart } from './connection.ts';
@@ -19,8 +19,6 @@ export function openAccepted(
 /** `hello`: the client's first message is being collected. `handshake`: the socket is OpenSSL's. */
 type Phase = 'plain' | 'hello' | 'handshake' | 'secure';
 
-const EMPTY = new Uint8Array(0);
-
 class AcceptedSocket implements AcceptedConnection {
   readonly peer: PeerAddress;
   readonly #socket: Socket;
@@ -30,7 +28,7 @@ class AcceptedSocket implements AcceptedConnection {
   #inner: SocketConnection;
   #phase: Phase = 'plain';
   #tls: TlsFacts | null = null;
-  #hello: Uint8Array = EMPTY;
+  readonly #hello = new ClientHello();
   #start: TlsStart | null = null;
   #leaveQueue: () => void = () => {};
   #isClosed = false;
@@ -101,10 +99,7 @@ class AcceptedSocket implements AcceptedConnection {
 
   /** Answering costs a signature: it is not begun before all of the question is there. */
   #onHelloBytes(chunk: Uint8Array): void {
-    this.#hello = this.#hello.length === 0 ? Uint8Array.from(chunk) : joined(this.#hello, chunk);
-    if (clientHelloState(this.#hello) === 'more' && this.#hello.length < CLIENT_HELLO_BYTES_MAX) {
-      return;
-    }
+    if (this.#hello.push(chunk) === 'more') return;
     this.#inner.release();
     this.#phase = 'handshake';
     const start = this.#start;
@@ -113,8 +108,9 @@ class AcceptedSocket implements AcceptedConnection {
 
   #shakeHands(): void {
     if (this.#isClosed || this.#socket.destroyed) return;
-    this.#socket.unshift(this.#hello);
-    this.#hello = EMPTY;
+    // It is closing already, and takes nothing back.
+    if (this.#socket.readableEnded) return;
+    this.#socket.unshift(this.#hello.take());
     this.#acceptor?.begin(this.#socket, (outcome) => this.#onOutcome(outcome));
   }
 
@@ -159,17 +155,10 @@ class AcceptedSocket implements AcceptedConnection {
   #onClose(code: string | null): void {
     this.#isClosed = true;
     this.#leaveQueue();
-    this.#hello = EMPTY;
+    this.#hello.take();
     const start = this.#start;
     this.#start = null;
     start?.onFailed(`could not accept SSL connection: ${code ?? 'EOF detected'}`);
     this.#events.onClose(code);
   }
-}
-
-function joined(first: Uint8Array, second: Uint8Array): Uint8Array {
-  const whole = new Uint8Array(first.length + second.length);
-  whole.set(first);
-  whole.set(second, first.length);
-  return whole;
 }

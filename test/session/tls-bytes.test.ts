@@ -1,10 +1,13 @@
 // No byte is lost or mistaken on the way into TLS, and a session inside it is one like every other: cuts, slow readers, ends.
 import { connect as connectTls } from 'node:tls';
+import { once } from 'node:events';
 import { Duplex } from 'node:stream';
+import { createServer } from 'node:net';
 import type { Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openAccepted } from '../../src/net/accepted-connection.ts';
 import type { AcceptedConnection } from '../../src/net/connection.ts';
 import { Listener } from '../../src/net/listener.ts';
 import { eventually } from '../support/eventually.ts';
@@ -110,6 +113,20 @@ describe.each(['by SSLRequest', 'by the handshake itself'])('a handshake begun %
       expect(await firstByte(socket)).toBe(0x16);
       socket.destroy();
     }
+  });
+
+  it.each([
+    ['fills more than a record', 80],
+    ['is longer than what is waited for', 240],
+  ])('is answered when its first message %s', async (_name, names) => {
+    const long = Array.from({ length: names }, (_, index) => `${index}`.padEnd(250, '-'));
+    const socket = await plainSocket(fixture.port);
+    if (!isDirect) await askForTls(socket);
+    const secured = await handshake(socket, { ALPNProtocols: [...long, 'postgresql'] });
+    const client = rawClient(secured);
+    client.send(startup(STANDBY));
+    expect((await client.until('Z')).at(-1)?.type).toBe('Z');
+    client.close();
   });
 
   it.each([1, 7])('goes on as a session when all of it comes in pieces of %i', async (size) => {
@@ -320,6 +337,52 @@ it.each(['the client', 'we'])(
     listener.close();
   },
 );
+
+it('a handshake whose turn comes when the client has just closed its half is not begun', async () => {
+  const hello = await recordHello();
+  let begins = 0;
+  const begin = rig.acceptor.begin.bind(rig.acceptor);
+  rig.acceptor.begin = (socket, onOutcome) => {
+    begins += 1;
+    begin(socket, onOutcome);
+  };
+  const told: string[] = [];
+  const server = createServer((socket) => {
+    let turnOf: (() => void) | null = null;
+    // Before anybody else can see the end.
+    socket.on('end', () => turnOf?.());
+    const connection = openAccepted(socket, rig.acceptor, {
+      onBytes: (firstBytes) =>
+        connection.startTls({
+          firstBytes,
+          isDirect: true,
+          inTurn: (piece) => {
+            turnOf = piece;
+            return () => {};
+          },
+          onSecure() {},
+          onRefused() {},
+          onFailed: (text) => told.push(text),
+        }),
+      onDrain() {},
+      onEnd: () => told.push('end'),
+      onClose: (code) => told.push(`closed ${code}`),
+    });
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  const socket = await plainSocket(address.port);
+  socket.resume();
+  socket.end(hello);
+  await once(socket, 'close');
+  await eventually(() => told).toEqual([
+    'could not accept SSL connection: EOF detected',
+    'closed null',
+  ]);
+  expect(begins).toBe(0);
+  server.close();
+});
 
 function endAtOnce(connection: AcceptedConnection | null): void {
   connection?.destroy();

@@ -3,7 +3,8 @@ import { Duplex } from 'node:stream';
 import { connect } from 'node:tls';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { CLIENT_HELLO_BYTES_MAX, clientHelloState } from '../../src/wire/client-hello.ts';
+import { CLIENT_HELLO_BYTES_MAX, ClientHello } from '../../src/wire/client-hello.ts';
+import type { ClientHelloState } from '../../src/wire/client-hello.ts';
 
 /** What Node's own client sends first. */
 async function recordHello(): Promise<Buffer> {
@@ -18,6 +19,10 @@ async function recordHello(): Promise<Buffer> {
     const socket = connect({ socket: pipe, servername: 'localhost' });
     socket.on('error', () => {});
   });
+}
+
+function clientHelloState(bytes: Uint8Array): ClientHelloState {
+  return new ClientHello().push(bytes);
 }
 
 /** The same message in records of `size`. */
@@ -55,6 +60,39 @@ describe('a ClientHello', () => {
     ],
   ])('is not %s', (_name, bytes) => {
     expect(clientHelloState(bytes)).toBe('other');
+  });
+
+  it('is the same in whatever pieces it comes', async () => {
+    const hello = await recordHello();
+    const whole = Buffer.concat([rewrapped(hello, 7), Buffer.from('more')]);
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 1, max: 400 }), { maxLength: 200 }), (sizes) => {
+        const collected = new ClientHello();
+        let offset = 0;
+        for (const size of [...sizes, whole.length]) {
+          const next = Math.min(whole.length, offset + size);
+          expect(collected.push(whole.subarray(offset, next))).toBe(
+            clientHelloState(whole.subarray(0, next)),
+          );
+          offset = next;
+        }
+        expect(Buffer.from(collected.take())).toEqual(whole);
+        expect(collected.take()).toHaveLength(0);
+      }),
+    );
+  });
+
+  it('of thousands of records that come byte by byte is no work', () => {
+    // All but whole: each byte on its own, in a record of its own. Read anew with each byte it would take half a minute.
+    const message = Buffer.alloc(Math.floor((CLIENT_HELLO_BYTES_MAX - 1) / 6));
+    message.set([1, 0, 0x40]);
+    const bytes = rewrapped(Buffer.concat([Buffer.alloc(5), message]), 1);
+    const collected = new ClientHello();
+    const began = performance.now();
+    for (let offset = 0; offset < bytes.length; offset += 1) {
+      if (collected.push(bytes.subarray(offset, offset + 1)) !== 'more') throw new Error('whole');
+    }
+    expect(performance.now() - began).toBeLessThan(3_000);
   });
 
   it('is not waited for without end', () => {
