@@ -47,7 +47,7 @@ export const METRICS_STATFS_TIMEOUT_MS: number = 500;
 
 // --- http
 
-/** Open HTTP connections; for a further one the one goes that has waited longest without a request. */
+/** Open HTTP connections; for a further one the one goes on which nothing was asked or answered for longest. */
 export const HTTP_CONNECTIONS_MAX: number = 256;
 
 /** Those of one client network, where others than this machine can reach the port. */

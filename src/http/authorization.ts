@@ -20,6 +20,8 @@ export interface AuthorizationOptions {
   readonly isLoopback: boolean;
   readonly clock: Clock;
   readonly audit: HttpAudit;
+  /** Told of each request that has shown a token that is right. */
+  readonly onGoodToken: (request: FastifyRequest) => void;
 }
 
 const NO_CERTIFICATE: ErrorJson = {
@@ -72,6 +74,7 @@ export class Authorization {
     const hint = HOW_TO_SEND[access];
     switch (this.#guard.check(authorization, addressOf(request), this.#tokensFor(access))) {
       case 'good':
+        this.#options.onGoodToken(request);
         return;
       case 'unset':
         await reply.code(403).send(access === 'wal' ? NO_WAL_TOKEN : NO_TOKEN);

@@ -10,18 +10,21 @@ export interface CountedSocket {
   destroy(): unknown;
 }
 
+/** What tells one connection from another. */
+type ClientEnd = Pick<CountedSocket, 'remoteAddress' | 'remotePort'>;
+
 interface Place {
   readonly socket: CountedSocket;
   readonly network: string;
-  /** Requests on it that are not answered yet; with none it waits, and may have to make room. */
-  requests: number;
+  /** The request on it has shown a token: it is not sent away for others. */
+  isTrusted: boolean;
 }
 
 /** The connections of one port. */
 export class ConnectionCaps {
   readonly #max: number;
   readonly #perClientMax: number;
-  /** By address and port of the client; who has waited longest comes first. */
+  /** By address and port of the client; the one on which nothing was asked or answered for longest comes first. */
   readonly #places = new Map<string, Place>();
 
   /** `max`: connections in all; `perClientMax`: of one client network. */
@@ -31,8 +34,10 @@ export class ConnectionCaps {
   }
 
   /**
-   * To be told of each connection at once. Where there is no room for it, the one that has waited longest without a request
-   * goes, of its own network when that has its share, else of the one that has most; when none waits, the newcomer goes.
+   * To be told of each connection at once. Where there is no room for it, the one goes on which nothing was asked or answered
+   * for longest, of its own network when that has its share, else of the one that has most. Being asked something protects
+   * nobody, because a stranger can ask, and never take the answer or never send the body; having shown a token does, until that
+   * request is over. When all have, the newcomer goes.
    */
   admit(socket: CountedSocket): void {
     const network = clientNetwork(socket.remoteAddress ?? '');
@@ -41,22 +46,27 @@ export class ConnectionCaps {
       return;
     }
     const key = keyOf(socket);
-    const place: Place = { socket, network, requests: 0 };
+    const place: Place = { socket, network, isTrusted: false };
     this.#places.set(key, place);
     socket.once('close', () => this.#remove(key, place));
   }
 
   /** A request has begun on that connection, also where `socket` is TLS on top of the one that came in; to call when it is over. */
-  busy(socket: Pick<CountedSocket, 'remoteAddress' | 'remotePort'>): () => void {
+  busy(socket: ClientEnd): () => void {
     const key = keyOf(socket);
     const place = this.#places.get(key);
     if (place === undefined) return () => {};
-    place.requests += 1;
+    this.#touch(key, place);
     return () => {
-      place.requests -= 1;
-      // From now on it waits, and others have waited longer.
-      if (this.#remove(key, place)) this.#places.set(key, place);
+      place.isTrusted = false;
+      this.#touch(key, place);
     };
+  }
+
+  /** The request on that connection has shown a token. */
+  trust(socket: ClientEnd): void {
+    const place = this.#places.get(keyOf(socket));
+    if (place !== undefined) place.isTrusted = true;
   }
 
   /** Ends them all, those too that are in their handshake and that the server does not know as connections yet. */
@@ -72,15 +82,15 @@ export class ConnectionCaps {
       return this.#evict((place) => place.network === network);
     }
     if (this.#places.size < this.#max) return true;
-    const waiting = [...this.#places.values()].filter(({ requests }) => requests === 0);
-    const most = Math.max(0, ...waiting.map((place) => counts.get(place.network) ?? 0));
+    const strangers = [...this.#places.values()].filter(({ isTrusted }) => !isTrusted);
+    const most = Math.max(0, ...strangers.map((place) => counts.get(place.network) ?? 0));
     return this.#evict((place) => counts.get(place.network) === most);
   }
 
-  /** Ends the first that waits and that `isOne` names; false when there is none. */
+  /** Ends the first that has shown no token and that `isOne` names; false when there is none. */
   #evict(isOne: (place: Place) => boolean): boolean {
     for (const [key, place] of this.#places) {
-      if (place.requests > 0 || !isOne(place)) continue;
+      if (place.isTrusted || !isOne(place)) continue;
       this.#places.delete(key);
       place.socket.destroy();
       return true;
@@ -88,14 +98,16 @@ export class ConnectionCaps {
     return false;
   }
 
+  /** From now on all others have been silent for longer. */
+  #touch(key: string, place: Place): void {
+    if (this.#remove(key, place)) this.#places.set(key, place);
+  }
+
   #remove(key: string, place: Place): boolean {
     return this.#places.get(key) === place && this.#places.delete(key);
   }
 }
 
-function keyOf({
-  remoteAddress,
-  remotePort,
-}: Pick<CountedSocket, 'remoteAddress' | 'remotePort'>): string {
+function keyOf({ remoteAddress, remotePort }: ClientEnd): string {
   return `${remoteAddress ?? ''} ${remotePort ?? ''}`;
 }

@@ -100,7 +100,13 @@ export async function openHttp(options: HttpOptions, sources: HttpSources): Prom
   readJsonOnly(server);
   const needsCertificate = tls?.hasClientAuthorities === true;
   const audit = new HttpAudit({ log, clock });
-  const authorization = new Authorization({ ...options, audit, isLoopback, needsCertificate });
+  const authorization = new Authorization({
+    ...options,
+    audit,
+    isLoopback,
+    needsCertificate,
+    onGoodToken: ({ socket }) => connections.trust(socket),
+  });
   const routes = allRoutes({ ...sources, clock, log, audit });
   addRoutes(server, routes, (access, request, reply) =>
     authorization.check(access, request, reply),

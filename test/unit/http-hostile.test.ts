@@ -419,7 +419,7 @@ describe('many connections', () => {
     expect([second, third, other].every(({ isDestroyed }) => isDestroyed)).toBe(true);
   });
 
-  test('in a full house room is made by who waits, of the network that has most', () => {
+  test('in a full house room is made by who was silent for longest, of the network that has most', () => {
     const { caps, come } = room({ max: 4, perClientMax: 4 });
     const crowd = [come('10.0.0.1'), come('10.0.0.1'), come('10.0.0.1')];
     const monitor = come('10.0.0.2');
@@ -436,21 +436,54 @@ describe('many connections', () => {
     ]);
   });
 
-  test('where nobody waits the newcomer goes', () => {
+  test('a request protects nobody while it is answered, unless it has shown a token', () => {
+    const { caps, come } = room({ max: 2, perClientMax: 2 });
+    const [owner, stranger] = [come('10.0.0.1'), come('10.0.0.1')];
+    const ends = [owner, stranger].map((one) => caps.busy(one));
+    caps.trust(owner);
+    const next = come('10.0.0.1');
+    expect([owner, stranger, next].map(({ isDestroyed }) => isDestroyed)).toEqual([
+      false,
+      true,
+      false,
+    ]);
+    caps.busy(next);
+    caps.trust(next);
+    expect(come('10.0.0.1').isDestroyed).toBe(true);
+    // What was shown counts for one request.
+    ends[0]?.();
+    expect(come('10.0.0.1').isDestroyed).toBe(false);
+    expect([owner, next].map(({ isDestroyed }) => isDestroyed)).toEqual([true, false]);
+  });
+
+  test('where all have shown a token the newcomer goes', () => {
     const { caps, come } = room({ max: 2, perClientMax: 2 });
     const asking = [come('10.0.0.1'), come('10.0.0.2')];
-    for (const socket of asking) caps.busy(socket);
+    for (const socket of asking) {
+      caps.busy(socket);
+      caps.trust(socket);
+    }
     expect(come('10.0.0.3').isDestroyed).toBe(true);
     expect(asking.map(({ isDestroyed }) => isDestroyed)).toEqual([false, false]);
     asking[0]?.destroy();
     expect(come('10.0.0.3').isDestroyed).toBe(false);
   });
 
-  test('a full house of strangers who say nothing keeps no probe out', async () => {
+  test.each([
+    ['say nothing', ''],
+    [
+      'announce a body for no route and never send it',
+      'POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n',
+    ],
+  ])('a full house of strangers who %s keeps no probe out', async (_what, begin) => {
     // Longer than this takes: nobody is sent away because his time is over.
     const { server } = await open({ times: { headers: 60_000, inactivity: 60_000 } });
     const strangers = await Promise.all(
-      Array.from({ length: HTTP_CONNECTIONS_MAX }, () => client(server.port)),
+      Array.from({ length: HTTP_CONNECTIONS_MAX }, async () => {
+        const stranger = await client(server.port);
+        stranger.write(begin);
+        return stranger;
+      }),
     );
     for (let round = 0; round < 5; round += 1) {
       const answer = await exchange(
