@@ -5,6 +5,7 @@ import type { KeyObject } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { OperationalError, errorText, systemErrorCode } from '../base/errors.ts';
 import { secretFileProblem } from '../base/secret-mode.ts';
+import { ownEndPointBinding } from '../wire/server-certificate.ts';
 import { certificateProblem, pemBlocks } from './pem.ts';
 import { reasonOf } from './tls-errors.ts';
 
@@ -30,6 +31,8 @@ export interface ServerCredentials {
   readonly crl: readonly string[];
   /** DER of the certificate that is presented. */
   readonly der: Uint8Array;
+  /** What binds a login to it: `tls-server-end-point`; null when its signature has no one hash. */
+  readonly endPoint: Uint8Array | null;
   /** Its validity, milliseconds since the Unix epoch. */
   readonly notBeforeMs: number;
   readonly notAfterMs: number;
@@ -56,8 +59,8 @@ export async function readServerTls(paths: ServerTlsPaths): Promise<ServerCreden
     ca: paths.ca === null ? null : await readAuthorities(paths.ca),
     crl: paths.crl === null ? [] : await readRevocationLists(paths.crl),
     der: certificate.raw,
-    notBeforeMs: Date.parse(certificate.validFrom),
-    notAfterMs: Date.parse(certificate.validTo),
+    endPoint: endPointOf(paths.cert, certificate),
+    ...datesOf(paths.cert, certificate),
   };
 }
 
@@ -86,13 +89,32 @@ function firstCertificate(path: string, text: string): X509Certificate {
   const [first] = pemBlocks(text, 'CERTIFICATE');
   const problem = first === undefined ? 'no start line' : certificateProblem(first);
   if (first !== undefined && problem === null) return new X509Certificate(first);
-  throw failure(
-    'TLS_CERT_UNREADABLE',
-    `could not load server certificate file "${path}": ${problem}`,
-    {
-      hint: 'The file must hold the certificate in PEM form, and its chain behind it.',
-    },
-  );
+  throw certificateFailure(path, problem);
+}
+
+/** Read with the rest: what cannot be read shows now, not when somebody logs in. */
+function endPointOf(path: string, { raw }: X509Certificate): Uint8Array | null {
+  try {
+    return ownEndPointBinding(raw);
+  } catch (error) {
+    throw certificateFailure(path, errorText(error));
+  }
+}
+
+function datesOf(
+  path: string,
+  { validFrom, validTo }: X509Certificate,
+): Pick<ServerCredentials, 'notBeforeMs' | 'notAfterMs'> {
+  const notBeforeMs = Date.parse(validFrom);
+  const notAfterMs = Date.parse(validTo);
+  if (!Number.isNaN(notBeforeMs) && !Number.isNaN(notAfterMs)) return { notBeforeMs, notAfterMs };
+  throw certificateFailure(path, 'its validity is no date');
+}
+
+function certificateFailure(path: string, problem: string | null): OperationalError {
+  const hint = 'The file must hold the certificate in PEM form, and its chain behind it.';
+  const text = `could not load server certificate file "${path}": ${problem}`;
+  return failure('TLS_CERT_UNREADABLE', text, { hint });
 }
 
 /** (check_ssl_key_file_permissions) */

@@ -6,7 +6,6 @@ import { createServer, TLSSocket } from 'node:tls';
 import type { Server, TlsOptions } from 'node:tls';
 import { InvariantError, ProtocolViolation, systemErrorCode } from '../base/errors.ts';
 import { decodeClientCertificate } from '../wire/client-certificate.ts';
-import { decodeServerCertificate, serverEndPointBinding } from '../wire/server-certificate.ts';
 import type { TlsFacts, TlsPeer } from '../wire/tls-facts.ts';
 import type { ServerCertificates } from './server-certificates.ts';
 import type { ServerCredentials } from './server-tls-files.ts';
@@ -29,7 +28,7 @@ export type TlsOutcome =
   | { readonly kind: 'failed'; readonly text: string };
 
 interface Handshake {
-  readonly endPoint: () => Uint8Array | null;
+  readonly endPoint: Uint8Array | null;
   readonly onOutcome: (outcome: TlsOutcome) => void;
 }
 
@@ -43,15 +42,15 @@ export class TlsAcceptor {
   readonly #server: Server;
   readonly #clientCert: ClientCertMode;
   readonly #stopFollowing: () => void;
-  #endPoint: () => Uint8Array | null;
+  #endPoint: Uint8Array | null;
 
   constructor(certificates: ServerCertificates, clientCert: ClientCertMode) {
     this.#clientCert = clientCert;
-    this.#endPoint = endPointOf(certificates.current());
+    this.#endPoint = certificates.current().endPoint;
     this.#server = createServer(this.#serverOptions(certificates.current()));
     this.#stopFollowing = certificates.onChange(() => {
       const credentials = certificates.current();
-      this.#endPoint = endPointOf(credentials);
+      this.#endPoint = credentials.endPoint;
       this.#server.setSecureContext(contextOptions(credentials));
     });
   }
@@ -91,23 +90,23 @@ export class TlsAcceptor {
 
   #outcomeOf(socket: TLSSocket, { endPoint }: Handshake): TlsOutcome {
     const certificate = this.#clientCert === 'none' ? undefined : socket.getPeerX509Certificate();
+    const text = this.#clientCertProblem(socket, certificate !== undefined);
+    if (text !== null)
+      return { kind: 'refused', socket, facts: factsOf(socket, null, endPoint), text };
     let peer: TlsPeer | null = null;
     try {
+      // Only now: what nobody vouches for is not read.
       if (certificate !== undefined) peer = decodeClientCertificate(certificate.raw);
     } catch (error) {
       if (!(error instanceof ProtocolViolation)) throw error;
       socket.destroy();
       return { kind: 'failed', text: error.message };
     }
-    const facts = factsOf(socket, peer, endPoint);
-    const text = this.#clientCertProblem(socket, peer);
-    return text === null
-      ? { kind: 'secure', socket, facts }
-      : { kind: 'refused', socket, facts: { ...facts, peer: null }, text };
+    return { kind: 'secure', socket, facts: factsOf(socket, peer, endPoint) };
   }
 
-  #clientCertProblem(socket: TLSSocket, peer: TlsPeer | null): string | null {
-    if (peer === null) {
+  #clientCertProblem(socket: TLSSocket, isShown: boolean): string | null {
+    if (!isShown) {
       return this.#clientCert === 'require' ? 'the client showed no certificate' : null;
     }
     if (socket.authorized) return null;
@@ -167,23 +166,7 @@ function contextOptions({ cert, key, ca, crl }: ServerCredentials): TlsOptions {
   };
 }
 
-/** The hash is worked out by the first who asks. */
-function endPointOf({ der }: ServerCredentials): () => Uint8Array | null {
-  let hash: Uint8Array | null | undefined;
-  return () => {
-    if (hash === undefined) {
-      const certificate = decodeServerCertificate(der);
-      hash = certificate.signatureHash === null ? null : serverEndPointBinding(certificate);
-    }
-    return hash;
-  };
-}
-
-function factsOf(
-  socket: TLSSocket,
-  peer: TlsPeer | null,
-  endPoint: () => Uint8Array | null,
-): TlsFacts {
+function factsOf(socket: TLSSocket, peer: TlsPeer | null, endPoint: Uint8Array | null): TlsFacts {
   const cipher = socket.getCipher().name;
   const alpn: unknown = socket.alpnProtocol;
   return {
@@ -192,7 +175,7 @@ function factsOf(
     bits: cipherBits(cipher),
     alpn: typeof alpn === 'string' ? alpn : null,
     peer,
-    endPoint,
+    endPoint: () => endPoint,
   };
 }
 

@@ -117,6 +117,21 @@ export function serverEndPointBinding(certificate: ServerCertificate): Uint8Arra
       },
     );
   }
+  return bindingBy(signatureHash, der);
+}
+
+/**
+ * The same binding, of a certificate that we present ourselves: null for a signature without one hash. Nothing else of it is
+ * read. Throws ProtocolViolation 08P01 when it is malformed. (be-secure-openssl.c:be_tls_get_certificate_hash)
+ */
+export function ownEndPointBinding(der: Uint8Array): Uint8Array | null {
+  const certificate = new DerReader(der).enter(DER_SEQUENCE);
+  certificate.next(DER_SEQUENCE);
+  const signatureHash = readSignatureHash(certificate.enter(DER_SEQUENCE));
+  return signatureHash === null ? null : bindingBy(signatureHash, der);
+}
+
+function bindingBy(signatureHash: string, der: Uint8Array): Uint8Array {
   const isWeak = signatureHash === 'md5' || signatureHash === 'sha1';
   return createHash(isWeak ? 'sha256' : signatureHash)
     .update(der)

@@ -84,6 +84,14 @@ describe.each(['optional', 'require'] as const)('client_cert: %s', (mode) => {
     expect(answer).toEqual(REFUSED);
   });
 
+  it('reads no name that nobody vouches for', async () => {
+    const to = await open(mode);
+    const issuer = makeCertificate({ commonName: 'somebody', isAuthority: true });
+    const evil = rig.client({ commonName: Buffer.from('replicator\0.example.org'), issuer });
+    expect(await answerTo(to, evil)).toEqual(REFUSED);
+    expect(to.log.lines.join('\n')).toContain('client certificate verification failed');
+  });
+
   it('closes without a word where a NUL is in the name', async () => {
     const to = await open(mode);
     const evil = rig.client({ commonName: Buffer.from('replicator\0.example.org') });
@@ -198,6 +206,16 @@ describe('what is known of a session', () => {
     if (hash === null) expect(endPoint).toBeNull();
     else expect(endPoint).toEqual(createHash(hash).update(rig.server.der).digest());
   });
+});
+
+it('a certificate of ours with more names than anybody reads binds a login like every other', async () => {
+  const dns = Array.from({ length: 1_100 }, (_, index) => `host-${index}.example.org`);
+  rig = await TlsServerRig.open({ server: { dns } });
+  fixture = await Fixture.start({ tls: rig.acceptor });
+  const session = rawClient(await classic(fixture.port));
+  session.send(startup(STANDBY));
+  expect((await session.answer()).at(-1)).toBe('Z I');
+  session.close();
 });
 
 it('who is refused inside TLS leaves nothing behind', async () => {

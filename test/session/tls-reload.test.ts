@@ -44,6 +44,18 @@ function fingerprint({ der }: TestCertificate): string {
   return hex.replaceAll(/..(?=.)/g, '$&:');
 }
 
+/** Month and day of its end are none. */
+function withoutDates({ der }: TestCertificate): Buffer {
+  const copy = Buffer.from(der);
+  const start = copy.indexOf(Buffer.from([0x17, 13]), copy.indexOf(Buffer.from([0x17, 13])) + 1);
+  copy.write('9999', start + 4, 'latin1');
+  return copy;
+}
+
+function pemOf(der: Buffer): string {
+  return `-----BEGIN CERTIFICATE-----\n${der.toString('base64')}\n-----END CERTIFICATE-----\n`;
+}
+
 /** The next look at the files, and what comes of it. */
 async function look(): Promise<void> {
   clock.advance(POLL_MS);
@@ -101,6 +113,11 @@ describe('a certificate that is replaced', () => {
       'that is cut in the middle',
       () => rig.write('server.crt', rig.server.pem.slice(0, 200)),
       /could not load server certificate file ".*server.crt": no start line/,
+    ],
+    [
+      'that is good until no date',
+      () => rig.write('server.crt', pemOf(withoutDates(rig.server))),
+      /could not load server certificate file ".*server.crt": its validity is no date/,
     ],
     [
       'with a key that is none',
