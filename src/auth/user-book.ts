@@ -172,8 +172,11 @@ export class UserBook implements UserDirectory {
     const told = await this.#questions.ask(name);
     const answer = this.#read(name, told);
     if (answer.kind === 'unavailable') {
-      const isOver = generation !== this.#generation || 'rows' in told;
-      return !isOver && before?.answer.kind === 'found' ? before.answer : answer;
+      if (generation !== this.#generation) return answer;
+      // It was asked: what it said before is not what it says now, and must not come back with the next outage.
+      if ('rows' in told) this.#users.delete(name);
+      else if (before?.answer.kind === 'found') return before.answer;
+      return answer;
     }
     if (generation === this.#generation) {
       this.#keep(name, { answer, askedAtMs, again, isDoubtful: false });

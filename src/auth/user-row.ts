@@ -7,6 +7,8 @@ export interface UserRows {
   /** Number of columns. */
   readonly columns: number;
   readonly rows: readonly (readonly (string | null)[])[];
+  /** The server has no answer about this name, though it has answered: why, without any value. */
+  readonly problem?: string;
 }
 
 /** A user that was found, or that there is none. */
@@ -22,15 +24,17 @@ const TIMESTAMP =
  */
 export function readUserRows(
   name: string,
-  { columns, rows }: UserRows,
+  { columns, rows, problem }: UserRows,
 ): KnownAnswer | { readonly problem: string } {
+  if (problem !== undefined) return { problem };
   if (columns < 2 || columns > 4) {
     return {
       problem: `it has ${columns} columns instead of name, secret, valid until, may replicate`,
     };
   }
   const [row] = rows;
-  if (row === undefined) return { kind: 'unknown', isSure: true };
+  // A function that returns one row whatever it found says so with NULLs.
+  if (row === undefined || isNothing(rows)) return { kind: 'unknown', isSure: true };
   if (rows.length > 1) return { problem: 'it has more than one row' };
   const [found = null, secretText = null, validUntil = null, mayReplicate = null] = row;
   if (found !== name) return { problem: 'its first column is not the name that was asked for' };
@@ -43,6 +47,10 @@ export function readUserRows(
   const may = readBoolean(mayReplicate);
   if (may === undefined) return { problem: 'its fourth column is no boolean' };
   return { kind: 'found', secret, validUntilMs, mayReplicate: may };
+}
+
+function isNothing(rows: UserRows['rows']): boolean {
+  return rows.length === 1 && rows.every((row) => row.every((value) => value === null));
 }
 
 /** Milliseconds since the Unix epoch, rounded down; null for NULL, undefined for what is no timestamp. */

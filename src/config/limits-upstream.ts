@@ -262,9 +262,10 @@ export const FEEDBACK_NAMES_MAX: number = 2_000;
 export const AUTH_QUESTIONS_MAX: number = 64;
 export const AUTH_QUESTION_MS_MAX: number = 5_000;
 
-/** Sessions at the upstream for such questions, and how long one stays open that is not used. */
+/** Sessions at the upstream for such questions, how long one stays open that is not used, and how long one that is. */
 export const AUTH_SESSIONS_MAX: number = 2;
 export const AUTH_SESSION_IDLE_MS: number = 30_000;
+export const AUTH_SESSION_AGE_MS_MAX: number = 60_000;
 
 /** How long a session rests after each question: two hundred a second are the most that strangers can have us ask. */
 export const AUTH_QUESTION_PAUSE_MS: number = 10;

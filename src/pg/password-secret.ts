@@ -42,7 +42,8 @@ const ITERATIONS_MAX = 2 ** 31 - 1;
 /**
  * Which kind of secret a text is. PostgreSQL takes whatever is neither of the other two for a password; here a text that
  * begins like a SCRAM secret and is none is a problem, because it is a secret that was cut or mistyped and would else open
- * the account to whoever has read the file. Nothing of the text is repeated in the problem.
+ * the account to whoever has read the file; so would a mask, which everybody can guess. Nothing of the text is repeated in
+ * the problem.
  */
 export function readPasswordSecret(text: string): PasswordSecret | { readonly problem: string } {
   if (text === '') return { problem: 'the secret is empty' };
@@ -50,6 +51,9 @@ export function readPasswordSecret(text: string): PasswordSecret | { readonly pr
     return { problem: `the secret has more than ${SECRET_CHARACTERS_MAX} characters` };
   }
   if (text.includes('\0')) return { problem: 'the secret holds a zero byte' };
+  if (/^\*{3,}$/.test(text)) {
+    return { problem: 'the secret is a mask that stands for one, as pg_user and pg_roles show it' };
+  }
   const md5 = /^md5([0-9a-f]{32})$/.exec(text)?.[1];
   if (md5 !== undefined) return { kind: 'md5', hash: md5, text };
   if (!text.startsWith('SCRAM-SHA-256$')) return { kind: 'plain', password: text };

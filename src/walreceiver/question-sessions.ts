@@ -7,6 +7,7 @@ import {
   AUTH_ANSWER_BYTES_MAX,
   AUTH_QUESTION_MS_MAX,
   AUTH_QUESTION_PAUSE_MS,
+  AUTH_SESSION_AGE_MS_MAX,
   AUTH_SESSION_IDLE_MS,
   AUTH_SESSIONS_MAX,
 } from '../config/limits.ts';
@@ -46,6 +47,8 @@ export interface SqlAnswer {
   /** Number of columns. */
   readonly columns: number;
   readonly rows: readonly (readonly (string | null)[])[];
+  /** The server has no answer for this value, but may have one for others; says why. */
+  readonly problem?: string;
 }
 
 interface Idle {
@@ -85,6 +88,7 @@ const READ_BUFFER_BYTES = 16 * 1024;
 export class QuestionSessions {
   readonly #parts: QuestionSessionsParts;
   readonly #idle: Idle[] = [];
+  readonly #openedAtMs = new WeakMap<UpstreamConnection, number>();
   readonly #waiting: (() => void)[] = [];
   #places: number = AUTH_SESSIONS_MAX;
   #isClosed = false;
@@ -94,7 +98,7 @@ export class QuestionSessions {
   }
 
   /**
-   * Asks. Rejects with a WalcastError when no host can be asked or the server refuses, and when `signal` fires. Waits for a
+   * Asks. Rejects with a WalcastError when no host can be asked or the server refuses whatever the value, and when `signal` fires. Waits for a
    * place among {@link AUTH_SESSIONS_MAX}; whoever calls bounds how many wait.
    */
   async ask(question: SqlQuestion, signal: AbortSignal): Promise<SqlAnswer> {
@@ -176,10 +180,10 @@ export class QuestionSessions {
     }
   }
 
-  #connect({ target, host, question, signal }: Place): Promise<UpstreamConnection> {
+  async #connect({ target, host, question, signal }: Place): Promise<UpstreamConnection> {
     const { applicationName, clock, log, dial } = this.#parts;
     const connectMs = target.connectTimeoutMs;
-    return UpstreamConnection.open({
+    const connection = await UpstreamConnection.open({
       target: { ...target, parameters: new Map([...target.parameters, ...SESSION_SETTINGS]) },
       host,
       database: question.database,
@@ -192,6 +196,8 @@ export class QuestionSessions {
       dial,
       signal,
     });
+    this.#openedAtMs.set(connection, clock.nowMs());
+    return connection;
   }
 
   /** One that is open to the same server, as the same user, in the same database. Those to other places are closed. */
@@ -209,12 +215,15 @@ export class QuestionSessions {
     return found;
   }
 
+  /** Not for ever, however much is asked: by now the name of the host may be that of another server. */
   #keep(connection: UpstreamConnection, key: string): void {
-    if (this.#isClosed) {
+    const { clock } = this.#parts;
+    const ageMs = clock.nowMs() - (this.#openedAtMs.get(connection) ?? 0);
+    if (this.#isClosed || ageMs >= AUTH_SESSION_AGE_MS_MAX) {
       connection.close();
       return;
     }
-    const timer = this.#parts.clock.setTimer(AUTH_SESSION_IDLE_MS, () => {
+    const timer = clock.setTimer(AUTH_SESSION_IDLE_MS, () => {
       const at = this.#idle.findIndex((idle) => idle.connection === connection);
       if (at >= 0) this.#idle.splice(at, 1);
       connection.close();
@@ -223,21 +232,27 @@ export class QuestionSessions {
   }
 }
 
-/** What a session can be used for again. */
+/** What a session can be used for again: a connection string with other TLS or options asks for one of its own. Holds secrets. */
 function keyOf({ target, host, question }: Place): string {
-  return JSON.stringify([hostKey(host), target.user, question.database]);
+  const settings = { ...target, hosts: [], parameters: [...target.parameters] };
+  return JSON.stringify([hostKey(host), settings, question.database]);
 }
+
+/** Cardinality, data, and what a function raises itself: another value may be answered. */
+const ABOUT_VALUE = /^(?:21|22|P0)/;
 
 function answerOf({ results, error }: QueryOutcome): SqlAnswer {
   if (error !== null) {
     // Values stand in the texts of this class of errors, and a value may be a secret.
     const isAboutData = error.sqlstate.startsWith('22');
     const fields = { ...error, detail: null, hint: null };
-    throw upstreamError(
+    const refusal = upstreamError(
       'the upstream refused the question',
       isAboutData ? { ...fields, message: 'a value does not fit its type' } : fields,
       'Run the query of auth.auth_query as that role in psql, with a name in place of $1.',
     );
+    if (error.severity !== 'ERROR' || !ABOUT_VALUE.test(error.sqlstate)) throw refusal;
+    return { columns: 0, rows: [], problem: refusal.message };
   }
   const result = results.at(-1);
   return {

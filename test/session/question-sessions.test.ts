@@ -6,7 +6,11 @@ import type { AddressInfo, Server, Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
-import { AUTH_ANSWER_BYTES_MAX, AUTH_SESSION_IDLE_MS } from '../../src/config/limits.ts';
+import {
+  AUTH_ANSWER_BYTES_MAX,
+  AUTH_SESSION_AGE_MS_MAX,
+  AUTH_SESSION_IDLE_MS,
+} from '../../src/config/limits.ts';
 import { dial } from '../../src/net/dial.ts';
 import { QuestionSessions } from '../../src/walreceiver/question-sessions.ts';
 import type { SqlAnswer } from '../../src/walreceiver/question-sessions.ts';
@@ -134,12 +138,14 @@ function failure(sqlstate: string, text: string): Buffer {
 let upstream: PlayedUpstream;
 let other: PlayedUpstream;
 let followed: UpstreamHost | null;
+let conninfo: string;
 let questions: QuestionSessions;
 
 beforeEach(async () => {
   upstream = await PlayedUpstream.open();
   other = await PlayedUpstream.open();
   followed = upstream.host;
+  conninfo = 'sslmode=disable';
   questions = openQuestions();
 });
 
@@ -151,7 +157,7 @@ afterEach(() => {
 
 function openQuestions(clock = systemClock): QuestionSessions {
   return new QuestionSessions({
-    target: () => targetFor('sslmode=disable', { hosts: [upstream.host, other.host] }),
+    target: () => targetFor(conninfo, { hosts: [upstream.host, other.host] }),
     followedHost: () => followed,
     applicationName: () => 'walcast',
     clock,
@@ -228,6 +234,30 @@ describe('a question', () => {
     expect(other.sessions.flatMap((session) => session.questions)).toHaveLength(2);
   });
 
+  test('goes over a fresh session now and then: the name of the host may be that of another server', async () => {
+    const clock = new ManualClock();
+    questions = openQuestions(clock);
+    for (
+      let passedMs = 0;
+      passedMs <= AUTH_SESSION_AGE_MS_MAX;
+      passedMs += AUTH_SESSION_IDLE_MS / 2
+    ) {
+      await ask('a');
+      clock.advance(AUTH_SESSION_IDLE_MS / 2);
+    }
+    await ask('a');
+    expect(upstream.sessions).toHaveLength(2);
+    await expect.poll(() => upstream.open).toBe(1);
+  });
+
+  test('goes over a fresh session when the connection string has other settings by now', async () => {
+    await ask('a');
+    conninfo = 'sslmode=disable options=-csearch_path=pg_catalog';
+    await ask('a');
+    expect(upstream.sessions).toHaveLength(2);
+    await expect.poll(() => upstream.open).toBe(1);
+  });
+
   test('leaves no session open for long', async () => {
     const clock = new ManualClock();
     questions = openQuestions(clock);
@@ -264,10 +294,19 @@ describe('a server', () => {
     upstream.play = (seen) =>
       seen.socket.write(failure('42883', 'function f(text) does not exist'));
     await expect(ask('a')).rejects.toThrow(/function f\(text\) does not exist \[SQLSTATE 42883\]$/);
-    upstream.play = (seen) => seen.socket.write(failure('22P02', 'invalid input: "geheim"'));
-    const said = await ask('a').catch(String);
-    expect(said).toMatch(/a value does not fit its type \[SQLSTATE 22P02\]$/);
-    expect(said).not.toContain('geheim');
+    expect(upstream.sessions).toHaveLength(1);
+  });
+
+  test.each([
+    ['22P02', 'invalid input: "geheim"', /a value does not fit its type \[SQLSTATE 22P02\]$/],
+    ['22P05', 'no equivalent of "geheim" in encoding "LATIN1"', /\[SQLSTATE 22P05\]$/],
+    ['P0002', 'query returned no rows', /query returned no rows \[SQLSTATE P0002\]$/],
+    ['P0001', 'who is that?', /who is that\? \[SQLSTATE P0001\]$/],
+  ])('that has no answer for one value (%s) can be asked for others', async (state, text, said) => {
+    upstream.play = (seen) => seen.socket.write(failure(state, text));
+    const told = await ask('a');
+    expect(told.problem).toMatch(said);
+    expect(JSON.stringify(told)).not.toContain('geheim');
     expect(upstream.sessions).toHaveLength(1);
   });
 });

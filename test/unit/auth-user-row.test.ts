@@ -41,7 +41,19 @@ describe('a row', () => {
     });
   });
 
+  test('of nothing but NULLs is what a function answers that always returns one', () => {
+    expect(read([null, null, null, null])).toEqual({ kind: 'unknown', isSure: true });
+    expect(read([null, 'x'])).toHaveProperty('problem');
+  });
+
+  test('that the server has no answer for is a problem', () => {
+    expect(readUserRows('repl', { columns: 0, rows: [], problem: 'why' })).toEqual({
+      problem: 'why',
+    });
+  });
+
   test.each([
+    [['repl', '********'], /mask/],
     [['repl'], /1 columns/],
     [['repl', 'x', null, null, null], /5 columns/],
     [['REPL', 'x'], /not the name/],

@@ -56,6 +56,8 @@ describe('a secret', () => {
     ['', 'the secret is empty'],
     ['x'.repeat(2048), 'the secret has more than 2047 characters'],
     ['a\0b', 'the secret holds a zero byte'],
+    ['********', 'the secret is a mask that stands for one, as pg_user and pg_roles show it'],
+    ['***', 'the secret is a mask that stands for one, as pg_user and pg_roles show it'],
   ])('%j is refused', (text, problem) => {
     expect(readPasswordSecret(text)).toEqual({ problem });
   });
@@ -111,7 +113,7 @@ describe('a list', () => {
       .filter((text) => !/\p{Cc}/u.test(text) && Buffer.byteLength(text) <= 63);
     const secret = fc
       .string({ minLength: 1, maxLength: 100 })
-      .filter((text) => !/[\n\0]/.test(text) && !text.startsWith('SCRAM-SHA-256$'));
+      .filter((text) => !/[\n\0]|^\*+$/.test(text) && !text.startsWith('SCRAM-SHA-256$'));
     fc.assert(
       fc.property(name, secret, (user, password) => {
         const list = parseUserList(formatUserListLine(user, password));
