@@ -175,7 +175,7 @@ export class UserBook implements UserDirectory {
       if (generation !== this.#generation) return answer;
       // It was asked: what it said before is not what it says now, and must not come back with the next outage.
       if ('rows' in told) this.#users.delete(name);
-      else if (before?.answer.kind === 'found') return before.answer;
+      else if (before !== null) return before.answer;
       return answer;
     }
     if (generation === this.#generation) {
@@ -185,7 +185,10 @@ export class UserBook implements UserDirectory {
   }
 
   #read(name: string, told: Told): UserAnswer {
-    if ('reason' in told) return { kind: 'unavailable', reason: told.reason };
+    if ('reason' in told) {
+      const { reason, isOut } = told;
+      return { kind: 'unavailable', reason, ...(isOut ? { isOut } : {}) };
+    }
     const answer = readUserRows(name, told.rows);
     if (!('problem' in answer)) return answer;
     const leftOut = this.#lines.take(this.#parts.clock.nowMs());

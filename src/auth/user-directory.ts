@@ -18,8 +18,12 @@ export type UserAnswer =
     }
   /** `isSure`: there is no such role where roles are kept, so that nobody gets in by that name, even without a password. */
   | { readonly kind: 'unknown'; readonly isSure?: boolean }
-  /** Nobody who knows could be asked. Outside like a wrong password; `reason` is for our log and holds no secret. */
-  | { readonly kind: 'unavailable'; readonly reason: string };
+  /**
+   * Nobody who knows could be asked. Outside like a wrong password; `reason` is for our log and holds no secret. `isOut`: because
+   * the server is away. Else it is there and could have told that there is no such role, or none that may replicate: then
+   * nobody of whom that is not known gets in without a password either.
+   */
+  | { readonly kind: 'unavailable'; readonly reason: string; readonly isOut?: boolean };
 
 /** The users. Lookups are bounded in number and in time by whoever implements this. */
 export interface UserDirectory {

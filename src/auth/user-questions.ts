@@ -10,8 +10,10 @@ import type { UserRows } from './user-row.ts';
 /** Asks the upstream about a user. Rejects with a WalcastError when it cannot be asked, and soon after `signal`. */
 export type AskUpstream = (name: string, signal: AbortSignal) => Promise<UserRows>;
 
-/** What came back; `reason` says why the upstream could not be asked, for the log. */
-export type Told = { readonly rows: UserRows } | { readonly reason: string };
+/** What came back; `reason` says why the upstream could not be asked, for the log; `isOut`: it is away. */
+export type Told =
+  | { readonly rows: UserRows }
+  | { readonly reason: string; readonly isOut: boolean };
 
 /** What questions need. */
 export interface UserQuestionsParts {
@@ -46,7 +48,7 @@ export class UserQuestions {
     const running = this.#running.get(name);
     if (running !== undefined) return running.told;
     const refusal = this.#refusal();
-    if (refusal !== null) return Promise.resolve({ reason: refusal });
+    if (refusal !== null) return Promise.resolve({ reason: refusal, isOut: this.#outage !== null });
     const abort = new AbortController();
     const told = this.#run(name, abort);
     this.#running.set(name, { abort, told });
@@ -102,7 +104,7 @@ export class UserQuestions {
 
   #failed(error: WalcastError): Told {
     const reason = errorText(error);
-    if (error.code === ABANDONED) return { reason };
+    if (error.code === ABANDONED) return { reason, isOut: false };
     if (this.#outage === null) {
       this.#parts.log.warn(
         'auth_query: the upstream could not be asked about a user; who logged in before is let in by the last answer until it can',
@@ -111,7 +113,7 @@ export class UserQuestions {
     }
     this.#outage = reason;
     this.#retryAtMs = this.#parts.clock.nowMs() + AUTH_RETRY_MS;
-    return { reason };
+    return { reason, isOut: true };
   }
 }
 

@@ -307,6 +307,12 @@ function checkRole(user: string, answer: UserAnswer, facts: VersionFacts): void 
       message: `role "${user}" does not exist`,
     });
   }
+  if (answer.kind === 'unavailable' && answer.isOut !== true) {
+    throw new Refusal('auth', {
+      sqlstate: SQLSTATE.cannotConnectNow,
+      message: `could not ask the upstream server about role "${user}"`,
+    });
+  }
   if (answer.kind !== 'found' || answer.mayReplicate !== false) return;
   const sqlstate = SQLSTATE.insufficientPrivilege;
   throw new Refusal(

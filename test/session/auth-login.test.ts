@@ -277,10 +277,26 @@ describe('the order of the checks', () => {
   it('a role that the upstream has not gets in by no method, one that nobody was asked about by trust', async () => {
     fixture.hba = rules('host replication all all trust');
     await fixture.standby({ user: 'somebody' });
-    users.remove('replicator');
+    users.set('replicator', { kind: 'unknown', isSure: true });
     const client = await fixture.connect();
     client.send(startup(STANDBY));
     expect(await client.rest()).toEqual(['R', 'E|FATAL|28000|role "replicator" does not exist']);
+  });
+
+  it('a role of which nobody was told gets in without a password while the upstream is away, not because too many ask', async () => {
+    fixture.hba = rules('host replication all all trust');
+    users.set('replicator', { kind: 'unavailable', reason: 'nobody is there', isOut: true });
+    await fixture.standby();
+    users.set('replicator', {
+      kind: 'unavailable',
+      reason: '64 users are being asked for already',
+    });
+    const client = await fixture.connect();
+    client.send(startup(STANDBY));
+    expect(await client.rest()).toEqual([
+      'R',
+      'E|FATAL|57P03|could not ask the upstream server about role "replicator"',
+    ]);
   });
 
   it('the last place is not given to two who log in at one time', async () => {

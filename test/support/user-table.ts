@@ -34,9 +34,9 @@ export class UserTable implements UserDirectory {
     return this;
   }
 
-  /** There is no such role, for sure. */
-  remove(name: string): void {
-    this.#answers.set(name, { kind: 'unknown', isSure: true });
+  /** What is said of a name. */
+  set(name: string, answer: UserAnswer): void {
+    this.#answers.set(name, answer);
   }
 
   /** From now on nobody is told about before `release`; `asked` resolves when somebody is asked for. */

@@ -144,6 +144,21 @@ describe('an answer of the upstream', () => {
     });
   });
 
+  test('of which something is wrong makes the one before count no more, also once nobody can be asked', async () => {
+    await learn('repl', row('repl', 'one'));
+    clock.advance(CACHE_MS);
+    await learn('repl', { columns: 0, rows: [], problem: 'query returned no rows' });
+    const told = book.lookup('repl');
+    asked.at(-1)?.fail();
+    expect(await passwordOf(told)).toBe('unavailable');
+    expect(await passwordOf(book.lookup('repl'))).toBe('unavailable');
+  });
+
+  test('that the server has not for one name keeps nobody else from being asked for', async () => {
+    await learn('nobody', { columns: 0, rows: [], problem: 'query returned no rows' });
+    expect(await passwordOf(learn('repl', row('repl', 'one')))).toBe('one');
+  });
+
   test('is not asked for a name that no server can have', () => {
     expect(book.lookup('x'.repeat(64))).toEqual({ kind: 'unknown' });
     expect(book.lookup('ü'.repeat(32))).toEqual({ kind: 'unknown' });
@@ -218,8 +233,9 @@ describe('while the upstream cannot be asked', () => {
   });
 
   test('who is not known is refused at once, without another attempt', async () => {
-    expect(await outage('a')).toEqual({ kind: 'unavailable', reason: 'nobody is there' });
-    expect(await book.lookup('b')).toEqual({ kind: 'unavailable', reason: 'nobody is there' });
+    const out = { kind: 'unavailable', reason: 'nobody is there', isOut: true };
+    expect(await outage('a')).toEqual(out);
+    expect(await book.lookup('b')).toEqual(out);
     expect(asked).toHaveLength(1);
     clock.advance(AUTH_RETRY_MS);
     await learn('b', row('b', 'x'));
@@ -228,15 +244,20 @@ describe('while the upstream cannot be asked', () => {
   test('a question that is not answered is given up', async () => {
     const told = book.lookup('repl');
     clock.advance(AUTH_QUESTION_MS_MAX);
-    expect(await told).toEqual({ kind: 'unavailable', reason: 'no answer within 5 s' });
+    expect(await told).toEqual({
+      kind: 'unavailable',
+      reason: 'no answer within 5 s',
+      isOut: true,
+    });
     expect(asked[0]?.signal.aborted).toBe(true);
     expect(clock.nextTimerMs()).toBeNull();
   });
 
-  test('a name that was not there lets nobody in', async () => {
+  test('a role that was not there lets nobody in by any method', async () => {
     await learn('repl', NO_USER);
     clock.advance(CACHE_MS);
-    expect(await outage('repl')).toMatchObject({ kind: 'unavailable' });
+    expect(await outage('repl')).toEqual({ kind: 'unknown', isSure: true });
+    expect(await book.lookup('repl')).toEqual({ kind: 'unknown', isSure: true });
   });
 });
 
@@ -247,7 +268,11 @@ describe('a flood of names', () => {
     for (let index = 0; index < AUTH_QUESTIONS_MAX; index += 1)
       void book.lookup(`stranger${index}`);
     expect(asked).toHaveLength(1 + AUTH_QUESTIONS_MAX);
-    expect(await book.lookup('one more')).toMatchObject({ kind: 'unavailable' });
+    // Nobody is taken for a user of a server that is away: it is there.
+    expect(await book.lookup('one more')).toEqual({
+      kind: 'unavailable',
+      reason: `${AUTH_QUESTIONS_MAX} users are being asked for already`,
+    });
     expect(await passwordOf(book.lookup('repl'))).toBe('one');
     expect(asked).toHaveLength(1 + AUTH_QUESTIONS_MAX);
   });
@@ -274,7 +299,10 @@ describe('another upstream', () => {
     await learn('repl', row('repl', 'one'));
     const told = book.lookup('late');
     book.forget();
-    expect(await told).toMatchObject({ kind: 'unavailable' });
+    expect(await told).toEqual({
+      kind: 'unavailable',
+      reason: 'the upstream is asked in another way by now',
+    });
     asked.at(-1)?.answer(row('late', 'of the old upstream'));
     const again = book.lookup('repl');
     asked.at(-1)?.fail();
