@@ -7,7 +7,10 @@ import { SocketConnection } from './connection.ts';
 import type { AcceptedConnection, ConnectionEvents, PeerAddress, TlsStart } from './connection.ts';
 import type { TlsAcceptor, TlsOutcome } from './tls-acceptor.ts';
 
-/** Wraps a socket that a client opened; `acceptor` is null where no TLS is offered. Events as for openConnection. */
+/**
+ * Wraps a socket that a client opened; `acceptor` is null where no TLS is offered. Events as for openConnection. A client that
+ * has sent its end is still written to, but for the time of a handshake: whoever hears of it ends the connection.
+ */
 export function openAccepted(
   socket: Socket,
   acceptor: TlsAcceptor | null,
@@ -38,6 +41,7 @@ class AcceptedSocket implements AcceptedConnection {
     this.#acceptor = acceptor;
     this.#events = events;
     this.#inner = new SocketConnection(socket);
+    socket.allowHalfOpen = true;
     this.peer = this.#inner.peer;
     this.#inner.attach({
       onBytes: (chunk) => this.#onPlainBytes(chunk),
@@ -101,6 +105,7 @@ class AcceptedSocket implements AcceptedConnection {
   #onHelloBytes(chunk: Uint8Array): void {
     if (this.#hello.push(chunk) === 'more') return;
     this.#inner.release();
+    this.#socket.allowHalfOpen = false;
     this.#phase = 'handshake';
     const start = this.#start;
     if (start !== null) this.#leaveQueue = start.inTurn(() => this.#shakeHands());
@@ -137,6 +142,7 @@ class AcceptedSocket implements AcceptedConnection {
     this.#phase = 'secure';
     this.#tls = facts;
     this.#inner = new SocketConnection(socket);
+    socket.allowHalfOpen = true;
     this.#inner.attach({
       onBytes: (chunk) => this.#events.onBytes(chunk),
       onDrain: () => this.#events.onDrain(),

@@ -54,11 +54,15 @@ export class SessionInput {
     if (failure !== null && this.#host.phase() !== 'closed') this.#host.onFrameFailure(failure);
   }
 
-  /** The client will send no more. False where a command is busy: what was sent before it is still answered. */
+  /**
+   * The client will send no more. False where a command is busy, or where the client does not take the answers yet: what was
+   * sent before is still answered.
+   */
   onEnd(): boolean {
-    if (!this.#host.isBusy()) return true;
+    const isBusy = this.#host.isBusy();
+    if (!isBusy && !this.#isHoldingCommands()) return true;
     this.#hasEnded = true;
-    this.#host.cancelCommand();
+    if (isBusy) this.#host.cancelCommand();
     return false;
   }
 
@@ -102,6 +106,12 @@ export class SessionInput {
     const isListening = host.isBusy() || this.#heldMessage?.type === LETTER_TERMINATE;
     if (!isListening) host.connection()?.pauseReading();
   };
+
+  #isHoldingCommands(): boolean {
+    const phase = this.#host.phase();
+    const isAnswered = phase === 'command' || phase === 'console';
+    return isAnswered && this.#isStopped && this.#heldMessage === null;
+  }
 
   #isHeld(): boolean {
     return this.#heldMessage !== null || this.#host.isBusy() || this.#host.isHeld();

@@ -33,8 +33,8 @@ export interface LoginDoor {
   write(chunks: readonly Uint8Array[]): void;
   /** To be counted, logged and answered. */
   onRefused(refusal: AdmissionRefusal): void;
-  /** To be counted and logged as no PostgreSQL client, and closed without a word. */
-  onClosed(text: string): void;
+  /** To be counted and logged as no PostgreSQL client unless `text` is null, and closed without a word. */
+  onClosed(text: string | null): void;
   /** Counted and logged already; to be answered, maybe a while later. */
   onAuthenticationFailed(failure: AuthenticationFailure): void;
   /** `rest`: bytes behind the last message of the login, not read yet. */
@@ -60,6 +60,8 @@ export class SessionLogin {
   /** For somebody else, or for our turn. */
   #isWaiting = false;
   #isReadingPaused = false;
+  /** The client sends no more. */
+  #hasEnded = false;
   #isOver = false;
 
   constructor(host: SessionHost, { door, visitor, connection }: LoginParties) {
@@ -79,6 +81,15 @@ export class SessionLogin {
     if (this.#isOver) return;
     this.#decoder.push(chunk);
     this.#advance();
+  }
+
+  /**
+   * The client will send no more. False while something is under way: what it sent before is answered first, and who needs
+   * more of it then closes.
+   */
+  onEnd(): boolean {
+    this.#hasEnded = true;
+    return !this.#isWaiting;
   }
 
   /** Nothing is called any more. */
@@ -164,7 +175,10 @@ export class SessionLogin {
     if (exchange === null || this.#isOver || this.#isWaiting) return;
     const { authentication, onStep } = exchange;
     const input = this.#decoder.take(authentication.lengthMax);
-    if (input.kind === 'more') return;
+    if (input.kind === 'more') {
+      if (this.#hasEnded) this.#door.onClosed(null);
+      return;
+    }
     this.#inTurn(() => {
       onStep(authentication.onInput(input));
       this.#advance();

@@ -24,6 +24,8 @@ export interface StartupDoor {
   close(): void;
   /** The session begins; `rest` are the bytes that came behind the startup packet. */
   onAdmitted(session: AdmittedSession, rest: Uint8Array): void;
+  /** The client of the session that has begun will send no more. */
+  onEnd(): void;
 }
 
 /** Encryption byte: not here. */
@@ -46,6 +48,7 @@ export class SessionStartup {
   /** Nothing has arrived. */
   #isUntouched = true;
   #isInHandshake = false;
+  #hasEnded = false;
   #isOver = false;
 
   constructor(host: SessionHost, door: StartupDoor, connection: AcceptedConnection) {
@@ -88,6 +91,8 @@ export class SessionStartup {
 
   /** The client will send no more. Nothing at all is what a port probe sends, and no news. */
   onEnd(): void {
+    this.#hasEnded = true;
+    if (this.#login?.onEnd() === false) return;
     if (this.#isInHandshake) {
       this.#onTlsFailed('could not accept SSL connection: EOF detected');
       this.#door.close();
@@ -198,6 +203,7 @@ export class SessionStartup {
       onAdmitted: (session, rest) => {
         this.stop();
         this.#door.onAdmitted(session, rest);
+        if (this.#hasEnded) this.#door.onEnd();
       },
     };
   }

@@ -1,66 +1,13 @@
 // When is a client read while it logs in? Not while others are waited for, whoever they are: nothing of what it goes on to
 // send may be kept.
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { AcceptedConnection, ConnectionEvents } from '../../src/net/connection.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { cstr, i32, message } from '../support/naive-writer.ts';
+import { PaperConnection } from '../support/paper-connection.ts';
 import { query, STANDBY, startup } from '../support/raw-client.ts';
 import { ScramPlayer } from '../support/scram-player.ts';
 import { UserTable } from '../support/user-table.ts';
 import { Fixture, rules } from '../support/wal-senders-fixture.ts';
-
-/** A connection without a socket. */
-class PaperConnection {
-  isReading = true;
-  isClosed = false;
-  /** Bytes that it has not taken yet. */
-  pending = 0;
-  written = Buffer.alloc(0);
-  events: ConnectionEvents | null = null;
-
-  open(events: ConnectionEvents): AcceptedConnection {
-    this.events = events;
-    return {
-      peer: { address: '10.0.0.1', port: 1 },
-      isEncrypted: false,
-      tls: null,
-      canStartTls: false,
-      startTls: () => {},
-      pendingBytes: () => this.pending,
-      write: (chunks) => {
-        this.written = Buffer.concat([this.written, ...chunks]);
-      },
-      pauseReading: () => {
-        this.isReading = false;
-      },
-      resumeReading: () => {
-        this.isReading = true;
-      },
-      end: () => {
-        this.isClosed = true;
-      },
-      destroy: () => {
-        this.isClosed = true;
-      },
-    };
-  }
-
-  /** As a socket: never while it is not read. */
-  send(...parts: Uint8Array[]): void {
-    if (!this.isReading) throw new Error('this connection is not read');
-    this.events?.onBytes(Buffer.concat(parts));
-  }
-
-  /** Letters of what was written, and the number of an authentication request. */
-  heard(): string {
-    let text = '';
-    for (let at = 0; at < this.written.length; at += 1 + this.written.readInt32BE(at + 1)) {
-      const letter = this.written.toString('latin1', at, at + 1);
-      text += letter === 'R' ? `R${this.written.readInt32BE(at + 5)} ` : letter;
-    }
-    return text;
-  }
-}
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
