@@ -17,6 +17,7 @@ export class PortCertificates {
   readonly #log: Log;
   readonly #open: { readonly use: CertificateUse; readonly certificates: ServerCertificates }[] =
     [];
+  readonly #acceptors = new Map<ServerCertificates, TlsAcceptor>();
   #isClosed = false;
 
   constructor(options: { clock: Clock; log: Log }) {
@@ -48,7 +49,11 @@ export class PortCertificates {
   async acceptor(address: string, tls: ListenTls | null): Promise<TlsAcceptor | null> {
     if (tls === null) return null;
     const certificates = await this.open({ role: 'server', address }, tls);
-    return new TlsAcceptor(certificates, tls.clientCert);
+    const known = this.#acceptors.get(certificates);
+    if (known !== undefined) return known;
+    const acceptor = new TlsAcceptor(certificates, tls.clientCert);
+    this.#acceptors.set(certificates, acceptor);
+    return acceptor;
   }
 
   /** Looks at all files now. Never rejects: what is wrong with them is in the log, and in the status. */
@@ -68,5 +73,6 @@ export class PortCertificates {
   close(): void {
     this.#isClosed = true;
     for (const { certificates } of this.#open) certificates.close();
+    for (const acceptor of this.#acceptors.values()) acceptor.close();
   }
 }
