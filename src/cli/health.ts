@@ -5,7 +5,7 @@ import type { StandbyJson, StatusJson } from '../http/api-types.ts';
 import type { RelayState } from '../status/status.ts';
 import { certificateTroubles } from './certificate-text.ts';
 import { EXIT, optionValue } from './command.ts';
-import type { Command, CommandInput } from './command.ts';
+import type { Command, CommandContext, CommandInput } from './command.ts';
 import { printable, REMOTE_OPTIONS, remoteOf, remoteStatus } from './remote.ts';
 import { sizeText } from './text-table.ts';
 
@@ -81,7 +81,7 @@ Exit codes: 0 streaming or catching up; 1 starting, connecting, waiting, paused,
 something to look at: too few standbys for synchronous_standby_names, one that is stalled or wedged?, a store near its
 limit, a certificate that expires within two weeks or whose new files are not in use, a
 file of a secret that cannot be used, an alarm;
-2 full, gap, diverged, corrupt, failed, nobody answers, or a lag above the second size. A mistake in the options is 2 as
+2 full, gap, diverged, corrupt, failed, nobody answers, it does not let us ask, or a lag above the second size. A mistake in the options is 2 as
 well, with its message on standard error.
 
 Examples:
@@ -90,18 +90,8 @@ Examples:
   walcast health --url http://relay-a:9188 --standby-lag 1GB --standbys 2
 `,
   async run(context): Promise<number> {
-    const remote = remoteOf(context);
-    const wallMs = context.clock.wallMs();
-    const request = 'problem' in remote ? remote : requestOf(context.input, wallMs);
-    if ('problem' in remote || 'problem' in request) {
-      const problem = 'problem' in request ? request.problem : '';
-      context.printError(`walcast health: ${problem}\n`);
-      return EXIT.usage;
-    }
     try {
-      const { health, line } = healthOf(await remoteStatus(remote), request);
-      context.print(`${line}\n`);
-      return health;
+      return await tellHealth(context);
     } catch (error) {
       if (!(error instanceof OperationalError)) throw error;
       context.print(`WALCAST CRITICAL - ${printable(errorText(error))}\n`);
@@ -109,6 +99,19 @@ Examples:
     }
   },
 };
+
+async function tellHealth(context: CommandContext): Promise<number> {
+  const remote = remoteOf(context);
+  const request = 'problem' in remote ? remote : requestOf(context.input, context.clock.wallMs());
+  if ('problem' in remote || 'problem' in request) {
+    const problem = 'problem' in request ? request.problem : '';
+    context.printError(`walcast health: ${problem}\n`);
+    return EXIT.usage;
+  }
+  const { health, line } = healthOf(await remoteStatus(remote), request);
+  context.print(`${line}\n`);
+  return health;
+}
 
 /** The verdict over a status, and the line that tells it. */
 export function healthOf(

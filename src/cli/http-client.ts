@@ -31,7 +31,10 @@ export interface JsonAnswer {
 export async function getJson(request: HttpRequest): Promise<unknown> {
   const { url, token = null } = request;
   return await withAnswer(request, async (response) => {
-    if (response.status === 401 || response.status === 403) throw noToken(url, token);
+    if (response.status === 401)
+      throw refused(url, token === null ? 'wants a token' : 'refuses the token');
+    // What is only shown needs no token that is not there: this is what http.tls.ca asks for.
+    if (response.status === 403) throw refused(url, 'wants a client certificate');
     if (!response.ok) throw unusable(url, `it answered ${response.status}`);
     const body = parsed(await textOf(response, url));
     if (body === undefined) throw unusable(url, 'its answer is not JSON');
@@ -173,9 +176,8 @@ function parsed(text: string): unknown {
   }
 }
 
-function noToken(url: URL, token: string | null): OperationalError {
-  const message = `${url.origin} ${token === null ? 'wants a token' : 'refuses the token'}`;
-  return new OperationalError('REFUSED', message, {
+function refused(url: URL, what: string): OperationalError {
+  return new OperationalError('REFUSED', `${url.origin} ${what}`, {
     hint: 'Give the token of its http.token_file with --token-file; where it asks for a client certificate, that with --cert and --key.',
   });
 }

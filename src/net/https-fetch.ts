@@ -2,6 +2,8 @@
 // are named: the fetch that Node.js brings along takes neither.
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { createSecureContext } from 'node:tls';
+import type { SecureContextOptions } from 'node:tls';
 import type * as Undici from 'undici';
 import { errorText, OperationalError } from '../base/errors.ts';
 import { readSystemRoots } from './tls-files.ts';
@@ -46,6 +48,7 @@ export async function openHttpsFetch(files: HttpsFiles): Promise<HttpsFetch> {
   const { Agent, fetch } = loadUndici();
   const cert = await readNamed(files.cert);
   const key = await readNamed(files.key);
+  checkOurs(files, { cert, key });
   const agent = new Agent({
     connect: {
       ca: [...(await rootsOf(files.ca))],
@@ -78,6 +81,25 @@ async function readNamed(file: string | null): Promise<string | null> {
     return await readFile(file, 'utf8');
   } catch (error) {
     throw unreadable(file, errorText(error), error);
+  }
+}
+
+/** In the middle of a connection OpenSSL's word would read as one about the server, and without a name. */
+function checkOurs(
+  files: HttpsFiles,
+  { cert, key }: { readonly cert: string | null; readonly key: string | null },
+): void {
+  const tries: readonly (readonly [string | null, SecureContextOptions])[] = [
+    [files.cert, cert === null ? {} : { cert }],
+    [files.key, key === null ? {} : { key }],
+    [files.key, cert === null || key === null ? {} : { cert, key }],
+  ];
+  for (const [file, options] of tries) {
+    try {
+      createSecureContext(options);
+    } catch (error) {
+      throw unreadable(file ?? '', errorText(error), error);
+    }
   }
 }
 

@@ -26,6 +26,7 @@ beforeAll(() => {
   write('other.crt', other.pem);
   write('own.crt', own.pem);
   write('own.key', own.key);
+  write('other.key', other.key);
   write('no.crt', 'no certificate\n');
   write('token', `${TOKEN}\n`);
   write('wal-token', `${WAL_TOKEN}\n`);
@@ -145,8 +146,25 @@ describe('a port that wants a certificate of ours', () => {
     const where = ['--url', url, '--ca', 'ca.crt'];
     const refused = await type(['status', ...where]);
     expect([refused.code, refused.err]).toEqual([1, expect.stringContaining('--cert and --key')]);
+    expect((await type(['health', ...where])).out).toMatch(
+      /CRITICAL - .* wants a client certificate\n$/,
+    );
     const shown = ['--cert', 'own.crt', '--key', 'own.key'];
     expect((await type(['status', ...where, ...shown])).code).toBe(0);
+  });
+
+  test.each([
+    ['no.crt', 'own.key', 'no.crt'],
+    ['own.crt', 'no.crt', 'no.crt'],
+    ['own.crt', 'nowhere.key', 'nowhere.key'],
+    ['own.crt', 'other.key', 'other.key'],
+  ])('%s with %s that cannot be used is told by its name', async (cert, key, named) => {
+    const { url } = await serve(undefined, authority.pem);
+    const where = ['--url', url, '--ca', 'ca.crt', '--cert', cert, '--key', key];
+    const status = await type(['status', ...where]);
+    expect([status.code, status.err]).toEqual([1, expect.stringContaining(`${named}" cannot be`)]);
+    const health = await type(['health', ...where]);
+    expect([health.code, health.out]).toEqual([2, expect.stringMatching(/^WALCAST CRITICAL - /)]);
   });
 
   test('one without the other is a mistake of usage', async () => {

@@ -273,6 +273,15 @@ describe('health', () => {
     expect(out).toMatch(/^WALCAST CRITICAL - no walcast answers at .*\n$/);
   });
 
+  test('a token that cannot be read is critical as well: a warning wakes nobody up', async () => {
+    const { url } = await serve({ source });
+    const { code, out } = await walcast(
+      ['health', '--url', url, '--token-file', '/nowhere/token'],
+      { workingDirectory: directory },
+    );
+    expect([code, out]).toEqual([2, expect.stringMatching(/^WALCAST CRITICAL - the token file /)]);
+  });
+
   test('what is not known is U, and no standby is no lag', () => {
     const upstream = { ...sampleStatus().upstream, serverLsn: INVALID_LSN };
     const status = statusJson(sampleStatus({ upstream, standbys: [] }));
