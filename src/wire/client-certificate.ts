@@ -2,7 +2,13 @@
 import { ProtocolViolation } from '../base/errors.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { DER_SEQUENCE, DerReader } from './der-reader.ts';
-import { commonNameOf, formatOneLine, formatRfc2253, readName } from './distinguished-name.ts';
+import {
+  commonNameOf,
+  decodeUtf8,
+  formatOneLine,
+  formatRfc2253,
+  readName,
+} from './distinguished-name.ts';
 import type { TlsPeer } from './tls-facts.ts';
 
 const DER_INTEGER = 0x02;
@@ -30,7 +36,8 @@ export function decodeClientCertificate(der: Uint8Array): TlsPeer {
     );
   }
   return {
-    commonName: commonName === null ? null : Buffer.from(commonName).toString('utf8'),
+    // With replacements for bytes that are no text, different names would be one user.
+    commonName: commonName === null ? null : decodeUtf8(commonName),
     distinguishedName: formatRfc2253(subject),
     serial: formatSerial(serial),
     issuer: formatOneLine(issuer),

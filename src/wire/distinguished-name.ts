@@ -165,7 +165,8 @@ function decodeText(content: Uint8Array, width: number): string | null {
   return text;
 }
 
-function decodeUtf8(content: Uint8Array): string | null {
+/** The text of UTF-8 bytes, a byte order mark included; null where they are none. */
+export function decodeUtf8(content: Uint8Array): string | null {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(content);
   } catch {

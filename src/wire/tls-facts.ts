@@ -2,7 +2,7 @@
 
 /** The client's certificate, which was checked against `ca` in the handshake. Texts are bounded by what a handshake may be long. */
 export interface TlsPeer {
-  /** The first common name of the subject; null when it has none. (be-secure-openssl.c:be_tls_open_server, peer_cn) */
+  /** The first common name of the subject; null when it has none, or one that is no UTF-8. (be-secure-openssl.c:be_tls_open_server, peer_cn) */
   readonly commonName: string | null;
   /** The subject as RFC 2253 writes it, as `pg_stat_ssl` and a map by DN have it. (peer_dn: XN_FLAG_RFC2253) */
   readonly distinguishedName: string;

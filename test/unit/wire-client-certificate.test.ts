@@ -82,6 +82,15 @@ describe('a client’s certificate', () => {
     );
   });
 
+  it('has no common name where that is no UTF-8: others of its kind would be the same user', () => {
+    for (const name of ['M\xfcller', 'M\xf6ller']) {
+      const { der } = makeCertificate({ commonName: Buffer.from(name, 'latin1') });
+      expect(decodeClientCertificate(der).commonName).toBeNull();
+    }
+    const { der } = makeCertificate({ commonName: '\ufeffMüller' });
+    expect(decodeClientCertificate(der).commonName).toBe('\ufeffMüller');
+  });
+
   it('that is no certificate is a violation of the protocol, wherever it is broken', () => {
     const { der } = makeCertificate({ commonName: 'replicator' });
     for (let length = 0; length < der.length; length += 1) {
