@@ -72,8 +72,8 @@ class YamlReader {
     for (const { pos, code, message } of [...this.#document.errors, ...this.#document.warnings]) {
       if (code === 'RESOURCE_EXHAUSTION') return this.#nestedTooDeeply();
       const isSecond = code === 'MULTIPLE_DOCS';
-      const hint = code === 'BAD_ALIAS' ? 'Put a value that begins with * in quotes.' : undefined;
-      this.#report(pos[0], isSecond ? 'the file must hold one document only' : message, hint);
+      const text = isSecond ? 'the file must hold one document only' : withoutQuotations(message);
+      this.#report(pos[0], text, code === 'BAD_ALIAS' ? STAR_HINT : null);
     }
     const root = this.#document.contents;
     if (this.#errors.length > 0) return this.#unreadable();
@@ -330,7 +330,8 @@ class YamlReader {
       if (this.#isAbandoned) return null;
       const target = node.resolve(this.#document);
       if (target === undefined)
-        this.#report(startOf(node), `the alias *${node.source} stands for nothing`);
+        // Its name is not repeated: it may be a password.
+        this.#report(startOf(node), 'an alias stands for nothing', STAR_HINT);
       return target ?? null;
     }
     return isScalar(node) || isMap(node) || isSeq(node) ? node : null;
@@ -354,6 +355,18 @@ class YamlReader {
     const { line, col } = this.#lines.linePos(position);
     return { source: this.#source, line: Math.max(1, line), column: Math.max(1, col) };
   }
+}
+
+const STAR_HINT = 'Put a value that begins with * in quotes.';
+
+/** What the parser says, without the words of the file that it quotes: they may be part of a password. */
+function withoutQuotations(message: string): string {
+  return message
+    .replace(/(?<=\S): .*$/s, '')
+    .replace(/^(Invalid escape sequence|Unknown directive|Unsupported YAML version) .*$/s, '$1')
+    .replace(/, so .* is invalid\.$/s, '')
+    .replace(/^(The ).* (tag has no suffix)$/s, '$1$2')
+    .replace(/^\S+ (?=used for )/s, '');
 }
 
 /** The words for a key of the contract that is not built yet. */

@@ -40,11 +40,22 @@ interface KeywordPair {
 }
 
 function parseKeywordForm(text: string, options: Map<string, string>): void {
+  let previous = '';
   for (const { name, value } of keywordPairs(text)) {
     if (!storeOption(options, name, value)) {
-      throw new ConninfoSyntaxFailure(`invalid connection option "${name}"`);
+      throw new ConninfoSyntaxFailure(
+        SECRET_OPTIONS.has(previous)
+          ? `invalid connection option behind "${previous}" (a value with blanks needs quotes)`
+          : `invalid connection option "${shownName(name, previous)}"`,
+      );
     }
+    previous = name;
   }
+}
+
+/** Behind a password without quotes a name is the part after its first blank; a word like a URI may hold one. */
+function shownName(name: string, previous: string): string {
+  return SECRET_OPTIONS.has(previous) || name.includes('@') ? MASK : name;
 }
 
 function* keywordPairs(text: string): Generator<KeywordPair> {
@@ -58,8 +69,7 @@ function* keywordPairs(text: string): Generator<KeywordPair> {
     const name = text.slice(nameStart, offset);
     offset = skipSpace(text, offset);
     if (text.charAt(offset) !== '=') {
-      // Behind a password without quotes this is the part after its first blank.
-      const shown = SECRET_OPTIONS.has(previous) ? MASK : name;
+      const shown = shownName(name, previous);
       throw new ConninfoSyntaxFailure(`missing "=" after "${shown}" in connection info string`);
     }
     const start = skipSpace(text, offset + 1);

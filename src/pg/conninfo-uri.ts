@@ -112,9 +112,12 @@ function parseQuery(query: string, options: Map<string, string>): void {
   if (query === '') return;
   // A trailing "&" ends the list.
   const parameters = query.endsWith('&') ? query.slice(0, -1) : query;
+  let previous = '';
   for (const parameter of parameters.split('&')) {
     const [rawName = '', rawValue, ...more] = parameter.split('=');
-    const shown = parameter.includes('@') ? MASK : rawName;
+    // An "&" in a password ends it here.
+    const isSecret = parameter.includes('@') || SECRET_OPTIONS.has(previous);
+    const shown = isSecret ? MASK : rawName;
     if (more.length > 0) {
       throw new ConninfoSyntaxFailure(
         `extra key/value separator "=" in URI query parameter: "${shown}"`,
@@ -125,8 +128,8 @@ function parseQuery(query: string, options: Map<string, string>): void {
         `missing key/value separator "=" in URI query parameter: "${shown}"`,
       );
     }
-    const name = decodePercent(rawName);
-    const value = decodePercent(rawValue, SECRET_OPTIONS.has(name));
+    const name = decodePercent(rawName, isSecret);
+    const value = decodePercent(rawValue, isSecret || SECRET_OPTIONS.has(name));
     // JDBC's spelling.
     if (name === 'ssl' && value === 'true') options.set('sslmode', 'require');
     else if (!storeOption(options, name, value)) {
@@ -134,6 +137,7 @@ function parseQuery(query: string, options: Map<string, string>): void {
         `invalid URI query parameter: "${shown === MASK ? MASK : name}"`,
       );
     }
+    previous = name;
   }
 }
 

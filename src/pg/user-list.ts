@@ -65,7 +65,8 @@ function readEntry(line: string): Entry | { readonly problem: string } {
 export function findUserNameProblem(name: string): string | null {
   if (name === '') return 'the name of a user is empty';
   if (Buffer.byteLength(name) > NAME_BYTES_MAX) {
-    return `the name of a user has more than ${NAME_BYTES_MAX} bytes: "${name.slice(0, NAME_BYTES_MAX)}…"`;
+    // Not repeated: it may be the secret, where the two were written the other way round.
+    return `the name of a user has more than ${NAME_BYTES_MAX} bytes`;
   }
   return /\p{Cc}/u.test(name) ? 'the name of a user holds a control character' : null;
 }

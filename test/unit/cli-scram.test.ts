@@ -81,7 +81,7 @@ describe('walcast scram', () => {
       'a name that no user can have',
       walcast(['scram', '--user', 'x'.repeat(64)], typing('pencil', 'pencil')),
       2,
-      `walcast scram: the name of a user has more than 63 bytes: "${'x'.repeat(63)}…"\n`,
+      'walcast scram: the name of a user has more than 63 bytes\n',
     ],
     [
       'a password as a word behind the user',
