@@ -70,8 +70,11 @@ export interface SessionHost {
    * asking, addresses by turns.
    */
   inTurn(visitor: Visitor, piece: () => void): void;
-  /** Answers to a client's first TLS message, each of which costs a signature: one in a turn. See {@link TurnQueue.run}. */
-  shakeHandsInTurn(piece: () => void): () => void;
+  /**
+   * Answers to a client's first TLS message, each of which costs a signature: one in a turn, addresses by turns. See
+   * {@link TurnQueue.run}.
+   */
+  shakeHandsInTurn(visitor: Visitor, piece: () => void): () => void;
   /** The same for questions to the console: no standby waits behind them. */
   askInTurn(visitor: Visitor, piece: () => void): void;
   isDraining(): boolean;

@@ -149,7 +149,7 @@ export class SessionStartup {
     this.#connection.startTls({
       firstBytes,
       isDirect,
-      inTurn: (piece) => this.#host.shakeHandsInTurn(piece),
+      inTurn: (piece) => this.#host.shakeHandsInTurn(this.#door, piece),
       onSecure: () => {
         this.#isInHandshake = false;
       },

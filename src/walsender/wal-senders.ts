@@ -272,7 +272,8 @@ export class WalSenders {
       reads: new FileReads(),
       localAddresses: () => this.#localAddresses(),
       inTurn: (visitor, piece) => this.#handshakes.run(piece, this.#entrance.networkOf(visitor)),
-      shakeHandsInTurn: (piece) => this.#signatures.run(piece),
+      shakeHandsInTurn: (visitor, piece) =>
+        this.#signatures.run(piece, this.#entrance.networkOf(visitor)),
       askInTurn: (visitor, piece) => this.#questions.run(piece, this.#entrance.networkOf(visitor)),
       isDraining: () => this.#isLeaving,
       isPaused: () => this.#isPaused,

@@ -44,3 +44,17 @@ it('goes on when a piece adds others, and when one throws', async () => {
   await turn();
   expect(done).toEqual(['inner']);
 });
+
+it('serves those it comes from by turns, however much one of them wants', async () => {
+  const queue = new TurnQueue();
+  const done: string[] = [];
+  const crowd = Array.from({ length: 500 }, (_, index) =>
+    queue.run(() => done.push(`crowd${index}`), 'crowd'),
+  );
+  queue.run(() => done.push('standby'), 'standby');
+  crowd[1]?.();
+  queue.run(() => done.push('other'), 'other');
+  for (let count = 0; count < 4; count += 1) await turn();
+  expect(done).toEqual(['crowd0', 'crowd2', 'standby', 'other', 'crowd3']);
+  expect(queue.length).toBe(496);
+});
