@@ -6,7 +6,7 @@ import type { HbaError } from './hba-reading.ts';
 import type { HbaField, HbaLine } from './hba-tokens.ts';
 import { matchesUser, readWord } from './hba-words.ts';
 import type { HbaWord } from './hba-words.ts';
-import { matchName } from './name-pattern.ts';
+import { bytesAsText, matchName } from './name-pattern.ts';
 
 /** All lines of pg_ident.conf, in order. */
 export interface IdentMaps {
@@ -96,8 +96,9 @@ function checkLine(
       problem: `regular expression "${wanted.pattern.text}" has no subexpressions as requested by backreference in "${target.text}"`,
     };
   }
-  // What was put in has no special meaning, such as "all".
-  return target.text.replace('\\1', () => group) === user ? 'found' : 'other';
+  // What was put in has no special meaning, such as "all". It may begin or end within a character.
+  const wantedUser = bytesAsText(target.text).replace('\\1', () => group);
+  return wantedUser === bytesAsText(user) ? 'found' : 'other';
 }
 
 function parseIdentLine(line: HbaLine): IdentLine | { readonly problem: string } {

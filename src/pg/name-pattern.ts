@@ -1,6 +1,7 @@
 // Does a name match a regular expression of an access rule or of a map of names? PostgreSQL's "advanced" syntax, without
 // what would need to go back in the text: no pattern, however it is written, takes longer than its size times the length
-// of the name. (src/backend/regex; hba.c:regcomp_auth_token, regexec_auth_token)
+// of the name. As in a server to which nobody has connected yet no encoding is known: a character is a byte, so that `.` is
+// half of an "ä". (src/backend/regex; hba.c:regcomp_auth_token, regexec_auth_token)
 import { compilePattern } from './name-pattern-program.ts';
 import type { Instruction } from './name-pattern-program.ts';
 import { parsePattern, PatternError } from './name-pattern-syntax.ts';
@@ -15,7 +16,7 @@ export interface NamePattern {
   readonly isGroupUnsure: boolean;
 }
 
-/** Where a pattern matched: what the first group took; null when it took no part. */
+/** Where a pattern matched: what the first group took, as {@link bytesAsText} has it; null when it took no part. */
 export interface NameMatch {
   readonly group: string | null;
 }
@@ -23,14 +24,19 @@ export interface NameMatch {
 /** Characters of a pattern at most. */
 export const PATTERN_CHARACTERS_MAX = 1_000;
 
-/** Characters of a name that is looked at; a longer one matches no pattern. Names of users are cut to 63 bytes. */
-export const MATCHED_NAME_CHARACTERS_MAX = 1_000;
+/** Bytes of a name that is looked at; a longer one matches no pattern. Names of users are cut to 63. */
+export const MATCHED_NAME_BYTES_MAX = 1_000;
+
+/** The bytes of a text, each of them a character. Two texts are the same when their bytes are. */
+export function bytesAsText(text: string): string {
+  return Buffer.from(text).toString('latin1');
+}
 
 /** Reads a pattern, without the slash before it; the problem is in PostgreSQL's words where it has any. */
 export function readNamePattern(text: string): NamePattern | { readonly problem: string } {
   if (text.length > PATTERN_CHARACTERS_MAX) return { problem: 'regular expression is too complex' };
   try {
-    const { root, groups, isGroupUnsure } = parsePattern(text);
+    const { root, groups, isGroupUnsure } = parsePattern(bytesAsText(text));
     return { text, program: compilePattern(root), hasGroup: groups > 0, isGroupUnsure };
   } catch (error) {
     if (error instanceof PatternError) return { problem: error.message };
@@ -40,16 +46,12 @@ export function readNamePattern(text: string): NamePattern | { readonly problem:
 
 /** The leftmost longest match anywhere in `name`; null for none. */
 export function matchName(pattern: NamePattern, name: string): NameMatch | null {
-  const characters = Array.from(name, (character) => character.codePointAt(0) ?? 0);
-  if (characters.length > MATCHED_NAME_CHARACTERS_MAX) return null;
-  const search = new Search(pattern.program, characters);
-  const best = search.run();
+  const bytes = Buffer.from(name);
+  if (bytes.length > MATCHED_NAME_BYTES_MAX) return null;
+  const best = new Search(pattern.program, bytes).run();
   if (best === null) return null;
   const hasGroup = best.groupStart >= 0 && best.groupEnd >= 0;
-  const group = hasGroup
-    ? String.fromCodePoint(...characters.slice(best.groupStart, best.groupEnd))
-    : null;
-  return { group };
+  return { group: hasGroup ? bytes.toString('latin1', best.groupStart, best.groupEnd) : null };
 }
 
 /** Ways through the program: where each stands, and where its match and the first group begin and end. No place twice. */
@@ -87,11 +89,11 @@ const NO_GROUP = { groupStart: -1, groupEnd: -1 } as const;
 /** All ways at once, a character at a time: those of higher preference first, no two at one place. */
 class Search {
   readonly #program: readonly Instruction[];
-  readonly #characters: readonly number[];
+  readonly #characters: Uint8Array;
   readonly #seen: Int32Array;
   #best: Best | null = null;
 
-  constructor(program: readonly Instruction[], characters: readonly number[]) {
+  constructor(program: readonly Instruction[], characters: Uint8Array) {
     this.#program = program;
     this.#characters = characters;
     this.#seen = new Int32Array(program.length).fill(-1);
@@ -100,6 +102,7 @@ class Search {
   run(): Best | null {
     let current = new Threads(this.#program.length);
     let next = new Threads(this.#program.length);
+    const begun = new Threads(1);
     for (let position = 0; position <= this.#characters.length; position += 1) {
       next.count = 0;
       // Those under way began earlier, and are preferred.
@@ -107,7 +110,7 @@ class Search {
         this.#follow(current.at[index] ?? 0, position, { from: current, index, found: next });
       }
       if (this.#best === null) {
-        const begun = new Threads(1);
+        begun.count = 0;
         begun.push(0, position, NO_GROUP);
         this.#follow(0, position, { from: begun, index: 0, found: next });
       }

@@ -18,7 +18,7 @@ import { KnownHostNames } from '../../src/net/host-names.ts';
 import { parseHba } from '../../src/pg/hba.ts';
 import type { HbaError } from '../../src/pg/hba.ts';
 import { parseIdent } from '../../src/pg/ident.ts';
-import { matchName, readNamePattern } from '../../src/pg/name-pattern.ts';
+import { bytesAsText, matchName, readNamePattern } from '../../src/pg/name-pattern.ts';
 import { makeCertificate } from '../support/certificates.ts';
 import type { TestCertificate } from '../support/certificates.ts';
 import { hbaProblems, HBA_LINES, IDENT_LINES, randomRules } from '../support/hba-samples.ts';
@@ -123,7 +123,8 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
 
   it('takes regular expressions as we do, and finds the same', async () => {
     const samples = fc.sample(PATTERN_AND_NAME, { numRuns: RUNS, seed: SEED });
-    const values = samples.map(([p, s], i) => `(${i}, ${literal(p)}, ${literal(s)})`);
+    // Rules are matched before a database with an encoding is there: a character is a byte.
+    const values = samples.map((sample, i) => `(${[i, ...sample.map(literalBytes)].join(', ')})`);
     const rows = await primary.query(
       `SELECT try(p, s) FROM (VALUES ${values.join(', ')}) AS v (i, p, s) ORDER BY i`,
     );
@@ -200,6 +201,21 @@ describe.each(MAJORS)('PostgreSQL %i', (major) => {
     expect(differing).toEqual([]);
     expect([...seen.keys()].toSorted()).toEqual(['in', 'none', 'reject']);
     expect(Math.min(...seen.values())).toBeGreaterThan(ATTEMPTS.length / 8);
+  });
+
+  it('takes each byte of a name for a character, as walcast does', async () => {
+    const words = ['/^.$', '/^[ä]$', '/^[^x]$', '/^ä{2}$', '/^ö$', '/^..$', '/^(ä){2}$'];
+    const differing: unknown[] = [];
+    for (const text of words.map((word) => `host all ${word} all reject`)) {
+      await load(text);
+      for (const user of ['ä', 'ää', 'ö']) {
+        const who = { address: '127.0.0.3', isEncrypted: false, user, database: 'walcast' };
+        const theirs = await attempt({ ...who, isReplication: false });
+        const ours = await attempt({ ...who, isReplication: false }, walcast.port);
+        if (theirs !== ours) differing.push({ text, user, theirs, ours });
+      }
+    }
+    expect(differing).toEqual([]);
   });
 
   it('maps names in certificates to users as walcast does', async () => {
@@ -279,8 +295,8 @@ const PATTERN_AND_NAME = fc.tuple(
   fc.array(fc.constantFrom(...NAME_PARTS), { maxLength: 6 }).map((parts) => parts.join('')),
 );
 
-function literal(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
+function literalBytes(text: string): string {
+  return `'${bytesAsText(text).replaceAll("'", "''")}'`;
 }
 
 function problemOf(parsed: object | readonly HbaError[]): string | null {

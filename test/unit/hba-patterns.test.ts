@@ -5,7 +5,7 @@ import { parseHba } from '../../src/pg/hba.ts';
 import { parseIdent } from '../../src/pg/ident.ts';
 import {
   matchName,
-  MATCHED_NAME_CHARACTERS_MAX,
+  MATCHED_NAME_BYTES_MAX,
   PATTERN_CHARACTERS_MAX,
   readNamePattern,
 } from '../../src/pg/name-pattern.ts';
@@ -28,8 +28,17 @@ describe('a pattern', () => {
     ['^(.*)@example\\.com$', 'anne@example.com', 'anne'],
     ['(a+)(b+)', 'xaabb', 'aa'],
     ['(a)|b', 'b', true],
-    ['^.{3}$', 'äöü', true],
-    ['^.$', '\u{1F600}', true],
+    // Bytes, not characters, as in a server that no one has connected to yet.
+    ['^.$', 'ä', false],
+    ['^..$', 'ä', true],
+    ['^[ä]$', 'ä', false],
+    ['^[^x]$', 'ä', false],
+    ['^\\u00e4$', 'ä', false],
+    ['^ä$', 'ä', true],
+    ['^ä{2}$', 'ää', false],
+    ['^(?:ä){2}$', 'ää', true],
+    ['^[a-ÿ]+$', 'ä', true],
+    ['^.{4}$', '\u{1F600}', true],
     ['[[:upper:]]', 'aÄ', false],
     ['\\mrep', 'a rep', true],
     ['\\mrep', 'arep', false],
@@ -59,7 +68,7 @@ describe('a pattern', () => {
 });
 
 describe('the time', () => {
-  const long = 'a'.repeat(MATCHED_NAME_CHARACTERS_MAX - 1);
+  const long = 'a'.repeat(MATCHED_NAME_BYTES_MAX - 1);
   test.each([
     ['^(a+)+$', `${long}!`],
     ['^(a|a)*$', `${long}!`],
@@ -68,7 +77,7 @@ describe('the time', () => {
     ['(.*a){20}x', long],
     ['(((a*)*)*)*b', long],
     ['a?'.repeat(300) + 'a'.repeat(300) + 'b', long],
-    [`[${'ä-ü'.repeat(250)}]{255}x`, 'ö'.repeat(MATCHED_NAME_CHARACTERS_MAX)],
+    [`[${'ä-ü'.repeat(250)}]{255}x`, 'ö'.repeat(MATCHED_NAME_BYTES_MAX / 2)],
   ])('of %.20s is bounded', (pattern, name) => {
     const started = performance.now();
     expect(match(pattern, name)).toBe(false);
@@ -77,7 +86,7 @@ describe('the time', () => {
   });
 
   test('of a name without an end is none: it matches nothing', () => {
-    expect(match('a', 'a'.repeat(MATCHED_NAME_CHARACTERS_MAX + 1))).toBe(false);
+    expect(match('a', 'a'.repeat(MATCHED_NAME_BYTES_MAX + 1))).toBe(false);
   });
 
   test('of all patterns of a file together is bounded', () => {

@@ -28,6 +28,7 @@ describe('a map', () => {
     String.raw`m /^(.*)@example\.com$ \1`,
     String.raw`m "/^cn=([a-z]+),ou=(.*)$" team_\1_\1`,
     'm dora /^d[0-9]$',
+    String.raw`m /^(.). \1`,
     'other emil emil',
   );
 
@@ -51,6 +52,9 @@ describe('a map', () => {
     ['dora', 'd1', true],
     ['dora', 'd12', false],
     ['emil', 'emil', false],
+    ['jörg@example.com', 'jörg', true],
+    // A group that ends within a character is no name at all, and not the sign for a broken one.
+    ['ä', '\u{FFFD}', false],
   ])('%s as %s: %s', (systemUser, user, isAllowed) => {
     expect(isMappedTo(maps, { map: 'm', systemUser, user })).toBe(isAllowed);
   });
