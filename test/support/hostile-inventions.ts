@@ -161,10 +161,10 @@ const GONE = invention('a client that is gone in the middle of everything', asyn
   const pieces = [SSL_REQUEST, trusty().subarray(0, 30), trusty(), WHOLE_SESSION.subarray(0, 150)];
   for (const piece of pieces) {
     const socket = connect({ port: side.port, host: '127.0.0.1' });
-    await new Promise<void>((resolve) => {
+    await new Promise<void>((resolve, reject) => {
       socket.once('connect', resolve);
+      socket.on('error', reject);
     });
-    socket.on('error', () => {});
     await new Promise<void>((resolve) => {
       socket.write(piece, () => resolve());
     });

@@ -59,6 +59,8 @@ export class HostileRig implements AsyncDisposable {
   readonly primary: PostgresCluster;
   readonly relay: WalcastRelay;
   readonly #major: number;
+  readonly #begun = new Set<Promise<unknown>>();
+  #isClosing = false;
 
   private constructor(workspace: Workspace, primary: PostgresCluster, relay: WalcastRelay) {
     this.workspace = workspace;
@@ -89,14 +91,36 @@ export class HostileRig implements AsyncDisposable {
     return { name: 'walcast', major: this.#major, port, socketDirectory };
   }
 
+  /** Sends one case to both. Rejects where the suite is over: not all of its tests may have been asked for. */
+  async ask(each: HostileCase): Promise<Answers> {
+    if (this.#isClosing) throw new Error('the servers are being stopped');
+    const asked = Promise.allSettled([each.run(this.postgres), each.run(this.walcast)]);
+    this.#begun.add(asked);
+    const [postgres, walcast] = await asked;
+    this.#begun.delete(asked);
+    if (postgres.status === 'rejected') throw postgres.reason;
+    if (walcast.status === 'rejected') throw walcast.reason;
+    return { postgres: postgres.value, walcast: walcast.value };
+  }
+
   /** From now on whoever is not let in within two seconds is sent away. */
   async setDeadline(): Promise<void> {
+    if (this.#isClosing) return;
+    const set = this.#setDeadline();
+    this.#begun.add(set);
+    await set;
+  }
+
+  async #setDeadline(): Promise<void> {
     await this.primary.configure({ authentication_timeout: '2s' });
     await this.primary.reload();
     await this.relay.reload({ authentication_timeout: '2s' });
   }
 
+  /** Begins no more cases, waits for those that run, and stops the servers. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosing = true;
+    await Promise.allSettled(this.#begun);
     await this.workspace.close();
   }
 }
@@ -203,6 +227,8 @@ export function runCases(
   const quick = cases.filter(({ isSlow }) => isSlow !== true);
   const answers = runInLanes(rig, quick, Promise.resolve());
   const isDone = Promise.allSettled(answers.values()).then(() => rig.setDeadline());
+  // Whoever waits for it hears of the failure, and nobody does where no case is slow.
+  isDone.catch(() => {});
   const slow = cases.filter(({ isSlow }) => isSlow === true);
   return new Map([...answers, ...runInLanes(rig, slow, isDone)]);
 }
@@ -216,16 +242,11 @@ function runInLanes(
   const lanes: Promise<unknown>[] = [];
   for (const [index, each] of cases.entries()) {
     const lane = index % AT_ONCE;
-    const answer = (lanes[lane] ?? begin).then(() => runCase(rig, each));
+    const answer = (lanes[lane] ?? begin).then(() => rig.ask(each));
     lanes[lane] = answer.catch(() => null);
     answers.set(each, answer);
     // Whoever asks for it hears of the failure.
     answer.catch(() => {});
   }
   return answers;
-}
-
-async function runCase(rig: HostileRig, each: HostileCase): Promise<Answers> {
-  const [postgres, walcast] = await Promise.all([each.run(rig.postgres), each.run(rig.walcast)]);
-  return { postgres, walcast };
 }

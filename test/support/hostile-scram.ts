@@ -54,7 +54,7 @@ export async function secured(side: Side, words: TlsWords = {}): Promise<RawClie
   });
   const failed = await new Promise<Error | null>((resolve) => {
     socket.once('secureConnect', () => resolve(null));
-    socket.once('error', resolve);
+    socket.on('error', resolve);
     socket.once('close', () => resolve(new Error('closed')));
   });
   if (failed === null) return new RawClient(socket);
