@@ -25,6 +25,8 @@ import type { KnownAnswer } from './user-row.ts';
 export interface UserBookParts {
   /** Users of the file and the configuration, as they are now. */
   readonly users: () => ReadonlyMap<string, PasswordSecret>;
+  /** Those that are named there and have no secret: no password lets them in. */
+  readonly usersWithoutSecret: () => ReadonlySet<string>;
   /** How long an answer of the upstream counts; null: it is not asked. */
   readonly cacheMs: () => number | null;
   readonly ask: AskUpstream;
@@ -67,8 +69,8 @@ export class UserBook implements UserDirectory {
   }
 
   lookup(name: string): UserAnswer | Promise<UserAnswer> {
-    const own = this.#parts.users().get(name);
-    if (own !== undefined) {
+    const own = this.#parts.users().get(name) ?? null;
+    if (own !== null || this.#parts.usersWithoutSecret().has(name)) {
       return { kind: 'found', secret: own, validUntilMs: null, mayReplicate: null };
     }
     const cacheMs = this.#parts.cacheMs();

@@ -131,6 +131,8 @@ export interface AuthConfig {
   readonly identMaps: IdentMaps;
   /** From the file or from the configuration; empty without either. */
   readonly users: ReadonlyMap<string, PasswordSecret>;
+  /** Named there with an empty secret: no password lets them in, and the upstream is not asked about them. */
+  readonly usersWithoutSecret: ReadonlySet<string>;
   /** Null: the upstream is not asked. */
   readonly query: AuthQueryConfig | null;
   /** From the first byte of a connection to the end of its authentication. */

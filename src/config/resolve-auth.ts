@@ -1,5 +1,4 @@
 // Who may log in, and against what are passwords checked? What the keys of authentication say together, checked.
-import type { PasswordSecret } from '../pg/password-secret.ts';
 import { parseUserList } from '../pg/user-list.ts';
 import type { UserList, UserListError } from '../pg/user-list.ts';
 import type { AuthConfig, AuthQueryConfig } from './config.ts';
@@ -17,22 +16,26 @@ const DATABASE = 'auth.auth_dbname';
 export function resolveAuth(values: ConfigValues, found: FoundText): AuthConfig {
   return {
     identMaps: resolveIdentMaps(values, found),
-    users: readUsers(values, found),
+    ...readUsers(values, found),
     query: readQuery(values),
     timeoutMs: values.number('authentication_timeout'),
   };
 }
 
-function readUsers(values: ConfigValues, found: FoundText): ReadonlyMap<string, PasswordSecret> {
+type Users = Pick<AuthConfig, 'users' | 'usersWithoutSecret'>;
+
+const NOBODY: Users = { users: new Map(), usersWithoutSecret: new Set() };
+
+function readUsers(values: ConfigValues, found: FoundText): Users {
   const inline = values.get(USERS);
   if (inline !== null) {
     const lines = wordsOf(inline.text);
     const placeOf = (line: number): Place => inline.itemPlaces?.[line - 1] ?? inline.place;
     return take(values, parseUserList(lines.join('\n')), { key: USERS, placeOf, found });
   }
-  if (values.get(USERS_FILE) === null) return new Map();
+  if (values.get(USERS_FILE) === null) return NOBODY;
   const secret = values.secretFile(USERS_FILE, found);
-  if (secret === null) return new Map();
+  if (secret === null) return NOBODY;
   const placeOf = (line: number): Place => ({ source: secret.name, line, column: 1 });
   return take(values, parseUserList(secret.text), { key: USERS_FILE, placeOf, found });
 }
@@ -47,18 +50,22 @@ function take(
   values: ConfigValues,
   list: UserList | readonly UserListError[],
   { key, placeOf, found }: Taking,
-): ReadonlyMap<string, PasswordSecret> {
+): Users {
   if (!('users' in list)) {
     for (const { line, message } of list) values.report(placeOf(line), `\`${key}\`: ${message}`);
-    return new Map();
+    return NOBODY;
   }
-  const plain = [...list.users].filter(([, { kind }]) => kind === 'plain').map(([name]) => name);
+  const { users, lines } = list;
+  const plain = [...users].filter(([, { kind }]) => kind === 'plain').map(([name]) => name);
   if (plain.length > 0) {
     found.warnings.push(
       `${key}: passwords of ${named(plain)} are kept as plain text; "walcast scram --user NAME" makes a secret that does not tell the password`,
     );
   }
-  return list.users;
+  return {
+    users,
+    usersWithoutSecret: new Set([...lines.keys()].filter((name) => !users.has(name))),
+  };
 }
 
 const NAMES_SHOWN = 5;

@@ -59,6 +59,7 @@ export class ClientUsers {
     const seed = await loadAuthSeed(config().storage.directory, log);
     this.#book = new UserBook({
       users: () => config().auth.users,
+      usersWithoutSecret: () => config().auth.usersWithoutSecret,
       cacheMs: () => config().auth.query?.cacheMs ?? null,
       ask: (name, signal) => this.#ask(name, signal),
       seed,

@@ -256,8 +256,10 @@ export function planSecrets(running: Config, loaded: Config): Omit<ReloadPlan, '
 
 function secretOf(key: SecretFileKey, running: Config, loaded: Config): Partial<Config> {
   switch (key) {
-    case 'auth.users_file':
-      return { auth: { ...running.auth, users: loaded.auth.users } };
+    case 'auth.users_file': {
+      const { users, usersWithoutSecret } = loaded.auth;
+      return { auth: { ...running.auth, users, usersWithoutSecret } };
+    }
     case 'http.token_file':
       return { http: { ...running.http, token: loaded.http.token } };
     case 'http.wal_token_file':

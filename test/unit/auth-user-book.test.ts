@@ -31,6 +31,7 @@ interface Asked {
 let clock: ManualClock;
 let asked: Asked[];
 let users: Map<string, PasswordSecret>;
+let withoutSecret: Set<string>;
 let cacheMs: number | null;
 let book: UserBook;
 
@@ -38,6 +39,7 @@ beforeEach(() => {
   clock = new ManualClock();
   asked = [];
   users = new Map();
+  withoutSecret = new Set();
   cacheMs = CACHE_MS;
   book = openBook();
 });
@@ -45,6 +47,7 @@ beforeEach(() => {
 function openBook(seed: Uint8Array = randomBytes(32)): UserBook {
   return new UserBook({
     users: () => users,
+    usersWithoutSecret: () => withoutSecret,
     cacheMs: () => cacheMs,
     ask: (name, signal) =>
       new Promise((resolve, reject) => {
@@ -94,6 +97,12 @@ describe('users of our own', () => {
     expect(asked).toEqual([]);
     users.delete('repl');
     expect(await passwordOf(learn('repl', row('repl', 'theirs')))).toBe('theirs');
+  });
+
+  test('without a secret are not asked for either: no password is to let them in', () => {
+    withoutSecret.add('repl');
+    expect(book.lookup('repl')).toMatchObject({ kind: 'found', secret: null, mayReplicate: null });
+    expect(asked).toEqual([]);
   });
 
   test('are all there are without auth_query', () => {

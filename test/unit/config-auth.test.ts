@@ -12,7 +12,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import { printConfig } from '../../src/config/print.ts';
 import { formatConfigError } from '../../src/config/problem.ts';
 import { SETTINGS } from '../../src/config/settings.ts';
-import { configEntries, planReload } from '../../src/relay/reload.ts';
+import { configEntries, planReload, planSecrets } from '../../src/relay/reload.ts';
 
 const UPSTREAM = 'upstream: { conninfo: host=a }\n';
 const SECRET = `SCRAM-SHA-256$4096:c2FsdA==$${'A'.repeat(43)}=:${'B'.repeat(43)}=`;
@@ -108,6 +108,20 @@ describe('users', () => {
     expect([...byFile.auth.users.keys()]).toEqual(['anne', 'bert']);
     expect(byVariable.auth.users).toEqual(byFile.auth.users);
     expect(load(UPSTREAM).auth.users.size).toBe(0);
+  });
+
+  test('with an empty secret are known, and have none', () => {
+    write('users', `"anne" "${SECRET}"\n"bert" ""\n`);
+    const byFile = load(`${UPSTREAM}auth: { users_file: users }\n`);
+    const inline = load(`${UPSTREAM}auth: { users: { anne: "${SECRET}", bert: "" } }\n`);
+    for (const { auth } of [byFile, inline]) {
+      expect([...auth.users.keys()]).toEqual(['anne']);
+      expect([...auth.usersWithoutSecret]).toEqual(['bert']);
+    }
+    write('users', `"anne" ""\n"bert" "${SECRET}"\n`);
+    const changed = planSecrets(byFile, load(`${UPSTREAM}auth: { users_file: users }\n`));
+    expect(changed.changed).toEqual(['auth.users_file']);
+    expect([...changed.next.auth.usersWithoutSecret]).toEqual(['anne']);
   });
 
   test('are shown by name only, and what is printed lets nobody in', () => {
