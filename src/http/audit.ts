@@ -1,5 +1,5 @@
 // Which requests leave a line in the log although nothing was changed? Those that had a wrong token, and those that took WAL
-// away: a line now and then for each client, with a count of the others.
+// away: a line now and then for each client, with a count of those left out.
 import type { FastifyRequest } from 'fastify';
 import type { Clock } from '../base/clock.ts';
 import { KeyedLogBudget } from '../base/keyed-log-budget.ts';
@@ -25,10 +25,10 @@ export class HttpAudit {
     const address = addressOf(request);
     const before = this.#wrongTokens.take(clientNetwork(address), this.#clock.nowMs());
     if (before === null) return;
-    this.#log.warn('HTTP requests with a wrong token were refused', {
-      requests: before + 1,
+    this.#log.warn('HTTP request with a wrong token was refused', {
       client_addr: address,
       route: request.routeOptions.url,
+      ...leftOut(before),
     });
   }
 
@@ -39,8 +39,13 @@ export class HttpAudit {
     if (before === null) return;
     this.#log.info('HTTP request: WAL is given', {
       file: name,
-      files: before + 1,
       client_addr: address,
+      ...leftOut(before),
     });
   }
+}
+
+/** Lines of all clients: what somebody else did is not said of this one. */
+function leftOut(lines: number): { readonly left_out?: number } {
+  return lines > 0 ? { left_out: lines } : {};
 }

@@ -5,7 +5,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { Clock } from '../base/clock.ts';
 import { WAL_DOWNLOAD_BYTES_PER_SECOND_MIN, WAL_DOWNLOAD_MS_MIN } from '../config/limits.ts';
-import type { RelayActions, WalFile } from '../status/actions.ts';
+import type { RelayActions } from '../status/actions.ts';
 import type { HttpAudit } from './audit.ts';
 import { refuse, walFileRefused } from './refusals.ts';
 import { pathValue, refusal } from './route.ts';
@@ -65,7 +65,13 @@ async function give(
   const name = pathValue(request, 'file');
   const file = await actions.openWalFile(name);
   if ('kind' in file) return refuse(reply, walFileRefused(name, file));
-  closeWith(request, reply, file);
+  const { socket } = request.raw;
+  if (socket.destroyed) {
+    // Its client is gone by now, and nothing that ends with the answer would ever end.
+    file.close();
+    return reply.hijack();
+  }
+  reply.raw.once('close', () => file.close());
   const tag = `"${file.version}"`;
   void reply.header('etag', tag);
   if (isKnown(request.headers['if-none-match'], tag)) return reply.code(304).send();
@@ -78,12 +84,6 @@ async function give(
     highWaterMark: READ_AHEAD_BYTES,
   });
   return reply.send(pieces);
-}
-
-/** However the request ends, the file is closed; its client may be gone by now. */
-function closeWith(request: FastifyRequest, reply: FastifyReply, file: WalFile): void {
-  reply.raw.once('close', () => file.close());
-  if (request.raw.socket.destroyed) file.close();
 }
 
 function endInTime(

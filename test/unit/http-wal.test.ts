@@ -3,6 +3,8 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { silentLog } from '../../src/base/log.ts';
+import type { Log } from '../../src/base/log.ts';
 import { WAL_DOWNLOAD_BYTES_PER_SECOND_MIN, WAL_DOWNLOAD_MS_MIN } from '../../src/config/limits.ts';
 import { toLsn } from '../../src/pg/lsn.ts';
 import type { WalFile } from '../../src/status/actions.ts';
@@ -188,7 +190,11 @@ describe('a client', () => {
       asked();
       return finding;
     };
-    const server = await openTestPort({ actions, walToken: () => TOKEN });
+    const clock = new ManualClock();
+    const audited: string[] = [];
+    const log: Log = { ...silentLog, info: (text) => void audited.push(text) };
+    const server = await openTestPort({ actions, walToken: () => TOKEN, clock, log });
+    audited.length = 0;
     onTestFinished(() => server.close());
     const hasty = await client(server.port);
     await isAsked;
@@ -197,6 +203,9 @@ describe('a client', () => {
     await fetch(`${server.url}/livez`);
     found(watched.file);
     await eventually(() => watched.closed).toBeGreaterThan(0);
+    await fetch(`${server.url}/livez`);
+    expect(clock.nextTimerMs()).toBeNull();
+    expect(audited).toEqual([]);
   });
 });
 
