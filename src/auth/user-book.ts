@@ -12,6 +12,7 @@ import {
   OTHERS_LOG_LINES,
 } from '../config/limits.ts';
 import type { PasswordSecret } from '../pg/password-secret.ts';
+import { SCRAM_ITERATIONS_MAX } from '../wire/scram-client.ts';
 import { DerivedSecrets } from './derived-secrets.ts';
 import { SCRAM_ITERATIONS_DEFAULT } from './scram-secret.ts';
 import type { ScramSecret } from './scram-secret.ts';
@@ -245,7 +246,8 @@ function customOf(secrets: Iterable<PasswordSecret | null>): Custom {
   for (const secret of secrets) {
     if (secret === null) continue;
     md5Surplus += secret.kind === 'md5' ? 1 : -1;
-    if (secret.kind === 'scram') {
+    // Our own passwords are derived with as many: a role of the upstream must not make that take hours.
+    if (secret.kind === 'scram' && secret.iterations <= SCRAM_ITERATIONS_MAX) {
       counts.set(secret.iterations, (counts.get(secret.iterations) ?? 0) + 1);
     }
   }
