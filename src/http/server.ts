@@ -112,8 +112,9 @@ export async function openHttp(options: HttpOptions, sources: HttpSources): Prom
     authorization.check(access, request, reply),
   );
   addErrorAnswers(server, { log, routes });
-  const port = await listenOn(server, listen);
+  // From before the first connection, and before another certificate can come.
   const stopFollowing = tls === null ? null : followCertificate(server, tls);
+  const port = await listenOn(server, listen);
   const host = listen.host === '*' ? '0.0.0.0' : listen.host;
   const url = `http${tls === null ? '' : 's'}://${formatTcpAddress(host, port)}`;
   log.info('HTTP port is open', { url });

@@ -231,6 +231,15 @@ describe('another certificate', () => {
     expect(String(await once(before, 'data'))).toMatch(/^HTTP\/1\.1 200 /);
   });
 
+  test('that comes while the port is being opened is not missed', async () => {
+    const tls = new TestTls(server);
+    const opening = open(tls);
+    const next = certificateFor('localhost');
+    tls.replace(next);
+    const { raw } = (await secured(await opening)).getPeerCertificate();
+    expect(raw.toString('hex')).toBe(next.der.toString('hex'));
+  });
+
   test('is not followed any more once the port is closed', async () => {
     const tls = new TestTls(server);
     const port = await open(tls);
