@@ -30,7 +30,8 @@ export function readAddress(fields: HbaField[]): HbaAddress | string {
  * nobody matches, and one that rejects nobody.
  */
 function readHostName(text: string, name: string, hasMask: boolean): HbaAddress | string {
-  if (/^[\d.]*$|^0x|:|%/i.test(name)) return `invalid IP address "${text}"`;
+  if (/^(?:(?:0x[\da-f]*|\d*)(?:\.|$))*$|^0x|:|%/i.test(name))
+    return `invalid IP address "${text}"`;
   if (hasMask) return `specifying both host name and CIDR mask is invalid: "${text}"`;
   return { kind: 'name', name };
 }

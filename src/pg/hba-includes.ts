@@ -119,7 +119,7 @@ class Tokenizer {
     const words: HbaToken[] = [];
     for (const line of this.lines(opened.text, opened.path, depth + 1)) {
       if (line.problem !== null) return { problem: line.problem };
-      for (const field of line.fields) words.push(...field);
+      for (const word of line.fields.flat()) words.push(word);
     }
     return words;
   }

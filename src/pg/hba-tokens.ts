@@ -72,8 +72,8 @@ export function splitFields(
     if ('problem' in tokens) return tokens;
     const current = fields.at(-1);
     // Only a comma right behind a word goes on with its field: "a, b" is one field, "a , b" are two.
-    if (isListOpen && current !== undefined) current.push(...tokens);
-    else fields.push([...tokens]);
+    if (!isListOpen || current === undefined) fields.push([...tokens]);
+    else for (const next of tokens) current.push(next);
     position = word.end;
     isListOpen = line[position] === ',';
   }

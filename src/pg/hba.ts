@@ -8,7 +8,7 @@ import { parseHbaLine } from './hba-line.ts';
 import type { HbaRule } from './hba-rule.ts';
 import { isKeyword, matchesName, matchesUser } from './hba-words.ts';
 import type { HbaWord } from './hba-words.ts';
-import { isInNetwork, parseIpAddress, prefixMask } from './ip-address.ts';
+import { isInNetwork, parseIpAddress } from './ip-address.ts';
 import type { IpAddress } from './ip-address.ts';
 
 export type { HbaError } from './hba-reading.ts';
@@ -91,7 +91,8 @@ export function findHbaRule(
   connection: HbaConnection,
   { localAddresses, names }: HbaSurroundings,
 ): HbaRule | null | Promise<HbaRule | null> {
-  const address = connection.address === null ? null : parseIpAddress(connection.address);
+  const peer = connection.address === null ? null : withoutZone(connection.address);
+  const address = peer === null ? null : parseIpAddress(peer);
   const named: HbaRule[] = [];
   for (const rule of rules) {
     if (!mayMatch(rule, address, localAddresses) || !matchesConnection(rule, connection)) continue;
@@ -100,8 +101,13 @@ export function findHbaRule(
     named.push(rule);
     if (isCertain) break;
   }
-  if (named.length === 0 || connection.address === null) return null;
-  return decideByName(named, connection.address, names);
+  if (named.length === 0 || peer === null) return null;
+  return decideByName(named, peer, names);
+}
+
+/** On which link an `fe80::1%eth0` is does not count. (pg_range_sockaddr, ipv6eq) */
+function withoutZone(address: string): string {
+  return address.replace(/%.*$/s, '');
 }
 
 /** Of `candidates` only the last one may be a rule without a name. */
@@ -123,7 +129,7 @@ async function decideByName(
 }
 
 function isSameAddress(a: string, b: string): boolean {
-  const [left, right] = [parseIpAddress(a), parseIpAddress(b)];
+  const [left, right] = [parseIpAddress(withoutZone(a)), parseIpAddress(withoutZone(b))];
   return left !== null && right !== null && Buffer.compare(left, right) === 0;
 }
 
@@ -157,12 +163,20 @@ function mayMatch(
   if (kind === 'network') return isInNetwork(address, rule.address.network);
   return localAddresses.some((local) => {
     const own = parseIpAddress(local.address);
-    const mask = kind === 'samehost' ? prefixMask(address.length * 8, address.length) : null;
-    const netmask = mask ?? parseIpAddress(local.netmask);
-    return (
-      own !== null && netmask !== null && isInNetwork(address, { address: own, mask: netmask })
-    );
+    if (own === null) return false;
+    const mask = kind === 'samehost' ? wholeMask(own) : networkMask(local, own);
+    return isInNetwork(address, { address: own, mask });
   });
+}
+
+function wholeMask({ length }: IpAddress): IpAddress {
+  return new Uint8Array(length).fill(0xff);
+}
+
+/** An interface without a mask, or with an empty one, has no network but itself. (ifaddr.c:run_ifaddr_callback) */
+function networkMask({ netmask }: LocalAddress, own: IpAddress): IpAddress {
+  const mask = parseIpAddress(netmask);
+  return mask === null || mask.every((bits) => bits === 0) ? wholeMask(own) : mask;
 }
 
 /** (check_db) */

@@ -165,6 +165,13 @@ describe('lines', () => {
   });
 });
 
+test.each(['a\n', 'a,'])('200,000 names, each followed by %j, are read', (name) => {
+  const files = filesOf({ '/names': name.repeat(200_000) });
+  const parsed = parseHba('host all b,@names all reject\n', { source: '/hba', files });
+  const users = 'rules' in parsed ? parsed.rules[0]?.users : null;
+  expect(users?.length).toBe(200_001);
+});
+
 test('a file of nothing but lines that go on takes no longer than it is long', () => {
   const started = performance.now();
   expect(parseHba('a\\\n'.repeat(300_000))).toHaveLength(1);

@@ -86,6 +86,12 @@ describe('a name of a host', () => {
     expect(await decide('host all all six trust', names, '2001:db8::1')).toBe(1);
   });
 
+  test('is asked for without the link that an address is on', async () => {
+    const names = new Names({ 'fe80::7': 'six' }, { six: ['fe80::7%2'] });
+    expect(await decide('host all all six trust', names, 'fe80::7%eth0')).toBe(1);
+    expect(names.asked).toEqual(['fe80::7', 'six']);
+  });
+
   test('is asked for once, however many rules have one', async () => {
     const names = standby();
     const text = ['a', 'b', 'c', '.example.com'].map((name) => `host all all ${name} trust`);

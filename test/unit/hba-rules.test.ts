@@ -9,6 +9,9 @@ const LOCAL_ADDRESSES = [
   { address: '127.0.0.1', netmask: '255.0.0.0' },
   { address: '10.1.2.3', netmask: '255.255.255.0' },
   { address: 'fe80::1', netmask: 'ffff:ffff:ffff:ffff::' },
+  // Without a network.
+  { address: '192.0.2.1', netmask: '0.0.0.0' },
+  { address: '2001:db8::1', netmask: '::' },
 ];
 
 const NOBODY_ANSWERS: HostNames = {
@@ -133,6 +136,14 @@ describe('matching', () => {
     ['samenet', '10.1.2.4', true],
     ['samenet', '10.1.3.4', false],
     ['samenet', 'fe80::77', true],
+    ['samenet', '192.0.2.1', true],
+    ['samenet', '203.0.113.9', false],
+    ['samenet', '2001:db8::1', true],
+    ['samenet', '2001:db8::2', false],
+    ['samehost', 'fe80::1%eth0', true],
+    ['fe80::/10', 'fe80::9%eth0', true],
+    ['fe80::/10', '2001:db8::1%eth0', false],
+    ['all', 'fe80::9%eth0', true],
   ])('address %s against %s: %s', (rule, address, expected) => {
     const text = `host replication all ${rule} trust`;
     expect(matchedLine(text, replication({ address })) === 1).toBe(expected);
@@ -199,6 +210,8 @@ describe('errors', () => {
       'specifying both host name and CIDR mask is invalid: "db.example.com/32"',
     ],
     ['host all all 10.1 trust', 'invalid IP address "10.1"'],
+    ['host all all 10.2.0x3.4 trust', 'invalid IP address "10.2.0x3.4"'],
+    ['host all all 10.2.0X3/24 trust', 'invalid IP address "10.2.0X3/24"'],
     ['host all all fe80::1%eth0/64 trust', 'invalid IP address "fe80::1%eth0/64"'],
     [
       'host replication +ops all trust',
