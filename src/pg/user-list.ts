@@ -19,7 +19,8 @@ export interface UserList {
 /** Bytes of a user's name: longer ones are cut by PostgreSQL and never match. (NAMEDATALEN - 1) */
 const NAME_BYTES_MAX = 63;
 
-const LINE = /^\s*"((?:[^"]|"")*)"\s*"((?:[^"]|"")*)"/;
+/** A quote that ends a word has none behind it: what is cut in the middle of `""` is no shorter secret. */
+const LINE = /^\s*"((?:[^"]|"")*)"(?!")\s*"((?:[^"]|"")*)"(?!")/;
 
 /**
  * Reads a list. Empty lines and lines that begin with `;` are left out, so is what stands behind the second word; `""`

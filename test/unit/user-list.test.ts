@@ -101,6 +101,13 @@ describe('a list', () => {
     expect(JSON.stringify(errors)).not.toMatch(/one|two|three|four|five|six/);
   });
 
+  test.each(['"a" "cut""', '"a""b"', '"a" "x""y', '"a""" b"'])(
+    'with %s is none: a quote that is written twice ends no word',
+    (line) => {
+      expect(parseUserList(line)).toMatchObject([{ line: 1 }]);
+    },
+  );
+
   test('has names of 63 bytes at most, without control characters', () => {
     expect(parseUserList(`"${'ä'.repeat(31)}" "x"`)).toHaveProperty('users');
     expect(parseUserList(`"${'ä'.repeat(32)}" "x"`)).toMatchObject([{ line: 1 }]);
