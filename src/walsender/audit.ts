@@ -20,6 +20,8 @@ export interface AuthenticationReport {
   readonly rule: string;
   /** For our log only, never for the client; null when there is nothing to add. */
   readonly detail: string | null;
+  /** What the client is refused with, where that is not that its authentication failed. */
+  readonly refusal?: string;
 }
 
 /** A session that begins. */
@@ -86,10 +88,11 @@ export class Audit {
   }
 
   /** Its client could not prove who it is. */
-  failed(origin: Origin, { method, user, rule, detail }: AuthenticationReport): void {
-    const what = method === 'cert' ? 'certificate' : 'password';
-    const text = `connection refused: ${what} authentication failed for user ${quoted(user)}`;
-    this.refused(text, origin, { user, method, rule, detail });
+  failed(origin: Origin, report: AuthenticationReport): void {
+    const { method, user, rule, detail, refusal } = report;
+    const what = NOT_PASSWORDS.get(method) ?? 'password';
+    const text = refusal ?? `${what} authentication failed for user ${quoted(user)}`;
+    this.refused(`connection refused: ${printable(text)}`, origin, { user, method, rule, detail });
   }
 
   /** Its client proved who it is, or did not have to. */
@@ -149,6 +152,12 @@ export class Audit {
     this.#log.info(text, leftOut > 0 ? { ...fields, left_out: leftOut } : fields);
   }
 }
+
+/** How what failed is called, but for passwords. (auth.c:auth_failed) */
+const NOT_PASSWORDS: ReadonlyMap<string, string> = new Map([
+  ['trust', '"trust"'],
+  ['cert', 'certificate'],
+]);
 
 /** One who has a password does not hide another: lines count per user and network. */
 function keyOf(origin: Origin, user: string): string {

@@ -121,7 +121,8 @@ export class SessionLogin {
     }
     const missing = missingCertificate(rule, this.#connection.tls);
     if (missing !== null) {
-      this.#fail(missing, failureOf(applicant, rule, missing));
+      const refusal = missing.error.message;
+      this.#fail(missing, { ...failureOf(applicant, rule, missing), refusal });
       return;
     }
     if (method === 'reject') {

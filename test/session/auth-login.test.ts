@@ -319,6 +319,13 @@ describe('the order of the checks', () => {
     expect(await client.rest()).toEqual([
       'E|FATAL|28000|connection requires a valid client certificate',
     ]);
+    // Nobody was asked for a password, and the log does not say so.
+    const lines = fixture.log.lines.filter((line) => line.includes('connection refused'));
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toContain(
+      'connection refused: connection requires a valid client certificate',
+    );
+    expect(lines[0]).toContain('"user":"replicator","method":"scram-sha-256"');
   });
 });
 

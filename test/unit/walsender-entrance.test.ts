@@ -268,6 +268,18 @@ describe('the entrance', () => {
     expect(rig.log.lines[0]).toContain('"detail":"Password does not match');
   });
 
+  it.each([
+    [{ method: 'trust' }, '"trust" authentication failed for user "replicator"'],
+    [{ method: 'cert' }, 'certificate authentication failed for user "replicator"'],
+    [{ refusal: 'no\ncertificate' }, 'no\\x0acertificate'],
+  ])('says of a failure like %j what the client is told', (facts, text) => {
+    const rig = new Rig();
+    rig.settings = { ...rig.settings, logConnections: false };
+    const { visitor } = rig.enter('stranger', '10.0.0.1');
+    rig.entrance.failed(visitor, { ...REPORT, ...facts }, () => {});
+    expect(rig.texts()).toEqual([`connection refused: ${text}`]);
+  });
+
   it('neither fills the log in a flood nor hides who comes in, or fails elsewhere, in the middle of it', () => {
     const rig = new Rig();
     const flood = (): void => {
