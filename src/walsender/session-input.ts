@@ -80,15 +80,12 @@ export class SessionInput {
       this.#heldMessage = null;
       host.onMessage(held.type, held.body);
     }
-    if (this.#isHeld()) {
-      const isMuchKept = this.#frames.bufferedBytes > HELD_INPUT_BYTES_MAX;
-      if (host.isBusy() && !isMuchKept) host.connection()?.resumeReading();
-      return;
+    if (!this.#isHeld()) {
+      this.#isStopped = false;
+      this.onBytes(EMPTY);
     }
-    this.#isStopped = false;
-    this.onBytes(EMPTY);
     if (this.#isHeld()) {
-      if (this.#frames.bufferedBytes > HELD_INPUT_BYTES_MAX) host.connection()?.pauseReading();
+      this.#listenForEnd();
       return;
     }
     if (this.#hasEnded) host.onInputOver();
@@ -111,6 +108,13 @@ export class SessionInput {
     const phase = this.#host.phase();
     const isAnswered = phase === 'command' || phase === 'console';
     return isAnswered && this.#isStopped && this.#heldMessage === null;
+  }
+
+  /** While a command waits, as far as not much is kept. */
+  #listenForEnd(): void {
+    const connection = this.#host.connection();
+    if (this.#frames.bufferedBytes > HELD_INPUT_BYTES_MAX) connection?.pauseReading();
+    else if (this.#host.isBusy()) connection?.resumeReading();
   }
 
   #isHeld(): boolean {

@@ -71,3 +71,17 @@ it('is not more with every command that was answered, though the client sends wi
     1_000 * (2 + HELD_INPUT_BYTES_MAX / chunk.length),
   );
 });
+
+it('is read on behind the last of many commands, so that the end of the client is noticed while that waits', () => {
+  const host = new Host();
+  const input = new SessionInput(host);
+  const chunk = Buffer.concat(Array.from({ length: 1_000 }, () => query('IDENTIFY_SYSTEM')));
+  input.onBytes(chunk);
+  input.onBytes(chunk);
+  expect(host.isReading).toBe(false);
+  while (host.commands < 2_000) {
+    host.isWaiting = false;
+    input.continue();
+  }
+  expect([host.isWaiting, host.isReading]).toEqual([true, true]);
+});
