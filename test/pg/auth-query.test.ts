@@ -186,7 +186,7 @@ describe.each(spannedMajors())('PostgreSQL %i', (major) => {
 
   it('while the upstream is gone, whoever it knew gets in, and nobody else does', async () => {
     expect(await login('forever')).toBe('in');
-    const soon = new Date(Date.now() + 2_000).toISOString();
+    const soon = new Date(Date.now() + 6_000).toISOString();
     await primary.query(`ALTER ROLE later VALID UNTIL '${soon}'`);
     expect(await login('later')).toBe('in');
     await primary.stop('immediate');
@@ -196,9 +196,9 @@ describe.each(spannedMajors())('PostgreSQL %i', (major) => {
     expect(await login('changes', 'new')).toEqual(refusal('changes'));
     expect(await login('nobody')).toEqual(refusal('nobody'));
     expect(await login('own', 'of walcast')).toBe('in');
-    await expect.poll(() => login('later'), { timeout: 10_000 }).toEqual(refusal('later'));
+    await expect.poll(() => login('later'), { timeout: 40_000 }).toEqual(refusal('later'));
     await primary.start();
-    await expect.poll(() => login('changes', 'new'), { timeout: 10_000 }).toBe('in');
+    await expect.poll(() => login('changes', 'new'), { timeout: 40_000 }).toBe('in');
     const said = relay.log.filter((line) => line.includes('auth_query: the upstream could not'));
     expect(said.length).toBeGreaterThan(0);
   });

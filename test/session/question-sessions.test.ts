@@ -15,6 +15,7 @@ import { dial } from '../../src/net/dial.ts';
 import { QuestionSessions } from '../../src/walreceiver/question-sessions.ts';
 import type { SqlAnswer } from '../../src/walreceiver/question-sessions.ts';
 import type { UpstreamHost } from '../../src/walreceiver/upstream-target.ts';
+import { eventually } from '../support/eventually.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { cstr, i16, i32 } from '../support/naive-writer.ts';
 import { targetFor } from '../support/upstream-target.ts';
@@ -227,7 +228,7 @@ describe('a question', () => {
     followed = other.host;
     await ask('a');
     expect(other.sessions).toHaveLength(1);
-    await expect.poll(() => upstream.open).toBe(0);
+    await eventually(() => upstream.open).toBe(0);
     followed = null;
     upstream.close();
     await ask('a');
@@ -247,7 +248,7 @@ describe('a question', () => {
     }
     await ask('a');
     expect(upstream.sessions).toHaveLength(2);
-    await expect.poll(() => upstream.open).toBe(1);
+    await eventually(() => upstream.open).toBe(1);
   });
 
   test('goes over a fresh session when the connection string has other settings by now', async () => {
@@ -255,7 +256,7 @@ describe('a question', () => {
     conninfo = 'sslmode=disable options=-csearch_path=pg_catalog';
     await ask('a');
     expect(upstream.sessions).toHaveLength(2);
-    await expect.poll(() => upstream.open).toBe(1);
+    await eventually(() => upstream.open).toBe(1);
   });
 
   test('leaves no session open for long', async () => {
@@ -264,7 +265,7 @@ describe('a question', () => {
     await ask('a');
     expect(upstream.open).toBe(1);
     clock.advance(AUTH_SESSION_IDLE_MS);
-    await expect.poll(() => upstream.open).toBe(0);
+    await eventually(() => upstream.open).toBe(0);
   });
 });
 
@@ -273,7 +274,7 @@ describe('a server', () => {
     const abort = new AbortController();
     upstream.play = () => abort.abort();
     await expect(ask('a', abort.signal)).rejects.toMatchObject({ code: 'UPSTREAM_CLOSED' });
-    await expect.poll(() => upstream.open).toBe(0);
+    await eventually(() => upstream.open).toBe(0);
     upstream.play = (seen) => seen.socket.write(answer([]));
     expect(await ask('a')).toEqual({ columns: 2, rows: [] });
   });
@@ -287,7 +288,7 @@ describe('a server', () => {
   ])('that sends %s ends its session and nothing else', async (_what, bytes) => {
     upstream.play = (seen) => seen.socket.write(bytes);
     await expect(ask('a')).rejects.toMatchObject({ code: '08P01' });
-    await expect.poll(() => upstream.open).toBe(0);
+    await eventually(() => upstream.open).toBe(0);
   });
 
   test('that refuses is quoted, but for what may be a value', async () => {
@@ -315,5 +316,5 @@ test('nothing is asked any more once the sessions are closed', async () => {
   await ask('a');
   questions.close();
   await expect(ask('a')).rejects.toMatchObject({ code: 'AUTH_QUERY_CLOSED' });
-  await expect.poll(() => upstream.open).toBe(0);
+  await eventually(() => upstream.open).toBe(0);
 });
