@@ -172,7 +172,8 @@ export class UserBook implements UserDirectory {
     const { count, sinceMs } = this.#againOf(before);
     const isAgain = before !== null && this.#isDoubtful(before);
     const again = { count: isAgain ? count + 1 : count, sinceMs };
-    const told = await this.#questions.ask(name);
+    const isKnown = before?.answer.kind === 'found';
+    const told = await this.#questions.ask(name, { isKnown });
     const answer = this.#read(name, told);
     if (answer.kind === 'unavailable') {
       if (generation !== this.#generation) return answer;

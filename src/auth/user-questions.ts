@@ -43,11 +43,14 @@ export class UserQuestions {
     return this.#outage;
   }
 
-  /** Asks about `name`, or waits for the answer that is on its way. Never rejects for what an upstream does. */
-  ask(name: string): Promise<Told> {
+  /**
+   * Asks about `name`, or waits for the answer that is on its way. Never rejects for what an upstream does. `isKnown`: a user
+   * that was found before, who is asked about besides {@link AUTH_QUESTIONS_MAX}; the caller bounds how many there are.
+   */
+  ask(name: string, { isKnown }: { readonly isKnown: boolean }): Promise<Told> {
     const running = this.#running.get(name);
     if (running !== undefined) return running.told;
-    const refusal = this.#refusal();
+    const refusal = this.#refusal(isKnown);
     if (refusal !== null) return Promise.resolve({ reason: refusal, isOut: this.#outage !== null });
     const abort = new AbortController();
     const told = this.#run(name, abort);
@@ -65,8 +68,9 @@ export class UserQuestions {
     this.#retryAtMs = Number.NEGATIVE_INFINITY;
   }
 
-  #refusal(): string | null {
-    if (this.#running.size >= AUTH_QUESTIONS_MAX) {
+  /** Strangers must not keep the news from us that a user is none any more. */
+  #refusal(isKnown: boolean): string | null {
+    if (!isKnown && this.#running.size >= AUTH_QUESTIONS_MAX) {
       return `${AUTH_QUESTIONS_MAX} users are being asked for already`;
     }
     return this.#parts.clock.nowMs() < this.#retryAtMs ? this.#outage : null;

@@ -258,7 +258,7 @@ export const FEEDBACK_NAMES_MAX: number = 2_000;
 
 // --- auth_query
 
-/** Users that the upstream is being asked about at one time, and how long one question may take, connecting included. */
+/** Users not known before that the upstream is being asked about at one time, and how long one question may take, connecting included. */
 export const AUTH_QUESTIONS_MAX: number = 64;
 export const AUTH_QUESTION_MS_MAX: number = 5_000;
 
