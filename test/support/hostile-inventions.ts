@@ -173,7 +173,7 @@ const GONE = invention('a client that is gone in the middle of everything', asyn
   return await saidUntilMarker(await letIn(side));
 });
 
-/** Who sends his end before the answers may be taken for gone, and is where others wait; a server asks nobody's end. */
+/** Whoever sends his end while a command of his waits for others is taken for gone; nobody else is, as at a server. */
 const HALF_CLOSED = invention('a client that sends no more', async (side) => {
   const client = await letIn(side);
   const lines = await patiently(client, client.ask('SHOW wal_level'));
@@ -186,6 +186,17 @@ const HALF_CLOSED_STREAM = invention('a stream whose client sends no more', asyn
   client.socket.end();
   return await said(client);
 });
+
+/** All of it is there before anything is answered, the end, too. */
+function halfClosedAtOnce(name: string, bytes: Uint8Array): HostileCase {
+  return invention(name, async (side) => {
+    const client = await open(side);
+    client.socket.end(bytes);
+    return (await patiently(client, client.until('')))
+      .filter((item) => !'SK'.includes(item.type))
+      .map(line);
+  });
+}
 
 /** What a session is told it is called. */
 function named(name: string, value: string | Uint8Array): HostileCase {
@@ -238,6 +249,15 @@ export const INVENTED_CASES: readonly HostileCase[] = [
   GONE,
   HALF_CLOSED,
   HALF_CLOSED_STREAM,
+  halfClosedAtOnce(
+    'a session whose end comes with it',
+    raw(trusty(), query('SHOW wal_level'), query('FOO'), query('TIMELINE_HISTORY 2')),
+  ),
+  halfClosedAtOnce('a user with a password whose end comes at once', trusty({ user: 'scram' })),
+  halfClosedAtOnce(
+    'a user whom no rule lets in, whose end comes at once',
+    trusty({ user: 'rejected' }),
+  ),
   CANCELLED,
   firstBytes('+', 'a startup packet and a query in one segment', raw(trusty(), query('FOO'))),
   firstBytes('+', 'two startup packets in one segment', TWO_STARTUPS),
