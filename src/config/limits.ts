@@ -361,6 +361,9 @@ export const STRANGERS_LOG_LINES: KeyedLogBudgetSize = {
   windowMs: 10_000,
 };
 
+/** Characters of a refusal that are logged: it may name what the client sent. */
+export const REFUSAL_TEXT_MAX: number = 1_000;
+
 /** Log lines of those who were let in, of each kind; one key is a user at a network. */
 export const ADMITTED_LOG_LINES: KeyedLogBudgetSize = {
   linesMax: 2_000,

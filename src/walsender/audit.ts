@@ -4,7 +4,7 @@
 import { CONTROLS } from '../base/controls.ts';
 import { KeyedLogBudget } from '../base/keyed-log-budget.ts';
 import type { Log, LogFields } from '../base/log.ts';
-import { ADMITTED_LOG_LINES, STRANGERS_LOG_LINES } from '../config/limits.ts';
+import { ADMITTED_LOG_LINES, REFUSAL_TEXT_MAX, STRANGERS_LOG_LINES } from '../config/limits.ts';
 import type { PeerAddress } from '../net/connection.ts';
 import type { TlsFacts } from '../wire/tls-facts.ts';
 import type { AdmittedSession } from './admission.ts';
@@ -50,6 +50,14 @@ export function authorizedSession(
 export interface Origin {
   readonly peer: PeerAddress;
   readonly network: string;
+  /** Somebody of that network was let in before. */
+  readonly isKnown: boolean;
+}
+
+/** A connection whose client is believed to be a user. */
+export interface UserOrigin extends Origin {
+  /** It proved to be, and was not just believed (`trust`). */
+  readonly isProven: boolean;
 }
 
 /** What is to be written; asked for each line. (log_connections, log_disconnections) */
@@ -63,8 +71,8 @@ export class Audit {
   readonly #log: Log;
   readonly #nowMs: () => number;
   readonly #settings: () => AuditSettings;
-  readonly #received = new KeyedLogBudget(STRANGERS_LOG_LINES);
-  readonly #refused = new KeyedLogBudget(STRANGERS_LOG_LINES);
+  readonly #received = new OriginBudget();
+  readonly #refused = new OriginBudget();
   readonly #admitted = new KeyedLogBudget(ADMITTED_LOG_LINES);
   readonly #gone = new KeyedLogBudget(ADMITTED_LOG_LINES);
 
@@ -79,12 +87,14 @@ export class Audit {
   received(origin: Origin): void {
     if (!this.#settings().logConnections) return;
     const text = `connection received: ${hostText(origin.peer)}`;
-    this.#say(this.#received, origin.network, text, addressFields(origin));
+    this.#say(this.#received.of(origin), origin.network, text, addressFields(origin));
   }
 
   /** It was refused, or closed before it was a session. Said whether connections are logged or not. */
   refused(text: string, origin: Origin, fields: LogFields = {}): void {
-    this.#say(this.#refused, origin.network, text, { ...addressFields(origin), ...fields });
+    const line = printable(text.slice(0, REFUSAL_TEXT_MAX));
+    const budget = this.#refused.of(origin);
+    this.#say(budget, origin.network, line, { ...addressFields(origin), ...fields });
   }
 
   /** Its client could not prove who it is. */
@@ -96,7 +106,7 @@ export class Audit {
   }
 
   /** Its client proved who it is, or did not have to. */
-  authenticated(origin: Origin, { method, user, identity, rule }: AuthenticationReport): void {
+  authenticated(origin: UserOrigin, { method, user, identity, rule }: AuthenticationReport): void {
     if (!this.#settings().logConnections) return;
     const who = identity === null ? `user=${quoted(user)}` : `identity=${quoted(identity)}`;
     const text = `connection authenticated: ${who} method=${method} (${printable(rule)})`;
@@ -105,7 +115,7 @@ export class Audit {
   }
 
   /** It is a session. */
-  authorized(origin: Origin, session: AuthorizedSession): void {
+  authorized(origin: UserOrigin, session: AuthorizedSession): void {
     if (!this.#settings().logConnections) return;
     const { isReplication, user, database, applicationName, tls } = session;
     const parts = [
@@ -132,7 +142,7 @@ export class Audit {
   }
 
   /** A session is over, `sessionMs` after its connection was accepted. */
-  disconnected(origin: Origin, session: AuthorizedSession, sessionMs: number): void {
+  disconnected(origin: UserOrigin, session: AuthorizedSession, sessionMs: number): void {
     if (!this.#settings().logDisconnections) return;
     const { user, database, applicationName } = session;
     const who = `user=${word(user)} database=${word(database)}`;
@@ -159,9 +169,22 @@ const NOT_PASSWORDS: ReadonlyMap<string, string> = new Map([
   ['cert', 'certificate'],
 ]);
 
-/** One who has a password does not hide another: lines count per user and network. */
-function keyOf(origin: Origin, user: string): string {
-  return `${origin.network} ${user}`;
+/** Strangers who come from everywhere do not hide what becomes of those who come from where somebody was let in. */
+class OriginBudget {
+  readonly #strangers = new KeyedLogBudget(STRANGERS_LOG_LINES);
+  readonly #known = new KeyedLogBudget(STRANGERS_LOG_LINES);
+
+  of({ isKnown }: Origin): KeyedLogBudget {
+    return isKnown ? this.#known : this.#strangers;
+  }
+}
+
+/**
+ * One who has a password does not hide another: lines count per user and network. Names that nobody has to prove are any
+ * number, and make no difference.
+ */
+function keyOf({ network, isProven }: UserOrigin, user: string): string {
+  return isProven ? `${network} ${user}` : network;
 }
 
 function addressFields({ peer }: Origin): LogFields {

@@ -13,7 +13,13 @@ import {
 import type { PeerAddress } from '../net/connection.ts';
 import { clientNetwork } from '../pg/client-network.ts';
 import { Audit } from './audit.ts';
-import type { AuditSettings, AuthenticationReport, AuthorizedSession, Origin } from './audit.ts';
+import type {
+  AuditSettings,
+  AuthenticationReport,
+  AuthorizedSession,
+  Origin,
+  UserOrigin,
+} from './audit.ts';
 import { Door } from './door.ts';
 import type { Visitor } from './door.ts';
 
@@ -34,7 +40,8 @@ export interface EntranceOptions {
   readonly onTooMany: () => void;
 }
 
-interface Guest extends Origin {
+interface Guest extends UserOrigin {
+  isProven: boolean;
   /** Monotonic. */
   readonly arrivedAtMs: number;
   session: AuthorizedSession | null;
@@ -42,7 +49,12 @@ interface Guest extends Origin {
 
 /** Key of Unix sockets. */
 const LOCAL = '';
-const NOWHERE: PeerAddress = { address: null, port: null };
+/** Of what is said about all of them together; no key of an address. */
+const EVERYWHERE: Origin = {
+  peer: { address: null, port: null },
+  network: '\0everywhere',
+  isKnown: false,
+};
 
 /** All connections, those that are no sessions yet included. */
 export class Entrance {
@@ -70,7 +82,7 @@ export class Entrance {
     const isFull = this.#guests.size >= this.#options.connectionsMax();
     const isDoorFull = this.#door.size >= STARTUPS_MAX;
     if (!isFull && !isDoorFull) return true;
-    this.#tooMany('connection closed: too many are open', { peer: NOWHERE, network: LOCAL });
+    this.#tooMany('connection closed: too many are open', EVERYWHERE);
     return this.#sendAway(isFull ? this.#door.first() : this.#door.firstAtDoor());
   }
 
@@ -78,12 +90,13 @@ export class Entrance {
   enter(visitor: Visitor, peer: PeerAddress): boolean {
     const network = networkOf(peer);
     const arrivedAtMs = this.#options.clock.nowMs();
-    const guest: Guest = { peer, network, arrivedAtMs, session: null };
+    const isKnown = this.#known.has(network);
+    const guest: Guest = { peer, network, isKnown, isProven: false, arrivedAtMs, session: null };
     this.#audit.received(guest);
     const isTaken = this.#makePlaceOf(guest);
     this.#guests.set(visitor, guest);
     this.#networks.set(network, this.#openOf(network) + 1);
-    if (isTaken) this.#door.enter(visitor, { network, isKnown: this.#known.has(network) });
+    if (isTaken) this.#door.enter(visitor, { network, isKnown });
     return isTaken;
   }
 
@@ -94,7 +107,9 @@ export class Entrance {
 
   authenticated(visitor: Visitor, report: AuthenticationReport): void {
     const guest = this.#guests.get(visitor);
-    if (guest !== undefined) this.#audit.authenticated(guest, report);
+    if (guest === undefined) return;
+    guest.isProven = report.identity !== null;
+    this.#audit.authenticated(guest, report);
   }
 
   /** See {@link SessionHost.onAuthenticationFailed}. */
@@ -128,7 +143,8 @@ export class Entrance {
 
   /** A line about a connection that is refused, or is closed before it is a session. */
   turnedAway(text: string, peer: PeerAddress, fields: LogFields = {}): void {
-    this.#audit.refused(text, { peer, network: networkOf(peer) }, fields);
+    const network = networkOf(peer);
+    this.#audit.refused(text, { peer, network, isKnown: this.#known.has(network) }, fields);
   }
 
   /** The connection is gone, or is being closed. Any number of times. */

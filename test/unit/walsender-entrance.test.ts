@@ -295,14 +295,75 @@ describe('the entrance', () => {
     rig.entrance.failed(other.visitor, { ...REPORT, user: 'postgres' }, () => {});
     for (let count = 0; count < 5_000; count += 1) flood();
     const { keyLinesMax } = STRANGERS_LOG_LINES;
-    expect(rig.texts().filter((text) => text.includes('refused'))).toHaveLength(keyLinesMax + 1);
-    expect(rig.texts().length).toBeLessThanOrEqual(2 * (keyLinesMax + 1) + 2);
+    // Before somebody was let in from there, and behind it.
+    expect(rig.texts().filter((text) => text.includes('refused'))).toHaveLength(
+      2 * keyLinesMax + 1,
+    );
+    expect(rig.texts().length).toBeLessThanOrEqual(4 * (keyLinesMax + 1) + 2);
     expect(rig.texts()).toContain(
       'connection authenticated: identity="replicator" method=scram-sha-256 (line 3)',
     );
     expect(rig.texts()).toContain(
       'connection refused: password authentication failed for user "postgres"',
     );
+    rig.clock.advance(STRANGERS_LOG_LINES.windowMs);
+    flood();
     expect(rig.log.lines.at(-1)).toMatch(/"left_out":\d+/);
+  });
+
+  it('hides no refusal of where somebody was let in behind strangers who come from everywhere', () => {
+    const rig = new Rig();
+    const { visitor } = rig.enter('standby', '10.0.0.1');
+    rig.entrance.authenticated(visitor, { ...REPORT, identity: 'replicator' });
+    rig.entrance.admitted(visitor, SESSION);
+    const peer = (address: string | null): PeerAddress => ({ address, port: 1 });
+    for (let index = 0; index < 5_000; index += 1) {
+      rig.entrance.turnedAway('noise', peer(`10.1.${index % 200}.1`));
+    }
+    const lines = rig.log.lines.length;
+    const again = rig.enter('standby again', '10.0.0.1');
+    rig.entrance.failed(again.visitor, REPORT, () => {});
+    rig.entrance.turnedAway('connection refused: too many', peer('10.0.0.1'));
+    expect(rig.texts().slice(lines)).toEqual([
+      'connection received: host=10.0.0.1 port=4711',
+      'connection refused: password authentication failed for user "replicator"',
+      'connection refused: too many',
+    ]);
+  });
+
+  it('hides no refusal on a Unix socket behind connections that are closed because there are too many', () => {
+    const rig = new Rig();
+    rig.connectionsMax = 0;
+    for (let index = 0; index < 1_000; index += 1) rig.entrance.makePlace();
+    rig.entrance.turnedAway('connection refused: no entry', { address: null, port: null });
+    expect(rig.texts()).toContain('connection refused: no entry');
+  });
+
+  it('hides no login behind names that nobody has to prove', () => {
+    const rig = new Rig();
+    const come = (address: string, user: string, identity: string | null): void => {
+      const { visitor } = rig.enter(user, address);
+      rig.entrance.authenticated(visitor, { ...REPORT, method: 'any', user, identity });
+      rig.entrance.admitted(visitor, { ...SESSION, user });
+      rig.entrance.left(visitor);
+    };
+    for (let index = 0; index < 5_000; index += 1) come('10.0.0.9', `name${index}`, null);
+    come('10.0.0.1', 'standby', 'standby');
+    const said = rig.texts().slice(-4);
+    expect(said).toEqual([
+      'connection received: host=10.0.0.1 port=4711',
+      'connection authenticated: identity="standby" method=any (line 3)',
+      'replication connection authorized: user=standby application_name=standby1',
+      'disconnection: session time: 0:00:00.000 user=standby database= host=10.0.0.1 port=4711',
+    ]);
+  });
+
+  it('writes a refusal in one line of bounded length, whatever the client sent', () => {
+    const rig = new Rig();
+    const text = `invalid value: "\n\u001b[2J\u202e${'x'.repeat(9_000)}"`;
+    rig.entrance.turnedAway(text, { address: '10.0.0.1', port: 1 });
+    const [said = ''] = rig.texts();
+    expect(said).toContain('"\\x0a\\x1b[2J\\u202ex');
+    expect(said.length).toBeLessThan(1_100);
   });
 });
