@@ -1,6 +1,7 @@
 // How does the HTTP port speak TLS? With the certificate that is current when a client comes; a handshake that is not done
 // in time ends, and what was refused in it is not answered.
 import type { FastifyInstance } from 'fastify';
+import { TLS_GROUPS } from '../base/tls-groups.ts';
 
 /** A certificate that is in use, PEM. */
 export interface PortCertificate {
@@ -67,9 +68,16 @@ function contextOptions(tls: PortTls): {
   readonly key: string;
   readonly ca?: string;
   readonly minVersion: 'TLSv1.2';
+  readonly ecdhCurve: string;
 } {
   const { cert, key, ca } = tls.current();
-  return { cert, key, ...(ca === null ? {} : { ca }), minVersion: 'TLSv1.2' };
+  return {
+    cert,
+    key,
+    ...(ca === null ? {} : { ca }),
+    minVersion: 'TLSv1.2',
+    ecdhCurve: TLS_GROUPS,
+  };
 }
 
 /** fastify's type is that of plain HTTP, whatever it was made of. */

@@ -5,6 +5,7 @@ import type { Socket } from 'node:net';
 import { createServer, TLSSocket } from 'node:tls';
 import type { Server, TlsOptions } from 'node:tls';
 import { InvariantError, ProtocolViolation, systemErrorCode } from '../base/errors.ts';
+import { TLS_GROUPS } from '../base/tls-groups.ts';
 import { decodeClientCertificate } from '../wire/client-certificate.ts';
 import type { TlsFacts, TlsPeer } from '../wire/tls-facts.ts';
 import type { ServerCertificates } from './server-certificates.ts';
@@ -160,6 +161,7 @@ function contextOptions({ cert, key, ca, crl }: ServerCredentials): TlsOptions {
     ...(ca === null ? {} : { ca }),
     ...(crl.length === 0 ? {} : { crl: [...crl] }),
     minVersion: 'TLSv1.2',
+    ecdhCurve: TLS_GROUPS,
     honorCipherOrder: true,
     // As PostgreSQL: no session is taken up again, so that every certificate is looked at each time.
     secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,

@@ -176,6 +176,15 @@ describe('what is not done', () => {
     expect(fixture.log.lines.join('\n')).toContain('no shared cipher');
   });
 
+  it.each(['ffdhe2048', 'ffdhe8192'])('a key exchange that is all work (%s)', async (group) => {
+    await expect(classic(fixture.port, { ecdhCurve: group })).rejects.toThrow(/handshake failure/);
+    for (const curve of ['X25519', 'P-256', 'P-384', 'P-521', 'X448']) {
+      const socket = await classic(fixture.port, { ecdhCurve: `${curve}:${group}` });
+      expect(socket.getEphemeralKeyInfo()).toMatchObject({ type: 'ECDH' });
+      socket.destroy();
+    }
+  });
+
   it('renegotiation', async () => {
     const socket = await classic(fixture.port, { maxVersion: 'TLSv1.2' });
     const client = rawClient(socket);

@@ -145,6 +145,13 @@ describe('with TLS', () => {
     expect(await refused(port, options)).toMatch(/alert|version|protocol/i);
   });
 
+  test('a key exchange that is all work is refused', async () => {
+    const port = await open();
+    expect(await refused(port, { ecdhCurve: 'ffdhe8192' })).toMatch(/handshake failure/);
+    const socket = await secured(port, { ecdhCurve: 'P-384:ffdhe8192' });
+    expect(socket.getEphemeralKeyInfo()).toMatchObject({ type: 'ECDH' });
+  });
+
   test.each(['TLSv1.2', 'TLSv1.3'] as const)('%s is taken', async (version) => {
     const socket = await secured(await open(), { minVersion: version, maxVersion: version });
     expect(socket.getProtocol()).toBe(version);
