@@ -93,9 +93,10 @@ export function findHbaRule(
 ): HbaRule | null | Promise<HbaRule | null> {
   const peer = connection.address === null ? null : withoutZone(connection.address);
   const address = peer === null ? null : parseIpAddress(peer);
+  const isOurs = nearness(address, localAddresses);
   const named: HbaRule[] = [];
   for (const rule of rules) {
-    if (!mayMatch(rule, address, localAddresses) || !matchesConnection(rule, connection)) continue;
+    if (!mayMatch(rule, address, isOurs) || !matchesConnection(rule, connection)) continue;
     const isCertain = rule.address?.kind !== 'name' || connection.address === null;
     if (isCertain && named.length === 0) return rule;
     named.push(rule);
@@ -150,23 +151,32 @@ function matchesType(rule: HbaRule, connection: HbaConnection): boolean {
   return true;
 }
 
+type Nearness = (kind: 'samehost' | 'samenet') => boolean;
+
 /** Of a name of a host it is not known yet. */
-function mayMatch(
-  rule: HbaRule,
-  address: IpAddress | null,
-  localAddresses: readonly LocalAddress[],
-): boolean {
+function mayMatch(rule: HbaRule, address: IpAddress | null, isOurs: Nearness): boolean {
   if (rule.address === null) return true;
   if (address === null) return false;
   const { kind } = rule.address;
   if (kind === 'all' || kind === 'name') return true;
-  if (kind === 'network') return isInNetwork(address, rule.address.network);
-  return localAddresses.some((local) => {
-    const own = parseIpAddress(local.address);
-    if (own === null) return false;
-    const mask = kind === 'samehost' ? wholeMask(own) : networkMask(local, own);
-    return isInNetwork(address, { address: own, mask });
-  });
+  return kind === 'network' ? isInNetwork(address, rule.address.network) : isOurs(kind);
+}
+
+/** Is an address one of this machine, or in one of its networks? Found out once, however many rules ask. */
+function nearness(address: IpAddress | null, localAddresses: readonly LocalAddress[]): Nearness {
+  const known = new Map<string, boolean>();
+  return (kind) => {
+    const found =
+      known.get(kind) ??
+      localAddresses.some((local) => {
+        const own = parseIpAddress(local.address);
+        if (own === null || address === null) return false;
+        const mask = kind === 'samehost' ? wholeMask(own) : networkMask(local, own);
+        return isInNetwork(address, { address: own, mask });
+      });
+    known.set(kind, found);
+    return found;
+  };
 }
 
 function wholeMask({ length }: IpAddress): IpAddress {

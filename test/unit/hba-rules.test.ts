@@ -149,6 +149,21 @@ describe('matching', () => {
     expect(matchedLine(text, replication({ address })) === 1).toBe(expected);
   });
 
+  it('looks at the addresses of this machine once, however many rules mean them', () => {
+    let looks = 0;
+    const own = {
+      get address(): string {
+        looks += 1;
+        return '10.1.2.3';
+      },
+      netmask: '255.255.255.0',
+    };
+    const rules = rulesOf('host replication all samenet reject\n'.repeat(50));
+    const surroundings = { localAddresses: [own], names: NOBODY_ANSWERS };
+    expect(findHbaRule(rules, replication(), surroundings)).toBeNull();
+    expect(looks).toBe(1);
+  });
+
   it('matches nothing without rules', () => {
     expect(matchedLine('# nothing\n', replication())).toBeNull();
   });
