@@ -66,7 +66,8 @@ export class KnownHostNames implements HostNames {
 
   async nameOf(address: string): Promise<string | null> {
     const names = await this.#answer(`name ${address}`, () => this.#lookups.names(address));
-    return names[0] ?? null;
+    const name = names[0] ?? null;
+    return name !== null && HOST_NAME.test(name) ? name : null;
   }
 
   async addressesOf(name: string): Promise<readonly string[]> {
@@ -133,6 +134,9 @@ export class KnownHostNames implements HostNames {
     });
   }
 }
+
+/** Who owns an address chooses its name: what no host can be called is not looked up. (res_hnok) */
+const HOST_NAME = /^(?=.{1,253}$)[A-Za-z0-9_][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_][A-Za-z0-9_-]*)*\.?$/;
 
 const HOSTS_FILE = '/etc/hosts';
 

@@ -62,6 +62,19 @@ describe('a name', () => {
     expect(await names.nameOf('10.0.0.1')).toBeNull();
   });
 
+  test.each([
+    'a b.example',
+    'evil.example\0.example.com',
+    '',
+    '.example.com',
+    'ä.example.com',
+    'a..b',
+  ])('(%j) that no host can have is none', async (name) => {
+    const { service, names } = open();
+    service.answer = () => Promise.resolve([name]);
+    expect(await names.nameOf('10.0.0.1')).toBeNull();
+  });
+
   test('that nobody can tell is none now and asked for again next time', async () => {
     const { service, names } = open();
     service.answer = failing('ETIMEOUT');
