@@ -85,6 +85,8 @@ async function readPassword(
 ): Promise<{ text: string } | { problem: string }> {
   const first = (await context.askSecret?.('Password: ')) ?? null;
   if (first === null) return checked(await readFirstLine(context));
+  // Nothing was typed, or the question was left with Ctrl-C or Ctrl-D.
+  if (first === '') return checked(first);
   const again = (await context.askSecret?.('Once more: ')) ?? null;
   if (first !== again) return { problem: 'the two passwords are not the same' };
   return checked(first);
@@ -100,5 +102,6 @@ function checked(text: string): { text: string } | { problem: string } {
   if (Buffer.byteLength(text) > PASSWORD_BYTES_MAX) {
     return { problem: `the password has more than ${PASSWORD_BYTES_MAX} bytes` };
   }
+  if (text.includes('\u{FFFD}')) return { problem: 'the password is not UTF-8 text' };
   return text.includes('\0') ? { problem: 'the password holds a zero byte' } : { text };
 }

@@ -64,6 +64,18 @@ describe('walcast scram', () => {
       1,
       'walcast scram: the two passwords are not the same\n',
     ],
+    [
+      'to ask once more who has left the first question',
+      walcast(['scram'], typing('', 'pencil')),
+      1,
+      'walcast scram: no password was given\n',
+    ],
+    [
+      'what is not UTF-8',
+      walcast(['scram'], piping(Buffer.from([0x70, 0xe4, 0x0a]).toString())),
+      1,
+      'walcast scram: the password is not UTF-8 text\n',
+    ],
     ['no password', walcast(['scram'], piping('\n')), 1, 'walcast scram: no password was given\n'],
     [
       'a password without an end',
