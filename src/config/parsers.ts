@@ -26,12 +26,20 @@ export function checkHba(text: string, origin: HbaOrigin): HbaCheck {
   const trusting = parsed.rules.filter(
     ({ type, method }) => type !== 'local' && method === 'trust',
   );
-  const warnings = trusting.map(
-    ({ source, line, text: rule }) =>
-      `${source}, line ${line}: "trust" lets anybody who reaches the TCP port receive all WAL: ${rule}`,
-  );
+  const warnings = trusting
+    .slice(0, TRUST_WARNINGS_MAX)
+    .map(
+      ({ source, line, text: rule }) =>
+        `${source}, line ${line}: "trust" lets anybody who reaches the TCP port receive all WAL: ${rule}`,
+    );
+  const more = trusting.length - warnings.length;
+  if (more > 0)
+    warnings.push(`${more} more rules let anybody in who reaches the TCP port ("trust")`);
   return { rules: parsed, warnings };
 }
+
+/** Rules that are warned about one by one. */
+const TRUST_WARNINGS_MAX = 20;
 
 /** A policy and what is allowed in it but should be looked at; or PostgreSQL's words about it, message and detail. */
 export type SyncNamesCheck =

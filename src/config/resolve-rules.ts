@@ -47,11 +47,15 @@ export function resolveIdentMaps(values: ConfigValues, found: FoundText): IdentM
   return NO_IDENT_MAPS;
 }
 
+/** Rules that are warned about. */
+const WARNINGS_MAX = 20;
+
 /** Of a rule with a map that does not exist nobody is let in. */
 export function unknownMaps(hba: HbaConfig | null, maps: IdentMaps): string[] {
   const known = new Set(maps.lines.map(({ map }) => map));
   return (hba?.rules.rules ?? [])
     .filter(({ map }) => map !== null && map !== '' && !known.has(map))
+    .slice(0, WARNINGS_MAX)
     .map(
       ({ source, line, map }) =>
         `${source}, line ${line}: there is no line for map "${map}" in auth.ident or auth.ident_file: this rule lets nobody in`,
@@ -89,8 +93,17 @@ function reportAll(values: ConfigValues, given: RulesText, errors: readonly HbaE
   for (const { source, line, message, text } of errors) {
     const isIncluded = source !== given.source;
     const place = isIncluded ? { source, line, column: 1 } : placeOf(values, given, line);
-    values.report(place, `${message}: ${text.slice(0, 200)}`);
+    values.report(place, `${message}${shownLine(text)}`);
   }
+}
+
+/** Not what may be a secret: the options of methods that are not carried out, or a list of users taken for rules. */
+function shownLine(text: string): string {
+  if (/^"(?:[^"]|"")*"\s*"/.test(text)) return '';
+  const shown = text
+    .replace(/((?:passwd|secrets)=).*/s, '$1…')
+    .replaceAll(/SCRAM-SHA-256\$\S+|md5[0-9a-f]{32}/g, '…');
+  return `: ${shown.slice(0, 200)}`;
 }
 
 /** Where what is in `line` of the text begins. */

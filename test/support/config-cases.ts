@@ -388,6 +388,11 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
     readableByAll: ['walcast.yaml'],
   },
   {
+    name: 'warnings: more rules that trust than are told one by one',
+    yaml: `${UPSTREAM}auth: { hba_file: hba }\n`,
+    files: { hba: 'host all all all trust\n'.repeat(23) },
+  },
+  {
     name: 'warnings: rules that trust, no checks, a short token',
     yaml: `upstream: { conninfo_file: conninfo }\nauth:\n  hba: |\n    host all all all trust\nstorage: { verify: off }\nhttp: { token_file: token }\n`,
     files: { conninfo: 'host=a\n', token: 'short\n' },

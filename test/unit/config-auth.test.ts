@@ -230,3 +230,12 @@ describe('a configuration to begin with', () => {
     });
   });
 });
+
+test('rules without number that let anybody in are not all warned about', () => {
+  write('rules', 'host all all all trust\n'.repeat(40_000));
+  const { warnings } = load(`${UPSTREAM}auth: { hba_file: rules }\n`);
+  expect(warnings).toHaveLength(21);
+  expect(warnings.at(-1)).toBe(
+    '39980 more rules let anybody in who reaches the TCP port ("trust")',
+  );
+});

@@ -111,3 +111,16 @@ describe('a list of users', () => {
     expect(complaints(`${UPSTREAM}\nauth: { users_file: users }\n`)).not.toMatch(/geh|eim/);
   });
 });
+
+test.each([
+  ['"anne" "geheim"', 'invalid connection type "anne"'],
+  ['local all all ldap ldapbindpasswd=geheim ldapserver=a', 'ldapbindpasswd=…'],
+  ['local all all ldap "ldapbindpasswd=ge heim"', 'ldapbindpasswd=…'],
+  ['local all all radius radiussecrets="geheim"', 'radiussecrets=…'],
+  [`md5${'0123456789abcdef'.repeat(2)} anne`, 'invalid connection type'],
+])('a line of rules that is none (%s) does not show it', (line, told) => {
+  write('rules', `${line}\n`);
+  const said = complaints(`${UPSTREAM}\nauth: { hba_file: rules }\n`);
+  expect(said).toContain(told);
+  expect(said).not.toMatch(/geheim|heim/);
+});
