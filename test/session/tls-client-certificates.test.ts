@@ -127,6 +127,26 @@ it('a revoked certificate is refused, another one is taken', async () => {
   expect(fixture.log.lines.join('\n')).toContain('certificate revoked');
 });
 
+it.each([
+  ['that has expired', -0.5, 'CRL has expired'],
+  ['of another authority', 30, 'unable to get certificate CRL'],
+])('with a list of revoked ones %s nobody is taken', async (_name, to, reason) => {
+  const authority = makeCertificate({ commonName: 'revoking', isAuthority: true, keyUsage: 0x06 });
+  const other = makeCertificate({ commonName: 'other', isAuthority: true, keyUsage: 0x06 });
+  const good = makeCertificate({ commonName: 'good', issuer: authority });
+  rig = await TlsServerRig.open({
+    clientCert: 'optional',
+    crl: makeRevocationList(to < 0 ? authority : other, [], to),
+  });
+  await rig.write('ca.crt', authority.pem);
+  await rig.certificates.refresh();
+  fixture = await Fixture.start({ tls: rig.acceptor });
+  expect(await answerTo(fixture, { cert: good.pem, key: good.key })).toEqual(REFUSED);
+  expect(fixture.log.lines.join('\n')).toContain(reason);
+  // Who has none to show is none of the list's business.
+  expect((await answerTo(fixture, null)).at(-1)).toBe('Z I');
+});
+
 describe('what is known of a session', () => {
   /** Facts of one handshake; the connection is closed. */
   async function factsOf(options: Parameters<typeof classic>[1]): Promise<TlsFacts> {

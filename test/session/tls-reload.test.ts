@@ -1,4 +1,5 @@
 // A certificate is renewed while standbys stream: the new one is presented from then on, a broken one never, and nobody is cut off.
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, rm } from 'node:fs/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -118,6 +119,24 @@ describe('a certificate that is replaced', () => {
       'that is good until no date',
       () => rig.write('server.crt', pemOf(withoutDates(rig.server))),
       /could not load server certificate file ".*server.crt": its validity is no date/,
+    ],
+    [
+      'behind that of its authority',
+      () => rig.write('server.crt', rig.authority.pem + rig.server.pem),
+      /check of private key failed: key values mismatch/,
+    ],
+    [
+      'with a chain that is cut in the middle',
+      () => rig.write('server.crt', rig.server.pem + rig.authority.pem.slice(0, 300)),
+      /could not create SSL context: /,
+    ],
+    [
+      'whose place is a pipe that nobody writes',
+      async () => {
+        await rm(rig.path('server.crt'));
+        execFileSync('mkfifo', [rig.path('server.crt')]);
+      },
+      /could not load server certificate file ".*server.crt": it is not a regular file/,
     ],
     [
       'with a key that is none',
