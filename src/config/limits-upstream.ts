@@ -267,6 +267,9 @@ export const AUTH_SESSIONS_MAX: number = 2;
 export const AUTH_SESSION_IDLE_MS: number = 30_000;
 export const AUTH_SESSION_AGE_MS_MAX: number = 60_000;
 
+/** For so long passwords and files of the connection string are not looked at again, however many questions there are. */
+export const AUTH_TARGET_MS: number = 1_000;
+
 /** How long a session rests after each question: two hundred a second are the most that strangers can have us ask. */
 export const AUTH_QUESTION_PAUSE_MS: number = 10;
 

@@ -72,6 +72,7 @@ export class ClientUsers {
   /** A new configuration is in effect. What another server said, or the same to another question, counts no more. */
   configChanged(): void {
     void this.#book?.prepare();
+    this.#sessions.settingsChanged();
     const asked = whomAndWhat(this.#parts.config());
     if (isDeepStrictEqual(asked, this.#asked)) return;
     this.#asked = asked;

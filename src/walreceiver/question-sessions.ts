@@ -10,6 +10,7 @@ import {
   AUTH_SESSION_AGE_MS_MAX,
   AUTH_SESSION_IDLE_MS,
   AUTH_SESSIONS_MAX,
+  AUTH_TARGET_MS,
 } from '../config/limits.ts';
 import type { Dial } from '../net/dial.ts';
 import { sideSessionName } from './side-session.ts';
@@ -22,7 +23,7 @@ import type { UpstreamHost, UpstreamTarget } from './upstream-target.ts';
 
 /** What the sessions need; asked for whenever a question comes. */
 export interface QuestionSessionsParts {
-  /** Where the upstream is, with the passwords of today. */
+  /** Where the upstream is, with the passwords of today. It reads files, and is asked for once in {@link AUTH_TARGET_MS} at most. */
   readonly target: () => UpstreamTarget;
   /** The host that is followed, or was last; null: there was none yet, and the first that can be asked will do. */
   readonly followedHost: () => UpstreamHost | null;
@@ -91,6 +92,7 @@ export class QuestionSessions {
   readonly #openedAtMs = new WeakMap<UpstreamConnection, number>();
   readonly #waiting: (() => void)[] = [];
   #places: number = AUTH_SESSIONS_MAX;
+  #target: { readonly found: UpstreamTarget; readonly atMs: number } | null = null;
   #isClosed = false;
 
   constructor(parts: QuestionSessionsParts) {
@@ -115,6 +117,11 @@ export class QuestionSessions {
     }
   }
 
+  /** Another connection string may be in effect. */
+  settingsChanged(): void {
+    this.#target = null;
+  }
+
   /** Closes what is open; nothing is asked any more. */
   close(): void {
     this.#isClosed = true;
@@ -132,7 +139,7 @@ export class QuestionSessions {
   }
 
   async #askSomebody(question: SqlQuestion, signal: AbortSignal): Promise<SqlAnswer> {
-    const target = this.#parts.target();
+    const target = this.#targetOfToday();
     const followed = this.#parts.followedHost();
     let failure: unknown = notAsked();
     for (const host of followed === null ? target.hosts : [followed]) {
@@ -144,6 +151,14 @@ export class QuestionSessions {
       }
     }
     throw failure;
+  }
+
+  #targetOfToday(): UpstreamTarget {
+    const atMs = this.#parts.clock.nowMs();
+    if (this.#target === null || atMs - this.#target.atMs >= AUTH_TARGET_MS) {
+      this.#target = { found: this.#parts.target(), atMs };
+    }
+    return this.#target.found;
   }
 
   async #askHost(place: Place): Promise<SqlAnswer> {

@@ -10,6 +10,7 @@ import {
   AUTH_ANSWER_BYTES_MAX,
   AUTH_SESSION_AGE_MS_MAX,
   AUTH_SESSION_IDLE_MS,
+  AUTH_TARGET_MS,
 } from '../../src/config/limits.ts';
 import { dial } from '../../src/net/dial.ts';
 import { QuestionSessions } from '../../src/walreceiver/question-sessions.ts';
@@ -140,6 +141,7 @@ let upstream: PlayedUpstream;
 let other: PlayedUpstream;
 let followed: UpstreamHost | null;
 let conninfo: string;
+let targets: number;
 let questions: QuestionSessions;
 
 beforeEach(async () => {
@@ -147,6 +149,7 @@ beforeEach(async () => {
   other = await PlayedUpstream.open();
   followed = upstream.host;
   conninfo = 'sslmode=disable';
+  targets = 0;
   questions = openQuestions();
 });
 
@@ -158,7 +161,10 @@ afterEach(() => {
 
 function openQuestions(clock = systemClock): QuestionSessions {
   return new QuestionSessions({
-    target: () => targetFor(conninfo, { hosts: [upstream.host, other.host] }),
+    target: () => {
+      targets += 1;
+      return targetFor(conninfo, { hosts: [upstream.host, other.host] });
+    },
     followedHost: () => followed,
     applicationName: () => 'walcast',
     clock,
@@ -254,9 +260,21 @@ describe('a question', () => {
   test('goes over a fresh session when the connection string has other settings by now', async () => {
     await ask('a');
     conninfo = 'sslmode=disable options=-csearch_path=pg_catalog';
+    questions.settingsChanged();
     await ask('a');
     expect(upstream.sessions).toHaveLength(2);
     await eventually(() => upstream.open).toBe(1);
+  });
+
+  test('has the files of the connection string looked at once a second at most', async () => {
+    const clock = new ManualClock();
+    questions = openQuestions(clock);
+    await ask('a');
+    await ask('b');
+    expect(targets).toBe(1);
+    clock.advance(AUTH_TARGET_MS);
+    await ask('c');
+    expect(targets).toBe(2);
   });
 
   test('leaves no session open for long', async () => {
