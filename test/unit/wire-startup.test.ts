@@ -151,6 +151,20 @@ describe('decodeInitialMessage', () => {
     expect(violation(() => initial(packet(80_877_102, 1, 2)))).toMatch(/^08P01/);
   });
 
+  it('reads each string by itself, whatever bytes stand in it', () => {
+    const bytes = fc.uint8Array({ minLength: 1, maxLength: 6, min: 1 });
+    fc.assert(
+      fc.property(fc.array(fc.tuple(bytes, bytes), { maxLength: 5 }), (pairs) => {
+        const given = pairs.flatMap((pair) => pair.flatMap((part) => [part, 0]));
+        const message = initial(packet(PROTOCOL_3_0, ...given, 0));
+        const text = (part: Uint8Array): string =>
+          new TextDecoder('utf-8', { ignoreBOM: true }).decode(part);
+        const expected = new Map(pairs.map(([name, value]) => [text(name), text(value)]));
+        expect(message).toMatchObject({ type: 'StartupMessage', parameters: expected });
+      }),
+    );
+  });
+
   it('never throws anything but a protocol violation', () => {
     fc.assert(
       fc.property(fc.nat(0xffffffff), fc.uint8Array({ maxLength: 200 }), (code, body) => {
