@@ -31,8 +31,8 @@ export interface SecretFilesParts {
 /** The configuration was read at most so long before the watch was made. */
 const READING_MS_MAX = 10_000;
 
-/** A file that was none when it was first looked at (a pipe): it can be read once only, and nothing more is asked of it. */
-const NO_FILE = 'no plain file';
+/** A pipe from the first look on: it was read once, which is all that can be had of it, and nothing more is asked of it. */
+const PIPE = 'a pipe';
 
 /** The watch over the files of one relay. */
 export class SecretFiles {
@@ -68,13 +68,14 @@ export class SecretFiles {
     let isChanged = !this.#isTaken;
     for (const name of names) {
       const seen = this.#seen.get(name);
-      const { text, changedAtMs } = await lookAt(name);
+      const { text, isPipe, changedAtMs } = await lookAt(name);
       if (this.#isStopped) return;
-      if (seen === NO_FILE || seen === text) continue;
-      this.#seen.set(name, text);
+      if (seen === PIPE || seen === text) continue;
+      const isRead = seen === undefined && isPipe;
+      this.#seen.set(name, isRead ? PIPE : text);
       // What changed between the reading of the configuration and the first look is seen as a change, too.
       const isNews = seen !== undefined || changedAtMs >= this.#sinceMs;
-      isChanged ||= isNews && text !== NO_FILE;
+      isChanged ||= isNews && !isRead;
     }
     if (isChanged) this.#isTaken = await this.#parts.onChanged();
     this.#timer = null;
@@ -82,17 +83,23 @@ export class SecretFiles {
   }
 }
 
-/** `text` is the same as long as the file is. */
-async function lookAt(name: string): Promise<{ text: string; changedAtMs: number }> {
+interface Look {
+  /** The same as long as the file is. */
+  readonly text: string;
+  readonly isPipe: boolean;
+  readonly changedAtMs: number;
+}
+
+async function lookAt(name: string): Promise<Look> {
   try {
     const info = await stat(name, { bigint: true });
     const changedAtMs = Number(info.ctimeMs);
-    if (!info.isFile()) return { text: NO_FILE, changedAtMs };
     const { dev, ino, size, mode, uid, mtimeNs, ctimeNs } = info;
-    return { text: [dev, ino, size, mode, uid, mtimeNs, ctimeNs].join(' '), changedAtMs };
+    const text = [dev, ino, size, mode, uid, mtimeNs, ctimeNs].join(' ');
+    return { text, isPipe: info.isFIFO() || info.isCharacterDevice(), changedAtMs };
   } catch (error) {
     // It was there when it was read.
     const text = systemErrorCode(error) ?? 'unreadable';
-    return { text, changedAtMs: Number.POSITIVE_INFINITY };
+    return { text, isPipe: false, changedAtMs: Number.POSITIVE_INFINITY };
   }
 }

@@ -1,4 +1,5 @@
 // Does a file with a secret count as soon as it changes, and nothing else? And what when it is broken?
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   mkdirSync,
@@ -222,6 +223,22 @@ describe('a file with a secret', () => {
 describe('a file that cannot be used', () => {
   const BROKEN: readonly (readonly [string, () => void, RegExp])[] = [
     ['is gone', () => unlinkSync(join(directory, 'users')), /no such file/],
+    [
+      'is a directory',
+      () => {
+        unlinkSync(join(directory, 'users'));
+        mkdirSync(join(directory, 'users'));
+      },
+      /is a directory/,
+    ],
+    [
+      'is a pipe',
+      () => {
+        unlinkSync(join(directory, 'users'));
+        execFileSync('mkfifo', ['-m', '0600', join(directory, 'users')]);
+      },
+      /is not a plain file/,
+    ],
     ['is empty', () => write('users', ''), /is empty/],
     ['is half written', () => write('users', '"repl" "geh'), /users/],
     ['may be read by others', () => write('users', '"repl" "geheim"', 0o644), /group or world/],
@@ -229,7 +246,7 @@ describe('a file that cannot be used', () => {
   ];
 
   test.each(BROKEN)(
-    'because it %s leaves the old in effect, and is told of',
+    'because it %s leaves the old in effect, is told of, and counts again when it is mended',
     async (_why, ruin, said) => {
       await run();
       ruin();
@@ -239,6 +256,11 @@ describe('a file that cannot be used', () => {
       expect(running.lines.join('')).toMatch(said);
       expect(running.lines.join('')).not.toContain('geh');
       expect(JSON.stringify(running.problems)).not.toContain('geh');
+      rmSync(join(directory, 'users'), { recursive: true, force: true });
+      write('users', '"repl" "two"\n');
+      await running.look();
+      expect(running.users).toEqual({ repl: { kind: 'plain', password: 'two' } });
+      expect(running.problems).toEqual([]);
     },
   );
 
