@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import type { Clock } from '../base/clock.ts';
 import { systemErrorCode } from '../base/errors.ts';
 import type { HostNames } from '../pg/hba.ts';
+import { clientNetwork } from '../pg/client-network.ts';
 import { parseIpAddress } from '../pg/ip-address.ts';
 
 /** How names are looked up. Each may reject, and may never answer. */
@@ -27,6 +28,8 @@ export interface HostNameLimits {
   readonly entriesMax: number;
   /** Questions under way; further ones have no answer. */
   readonly askedMax: number;
+  /** Of these about addresses of one network: who owns it may let all of them hang. */
+  readonly askedPerNetworkMax: number;
 }
 
 /** For the running process. */
@@ -36,6 +39,7 @@ export const HOST_NAME_LIMITS: HostNameLimits = {
   staleMs: 3_600_000,
   entriesMax: 2_000,
   askedMax: 64,
+  askedPerNetworkMax: 16,
 };
 
 interface Entry {
@@ -53,6 +57,8 @@ export class KnownHostNames implements HostNames {
   readonly #limits: HostNameLimits;
   readonly #entries = new Map<string, Entry>();
   #asked = 0;
+  /** By network, while there are any. */
+  readonly #askedPerNetwork = new Map<string, number>();
 
   constructor(
     clock: Clock,
@@ -65,8 +71,12 @@ export class KnownHostNames implements HostNames {
   }
 
   async nameOf(address: string): Promise<string | null> {
-    const names = await this.#answer(`name ${address}`, () => this.#lookups.names(address));
-    const name = names[0] ?? null;
+    const ask = async (): Promise<readonly string[]> => {
+      // An answer may hold thousands.
+      const [first] = await this.#lookups.names(address);
+      return first === undefined ? [] : [first];
+    };
+    const [name = null] = await this.#answer(`name ${address}`, ask, clientNetwork(address));
     return name !== null && HOST_NAME.test(name) ? name : null;
   }
 
@@ -74,10 +84,14 @@ export class KnownHostNames implements HostNames {
     return await this.#answer(`address ${name}`, () => this.#lookups.addresses(name));
   }
 
-  async #answer(key: string, ask: () => Promise<readonly string[]>): Promise<readonly string[]> {
+  async #answer(
+    key: string,
+    ask: () => Promise<readonly string[]>,
+    network: string | null = null,
+  ): Promise<readonly string[]> {
     const entry = this.#entryOf(key);
     const isFresh = this.#ageMs(entry) < this.#limits.keepMs;
-    if (!isFresh) await this.#renew(entry, ask);
+    if (!isFresh) await this.#renew(entry, ask, network);
     return this.#ageMs(entry) < this.#limits.staleMs ? (entry.answer ?? []) : [];
   }
 
@@ -98,18 +112,36 @@ export class KnownHostNames implements HostNames {
   }
 
   /** Resolves when there is an answer, or there will be none in time. */
-  async #renew(entry: Entry, ask: () => Promise<readonly string[]>): Promise<void> {
+  async #renew(
+    entry: Entry,
+    ask: () => Promise<readonly string[]>,
+    network: string | null,
+  ): Promise<void> {
     if (entry.asking === null) {
       if (this.#asked >= this.#limits.askedMax) return;
+      if (this.#askedOf(network) >= this.#limits.askedPerNetworkMax) return;
+      this.#count(network, 1);
       entry.asking = this.#ask(entry, ask).finally(() => {
+        this.#count(network, -1);
         entry.asking = null;
       });
     }
     await this.#waitFor(entry.asking);
   }
 
+  #askedOf(network: string | null): number {
+    return network === null ? 0 : (this.#askedPerNetwork.get(network) ?? 0);
+  }
+
+  #count(network: string | null, change: number): void {
+    this.#asked += change;
+    if (network === null) return;
+    const asked = this.#askedOf(network) + change;
+    if (asked === 0) this.#askedPerNetwork.delete(network);
+    else this.#askedPerNetwork.set(network, asked);
+  }
+
   async #ask(entry: Entry, ask: () => Promise<readonly string[]>): Promise<void> {
-    this.#asked += 1;
     try {
       entry.answer = await ask();
       entry.answeredMs = this.#clock.nowMs();
@@ -119,8 +151,6 @@ export class KnownHostNames implements HostNames {
         entry.answer = [];
         entry.answeredMs = this.#clock.nowMs();
       }
-    } finally {
-      this.#asked -= 1;
     }
   }
 

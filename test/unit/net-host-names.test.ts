@@ -4,7 +4,14 @@ import { KnownHostNames, nameInHosts } from '../../src/net/host-names.ts';
 import type { NameLookups } from '../../src/net/host-names.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
-const LIMITS = { waitMs: 100, keepMs: 1_000, staleMs: 10_000, entriesMax: 3, askedMax: 2 };
+const LIMITS = {
+  waitMs: 100,
+  keepMs: 1_000,
+  staleMs: 10_000,
+  entriesMax: 3,
+  askedMax: 2,
+  askedPerNetworkMax: 1,
+};
 
 /** A name service that is told what to answer. */
 class NameService implements NameLookups {
@@ -115,6 +122,17 @@ describe('a name service that hangs', () => {
     expect(service.asked).toEqual(['10.0.0.1', '10.0.0.2']);
     clock.advance(LIMITS.waitMs);
     expect(await Promise.all(waiting)).toEqual([null, null]);
+  });
+
+  test('for all addresses of one network keeps no other network from an answer', async () => {
+    const { clock, service, names } = open();
+    service.answer = NEVER;
+    const waiting = names.nameOf('2001:db8::1');
+    expect(await names.nameOf('2001:db8::2')).toBeNull();
+    service.answer = () => Promise.resolve(['a.example']);
+    expect(await names.nameOf('2001:db8:0:1::1')).toBe('a.example');
+    clock.advance(LIMITS.waitMs);
+    expect(await waiting).toBeNull();
   });
 
   test('that answers after all frees its place', async () => {
