@@ -29,8 +29,9 @@ const TIME_MICROSECONDS: ReadonlyMap<string, number> = new Map([
 const MEMORY_HINT = 'Valid units for this parameter are "B", "kB", "MB", "GB", and "TB".';
 const TIME_HINT = 'Valid units for this parameter are "us", "ms", "s", "min", "h", and "d".';
 
+// No two parts of it can take the same character: otherwise it is tried with every way to share out a long row of them.
 const NUMBER =
-  /^\s*([+-]?(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?))\s*([A-Za-z]*)\s*$/;
+  /^\s*([+-]?(?:0[xX][0-9a-fA-F]+|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?))\s*(?:([A-Za-z]+)\s*)?$/;
 
 /**
  * Reads `text` as a setting of base unit `unit` (null: a plain number). White space may stand before the unit, the

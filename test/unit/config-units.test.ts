@@ -49,6 +49,24 @@ describe('sizes and times', () => {
     expect(read(text, unit)).toBe(problem);
   });
 
+  // Strangers send them, too (GET /readyz?lag=…): with a second of its own for each, they would hold up everything else.
+  test.each([
+    ['digits', `${'1'.repeat(30_000)}!`],
+    ['digits on both sides of a point', `${'1'.repeat(15_000)}.${'1'.repeat(15_000)}!`],
+    ['digits of an exponent', `1e${'1'.repeat(30_000)}!`],
+    ['digits of the other base', `0x${'1'.repeat(30_000)}!`],
+    ['space', `1${' '.repeat(30_000)}!`],
+    ['letters', `1 ${'k'.repeat(30_000)}!`],
+    ['only space', ' '.repeat(30_000)],
+  ])('however many there are, no %s take long', (_what, text) => {
+    const takenMs = [1, 2, 3].map(() => {
+      const startMs = performance.now();
+      expect(read(text, 'B')).toBe('is not a number');
+      return performance.now() - startMs;
+    });
+    expect(Math.min(...takenMs)).toBeLessThan(100);
+  });
+
   test('an unknown unit is answered with the list PostgreSQL gives', () => {
     expect(parseNumberWithUnit('1 X', 'kB')).toMatchObject({
       hint: 'Valid units for this parameter are "B", "kB", "MB", "GB", and "TB".',
