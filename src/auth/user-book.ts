@@ -79,7 +79,7 @@ export class UserBook implements UserDirectory {
     const kept = this.#keptOf(name);
     if (kept !== null && this.#counts(kept, cacheMs)) return kept.answer;
     const asked = this.#ask(name, kept);
-    // While the upstream could not be asked the last time, nobody who is known waits until it has been tried again.
+    // While the upstream could not be asked a moment ago, nobody who is known waits until it has been tried again.
     const isOut = this.#questions.outage !== null;
     return isOut && kept?.answer.kind === 'found' ? kept.answer : asked;
   }

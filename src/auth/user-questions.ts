@@ -4,7 +4,12 @@ import type { Clock } from '../base/clock.ts';
 import { errorText, OperationalError, ProtocolViolation } from '../base/errors.ts';
 import type { WalcastError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import { AUTH_QUESTION_MS_MAX, AUTH_QUESTIONS_MAX, AUTH_RETRY_MS } from '../config/limits.ts';
+import {
+  AUTH_OUTAGE_MS,
+  AUTH_QUESTION_MS_MAX,
+  AUTH_QUESTIONS_MAX,
+  AUTH_RETRY_MS,
+} from '../config/limits.ts';
 import type { UserRows } from './user-row.ts';
 
 /** Asks the upstream about a user. Rejects with a WalcastError when it cannot be asked, and soon after `signal`. */
@@ -32,15 +37,16 @@ export class UserQuestions {
   readonly #parts: UserQuestionsParts;
   readonly #running = new Map<string, Question>();
   #outage: string | null = null;
-  #retryAtMs = Number.NEGATIVE_INFINITY;
+  #failedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: UserQuestionsParts) {
     this.#parts = parts;
   }
 
-  /** Why the last question could not be asked; null when it was, or there was none. */
+  /** Why the last question could not be asked a moment ago; null when it was, or there was none: whether it can now, nobody knows. */
   get outage(): string | null {
-    return this.#outage;
+    const isFresh = this.#parts.clock.nowMs() - this.#failedAtMs < AUTH_OUTAGE_MS;
+    return isFresh ? this.#outage : null;
   }
 
   /**
@@ -65,7 +71,7 @@ export class UserQuestions {
     }
     this.#running.clear();
     this.#outage = null;
-    this.#retryAtMs = Number.NEGATIVE_INFINITY;
+    this.#failedAtMs = Number.NEGATIVE_INFINITY;
   }
 
   /** Strangers must not keep the news from us that a user is none any more. */
@@ -73,7 +79,7 @@ export class UserQuestions {
     if (!isKnown && this.#running.size >= AUTH_QUESTIONS_MAX) {
       return `${AUTH_QUESTIONS_MAX} users are being asked for already`;
     }
-    return this.#parts.clock.nowMs() < this.#retryAtMs ? this.#outage : null;
+    return this.#parts.clock.nowMs() < this.#failedAtMs + AUTH_RETRY_MS ? this.#outage : null;
   }
 
   async #run(name: string, abort: AbortController): Promise<Told> {
@@ -116,7 +122,7 @@ export class UserQuestions {
       );
     }
     this.#outage = reason;
-    this.#retryAtMs = this.#parts.clock.nowMs() + AUTH_RETRY_MS;
+    this.#failedAtMs = this.#parts.clock.nowMs();
     return { reason, isOut: true };
   }
 }

@@ -273,8 +273,9 @@ export const AUTH_TARGET_MS: number = 1_000;
 /** How long a session rests after each question: two hundred a second are the most that strangers can have us ask. */
 export const AUTH_QUESTION_PAUSE_MS: number = 10;
 
-/** After an upstream could not be asked nobody asks it for so long. */
+/** After an upstream could not be asked nobody asks it for so long; then known users do not wait for the next answer for so long. */
 export const AUTH_RETRY_MS: number = 1_000;
+export const AUTH_OUTAGE_MS: number = 10_000;
 
 /** How often, in how long, the answer about one user is asked for again because passwords are wrong. */
 export const AUTH_ASK_AGAIN_MAX: number = 5;

@@ -9,6 +9,7 @@ import { silentLog } from '../../src/base/log.ts';
 import {
   AUTH_ASK_AGAIN_MAX,
   AUTH_ASK_AGAIN_MS,
+  AUTH_OUTAGE_MS,
   AUTH_QUESTION_MS_MAX,
   AUTH_QUESTIONS_MAX,
   AUTH_RETRY_MS,
@@ -230,6 +231,14 @@ describe('while the upstream cannot be asked', () => {
     await Promise.resolve();
     await new Promise((resolve) => setImmediate(resolve));
     expect(await passwordOf(book.lookup('repl'))).toBe('two');
+  });
+
+  test('a while ago, it is asked first: who is gone since does not get in once more', async () => {
+    await learn('repl', row('repl', 'one'));
+    clock.advance(CACHE_MS);
+    expect(await passwordOf(outage('repl'))).toBe('one');
+    clock.advance(AUTH_OUTAGE_MS);
+    expect(await passwordOf(learn('repl', NO_USER))).toBe('unknown');
   });
 
   test('a password that has expired meanwhile is told as such', async () => {
