@@ -299,6 +299,30 @@ describe('the order of the checks', () => {
     ]);
   });
 
+  it('who proves itself when no more are let in is told so, and is no session', async () => {
+    const { client, final } = await challenged('secret');
+    fixture.senders.refuseNew();
+    client.send(final, query('IDENTIFY_SYSTEM'));
+    expect(await client.rest()).toEqual([
+      'R',
+      'E|FATAL|57P03|the database system is shutting down',
+    ]);
+    expect(fixture.senders.totals().commands.has('IDENTIFY_SYSTEM')).toBe(false);
+  });
+
+  it('a second StartupMessage is neither a message of a login nor a command', async () => {
+    const client = await fixture.connect();
+    client.send(startup(STANDBY), startup({ ...STANDBY, user: 'postgres' }));
+    expect(await client.rest()).toEqual([
+      'R',
+      'E|FATAL|08P01|expected SASL response, got message type 0',
+    ]);
+    fixture.hba = rules('host replication all all trust');
+    const trusted = await fixture.connect();
+    trusted.send(startup(STANDBY), startup({ ...STANDBY, user: 'postgres' }));
+    expect((await trusted.rest()).at(-1)).toBe('E|FATAL|08P01|invalid frontend message type 0');
+  });
+
   it('the last place is not given to two who log in at one time', async () => {
     fixture.settings = { ...fixture.settings, maxWalSenders: 2 };
     const [one, other] = [await challenged('secret'), await challenged('secret')];
