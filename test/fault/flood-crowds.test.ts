@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { deriveScramSecret, formatScramSecret } from '../../src/auth/scram-secret.ts';
 import { createPrimary, createStandby } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
+import { pollUntil } from '../../src/demo/postgres-process.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
@@ -16,10 +17,10 @@ import { startWriteLoad } from '../harness/write-load.ts';
 import type { WriteLoad } from '../harness/write-load.ts';
 import { makeCertificate } from '../support/certificates.ts';
 import { LagWatch, loopbackAddresses, startFlood } from '../support/flood-rig.ts';
-import type { FloodOptions, FloodReport } from '../support/flood-rig.ts';
+import type { FloodOptions, FloodReport, RunningFlood } from '../support/flood-rig.ts';
 import { FULL_FAULTS, NEWEST_MAJOR, requires } from '../support/requirements.ts';
 
-/** How long a crowd lasts before the standby is sent away, and at least. */
+/** How long a crowd lasts at least before the standby is sent away; longer where the machine is too slow for a crowd. */
 const FLOOD_MS = FULL_FAULTS ? 8_000 : 1_500;
 const CROWD = 10_000;
 const LAG_MS_MAX = 1_000;
@@ -215,6 +216,15 @@ requires(`postgres-${NEWEST_MAJOR}`).describe('a crowd', () => {
     );
   }
 
+  /** There is a crowd, and the standby has been looked at meanwhile. */
+  async function crowded(flood: RunningFlood, isCrowd: Crowd['isCrowd']): Promise<void> {
+    const look = (): Promise<true | null> =>
+      Promise.resolve(isCrowd(flood.report()) && watch.samples > 10 ? true : null);
+    await pollUntil('a crowd', look, { timeoutMs: 20_000 }).catch((error: unknown) => {
+      throw new Error(`no crowd: ${JSON.stringify(flood.report())}`, { cause: error });
+    });
+  }
+
   /** The standby loses its connection and has to log in again, in the middle of the crowd. */
   async function reconnect(): Promise<void> {
     const receiver = 'SELECT pid FROM pg_stat_wal_receiver';
@@ -232,6 +242,10 @@ requires(`postgres-${NEWEST_MAJOR}`).describe('a crowd', () => {
       port: port === 'http' ? relay.httpPort : relay.port,
     });
     await new Promise((resolve) => setTimeout(resolve, FLOOD_MS));
+    await crowded(flood, isCrowd).catch(async (error: unknown) => {
+      await flood.stop();
+      throw error;
+    });
     const lag = watch.take();
     // What a machine that is too busy for everybody does is nothing of ours.
     const late = controlWatch.take().longestMs;
@@ -242,7 +256,6 @@ requires(`postgres-${NEWEST_MAJOR}`).describe('a crowd', () => {
     const report = await flood.stop();
     const { rssMax } = await relay.memory();
     expect(isCrowd(report), JSON.stringify(report)).toBe(true);
-    expect(lag.samples).toBeGreaterThan(10);
     expect(lag.longestMs).toBeLessThan(LAG_MS_MAX + late);
     expect(rssMax).toBeLessThan(RSS_MAX);
     expect(relay.problems()).toEqual([]);

@@ -2,6 +2,7 @@
 // their own positions, and how much memory does walcast take meanwhile?
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../src/base/clock.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
@@ -50,6 +51,8 @@ export function loopbackAddresses(third: number, count: number): string[] {
 
 /** A crowd that is at it. */
 export interface RunningFlood {
+  /** What it has done up to a moment ago. */
+  report(): FloodReport;
   /** Ends it; what it did. */
   stop(): Promise<FloodReport>;
 }
@@ -59,15 +62,18 @@ export async function startFlood(options: FloodOptions): Promise<RunningFlood> {
   const addresses = options.addresses ?? ['127.0.0.1'];
   const task = JSON.stringify({ host: '127.0.0.1', ...options, addresses });
   const child = spawn(process.execPath, [FLOOD, task], { stdio: ['pipe', 'pipe', 'inherit'] });
-  let output = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+  const lines = createInterface(child.stdout);
+  let last = '';
+  lines.on('line', (line) => (last = line));
   const closed = once(child, 'close');
-  await once(child.stdout, 'data');
+  await once(lines, 'line');
+  const report = (): FloodReport => JSON.parse(last) as FloodReport;
   return {
+    report,
     stop: async () => {
       child.stdin.end();
       await closed;
-      return JSON.parse(output.slice(output.indexOf('{'))) as FloodReport;
+      return report();
     },
   };
 }
@@ -95,6 +101,11 @@ export class LagWatch {
     const [one, two] = await Promise.all(sessions);
     if (one === undefined || two === undefined) throw new Error('no sessions');
     return new LagWatch(one, two);
+  }
+
+  /** How often was looked since the last call of {@link take}. */
+  get samples(): number {
+    return this.#samples;
   }
 
   /** How late it was at most since the last call, in milliseconds; how often that was looked at. */

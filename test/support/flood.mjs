@@ -1,5 +1,6 @@
 // A crowd of strangers, in a process of its own so that it measures nothing of the one who looks on: what it is to do comes
-// as JSON in argv[2]; standard output gets a line when it has begun, and what it did as JSON when standard input ends.
+// as JSON in argv[2]; standard output gets what it has done so far as a line of JSON, from its first connection on now and then,
+// and when standard input ends.
 import { connect } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 
@@ -24,6 +25,7 @@ let open = 0;
 let isOver = false;
 
 const TICK_MS = 20;
+const REPORT_MS = 100;
 /** How many more may be opened now. */
 let allowance = 0;
 
@@ -43,7 +45,12 @@ function tick() {
 function finish() {
   isOver = true;
   clearInterval(timer);
-  process.stdout.write(`${JSON.stringify({ ...counts, open })}\n`, () => process.exit(0));
+  report(() => process.exit(0));
+}
+
+/** @param {() => void} [then] */
+function report(then) {
+  process.stdout.write(`${JSON.stringify({ ...counts, open })}\n`, then);
 }
 
 function begin() {
@@ -54,8 +61,11 @@ function begin() {
   counts.openMax = Math.max(counts.openMax, open);
   let isConnected = false;
   socket.on('connect', () => {
-    if (counts.begun === 0) process.stdout.write('begun\n');
-    counts.begun = 1;
+    counts.begun += 1;
+    if (counts.begun === 1) {
+      report();
+      setInterval(report, REPORT_MS);
+    }
     isConnected = true;
     if (flood.tls !== true) kinds[flood.kind](socket);
     else secure(socket);
