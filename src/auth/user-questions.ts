@@ -57,7 +57,7 @@ export class UserQuestions {
     const running = this.#running.get(name);
     if (running !== undefined) return running.told;
     const refusal = this.#refusal(isKnown);
-    if (refusal !== null) return Promise.resolve({ reason: refusal, isOut: this.#outage !== null });
+    if (refusal !== null) return Promise.resolve({ reason: refusal, isOut: this.outage !== null });
     const abort = new AbortController();
     const told = this.#run(name, abort);
     this.#running.set(name, { abort, told });

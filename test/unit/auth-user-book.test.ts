@@ -296,6 +296,19 @@ describe('a flood of names', () => {
     expect(asked).toHaveLength(2 + AUTH_QUESTIONS_MAX);
   });
 
+  test('is no outage, also where there was one long ago', async () => {
+    const told = book.lookup('a');
+    asked.at(-1)?.fail();
+    expect(await told).toMatchObject({ isOut: true });
+    clock.advance(AUTH_OUTAGE_MS);
+    for (let index = 0; index < AUTH_QUESTIONS_MAX; index += 1)
+      void book.lookup(`stranger${index}`);
+    expect(await book.lookup('one more')).toEqual({
+      kind: 'unavailable',
+      reason: `${AUTH_QUESTIONS_MAX} users are being asked for already`,
+    });
+  });
+
   test('makes nobody forget a user', async () => {
     await learn('repl', row('repl', 'one'));
     for (let index = 0; index < 2 * AUTH_STRANGERS_KEPT_MAX; index += 1) {
