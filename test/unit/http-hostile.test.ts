@@ -88,6 +88,49 @@ describe('I100 tokens', () => {
   });
 });
 
+test('I100, I103 no other spelling of a path, method or version gets past the token', async () => {
+  const actions = new RecordingActions();
+  actions.openWalFile = async (name) => {
+    actions.done.push(name);
+    return { kind: 'absent' };
+  };
+  const { server } = await open({ actions });
+  const file = '000000010000000000000001';
+  const spellings = [
+    ...['HEAD', 'OPTIONS', 'SEARCH', 'get'].map((method) => `${method} /wal/${file}`),
+    `/%77al/${file}`,
+    `//wal/${file}`,
+    `/WAL/${file}`,
+    `/wal/${file}/`,
+    `/livez/../wal/${file}`,
+    `/wal/..%2f${file}`,
+    `/wal/${file}%00`,
+    `/wal/${file};x`,
+    `/wal/${file}?x`,
+    `wal/${file}`,
+    `http://localhost/wal/${file}`,
+    `http://localhost/livez?/wal/${file}`,
+    'POST /api/v1/%64rain',
+    'POST //api/v1/drain',
+    'POST /api/v1/drain?token=x',
+    'POST http://localhost/api/v1/drain',
+    'GET /api/v1/drain?_method=POST',
+    'HEAD /api/v1/drain',
+  ].map((line) => (line.includes(' ') ? line : `GET ${line}`));
+  for (const line of spellings) {
+    for (const version of ['HTTP/1.1\r\nHost: localhost', 'HTTP/1.0']) {
+      const answer = await exchange(
+        server.port,
+        `${line} ${version}\r\nX-HTTP-Method-Override: POST\r\nConnection: close\r\n\r\n`,
+      );
+      // The probe, to which all of it is a query.
+      const code = line.includes('/livez?') ? /^HTTP\/1\.1 200 / : /^HTTP\/1\.1 4\d\d /;
+      expect(answer, line).toMatch(code);
+    }
+  }
+  expect(actions.done).toEqual([]);
+});
+
 describe('I101 bodies', () => {
   test('a gigabyte that is announced is refused before it comes', async () => {
     const { server, actions } = await open();
