@@ -69,7 +69,9 @@ function* keywordPairs(text: string): Generator<KeywordPair> {
     const name = text.slice(nameStart, offset);
     offset = skipSpace(text, offset);
     if (text.charAt(offset) !== '=') {
-      const shown = shownName(name, previous);
+      // A file that holds a password, and no connection string at all, begins with one.
+      const isAlone = previous === '' && !isOptionName(name);
+      const shown = isAlone ? MASK : shownName(name, previous);
       throw new ConninfoSyntaxFailure(`missing "=" after "${shown}" in connection info string`);
     }
     const start = skipSpace(text, offset + 1);

@@ -76,6 +76,8 @@ describe('a password that YAML takes for something else', () => {
 
 describe('a password where a connection string is mistyped', () => {
   test.each([
+    'geheim',
+    'geh eim=',
     'host=a password=geh eim',
     'host=a password=geh eim=3',
     'host=a sslpassword=geh eim=3',

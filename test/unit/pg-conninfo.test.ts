@@ -124,7 +124,7 @@ describe('the URI form', () => {
       'postgres://h/a b',
       'unexpected spaces found in "a b", use percent-encoded spaces (%20) instead',
     ],
-    ['http://h', 'missing "=" after "http://h" in connection info string'],
+    ['http://h', 'missing "=" after "***" in connection info string'],
   ])("refuses %s in libpq's words", (text, error) => {
     expect(options(text)).toBe(error);
   });
