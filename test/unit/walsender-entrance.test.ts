@@ -2,7 +2,11 @@
 import { describe, expect, it } from 'vitest';
 import { FailureLimit } from '../../src/auth/failure-limit.ts';
 import { KeyedLogBudget } from '../../src/base/keyed-log-budget.ts';
-import { FAILED_OF_NETWORK_MAX, STRANGERS_LOG_LINES } from '../../src/config/limits.ts';
+import {
+  FAILED_OF_NETWORK_MAX,
+  STARTUPS_MAX,
+  STRANGERS_LOG_LINES,
+} from '../../src/config/limits.ts';
 import type { PeerAddress } from '../../src/net/connection.ts';
 import { clientNetwork } from '../../src/pg/client-network.ts';
 import type { AuthenticationReport, AuthorizedSession } from '../../src/walsender/audit.ts';
@@ -365,5 +369,27 @@ describe('the entrance', () => {
     const [said = ''] = rig.texts();
     expect(said).toContain('"\\x0a\\x1b[2J\\u202ex');
     expect(said.length).toBeLessThan(1_100);
+  });
+
+  it('holds only so many who are no sessions, and whom it sends away is of the crowd', () => {
+    const rig = new Rig();
+    rig.connectionsMax = 3 * STARTUPS_MAX;
+    rig.entrance.makePlace();
+    rig.enter('standby', '10.0.0.1');
+    for (let index = 0; index < 2 * STARTUPS_MAX; index += 1) {
+      expect(rig.entrance.makePlace()).toBe(true);
+      rig.enter(`crowd${index}`, `10.1.1.${index % 50}`);
+    }
+    expect(rig.closed).toHaveLength(STARTUPS_MAX + 1);
+    expect(rig.closed).not.toContain('standby');
+  });
+
+  it('keeps no timer of who has gone while it waited for the answer to a failure', () => {
+    const rig = new Rig();
+    const visitors = Array.from({ length: 40 }, (_, index) => rig.enter(`f${index}`, '10.0.0.1'));
+    for (const { visitor } of visitors) rig.entrance.failed(visitor, REPORT, () => {});
+    expect(rig.clock.nextTimerMs()).not.toBeNull();
+    for (const { visitor } of visitors) rig.entrance.left(visitor);
+    expect(rig.clock.nextTimerMs()).toBeNull();
   });
 });
