@@ -31,8 +31,8 @@ import type { SessionHost } from './session-host.ts';
 /** Who hears how a login ends. */
 export interface LoginDoor {
   write(chunks: readonly Uint8Array[]): void;
-  /** To be counted, logged and answered. */
-  onRefused(refusal: AdmissionRefusal): void;
+  /** To be counted, logged and answered. `user`: who the client says it is; null when it has not said. */
+  onRefused(refusal: AdmissionRefusal, user: string | null): void;
   /** To be counted and logged as no PostgreSQL client unless `text` is null, and closed without a word. */
   onClosed(text: string | null): void;
   /** Counted and logged already; to be answered, maybe a while later. */
@@ -57,6 +57,8 @@ export class SessionLogin {
   readonly #connection: AcceptedConnection;
   readonly #decoder = new AuthenticationDecoder();
   #exchange: Exchange | null = null;
+  /** Who the client says it is. */
+  #user: string | null = null;
   /** For somebody else, or for our turn. */
   #isWaiting = false;
   #isReadingPaused = false;
@@ -105,6 +107,7 @@ export class SessionLogin {
       return;
     }
     const { applicant } = application;
+    this.#user = applicant.user;
     const connection = hbaConnection(applicant, this.#origin());
     const rule = findHbaRule(this.#host.hba(), connection, {
       localAddresses: this.#host.localAddresses(),
@@ -215,7 +218,7 @@ export class SessionLogin {
 
   #refuse(refusal: AdmissionRefusal): void {
     this.#end();
-    this.#door.onRefused(refusal);
+    this.#door.onRefused(refusal, this.#user);
   }
 
   /** Whoever asks for what is no message of an exchange has guessed nothing, and does not count as if. */

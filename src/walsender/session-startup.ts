@@ -34,6 +34,12 @@ const DECLINED = 0x4e;
 const ACCEPTED = 0x53;
 const EMPTY = new Uint8Array(0);
 
+interface RefusalForm {
+  /** Who the client says it is, for the log. */
+  readonly user?: string | null;
+  readonly encode?: (error: ErrorFields) => Uint8Array;
+}
+
 /** One connection that is no session yet. */
 export class SessionStartup {
   readonly #host: SessionHost;
@@ -137,7 +143,7 @@ export class SessionStartup {
       case 'refuse':
         if (action.declineFirst) this.#door.write([Uint8Array.of(DECLINED)]);
         this.#host.onRejected('protocol');
-        this.#refuse(action.error, action.isOldForm ? encodeOldErrorResponse : undefined);
+        this.#refuse(action.error, action.isOldForm ? { encode: encodeOldErrorResponse } : {});
         break;
       default:
         action satisfies never;
@@ -190,9 +196,9 @@ export class SessionStartup {
   #loginDoor(): LoginDoor {
     return {
       write: (chunks) => this.#door.write(chunks),
-      onRefused: ({ reason, error }: AdmissionRefusal) => {
+      onRefused: ({ reason, error }: AdmissionRefusal, user) => {
         this.#host.onRejected(reason);
-        this.#refuse(error);
+        this.#refuse(error, { user });
       },
       onClosed: (text) => this.#close(text),
       onAuthenticationFailed: ({ error }) => {
@@ -208,10 +214,13 @@ export class SessionStartup {
     };
   }
 
-  #refuse(error: ErrorFields, encode?: (error: ErrorFields) => Uint8Array): void {
+  #refuse(error: ErrorFields, { user = null, encode }: RefusalForm): void {
     this.stop();
     const { message, detail } = error;
-    const fields = detail === undefined ? {} : { detail };
+    const fields = {
+      ...(user === null ? {} : { user }),
+      ...(detail === undefined ? {} : { detail }),
+    };
     this.#host.onTurnedAway(`connection refused: ${message}`, this.#connection.peer, fields);
     this.#door.refuse(error, encode);
   }

@@ -263,6 +263,18 @@ describe('the order of the checks', () => {
     ]);
   });
 
+  it('who is refused without a wrong password is named in the log, too', async () => {
+    users.add('replicator', 'secret', { mayReplicate: false });
+    await login('secret');
+    fixture.hba = rules('host replication other all trust');
+    const client = await fixture.connect();
+    client.send(startup(STANDBY));
+    await client.rest();
+    const lines = fixture.log.lines.filter((line) => line.includes('connection refused'));
+    expect(lines).toHaveLength(2);
+    for (const line of lines) expect(line).toContain('"user":"replicator"');
+  });
+
   it('a role that may not replicate is told so also where no password is asked for', async () => {
     fixture.hba = rules('host replication all all trust');
     users.add('replicator', null, { mayReplicate: false });
