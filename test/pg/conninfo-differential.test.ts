@@ -265,7 +265,8 @@ function compare(
 }
 
 /** Ours may hide a secret, and add what to do. */
-function isSameComplaint(ours: string, theirs: string): boolean {
+function isSameComplaint(said: string, theirs: string): boolean {
+  const ours = said.replace(/behind "\w+" \(a value with blanks needs quotes\)$/, '"***"');
   const literal = ours.split('***').map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'));
   if (literal.length > 1) return new RegExp(`^${literal.join('.*')}$`).test(theirs);
   return theirs === ours || (theirs !== '' && ours.startsWith(`${theirs} (use `));
