@@ -69,8 +69,9 @@ export async function attempt(workspace: Workspace, options: AttemptOptions): Pr
   const port = options.port ?? (await freePort());
   const httpPort = options.httpPort ?? (await freePort());
   await writeFile(file, configurationOf(options, { port, httpPort }), { mode: 0o600 });
-  await workspace.giveAway(file);
   const { user = null } = options;
+  // It may hold a password: it belongs to whom walcast runs as.
+  if (user !== null) await workspace.giveAway(file);
   const command = [...(options.wrapper ?? []), process.execPath, PROGRAM, 'run', '-c', file];
   const child = spawn(command[0] ?? '', command.slice(1), {
     ...(user === null ? {} : { uid: user.uid, gid: user.gid }),
