@@ -2,6 +2,7 @@
 // who is not there. (xlog.c: mock_authentication_nonce, which initdb makes)
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { storageHint } from '../base/durable-fs.ts';
 import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { loadStateFile, saveStateFile } from '../base/state-file.ts';
@@ -30,6 +31,7 @@ export async function loadAuthSeed(directory: string, log: Log): Promise<Uint8Ar
     if (!(error instanceof OperationalError) && systemErrorCode(error) === null) throw error;
     log.warn(
       `the salts that unknown users are shown change with the next start, which tells who is not there: ${errorText(error)}`,
+      { next: storageHint(error) ?? 'restart walcast once its data directory can be written' },
     );
   }
   return fresh;

@@ -81,8 +81,9 @@ export async function prepareDataDirectory(dataDirectory: string): Promise<void>
   try {
     await makeTopDirectory(dataDirectory);
     const { mode, uid } = await checkMode(dataDirectory);
-    checkOwner(dataDirectory, uid);
+    // Whose it is comes second: who takes over a server's directory should not be told to run as its owner.
     await checkContent(dataDirectory);
+    checkOwner(dataDirectory, uid);
     // What is made inside may be read by as many as the directory; everything else was refused.
     letGroupRead((mode & GROUP_READS) === GROUP_READS);
     await createDirectory(walDirectory(dataDirectory));

@@ -321,11 +321,10 @@ export function lsnText(lsn: bigint): string {
   return `${(lsn >> 32n).toString(16).toUpperCase()}/${(lsn & 0xffffffffn).toString(16).toUpperCase()}`;
 }
 
-/** Writes a token for the HTTP port; the file of it. */
+/** Writes a token for the HTTP port; the file of it. It stays ours: a secret that another user owns is refused. */
 export async function tokenFile(workspace: Workspace): Promise<string> {
   const file = join(workspace.directory, 'token');
   await writeFile(file, `${TOKEN}\n`, { mode: 0o600 });
-  await workspace.giveAway(file);
   return file;
 }
 
