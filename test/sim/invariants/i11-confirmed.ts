@@ -162,9 +162,26 @@ class PolicyChecker implements Checker {
 
   #saidBy(host: RelayHost, timeline: number): Record<Kind, bigint> {
     const key = `${host.name} ${timeline}`;
-    const said = this.#said.get(key) ?? { write: 0n, flush: 0n, apply: 0n };
+    const said = this.#said.get(key) ?? this.#saidBefore(host, timeline);
     this.#said.set(key, said);
     return said;
+  }
+
+  /**
+   * Up to where a timeline begins it has the WAL of those before it, and what was said of that stays said: the shutdown
+   * checkpoint, for one, that a server was promoted behind, and that nobody waits for on either.
+   */
+  #saidBefore(host: RelayHost, timeline: number): Record<Kind, bigint> {
+    const before = { write: 0n, flush: 0n, apply: 0n };
+    for (const ancestor of historyOf(this.#scene, timeline)?.ancestors ?? []) {
+      const said = this.#said.get(`${host.name} ${ancestor.timeline}`);
+      if (said === undefined) continue;
+      for (const kind of KINDS) {
+        const lsn = said[kind] < ancestor.endLsn ? said[kind] : ancestor.endLsn;
+        if (lsn > before[kind]) before[kind] = lsn;
+      }
+    }
+    return before;
   }
 
   #behindOf(server: string, name: string, timeline: number): Record<Kind | 'sent', bigint> {
