@@ -1,3 +1,3 @@
 #!/usr/bin/env node
 // The command of the package. In a clone the sources are compiled first by scripts/bootstrap.mjs.
-import '../dist/main.js';
+import '../dist/program/main.js';

@@ -1,7 +1,7 @@
 // Makes a fresh clone runnable: installs what the lock file names when node_modules is missing or older
 // than the lock file, and compiles the sources when a source is newer than the compiled tree.
 // It uses nothing but Node.js and npm, because nothing else is there yet.
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
@@ -21,6 +21,7 @@ function installIfStale() {
   const lock = join(root, 'package-lock.json');
   const installed = join(root, 'node_modules/.package-lock.json');
   if (existsSync(installed) && mtime(installed) >= mtime(lock)) return;
+  refuseLink(join(root, 'node_modules'));
   console.error('walcast: installing what package-lock.json names (npm ci) …');
   // Install scripts are not needed: the harness makes the links the PostgreSQL packages ship as a list.
   const result = spawnSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], {
@@ -36,8 +37,17 @@ function installIfStale() {
   }
 }
 
+// npm ci empties the folder first: through a link it would empty somebody else's.
+function refuseLink(modules) {
+  if (lstatSync(modules, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return;
+  console.error(
+    'walcast: node_modules is a symbolic link, and not what package-lock.json names. Remove the link and run the command again, or run npm ci where it leads.',
+  );
+  process.exit(1);
+}
+
 function buildIfStale() {
-  const compiled = join(root, 'dist/main.js');
+  const compiled = join(root, 'dist/program/main.js');
   if (existsSync(compiled) && mtime(compiled) >= newest(join(root, 'src'))) return;
   const result = spawnSync(process.execPath, [join(root, 'scripts/build.mjs')], {
     stdio: 'inherit',

@@ -1,8 +1,9 @@
-// Compiles src to dist. Used by the bootstrap, `npm run build` and `npm pack`. The new tree is made beside the old one
+// Compiles src to dist, and bundles the program from it. Used by the bootstrap, `npm run build` and `npm pack`. The new tree is made beside the old one
 // and takes its place whole, so that a walcast that runs from it finds every module until the moment of the swap.
 import { renameSync, rmSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { bundleProgram } from './bundle-program.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const fresh = `${root}dist.${process.pid}.new`;
@@ -17,6 +18,7 @@ if (result.status !== 0) {
   console.error('walcast: the sources do not compile; the lines above say where');
   process.exit(1);
 }
+await bundleProgram(fresh);
 try {
   renameSync(`${root}dist`, stale);
 } catch (error) {

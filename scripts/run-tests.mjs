@@ -27,7 +27,7 @@ child.on('exit', (code) => process.exit(code ?? 1));
 
 // Tests that start walcast run the compiled program: one that is older than its sources would test yesterday's.
 function buildIfStale() {
-  const compiled = join(root, 'dist/main.js');
+  const compiled = join(root, 'dist/program/main.js');
   if (existsSync(compiled) && statSync(compiled).mtimeMs >= newest(join(root, 'src'))) return;
   const result = spawnSync(process.execPath, [join(root, 'scripts/build.mjs')], {
     cwd: root,

@@ -35,9 +35,7 @@ const LOG_LINES_MAX = 20_000;
 const POLL_MS = 50;
 
 /** The compiled program; the sources themselves do not run on every Node.js walcast supports. */
-const PROGRAM = import.meta.url.endsWith('.ts')
-  ? fileURLToPath(new URL('../../dist/main.js', import.meta.url))
-  : fileURLToPath(new URL('../main.js', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('../../dist/program/main.js', import.meta.url));
 
 /** A started walcast. */
 export class WalcastProcess {

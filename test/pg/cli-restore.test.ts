@@ -22,7 +22,7 @@ import { clientMajor, EDGE_MAJORS, itWhen, needs, newestMajors } from '../suppor
 import { SERVER_ALARM } from '../support/server-alarms.ts';
 
 const SEGMENT_SIZE = toSegmentSize(1 << 20);
-const PROGRAM = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('../../dist/program/main.js', import.meta.url));
 const TIMEOUT_MS = 120_000;
 
 describe.each(newestMajors())('PostgreSQL %i', (major) => {

@@ -36,7 +36,7 @@ const MAJOR = installedMajors().includes(WALDUMP_MAJOR)
   : Math.max(...installedMajors());
 /** Segments and history files; the store has its own remains and preparations beside them. */
 const ARCHIVED = /^[0-9A-F]{24}$|^[0-9A-F]{8}\.history$/;
-const PROGRAM = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+const PROGRAM = fileURLToPath(new URL('../../dist/program/main.js', import.meta.url));
 
 describe(`the store as an archive of PostgreSQL ${MAJOR} over a switch`, () => {
   let rig: PromotionRig;

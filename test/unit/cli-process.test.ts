@@ -10,12 +10,13 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 const PROGRAM = fileURLToPath(new URL('../../bin/walcast.mjs', import.meta.url));
-const COMPILED = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+const COMPILED = fileURLToPath(new URL('../../dist/program/main.js', import.meta.url));
 
 let directory: string;
 
 beforeAll(() => {
-  if (!existsSync(COMPILED)) throw new Error('dist/main.js is missing: run "npm run build" first');
+  if (!existsSync(COMPILED))
+    throw new Error('dist/program/main.js is missing: run "npm run build" first');
   directory = mkdtempSync(join(tmpdir(), 'walcast-process-'));
 });
 

@@ -186,7 +186,7 @@ test(
     writeFileSync(
       hooks,
       `export async function load(url, context, next) {
-       if (url.endsWith('/dist/cli/commands.js')) process.kill(process.pid, 'SIGHUP');
+       if (/\\/dist\\/program\\/commands-\\w+\\.js$/.test(url)) process.kill(process.pid, 'SIGHUP');
        return await next(url, context);
      }`,
     );

@@ -31,7 +31,7 @@ import { WalFixture } from '../support/wal-fixture.ts';
 
 const MB = 1 << 20;
 const PROGRAM = fileURLToPath(new URL('../../bin/walcast.mjs', import.meta.url));
-const COMPILED = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+const COMPILED = fileURLToPath(new URL('../../dist/program/main.js', import.meta.url));
 
 let directory: string;
 let archive: string;
@@ -266,7 +266,8 @@ describe('kill -9', () => {
     'at any moment leaves a store without a hole, and the next import completes it',
     { timeout: 60_000 },
     async () => {
-      if (!existsSync(COMPILED)) throw new Error('dist/main.js is missing: run "npm run build"');
+      if (!existsSync(COMPILED))
+        throw new Error('dist/program/main.js is missing: run "npm run build"');
       wal = new WalFixture();
       wal.fill(9.5 * MB, 3);
       await makeStore(5, 5.5 * MB);
