@@ -1,5 +1,6 @@
 // Where does the next message of an authentication end? Nothing but `p` is one, and its length is bounded.
 // (src/backend/libpq/auth.c:recv_password_packet, auth-sasl.c:CheckSASLAuth, pqcomm.c:pq_getmessage)
+import { KeptBytes } from './kept-bytes.ts';
 import { readInt32 } from './message-reader.ts';
 
 /** PG_MAX_SASL_MESSAGE_LENGTH: the length word of a SASL message at most. */
@@ -19,39 +20,24 @@ export type AuthenticationInput =
 const PASSWORD_MESSAGE = 0x70;
 const HEADER_BYTES = 5;
 const LENGTH_BYTES = 4;
-/** What strangers send is not kept in twice the room. */
-const SPARE_BYTES_MAX = 4_096;
-const EMPTY = new Uint8Array(0);
 
 /** Keeps what a client sends until the exchange wants it. After `other-type` and `bad-length` nothing more is to be asked. */
 export class AuthenticationDecoder {
-  #bytes: Uint8Array = EMPTY;
-  #start = 0;
-  #end = 0;
+  readonly #kept = new KeptBytes();
 
   /** Bytes kept. */
   get bufferedBytes(): number {
-    return this.#end - this.#start;
+    return this.#kept.length;
   }
 
   /** Keeps a copy of `chunk`. */
   push(chunk: Uint8Array): void {
-    if (this.#end + chunk.length > this.#bytes.length) {
-      const kept = this.bufferedBytes;
-      const needed = kept + chunk.length;
-      const grown = new Uint8Array(needed + Math.min(needed, SPARE_BYTES_MAX));
-      grown.set(this.#bytes.subarray(this.#start, this.#end));
-      this.#bytes = grown;
-      this.#start = 0;
-      this.#end = kept;
-    }
-    this.#bytes.set(chunk, this.#end);
-    this.#end += chunk.length;
+    this.#kept.push(chunk);
   }
 
   /** Takes the next message, whose length word may be `lengthMax`. */
   take(lengthMax: number): AuthenticationInput {
-    const bytes = this.#bytes.subarray(this.#start, this.#end);
+    const bytes = this.#kept.view();
     const [type] = bytes;
     if (type === undefined) return { kind: 'more' };
     if (type !== PASSWORD_MESSAGE) return { kind: 'other-type', type };
@@ -60,16 +46,12 @@ export class AuthenticationDecoder {
     if (length < LENGTH_BYTES || length > lengthMax) return { kind: 'bad-length', length };
     const end = 1 + length;
     if (bytes.length < end) return { kind: 'more' };
-    this.#start += end;
+    this.#kept.drop(end);
     return { kind: 'message', body: bytes.slice(HEADER_BYTES, end) };
   }
 
   /** A copy of what has not been taken, for the next decoder. This one is empty afterwards. */
   takeRest(): Uint8Array {
-    const rest = this.#bytes.slice(this.#start, this.#end);
-    this.#bytes = EMPTY;
-    this.#start = 0;
-    this.#end = 0;
-    return rest;
+    return this.#kept.takeAll();
   }
 }
