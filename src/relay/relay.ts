@@ -19,6 +19,7 @@ import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import { SlotStore } from '../slot/slot-store.ts';
 import type { RelayActions, ReloadReport } from '../status/actions.ts';
+import { NO_ADMIN_COMMANDS } from '../status/status.ts';
 import { prepareDataDirectory } from '../wal/data-directory.ts';
 import { WalStore } from '../wal/wal-store.ts';
 import type { ServerIdentity } from '../walsender/ports.ts';
@@ -150,6 +151,7 @@ class RunningRelay implements Relay {
         identity: () => this.#identity(),
         readThrough: () => this.#readThrough?.status() ?? NOTHING_READ_THROUGH,
         certificates: () => this.#ports.certificates(),
+        adminCommands: () => NO_ADMIN_COMMANDS,
       },
     });
     this.#ports = new RelayPorts({

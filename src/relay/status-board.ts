@@ -4,6 +4,7 @@ import { INVALID_LSN } from '../pg/lsn.ts';
 import type { CertificateStatus } from '../status/certificate.ts';
 import type {
   AbsentStandbyStatus,
+  AdminCommandCounts,
   ConfigurationStatus,
   FeedbackStatus,
   RelayState,
@@ -37,6 +38,7 @@ export interface BoardParts {
   readonly identity: () => ServerIdentity | null;
   readonly readThrough: () => ReadThroughStatus;
   readonly certificates: () => readonly CertificateStatus[];
+  readonly adminCommands: () => AdminCommandCounts;
 }
 
 /** The board of one relay. */
@@ -129,6 +131,7 @@ export class StatusBoard implements StatusSource {
       sync: sync.status,
       feedback: parts.feedback(),
       configuration: this.#configuration,
+      adminCommands: parts.adminCommands(),
       certificates: [...parts.certificates(), ...upstreamClientCertificate(upstream)],
     };
   }

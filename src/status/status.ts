@@ -1,6 +1,7 @@
 // What the parts report about themselves: the types that http, console and metrics read. Plain data, made anew at
 // each call; LSNs stay LSNs here and become text at the edge. Names follow pg_stat_replication and pg_stat_wal_receiver.
 import type { TimelineId } from '../pg/timeline.ts';
+import type { AdminCommandCounts } from './admin-commands.ts';
 import type { CertificateStatus } from './certificate.ts';
 import type { DurationHistogram, RelayState, ReportedPositions } from './relay-state.ts';
 import type {
@@ -21,6 +22,7 @@ export * from './relay-state.ts';
 export * from './upstream-status.ts';
 export * from './store-status.ts';
 export * from './standby-status.ts';
+export * from './admin-commands.ts';
 
 /** Which standbys have to confirm before we do, and whether they can. */
 export interface SyncStatus {
@@ -92,6 +94,8 @@ export interface RelayStatus {
   readonly sync: SyncStatus;
   readonly feedback: FeedbackStatus;
   readonly configuration: ConfigurationStatus;
+  /** Commands of the console that change something, by whoever gave them; every one is there from the start. */
+  readonly adminCommands: AdminCommandCounts;
   /** Those that we show to others; in no order. */
   readonly certificates: readonly CertificateStatus[];
 }

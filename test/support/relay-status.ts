@@ -2,6 +2,7 @@
 import { toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
+import { NO_ADMIN_COMMANDS } from '../../src/status/status.ts';
 import type {
   AbsentStandbyStatus,
   DurationHistogram,
@@ -86,6 +87,7 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
       pendingRestart: ['listen'],
       secretProblems: [],
     },
+    adminCommands: NO_ADMIN_COMMANDS,
     certificates: [],
     ...overrides,
   };
