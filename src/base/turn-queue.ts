@@ -1,16 +1,15 @@
 // How is heavy work of many kept from holding everybody up? One piece of it in a turn of the event loop: of each of those it
 // comes from a piece by turns, and theirs in the order in which it came. Whoever has gone meanwhile takes no turn.
+import { TurnOrder } from './turn-order.ts';
 
 /** One queue of work. Its length is bounded by whoever adds to it, and takes back what is not wanted any more. */
 export class TurnQueue {
-  /** By whom it comes from; whose turn is next stands first. None of them is empty. */
-  readonly #waiting = new Map<string, Set<() => void>>();
-  #length = 0;
+  readonly #waiting = new TurnOrder();
   #isTurnTaken = false;
 
   /** How many wait. */
   get length(): number {
-    return this.#length;
+    return this.#waiting.length;
   }
 
   /**
@@ -18,14 +17,9 @@ export class TurnQueue {
    * it back. `from`: those of one origin have one turn.
    */
   run(piece: () => void, from = ''): () => void {
-    // Each has a place of its own, also who asks twice for the same.
-    const place = (): void => piece();
-    const queue = this.#waiting.get(from);
-    if (queue === undefined) this.#waiting.set(from, new Set([place]));
-    else queue.add(place);
-    this.#length += 1;
+    const takeBack = this.#waiting.add(piece, from);
     if (!this.#isTurnTaken) this.#serve();
-    return () => this.#remove(place, from);
+    return takeBack;
   }
 
   readonly #onTurn = (): void => {
@@ -34,22 +28,10 @@ export class TurnQueue {
   };
 
   #serve(): void {
-    const [first] = this.#waiting;
-    if (first === undefined) return;
-    const [from, queue] = first;
-    const [next] = queue;
-    this.#waiting.delete(from);
-    this.#waiting.set(from, queue);
-    if (next !== undefined) this.#remove(next, from);
+    const next = this.#waiting.take();
+    if (next === undefined) return;
     this.#isTurnTaken = true;
     setImmediate(this.#onTurn);
-    next?.();
-  }
-
-  #remove(place: () => void, from: string): void {
-    const queue = this.#waiting.get(from);
-    if (queue?.delete(place) !== true) return;
-    this.#length -= 1;
-    if (queue.size === 0) this.#waiting.delete(from);
+    next();
   }
 }

@@ -2,13 +2,13 @@
 // event loop, the rest in the next ones: of each of those it comes from a piece by turns, and theirs in the order in which it
 // came. So nobody waits behind all that another one wants.
 import type { Clock } from './clock.ts';
+import { TurnOrder } from './turn-order.ts';
 
 /** One queue of work. Its length is bounded by whoever adds to it. */
 export class TurnSlices {
   readonly #clock: Clock;
   readonly #sliceMs: number;
-  /** By whom it comes from; whose turn is next stands first. */
-  readonly #waiting = new Map<string, (() => void)[]>();
+  readonly #waiting = new TurnOrder();
   /** When the first piece of this turn began; null before it. */
   #beganAtMs: number | null = null;
 
@@ -23,13 +23,11 @@ export class TurnSlices {
    * `from`: those of one origin have one turn.
    */
   run(piece: () => void, from = ''): void {
-    if (this.#waiting.size === 0 && this.#hasTime()) {
+    if (this.#waiting.length === 0 && this.#hasTime()) {
       piece();
       return;
     }
-    const queue = this.#waiting.get(from);
-    if (queue === undefined) this.#waiting.set(from, [piece]);
-    else queue.push(piece);
+    this.#waiting.add(piece, from);
   }
 
   #hasTime(): boolean {
@@ -43,16 +41,6 @@ export class TurnSlices {
   /** The turn's input has been read: what waits gets the next slice. */
   readonly #onTurn = (): void => {
     this.#beganAtMs = null;
-    while (this.#waiting.size > 0 && this.#hasTime()) this.#next()?.();
+    while (this.#waiting.length > 0 && this.#hasTime()) this.#waiting.take()?.();
   };
-
-  #next(): (() => void) | undefined {
-    const [first] = this.#waiting;
-    if (first === undefined) return undefined;
-    const [from, queue] = first;
-    const piece = queue.shift();
-    this.#waiting.delete(from);
-    if (queue.length > 0) this.#waiting.set(from, queue);
-    return piece;
-  }
 }
