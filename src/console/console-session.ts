@@ -3,7 +3,6 @@
 import { ProtocolViolation } from '../base/errors.ts';
 import { CONSOLE_QUERY_STATEMENTS_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
-import type { StatusSource } from '../status/status.ts';
 import {
   encodeCommandComplete,
   encodeEmptyQueryResponse,
@@ -30,6 +29,7 @@ import { encodeRows, ExtendedQueries } from './extended-queries.ts';
 import { planOf } from './plan.ts';
 import type { Plan, PlanContext, PlanResult, TransactionStatus } from './plan.ts';
 import { ConsoleSettings } from './settings.ts';
+import type { ConsoleSource } from './source.ts';
 import { parseStatements } from './statement.ts';
 import type { Statement } from './statement.ts';
 
@@ -46,7 +46,7 @@ export class ConsoleSession {
   /** After an error in the extended protocol nothing is answered before Sync. */
   #isSkippingToSync = false;
 
-  constructor(client: ConsoleClient, source: StatusSource) {
+  constructor(client: ConsoleClient, source: ConsoleSource) {
     this.#client = client;
     const settings = new ConsoleSettings(client);
     const { user, pid, facts } = client;
@@ -59,7 +59,7 @@ export class ConsoleSession {
         versionText: `PostgreSQL ${client.serverVersion} behind walcast ${client.walcastVersion}`,
         setting: (name) => settings.show(name),
         budget: this.#budget,
-        source: () => ({ status: source.status(), facts }),
+        source: () => ({ inside: source, facts }),
       },
     };
     this.#extended = new ExtendedQueries({

@@ -1,9 +1,9 @@
 // The console as the rest of walcast sees it: sessions on database `walcast` that ask how the relay is.
-import type { StatusSource } from '../status/status.ts';
 import type { ConsoleClient } from './client.ts';
 import { ConsoleSession } from './console-session.ts';
 import { CONSOLE_DATABASE } from './select.ts';
 import { FIXED_PARAMETERS } from './settings.ts';
+import type { ConsoleSource } from './source.ts';
 
 /** Opens sessions. Who may have one was decided before. */
 export class ConsoleOpener {
@@ -11,9 +11,9 @@ export class ConsoleOpener {
   readonly database: string = CONSOLE_DATABASE;
   /** Parameters that are its own and not the upstream's, by lower-case name. */
   readonly parameters: ReadonlyMap<string, string> = FIXED_PARAMETERS;
-  readonly #source: StatusSource;
+  readonly #source: ConsoleSource;
 
-  constructor(source: StatusSource) {
+  constructor(source: ConsoleSource) {
     this.#source = source;
   }
 

@@ -1,11 +1,11 @@
 // What does a statement do, and what does it answer? One plan for each, whichever protocol it came by.
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
-import { TEXT, textCell } from './columns.ts';
 import type { ResultColumn, Row } from './columns.ts';
 import { prepareSelect } from './select.ts';
 import type { SelectContext } from './select.ts';
 import type { ConsoleSettings } from './settings.ts';
+import { prepareShow } from './show-plan.ts';
 import type { Statement } from './statement.ts';
 
 /** Where a session stands with its transaction, which is for the client's peace of mind alone. */
@@ -46,8 +46,10 @@ export function planOf(statement: Statement, context: PlanContext): Plan {
       const select = prepareSelect(statement, context.select);
       return rowsPlan(select.columns, () => select.run(), 'SELECT');
     }
-    case 'show':
-      return planShow(statement.name, context.settings);
+    case 'show': {
+      const show = prepareShow(statement.name, context);
+      return rowsPlan(show.columns, () => show.rows(), 'SHOW');
+    }
     case 'set':
       return command(statement.tag, () => context.settings.set(statement.name, statement.value));
     case 'reset-all':
@@ -78,24 +80,6 @@ export function planOf(statement: Statement, context: PlanContext): Plan {
 
 function rowsPlan(columns: readonly ResultColumn[], rows: () => Row[], tag: string): Plan {
   return { columns, endsTransaction: false, run: () => ({ rows: rows(), tag }) };
-}
-
-function planShow(name: string, settings: ConsoleSettings): Plan {
-  if (name === 'all') {
-    const columns = ['name', 'setting', 'description'].map((title) => ({
-      name: title,
-      type: TEXT,
-    }));
-    const rows = (): Row[] =>
-      settings
-        .all()
-        .map(([key, value]) => [textCell(settings.spelling(key)), textCell(value), textCell('')]);
-    return rowsPlan(columns, rows, 'SHOW');
-  }
-  // Asked once before, so that an unknown one is refused when it is parsed.
-  settings.show(name);
-  const columns = [{ name: settings.spelling(name), type: TEXT }];
-  return rowsPlan(columns, () => [[textCell(settings.show(name))]], 'SHOW');
 }
 
 function command(tag: string, run: () => readonly Uint8Array[]): Plan {

@@ -31,7 +31,7 @@ const NO_PORT = -1;
 
 /** One row for each session of a standby, streaming or not, in the order in which they came. */
 export const STAT_REPLICATION: View = viewOf<StandbyStatus>(
-  ({ standbys }) => standbys,
+  (inside) => inside.status().standbys,
   [
     { name: 'pid', type: INT4, value: ({ pid }) => int4Cell(pid) },
     // Roles live in the upstream's catalogue, which nobody here can read.

@@ -4,6 +4,8 @@ import { parseSelect } from './select-syntax.ts';
 import type { SelectStatement } from './select-syntax.ts';
 import { parseReset, parseSet } from './set-syntax.ts';
 import type { SetStatement } from './set-syntax.ts';
+import { parseShow } from './show-syntax.ts';
+import type { ShowStatement } from './show-syntax.ts';
 import { TokenReader } from './token-reader.ts';
 import { tokenizeStatements } from './tokens.ts';
 import type { Token } from './tokens.ts';
@@ -12,8 +14,7 @@ import type { Token } from './tokens.ts';
 export type Statement =
   | SelectStatement
   | SetStatement
-  /** `name` in lower case; `all` for everything. */
-  | { readonly kind: 'show'; readonly name: string }
+  | ShowStatement
   | { readonly kind: 'begin' | 'commit' | 'rollback'; readonly tag: string }
   /** Changes nothing. */
   | { readonly kind: 'nothing'; readonly tag: string }
@@ -59,19 +60,6 @@ const PARSERS: ReadonlyMap<string, (reader: TokenReader) => Statement> = new Map
   ['discard', parseDiscard],
   ['deallocate', parseDeallocate],
 ]);
-
-function parseShow(reader: TokenReader): Statement {
-  if (reader.accept('transaction', 'isolation', 'level')) {
-    return { kind: 'show', name: 'transaction_isolation' };
-  }
-  if (reader.accept('time', 'zone')) return { kind: 'show', name: 'timezone' };
-  if (reader.accept('session', 'authorization')) {
-    return { kind: 'show', name: 'session_authorization' };
-  }
-  let name = reader.name();
-  while (reader.accept('.')) name += `.${reader.name()}`;
-  return { kind: 'show', name: name.toLowerCase() };
-}
 
 function parseStart(reader: TokenReader): Statement {
   reader.expect('transaction');

@@ -1,11 +1,11 @@
 // What is a view of the console made of?
 import type { VersionFacts } from '../pg/server-version.ts';
-import type { RelayStatus } from '../status/status.ts';
 import type { Cell, ResultColumn, ValueType } from './columns.ts';
+import type { ConsoleSource } from './source.ts';
 
-/** What a view is made from: one picture of the relay, in the spelling of the upstream's major. */
+/** What a view is made from: what it asks of the relay, in the spelling of the upstream's major. */
 export interface ViewSource {
-  readonly status: RelayStatus;
+  readonly inside: ConsoleSource;
   readonly facts: VersionFacts;
 }
 
@@ -25,14 +25,14 @@ export interface ViewColumn<Entry> {
   readonly value: (entry: Entry, facts: VersionFacts) => Cell | null;
 }
 
-/** A view with one row for each entry. */
+/** A view with one row for each entry; `entries` is called once for each time that it is asked. */
 export function viewOf<Entry>(
-  entries: (status: RelayStatus) => readonly Entry[],
+  entries: (inside: ConsoleSource) => readonly Entry[],
   columns: readonly ViewColumn<Entry>[],
 ): View {
   return {
     columns: columns.map(({ name, type }) => ({ name, type })),
-    rows: ({ status, facts }) =>
-      entries(status).map((entry) => (column) => columns[column]?.value(entry, facts) ?? null),
+    rows: ({ inside, facts }) =>
+      entries(inside).map((entry) => (column) => columns[column]?.value(entry, facts) ?? null),
   };
 }

@@ -5,19 +5,13 @@ import type { Log } from '../base/log.ts';
 import { within } from '../base/within.ts';
 import { readBuildInfo } from '../config/build-info.ts';
 import type { Config } from '../config/config.ts';
-import {
-  DRAIN_CLOSE_MS_MAX,
-  DRAIN_FLUSH_MS_MAX,
-  STOP_CLOSE_MS_MAX,
-  STOP_FLUSH_MS_MAX,
-} from '../config/limits.ts';
+import { DRAIN_CLOSE_MS_MAX, STOP_CLOSE_MS_MAX, STOP_FLUSH_MS_MAX } from '../config/limits.ts';
 import { ConsoleOpener } from '../console/opener.ts';
 import { DirectoryLock } from '../net/directory-lock.ts';
 import { KnownHostNames } from '../net/host-names.ts';
 import type { HbaRules } from '../pg/hba.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
-import type { Lsn } from '../pg/lsn.ts';
-import { SlotStore } from '../slot/slot-store.ts';
+import type { SlotStore } from '../slot/slot-store.ts';
 import type { RelayActions, ReloadReport } from '../status/actions.ts';
 import { NO_ADMIN_COMMANDS } from '../status/status.ts';
 import { prepareDataDirectory } from '../wal/data-directory.ts';
@@ -26,15 +20,18 @@ import type { ServerIdentity } from '../walsender/ports.ts';
 import { WalSenders } from '../walsender/wal-senders.ts';
 import { RelayActionsOf } from './actions.ts';
 import { ClientUsers } from './client-users.ts';
+import { consoleSource } from './console-source.ts';
 import { FeedbackNote } from './feedback-note.ts';
+import { flushReceived } from './final-flush.ts';
 import { LateSlotRegistry, LateWalFeed } from './late-binding.ts';
 import { RelayPorts } from './ports-opening.ts';
 import { NOTHING_READ_THROUGH, StoreReadThrough } from './read-through.ts';
 import { LiveConfiguration } from './reload.ts';
 import type { ApplyConfig, ConfigCause } from './reload.ts';
-import { effectiveKeepSize, NOTHING_RETAINED, Retention, walBounds } from './retention.ts';
+import { effectiveKeepSize, NOTHING_RETAINED, Retention } from './retention.ts';
 import { SECRET_FILE_KEYS, SecretFiles } from './secret-files.ts';
 import { HOLD_AHEAD_DEFAULT_MS, senderSettings } from './sender-settings.ts';
+import { openSlots } from './slots-opening.ts';
 import { StandbyFeedbackBook } from './standby-feedback.ts';
 import { StatusBoard } from './status-board.ts';
 import type { Relay, RelaySurroundings } from './running-relay.ts';
@@ -43,9 +40,6 @@ import { UpstreamFollowing } from './upstream-following.ts';
 import { WalFiles } from './wal-files.ts';
 
 export type { Relay, RelaySurroundings } from './running-relay.ts';
-
-/** What a slot command is answered before any server was known. */
-const UNKNOWN_SERVER = { quotesSettingNames: true, refusesInvalidatedPhysicalSlot: true };
 
 /** Lets nobody in. */
 const NO_RULES: HbaRules = { rules: [] };
@@ -205,7 +199,7 @@ class RunningRelay implements Relay {
     this.#senders.refuseNew();
     await this.#following.quiesce();
     // Nothing is taken in any more, so nothing beyond R is sent or acknowledged.
-    await this.#flushTo(this.#store?.positions().receivedLsn ?? INVALID_LSN);
+    await flushReceived(this.#store, this.#clock);
     if (this.#isStopping()) return;
     const endLsn = this.#store?.sendableLsn() ?? INVALID_LSN;
     this.#log.info('draining', {
@@ -274,26 +268,6 @@ class RunningRelay implements Relay {
     );
   }
 
-  /**
-   * Waits, not for long, until what was received is on the disk, so that the last status upstream says so and no commit
-   * waits for it until the next start. R may lie inside a record, F never does: one flush behind the last write is enough.
-   */
-  #flushTo(endLsn: Lsn): Promise<boolean> {
-    const store = this.#store;
-    if (store === null) return Promise.resolve(true);
-    const before = store.positions().flushedLsn;
-    const flushed = new Promise<void>((resolve) => {
-      const check = (): void => {
-        const { writtenLsn, flushedLsn } = store.positions();
-        if (flushedLsn < endLsn && (writtenLsn < endLsn || flushedLsn === before)) return;
-        resolve();
-      };
-      store.onFlush(check);
-      check();
-    });
-    return within(this.#clock, DRAIN_FLUSH_MS_MAX, flushed);
-  }
-
   #makeFeedback(config: Config): StandbyFeedbackBook {
     const log = this.#log.child({ component: 'feedback' });
     return new StandbyFeedbackBook({
@@ -348,7 +322,15 @@ class RunningRelay implements Relay {
       slots: this.#registry,
       tunnels: this.#following.openTunnels(),
       feedback: this.#feedback,
-      consoles: new ConsoleOpener({ status: () => this.statusSource.status() }),
+      consoles: new ConsoleOpener(
+        consoleSource({
+          board: () => this.statusSource,
+          configuration: () => this.#live.entries(),
+          hbaRules: () => (this.#config.hba?.rules ?? NO_RULES).rules,
+          store: () => this.#store,
+          clock: this.#clock,
+        }),
+      ),
       identity: () => this.#identity(),
       hba: () => this.#config.hba?.rules ?? NO_RULES,
       identMaps: () => this.#config.auth.identMaps,
@@ -430,22 +412,9 @@ class RunningRelay implements Relay {
   }
 
   #openSlots(store: WalStore): Promise<SlotStore> {
-    const config = (): Config => this.#config;
-    return SlotStore.open({
-      directory: config().storage.directory,
-      wal: store,
-      bounds: () => walBounds(store, config().storage),
-      // Asked for when they are needed: a reload may have changed them.
-      get slotsMax() {
-        return config().storage.maxReplicationSlots;
-      },
-      get autoCreate() {
-        return config().autoCreateSlots;
-      },
-      get idleTimeoutMs() {
-        return config().idleReplicationSlotTimeoutMs;
-      },
-      facts: () => serverIdentity(store)?.facts ?? UNKNOWN_SERVER,
+    return openSlots({
+      store,
+      config: () => this.#config,
       terminate: (pid) => this.#senders.kill(pid, 'wal_removed'),
       onChange: () => {
         this.#retention?.turn();

@@ -16,13 +16,13 @@ import type { DamagedWal } from '../../src/relay/repair.ts';
 import { StoreFeed } from '../../src/relay/store-adapters.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import { WalSenders } from '../../src/walsender/wal-senders.ts';
+import { sampleConsole } from '../support/console-source.ts';
 import { MemorySlots, MemoryTunnels } from '../support/memory-wal.ts';
 import { query, RawClient, StreamReader } from '../support/raw-client.ts';
 import { feedStore, storeOptions } from '../support/store-rig.ts';
 import { TestWalAges } from '../support/wal-ages.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 import { identityOf, rules } from '../support/wal-senders-fixture.ts';
-import { sampleStatus } from '../support/relay-status.ts';
 
 it('ends the session that holds part of a record that was refused, and serves all of it afterwards', async () => {
   const wal = new WalFixture();
@@ -67,7 +67,7 @@ async function serve(wal: WalFixture): Promise<Served> {
   };
   feed.bind(new StoreFeed(store, nothing, { expectsWal: () => true, ages: new TestWalAges() }));
   const senders = new WalSenders({
-    consoles: new ConsoleOpener({ status: () => sampleStatus() }),
+    consoles: new ConsoleOpener(sampleConsole()),
     feed,
     slots: new MemorySlots(),
     tunnels: new MemoryTunnels(),

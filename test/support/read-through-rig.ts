@@ -16,6 +16,7 @@ import { STORE_LIMITS } from '../../src/wal/store-options.ts';
 import { WalStore } from '../../src/wal/wal-store.ts';
 import type { UpstreamHost, UpstreamTarget } from '../../src/walreceiver/upstream-target.ts';
 import { WalSenders } from '../../src/walsender/wal-senders.ts';
+import { sampleConsole } from './console-source.ts';
 import { MemorySlots, MemoryTunnels } from './memory-wal.ts';
 import { query, RawClient, StreamReader } from './raw-client.ts';
 import { COPY_BOTH, playedServer, ScriptedUpstream, walData } from './scripted-upstream.ts';
@@ -25,7 +26,6 @@ import { storeOptions } from './store-rig.ts';
 import { TestWalAges } from './wal-ages.ts';
 import { WalFixture } from './wal-fixture.ts';
 import { identityOf, LogRecord, rules } from './wal-senders-fixture.ts';
-import { sampleStatus } from './relay-status.ts';
 
 /** The segments of the WAL that {@link openRig} makes. */
 export const SEGMENT: bigint = 1n << 20n;
@@ -256,7 +256,7 @@ export class ReadThroughRig implements AsyncDisposable {
       }),
     );
     return new WalSenders({
-      consoles: new ConsoleOpener({ status: () => sampleStatus() }),
+      consoles: new ConsoleOpener(sampleConsole()),
       feed,
       slots: this.slots,
       tunnels: new MemoryTunnels(),

@@ -18,6 +18,7 @@ import type { ServerIdentity } from '../../src/walsender/ports.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
 import { WalSenders } from '../../src/walsender/wal-senders.ts';
 import type { WalSenderSettings } from '../../src/walsender/wal-senders.ts';
+import { sampleConsole } from './console-source.ts';
 import { MemoryFeed, MemorySlots, MemoryTunnels, walBytes } from './memory-wal.ts';
 import { query, RawClient, StreamReader } from './raw-client.ts';
 import { sampleStatus } from './relay-status.ts';
@@ -138,7 +139,7 @@ export class Fixture {
       feed: this.feed,
       slots: this.slots,
       tunnels: this.tunnels,
-      consoles: new ConsoleOpener({ status: () => this.status() }),
+      consoles: new ConsoleOpener(sampleConsole(() => this.status())),
       identity: () => this.identity,
       hba: () => this.hba,
       identMaps: () => this.identMaps,

@@ -9,6 +9,7 @@ import { ConsoleOpener } from '../../src/console/opener.ts';
 import type { ConsoleSession } from '../../src/console/console-session.ts';
 import { versionFacts } from '../../src/pg/server-version.ts';
 import { bind, execute, parse } from '../support/console-client.ts';
+import { sampleConsole } from '../support/console-source.ts';
 import { cstr } from '../support/naive-writer.ts';
 import { sampleStandby, sampleStatus } from '../support/relay-status.ts';
 
@@ -25,7 +26,7 @@ function begin(standbys: number): void {
       sampleStandby({ pid: index + 1, applicationName: `s${index % 10}` }),
     ),
   });
-  session = new ConsoleOpener({ status: () => status }).open({
+  session = new ConsoleOpener(sampleConsole(() => status)).open({
     pid: 10_000_001,
     user: 'ops',
     facts: versionFacts(18),

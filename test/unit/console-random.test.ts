@@ -9,8 +9,8 @@ import { versionFacts } from '../../src/pg/server-version.ts';
 import { ProtocolViolation } from '../../src/base/errors.ts';
 import { decodeExtendedMessage } from '../../src/wire/extended-query.ts';
 import type { ExtendedLetter } from '../../src/wire/extended-query.ts';
+import { sampleConsole } from '../support/console-source.ts';
 import { cstr } from '../support/naive-writer.ts';
-import { sampleStatus } from '../support/relay-status.ts';
 
 /** Words that statements are made of, and some that they are not. */
 const WORDS: readonly string[] = [
@@ -24,7 +24,7 @@ const statements = fc
 
 function open(): { send: (type: string, body: Uint8Array) => unknown; types: () => string } {
   let types = '';
-  const session = new ConsoleOpener({ status: () => sampleStatus() }).open({
+  const session = new ConsoleOpener(sampleConsole()).open({
     pid: 10_000_001,
     user: 'ops',
     facts: versionFacts(18),

@@ -4,12 +4,16 @@ import { STAT_REPLICATION } from '../../src/console/stat-replication.ts';
 import { INVALID_LSN } from '../../src/pg/lsn.ts';
 import { versionFacts } from '../../src/pg/server-version.ts';
 import type { StandbyStatus } from '../../src/status/status.ts';
+import { sampleConsole } from '../support/console-source.ts';
 import { sampleStandby, sampleStatus } from '../support/relay-status.ts';
 
 /** The row of one standby, by the names of the columns. */
 function row(standby: Partial<StandbyStatus>, major = 18): Record<string, string | null> {
   const status = sampleStatus({ standbys: [sampleStandby(standby)] });
-  const [first] = STAT_REPLICATION.rows({ status, facts: versionFacts(major) });
+  const [first] = STAT_REPLICATION.rows({
+    inside: sampleConsole(() => status),
+    facts: versionFacts(major),
+  });
   return Object.fromEntries(
     STAT_REPLICATION.columns.map(({ name }, index) => [name, first?.(index)?.text ?? null]),
   );

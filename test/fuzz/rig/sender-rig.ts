@@ -9,6 +9,7 @@ import type { RelayStatus } from '../../../src/status/status.ts';
 import type { ServerIdentity } from '../../../src/walsender/ports.ts';
 import { WalSenders } from '../../../src/walsender/wal-senders.ts';
 import type { WalSenderSettings, WalSendersOptions } from '../../../src/walsender/wal-senders.ts';
+import { sampleConsole } from '../../support/console-source.ts';
 import { MemoryFeed, MemorySlots } from '../../support/memory-wal.ts';
 import { cstr, message } from '../../support/naive-writer.ts';
 import { startup } from '../../support/raw-session.ts';
@@ -271,7 +272,7 @@ export class SenderRig {
       feed: this.feed,
       slots: this.slots,
       tunnels: this.tunnels,
-      consoles: new ConsoleOpener({ status: () => this.#status() }),
+      consoles: new ConsoleOpener(sampleConsole(() => this.#status())),
       identity: () => this.#identity,
       hba: rulesOnce(this.#options.hba ?? 'host replication,walcast all all trust'),
       // The standby beside, one client, and one that may be on its way out.

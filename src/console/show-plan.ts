@@ -1,0 +1,39 @@
+// How is SHOW answered?
+import { TEXT, textCell } from './columns.ts';
+import type { ResultColumn, Row } from './columns.ts';
+import type { SelectContext } from './select.ts';
+import type { ConsoleSettings } from './settings.ts';
+
+/** A SHOW that can be run. */
+export interface PreparedShow {
+  readonly columns: readonly ResultColumn[];
+  rows(): Row[];
+}
+
+/** What SHOW works with. */
+export interface ShowContext {
+  readonly settings: ConsoleSettings;
+  readonly select: SelectContext;
+}
+
+/** Throws ConsoleError 42704 for a name that nobody knows. */
+export function prepareShow(name: string, { settings }: ShowContext): PreparedShow {
+  if (name === 'all') return allSettings(settings);
+  // Asked once before, so that an unknown one is refused when it is parsed.
+  settings.show(name);
+  return {
+    columns: [{ name: settings.spelling(name), type: TEXT }],
+    rows: () => [[textCell(settings.show(name))]],
+  };
+}
+
+function allSettings(settings: ConsoleSettings): PreparedShow {
+  const titles = ['name', 'setting', 'description'];
+  return {
+    columns: titles.map((title) => ({ name: title, type: TEXT })),
+    rows: () =>
+      settings
+        .all()
+        .map(([key, value]) => [textCell(settings.spelling(key)), textCell(value), textCell('')]),
+  };
+}
