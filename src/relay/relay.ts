@@ -107,22 +107,7 @@ class RunningRelay implements Relay {
     this.failed = new Promise((resolve) => {
       this.#fail = resolve;
     });
-    this.actions = new RelayActionsOf({
-      reload: () => this.#live.reload(),
-      configuration: () => this.#live.entries(),
-      drain: surroundings.onDrainRequested,
-      pause: (isPaused) => this.#pause(isPaused),
-      slots: () => this.#slots,
-      hasWal: () => this.#identity() !== null,
-      disconnect: (pid) => this.#senders.kill(pid),
-      releaseDeadWal: () => this.#store?.releaseDeadWal() ?? null,
-      walFiles: new WalFiles({
-        store: () => this.#store,
-        dataDirectory: config.storage.directory,
-        clock,
-        repair: (damage) => this.#readThrough?.repair(damage) ?? damage,
-      }),
-    });
+    this.actions = this.#makeActions(config, surroundings);
     this.#feedback = this.#makeFeedback(config);
     this.#following = this.#makeFollowing(config);
     this.#secretFiles = this.#makeSecretFiles();
@@ -266,6 +251,25 @@ class RunningRelay implements Relay {
         ? 'paused: no new replication is started until it is resumed; streams that run go on'
         : 'resumed: standbys may start replication again',
     );
+  }
+
+  #makeActions(config: Config, surroundings: RelaySurroundings): RelayActions {
+    return new RelayActionsOf({
+      reload: () => this.#live.reload(),
+      configuration: () => this.#live.entries(),
+      drain: surroundings.onDrainRequested,
+      pause: (isPaused) => this.#pause(isPaused),
+      slots: () => this.#slots,
+      hasWal: () => this.#identity() !== null,
+      disconnect: (pid) => this.#senders.kill(pid),
+      releaseDeadWal: () => this.#store?.releaseDeadWal() ?? null,
+      walFiles: new WalFiles({
+        store: () => this.#store,
+        dataDirectory: config.storage.directory,
+        clock: this.#clock,
+        repair: (damage) => this.#readThrough?.repair(damage) ?? damage,
+      }),
+    });
   }
 
   #makeFeedback(config: Config): StandbyFeedbackBook {

@@ -3,13 +3,16 @@ import type { Clock, Timer } from '../base/clock.ts';
 import { CONSOLE_IDLE_MS_MAX, CONSOLE_UNREAD_MS_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
+import type { AdmittedSession } from './admission.ts';
 import type { ConsoleSession } from './ports.ts';
-import type { WalSenderSettings } from './session-host.ts';
+import type { SessionHost, WalSenderSettings } from './session-host.ts';
 import { LETTER_TERMINATE } from './session-messages.ts';
 import { formatMilliseconds } from './session-settings.ts';
 
 /** What the console part needs from its session. */
 export interface ConsoleHost {
+  /** Buffers belong to the socket until they are drained. */
+  write(chunks: readonly Uint8Array[]): void;
   pendingBytes(): number;
   /** Sends the error and closes. */
   refuse(error: ErrorFields): void;
@@ -22,8 +25,35 @@ export interface ConsoleHost {
   onSilent(): void;
 }
 
+/** Whose console it is. */
+interface ConsoleParty {
+  readonly pid: number;
+  readonly admitted: AdmittedSession;
+  readonly shared: Pick<SessionHost, 'consoles' | 'clock' | 'settings'>;
+}
+
+/** Begins the console of a session that was let in to it. */
+export function openConsole(
+  host: ConsoleHost,
+  { pid, admitted, shared }: ConsoleParty,
+): SessionConsole {
+  const { user, identity, settings, parameters } = admitted;
+  const session = shared.consoles.open({
+    pid,
+    user,
+    facts: identity.facts,
+    serverVersion: identity.serverVersion,
+    walcastVersion: shared.settings().version,
+    parameters,
+    settings: new Map([...identity.settings, ...settings.values]),
+    ownSettings: () => consoleSettings(shared.settings()),
+    write: (chunks) => host.write(chunks),
+  });
+  return new SessionConsole(host, session, shared.clock);
+}
+
 /** What SHOW answers for settings that mean walcast, as a walsender does, by lower-case name. */
-export function consoleSettings(settings: WalSenderSettings): ReadonlyMap<string, string> {
+function consoleSettings(settings: WalSenderSettings): ReadonlyMap<string, string> {
   const { ownSettings, maxWalSenders, walSenderTimeoutMs } = settings;
   return new Map([
     ...ownSettings,

@@ -22,8 +22,8 @@ import { authorizedSession } from './audit.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { CommandHost, StreamStart, TunnelCommand } from './command-runner.ts';
 import type { CommandContext } from './commands/command.ts';
-import { consoleSettings, SessionConsole } from './console-part.ts';
-import type { ConsoleHost } from './console-part.ts';
+import { openConsole } from './console-part.ts';
+import type { ConsoleHost, SessionConsole } from './console-part.ts';
 import type { SessionHost } from './session-host.ts';
 import { SessionInput } from './session-input.ts';
 import type { InputHost } from './session-input.ts';
@@ -236,27 +236,10 @@ export class WalSenderSession
     this.#input.onBytes(rest);
   }
 
-  #openConsole({
-    mode,
-    user,
-    identity,
-    settings,
-    parameters,
-  }: AdmittedSession): SessionConsole | null {
-    const { consoles, clock } = this.#host;
-    if (mode !== 'console') return null;
-    const client = {
-      pid: this.pid,
-      user,
-      facts: identity.facts,
-      serverVersion: identity.serverVersion,
-      walcastVersion: this.#host.settings().version,
-      parameters,
-      settings: new Map([...identity.settings, ...settings.values]),
-      ownSettings: (): ReadonlyMap<string, string> => consoleSettings(this.#host.settings()),
-      write: (chunks: readonly Uint8Array[]): void => this.write(chunks),
-    };
-    return new SessionConsole(this, consoles.open(client), clock);
+  #openConsole(admitted: AdmittedSession): SessionConsole | null {
+    const shared = this.#host;
+    if (admitted.mode !== 'console') return null;
+    return openConsole(this, { pid: this.pid, admitted, shared });
   }
 
   // --- for commands

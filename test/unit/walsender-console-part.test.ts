@@ -13,6 +13,7 @@ beforeEach(() => {
   isFull = true;
   events = [];
   const host = {
+    write: () => events.push('write'),
     pendingBytes: () => 0,
     refuse: () => events.push('refuse'),
     onTerminate: () => events.push('terminate'),
