@@ -183,6 +183,7 @@ const NO_UPSTREAM: UpstreamStatus = {
   timeline: null,
   serverLsn: INVALID_LSN,
   reported: { writeLsn: INVALID_LSN, flushLsn: INVALID_LSN, applyLsn: INVALID_LSN },
+  stream: null,
   lastMessageAtMs: null,
   connectsSucceeded: 0,
   connectsFailed: 0,

@@ -14,6 +14,19 @@ export const UPSTREAM_DISCONNECT_REASONS = [
 ] as const;
 export type UpstreamDisconnectReason = (typeof UPSTREAM_DISCONNECT_REASONS)[number];
 
+/** The stream that runs, in the words of pg_stat_wal_receiver. Times by the server's clock, milliseconds since the Unix epoch. */
+export interface UpstreamStreamStatus {
+  /** Where it began. */
+  readonly startLsn: Lsn;
+  readonly startTimeline: TimelineId;
+  /** When the server says it sent its last message; null before the first. */
+  readonly lastSendAtMs: number | null;
+  /** End of WAL in that message; INVALID_LSN before the first. */
+  readonly latestEndLsn: Lsn;
+  /** When the server sent the first message that named a higher end than those before it; null before the first message. */
+  readonly latestEndAtMs: number | null;
+}
+
 /** The upstream session. `host` is the host of the list in use, a directory for a Unix socket. */
 export interface UpstreamStatus {
   readonly host: string | null;
@@ -34,6 +47,8 @@ export interface UpstreamStatus {
   /** End of WAL the server last reported; INVALID_LSN when never heard. */
   readonly serverLsn: Lsn;
   readonly reported: ReportedPositions;
+  /** Null while no WAL streams in. */
+  readonly stream: UpstreamStreamStatus | null;
   /** Milliseconds since the Unix epoch of the last message; null before the first. */
   readonly lastMessageAtMs: number | null;
   readonly connectsSucceeded: number;

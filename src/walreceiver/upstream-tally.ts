@@ -1,15 +1,24 @@
 // The counters of the upstream session since the start, and what they and the machine's view show as status.
 import { INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
+import type { TimelineId } from '../pg/timeline.ts';
+import { unixMsFromPgTimestamp } from '../pg/timestamp.ts';
 import type {
   ReportedPositions,
   UpstreamDisconnectReason,
   UpstreamStatus,
+  UpstreamStreamStatus,
 } from '../status/status.ts';
 import type { UpstreamIdentity } from './ports.ts';
 import type { UpstreamView } from './upstream-events.ts';
 import type { UpstreamHost } from './upstream-target.ts';
 import type { WalStream } from './wal-stream.ts';
+
+/** Where a stream begins. */
+export interface StreamStart {
+  readonly timeline: TimelineId;
+  readonly startLsn: Lsn;
+}
 
 /** What a status is made of besides the tally itself. */
 export interface StatusParts {
@@ -17,6 +26,8 @@ export interface StatusParts {
   readonly host: UpstreamHost | undefined;
   readonly slot: string | null;
   readonly stream: WalStream | null;
+  /** What the last START_REPLICATION asked for. */
+  readonly asked: StreamStart | null;
   /** The stream is not read because the store is full. */
   readonly isStoreFull: boolean;
   readonly reported: ReportedPositions;
@@ -73,6 +84,7 @@ export class UpstreamTally {
       serverLsn:
         stream === null || stream.serverLsn === INVALID_LSN ? this.#serverLsn : stream.serverLsn,
       reported: parts.reported,
+      stream: streamStatus(stream, parts.asked),
       lastMessageAtMs: this.lastMessageAtMs,
       connectsSucceeded: this.connectsSucceeded,
       connectsFailed: this.connectsFailed,
@@ -86,6 +98,21 @@ export class UpstreamTally {
       leftSlots: [],
     };
   }
+}
+
+function streamStatus(
+  stream: WalStream | null,
+  asked: StreamStart | null,
+): UpstreamStreamStatus | null {
+  if (stream === null || asked === null) return null;
+  const { latestEndLsn, lastSendTime, latestEndTime } = stream;
+  return {
+    startLsn: asked.startLsn,
+    startTimeline: asked.timeline,
+    lastSendAtMs: lastSendTime === null ? null : unixMsFromPgTimestamp(lastSendTime),
+    latestEndLsn,
+    latestEndAtMs: latestEndTime === null ? null : unixMsFromPgTimestamp(latestEndTime),
+  };
 }
 
 function stateOf(view: UpstreamView, stream: WalStream | null): UpstreamStatus['state'] {

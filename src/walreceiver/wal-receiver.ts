@@ -178,6 +178,7 @@ export class WalReceiver {
       host: this.#hosts.at(view.hostIndex),
       slot: this.#options.slot,
       stream: this.#streaming?.stream ?? null,
+      asked: this.#asked,
       isStoreFull: this.#streaming?.isPaused === true,
       reported: this.#reporter.reported,
       transport: this.#session,

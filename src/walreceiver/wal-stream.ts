@@ -45,6 +45,11 @@ export class WalStream {
   #isHistoric = false;
   /** End of WAL the server last reported; INVALID_LSN before it did. */
   serverLsn: Lsn = INVALID_LSN;
+  /** End of WAL in the last message, and when the server sent it; what it named when it was identified does not count. */
+  latestEndLsn: Lsn = INVALID_LSN;
+  lastSendTime: PgTimestamp | null = null;
+  /** When it sent the first message that named a higher end than those before. (walreceiver.c:ProcessWalSndrMessage) */
+  latestEndTime: PgTimestamp | null = null;
   receivedBytes = 0;
   walMessages = 0;
   keepaliveMessages = 0;
@@ -121,7 +126,7 @@ export class WalStream {
     }
     this.walMessages += 1;
     this.receivedBytes += byteCount;
-    this.serverLsn = header.walEnd;
+    this.#heard(header.walEnd, header.sendTime);
     this.#owner.onMessage?.(header.walEnd, header.sendTime, false);
     if (byteCount === 0) return;
     const rejection = this.#sink.append(header.startLsn, body.subarray(WAL_DATA_HEADER_BYTES));
@@ -150,10 +155,17 @@ export class WalStream {
   #onKeepalive(body: Uint8Array): void {
     const keepalive = decodePrimaryKeepalive(body);
     this.keepaliveMessages += 1;
-    this.serverLsn = keepalive.walEnd;
+    this.#heard(keepalive.walEnd, keepalive.sendTime);
     this.#owner.onMessage?.(keepalive.walEnd, keepalive.sendTime, true);
     if (!this.#isCaughtUp) this.#noteCaughtUp(keepalive.walEnd);
     if (keepalive.replyRequested) this.#owner.onReplyRequested();
+  }
+
+  #heard(walEnd: Lsn, sendTime: PgTimestamp): void {
+    this.serverLsn = walEnd;
+    if (walEnd > this.latestEndLsn || this.latestEndTime === null) this.latestEndTime = sendTime;
+    this.latestEndLsn = walEnd;
+    this.lastSendTime = sendTime;
   }
 
   #reject(rejection: WalRejection): void {
