@@ -6,7 +6,7 @@ import { formatLsn, lsnDistance } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { RelayStatus, StatusSource } from '../status/status.ts';
 import { CLEAR_LINE, Speedometer, timeText } from './progress-line.ts';
-import { sizeText } from './text-table.ts';
+import { sizeText } from '../base/human-text.ts';
 
 /** How often the status is looked at. */
 const POLL_MS = 1_000;

@@ -6,7 +6,7 @@ import { EXIT, optionValue } from './command.ts';
 import type { Command, CommandContext } from './command.ts';
 import { askRemote, refusalOf, REMOTE_OPTIONS, remoteOf, remoteStatus } from './remote.ts';
 import type { Remote } from './remote.ts';
-import { sizeText } from './text-table.ts';
+import { sizeText } from '../base/human-text.ts';
 
 const POLL_MS = 500;
 

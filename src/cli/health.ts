@@ -7,7 +7,7 @@ import { certificateTroubles } from './certificate-text.ts';
 import { EXIT, optionValue } from './command.ts';
 import type { Command, CommandContext, CommandInput } from './command.ts';
 import { printable, REMOTE_OPTIONS, remoteOf, remoteStatus } from './remote.ts';
-import { sizeText } from './text-table.ts';
+import { sizeText } from '../base/human-text.ts';
 
 /** Exit codes as monitoring plugins have them. */
 const HEALTH = { ok: 0, warning: 1, critical: 2 } as const;

@@ -1,7 +1,7 @@
 // How is a long work shown? On a terminal one line that is written over, elsewhere a quiet line every ten seconds; what is
 // done within a second shows nothing.
 import type { Clock, Timer } from '../base/clock.ts';
-import { sizeText } from './text-table.ts';
+import { sizeText } from '../base/human-text.ts';
 
 /** Nothing is shown of a work that is shorter. */
 export const PROGRESS_SILENCE_MS = 1_000;

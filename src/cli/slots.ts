@@ -16,7 +16,8 @@ import {
   urlOf,
 } from './remote.ts';
 import type { Remote } from './remote.ts';
-import { sizeText, textTable } from './text-table.ts';
+import { sizeText } from '../base/human-text.ts';
+import { textTable } from './text-table.ts';
 
 const SLOTS_PATH = 'api/v1/slots';
 

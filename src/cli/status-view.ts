@@ -2,7 +2,8 @@
 import type { AccessJson } from '../http/access-json.ts';
 import type { AbsentStandbyJson, StandbyJson, StatusJson } from '../http/api-types.ts';
 import { CERTIFICATE_WORDS, certificateTroubles } from './certificate-text.ts';
-import { secondsText, sizeText, textTable } from './text-table.ts';
+import { secondsText, sizeText } from '../base/human-text.ts';
+import { textTable } from './text-table.ts';
 
 /** The whole picture, lines ending in a newline; `wallMs` is now, milliseconds since the Unix epoch. */
 export function statusView(status: StatusJson, wallMs: number): string {

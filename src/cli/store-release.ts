@@ -22,7 +22,7 @@ import {
   urlOf,
 } from './remote.ts';
 import type { Remote } from './remote.ts';
-import { sizeText } from './text-table.ts';
+import { sizeText } from '../base/human-text.ts';
 
 const NAME = 'store release';
 const STORE_PATH = 'api/v1/store';

@@ -14,7 +14,7 @@ import { commandGroup } from './group.ts';
 import { STORE_OPTIONS, storeDirectory, withStoreLock } from './offline-store.ts';
 import { JSON_OPTION, printable } from './remote.ts';
 import { releaseCommand } from './store-release.ts';
-import { sizeText } from './text-table.ts';
+import { sizeText } from '../base/human-text.ts';
 import { withProgress } from './work.ts';
 
 const importCommand: Command = {

@@ -26,7 +26,8 @@ import {
   urlOf,
 } from './remote.ts';
 import type { Remote } from './remote.ts';
-import { sizeText, textTable } from './text-table.ts';
+import { sizeText } from '../base/human-text.ts';
+import { textTable } from './text-table.ts';
 
 /** One file as it is shown. */
 interface Row {

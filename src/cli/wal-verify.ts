@@ -6,7 +6,7 @@ import type { VerifiedTimeline, VerifyReport } from '../wal/verify.ts';
 import { EXIT, isSet, optionValue } from './command.ts';
 import type { Command, CommandContext } from './command.ts';
 import { JSON_OPTION, printable } from './remote.ts';
-import { sizeText } from './text-table.ts';
+import { sizeText } from '../base/human-text.ts';
 import { withProgress } from './work.ts';
 
 /** The command. */

@@ -376,3 +376,40 @@ export const ADMITTED_LOG_LINES: KeyedLogBudgetSize = {
 
 /** How often the files of certificates are looked at: a renewed one is in use after so long, and a broken one is told of. */
 export const CERTIFICATE_POLL_MS: number = 5_000;
+
+// --- health
+
+/** Findings of one judgement; the last one then says how many more there are. */
+export const FINDINGS_MAX: number = 60;
+
+/** Findings of one code that are told one by one; the others are one more. */
+export const FINDINGS_OF_A_CODE_MAX: number = 5;
+
+/** Characters of a finding's message, and names that one message lists. */
+export const FINDING_TEXT_MAX: number = 1_000;
+export const FINDING_NAMES_MAX: number = 5;
+
+/** How long there may be no stream from the upstream, or no message on it, before that is critical. */
+export const UPSTREAM_SILENT_MS: number = 60_000;
+
+/** WAL that the upstream has and our own disk lacks, from which on somebody should look. */
+export const UPSTREAM_BEHIND_BYTES: number = 512 * 1024 * 1024;
+
+/** How long an answer of discovery may be old while there are no new ones. */
+export const DISCOVERY_OLD_MS: number = 300_000;
+
+/** A standby lags from both on: seconds alone are reached by an idle one, bytes alone by a bulk load. */
+export const STANDBY_LAGGING_SECONDS: number = 300;
+export const STANDBY_LAGGING_BYTES: number = 16 * 1024 * 1024;
+
+/** How long a standby that is expected may be away. */
+export const STANDBY_MISSING_MS: number = 600_000;
+
+/** Share of max_wal_senders from which on somebody should look. */
+export const PLACES_TAKEN_RATIO: number = 0.9;
+
+/** How long synchronous_standby_names may be unsatisfied: a standby that restarts is back by then. */
+export const SYNC_UNSATISFIED_MS: number = 30_000;
+
+/** Share of the file system that has to be free. */
+export const FILE_SYSTEM_FREE_RATIO: number = 0.1;
