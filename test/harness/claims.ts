@@ -1,0 +1,357 @@
+// Is what walcast says true? Positions only grow. So what it says of somebody at a moment lies between what that one said of
+// itself a status interval before, and what it says right after: no tolerance but the age that a report may have.
+import type { Lsn } from '../../src/pg/lsn.ts';
+import { parseLsn } from '../../src/pg/lsn.ts';
+import type { Exposition } from './exposition.ts';
+import { seriesOf } from './exposition.ts';
+import type { Look, PrimaryWitness, RelayViews, StandbyWitness } from './looks.ts';
+import { STANDBYS, STATUS_INTERVAL_MS } from './values-rig.ts';
+
+/** One figure that walcast shows, and between what it has to be; null: nobody knows. */
+export interface Claim {
+  /** Which figure, of whom, where. */
+  readonly what: string;
+  readonly value: number;
+  readonly least: number | null;
+  readonly most: number | null;
+  readonly atMs: number;
+}
+
+/** What is known besides the looks. */
+export interface ClaimOptions {
+  /** From when on a standby could not report any more, Unix milliseconds. */
+  readonly silentSinceMs?: ReadonlyMap<string, number>;
+}
+
+/** How old a report may be: the interval, and what a machine that is busy with several files may lose. */
+export const REPORT_AGE_MS: number = STATUS_INTERVAL_MS + 1_500;
+
+/** A rendering of /metrics is used this long. */
+const METRICS_AGE_MS = 1_000;
+
+/** Lags begin when word of the WAL came: on a busy machine this much later or earlier than it was looked for. */
+const LAG_SLACK_SECONDS = 1;
+
+/** What those who know said, by time. */
+export class Testimony {
+  readonly #looks: readonly Look[];
+
+  constructor(looks: readonly Look[]) {
+    this.#looks = looks;
+  }
+
+  /** The last value that was certainly taken before a moment. */
+  before<T>(atMs: number, select: (look: Look) => T | null): T | null {
+    for (const look of this.#looks.toReversed()) {
+      if (look.witnessUntilMs > atMs) continue;
+      const value = select(look);
+      if (value !== null) return value;
+    }
+    return null;
+  }
+
+  /** The first value that was certainly taken after a moment. */
+  after<T>(atMs: number, select: (look: Look) => T | null): T | null {
+    for (const look of this.#looks) {
+      if (look.witnessFromMs < atMs) continue;
+      const value = select(look);
+      if (value !== null) return value;
+    }
+    return null;
+  }
+
+  /** From when on a standby's present walreceiver is known to run, as seen at a moment; null while there is none. */
+  receiverSinceMs(name: string, atMs: number): number | null {
+    const pidOf = (look: Look): number | null => look.standbys.get(name)?.receiver?.pid ?? null;
+    const pid = this.before(atMs, pidOf);
+    if (pid === null) return null;
+    return this.#looks.find((look) => pidOf(look) === pid)?.witnessUntilMs ?? null;
+  }
+}
+
+/** Everything that walcast said in these looks, with its bounds. The last look is a witness only. */
+export function claimsOf(looks: readonly Look[], options: ClaimOptions = {}): Claim[] {
+  const testimony = new Testimony(looks);
+  return looks.flatMap((look) => {
+    const { views } = look;
+    if (views === null) return [];
+    const parts = { testimony, look, views, options };
+    return [...upstreamClaims(parts), ...STANDBYS.flatMap((name) => standbyClaims(parts, name))];
+  });
+}
+
+/** Those that are not true, as sentences. */
+export function untrue(claims: readonly Claim[]): string[] {
+  return claims
+    .filter(
+      ({ value, least, most }) =>
+        (least !== null && value < least) || (most !== null && value > most),
+    )
+    .map(
+      ({ what, value, least, most, atMs }) =>
+        `${new Date(atMs).toISOString()} ${what} is ${value}, at least ${least}, at most ${most}`,
+    );
+}
+
+/** How many claims about a figure could be judged from both sides. */
+export function judged(claims: readonly Claim[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { what, least, most } of claims) {
+    counts[what] = (counts[what] ?? 0) + (least === null || most === null ? 0 : 1);
+  }
+  return counts;
+}
+
+interface Parts {
+  readonly testimony: Testimony;
+  readonly look: Look;
+  readonly views: RelayViews;
+  readonly options: ClaimOptions;
+}
+
+/** Gives the bounds of a value that only grows, seen through a report. */
+interface Bounds {
+  readonly least: number | null;
+  readonly most: number | null;
+}
+
+function upstreamClaims({ testimony, look, views }: Parts): Claim[] {
+  const { upstream, metrics, receiverRows, store } = views;
+  const { askedMs, answeredMs } = look;
+  const end = ({ primary }: Look): number | null => asNumber(primary?.endLsn ?? null);
+  const sender =
+    (stage: (of: NonNullable<PrimaryWitness['sender']>) => Lsn | null) =>
+    ({ primary }: Look): number | null =>
+      primary?.sender == null ? null : asNumber(stage(primary.sender));
+  const most = testimony.after(answeredMs, end);
+  // What the primary has been told was so when it was told.
+  const told = (stage: 'writeLsn' | 'flushLsn', ageMs: number): number | null =>
+    testimony.before(
+      askedMs - ageMs,
+      sender((row) => row[stage]),
+    );
+  // What is reported arrives there in time.
+  const arrives = (stage: 'writeLsn' | 'flushLsn'): number | null =>
+    testimony.after(
+      answeredMs + REPORT_AGE_MS,
+      sender((row) => row[stage]),
+    );
+  const row = receiverRows[0];
+  const label = { upstream: 'default' };
+  const claim = claimsAt(answeredMs);
+  const metric = (name: string, labels = {}): number | null =>
+    sampleOf(metrics, name, { ...label, ...labels });
+  const serverEnd = testimony.before(askedMs - REPORT_AGE_MS, end);
+  const staleEnd = testimony.before(askedMs - REPORT_AGE_MS - METRICS_AGE_MS, end);
+  return [
+    claim('upstream server_lsn in JSON', lsn(upstream.server_lsn), { least: serverEnd, most }),
+    claim('upstream server_lsn in metrics', metric('walcast_upstream_server_lsn_bytes'), {
+      least: staleEnd,
+      most,
+    }),
+    claim('upstream latest_end_lsn in console', lsn(row?.['latest_end_lsn']), {
+      least: serverEnd,
+      most,
+    }),
+    claim('upstream written_lsn in JSON', lsn(upstream.written_lsn), {
+      least: told('writeLsn', 0),
+      most,
+    }),
+    claim('upstream flushed_lsn in JSON', lsn(upstream.flushed_lsn), {
+      least: told('flushLsn', 0),
+      most,
+    }),
+    claim('store flushed_lsn in JSON', lsn(store.flushed_lsn), {
+      least: told('flushLsn', 0),
+      most,
+    }),
+    claim('upstream flushed_lsn in metrics', metric('walcast_upstream_flushed_lsn_bytes'), {
+      least: told('flushLsn', METRICS_AGE_MS),
+      most,
+    }),
+    claim('upstream flushed_lsn in console', lsn(row?.['flushed_lsn']), {
+      least: told('flushLsn', 0),
+      most,
+    }),
+    claim('upstream written_lsn in console', lsn(row?.['written_lsn']), {
+      least: told('writeLsn', 0),
+      most,
+    }),
+    claim('upstream reported.write in JSON', lsn(upstream.reported.write), {
+      least: told('writeLsn', 0),
+      most: arrives('writeLsn'),
+    }),
+    claim('upstream reported.flush in JSON', lsn(upstream.reported.flush), {
+      least: told('flushLsn', 0),
+      most: arrives('flushLsn'),
+    }),
+    claim('upstream lag_bytes in JSON', upstream.lag_bytes, {
+      least: 0,
+      most: distance(told('flushLsn', 0), most),
+    }),
+  ].flat();
+}
+
+function standbyClaims(parts: Parts, name: string): Claim[] {
+  const { testimony, look, views } = parts;
+  const standby = views.status.standbys.find((one) => one.application_name === name);
+  const row = views.replication.find((one) => one['application_name'] === name);
+  const { answeredMs } = look;
+  const claim = claimsAt(answeredMs);
+  const figures = boundsFor(parts, name);
+  const metric = (family: string, labels = {}): number | null =>
+    sampleOf(views.metrics, family, { standby: name, ...labels });
+  const stages = ['sent', 'write', 'flush', 'replay'] as const;
+  const positions = stages.flatMap((stage) => [
+    ...claim(`${name} ${stage}_lsn in JSON`, lsn(standby?.[`${stage}_lsn`]), figures(stage, 0)),
+    ...claim(`${name} ${stage}_lsn in console`, lsn(row?.[`${stage}_lsn`]), figures(stage, 0)),
+    ...claim(
+      `${name} ${stage}_lsn in metrics`,
+      metric(`walcast_standby_${stage}_lsn_bytes`),
+      figures(stage, METRICS_AGE_MS),
+    ),
+  ]);
+  const end = ({ primary }: Look): number | null => asNumber(primary?.endLsn ?? null);
+  const lagBounds = (stage: 'flush' | 'replay', ageMs: number): Bounds => {
+    const { least, most } = figures(stage, ageMs);
+    const behind = testimony.before(look.askedMs - REPORT_AGE_MS - ageMs, end);
+    return {
+      least: most === null || behind === null ? null : Math.max(0, behind - most),
+      most: distance(least, testimony.after(answeredMs, end)),
+    };
+  };
+  return [
+    ...positions,
+    ...claim(`${name} lag_bytes in JSON`, standby?.lag_bytes ?? null, lagBounds('replay', 0)),
+    ...(['flush', 'replay'] as const).flatMap((stage) =>
+      claim(
+        `${name} lag_bytes of ${stage} in metrics`,
+        metric('walcast_standby_lag_bytes', { stage }),
+        lagBounds(stage, METRICS_AGE_MS),
+      ),
+    ),
+    ...secondsClaims(parts, name),
+    ...slotClaims(parts, name, { figures, lagBounds }),
+  ];
+}
+
+type Stage = 'sent' | 'write' | 'flush' | 'replay';
+
+/** Between what a standby's position is, at each stage, in an answer that may be `ageMs` old. */
+function boundsFor(
+  { testimony, look, options }: Parts,
+  name: string,
+): (stage: Stage, ageMs: number) => Bounds {
+  const { askedMs, answeredMs } = look;
+  const silentMs = options.silentSinceMs?.get(name) ?? Infinity;
+  const sinceMs = testimony.receiverSinceMs(name, askedMs);
+  const of =
+    (select: (said: StandbyWitness) => Lsn | null) =>
+    ({ standbys }: Look): number | null => {
+      const said = standbys.get(name);
+      return said === undefined ? null : asNumber(select(said));
+    };
+  const select = {
+    sent: of(({ receiver }) => receiver?.writtenLsn ?? null),
+    write: of(({ receiver }) => receiver?.writtenLsn ?? null),
+    flush: of(({ receiver }) => receiver?.flushedLsn ?? null),
+    replay: of(({ replayLsn }) => replayLsn),
+  };
+  const end = ({ primary }: Look): number | null => asNumber(primary?.endLsn ?? null);
+  return (stage, ageMs) => {
+    // What it has written had been sent; the other positions come with its next report.
+    const reportMs = stage === 'sent' ? ageMs : ageMs + REPORT_AGE_MS;
+    const fromMs = Math.min(askedMs, silentMs) - reportMs;
+    // Before that it was another session, which is sent again what it has from the beginning of a segment on.
+    const isSettled = sinceMs !== null && fromMs >= sinceMs + (stage === 'sent' ? 2_000 : 0);
+    return {
+      least: isSettled ? testimony.before(fromMs, select[stage]) : null,
+      most: testimony.after(answeredMs, stage === 'sent' ? end : select[stage]),
+    };
+  };
+}
+
+/** The age of the oldest WAL that a standby has not confirmed replaying, by the primary's and its own figures. */
+function secondsClaims({ testimony, look, views }: Parts, name: string): readonly Claim[] {
+  const standby = views.status.standbys.find((one) => one.application_name === name);
+  const replay = lsn(standby?.replay_lsn);
+  if (standby === undefined || replay === null) return [];
+  const claim = claimsAt(look.answeredMs);
+  const passed = testimony.after(0, ({ primary, witnessUntilMs }) =>
+    primary !== null && Number(primary.endLsn) > replay ? witnessUntilMs : null,
+  );
+  const reached = testimony.before(look.askedMs, ({ primary, witnessFromMs }) =>
+    primary !== null && Number(primary.endLsn) < replay ? witnessFromMs : null,
+  );
+  const least =
+    passed === null || passed > look.askedMs
+      ? 0
+      : Math.max(0, (look.askedMs - passed) / 1_000 - LAG_SLACK_SECONDS);
+  const most = reached === null ? null : (look.answeredMs - reached) / 1_000 + LAG_SLACK_SECONDS;
+  return claim(`${name} replay_lag in JSON`, standby.replay_lag, { least, most });
+}
+
+function slotClaims(
+  { views, look }: Parts,
+  name: string,
+  bounds: {
+    readonly figures: (stage: Stage, ageMs: number) => Bounds;
+    readonly lagBounds: (stage: 'flush' | 'replay', ageMs: number) => Bounds;
+  },
+): Claim[] {
+  const slot = views.slots.find((one) => one.slot_name === name);
+  const row = views.slotRows.find((one) => one['slot_name'] === name);
+  const claim = claimsAt(look.answeredMs);
+  const metric = (family: string): number | null => sampleOf(views.metrics, family, { slot: name });
+  return [
+    ...claim(`${name} restart_lsn in JSON`, lsn(slot?.restart_lsn), bounds.figures('flush', 0)),
+    ...claim(
+      `${name} restart_lsn in console`,
+      lsn(row?.['restart_lsn']),
+      bounds.figures('flush', 0),
+    ),
+    ...claim(
+      `${name} restart_lsn in metrics`,
+      metric('walcast_slot_restart_lsn_bytes'),
+      bounds.figures('flush', METRICS_AGE_MS),
+    ),
+    ...claim(
+      `${name} retained_bytes in JSON`,
+      slot?.retained_bytes ?? null,
+      bounds.lagBounds('flush', 0),
+    ),
+    ...claim(
+      `${name} retained_bytes in metrics`,
+      metric('walcast_slot_retained_bytes'),
+      bounds.lagBounds('flush', METRICS_AGE_MS),
+    ),
+  ];
+}
+
+/** A claim, where something is claimed. */
+function claimsAt(
+  atMs: number,
+): (what: string, value: number | null, bounds: Bounds) => readonly Claim[] {
+  return (what, value, { least, most }) =>
+    value === null ? [] : [{ what, value, least, most, atMs }];
+}
+
+function sampleOf(
+  { samples }: Exposition,
+  name: string,
+  labels: Readonly<Record<string, string>>,
+): number | null {
+  return samples.get(seriesOf(name, labels)) ?? null;
+}
+
+function lsn(text: string | null | undefined): number | null {
+  return text === null || text === undefined ? null : asNumber(parseLsn(text));
+}
+
+function asNumber(position: Lsn | null): number | null {
+  return position === null ? null : Number(position);
+}
+
+function distance(from: number | null, to: number | null): number | null {
+  return from === null || to === null ? null : Math.max(0, to - from);
+}
