@@ -145,15 +145,24 @@ export function refusalOf(answer: JsonAnswer): OperationalError {
     return typeof value === 'string' && value !== '' ? printable(value) : null;
   };
   const sqlstate = text('sqlstate');
-  const message = text('error') ?? `walcast answered ${answer.status}`;
+  const message = text('detail') ?? text('title') ?? `walcast answered ${answer.status}`;
   // How to send a token is of no use to who types a command.
   const told = answer.status === 401 ? null : text('hint');
-  const hint = [text('detail'), told ?? defaultHint(answer.status)].filter((part) => part !== null);
+  const hint = [problemsIn(fields), told ?? defaultHint(answer.status)].filter(
+    (part) => part !== null,
+  );
   return new OperationalError(
     'REFUSED',
     `${message.replace(/\.$/, '')}${sqlstate === null ? '' : ` (SQLSTATE ${sqlstate})`}`,
     hint.length === 0 ? {} : { hint: hint.join(' ') },
   );
+}
+
+/** Mistakes of a configuration, one after the other; null where there are none. */
+function problemsIn(fields: ReadonlyMap<string, unknown>): string | null {
+  const problems: unknown = fields.get('problems');
+  const lines = Array.isArray(problems) ? problems : [];
+  return lines.length === 0 ? null : printable(lines.map(String).join('; '));
 }
 
 /** What comes from elsewhere must not command the terminal. */

@@ -3,7 +3,16 @@ import { Type } from 'typebox';
 import type { Static, TUnsafe } from 'typebox';
 import type { CertificateStatus } from '../status/certificate.ts';
 import type { RelayStatus, StandbyTotals } from '../status/status.ts';
-import { closed, counts, nullableText, nullableTime } from './schema-words.ts';
+import {
+  counts,
+  integer,
+  list,
+  nullableText,
+  nullableTime,
+  object,
+  oneOf,
+  text,
+} from './schema-words.ts';
 
 /** A certificate that walcast shows to others. */
 export interface CertificateJson {
@@ -35,31 +44,49 @@ export interface AccessJson {
   readonly secret_problems: readonly string[];
 }
 
-const REASONS = ['hba', 'auth', 'limit', 'draining', 'protocol', 'tls'] as const;
-
-const certificateFields = Type.Object(
+const certificateFields = object(
   {
-    role: Type.Enum(['server', 'http', 'upstream_client']),
-    address: Type.String(),
-    expires_at: nullableTime,
-    problem: nullableText,
+    role: oneOf(
+      ['server', 'http', 'upstream_client'],
+      'To standbys, to clients of the HTTP port, or to the upstream.',
+    ),
+    address: text('Where: the address it is shown on, or the upstream’s.'),
+    expires_at: nullableTime('End of the one in use.'),
+    problem: nullableText('Why newer files are not in use; null: what the files hold is.'),
   },
-  closed,
+  'A certificate that walcast shows to others.',
 );
 
-const accessFields = Type.Object(
+const authenticationFields = object(
   {
-    certificates: Type.Array(certificateFields),
-    authentications: Type.Array(
-      Type.Object(
-        { method: Type.String(), success: Type.Integer(), failure: Type.Integer() },
-        closed,
-      ),
-    ),
-    rejected: counts(REASONS),
-    secret_problems: Type.Array(Type.String()),
+    method: text('As in pg_hba.conf.'),
+    success: integer('Those that got in.'),
+    failure: integer('The others.'),
   },
-  closed,
+  'Logins of one method since the start.',
+);
+
+const accessFields = object(
+  {
+    certificates: list(certificateFields, 'Those in use.'),
+    authentications: list(authenticationFields, 'A line a method that was used.'),
+    rejected: counts(
+      {
+        hba: 'No rule lets it in.',
+        auth: 'It did not prove who it is.',
+        limit: 'There was no room for it.',
+        draining: 'walcast was ending.',
+        protocol: 'It did not speak the protocol.',
+        tls: 'The handshake failed.',
+      },
+      'Connections refused before they were let in, since the start.',
+    ),
+    secret_problems: list(
+      text('One sentence.'),
+      'Why files with secrets that have changed are not in effect.',
+    ),
+  },
+  'Who may come in, and who tried.',
 );
 
 /** The schema of {@link AccessJson}, as closed as all others. */

@@ -1,4 +1,5 @@
 // What the JSON API answers, field by field. LSNs are text (`0/1763E00`), unknown is null, times are ISO 8601 UTC.
+import type { Finding } from '../health/finding.ts';
 import type { ConfigEntry } from '../status/actions.ts';
 import type {
   RelayState,
@@ -313,6 +314,8 @@ export interface StandbyJson {
   readonly clamped_replies: number;
   readonly reply_time: string | null;
   readonly connected_at: string;
+  /** WAL given to its socket on this connection. */
+  readonly sent_bytes: number;
   readonly tls: boolean;
   /** `TLSv1.3`; null without TLS. */
   readonly tls_version: string | null;
@@ -367,6 +370,21 @@ export interface StatusJson {
   readonly standby_events: { readonly stalls: number; readonly takeovers: number };
   /** Who may come in, and who tried. */
   readonly access: AccessJson;
+  /** What is the matter, worst first; empty when all is well. */
+  readonly findings: readonly FindingJson[];
+}
+
+/** One thing that is the matter, and what to do about it. */
+export interface FindingJson {
+  readonly code: string;
+  readonly severity: Finding['severity'];
+  /** Standby, slot, role of a certificate …; null: the relay as a whole. */
+  readonly subject: string | null;
+  readonly message: string;
+  /** What to do next, one sentence. */
+  readonly next_step: string;
+  /** The alert of the same meaning; its page is docs/runbooks/ALERT.md. */
+  readonly alert: string | null;
 }
 
 /** `GET /api/v1/version`. */
@@ -384,12 +402,26 @@ export interface ProbeJson {
   readonly reason: string | null;
 }
 
-/** Every answer that is no success. */
-export interface ErrorJson {
-  readonly error: string;
-  readonly detail?: string;
+/** Answer of `GET /standbys`: a probe, and who qualifies. */
+export interface StandbyCheckJson extends ProbeJson {
+  readonly min: number;
+  readonly qualifying: number;
+  /** application_names, the least behind first; not all of them where there are very many. */
+  readonly standbys: readonly string[];
+}
+
+/** Every answer that is no success, as `application/problem+json` (RFC 9457). */
+export interface ProblemJson {
+  /** `urn:walcast:problem:CODE`: what kind of problem, for programs. */
+  readonly type: string;
+  /** The kind, in words; the same for each of its kind. */
+  readonly title: string;
+  /** The status code of the answer. */
+  readonly status: number;
+  /** What happened this time, to whom. */
+  readonly detail: string;
   /** What to do next. */
-  readonly hint?: string;
+  readonly hint: string;
   /** Where PostgreSQL has one for it. */
   readonly sqlstate?: string;
   /** Lines of a configuration that was refused. */

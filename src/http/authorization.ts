@@ -2,8 +2,9 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../base/clock.ts';
 import { HTTP_TOKEN_FORGIVE_MS, HTTP_TOKEN_LENGTH_GOOD } from '../config/limits.ts';
-import type { ErrorJson } from './api-types.ts';
 import type { HttpAudit } from './audit.ts';
+import { sendProblem } from './problems.ts';
+import type { ProblemFacts } from './problems.ts';
 import { addressOf } from './route.ts';
 import type { Access } from './route.ts';
 import { TokenGuard } from './token-guard.ts';
@@ -24,18 +25,18 @@ export interface AuthorizationOptions {
   readonly onGoodToken: (request: FastifyRequest) => void;
 }
 
-const NO_CERTIFICATE: ErrorJson = {
-  error: 'this needs a client certificate',
+const NO_CERTIFICATE: ProblemFacts = {
+  detail: 'this needs a client certificate',
   hint: 'Show one that an authority of http.tls.ca has signed.',
 };
 
-const NO_TOKEN: ErrorJson = {
-  error: 'requests that change something are refused, because no token is configured',
+const NO_TOKEN: ProblemFacts = {
+  detail: 'requests that change something are refused, because no token is configured',
   hint: 'Set http.token_file to a file that holds one, reload, and send it as "Authorization: Bearer TOKEN".',
 };
 
-const NO_WAL_TOKEN: ErrorJson = {
-  error: 'WAL files are refused, because no token is configured',
+const NO_WAL_TOKEN: ProblemFacts = {
+  detail: 'WAL files are refused, because no token is configured',
   hint: 'WAL is the whole database. Set http.wal_token_file (or http.token_file) to a file that holds a token, reload, and send it as "Authorization: Bearer TOKEN".',
 };
 
@@ -47,8 +48,8 @@ const HOW_TO_SEND: Readonly<Record<Access, string>> = {
   wal: 'Send the one of http.wal_token_file or of http.token_file as "Authorization: Bearer TOKEN".',
 };
 
-const LOCKED: ErrorJson = {
-  error: 'too many wrong tokens came from this address',
+const LOCKED: ProblemFacts = {
+  detail: 'too many wrong tokens came from this address',
   hint: `Send the right one; one of less than ${HTTP_TOKEN_LENGTH_GOOD} characters is looked at again when Retry-After is over.`,
 };
 
@@ -66,7 +67,7 @@ export class Authorization {
   async check(access: Access, request: FastifyRequest, reply: FastifyReply): Promise<void> {
     if (access === 'open') return;
     if (this.#options.needsCertificate && !hasCertificate(request)) {
-      await reply.code(403).send(NO_CERTIFICATE);
+      await sendProblem(reply, 'certificate-missing', NO_CERTIFICATE);
       return;
     }
     if (!this.#needsToken(access)) return;
@@ -77,20 +78,24 @@ export class Authorization {
         this.#options.onGoodToken(request);
         return;
       case 'unset':
-        await reply.code(403).send(access === 'wal' ? NO_WAL_TOKEN : NO_TOKEN);
+        await sendProblem(
+          reply,
+          'token-not-configured',
+          access === 'wal' ? NO_WAL_TOKEN : NO_TOKEN,
+        );
         return;
       case 'missing':
-        await challenge(reply, 'Bearer realm="walcast"', { error: 'this needs a token', hint });
+        void reply.header('www-authenticate', 'Bearer realm="walcast"');
+        await sendProblem(reply, 'token-missing', { detail: 'this needs a token', hint });
         return;
       case 'wrong':
         this.#options.audit.wrongToken(request);
-        await challenge(reply, CHALLENGE, { error: 'the token is wrong', hint });
+        void reply.header('www-authenticate', 'Bearer realm="walcast", error="invalid_token"');
+        await sendProblem(reply, 'token-wrong', { detail: 'the token is wrong', hint });
         return;
       case 'locked':
-        await reply
-          .code(429)
-          .header('retry-after', String(HTTP_TOKEN_FORGIVE_MS / 1000))
-          .send(LOCKED);
+        void reply.header('retry-after', String(HTTP_TOKEN_FORGIVE_MS / 1000));
+        await sendProblem(reply, 'too-many-wrong-tokens', LOCKED);
     }
   }
 
@@ -105,12 +110,6 @@ export class Authorization {
     const tokens = access === 'wal' ? [token(), walToken()] : [token()];
     return tokens.filter((text) => text !== null);
   }
-}
-
-const CHALLENGE = 'Bearer realm="walcast", error="invalid_token"';
-
-async function challenge(reply: FastifyReply, header: string, body: ErrorJson): Promise<void> {
-  await reply.code(401).header('www-authenticate', header).send(body);
 }
 
 /** True when the chain of the client's certificate was found good in the handshake. */

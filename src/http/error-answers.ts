@@ -1,15 +1,18 @@
 // What is answered when there is no route, or a route fails. Never with a word about the inside.
-import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { errorText } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
-import type { ErrorJson } from './api-types.ts';
+import { PROBLEM_TYPE, problemJson, sendProblem } from './problems.ts';
+import type { ProblemCode, ProblemFacts } from './problems.ts';
 import type { Route } from './route.ts';
 
-/** What a client can do about an answer of that code. */
-const HINTS: Readonly<Record<number, string>> = {
-  400: 'GET /openapi.json says what is expected.',
-  413: 'GET /openapi.json says what is expected: no request needs so much.',
-  415: 'Send JSON, with "Content-Type: application/json".',
+/** By status code; what fastify refuses with another one is `invalid-request`, too. */
+const KINDS: Readonly<Record<number, { readonly code: ProblemCode; readonly hint: string }>> = {
+  413: {
+    code: 'body-too-large',
+    hint: 'GET /openapi.json says what is expected: no request needs so much.',
+  },
+  415: { code: 'not-json', hint: 'Send JSON, with "Content-Type: application/json".' },
 };
 
 /** Sets the handlers. The client's path is compared with those of the routes, never read as a pattern. */
@@ -21,26 +24,33 @@ export function addErrorAnswers(
     const methods = methodsOf(routes, request.url.split('?')[0] ?? '');
     if (methods.length === 0) {
       const hint = 'GET /openapi.json lists every path.';
-      await reply.code(404).send({ error: 'not found', hint } satisfies ErrorJson);
+      await sendProblem(reply, 'not-found', { detail: 'not found', hint });
       return;
     }
     const allow = methods.join(', ');
-    await reply
-      .code(405)
-      .header('allow', allow)
-      .send({ error: 'method not allowed', hint: `Use ${allow}.` } satisfies ErrorJson);
+    void reply.header('allow', allow);
+    await sendProblem(reply, 'method-not-allowed', {
+      detail: 'method not allowed',
+      hint: `Use ${allow}.`,
+    });
   });
   server.setErrorHandler(async (error: FastifyError, request, reply) => {
     const statusCode = error.statusCode ?? 500;
-    if (statusCode >= 500) logFailure(log, request, error);
-    await reply.code(statusCode).send(bodyOf(statusCode, error));
+    if (statusCode >= 500) {
+      logFailure(log, request, error);
+      const hint = 'The log of walcast says more.';
+      await sendProblem(reply, 'internal-error', { detail: 'internal error', hint });
+      return;
+    }
+    await sendInvalid(reply, error);
   });
 }
 
-function bodyOf(statusCode: number, error: FastifyError): ErrorJson {
-  if (statusCode >= 500) return { error: 'internal error', hint: 'The log of walcast says more.' };
-  const hint = HINTS[statusCode];
-  return hint === undefined ? { error: error.message } : { error: error.message, hint };
+/** For what fastify found wrong with a request. */
+export function sendInvalid(reply: FastifyReply, error: FastifyError): FastifyReply {
+  const kind = KINDS[error.statusCode ?? 400];
+  const hint = kind?.hint ?? 'GET /openapi.json says what is expected.';
+  return sendProblem(reply, kind?.code ?? 'invalid-request', { detail: error.message, hint });
 }
 
 function logFailure(log: Log, request: FastifyRequest, error: FastifyError): void {
@@ -68,29 +78,35 @@ function isPathOf(route: Route, path: string): boolean {
   );
 }
 
+/** By the code of Node.js, with the phrase of the status line; everything else is no HTTP request. */
+const NON_REQUESTS: Readonly<Record<string, readonly [ProblemCode, string, ProblemFacts]>> = {
+  ERR_HTTP_REQUEST_TIMEOUT: [
+    'too-slow',
+    'Request Timeout',
+    { detail: 'the request took too long', hint: 'Send headers and body without a pause.' },
+  ],
+  HPE_HEADER_OVERFLOW: [
+    'headers-too-large',
+    'Request Header Fields Too Large',
+    { detail: 'the headers are too large', hint: 'No request needs so many.' },
+  ],
+};
+
 /** What is said to who sends something that is no request; the connection ends with it. By the code of Node.js. */
-export function nonRequestAnswer(code: string | undefined): string {
-  const answers: Readonly<Record<string, readonly [string, ErrorJson]>> = {
-    ERR_HTTP_REQUEST_TIMEOUT: [
-      '408 Request Timeout',
-      { error: 'the request took too long', hint: 'Send headers and body without a pause.' },
-    ],
-    HPE_HEADER_OVERFLOW: [
-      '431 Request Header Fields Too Large',
-      { error: 'the headers are too large', hint: 'No request needs so many.' },
-    ],
-  };
-  const [status, answer] = answers[code ?? ''] ?? [
-    '400 Bad Request',
+export function nonRequestAnswer(nodeCode: string | undefined): string {
+  const [code, phrase, facts] = NON_REQUESTS[nodeCode ?? ''] ?? [
+    'not-http',
+    'Bad Request',
     {
-      error: 'this is no HTTP request',
+      detail: 'this is no HTTP request',
       hint: 'Speak HTTP/1.1 here; standbys connect to `listen`.',
     },
   ];
-  const body = JSON.stringify(answer);
+  const problem = problemJson(code, facts);
+  const body = JSON.stringify(problem);
   return [
-    `HTTP/1.1 ${status}`,
-    'Content-Type: application/json; charset=utf-8',
+    `HTTP/1.1 ${problem.status} ${phrase}`,
+    `Content-Type: ${PROBLEM_TYPE}`,
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Connection: close',
     '',

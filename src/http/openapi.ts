@@ -97,10 +97,9 @@ function parameterOf(parameter: Parameter): Json {
 }
 
 function answerOf({ description, schema, type }: Answer): Json {
-  if (schema !== undefined) {
-    return { description, content: { 'application/json': { schema: ref(schema) } } };
-  }
-  return type === undefined ? { description } : { description, content: { [type]: {} } };
+  if (schema === undefined && type === undefined) return { description };
+  const content = schema === undefined ? {} : { schema: ref(schema) };
+  return { description, content: { [type ?? 'application/json']: content } };
 }
 
 /** A schema that has a name is referred to; another is written out. */

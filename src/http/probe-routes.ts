@@ -6,6 +6,7 @@ import type { Metrics } from '../metrics/registry.ts';
 import type { StatusSource } from '../status/status.ts';
 import type { ProbeJson } from './api-types.ts';
 import { liveness, readiness, startup } from './probes.ts';
+import { sendProblem } from './problems.ts';
 import { queryValues, refusal } from './route.ts';
 import type { Answer, Route } from './route.ts';
 import { SCHEMAS } from './schemas.ts';
@@ -62,7 +63,7 @@ function readyRoute(source: StatusSource): Route {
       const lag = lagOf(queryValues(request, 'lag'));
       if ('problem' in lag) {
         const hint = 'Give a size such as 64MB; without a unit it counts bytes.';
-        return reply.code(400).send({ error: `lag ${lag.problem}`, hint });
+        return sendProblem(reply, 'invalid-request', { detail: `lag ${lag.problem}`, hint });
       }
       return answer(reply, readiness(source.status(), lag.bytesMax));
     },

@@ -1,4 +1,5 @@
 // The routes of the JSON API that show something.
+import type { Clock } from '../base/clock.ts';
 import type { BuildInfo } from '../config/build-info.ts';
 import type { RelayActions } from '../status/actions.ts';
 import type { RelayStatus, StatusSource } from '../status/status.ts';
@@ -20,10 +21,11 @@ export interface ReadSources {
   readonly source: StatusSource;
   readonly actions: RelayActions;
   readonly build: BuildInfo;
+  readonly clock: Clock;
 }
 
 /** Everything under /api/v1 that changes nothing. */
-export function readRoutes({ source, actions, build }: ReadSources): Route[] {
+export function readRoutes({ source, actions, build, clock }: ReadSources): Route[] {
   const version: VersionJson = {
     version: build.version,
     revision: build.revision,
@@ -34,7 +36,7 @@ export function readRoutes({ source, actions, build }: ReadSources): Route[] {
   return [
     showing('status', 'status', {
       summary: 'State of the whole relay.',
-      show: () => statusJson(status()),
+      show: () => statusJson(status(), clock.wallMs()),
     }),
     showing('upstream', 'upstreamDetail', {
       summary: 'The session to the upstream server.',

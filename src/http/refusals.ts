@@ -1,38 +1,70 @@
-// From why something was refused to the status code and the JSON that say so.
+// From why something was refused to the problem that says so.
 import type { FastifyReply } from 'fastify';
 import { formatLsn } from '../pg/lsn.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { ActionRefusal, WalFileRefusal } from '../status/actions.ts';
-import type { ErrorJson } from './api-types.ts';
+import { sendProblem } from './problems.ts';
+import type { ProblemCode, ProblemFacts } from './problems.ts';
 
-/** A status code and its body. */
+/** A kind of problem, and what is particular this time. */
 export interface Refusal {
-  readonly code: number;
-  readonly body: ErrorJson;
+  readonly code: ProblemCode;
+  readonly facts: ProblemFacts;
 }
 
-/** What an HTTP client can do about a SQLSTATE; what is not here is our own trouble. */
-const CODES: Readonly<Record<string, number>> = {
-  [SQLSTATE.featureNotSupported]: 501,
-  [SQLSTATE.invalidName]: 400,
-  [SQLSTATE.nameTooLong]: 400,
-  [SQLSTATE.undefinedObject]: 404,
-  [SQLSTATE.duplicateObject]: 409,
-  [SQLSTATE.configurationLimitExceeded]: 409,
-  [SQLSTATE.objectNotInPrerequisiteState]: 409,
-  [SQLSTATE.objectInUse]: 409,
-  [SQLSTATE.cannotConnectNow]: 503,
+interface Meaning {
+  readonly code: ProblemCode;
+  /** Where who refused it has no hint of its own. */
+  readonly hint: string;
+}
+
+/** What a SQLSTATE is to an HTTP client; what is not here is our own trouble. */
+const MEANINGS: Readonly<Record<string, Meaning>> = {
+  [SQLSTATE.featureNotSupported]: {
+    code: 'not-supported',
+    hint: 'GET /openapi.json lists what walcast does.',
+  },
+  [SQLSTATE.invalidName]: {
+    code: 'invalid-name',
+    hint: 'Names have lower case letters, digits and underscores.',
+  },
+  [SQLSTATE.nameTooLong]: { code: 'invalid-name', hint: 'A name has 63 characters at most.' },
+  [SQLSTATE.undefinedObject]: {
+    code: 'no-such-object',
+    hint: 'GET /api/v1/slots shows those that are there.',
+  },
+  [SQLSTATE.duplicateObject]: {
+    code: 'already-exists',
+    hint: 'Use the one that is there, or another name.',
+  },
+  [SQLSTATE.configurationLimitExceeded]: {
+    code: 'limit-reached',
+    hint: 'Drop one that is not needed, or raise the limit.',
+  },
+  [SQLSTATE.objectNotInPrerequisiteState]: {
+    code: 'not-now',
+    hint: 'GET /api/v1/status says what state walcast is in.',
+  },
+  [SQLSTATE.objectInUse]: {
+    code: 'in-use',
+    hint: 'End who uses it first: GET /api/v1/slots shows its pid.',
+  },
+  [SQLSTATE.cannotConnectNow]: {
+    code: 'starting-up',
+    hint: 'GET /readyz says what is waited for.',
+  },
 };
 
+const OUR_TROUBLE: Meaning = { code: 'failed', hint: 'The log of walcast says more.' };
+
 /** The answer for an action that was refused. */
-export function actionRefused(refusal: ActionRefusal): Refusal {
-  const { sqlstate, message, detail, hint } = refusal;
+export function actionRefused({ sqlstate, message, detail, hint }: ActionRefusal): Refusal {
+  const meaning = MEANINGS[sqlstate] ?? OUR_TROUBLE;
   return {
-    code: CODES[sqlstate] ?? 500,
-    body: {
-      error: message,
-      ...(detail === undefined ? {} : { detail }),
-      ...(hint === undefined ? {} : { hint }),
+    code: meaning.code,
+    facts: {
+      detail: detail === undefined ? message : `${message}. ${detail}`,
+      hint: hint ?? meaning.hint,
       sqlstate,
     },
   };
@@ -43,48 +75,49 @@ export function walFileRefused(name: string, refusal: WalFileRefusal): Refusal {
   switch (refusal.kind) {
     case 'unknown-name':
       return {
-        code: 400,
-        body: {
-          error: 'this is no name of a WAL segment or of a timeline history file',
+        code: 'invalid-name',
+        facts: {
+          detail: 'this is no name of a WAL segment or of a timeline history file',
           hint: 'Ask for 24 hexadecimal digits in upper case, of this segment size, or for 8 of them and ".history".',
         },
       };
     case 'absent':
       return {
-        code: 404,
-        body: {
-          error: `WAL file "${name}" is not stored here`,
+        code: 'no-such-object',
+        facts: {
+          detail: `WAL file "${name}" is not stored here`,
           hint: 'GET /api/v1/store says from where to where WAL is stored.',
         },
       };
-    case 'incomplete':
+    case 'incomplete': {
+      const end = formatLsn(refusal.availableLsn);
       return {
-        code: 409,
-        body: {
-          error: `WAL segment "${name}" is not complete yet`,
-          detail: `It is being received, and is on the disk up to ${formatLsn(refusal.availableLsn)}.`,
+        code: 'wal-incomplete',
+        facts: {
+          detail: `WAL segment "${name}" is not complete yet. It is being received, and is on the disk up to ${end}.`,
           hint: 'Stream the end of the WAL (primary_conninfo), or ask again later.',
         },
       };
+    }
     case 'damaged':
       return {
-        code: 500,
-        body: {
-          error: `WAL file "${name}" is damaged at ${formatLsn(refusal.lsn)}: ${refusal.reason}`,
+        code: 'wal-damaged',
+        facts: {
+          detail: `WAL file "${name}" is damaged at ${formatLsn(refusal.lsn)}: ${refusal.reason}`,
           hint: 'Fetch it from the upstream server or from an archive.',
           sqlstate: SQLSTATE.dataCorrupted,
         },
       };
     case 'busy':
       return {
-        code: 503,
-        body: { error: 'too many WAL files are being fetched', hint: 'Ask again in a moment.' },
+        code: 'busy',
+        facts: { detail: 'too many WAL files are being fetched', hint: 'Ask again in a moment.' },
       };
     case 'starting':
       return {
-        code: 503,
-        body: {
-          error: 'the database system is starting up',
+        code: 'starting-up',
+        facts: {
+          detail: 'the database system is starting up',
           hint: 'GET /readyz says what is waited for.',
           sqlstate: SQLSTATE.cannotConnectNow,
         },
@@ -92,8 +125,7 @@ export function walFileRefused(name: string, refusal: WalFileRefusal): Refusal {
   }
 }
 
-/** Sends it. What may be better in a moment says so. */
-export function refuse(reply: FastifyReply, { code, body }: Refusal): FastifyReply {
-  if (code === 503) void reply.header('retry-after', '1');
-  return reply.code(code).send(body);
+/** Sends it. */
+export function refuse(reply: FastifyReply, { code, facts }: Refusal): FastifyReply {
+  return sendProblem(reply, code, facts);
 }

@@ -10,7 +10,7 @@ import { SCHEMAS } from './schemas.ts';
  */
 export type Access = 'open' | 'read' | 'write' | 'wal';
 
-/** One status code of a route. Without a schema the body is no JSON (`type` says what), or there is none. */
+/** One status code of a route. Without a type the body is JSON of that schema; without either there is none. */
 export interface Answer {
   readonly description: string;
   readonly schema?: TSchema;
@@ -43,7 +43,7 @@ export interface Route {
 
 /** An answer that tells what went wrong. */
 export function refusal(description: string): Answer {
-  return { description, schema: SCHEMAS.error };
+  return { description, schema: SCHEMAS.problem, type: 'application/problem+json' };
 }
 
 /** What a route answers, together with what any route of its kind may answer. */

@@ -28,14 +28,14 @@ import {
 import type { Metrics } from '../metrics/registry.ts';
 import type { RelayActions } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
-import type { ErrorJson } from './api-types.ts';
 import { HttpAudit } from './audit.ts';
 import { Authorization } from './authorization.ts';
 import { ConnectionCaps } from './connection-caps.ts';
-import { addErrorAnswers, nonRequestAnswer } from './error-answers.ts';
+import { addErrorAnswers, nonRequestAnswer, sendInvalid } from './error-answers.ts';
 import { isLoopbackHeader, isLoopbackHost } from './host-check.ts';
 import { readJsonOnly } from './json-body.ts';
 import { OneAtATime } from './one-at-a-time.ts';
+import { sendProblem } from './problems.ts';
 import { addRoutes, allRoutes } from './routes.ts';
 import { followCertificate, isHandshakeFailure, secureServerOptions } from './secure-port.ts';
 import type { PortTls } from './secure-port.ts';
@@ -178,9 +178,7 @@ function createServer(
     forceCloseConnections: 'idle',
     return503OnClosing: true,
     frameworkErrors: (error, _request, reply) => {
-      const hint = 'GET /openapi.json lists every path.';
-      const answer: ErrorJson = { error: error.message, hint };
-      void (reply as FastifyReply).code(error.statusCode ?? 400).send(answer);
+      void sendInvalid(reply as FastifyReply, error);
     },
     clientErrorHandler: ({ code }, socket) => {
       // Behind a part of an answer it would be taken for more of it; where no TLS came about nothing can be said.
@@ -214,8 +212,8 @@ function refuseEarlyRequests(server: FastifyInstance, oneAtATime: OneAtATime): v
 
 async function refuseForeignHost(request: FastifyRequest, reply: FastifyReply): Promise<void> {
   if (isLoopbackHeader(request.headers.host)) return;
-  await reply.code(421).send({
-    error: 'this port answers requests to localhost only',
+  await sendProblem(reply, 'foreign-host', {
+    detail: 'this port answers requests to localhost only',
     hint: 'Ask under the name localhost, or set http.listen to an address that others can reach.',
   });
 }

@@ -4,7 +4,9 @@ import { Type } from 'typebox';
 import type { Log } from '../base/log.ts';
 import type { ActionRefusal, RelayActions } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
-import type { ErrorJson, ReloadJson } from './api-types.ts';
+import type { ReloadJson } from './api-types.ts';
+import { sendProblem } from './problems.ts';
+import type { ProblemFacts } from './problems.ts';
 import { actionRefused, refuse } from './refusals.ts';
 import { addressOf, pathValue, refusal } from './route.ts';
 import type { Answer, Parameter, Route } from './route.ts';
@@ -20,8 +22,8 @@ export interface WriteSources {
 
 const STARTING: Answer = refusal('The store is not open yet.');
 
-const ENDING: ErrorJson = {
-  error: 'the configuration is not read again, because walcast is draining',
+const ENDING: ProblemFacts = {
+  detail: 'the configuration is not read again, because walcast is draining',
   hint: 'What the file says takes effect at the next start.',
 };
 
@@ -53,13 +55,12 @@ function reloadRoute({ actions, source, log }: WriteSources): Route {
     },
     handle: async (request, reply) => {
       logAction(log, request, 'reload');
-      if (source.status().isDraining) return reply.code(409).send(ENDING);
+      if (source.status().isDraining) return sendProblem(reply, 'not-now', ENDING);
       const { problems, changed, pendingRestart } = await actions.reload();
       const done: ReloadJson = { changed, pending_restart: pendingRestart };
       if (problems.length === 0) return done;
-      return reply.code(422).send({
-        error: 'the configuration was not changed, because it has mistakes',
-        detail: problems.join('\n'),
+      return sendProblem(reply, 'configuration-refused', {
+        detail: 'the configuration was not changed, because it has mistakes',
         hint: 'Correct them and reload again.',
         problems,
       });
@@ -175,12 +176,12 @@ function disconnectRoute({ actions, log }: WriteSources): Route {
       const text = pathValue(request, 'pid');
       if (!/^[0-9]{1,10}$/.test(text)) {
         const hint = 'GET /api/v1/standbys shows the pid of each.';
-        return reply.code(400).send({ error: 'this is no pid', hint });
+        return sendProblem(reply, 'invalid-name', { detail: 'this is no pid', hint });
       }
       logAction(log, request, 'disconnect standby', { pid: Number(text) });
       if (actions.disconnectStandby(Number(text))) return done(reply, null);
       const hint = 'GET /api/v1/standbys shows those that are connected.';
-      return reply.code(404).send({ error: `no standby has pid ${text}`, hint });
+      return sendProblem(reply, 'no-such-object', { detail: `no standby has pid ${text}`, hint });
     },
   };
 }

@@ -181,7 +181,14 @@ describe.each(newestMajors())('the HTTP port, with PostgreSQL %i', (major) => {
       const busy = await ask('DELETE', '/api/v1/slots/by_http');
       expect([busy.status, await busy.json()]).toEqual([
         409,
-        { error: `replication slot "by_http" is active for PID ${pid}`, sqlstate: '55006' },
+        {
+          type: 'urn:walcast:problem:in-use',
+          title: 'It is in use',
+          status: 409,
+          detail: `replication slot "by_http" is active for PID ${pid}`,
+          hint: expect.stringContaining('pid'),
+          sqlstate: '55006',
+        },
       ]);
       expect((await ask('DELETE', `/api/v1/standbys/${pid}`)).status).toBe(204);
       const ended = await tool.ended;

@@ -2,6 +2,9 @@
 import { connect } from 'node:net';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
+import type { ProblemJson } from '../../src/http/api-types.ts';
+import { PROBLEMS } from '../../src/http/problems.ts';
+import type { ProblemCode } from '../../src/http/problems.ts';
 import { openHttp } from '../../src/http/server.ts';
 import type { HttpOptions, HttpServer, HttpSources } from '../../src/http/server.ts';
 import type { AnsweredRequest, Exposition, Metrics } from '../../src/metrics/registry.ts';
@@ -45,6 +48,15 @@ export class RecordingActions implements RelayActions {
 
   drain(): void {
     this.done.push('drain');
+  }
+
+  shutdown(): void {
+    this.done.push('shutdown');
+  }
+
+  reconnect(): ActionRefusal | null {
+    this.done.push('reconnect');
+    return this.refusal;
   }
 
   pause(): void {
@@ -113,6 +125,12 @@ export function sampleFile(
     })(),
     close: onClose,
   };
+}
+
+/** A problem of that kind as it is answered; `facts` are its other fields. */
+export function problemOf(code: ProblemCode, facts: Partial<ProblemJson>): ProblemJson {
+  const { status, title } = PROBLEMS[code];
+  return { type: `urn:walcast:problem:${code}`, title, status, detail: '', hint: '', ...facts };
 }
 
 /** Opens a port on loopback; what is not given is made up. */

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { certificateTroubles } from '../../src/cli/certificate-text.ts';
 import { healthOf } from '../../src/cli/health.ts';
 import { statusView } from '../../src/cli/status-view.ts';
-import { statusJson } from '../../src/http/status-json.ts';
+import { statusJson } from '../support/status-json.ts';
 import type { CertificateStatus } from '../../src/status/certificate.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
 import { sampleStatus } from '../support/relay-status.ts';

@@ -8,7 +8,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import type { HandledSignal } from '../../src/cli/command.ts';
 import { healthOf } from '../../src/cli/health.ts';
 import type { HttpServer, HttpSources } from '../../src/http/server.ts';
-import { statusJson } from '../../src/http/status-json.ts';
+import { statusJson } from '../support/status-json.ts';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import type { RelayState, RelayStatus } from '../../src/status/status.ts';
 import { walcast } from '../support/cli.ts';

@@ -10,7 +10,13 @@ import {
 } from '../../src/config/limits.ts';
 import type { HttpOptions, HttpServer, HttpSources } from '../../src/http/server.ts';
 import { TokenGuard } from '../../src/http/token-guard.ts';
-import { exchange, openTestPort, RecordingActions, sampleFile } from '../support/http-port.ts';
+import {
+  exchange,
+  openTestPort,
+  RecordingActions,
+  sampleFile,
+  problemOf,
+} from '../support/http-port.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { sampleStatus } from '../support/relay-status.ts';
 
@@ -87,7 +93,8 @@ describe('the token', () => {
       expect(missing.headers.get('www-authenticate')).toBe('Bearer realm="walcast"');
       expect(wrong.headers.get('www-authenticate')).toContain('error="invalid_token"');
       expect(missing.answer).toMatchObject({
-        error: 'this needs a token',
+        type: 'urn:walcast:problem:token-missing',
+        detail: 'this needs a token',
         hint: expect.any(String),
       });
       expect(actions.done).toEqual([]);
@@ -357,24 +364,31 @@ describe('slots', () => {
   });
 
   test.each([
-    ['42602', 400],
-    ['42622', 400],
-    ['42704', 404],
-    ['42710', 409],
-    ['55006', 409],
-    ['53400', 409],
-    ['57P03', 503],
-    ['58030', 500],
-  ])('a refusal with SQLSTATE %s is %i, in the same words', async (sqlstate, code) => {
-    const { url, actions } = await open();
-    actions.refusal = { sqlstate, message: 'no', detail: 'because', hint: 'try again' };
-    const wanted = { error: 'no', detail: 'because', hint: 'try again', sqlstate };
-    const created = await ask('POST', `${url}/api/v1/slots`, { body: { name: 'a' } });
-    expect([created.code, created.answer]).toEqual([code, wanted]);
-    const dropped = await ask('DELETE', `${url}/api/v1/slots/a`);
-    expect([dropped.code, dropped.answer]).toEqual([code, wanted]);
-    expect(created.headers.get('retry-after')).toBe(code === 503 ? '1' : null);
-  });
+    ['42602', 400, 'invalid-name'],
+    ['42622', 400, 'invalid-name'],
+    ['42704', 404, 'no-such-object'],
+    ['42710', 409, 'already-exists'],
+    ['55006', 409, 'in-use'],
+    ['53400', 409, 'limit-reached'],
+    ['57P03', 503, 'starting-up'],
+    ['58030', 500, 'failed'],
+  ] as const)(
+    'a refusal with SQLSTATE %s is %i, in the same words',
+    async (sqlstate, code, kind) => {
+      const { url, actions } = await open();
+      actions.refusal = { sqlstate, message: 'no', detail: 'because', hint: 'try again' };
+      const wanted = problemOf(kind, { detail: 'no. because', hint: 'try again', sqlstate });
+      const created = await ask('POST', `${url}/api/v1/slots`, { body: { name: 'a' } });
+      expect([created.code, created.answer]).toEqual([code, wanted]);
+      const dropped = await ask('DELETE', `${url}/api/v1/slots/a`);
+      expect([dropped.code, dropped.answer]).toEqual([code, wanted]);
+      expect(created.headers.get('retry-after')).toBe(code === 503 ? '1' : null);
+      expect(created.headers.get('content-type')).toBe('application/problem+json; charset=utf-8');
+      actions.refusal = { sqlstate, message: 'no' };
+      const { answer } = await ask('DELETE', `${url}/api/v1/slots/a`);
+      expect(answer).toMatchObject({ detail: 'no', hint: expect.stringMatching(/.\.$/) });
+    },
+  );
 
   test.each([
     ['no body', undefined, 400],
@@ -393,7 +407,7 @@ describe('slots', () => {
     const refused = await ask('POST', `${url}/api/v1/slots`, { body });
     expect([refused.code, refused.answer]).toMatchObject([
       code,
-      { error: expect.any(String), hint: expect.any(String) },
+      { status: code, detail: expect.any(String), hint: expect.any(String) },
     ]);
     expect(actions.done).toEqual([]);
   });
@@ -442,7 +456,7 @@ describe('standbys', () => {
     expect((await ask('DELETE', `${url}/api/v1/standbys/42`)).code).toBe(204);
     expect(await ask('DELETE', `${url}/api/v1/standbys/43`)).toMatchObject({
       code: 404,
-      answer: { error: 'no standby has pid 43' },
+      answer: { detail: 'no standby has pid 43' },
     });
     expect(actions.done).toEqual(['disconnect 42', 'disconnect 43']);
   });
@@ -471,7 +485,7 @@ describe('reload and drain', () => {
     const { url, actions } = await open({ source });
     expect(await ask('POST', `${url}/api/v1/reload`)).toMatchObject({
       code: 409,
-      answer: { error: expect.stringContaining('draining') },
+      answer: { detail: expect.stringContaining('draining') },
     });
     expect(actions.done).toEqual([]);
   });
@@ -490,7 +504,11 @@ describe('reload and drain', () => {
     actions.report = { problems: ['a:1:1: no', 'a:2:1: no'], changed: [], pendingRestart: [] };
     expect(await ask('POST', `${url}/api/v1/reload`)).toMatchObject({
       code: 422,
-      answer: { problems: ['a:1:1: no', 'a:2:1: no'], detail: 'a:1:1: no\na:2:1: no' },
+      answer: problemOf('configuration-refused', {
+        detail: 'the configuration was not changed, because it has mistakes',
+        hint: 'Correct them and reload again.',
+        problems: ['a:1:1: no', 'a:2:1: no'],
+      }),
     });
   });
 

@@ -1,6 +1,7 @@
 // Does the JSON API say what the status says, in the contract's words and in no others?
 import { Value } from 'typebox/value';
 import { describe, expect, test } from 'vitest';
+import { findings } from '../../src/health/findings.ts';
 import { isLoopbackHeader, isLoopbackHost } from '../../src/http/host-check.ts';
 import { liveness, readiness, startup } from '../../src/http/probes.ts';
 import { SCHEMAS } from '../../src/http/schemas.ts';
@@ -8,7 +9,6 @@ import {
   configJson,
   slotsJson,
   standbysJson,
-  statusJson,
   storeDetailJson,
   syncJson,
   upstreamDetailJson,
@@ -24,6 +24,7 @@ import {
   sampleSync,
   unknownStatus,
 } from '../support/relay-status.ts';
+import { SAMPLE_NOW_MS, statusJson } from '../support/status-json.ts';
 
 describe('status', () => {
   test('every field has the name and form that scripts rely on', () => {
@@ -112,6 +113,7 @@ describe('status', () => {
           clamped_replies: 0,
           reply_time: '2023-11-14T22:15:00.000Z',
           connected_at: '2023-11-14T22:14:10.000Z',
+          sent_bytes: 5000,
           tls: false,
           tls_version: null,
           stalled: false,
@@ -142,6 +144,10 @@ describe('status', () => {
         rejected: { hba: 3, auth: 0, limit: 0, draining: 0, protocol: 1, tls: 0 },
         secret_problems: [],
       },
+      findings: findings(sampleStatus(), SAMPLE_NOW_MS).map(({ nextStep, ...finding }) => ({
+        ...finding,
+        next_step: nextStep,
+      })),
     });
   });
 

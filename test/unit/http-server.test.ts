@@ -4,7 +4,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import type { Log } from '../../src/base/log.ts';
 import type { HttpOptions, HttpServer } from '../../src/http/server.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
-import { exchange, openTestPort, RecordingMetrics } from '../support/http-port.ts';
+import { exchange, openTestPort, RecordingMetrics, problemOf } from '../support/http-port.ts';
 import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
 
 const servers: HttpServer[] = [];
@@ -144,7 +144,13 @@ describe('answers', () => {
   });
 });
 
-const SAYS_WHAT_TO_DO = { error: expect.any(String), hint: expect.any(String) };
+const SAYS_WHAT_TO_DO = {
+  type: expect.stringMatching(/^urn:walcast:problem:[a-z-]+$/),
+  title: expect.any(String),
+  status: expect.any(Number),
+  detail: expect.any(String),
+  hint: expect.any(String),
+};
 
 describe('refusals', () => {
   test('unknown paths are 404, known paths with another method 405', async () => {
@@ -152,7 +158,10 @@ describe('refusals', () => {
     const unknown = await fetch(`${url}/nothing`);
     expect([unknown.status, await unknown.json()]).toEqual([
       404,
-      { error: 'not found', hint: 'GET /openapi.json lists every path.' },
+      problemOf('not-found', {
+        detail: 'not found',
+        hint: 'GET /openapi.json lists every path.',
+      }),
     ]);
     const posted = await fetch(`${url}/api/v1/status`, { method: 'POST', body: '{}' });
     expect([posted.status, posted.headers.get('allow')]).toEqual([405, 'GET, HEAD']);
@@ -271,7 +280,10 @@ describe('refusals', () => {
     const response = await fetch(`${url}/api/v1/status`);
     expect([response.status, await response.json()]).toEqual([
       500,
-      { error: 'internal error', hint: 'The log of walcast says more.' },
+      problemOf('internal-error', {
+        detail: 'internal error',
+        hint: 'The log of walcast says more.',
+      }),
     ]);
   });
 });

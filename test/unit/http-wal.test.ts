@@ -231,10 +231,10 @@ describe('a refusal', () => {
     const { url } = await open(() => refusal);
     const response = await ask(`${url}/wal/${NAME}`);
     expect(response.status).toBe(code);
-    expect(response.headers.get('content-type')).toContain('application/json');
+    expect(response.headers.get('content-type')).toContain('application/problem+json');
     expect(response.headers.get('retry-after')).toBe(code === 503 ? '1' : null);
     expect(await response.json()).toMatchObject({
-      error: expect.stringContaining(text),
+      detail: expect.stringContaining(text),
       hint: expect.any(String),
     });
     const head = await ask(`${url}/wal/${NAME}`, { method: 'HEAD' });
