@@ -15,6 +15,7 @@ export interface ValueType {
   readonly length: number;
 }
 
+export const BOOL: ValueType = { oid: TYPE_OID.bool, length: 1 };
 export const INT4: ValueType = { oid: TYPE_OID.int4, length: 4 };
 export const INT8: ValueType = { oid: TYPE_OID.int8, length: 8 };
 export const OID: ValueType = { oid: TYPE_OID.oid, length: 4 };
@@ -25,6 +26,7 @@ export const INET: ValueType = { oid: TYPE_OID.inet, length: -1 };
 export const TIMESTAMPTZ: ValueType = { oid: TYPE_OID.timestamptz, length: 8 };
 export const INTERVAL: ValueType = { oid: TYPE_OID.interval, length: 16 };
 export const PG_LSN: ValueType = { oid: TYPE_OID.pgLsn, length: 8 };
+export const TEXT_ARRAY: ValueType = { oid: TYPE_OID.textArray, length: -1 };
 
 /** A value that is not NULL. */
 export interface Cell {
@@ -64,6 +66,21 @@ export function describeColumn(column: ResultColumn, isBinary: boolean): ColumnD
 /** text or name. */
 export function textCell(text: string): Cell {
   return { text, rank: text, binary: () => encodeText(text) };
+}
+
+/** bool. */
+export function boolCell(value: boolean): Cell {
+  return {
+    text: value ? 't' : 'f',
+    rank: Number(value),
+    binary: () => Uint8Array.of(Number(value)),
+  };
+}
+
+/** text[], of one dimension and without NULLs. (arrayfuncs.c: array_out, array_send) */
+export function textArrayCell(values: readonly string[]): Cell {
+  const text = `{${values.map(arrayElement).join(',')}}`;
+  return { text, rank: text, binary: () => textArrayBytes(values) };
 }
 
 /** int4, or oid and xid, which have no sign. */
@@ -117,6 +134,33 @@ export function intervalCell(seconds: number): Cell {
       return bytes;
     },
   };
+}
+
+/** Quoted where it could be taken for something else. */
+function arrayElement(value: string): string {
+  if (value !== '' && !/[{}",\\\s]/.test(value) && value.toUpperCase() !== 'NULL') return value;
+  return `"${value.replaceAll(/["\\]/g, '\\$&')}"`;
+}
+
+/** Dimensions, whether there are NULLs, type; of the dimension its size and first subscript; then length and bytes of each. */
+function textArrayBytes(values: readonly string[]): Uint8Array {
+  const elements = values.map(encodeText);
+  const isEmpty = elements.length === 0;
+  const head = isEmpty ? [0, 0, TYPE_OID.text] : [1, 0, TYPE_OID.text, elements.length, 1];
+  const size = elements.reduce((sum, element) => sum + 4 + element.length, 4 * head.length);
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  const put = (value: number): void => {
+    writeUint32(bytes, at, value);
+    at += 4;
+  };
+  for (const value of head) put(value);
+  for (const element of elements) {
+    put(element.length);
+    bytes.set(element, at);
+    at += element.length;
+  }
+  return bytes;
 }
 
 const AF_INET = 2;

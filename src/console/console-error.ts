@@ -3,8 +3,7 @@ import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 
 /** Where people find what there is. */
-export const CONSOLE_HINT =
-  'The console answers SELECT ... FROM pg_stat_replication, and SHOW of settings.';
+export const CONSOLE_HINT = 'SHOW HELP lists what the console understands.';
 
 /** Ends a statement with an ERROR; the session goes on. Never leaves this room. */
 export class ConsoleError extends Error {

@@ -17,6 +17,32 @@ export function parseIpAddress(text: string): IpAddress | null {
   return text.includes(':') ? parseV6(text) : parseV4(text);
 }
 
+/** The text of an address, as inet_ntop writes it: without zeros in front, the longest run of zero groups as `::`. */
+export function formatIpAddress(address: IpAddress): string {
+  if (address.length === 4) return address.join('.');
+  const groups = Array.from({ length: GROUPS_V6 }, (_, index) => {
+    return ((address[2 * index] ?? 0) << 8) | (address[2 * index + 1] ?? 0);
+  });
+  const { start, length } = longestZeroRun(groups);
+  // Those that stand for addresses of IPv4 end like one.
+  if (start === 0 && (length === 6 || (length === 5 && groups[5] === 0xffff))) {
+    return `::${length === 5 ? 'ffff:' : ''}${address.subarray(12).join('.')}`;
+  }
+  const texts = groups.map((group) => group.toString(16));
+  if (length < 2) return texts.join(':');
+  return `${texts.slice(0, start).join(':')}::${texts.slice(start + length).join(':')}`;
+}
+
+function longestZeroRun(groups: readonly number[]): { start: number; length: number } {
+  let best = { start: -1, length: 0 };
+  for (let start = 0; start < groups.length; start += 1) {
+    let length = 0;
+    while (groups[start + length] === 0) length += 1;
+    if (length > best.length) best = { start, length };
+  }
+  return best;
+}
+
 /** The mask with `prefixLength` leading ones; null when there are not that many bits. (pg_sockaddr_cidr_mask) */
 export function prefixMask(prefixLength: number, byteLength: number): IpAddress | null {
   if (!Number.isInteger(prefixLength) || prefixLength < 0 || prefixLength > byteLength * 8) {

@@ -24,6 +24,7 @@ export interface ErrorFields {
 
 /** Types of the columns we send. (src/include/catalog/pg_type.dat) */
 export const TYPE_OID = {
+  bool: 16,
   bytea: 17,
   name: 19,
   int8: 20,
@@ -32,6 +33,7 @@ export const TYPE_OID = {
   oid: 26,
   xid: 28,
   inet: 869,
+  textArray: 1009,
   timestamptz: 1184,
   interval: 1186,
   pgLsn: 3220,

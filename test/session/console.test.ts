@@ -15,7 +15,7 @@ import { query, rowValues, statusUpdate } from '../support/raw-client.ts';
 import type { RawClient } from '../support/raw-client.ts';
 import { CUTS, Fixture, identityOf, rules, START_LSN } from '../support/wal-senders-fixture.ts';
 
-const HINT = 'The console answers SELECT ... FROM pg_stat_replication, and SHOW of settings.';
+const HINT = 'SHOW HELP lists what the console understands.';
 const NOT_SUPPORTED = `E|ERROR|0A000|this statement is not supported by walcast's console`;
 describe.each(CUTS)('the console, bytes fed %s', (cut) => {
   let fixture: Fixture;
