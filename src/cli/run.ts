@@ -40,6 +40,7 @@ export type StartRelay = (
     readonly readConfig: () => LoadedConfig;
     readonly onLogSettings: (settings: Config['log']) => void;
     readonly onDrainRequested: () => void;
+    readonly onShutdownRequested: () => void;
     readonly startSignal: AbortSignal;
   },
 ) => Promise<RunningRelay>;
@@ -132,6 +133,7 @@ async function serve(context: CommandContext, service: Service): Promise<number>
       readConfig: () => loadConfig({ ...sources, isPlainOnly: true, readYaml }),
       onLogSettings: (settings) => log.adjust(settings),
       onDrainRequested: () => requests.drainAsked(),
+      onShutdownRequested: () => requests.shutdownAsked(),
       startSignal: startEnd.signal,
     });
     const relay = await Promise.race([starting, requests.any]);
@@ -215,8 +217,8 @@ function logFailure(log: Log, error: Error): void {
 }
 
 /**
- * Who asked for the end, and how urgently: SIGTERM and the HTTP port ask for a drain, a second SIGTERM or a SIGINT for the
- * end at once. A drain that was asked for over HTTP is not hurried by the first SIGTERM. SIGHUP reloads.
+ * Who asked for the end, and how urgently: SIGTERM, the HTTP port and the console ask for a drain, a second SIGTERM, a SIGINT
+ * or the console for the end at once. A drain that was asked for otherwise is not hurried by the first SIGTERM. SIGHUP reloads.
  */
 class EndRequests {
   /** The first request of either kind. */
@@ -248,6 +250,10 @@ class EndRequests {
 
   drainAsked(): void {
     this.#resolveDrain();
+  }
+
+  shutdownAsked(): void {
+    this.#resolveImmediate();
   }
 
   take(signal: HandledSignal): void {

@@ -133,6 +133,8 @@ export interface AuthConfig {
   readonly users: ReadonlyMap<string, PasswordSecret>;
   /** Named there with an empty secret: no password lets them in, and the upstream is not asked about them. */
   readonly usersWithoutSecret: ReadonlySet<string>;
+  /** Who may use the changing commands of the console; empty: nobody. */
+  readonly adminUsers: ReadonlySet<string>;
   /** Null: the upstream is not asked. */
   readonly query: AuthQueryConfig | null;
   /** From the first byte of a connection to the end of its authentication. */

@@ -105,7 +105,7 @@ function valueSchema(setting: Setting): TSchema {
     case 'users':
       return Type.Record(Type.String({ minLength: 1 }), Type.String({ minLength: 1 }), options);
     case 'names':
-      return Type.Array(Type.String({ minLength: 1, pattern: SLOT_NAME }), {
+      return Type.Array(Type.String({ minLength: 1, pattern: pattern ?? SLOT_NAME }), {
         ...options,
         uniqueItems: true,
         maxItems: CONFIGURED_SLOTS_MAX,

@@ -313,6 +313,12 @@ export const CONSOLE_SESSIONS_MAX: number = 20;
 export const CONSOLE_IDLE_MS_MAX: number = 3_600_000;
 export const CONSOLE_UNREAD_MS_MAX: number = 60_000;
 
+/** How long a session waits for a command that changes something; the command goes on. */
+export const CONSOLE_COMMAND_MS_MAX: number = 30_000;
+
+/** Commands that change something and are under way at one time, of all sessions: whoever cancels one may give the next. */
+export const CONSOLE_COMMANDS_MAX: number = 32;
+
 /** Prepared statements of one console session, and portals: each may hold the rows of one view. */
 export const CONSOLE_STATEMENTS_MAX: number = 64;
 export const CONSOLE_PORTALS_MAX: number = 8;

@@ -3,12 +3,14 @@ import { parseUserList } from '../pg/user-list.ts';
 import type { UserList, UserListError } from '../pg/user-list.ts';
 import type { AuthConfig, AuthQueryConfig } from './config.ts';
 import type { Place } from './problem.ts';
+import { USER_NAME } from './settings.ts';
 import { wordsOf } from './values.ts';
 import type { ConfigValues, FoundText } from './values.ts';
 import { resolveIdentMaps } from './resolve-rules.ts';
 
 const USERS = 'auth.users';
 const USERS_FILE = 'auth.users_file';
+const ADMINS = 'auth.admin_users';
 const QUERY = 'auth.auth_query';
 const DATABASE = 'auth.auth_dbname';
 
@@ -17,6 +19,7 @@ export function resolveAuth(values: ConfigValues, found: FoundText): AuthConfig 
   return {
     identMaps: resolveIdentMaps(values, found),
     ...readUsers(values, found),
+    adminUsers: readAdmins(values),
     query: readQuery(values),
     timeoutMs: values.number('authentication_timeout'),
   };
@@ -68,12 +71,33 @@ function take(
   };
 }
 
+/** NAMEDATALEN - 1. */
+const USER_NAME_BYTES_MAX = 63;
+
 const NAMES_SHOWN = 5;
 
 function named(names: readonly string[]): string {
   const shown = names.slice(0, NAMES_SHOWN).map((name) => `"${name}"`);
   const more = names.length - shown.length;
   return more === 0 ? shown.join(', ') : `${shown.join(', ')} and ${more} more`;
+}
+
+function readAdmins(values: ConfigValues): ReadonlySet<string> {
+  const { place, itemPlaces, text } = values.mustChoose(ADMINS);
+  const admins = new Set<string>();
+  for (const [index, name] of wordsOf(text).entries()) {
+    const at = itemPlaces?.[index] ?? place;
+    const shown = name.slice(0, 100);
+    if (!new RegExp(USER_NAME).test(name) || Buffer.byteLength(name) > USER_NAME_BYTES_MAX) {
+      values.report(
+        at,
+        `\`${ADMINS}\`: ${JSON.stringify(shown)} is no name of a user, 1 to 63 bytes`,
+      );
+    }
+    if (admins.has(name)) values.report(at, `\`${ADMINS}\`: "${shown}" is given twice`);
+    admins.add(name);
+  }
+  return admins;
 }
 
 function readQuery(values: ConfigValues): AuthQueryConfig | null {

@@ -60,6 +60,9 @@ const BACKENDS_MAX = 0x3ffff;
 /** As PostgreSQL names slots; empty for none. (slot.c:ReplicationSlotValidateName) */
 export const SLOT_NAME: string = '^[a-z0-9_]{0,63}$';
 
+/** Name of a user, of which PostgreSQL takes 63 bytes. */
+export const USER_NAME: string = String.raw`^[^\u0000-\u001f\u007f]{1,63}$`;
+
 /** Name of a zone, as a member's tag has it. */
 export const ZONE_NAME: string = String.raw`^[\x21-\x7e]{1,63}$`;
 
@@ -259,6 +262,13 @@ export const SETTINGS: readonly Setting[] = [
     description:
       'How long an answer of the upstream about a user counts before it is asked again. While it cannot be asked, an older one does.',
   }),
+  setting('auth.admin_users', 'names', {
+    isReloadable: true,
+    pattern: USER_NAME,
+    defaultText: '',
+    description:
+      'Who may use those commands of the console that change something (`RELOAD`, `PAUSE`, `KILL`, `SHUTDOWN`, …): names of users, as they log in. Everybody else may only look. docs/console.md.',
+  }),
   setting('authentication_timeout', 'duration', {
     isReloadable: true,
     unit: 's',
@@ -432,7 +442,7 @@ export const SETTINGS: readonly Setting[] = [
 ];
 
 /** Keys that are planned and refused for now, so that nobody believes in a protection that is not there. */
-export const UNSUPPORTED_KEYS: readonly string[] = ['auth.admin_users', 'tunnel'];
+export const UNSUPPORTED_KEYS: readonly string[] = ['tunnel'];
 
 /** Of planned keys, the values that ask for nothing but what this version does; they are taken, all others refused. */
 const NEUTRAL_VALUES: ReadonlyMap<string, readonly (string | number | boolean)[]> = new Map([

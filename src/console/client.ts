@@ -5,6 +5,8 @@ import type { VersionFacts } from '../pg/server-version.ts';
 export interface ConsoleClient {
   readonly pid: number;
   readonly user: string;
+  /** Where it is connected from; null for a Unix-domain socket. */
+  readonly peer: { readonly address: string | null; readonly port: number | null };
   readonly facts: VersionFacts;
   readonly serverVersion: string;
   readonly walcastVersion: string;

@@ -1,5 +1,5 @@
-// One console session: runs the simple and the extended protocol over statements. A message in, its answers out; nothing
-// waits. (src/backend/tcop/postgres.c: PostgresMain, exec_simple_query)
+// One console session: runs the simple and the extended protocol over statements. A message in, its answers out; only what
+// changes something may have to be waited for. (src/backend/tcop/postgres.c: PostgresMain, exec_simple_query)
 import { ProtocolViolation } from '../base/errors.ts';
 import { CONSOLE_QUERY_STATEMENTS_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
@@ -21,6 +21,8 @@ import {
 } from '../wire/frontend-messages.ts';
 import type { FrontendMessage } from '../wire/frontend-messages.ts';
 import type { CommandError } from '../wire/replication-command.ts';
+import { AdminAccess } from './admin-access.ts';
+import type { AdminDesk } from './admin-desk.ts';
 import { AnswerBudget } from './answer-budget.ts';
 import type { ConsoleClient } from './client.ts';
 import { describeColumn } from './columns.ts';
@@ -30,6 +32,7 @@ import { planOf } from './plan.ts';
 import type { Plan, PlanContext, PlanResult, TransactionStatus } from './plan.ts';
 import { ConsoleSettings } from './settings.ts';
 import type { ConsoleSource } from './source.ts';
+import { andThen } from './soon.ts';
 import { parseStatements } from './statement.ts';
 import type { Statement } from './statement.ts';
 
@@ -41,18 +44,21 @@ export class ConsoleSession {
   readonly #client: ConsoleClient;
   readonly #context: PlanContext;
   readonly #extended: ExtendedQueries;
+  readonly #admin: AdminAccess;
   readonly #budget = new AnswerBudget();
   #transaction: TransactionStatus = 'I';
   /** After an error in the extended protocol nothing is answered before Sync. */
   #isSkippingToSync = false;
 
-  constructor(client: ConsoleClient, source: ConsoleSource) {
+  constructor(client: ConsoleClient, source: ConsoleSource, desk: AdminDesk | null) {
     this.#client = client;
+    this.#admin = new AdminAccess(desk, client);
     const settings = new ConsoleSettings(client);
     const { user, pid, facts } = client;
     this.#context = {
       settings,
       deallocate: (name) => this.#extended.deallocate(name),
+      change: (statement, isInTransaction) => this.#admin.run(statement, isInTransaction),
       select: {
         user,
         pid,
@@ -71,25 +77,44 @@ export class ConsoleSession {
     });
   }
 
-  /** Takes a whole message; `body` is not kept. Everything it calls for has been written when this returns. */
-  onMessage(type: number, body: Uint8Array): ConsoleOutcome {
+  /**
+   * Takes a whole message; `body` is not kept. Everything it calls for has been written when this returns, or, where it has
+   * to wait, when the promise resolves: no other message may be handed over before. The promise rejects for a bug only.
+   */
+  onMessage(type: number, body: Uint8Array): ConsoleOutcome | Promise<ConsoleOutcome> {
     this.#budget.begin();
     try {
-      return this.#onDecoded(decodeFrontendMessage(type, body), body);
+      const outcome = this.#onDecoded(decodeFrontendMessage(type, body), body);
+      if (!(outcome instanceof Promise)) return outcome;
+      return outcome.catch((error: unknown) => this.#onError(error, type));
     } catch (error) {
-      if (error instanceof ConsoleError) this.#fail(error.fields);
-      else if (error instanceof FatalProtocolViolation) return errorOf(error);
-      // What is skipped is not read either.
-      else if (error instanceof ProtocolViolation && this.#isSkippingToSync) return 'open';
-      else if (error instanceof ProtocolViolation) this.#fail(errorOf(error));
-      else throw error;
-      if (isExtended(type)) this.#isSkippingToSync = true;
-      else this.#ready();
-      return 'open';
+      return this.#onError(error, type);
     }
   }
 
-  #onDecoded(message: FrontendMessage, body: Uint8Array): ConsoleOutcome {
+  /** A CancelRequest: what is waited for goes on without this session. */
+  cancel(): void {
+    this.#admin.cancel();
+  }
+
+  /** The session is over. */
+  close(): void {
+    this.#admin.close();
+  }
+
+  #onError(error: unknown, type: number): ConsoleOutcome {
+    if (error instanceof ConsoleError) this.#fail(error.fields);
+    else if (error instanceof FatalProtocolViolation) return errorOf(error);
+    // What is skipped is not read either.
+    else if (error instanceof ProtocolViolation && this.#isSkippingToSync) return 'open';
+    else if (error instanceof ProtocolViolation) this.#fail(errorOf(error));
+    else throw error;
+    if (isExtended(type)) this.#isSkippingToSync = true;
+    else this.#ready();
+    return 'open';
+  }
+
+  #onDecoded(message: FrontendMessage, body: Uint8Array): ConsoleOutcome | Promise<ConsoleOutcome> {
     if (message.type === 'Terminate') return 'terminated';
     if (message.type === 'Sync') {
       this.#isSkippingToSync = false;
@@ -100,11 +125,12 @@ export class ConsoleSession {
     if (this.#isSkippingToSync) return 'open';
     switch (message.type) {
       case 'Query':
-        this.#query(message.sql);
-        return 'open';
+        return andThen(this.#query(message.sql), (): ConsoleOutcome => 'open');
       case 'ExtendedQuery':
-        this.#extended.onMessage(decodeExtendedMessage(message.letter, body));
-        return 'open';
+        return andThen(
+          this.#extended.onMessage(decodeExtendedMessage(message.letter, body)),
+          (): ConsoleOutcome => 'open',
+        );
       case 'FunctionCall':
         throw new ConsoleError({
           sqlstate: SQLSTATE.featureNotSupported,
@@ -126,7 +152,7 @@ export class ConsoleSession {
     }
   }
 
-  #query(sql: string): void {
+  #query(sql: string): void | Promise<void> {
     this.#extended.dropUnnamed();
     const statements = parseStatements(sql);
     if (statements.length > CONSOLE_QUERY_STATEMENTS_MAX) {
@@ -136,13 +162,21 @@ export class ConsoleSession {
       });
     }
     if (statements.length === 0) this.#client.write([encodeEmptyQueryResponse()]);
-    for (const statement of statements) this.#answer(this.#plan(statement));
-    this.#ready();
+    return this.#answerFrom(statements, 0);
   }
 
-  #answer(plan: Plan): void {
-    const { columns } = plan;
-    const { rows, tag } = this.#run(plan);
+  /** Each is planned when those before it have been carried out. */
+  #answerFrom(statements: readonly Statement[], index: number): void | Promise<void> {
+    const statement = statements[index];
+    if (statement === undefined) return this.#ready();
+    const plan = this.#plan(statement);
+    return andThen(this.#run(plan), (result) => {
+      this.#answer(plan, result);
+      return this.#answerFrom(statements, index + 1);
+    });
+  }
+
+  #answer({ columns }: Plan, { rows, tag }: PlanResult): void {
     const frames: Uint8Array[] = [];
     if (columns !== null) {
       frames.push(encodeRowDescription(columns.map((column) => describeColumn(column, false))));
@@ -178,12 +212,15 @@ export class ConsoleSession {
     });
   }
 
-  /** Notices and changes of parameters go out at once. */
-  #run(plan: Plan): PlanResult {
+  #run(plan: Plan): PlanResult | Promise<PlanResult> {
     this.#mayRun(plan);
-    const result = plan.run(this.#transaction);
+    return andThen(plan.run(this.#transaction), (result) => this.#take(result));
+  }
+
+  /** Notices and changes of parameters go out at once. */
+  #take(result: PlanResult): PlanResult {
     if (result.transaction !== undefined) this.#transaction = result.transaction;
-    if (result.notice !== undefined) this.#client.write([encodeNoticeResponse(result.notice)]);
+    for (const notice of result.notices ?? []) this.#client.write([encodeNoticeResponse(notice)]);
     if (result.frames !== undefined && result.frames.length > 0) this.#client.write(result.frames);
     return result;
   }
@@ -198,6 +235,7 @@ export class ConsoleSession {
     // Portals live no longer than their transaction; each Query and Sync outside of one ends one.
     if (this.#transaction !== 'T') this.#extended.dropPortals();
     this.#client.write([encodeReadyForQuery(this.#transaction)]);
+    this.#admin.answered();
   }
 }
 

@@ -22,13 +22,14 @@ import { describeColumn } from './columns.ts';
 import type { ResultColumn, Row } from './columns.ts';
 import { ConsoleError } from './console-error.ts';
 import type { Plan, PlanResult } from './plan.ts';
+import { andThen } from './soon.ts';
 
 /** What the extended protocol needs from its session. Everything may throw ConsoleError. */
 export interface ExtendedHost {
   write(frames: readonly Uint8Array[]): void;
   /** Null for a statement of blanks. */
   plan(sql: string): Plan | null;
-  run(plan: Plan): PlanResult;
+  run(plan: Plan): PlanResult | Promise<PlanResult>;
   /** The transaction failed: only its end is taken. */
   isFailed(): boolean;
   readonly budget: AnswerBudget;
@@ -76,8 +77,8 @@ export class ExtendedQueries {
     this.#host = host;
   }
 
-  /** Runs one message and writes its answers. Throws ConsoleError. */
-  onMessage(message: ExtendedMessage): void {
+  /** Runs one message and writes its answers; a promise where it has to wait. Throws ConsoleError, or rejects with it. */
+  onMessage(message: ExtendedMessage): void | Promise<void> {
     switch (message.type) {
       case 'Parse':
         this.#parse(message);
@@ -90,8 +91,7 @@ export class ExtendedQueries {
         else this.#describePortal(message.name);
         break;
       case 'Execute':
-        this.#execute(message.portal, message.rowsMax);
-        break;
+        return this.#execute(message.portal, message.rowsMax);
       case 'Close':
         if (message.what === 'statement') this.#statements.delete(message.name);
         else this.#portals.delete(message.name);
@@ -100,6 +100,7 @@ export class ExtendedQueries {
       default:
         message satisfies never;
     }
+    return undefined;
   }
 
   /** DEALLOCATE; null for all. */
@@ -175,17 +176,21 @@ export class ExtendedQueries {
     this.#host.write([describeRows(plan?.columns ?? null, formats)]);
   }
 
-  #execute(name: string, rowsMax: number): void {
+  #execute(name: string, rowsMax: number): void | Promise<void> {
     const portal = this.#portal(name);
     const { plan, formats } = portal;
     if (plan === null) {
-      this.#host.write([encodeEmptyQueryResponse()]);
-      return;
+      return this.#host.write([encodeEmptyQueryResponse()]);
     }
     if (portal.rest !== null && plan.columns === null) {
       throw refusal(SQLSTATE.objectNotInPrerequisiteState, `portal "${name}" cannot be run`);
     }
-    const { rows, tag } = portal.rest ?? this.#runEncoded(plan, formats);
+    return andThen(portal.rest ?? this.#runEncoded(plan, formats), (rest) =>
+      this.#give(portal, rest, rowsMax),
+    );
+  }
+
+  #give(portal: Portal, { rows, tag }: NonNullable<Portal['rest']>, rowsMax: number): void {
     const taken = rows.slice(0, rowsMax === 0 ? rows.length : rowsMax);
     portal.rest = { rows: rows.slice(taken.length), tag };
     const frames = [...taken];
@@ -196,9 +201,14 @@ export class ExtendedQueries {
   }
 
   /** What a portal keeps is small as messages, and large as values. */
-  #runEncoded(plan: Plan, formats: readonly FormatCode[]): NonNullable<Portal['rest']> {
-    const { rows, tag } = this.#host.run(plan);
-    return { rows: encodeRows(rows, formats, this.#host.budget), tag };
+  #runEncoded(
+    plan: Plan,
+    formats: readonly FormatCode[],
+  ): NonNullable<Portal['rest']> | Promise<NonNullable<Portal['rest']>> {
+    return andThen(this.#host.run(plan), ({ rows, tag }) => ({
+      rows: encodeRows(rows, formats, this.#host.budget),
+      tag,
+    }));
   }
 
   #statement(name: string): PreparedStatement {

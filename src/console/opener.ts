@@ -1,4 +1,5 @@
-// The console as the rest of walcast sees it: sessions on database `walcast` that ask how the relay is.
+// The console as the rest of walcast sees it: sessions on database `walcast` that ask how the relay is, and change it.
+import type { AdminDesk } from './admin-desk.ts';
 import type { ConsoleClient } from './client.ts';
 import { ConsoleSession } from './console-session.ts';
 import { CONSOLE_DATABASE } from './select.ts';
@@ -12,13 +13,16 @@ export class ConsoleOpener {
   /** Parameters that are its own and not the upstream's, by lower-case name. */
   readonly parameters: ReadonlyMap<string, string> = FIXED_PARAMETERS;
   readonly #source: ConsoleSource;
+  readonly #desk: AdminDesk | null;
 
-  constructor(source: ConsoleSource) {
+  /** `desk`: for what changes something; without one nobody may. */
+  constructor(source: ConsoleSource, desk: AdminDesk | null = null) {
     this.#source = source;
+    this.#desk = desk;
   }
 
   /** A session that begins. */
   open(client: ConsoleClient): ConsoleSession {
-    return new ConsoleSession(client, this.#source);
+    return new ConsoleSession(client, this.#source, this.#desk);
   }
 }

@@ -1,6 +1,9 @@
 // What does a statement do, and what does it answer? One plan for each, whichever protocol it came by.
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
+import type { AdminDone } from './admin-access.ts';
+import { adminTag } from './admin-syntax.ts';
+import type { AdminStatement } from './admin-syntax.ts';
 import type { ResultColumn, Row } from './columns.ts';
 import { prepareSelect } from './select.ts';
 import type { SelectContext } from './select.ts';
@@ -16,7 +19,7 @@ export interface PlanResult {
   readonly rows: readonly Row[];
   /** Of CommandComplete; one that counts rows has its number put behind it. */
   readonly tag: string;
-  readonly notice?: ErrorFields;
+  readonly notices?: readonly ErrorFields[];
   /** Messages that go out before CommandComplete. */
   readonly frames?: readonly Uint8Array[];
   readonly transaction?: TransactionStatus;
@@ -28,13 +31,16 @@ export interface Plan {
   readonly columns: readonly ResultColumn[] | null;
   /** It ends a transaction, also one that failed. */
   readonly endsTransaction: boolean;
-  run(transaction: TransactionStatus): PlanResult;
+  /** A promise where what it changes has to be waited for. Throws ConsoleError, or rejects with it. */
+  run(transaction: TransactionStatus): PlanResult | Promise<PlanResult>;
 }
 
 /** What plans work with. */
 export interface PlanContext {
   readonly settings: ConsoleSettings;
   readonly select: SelectContext;
+  /** Carries out what changes something. Throws ConsoleError, or rejects with it, where that is refused or fails. */
+  change(statement: AdminStatement, isInTransaction: boolean): AdminDone | Promise<AdminDone>;
   /** Drops one prepared statement, or all (null). Throws ConsoleError for one that does not exist. */
   deallocate(name: string | null): void;
 }
@@ -66,6 +72,8 @@ export function planOf(statement: Statement, context: PlanContext): Plan {
         context.deallocate(statement.name);
         return [];
       });
+    case 'admin':
+      return adminPlan(statement, context);
     case 'begin':
       return {
         columns: null,
@@ -82,6 +90,22 @@ function rowsPlan(columns: readonly ResultColumn[], rows: () => Row[], tag: stri
   return { columns, endsTransaction: false, run: () => ({ rows: rows(), tag }) };
 }
 
+function adminPlan(statement: AdminStatement, context: PlanContext): Plan {
+  const resultOf = ({ notices }: AdminDone): PlanResult => ({
+    rows: [],
+    tag: adminTag(statement),
+    notices,
+  });
+  return {
+    columns: null,
+    endsTransaction: false,
+    run: (status) => {
+      const done = context.change(statement, status !== 'I');
+      return done instanceof Promise ? done.then(resultOf) : resultOf(done);
+    },
+  };
+}
+
 function command(tag: string, run: () => readonly Uint8Array[]): Plan {
   return {
     columns: null,
@@ -95,7 +119,7 @@ function begin(status: TransactionStatus, tag: string): PlanResult {
   if (status !== 'T') return result;
   return {
     ...result,
-    notice: warning(SQLSTATE.activeSqlTransaction, 'there is already a transaction in progress'),
+    notices: [warning(SQLSTATE.activeSqlTransaction, 'there is already a transaction in progress')],
   };
 }
 
@@ -105,7 +129,7 @@ function end(status: TransactionStatus, tag: string): PlanResult {
   if (status !== 'I') return result;
   return {
     ...result,
-    notice: warning(SQLSTATE.noActiveSqlTransaction, 'there is no transaction in progress'),
+    notices: [warning(SQLSTATE.noActiveSqlTransaction, 'there is no transaction in progress')],
   };
 }
 

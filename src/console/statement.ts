@@ -1,4 +1,6 @@
 // What does a statement ask for? Pure: words in, a Statement out.
+import { ADMIN_PARSERS } from './admin-syntax.ts';
+import type { AdminStatement } from './admin-syntax.ts';
 import { notSupported } from './console-error.ts';
 import { parseSelect } from './select-syntax.ts';
 import type { SelectStatement } from './select-syntax.ts';
@@ -15,6 +17,7 @@ export type Statement =
   | SelectStatement
   | SetStatement
   | ShowStatement
+  | AdminStatement
   | { readonly kind: 'begin' | 'commit' | 'rollback'; readonly tag: string }
   /** Changes nothing. */
   | { readonly kind: 'nothing'; readonly tag: string }
@@ -59,6 +62,7 @@ const PARSERS: ReadonlyMap<string, (reader: TokenReader) => Statement> = new Map
   ['abort', (reader) => transaction(reader, { kind: 'rollback', tag: 'ROLLBACK' })],
   ['discard', parseDiscard],
   ['deallocate', parseDeallocate],
+  ...ADMIN_PARSERS,
 ]);
 
 function parseStart(reader: TokenReader): Statement {

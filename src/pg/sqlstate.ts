@@ -38,6 +38,7 @@ export const SQLSTATE = {
   idleSessionTimeout: '57P05',
   ioError: '58030',
   undefinedFile: '58P01',
+  configFileError: 'F0000',
   internalError: 'XX000',
   dataCorrupted: 'XX001',
 } as const;

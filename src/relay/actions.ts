@@ -21,6 +21,10 @@ export interface ActionParts {
   readonly configuration: () => readonly ConfigEntry[];
   /** Asks the process for a drain; may be called more than once. */
   readonly drain: () => void;
+  /** Asks the process for its end at once; may be called more than once. */
+  readonly shutdown: () => void;
+  /** Begins the session with the upstream anew. False where there is none to be begun: before the start, and once walcast ends. */
+  readonly reconnect: () => boolean;
   /** Begins or ends a pause; may be called more than once. */
   readonly pause: (isPaused: boolean) => void;
   /** Null before the slots are loaded. */
@@ -48,6 +52,14 @@ export class RelayActionsOf implements RelayActions {
 
   drain(): void {
     this.#parts.drain();
+  }
+
+  shutdown(): void {
+    this.#parts.shutdown();
+  }
+
+  reconnect(): ActionRefusal | null {
+    return this.#parts.reconnect() ? null : NOT_FOLLOWING;
   }
 
   pause(): void {
@@ -95,6 +107,12 @@ export class RelayActionsOf implements RelayActions {
 const STARTING: ActionRefusal = {
   sqlstate: SQLSTATE.cannotConnectNow,
   message: 'the database system is starting up',
+};
+
+const NOT_FOLLOWING: ActionRefusal = {
+  sqlstate: SQLSTATE.objectNotInPrerequisiteState,
+  message: 'walcast is starting or ending, and does not connect to the upstream anew',
+  hint: 'SHOW STATE and GET /api/v1/status say what it is doing.',
 };
 
 const NO_WAL_YET: ActionRefusal = {

@@ -6,6 +6,7 @@ import { within } from '../base/within.ts';
 import { readBuildInfo } from '../config/build-info.ts';
 import type { Config } from '../config/config.ts';
 import { DRAIN_CLOSE_MS_MAX, STOP_CLOSE_MS_MAX, STOP_FLUSH_MS_MAX } from '../config/limits.ts';
+import { AdminDesk } from '../console/admin-desk.ts';
 import { ConsoleOpener } from '../console/opener.ts';
 import { DirectoryLock } from '../net/directory-lock.ts';
 import { KnownHostNames } from '../net/host-names.ts';
@@ -13,7 +14,6 @@ import type { HbaRules } from '../pg/hba.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
 import type { SlotStore } from '../slot/slot-store.ts';
 import type { RelayActions, ReloadReport } from '../status/actions.ts';
-import { NO_ADMIN_COMMANDS } from '../status/status.ts';
 import { prepareDataDirectory } from '../wal/data-directory.ts';
 import { WalStore } from '../wal/wal-store.ts';
 import type { ServerIdentity } from '../walsender/ports.ts';
@@ -73,6 +73,7 @@ class RunningRelay implements Relay {
   readonly #following: UpstreamFollowing;
   readonly #users: ClientUsers;
   readonly #secretFiles: SecretFiles;
+  readonly #desk: AdminDesk;
   readonly #senders: WalSenders;
   readonly #ports: RelayPorts;
   readonly #startSignal: AbortSignal;
@@ -112,6 +113,7 @@ class RunningRelay implements Relay {
     this.#following = this.#makeFollowing(config);
     this.#secretFiles = this.#makeSecretFiles();
     this.#users = this.#makeUsers();
+    this.#desk = this.#makeDesk();
     this.#senders = this.#makeSenders();
     this.statusSource = new StatusBoard({
       version: readBuildInfo().version,
@@ -130,7 +132,7 @@ class RunningRelay implements Relay {
         identity: () => this.#identity(),
         readThrough: () => this.#readThrough?.status() ?? NOTHING_READ_THROUGH,
         certificates: () => this.#ports.certificates(),
-        adminCommands: () => NO_ADMIN_COMMANDS,
+        adminCommands: () => this.#desk.counts(),
       },
     });
     this.#ports = new RelayPorts({
@@ -258,6 +260,8 @@ class RunningRelay implements Relay {
       reload: () => this.#live.reload(),
       configuration: () => this.#live.entries(),
       drain: surroundings.onDrainRequested,
+      shutdown: surroundings.onShutdownRequested,
+      reconnect: () => this.#phase === 'started' && this.#following.reconnect(),
       pause: (isPaused) => this.#pause(isPaused),
       slots: () => this.#slots,
       hasWal: () => this.#identity() !== null,
@@ -320,6 +324,16 @@ class RunningRelay implements Relay {
     });
   }
 
+  #makeDesk(): AdminDesk {
+    return new AdminDesk({
+      actions: this.actions,
+      source: { status: () => this.statusSource.status() },
+      isAdmin: (user) => this.#config.auth.adminUsers.has(user),
+      clock: this.#clock,
+      log: this.#log.child({ component: 'console' }),
+    });
+  }
+
   #makeSenders(): WalSenders {
     return new WalSenders({
       feed: this.#feed,
@@ -334,6 +348,7 @@ class RunningRelay implements Relay {
           store: () => this.#store,
           clock: this.#clock,
         }),
+        this.#desk,
       ),
       identity: () => this.#identity(),
       hba: () => this.#config.hba?.rules ?? NO_RULES,

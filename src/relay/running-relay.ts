@@ -35,6 +35,8 @@ export interface RelaySurroundings {
   readonly onLogSettings: (settings: Config['log']) => void;
   /** Somebody asked for a drain from outside, perhaps again; whoever runs the relay carries it out. */
   readonly onDrainRequested: () => void;
+  /** The same for its end at once. */
+  readonly onShutdownRequested: () => void;
   /** Ends a start between two of its steps; afterwards it is looked at no more. */
   readonly startSignal: AbortSignal;
 }

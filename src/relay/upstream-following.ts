@@ -1,7 +1,6 @@
 // Who follows the upstream for a relay, with which settings, and what is reported to it: joins walreceiver, gate,
 // acknowledgement and tunnels to the store.
 import { randomBytes } from 'node:crypto';
-import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import { invariant, OperationalError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
@@ -32,6 +31,7 @@ import { Synchronous, synchronousStoreOf } from './synchronous.ts';
 import type { SynchronousParts } from './synchronous.ts';
 import { targetOf } from './upstream-address.ts';
 import { TimedSink } from './timed-sink.ts';
+import { isDiscoveredInBoth, isSameHost, isSameSession, isSameTarget } from './upstream-change.ts';
 import { UpstreamClock } from './upstream-clock.ts';
 import { UpstreamDiscovery } from './upstream-discovery.ts';
 import { HOLD_RETRY_MS, openUpstreamGate } from './upstream-gate.ts';
@@ -167,23 +167,17 @@ export class UpstreamFollowing {
   }
 
   #follow(settings: UpstreamConfig, target: UpstreamTarget, isPasswordNews: boolean): void {
-    const before = this.#settings;
-    // Hosts that are discovered come and go: whether the one that is followed is still listed is asked then.
-    const isDiscovered = before.discovery !== null && settings.discovery !== null;
-    const compared = (one: UpstreamTarget): UpstreamTarget =>
-      isDiscovered ? { ...one, hosts: [] } : withoutPasswords(one);
-    const isSameSession =
-      settings.slot === before.slot &&
-      settings.applicationName === before.applicationName &&
-      (!isPasswordNews || settings.server.password === before.server.password) &&
-      isDeepStrictEqual(compared(target), compared(this.#target));
+    const before = { settings: this.#settings, target: this.#target };
+    const after = { settings, target };
     this.#settings = settings;
     this.#target = target;
     if (this.#store !== null) this.#discovery.follow(settings.discovery);
     if (this.#receiver === null) return;
-    if (before.slot !== null && before.slot !== settings.slot) this.#sayWhatStays(before.slot);
-    if (isSameSession) this.#goOn(this.#receiver, isDiscovered);
-    else this.#switching ??= this.#switchReceiver(this.#receiver);
+    const { slot } = before.settings;
+    if (slot !== null && slot !== settings.slot) this.#sayWhatStays(slot);
+    if (isSameSession(before, after, isPasswordNews)) {
+      this.#goOn(this.#receiver, isDiscoveredInBoth(before, after));
+    } else this.#switching ??= this.#switchReceiver(this.#receiver);
   }
 
   /** Whether it was made here is known to those who drop it. */
@@ -198,8 +192,21 @@ export class UpstreamFollowing {
   #goOn(receiver: WalReceiver, isDiscovered: boolean): void {
     receiver.timeoutsChanged();
     if (isDiscovered) receiver.hostsChanged();
-    const { state } = receiver.status();
-    if (state === 'disconnected' || state === 'waiting_for_wal') receiver.reconnect();
+    if (isWaiting(receiver)) receiver.reconnect();
+  }
+
+  /**
+   * Connects anew, to the first host: a stream ends in order before that, what else is under way is given up for it. False
+   * before `start`, and once nothing more is to be taken in.
+   */
+  reconnect(): boolean {
+    if (this.#store === null || this.#isQuiet || this.#isStopped) return false;
+    // While one walreceiver makes way for another, that is under way.
+    if (this.#switching !== null || this.#receiver === null) return true;
+    this.#parts.log.info('upstream: connecting anew, as was asked for');
+    if (isWaiting(this.#receiver)) this.#receiver.reconnect();
+    else this.#receiver.changeOver();
+    return true;
   }
 
   /** Settings that come while the old stream ends are taken too: they are looked up when the next walreceiver is built. */
@@ -463,8 +470,8 @@ export class UpstreamFollowing {
     try {
       const { hosts, loadBalanceHosts } = this.#resolve(this.#settings);
       const fresh = { ...this.#target, hosts, loadBalanceHosts };
-      const isSame = isDeepStrictEqual(withoutPasswords(fresh), withoutPasswords(this.#target));
-      if (isSame || this.#settings.discovery !== null) this.#target = fresh;
+      if (isSameTarget(fresh, this.#target) || this.#settings.discovery !== null)
+        this.#target = fresh;
     } catch (error) {
       // What cannot be read now was read at the start or the last reload; that counts until the next one.
       if (!(error instanceof OperationalError)) throw error;
@@ -481,10 +488,8 @@ export class UpstreamFollowing {
   }
 }
 
-function isSameHost(a: UpstreamHost, b: UpstreamHost): boolean {
-  return a.host === b.host && a.address === b.address && a.port === b.port;
-}
-
-function withoutPasswords(target: UpstreamTarget): UpstreamTarget {
-  return { ...target, hosts: target.hosts.map((host) => ({ ...host, password: null })) };
+/** For its next attempt, or for what a host said to wait for. */
+function isWaiting(receiver: WalReceiver): boolean {
+  const { state } = receiver.status();
+  return state === 'disconnected' || state === 'waiting_for_wal';
 }

@@ -69,6 +69,13 @@ export interface RelayActions {
   reload(): Promise<ReloadReport>;
   /** Begins a drain, as SIGTERM does. */
   drain(): void;
+  /** Ends at once, as SIGINT does. */
+  shutdown(): void;
+  /**
+   * Ends the session with the upstream in order and begins anew, with the first of its hosts: nothing that was received is
+   * lost, nothing that was acknowledged is changed. Null = begun.
+   */
+  reconnect(): ActionRefusal | null;
   /**
    * Refuses new START_REPLICATIONs until {@link resume}; streams that run, and what is acknowledged, go on as before. Any
    * number of times; a restart ends it.

@@ -1,10 +1,11 @@
 // The console part of a session: hands messages over, and ends a session that says nothing, or does not listen.
 import type { Clock, Timer } from '../base/clock.ts';
 import { CONSOLE_IDLE_MS_MAX, CONSOLE_UNREAD_MS_MAX } from '../config/limits.ts';
+import type { PeerAddress } from '../net/connection.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
 import type { AdmittedSession } from './admission.ts';
-import type { ConsoleSession } from './ports.ts';
+import type { ConsoleOutcome, ConsoleSession } from './ports.ts';
 import type { SessionHost, WalSenderSettings } from './session-host.ts';
 import { LETTER_TERMINATE } from './session-messages.ts';
 import { formatMilliseconds } from './session-settings.ts';
@@ -28,6 +29,7 @@ export interface ConsoleHost {
 /** Whose console it is. */
 interface ConsoleParty {
   readonly pid: number;
+  readonly peer: PeerAddress;
   readonly admitted: AdmittedSession;
   readonly shared: Pick<SessionHost, 'consoles' | 'clock' | 'settings'>;
 }
@@ -35,12 +37,13 @@ interface ConsoleParty {
 /** Begins the console of a session that was let in to it. */
 export function openConsole(
   host: ConsoleHost,
-  { pid, admitted, shared }: ConsoleParty,
+  { pid, peer, admitted, shared }: ConsoleParty,
 ): SessionConsole {
   const { user, identity, settings, parameters } = admitted;
   const session = shared.consoles.open({
     pid,
     user,
+    peer,
     facts: identity.facts,
     serverVersion: identity.serverVersion,
     walcastVersion: shared.settings().version,
@@ -72,6 +75,8 @@ export class SessionConsole {
   /** What it had not taken when it was last looked at. */
   #unreadBytes = 0;
   #isBusy = false;
+  /** What the last message asked for is not done yet. */
+  #isWaiting = false;
   #isClosed = false;
 
   constructor(host: ConsoleHost, session: ConsoleSession, clock: Clock) {
@@ -82,9 +87,9 @@ export class SessionConsole {
     this.#timer = this.#arm();
   }
 
-  /** A message waits for its turn: no other may be handed over. */
+  /** A message waits for its turn, or for what it asked for: no other may be handed over. */
   get isBusy(): boolean {
-    return this.#isBusy;
+    return this.#isBusy || this.#isWaiting;
   }
 
   /** A whole message; `body` is not kept. */
@@ -103,7 +108,8 @@ export class SessionConsole {
       this.#isBusy = false;
       if (this.#isClosed) return;
       this.#run(type, kept);
-      if (isLate) this.#host.resumeReading();
+      // One that waits goes on by itself.
+      if (isLate && !this.#isWaiting) this.#host.resumeReading();
     });
     if (!this.#isBusy) return;
     isLate = true;
@@ -112,14 +118,36 @@ export class SessionConsole {
 
   #run(type: number, body: Uint8Array): void {
     const outcome = this.#session.onMessage(type, body);
+    if (!(outcome instanceof Promise)) {
+      this.#take(outcome);
+      return;
+    }
+    this.#isWaiting = true;
+    // What rejects is a bug of ours.
+    void outcome.then((settled) => {
+      this.#isWaiting = false;
+      if (this.#isClosed) return;
+      this.#take(settled);
+      this.#host.resumeReading();
+    });
+  }
+
+  #take(outcome: ConsoleOutcome): void {
     if (outcome === 'open') return;
     if (outcome === 'terminated') this.#host.onTerminate();
     else this.#host.refuse({ severity: 'FATAL', ...outcome });
   }
 
+  /** A CancelRequest. */
+  cancel(): void {
+    this.#session.cancel();
+  }
+
   /** The session is over. */
   close(): void {
+    if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#session.close();
     this.#timer.cancel();
   }
 

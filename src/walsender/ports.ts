@@ -211,6 +211,8 @@ export interface TunnelOpener {
 export interface ConsoleClient {
   readonly pid: number;
   readonly user: string;
+  /** Where it is connected from; null for a Unix-domain socket. */
+  readonly peer: { readonly address: string | null; readonly port: number | null };
   readonly facts: VersionFacts;
   readonly serverVersion: string;
   readonly walcastVersion: string;
@@ -229,8 +231,15 @@ export type ConsoleOutcome = 'open' | 'terminated' | CommandError;
 
 /** One console session. */
 export interface ConsoleSession {
-  /** Takes a whole message; `body` is not kept. Everything it calls for has been written when this returns. */
-  onMessage(type: number, body: Uint8Array): ConsoleOutcome;
+  /**
+   * Takes a whole message; `body` is not kept. Everything it calls for has been written when this returns, or, where it has
+   * to wait, when the promise resolves: no other message may be handed over before. The promise rejects for a bug only.
+   */
+  onMessage(type: number, body: Uint8Array): ConsoleOutcome | Promise<ConsoleOutcome>;
+  /** The client wants the wait for what it asked to end. */
+  cancel(): void;
+  /** It is over: nothing is written any more, and a promise that is open stays so. */
+  close(): void;
 }
 
 /** The console: what a session without `replication` on its database is handed to. */

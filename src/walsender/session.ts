@@ -166,6 +166,7 @@ export class WalSenderSession
   cancel(): void {
     if (this.#phase === 'stream') this.#streaming.cancel();
     else if (this.#phase === 'tunnel') this.#abortTunnel(USER_CANCEL);
+    else if (this.#phase === 'console') this.#consolePart?.cancel();
     else this.#commands.cancel();
   }
 
@@ -237,9 +238,9 @@ export class WalSenderSession
   }
 
   #openConsole(admitted: AdmittedSession): SessionConsole | null {
-    const shared = this.#host;
     if (admitted.mode !== 'console') return null;
-    return openConsole(this, { pid: this.pid, admitted, shared });
+    const peer = this.#connection?.peer ?? { address: null, port: null };
+    return openConsole(this, { pid: this.pid, peer, admitted, shared: this.#host });
   }
 
   // --- for commands

@@ -211,6 +211,7 @@ async function startHere(
     readConfig,
     onLogSettings: () => {},
     onDrainRequested: () => {},
+    onShutdownRequested: () => {},
     startSignal: new AbortController().signal,
   });
 }

@@ -210,6 +210,7 @@ export class RelayHost {
         readConfig: () => this.#config(),
         onLogSettings: () => {},
         onDrainRequested: () => this.drain(),
+        onShutdownRequested: () => {},
         startSignal: starting.signal,
       });
       this.relay = relay;

@@ -81,6 +81,7 @@ export class SyncRelay implements AsyncDisposable {
       readConfig,
       onLogSettings: () => {},
       onDrainRequested: () => {},
+      onShutdownRequested: () => {},
       startSignal: new AbortController().signal,
     });
   }

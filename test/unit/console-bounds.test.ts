@@ -29,6 +29,7 @@ function begin(standbys: number): void {
   session = new ConsoleOpener(sampleConsole(() => status)).open({
     pid: 10_000_001,
     user: 'ops',
+    peer: { address: '10.0.0.9', port: 50_000 },
     facts: versionFacts(18),
     serverVersion: '18.1',
     walcastVersion: '0.1.0',

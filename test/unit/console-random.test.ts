@@ -27,6 +27,7 @@ function open(): { send: (type: string, body: Uint8Array) => unknown; types: () 
   const session = new ConsoleOpener(sampleConsole()).open({
     pid: 10_000_001,
     user: 'ops',
+    peer: { address: '10.0.0.9', port: 50_000 },
     facts: versionFacts(18),
     serverVersion: '18.1',
     walcastVersion: '0.1.0',

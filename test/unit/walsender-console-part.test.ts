@@ -1,11 +1,15 @@
 // Does a session of the console take turns with others, whatever it sends?
 import { beforeEach, expect, it } from 'vitest';
 import { SessionConsole } from '../../src/walsender/console-part.ts';
+import type { ConsoleOutcome } from '../../src/walsender/ports.ts';
+import { deferred } from '../support/deferred.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
 let waiting: (() => void)[];
 let isFull: boolean;
 let events: string[];
+/** What a message has to wait for; null: nothing. */
+let answer: ReturnType<typeof deferred<ConsoleOutcome>> | null;
 let part: SessionConsole;
 
 beforeEach(() => {
@@ -24,11 +28,15 @@ beforeEach(() => {
     resumeReading: () => events.push('resume'),
     onSilent: () => events.push('silent'),
   };
+  answer = null;
   const session = {
     onMessage: (type: number, body: Uint8Array) => {
       events.push(`${String.fromCharCode(type)} ${body.join()}`);
+      if (answer !== null) return answer.promise;
       return type === 0x58 ? ('terminated' as const) : ('open' as const);
     },
+    cancel: () => events.push('cancel'),
+    close: () => events.push('close'),
   };
   part = new SessionConsole(host, session, new ManualClock());
 });
@@ -64,5 +72,47 @@ it('lets a client go at once, and answers nobody who has gone', () => {
   part.close();
   for (const piece of waiting) piece();
   send('X');
-  expect(events).toEqual(['X 1,2', 'terminate']);
+  expect(events).toEqual(['close', 'X 1,2', 'terminate']);
+});
+
+it('hands nothing over while a message waits for what it asked for, and goes on when that is done', async () => {
+  isFull = false;
+  answer = deferred();
+  send('Q');
+  expect([part.isBusy, events]).toEqual([true, ['Q 1,2']]);
+  part.cancel();
+  expect([part.isBusy, events.pop()]).toEqual([true, 'cancel']);
+  answer.resolve('open');
+  await answer.promise;
+  expect([part.isBusy, events]).toEqual([false, ['Q 1,2', 'resume']]);
+});
+
+it('goes on only once with a message that waited for its turn, and then for what it asked for', async () => {
+  answer = deferred();
+  send('Q');
+  for (const piece of waiting) piece();
+  expect([part.isBusy, events]).toEqual([true, ['Q 1,2']]);
+  answer.resolve('open');
+  await answer.promise;
+  expect(events).toEqual(['Q 1,2', 'resume']);
+});
+
+it('does nothing for one who has gone while something was waited for', async () => {
+  isFull = false;
+  answer = deferred();
+  send('Q');
+  part.close();
+  part.close();
+  answer.resolve({ sqlstate: 'XX000', message: 'too late' });
+  await answer.promise;
+  expect(events).toEqual(['Q 1,2', 'close']);
+});
+
+it('ends the session with what a message that had to wait came to', async () => {
+  isFull = false;
+  answer = deferred();
+  send('Q');
+  answer.resolve({ sqlstate: 'XX000', message: 'broken' });
+  await answer.promise;
+  expect(events).toEqual(['Q 1,2', 'refuse', 'resume']);
 });

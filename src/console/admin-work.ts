@@ -1,0 +1,134 @@
+// What does a command do, and how is what came of it told? The same actions as those of the HTTP API, in the same words.
+import { CONFIG_ERRORS_MAX } from '../config/limits.ts';
+import { SQLSTATE } from '../pg/sqlstate.ts';
+import type { ActionRefusal, RelayActions, ReloadReport } from '../status/actions.ts';
+import type { StatusSource } from '../status/status.ts';
+import type { ErrorFields } from '../wire/backend-messages.ts';
+import type { CommandError } from '../wire/replication-command.ts';
+import type { AdminStatement } from './admin-syntax.ts';
+
+/** How the process is to end, once the answer was written: served to the end, or at once. */
+export type EndOfProcess = 'drain' | 'shutdown';
+
+/** What became of a command. `refused`: nothing was tried. `failed`: it was, in vain. */
+export type AdminOutcome =
+  | {
+      readonly kind: 'done';
+      readonly notices: readonly ErrorFields[];
+      readonly end: EndOfProcess | null;
+    }
+  | { readonly kind: 'refused' | 'failed'; readonly error: CommandError };
+
+/** What commands work on. */
+export interface AdminWork {
+  readonly actions: Pick<
+    RelayActions,
+    'reload' | 'pause' | 'resume' | 'reconnect' | 'createSlot' | 'dropSlot' | 'disconnectStandby'
+  >;
+  readonly source: StatusSource;
+}
+
+const DONE: AdminOutcome = { kind: 'done', notices: [], end: null };
+
+/** Carries it out. A promise where disk or files have to be waited for; rejects for a bug only. */
+export function carryOut(
+  statement: AdminStatement,
+  work: AdminWork,
+): AdminOutcome | Promise<AdminOutcome> {
+  const { actions } = work;
+  switch (statement.command) {
+    case 'reload':
+      return reload(work);
+    case 'pause':
+      return pause(work, true);
+    case 'resume':
+      return pause(work, false);
+    case 'reconnect':
+      return outcomeOf(actions.reconnect());
+    case 'kill':
+      return actions.disconnectStandby(statement.pid) ? DONE : noStandby(statement.pid);
+    case 'drain':
+      return { kind: 'done', notices: [], end: 'drain' };
+    case 'shutdown':
+      return { kind: 'done', notices: [], end: statement.waitsForClients ? 'drain' : 'shutdown' };
+    case 'create_slot': {
+      const { slot, reservesWal } = statement;
+      return actions.createSlot(slot, { reserveWal: reservesWal }).then(outcomeOf);
+    }
+    case 'drop_slot':
+      return actions.dropSlot(statement.slot).then(outcomeOf);
+    default:
+      return statement satisfies never;
+  }
+}
+
+function reload({ actions, source }: AdminWork): AdminOutcome | Promise<AdminOutcome> {
+  if (!source.status().isDraining) return actions.reload().then(reloaded);
+  return {
+    kind: 'refused',
+    error: {
+      sqlstate: SQLSTATE.objectNotInPrerequisiteState,
+      message: 'the configuration is not read again, because walcast is draining',
+      hint: 'What the file says takes effect at the next start.',
+    },
+  };
+}
+
+function reloaded({ problems, changed, pendingRestart }: ReloadReport): AdminOutcome {
+  if (problems.length > 0) {
+    return {
+      kind: 'failed',
+      error: {
+        sqlstate: SQLSTATE.configFileError,
+        message: 'the configuration was not changed, because it has mistakes',
+        detail: problems.slice(0, CONFIG_ERRORS_MAX).join('\n').slice(0, DETAIL_LENGTH_MAX),
+        hint: 'Correct them and reload again.',
+      },
+    };
+  }
+  const notices = [
+    ...(changed.length === 0 ? [] : [notice(`changed: ${changed.join(', ')}`)]),
+    ...pendingRestart.map((key) => warning(`"${key}" cannot be changed without a restart`)),
+  ];
+  return { kind: 'done', notices, end: null };
+}
+
+function pause({ actions, source }: AdminWork, isToPause: boolean): AdminOutcome {
+  const isPaused = source.status().isPaused;
+  actions[isToPause ? 'pause' : 'resume']();
+  if (isPaused !== isToPause) return DONE;
+  const text = isToPause ? 'walcast is paused already' : 'walcast is not paused';
+  return { kind: 'done', notices: [notice(text)], end: null };
+}
+
+function noStandby(pid: number): AdminOutcome {
+  return {
+    kind: 'refused',
+    error: {
+      sqlstate: SQLSTATE.undefinedObject,
+      message: `no standby has pid ${pid}`,
+      hint: 'SHOW STANDBYS shows those that are connected.',
+    },
+  };
+}
+
+function outcomeOf(refusal: ActionRefusal | null): AdminOutcome {
+  if (refusal === null) return DONE;
+  return { kind: isTrouble(refusal.sqlstate) ? 'failed' : 'refused', error: refusal };
+}
+
+/** Classes 58, system error, and XX, internal error. */
+function isTrouble(sqlstate: string): boolean {
+  return sqlstate.startsWith('58') || sqlstate.startsWith('XX');
+}
+
+/** What mistakes of a configuration may take of an answer. */
+const DETAIL_LENGTH_MAX = 16_384;
+
+function notice(message: string): ErrorFields {
+  return { severity: 'NOTICE', sqlstate: SQLSTATE.successfulCompletion, message };
+}
+
+function warning(message: string): ErrorFields {
+  return { severity: 'WARNING', sqlstate: SQLSTATE.cannotChangeRuntimeParameter, message };
+}
