@@ -410,7 +410,7 @@ function wrongType(setting: Setting): string {
     choice: `one of ${setting.choices.join(', ')}`,
     address: 'an address such as 127.0.0.1:9188',
     addresses: 'a list such as [ { address: 127.0.0.1:5432 } ]',
-    names: `a list such as [ standby_a, standby_b ], of at most ${CONFIGURED_SLOTS_MAX}`,
+    names: `a list such as [ ${setting.path === 'slots' ? 'standby_a, standby_b' : 'ops'} ], of at most ${CONFIGURED_SLOTS_MAX}`,
     urls: `a list such as [ "http://pg-a:8008" ], of at most ${DISCOVERY_URLS_MAX}`,
   };
   return `\`${setting.path}\` must be ${wanted[setting.kind]}`;

@@ -44,13 +44,21 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
   { name: 'keys like nothing that exists', yaml: `${UPSTREAM}zzzzzzzz: 1\n? [ a ]\n: 1\n5: x\n` },
   { name: 'a key given twice', yaml: `${UPSTREAM}log: { level: info }\nlog: { level: warn }\n` },
   {
-    name: 'keys that are not built yet',
-    yaml: `${UPSTREAM}tunnel: all\nauth: { admin_users: [ ops ] }\n`,
+    name: 'a key that is not built yet',
+    yaml: `${UPSTREAM}tunnel: all\n`,
   },
   {
     name: 'a key that is not built yet, elsewhere',
     env: { WALCAST_UPSTREAM_CONNINFO: 'host=a', WALCAST_TUNNEL: 'logical' },
-    set: ['auth.admin_users=a'],
+    set: ['tunnel=all'],
+  },
+  {
+    name: 'users of the console who have no such name, or are given twice',
+    yaml: `${UPSTREAM}auth: { admin_users: [ ops, "a\\tb", ops, ${'é'.repeat(32)} ] }\n`,
+  },
+  {
+    name: 'users of the console that are no list',
+    yaml: `${UPSTREAM}auth: { admin_users: ops }\n`,
   },
   {
     name: 'URLs of Patroni that are no list',

@@ -123,6 +123,7 @@ test('every key has its value, its origin, and whether a reload changes it', asy
       auth_query: ""  # default · reload
       auth_dbname: postgres  # default · reload
       auth_cache_time: 60s  # default · reload
+      admin_users: []  # default · reload
     authentication_timeout: 1min  # default · reload
     max_connections_per_address: 0  # default · reload
     log_connections: on  # default · reload

@@ -148,6 +148,7 @@ describe('a plan', () => {
     'auth.hba': `${BASE}auth: { hba: "host all all all trust" }`,
     'auth.ident': `${BASE}auth: { ident: "m a b" }`,
     'auth.users': `${BASE}auth: { users: { a: md500000000000000000000000000000000 } }`,
+    'auth.admin_users': `${BASE}auth: { admin_users: [ ops ] }`,
     'auth.auth_query': `${BASE}auth: { auth_query: "SELECT a($1)" }`,
     'auth.auth_dbname': `${BASE}auth: { auth_query: "SELECT a($1)", auth_dbname: other }`,
     'auth.auth_cache_time': `${BASE}auth: { auth_query: "SELECT a($1)", auth_cache_time: 5min }`,
