@@ -122,7 +122,7 @@ function upstreamClaims({ testimony, look, views }: Parts): Claim[] {
   const sender =
     (stage: (of: NonNullable<PrimaryWitness['sender']>) => Lsn | null) =>
     ({ primary }: Look): number | null =>
-      primary?.sender == null ? null : asNumber(stage(primary.sender));
+      asNumber(primary === null || primary.sender === null ? null : stage(primary.sender));
   const most = testimony.after(answeredMs, end);
   // What the primary has been told was so when it was told.
   const told = (stage: 'writeLsn' | 'flushLsn', ageMs: number): number | null =>
