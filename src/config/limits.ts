@@ -419,3 +419,35 @@ export const SYNC_UNSATISFIED_MS: number = 30_000;
 
 /** Share of the file system that has to be free. */
 export const FILE_SYSTEM_FREE_RATIO: number = 0.1;
+
+// --- http: what is shown
+
+/** Streams of events that are open at a time, and those of one client network where others reach the port: well below all connections. */
+export const HTTP_EVENT_STREAMS_MAX: number = 64;
+export const HTTP_EVENT_STREAMS_PER_CLIENT_MAX: number = 16;
+
+/** From the end of one telling to the next look at what has changed. */
+export const HTTP_EVENTS_INTERVAL_MS: number = 1_000;
+
+/** How long a stream is silent before it says that it is alive. */
+export const HTTP_EVENTS_KEEP_ALIVE_MS: number = 15_000;
+
+/** How long a subscriber may take for what it was given before its connection is cut. */
+export const HTTP_EVENTS_TAKE_MS: number = 30_000;
+
+/** How long nothing may move on a stream's connection: three times what it is silent for at most. */
+export const HTTP_EVENTS_INACTIVITY_MS: number = 45_000;
+
+/** Rows (standbys, slots) that are written as JSON in one piece, and how long such pieces may take in one turn. */
+export const HTTP_ROWS_PER_PIECE: number = 50;
+export const HTTP_SLICE_MS: number = 4;
+
+/**
+ * From so many rows on a picture of the relay is shown to all who ask within a moment, so long for each row: 0.25 s at 1,000
+ * standbys. Below it each question has its own.
+ */
+export const HTTP_PICTURE_ROWS_FRESH: number = 100;
+export const HTTP_PICTURE_MS_PER_ROW: number = 0.25;
+
+/** Names that the check of standbys lists. */
+export const HTTP_CHECK_NAMES_MAX: number = 100;
