@@ -336,6 +336,10 @@ export const CONSOLE_SLICE_MS: number = 5;
 export const CONSOLE_STATEMENT_WORDS_MAX: number = 1_000;
 export const CONSOLE_COLUMNS_MAX: number = 64;
 
+/** Conditions of a question that psql asks the catalogue, and characters of a pattern in one: each meets every column there is. */
+export const CONSOLE_CATALOG_CONDITIONS_MAX: number = 8;
+export const CONSOLE_CATALOG_PATTERN_MAX: number = 100;
+
 /** Values that one message may look at, and bytes it may be answered with; where there are many standbys, by their number. */
 export const CONSOLE_VALUES_MAX: number = 50_000;
 export const CONSOLE_ANSWER_BYTES_MAX: number = 1024 * 1024;
