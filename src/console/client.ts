@@ -1,6 +1,9 @@
 // Who is at the other end of a console session, and how is it answered?
 import type { VersionFacts } from '../pg/server-version.ts';
 
+/** Name of the database that stands for the console. */
+export const CONSOLE_DATABASE = 'walcast';
+
 /** The client, as the door let it in. */
 export interface ConsoleClient {
   readonly pid: number;

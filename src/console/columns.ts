@@ -28,6 +28,23 @@ export const INTERVAL: ValueType = { oid: TYPE_OID.interval, length: 16 };
 export const PG_LSN: ValueType = { oid: TYPE_OID.pgLsn, length: 8 };
 export const TEXT_ARRAY: ValueType = { oid: TYPE_OID.textArray, length: -1 };
 
+/** What format_type says of each. (format_type.c) */
+export const TYPE_NAMES: ReadonlyMap<number, string> = new Map([
+  [TYPE_OID.bool, 'boolean'],
+  [TYPE_OID.bytea, 'bytea'],
+  [TYPE_OID.name, 'name'],
+  [TYPE_OID.int8, 'bigint'],
+  [TYPE_OID.int4, 'integer'],
+  [TYPE_OID.text, 'text'],
+  [TYPE_OID.oid, 'oid'],
+  [TYPE_OID.xid, 'xid'],
+  [TYPE_OID.inet, 'inet'],
+  [TYPE_OID.textArray, 'text[]'],
+  [TYPE_OID.timestamptz, 'timestamp with time zone'],
+  [TYPE_OID.interval, 'interval'],
+  [TYPE_OID.pgLsn, 'pg_lsn'],
+]);
+
 /** A value that is not NULL. */
 export interface Cell {
   readonly text: string;

@@ -64,6 +64,7 @@ export class ConsoleSession {
         pid,
         versionText: `PostgreSQL ${client.serverVersion} behind walcast ${client.walcastVersion}`,
         setting: (name) => settings.show(name),
+        settings: () => settings.all(),
         budget: this.#budget,
         source: () => ({ inside: source, facts }),
       },

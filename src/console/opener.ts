@@ -1,8 +1,8 @@
 // The console as the rest of walcast sees it: sessions on database `walcast` that ask how the relay is, and change it.
 import type { AdminDesk } from './admin-desk.ts';
+import { CONSOLE_DATABASE } from './client.ts';
 import type { ConsoleClient } from './client.ts';
 import { ConsoleSession } from './console-session.ts';
-import { CONSOLE_DATABASE } from './select.ts';
 import { FIXED_PARAMETERS } from './settings.ts';
 import type { ConsoleSource } from './source.ts';
 

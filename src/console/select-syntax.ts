@@ -1,4 +1,6 @@
 // SELECT: which columns of which view, which rows of it, in which order? Pure.
+import { readCatalogSelect } from './catalog-syntax.ts';
+import type { CatalogSelect } from './catalog-syntax.ts';
 import { notSupported } from './console-error.ts';
 import type { TokenReader } from './token-reader.ts';
 
@@ -38,8 +40,9 @@ export interface Ordering {
   readonly isDescending: boolean;
 }
 
-export interface SelectStatement {
+export interface ViewSelect {
   readonly kind: 'select';
+  readonly what: 'view';
   readonly items: readonly SelectItem[];
   /** The view, without its schema; null where there is no FROM. */
   readonly from: string | null;
@@ -47,6 +50,9 @@ export interface SelectStatement {
   readonly orderBy: readonly Ordering[];
   readonly limit: number | null;
 }
+
+/** A question to a view, or to the catalogue. */
+export type SelectStatement = ViewSelect | CatalogSelect;
 
 /** Functions without parentheses. */
 const BARE_FUNCTIONS: readonly string[] = [
@@ -63,11 +69,19 @@ const CLAUSES: readonly string[] = ['from', 'where', 'order', 'limit', 'offset',
 
 /** What follows SELECT. */
 export function parseSelect(reader: TokenReader): SelectStatement {
+  const catalog = readCatalogSelect(reader.rest());
+  if (catalog === null) return parseViewSelect(reader);
+  reader.skipRest();
+  return catalog;
+}
+
+function parseViewSelect(reader: TokenReader): ViewSelect {
   const items = [parseItem(reader)];
   while (reader.accept(',')) items.push(parseItem(reader));
   const from = reader.accept('from') ? parseFrom(reader) : null;
   return {
     kind: 'select',
+    what: 'view',
     items,
     from,
     where: reader.accept('where') ? parseWhere(reader) : [],

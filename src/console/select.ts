@@ -2,15 +2,24 @@
 import { CONSOLE_COLUMNS_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { AnswerBudget } from './answer-budget.ts';
+import { prepareCatalog } from './catalog.ts';
+import type { CatalogContext } from './catalog.ts';
+import { CONSOLE_DATABASE } from './client.ts';
 import { INT4, INT8, int4Cell, int8Cell, NAME, TEXT, textCell } from './columns.ts';
 import type { Cell, ResultColumn, Row } from './columns.ts';
 import { ConsoleError, notSupported } from './console-error.ts';
-import type { Condition, Literal, SelectItem, SelectStatement } from './select-syntax.ts';
+import type {
+  Condition,
+  Literal,
+  SelectItem,
+  SelectStatement,
+  ViewSelect,
+} from './select-syntax.ts';
 import type { View, ViewRow, ViewSource } from './view.ts';
 import { viewNamed } from './views.ts';
 
 /** Values that functions give. */
-export interface SelectContext {
+export interface SelectContext extends CatalogContext {
   readonly user: string;
   readonly pid: number;
   readonly versionText: string;
@@ -42,11 +51,20 @@ interface SortKey {
 /** A view without columns and with one row: what there is without FROM. */
 const NO_VIEW: View = { columns: [], rows: () => [() => null] };
 
-/** Name of the database that stands for the console. */
-export const CONSOLE_DATABASE = 'walcast';
-
 /** Throws ConsoleError for columns, functions and views that there are none of. */
 export function prepareSelect(statement: SelectStatement, context: SelectContext): PreparedSelect {
+  if (statement.what === 'catalog') {
+    const catalog = prepareCatalog(statement, context);
+    const width = checkedWidth(catalog.columns.length);
+    return {
+      columns: catalog.columns,
+      run: () => {
+        const rows = catalog.rows();
+        context.budget.look(rows.length, width);
+        return rows;
+      },
+    };
+  }
   const view = statement.from === null ? NO_VIEW : viewNamed(statement.from);
   if (statement.items.some(({ kind }) => kind === 'count'))
     return prepareCount(statement, context, view);
@@ -66,11 +84,7 @@ export function prepareSelect(statement: SelectStatement, context: SelectContext
   };
 }
 
-function prepareCount(
-  statement: SelectStatement,
-  context: SelectContext,
-  view: View,
-): PreparedSelect {
+function prepareCount(statement: ViewSelect, context: SelectContext, view: View): PreparedSelect {
   const [item] = statement.items;
   if (item?.kind !== 'count' || statement.items.length > 1 || statement.orderBy.length > 0) {
     throw notSupported('count(*) stands alone.');

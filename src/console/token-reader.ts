@@ -25,6 +25,16 @@ export class TokenReader {
     return token;
   }
 
+  /** All words that are left, not taken. */
+  rest(): readonly Token[] {
+    return this.#tokens.slice(this.#position);
+  }
+
+  /** Takes all that are left. */
+  skipRest(): void {
+    this.#position = this.#tokens.length;
+  }
+
   /** Takes the words if they come next, all of them; keywords in lower case, or symbols. */
   accept(...words: readonly string[]): boolean {
     const isNext = words.every((word, index) => {

@@ -19,6 +19,8 @@ const WORD = /[A-Za-z_\u0080-\u{10ffff}][\w$\u0080-\u{10ffff}]*/uy;
 const NUMBER = /\d+(?:\.\d+)?/y;
 const PARAMETER = /\$(\d{1,5})/y;
 const STRING = /'((?:[^']|'')*)'/y;
+/** Backslashes before quotes, backslashes and wildcards; other escapes are not understood. */
+const ESCAPED = /[Ee]'((?:[^'\\]|''|\\['\\%_])*)'/y;
 const NAME = /"((?:[^"]|"")*)"/y;
 const OPERATOR = /[-+*/<>=~!@#%^&|`?:]+/y;
 
@@ -82,10 +84,12 @@ function tokenAt(sql: string, position: number): [token: Token, end: number] {
     { kind, text },
     position + match[0].length,
   ];
-  // A string with a prefix (E'', B'', U&'') is no word and a string.
+  const escaped = matchAt(ESCAPED, sql, position);
+  if (escaped !== null) return take('string', escaped, unescaped(escaped[1] ?? ''));
+  // A string with any other prefix (B'', U&'') is no word and a string.
   const prefixed = /(?:[EeBbXxNn]|[Uu]&)'/y;
   if (matchAt(prefixed, sql, position) !== null) {
-    throw notSupported("Strings with a prefix, as E'...', are not understood.");
+    throw notSupported("Strings with a prefix, as B'...', are not understood.");
   }
   const word = matchAt(WORD, sql, position);
   if (word !== null) return take('word', word, lowerAscii(word[0]));
@@ -103,6 +107,14 @@ function tokenAt(sql: string, position: number): [token: Token, end: number] {
   const operator = matchAt(OPERATOR, sql, position);
   if (operator !== null) return take('symbol', operator, operator[0]);
   return [{ kind: 'symbol', text: first }, position + 1];
+}
+
+function unescaped(text: string): string {
+  return text.replaceAll(/''|\\(.)/g, (both, letter: string | undefined) => {
+    if (letter === undefined) return "'";
+    // As scan.l: what is no escape is the letter itself, so that LIKE has lost its backslash before a wildcard.
+    return both === '\\\\' ? '\\' : letter;
+  });
 }
 
 function matchAt(pattern: RegExp, sql: string, position: number): RegExpExecArray | null {
