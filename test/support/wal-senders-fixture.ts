@@ -4,6 +4,7 @@ import type { UserDirectory } from '../../src/auth/user-directory.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import type { Log, LogFields } from '../../src/base/log.ts';
+import { AdminDesk } from '../../src/console/admin-desk.ts';
 import { ConsoleOpener } from '../../src/console/opener.ts';
 import { Listener } from '../../src/net/listener.ts';
 import type { ConnectionOpener } from '../../src/net/listener.ts';
@@ -18,6 +19,7 @@ import type { ServerIdentity } from '../../src/walsender/ports.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
 import { WalSenders } from '../../src/walsender/wal-senders.ts';
 import type { WalSenderSettings } from '../../src/walsender/wal-senders.ts';
+import { AdminActions } from './admin-actions.ts';
 import { sampleConsole } from './console-source.ts';
 import { MemoryFeed, MemorySlots, MemoryTunnels, walBytes } from './memory-wal.ts';
 import { query, RawClient, StreamReader } from './raw-client.ts';
@@ -127,6 +129,10 @@ export class Fixture {
     version: '0.1.0-test',
   };
   replies = 0;
+  /** Who may change something by the console. */
+  readonly admins = new Set<string>();
+  readonly actions = new AdminActions();
+  readonly desk: AdminDesk;
   connectionsMax: number = Number.POSITIVE_INFINITY;
   readonly senders: WalSenders;
   readonly #clients: RawClient[] = [];
@@ -135,11 +141,22 @@ export class Fixture {
 
   constructor(major = 15, clock: Clock = systemClock) {
     this.identity = identityOf(major);
+    this.desk = new AdminDesk({
+      actions: this.actions,
+      source: { status: () => this.status() },
+      isAdmin: (user) => this.admins.has(user),
+      clock,
+      log: this.log,
+    });
+    this.actions.disconnect = (pid) => this.senders.kill(pid);
     this.senders = new WalSenders({
       feed: this.feed,
       slots: this.slots,
       tunnels: this.tunnels,
-      consoles: new ConsoleOpener(sampleConsole(() => this.status())),
+      consoles: new ConsoleOpener(
+        sampleConsole(() => this.status()),
+        this.desk,
+      ),
       identity: () => this.identity,
       hba: () => this.hba,
       identMaps: () => this.identMaps,
@@ -164,7 +181,7 @@ export class Fixture {
     const standbys = this.senders
       .statuses()
       .map((standby) => ({ ...standby, syncState: 'async' as const, syncPriority: 0 }));
-    return sampleStatus({ standbys });
+    return sampleStatus({ standbys, isPaused: this.actions.isPaused });
   }
 
   /** Opens the port. With `beside`, a standby starts to stream and is checked again at the end. */
