@@ -64,6 +64,8 @@ const exitCode = await dispatch(process.argv.slice(2), COMMANDS, {
   printError: (text) => process.stderr.write(text),
   isTerminal: process.stdout.isTTY,
   isErrorTerminal: process.stderr.isTTY,
+  screenSize,
+  onKey: listenToKeys,
   ask: askTerminal,
   askSecret: askTerminalSecret,
   readInput: readStandardInput,
@@ -113,6 +115,27 @@ function endByForce(): never {
   process.kill(process.pid, 'SIGKILL');
   // The first process of a container cannot be killed by itself.
   process.abort();
+}
+
+function screenSize(): { readonly columns: number; readonly rows: number } | null {
+  const { isTTY, columns, rows } = process.stdout;
+  // Some terminals say 0 until they know.
+  return isTTY && columns > 0 && rows > 0 ? { columns, rows } : null;
+}
+
+function listenToKeys(listener: (key: string) => void): () => void {
+  const { stdin } = process;
+  if (!stdin.isTTY) return () => {};
+  const hear = (bytes: Buffer): void => {
+    for (const key of bytes.toString('latin1')) listener(key);
+  };
+  stdin.setRawMode(true);
+  stdin.on('data', hear);
+  return () => {
+    stdin.off('data', hear);
+    stdin.setRawMode(false);
+    stdin.pause();
+  };
 }
 
 /** Null without a terminal to ask at; nothing when it is closed, or interrupted, instead of an answer. */

@@ -45,6 +45,13 @@ export interface CommandContext {
   readonly isTerminal: boolean;
   /** True when standard error is one: progress may rewrite its line there. */
   readonly isErrorTerminal?: boolean;
+  /** Characters of a line and lines that the terminal of standard output shows at this moment; absent or null: not known. */
+  screenSize?(): { readonly columns: number; readonly rows: number } | null;
+  /**
+   * Until the returned function is called, each key that is pressed goes to `listener` (what a terminal sends for it) and is
+   * not shown; Control-C as well. Nothing comes where standard input is no terminal.
+   */
+  onKey?(listener: (key: string) => void): () => void;
   /** Asks the person at the terminal and resolves to the line typed; null when nobody can be asked. */
   ask?(question: string): Promise<string | null>;
   /** The same, without what is typed being shown. */

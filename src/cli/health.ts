@@ -1,12 +1,11 @@
 // walcast health: one line for a monitoring system, with an exit code of its kind.
 import { errorText, OperationalError } from '../base/errors.ts';
 import { fromBaseUnit, parseNumberWithUnit } from '../config/units.ts';
-import type { StandbyJson, StatusJson } from '../http/api-types.ts';
-import type { RelayState } from '../status/status.ts';
-import { certificateTroubles } from './certificate-text.ts';
+import type { FindingJson, StandbyJson, StatusJson } from '../http/api-types.ts';
 import { EXIT, optionValue } from './command.ts';
 import type { Command, CommandContext, CommandInput } from './command.ts';
-import { printable, REMOTE_OPTIONS, remoteOf, remoteStatus } from './remote.ts';
+import { printable } from './plain-text.ts';
+import { REMOTE_OPTIONS, remoteOf, remoteStatus } from './remote.ts';
 import { sizeText } from '../base/human-text.ts';
 
 /** Exit codes as monitoring plugins have them. */
@@ -15,21 +14,15 @@ type Health = (typeof HEALTH)[keyof typeof HEALTH];
 
 const WORDS = ['OK', 'WARNING', 'CRITICAL'] as const;
 
-/** What each state means for somebody who is woken up by it. */
-const STATE_HEALTH: Readonly<Record<RelayState, Health>> = {
-  streaming: HEALTH.ok,
-  catchup: HEALTH.ok,
-  starting: HEALTH.warning,
-  connecting: HEALTH.warning,
-  waiting: HEALTH.warning,
-  paused: HEALTH.warning,
-  draining: HEALTH.warning,
-  full: HEALTH.critical,
-  gap: HEALTH.critical,
-  diverged: HEALTH.critical,
-  corrupt: HEALTH.critical,
-  failed: HEALTH.critical,
+/** What each severity means for somebody who is woken up by it. */
+const SEVERITY_HEALTH: Readonly<Record<FindingJson['severity'], Health>> = {
+  info: HEALTH.ok,
+  warning: HEALTH.warning,
+  critical: HEALTH.critical,
 };
+
+/** Findings that one line has room for. */
+const FINDINGS_TOLD_MAX = 3;
 
 /** Bytes from which on a lag is a warning, and from which on it is critical; null = never. */
 interface LagLimits {
@@ -43,8 +36,6 @@ interface HealthRequest {
   readonly standbyLag: LagLimits;
   /** Fewer connected standbys are a warning. */
   readonly standbys: number;
-  /** Now, milliseconds since the Unix epoch. */
-  readonly wallMs: number;
 }
 
 /** The command. */
@@ -74,15 +65,16 @@ export const healthCommand: Command = {
     ...REMOTE_OPTIONS,
   ],
   help: `
-The line goes to standard output, with performance data behind a bar, as Nagios and its kin read it. Sizes have
-PostgreSQL's units, such as 64MB.
+The line goes to standard output, the worst first, with performance data behind a bar, as Nagios and its kin read it. Sizes
+have PostgreSQL's units, such as 64MB. What is the matter is what "walcast status" and the status page show, too.
 
-Exit codes: 0 streaming or catching up; 1 starting, connecting, waiting, paused, draining, or a lag above the first size, or
-something to look at: too few standbys for synchronous_standby_names, one that is stalled or wedged?, a store near its
-limit, a certificate that expires within two weeks or whose new files are not in use, a
-file of a secret that cannot be used, an alarm;
-2 full, gap, diverged, corrupt, failed, nobody answers, it does not let us ask, or a lag above the second size. A mistake in the options is 2 as
-well, with its message on standard error.
+Exit codes: 0 nothing is the matter; 1 a warning: not streaming for less than a minute, paused, draining, a lag above the first
+size, too few standbys, one that is stalled, lags, is missing or wedged?, a store near its limit, a certificate that expires
+within two weeks or whose new files are not in use, a file of a secret that cannot be used, a refused reload, an alarm; 2
+something is critical: no stream for a minute, full, gap, diverged, corrupt, failed, synchronous_standby_names unsatisfied for
+half a minute, a slot that is lost or about to be, a certificate that has expired, commits that were lost after they
+were acknowledged, nobody answers, it does not let us ask, or a lag above the second size. A mistake in the options is 2 as well,
+with its message on standard error.
 
 Examples:
   walcast health
@@ -102,7 +94,7 @@ Examples:
 
 async function tellHealth(context: CommandContext): Promise<number> {
   const remote = remoteOf(context);
-  const request = 'problem' in remote ? remote : requestOf(context.input, context.clock.wallMs());
+  const request = 'problem' in remote ? remote : requestOf(context.input);
   if ('problem' in remote || 'problem' in request) {
     const problem = 'problem' in request ? request.problem : '';
     context.printError(`walcast health: ${problem}\n`);
@@ -113,73 +105,60 @@ async function tellHealth(context: CommandContext): Promise<number> {
   return health;
 }
 
-/** The verdict over a status, and the line that tells it. */
+/** The verdict over a status, and the line that tells it: what is the matter, worst first, then the figures. */
 export function healthOf(
   status: StatusJson,
   request: HealthRequest,
 ): { readonly health: Health; readonly line: string } {
-  const { upstream, standbys } = status;
-  const furthest = furthestBehind(standbys);
-  const findings: readonly (readonly [Health, string])[] = [
-    [STATE_HEALTH[status.state], stateText(status)],
-    [lagHealth(upstream.lag_bytes, request.lag), `lag ${sizeText(upstream.lag_bytes)}`],
-    [
-      lagHealth(furthest?.lag_bytes ?? null, request.standbyLag),
-      furthest === null
-        ? ''
-        : `furthest behind is ${furthest.application_name} by ${sizeText(furthest.lag_bytes)}`,
-    ],
-    [
-      standbys.length < request.standbys ? HEALTH.warning : HEALTH.ok,
-      `${standbys.length} ${standbys.length === 1 ? 'standby' : 'standbys'}${
-        standbys.length < request.standbys ? ` of ${request.standbys}` : ''
-      }`,
-    ],
-    ...troubles(status, request.wallMs).map((words) => [HEALTH.warning, words] as const),
-  ];
-  const health = findings.reduce<Health>((worst, [own]) => (own > worst ? own : worst), HEALTH.ok);
-  const text = findings.map(([, words]) => words).filter((words) => words !== '');
+  const furthest = furthestBehind(status.standbys);
+  const told = [...judged(status.findings), ...facts(status, request, furthest)];
+  const health = told.reduce<Health>((worst, [own]) => (own > worst ? own : worst), HEALTH.ok);
+  const text = told.map(([, words]) => words).join(', ');
   const bar = `| ${performance(status, request, furthest)}`;
   return {
     health,
-    line: `WALCAST ${WORDS[health]} - ${printable(text.join(', ')).replaceAll('|', '/')} ${bar}`,
+    line: `WALCAST ${WORDS[health]} - ${printable(text).replaceAll('|', '/')} ${bar}`,
   };
 }
 
-/** Names that one line has room for. */
-const NAMES_MAX = 5;
+type Told = readonly [Health, string];
 
-/** What somebody should look at although WAL goes on. */
-function troubles(
-  { sync, standbys, absent_standbys: absent, store, access }: StatusJson,
-  wallMs: number,
-): string[] {
-  const found: string[] = [];
-  if (!sync.satisfied) {
-    found.push(
-      `synchronous_standby_names needs ${sync.required_standbys} standbys, ${sync.eligible_standbys} are there`,
-    );
+/** What walcast itself says is the matter; what is only good to know is left out. */
+function judged(findings: readonly FindingJson[]): Told[] {
+  const all = findings
+    .map(({ severity, message }) => [SEVERITY_HEALTH[severity], message] as const)
+    .filter(([health]) => health !== HEALTH.ok);
+  const shown = all.slice(0, FINDINGS_TOLD_MAX);
+  const more = all.length - shown.length;
+  return more === 0 ? shown : [...shown, [HEALTH.warning, `${more} more matters`]];
+}
+
+/** The figures, which have limits of their own here. */
+function facts(status: StatusJson, request: HealthRequest, furthest: StandbyJson | null): Told[] {
+  const { upstream, standbys } = status;
+  const isFew = standbys.length < request.standbys;
+  const count = `${standbys.length} ${standbys.length === 1 ? 'standby' : 'standbys'}`;
+  const told: Told[] = [
+    [HEALTH.ok, stateText(status)],
+    [lagHealth(upstream.lag_bytes, request.lag), `lag ${sizeText(upstream.lag_bytes)}`],
+  ];
+  if (furthest !== null) {
+    const { application_name: name, lag_bytes: bytes } = furthest;
+    told.push([
+      lagHealth(bytes, request.standbyLag),
+      `furthest behind is ${name} by ${sizeText(bytes)}`,
+    ]);
   }
-  const stalled = standbys.filter((standby) => standby.stalled);
-  if (stalled.length > 0) found.push(`stalled: ${namesOf(stalled)}`);
-  const wedged = absent.filter(({ state }) => state === 'wedged?');
-  if (wedged.length > 0) found.push(`wedged?: ${namesOf(wedged)}`);
-  if (store.near_limit) found.push('the store is near its limit');
-  const certificates = access.certificates.flatMap((one) => certificateTroubles(one, wallMs));
-  const alarms = [certificates, access.secret_problems, sync.alarms];
-  return [...found, ...alarms.flatMap((some) => some.slice(0, NAMES_MAX))];
+  told.push([
+    isFew ? HEALTH.warning : HEALTH.ok,
+    isFew ? `${count} of ${request.standbys}` : count,
+  ]);
+  return told;
 }
 
-function namesOf(standbys: readonly { readonly application_name: string }[]): string {
-  const names = standbys.slice(0, NAMES_MAX).map(({ application_name: name }) => name);
-  const more = standbys.length - names.length;
-  return names.join(' ') + (more > 0 ? ` and ${more} more` : '');
-}
-
-function stateText({ state, detail, upstream }: StatusJson): string {
+function stateText({ state, upstream }: StatusJson): string {
   const server = upstream.host === null ? '' : ` from ${upstream.host}:${upstream.port ?? '?'}`;
-  if (state === 'streaming') return `${state}${server}`;
-  return detail === null ? state : `${state} (${detail})`;
+  return state === 'streaming' ? `${state}${server}` : state;
 }
 
 function furthestBehind(standbys: readonly StandbyJson[]): StandbyJson | null {
@@ -199,31 +178,32 @@ function lagHealth(bytes: number | null, { warning, critical }: LagLimits): Heal
 
 /** `label=value[unit];warning;critical`, unknown values as U. */
 function performance(
-  { upstream, standbys, store }: StatusJson,
+  { upstream, standbys, store, findings }: StatusJson,
   request: HealthRequest,
   furthest: StandbyJson | null,
 ): string {
   const lag = (label: string, bytes: number | null, { warning, critical }: LagLimits): string =>
     `${label}=${bytes === null ? 'U' : `${bytes}B`};${warning ?? ''};${critical ?? ''}`;
+  const count = (word: FindingJson['severity']): number =>
+    findings.filter(({ severity }) => severity === word).length;
   return [
     lag('lag', upstream.lag_bytes, request.lag),
     lag('standby_lag', furthest?.lag_bytes ?? null, request.standbyLag),
     `standbys=${standbys.length};${request.standbys === 0 ? '' : `${request.standbys}:`}`,
-    `store=${store.size_bytes}B`,
+    `store=${store.size_bytes}B;;;0;${store.limit_bytes ?? ''}`,
+    `warnings=${count('warning')}`,
+    `criticals=${count('critical')}`,
   ].join(' ');
 }
 
-function requestOf(
-  input: CommandInput,
-  wallMs: number,
-): HealthRequest | { readonly problem: string } {
+function requestOf(input: CommandInput): HealthRequest | { readonly problem: string } {
   const lag = limitsOf(input, 'lag');
   if ('problem' in lag) return lag;
   const standbyLag = limitsOf(input, 'standby-lag');
   if ('problem' in standbyLag) return standbyLag;
   const standbys = optionValue(input, 'standbys') ?? '0';
   if (!/^\d{1,6}$/.test(standbys)) return { problem: '--standbys takes a whole number' };
-  return { lag, standbyLag, standbys: Number(standbys), wallMs };
+  return { lag, standbyLag, standbys: Number(standbys) };
 }
 
 function limitsOf(input: CommandInput, name: string): LagLimits | { readonly problem: string } {

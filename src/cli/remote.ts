@@ -12,6 +12,7 @@ import { optionValue } from './command.ts';
 import type { CommandContext, CommandOption } from './command.ts';
 import { askJson, getJson } from './http-client.ts';
 import type { HttpRequest, JsonAnswer } from './http-client.ts';
+import { printable } from './plain-text.ts';
 import type { HttpsFiles } from '../net/https-fetch.ts';
 
 /** Where a walcast is when nothing is said. */
@@ -163,11 +164,6 @@ function problemsIn(fields: ReadonlyMap<string, unknown>): string | null {
   const problems: unknown = fields.get('problems');
   const lines = Array.isArray(problems) ? problems : [];
   return lines.length === 0 ? null : printable(lines.map(String).join('; '));
-}
-
-/** What comes from elsewhere must not command the terminal. */
-export function printable(text: string): string {
-  return text.replaceAll(/[^\x20-\x7e]/g, '?');
 }
 
 function defaultHint(status: number): string | null {

@@ -5,11 +5,11 @@ import { SCHEMAS } from '../http/schemas.ts';
 import { EXIT, isSet } from './command.ts';
 import type { Command, CommandContext } from './command.ts';
 import { commandGroup } from './group.ts';
+import { printable } from './plain-text.ts';
 import {
   askRemote,
   badAnswer,
   JSON_OPTION,
-  printable,
   refusalOf,
   REMOTE_OPTIONS,
   remoteOf,

@@ -1,66 +1,84 @@
-// What `walcast status` shows of a status: the upstream, the store, one row a standby, and one for each that is away.
+// What `walcast status` shows of a status: what is the matter, the upstream, the store, one row a standby with the worst
+// first, and one for each that is away.
+import { sizeText } from '../base/human-text.ts';
 import type { AccessJson } from '../http/access-json.ts';
-import type { AbsentStandbyJson, StandbyJson, StatusJson } from '../http/api-types.ts';
-import { CERTIFICATE_WORDS, certificateTroubles } from './certificate-text.ts';
-import { secondsText, sizeText } from '../base/human-text.ts';
+import type { AbsentStandbyJson, FindingJson, StatusJson } from '../http/api-types.ts';
+import { known, printable, wrapped } from './plain-text.ts';
+import { standbyTable } from './standby-table.ts';
 import { textTable } from './text-table.ts';
 
-/** The whole picture, lines ending in a newline; `wallMs` is now, milliseconds since the Unix epoch. */
-export function statusView(status: StatusJson, wallMs: number): string {
-  const { upstream, store } = status;
-  const server = upstream.host === null ? 'none yet' : `${upstream.host}:${known(upstream.port)}`;
-  const lines = [
-    `walcast ${status.version}: ${status.state}${status.detail === null ? '' : ` (${status.detail})`}`,
+/** What there is room for; null = any number. */
+export interface StatusRoom {
+  /** Characters of a line. */
+  readonly columns: number | null;
+  /** Lines. */
+  readonly rows: number | null;
+}
+
+const ANY_ROOM: StatusRoom = { columns: null, rows: null };
+
+/** Lines of a picture with a bound that standbys get at least, the two above them included. */
+const TABLE_ROWS_MIN = 5;
+
+/** Standbys that are away, and findings, which a picture with a bound shows at most. */
+const ABSENT_ROWS_MAX = 3;
+const FINDINGS_SHOWN_MAX = 5;
+
+/** The whole picture, lines ending in a newline; where there is a bound, no line is longer and there are no more of them. */
+export function statusView(status: StatusJson, room: StatusRoom = ANY_ROOM): string {
+  const isBound = room.rows !== null;
+  const top = [
+    `walcast ${printable(status.version)}: ${status.state}${detailText(status)}`,
     `system ${known(status.system_identifier)}, PostgreSQL ${known(status.server_version)}, timeline ${known(status.timeline)}`,
+    ...findingLines(status.findings, { ...room, most: isBound ? FINDINGS_SHOWN_MAX : null }),
     '',
+    ...upstreamLines(status),
+    ...syncLines(status),
+    ...accessLines(status.access),
+    '',
+  ];
+  const absent = absentLines(status.absent_standbys, isBound ? ABSENT_ROWS_MAX : null);
+  const left = room.rows === null ? null : room.rows - top.length - absent.length;
+  const table = standbyTable(status.standbys, {
+    columns: room.columns,
+    rows: left === null ? null : Math.max(left, TABLE_ROWS_MIN),
+  });
+  const lines = [...top, ...table, ...absent].slice(0, room.rows ?? undefined);
+  const { columns } = room;
+  const fitted = columns === null ? lines : lines.map((line) => line.slice(0, columns));
+  return `${fitted.join('\n')}\n`;
+}
+
+/** What a finding tells already need not stand behind the state. */
+function detailText({ detail, findings }: StatusJson): string {
+  if (detail === null || findings.some(({ severity }) => severity !== 'info')) return '';
+  return ` (${printable(detail)})`;
+}
+
+/** What is the matter, and under each what to do about it. */
+function findingLines(
+  findings: readonly FindingJson[],
+  { columns, most }: { readonly columns: number | null; readonly most: number | null },
+): string[] {
+  if (findings.length === 0) return [];
+  const shown = findings.slice(0, most ?? undefined);
+  const lines = shown.flatMap(({ severity, message, next_step: nextStep }) => [
+    ...wrapped(`${severity.toUpperCase().padEnd(8)}  ${printable(message)}`, columns),
+    ...wrapped(`${' '.repeat(8)}  ${printable(nextStep)}`, columns),
+  ]);
+  const more = findings.length - shown.length;
+  return ['', ...lines, ...(more > 0 ? [`${' '.repeat(8)}  and ${more} more`] : [])];
+}
+
+function upstreamLines({ upstream, store }: StatusJson): string[] {
+  const server =
+    upstream.host === null ? 'none yet' : `${printable(upstream.host)}:${known(upstream.port)}`;
+  return [
     `upstream  ${server}, slot ${known(upstream.slot)}: ${upstream.state}`,
     `          server ${known(upstream.server_lsn)}  received ${known(upstream.received_lsn)}  ` +
       `flushed ${known(upstream.flushed_lsn)}  acknowledged ${known(upstream.reported.flush)}  lag ${sizeText(upstream.lag_bytes)}`,
     `store     ${known(store.oldest_lsn)} to ${known(store.flushed_lsn)}, ${store.segments} segments, ${sizeText(store.size_bytes)}`,
-    ...syncLines(status),
-    ...accessLines(status.access, wallMs),
-    '',
-    standbyTable(status.standbys),
-    ...absentLines(status.absent_standbys),
   ];
-  return `${lines.join('\n')}\n`;
-}
-
-const HEADER = [
-  'pid',
-  'application_name',
-  'client',
-  'state',
-  'sync',
-  'sent_lsn',
-  'flush_lsn',
-  'replay_lsn',
-  'lag',
-  'write_lag',
-  'flush_lag',
-  'replay_lag',
-  'slot_name',
-];
-const NUMBERS = new Set(['pid', 'lag', 'write_lag', 'flush_lag', 'replay_lag']);
-
-function standbyTable(standbys: readonly StandbyJson[]): string {
-  if (standbys.length === 0) return 'no standbys are connected';
-  const rows = standbys.map((standby) => [
-    String(standby.pid),
-    printable(standby.application_name),
-    standby.client_addr ?? 'local',
-    stateText(standby),
-    syncText(standby),
-    known(standby.sent_lsn),
-    known(standby.flush_lsn),
-    known(standby.replay_lsn),
-    sizeText(standby.lag_bytes),
-    secondsText(standby.write_lag),
-    secondsText(standby.flush_lag),
-    secondsText(standby.replay_lag),
-    known(standby.slot_name),
-  ]);
-  return textTable(HEADER, rows, NUMBERS);
 }
 
 /** The policy and who holds the upstream's horizon; nothing where there is neither. */
@@ -83,35 +101,26 @@ function syncLines({ sync, feedback }: StatusJson): string[] {
       `feedback  ${feedback.left_out} left out: further behind than max_feedback_xmin_age allows`,
     );
   }
-  if (sync.clash !== null) lines.push(`clash     ${printable(sync.clash)}`);
-  return [...lines, ...sync.alarms.map((alarm) => `alarm     ${printable(alarm)}`)];
+  return lines;
 }
 
-/** Our certificates, files with secrets that are not in effect, and logins that failed; nothing where there is none of it. */
-function accessLines(access: AccessJson, wallMs: number): string[] {
-  const { certificates, authentications, secret_problems: problems } = access;
-  const lines = certificates.map((one) => {
-    const troubles = certificateTroubles(one, wallMs);
-    const words = troubles.length === 0 ? 'good' : `WARNING ${troubles.join('; ')}`;
-    return `tls       ${CERTIFICATE_WORDS[one.role]} ${printable(one.address)}: certificate until ${known(one.expires_at)}, ${printable(words)}`;
-  });
-  lines.push(...problems.map((problem) => `alarm     ${printable(problem)}`));
+/** What each certificate is for, in front of its address. */
+const CERTIFICATE_WORDS: Readonly<Record<AccessJson['certificates'][number]['role'], string>> = {
+  server: 'for standbys at',
+  http: 'for HTTP at',
+  upstream_client: 'towards',
+};
+
+/** Our certificates, and logins that failed; nothing where there is none of it. */
+function accessLines({ certificates, authentications }: AccessJson): string[] {
+  const lines = certificates.map(
+    (one) =>
+      `tls       ${CERTIFICATE_WORDS[one.role]} ${printable(one.address)}: certificate until ${known(one.expires_at)}`,
+  );
   const failed = authentications.filter(({ failure }) => failure > 0);
   if (failed.length === 0) return lines;
   const counts = failed.map(({ method, failure }) => `${printable(method)} ${failure}`);
   return [...lines, `logins    failed since the start: ${counts.join(', ')}`];
-}
-
-/** `sync 1`, `potential 2`, `async`. */
-function syncText({ sync_state: state, sync_priority: priority }: StandbyJson): string {
-  return priority === 0 ? state : `${state} ${priority}`;
-}
-
-function stateText({ state, stalled, name_shared: isNameShared }: StandbyJson): string {
-  const flags = [stalled ? 'stalled' : '', isNameShared ? 'shared name' : ''].filter(
-    (flag) => flag !== '',
-  );
-  return flags.length === 0 ? state : `${state} (${flags.join(', ')})`;
 }
 
 const ABSENT_HEADER = [
@@ -126,11 +135,12 @@ const ABSENT_HEADER = [
 ];
 
 /** Nothing where nobody is missing. */
-function absentLines(absent: readonly AbsentStandbyJson[]): string[] {
+function absentLines(absent: readonly AbsentStandbyJson[], most: number | null): string[] {
   if (absent.length === 0) return [];
-  const rows = absent.map((standby) => [
+  const shown = absent.slice(0, most ?? undefined);
+  const rows = shown.map((standby) => [
     printable(standby.application_name),
-    standby.client_addr ?? 'local',
+    known(standby.client_addr ?? 'local'),
     standby.state,
     standby.left_at,
     standby.how,
@@ -138,14 +148,7 @@ function absentLines(absent: readonly AbsentStandbyJson[]): string[] {
     known(standby.replay_lsn),
     known(standby.slot_name),
   ]);
-  return ['', 'standbys that left and are not back', textTable(ABSENT_HEADER, rows, new Set())];
-}
-
-/** Clients choose their name; a terminal must not obey it. */
-function printable(text: string): string {
-  return text.replaceAll(/[^\x20-\x7e]/g, '?');
-}
-
-function known(value: string | number | null): string {
-  return value === null ? '-' : printable(String(value));
+  const more = absent.length - shown.length;
+  const title = `standbys that left and are not back${more > 0 ? ` (${more} more)` : ''}`;
+  return ['', title, ...textTable(ABSENT_HEADER, rows).split('\n')];
 }

@@ -1,25 +1,23 @@
 // walcast status: what a running relay says about itself, once or again and again.
-import type { Clock } from '../base/clock.ts';
-import { STATUS_WATCH_MS } from '../config/limits.ts';
 import { EXIT, isSet } from './command.ts';
-import type { Command, CommandContext } from './command.ts';
+import type { Command } from './command.ts';
 import { getJson } from './http-client.ts';
 import { REMOTE_OPTIONS, remoteOf, remoteStatus, urlOf } from './remote.ts';
 import type { Remote } from './remote.ts';
 import { statusView } from './status-view.ts';
-
-const CLEAR_SCREEN = '\x1b[H\x1b[2J';
+import { watch } from './status-watch.ts';
+import type { Asking } from './status-watch.ts';
 
 /** The command. */
 export const statusCommand: Command = {
   name: 'status',
-  summary: 'Show upstream, store and standbys of a running walcast.',
+  summary: 'Show upstream, store and standbys of a running walcast, and what is the matter.',
   options: [
     ...REMOTE_OPTIONS,
     {
       name: 'watch',
       short: 'w',
-      description: 'Show it again every two seconds until interrupted.',
+      description: 'Show it again every two seconds until interrupted; q ends it, too.',
     },
     {
       name: 'json',
@@ -27,7 +25,11 @@ export const statusCommand: Command = {
     },
   ],
   help: `
-Exit code 1 when no walcast answers.
+What is the matter comes first, each with what to do next; the standby that is furthest behind is the first of its
+table. With --watch on a terminal the picture fits into it: columns and rows that say least are left out. A walcast that
+stops answering is asked again until it is back. NO_COLOR in the environment leaves colours out.
+
+Exit code 1 when no walcast answers at first.
 
 Examples:
   walcast status
@@ -40,41 +42,28 @@ Examples:
       context.printError(`walcast status: ${remote.problem}\n`);
       return EXIT.usage;
     }
-    if (!isSet(context.input, 'watch')) {
-      context.print(await statusText(context, remote));
-      return EXIT.ok;
+    const isJson = isSet(context.input, 'json');
+    const ask = isJson ? askingJson(remote) : asking(remote);
+    if (isSet(context.input, 'watch')) {
+      return await watch(context, { ask, isScreen: context.isTerminal && !isJson });
     }
-    return watch(context, remote);
+    const draw = await ask();
+    context.print(draw({ columns: null, rows: null }));
+    return EXIT.ok;
   },
 };
 
-async function watch(context: CommandContext, remote: Remote): Promise<number> {
-  let stop: () => void = () => {};
-  const stopped = new Promise<'stopped'>((resolve) => {
-    stop = () => resolve('stopped');
-  });
-  const release = context.onSignal(stop);
-  try {
-    for (;;) {
-      const text = await statusText(context, remote);
-      const isScreen = context.isTerminal && !isSet(context.input, 'json');
-      context.print(isScreen ? CLEAR_SCREEN + text : text);
-      const next = await Promise.race([stopped, delay(context.clock, STATUS_WATCH_MS)]);
-      if (next === 'stopped') return EXIT.ok;
-    }
-  } finally {
-    release();
-  }
+function asking(remote: Remote): Asking {
+  return async () => {
+    const status = await remoteStatus(remote);
+    return (room) => statusView(status, room);
+  };
 }
 
-async function statusText({ input }: CommandContext, remote: Remote): Promise<string> {
-  if (!isSet(input, 'json')) return statusView(await remoteStatus(remote), remote.clock.wallMs());
-  const answer = await getJson({ ...remote, url: urlOf(remote, 'api/v1/status') });
-  return `${JSON.stringify(answer)}\n`;
-}
-
-function delay(clock: Clock, ms: number): Promise<'elapsed'> {
-  return new Promise((resolve) => {
-    clock.setTimer(ms, () => resolve('elapsed'));
-  });
+function askingJson(remote: Remote): Asking {
+  return async () => {
+    const answer = await getJson({ ...remote, url: urlOf(remote, 'api/v1/status') });
+    const line = `${JSON.stringify(answer)}\n`;
+    return () => line;
+  };
 }

@@ -10,11 +10,11 @@ import { EXIT, isSet } from './command.ts';
 import type { Command, CommandContext } from './command.ts';
 import { confirm, YES_OPTION } from './confirm.ts';
 import { STORE_OPTIONS, storeDirectory, withStoreLock } from './offline-store.ts';
+import { printable } from './plain-text.ts';
 import {
   askRemote,
   badAnswer,
   JSON_OPTION,
-  printable,
   refusalOf,
   REMOTE_OPTIONS,
   remoteOf,

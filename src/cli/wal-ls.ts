@@ -15,10 +15,10 @@ import type { StoreJson } from '../http/api-types.ts';
 import { listWal } from '../wal/listing.ts';
 import { EXIT, isSet } from './command.ts';
 import type { Command, CommandContext } from './command.ts';
+import { printable } from './plain-text.ts';
 import {
   badAnswer,
   JSON_OPTION,
-  printable,
   REMOTE_OPTIONS,
   remoteOf,
   remoteStatus,

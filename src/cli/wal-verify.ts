@@ -5,7 +5,8 @@ import { verifyWal } from '../wal/verify.ts';
 import type { VerifiedTimeline, VerifyReport } from '../wal/verify.ts';
 import { EXIT, isSet, optionValue } from './command.ts';
 import type { Command, CommandContext } from './command.ts';
-import { JSON_OPTION, printable } from './remote.ts';
+import { printable } from './plain-text.ts';
+import { JSON_OPTION } from './remote.ts';
 import { sizeText } from '../base/human-text.ts';
 import { withProgress } from './work.ts';
 

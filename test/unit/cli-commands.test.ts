@@ -4,31 +4,17 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { systemClock } from '../../src/base/clock.ts';
 import { OperationalError } from '../../src/base/errors.ts';
 import type { Command, CommandContext } from '../../src/cli/command.ts';
 import { helpCommand } from '../../src/cli/help.ts';
 import { runCommand } from '../../src/cli/run.ts';
 import { statusCommand } from '../../src/cli/status.ts';
-import { statusView } from '../../src/cli/status-view.ts';
 import { secondsText, sizeText } from '../../src/base/human-text.ts';
 import { textTable } from '../../src/cli/text-table.ts';
 import { versionCommand } from '../../src/cli/version.ts';
-import { STATUS_WATCH_MS } from '../../src/config/limits.ts';
 import { SETTINGS } from '../../src/config/settings.ts';
-import { statusJson } from '../support/status-json.ts';
 import { walcast } from '../support/cli.ts';
 import type { CliOutcome } from '../support/cli.ts';
-import { openTestPort } from '../support/http-port.ts';
-import {
-  sampleFeedback,
-  sampleStandby,
-  sampleStatus,
-  sampleSync,
-  unknownStatus,
-} from '../support/relay-status.ts';
-
-const NOW_MS = 1_700_000_100_000;
 
 const neverStarted = runCommand(() => Promise.reject(new Error('not to be started')));
 const commands: readonly Command[] = [
@@ -215,165 +201,12 @@ describe('a bad configuration', () => {
   });
 });
 
-describe('status', () => {
-  const metrics = {
-    render: () => Promise.reject(new Error('not asked for')),
-    observeRequest: () => {},
-  };
-
-  async function serving(
-    status = sampleStatus(),
-  ): Promise<{ url: string; close: () => Promise<void> }> {
-    const server = await openTestPort({ source: { status: () => status }, metrics });
-    return { url: server.url, close: () => server.close() };
-  }
-
-  test('it shows upstream, store and standbys', async () => {
-    const { url, close } = await serving();
-    const { code, out } = await type(['status', '--url', url]);
-    await close();
-    expect(code).toBe(0);
-    expect(out).toBe(`walcast 0.1.0: streaming
-system 7301234567890123456, PostgreSQL 15.18 (Debian 15.18-0+deb12u1), timeline 1
-
-upstream  pg-a:5432, slot walcast: streaming
-          server 0/3000100  received 0/3000060  flushed 0/3000000  acknowledged 0/3000000  lag 256 B
-store     0/1000000 to 0/3000000, 3 segments, 48.0 MB
-
-pid | application_name | client   | state     | sync  | sent_lsn  | flush_lsn | replay_lsn |    lag | write_lag | flush_lag | replay_lag | slot_name
-----+------------------+----------+-----------+-------+-----------+-----------+------------+--------+-----------+-----------+------------+----------
- 42 | standby_a        | 10.0.0.7 | streaming | async | 0/3000060 | 0/3000000 | 0/2FFF000  | 4.3 kB |    4.0 ms |     20 ms |      2.5 s | slot_a
-
-standbys that left and are not back
-application_name | client   | state   | left_at                  | how        | flush_lsn | replay_lsn | slot_name
------------------+----------+---------+--------------------------+------------+-----------+------------+----------
-standby_b        | 10.0.0.8 | wedged? | 2023-11-14T22:14:50.000Z | terminated | 0/2000060 | 0/2000000  | slot_b
-`);
-  });
-
-  test('a standby in trouble is marked beside its state', () => {
-    const view = (standby: Parameters<typeof sampleStandby>[0]): string =>
-      statusView(statusJson(sampleStatus({ standbys: [sampleStandby(standby)] })), NOW_MS);
-    expect(view({ isStalled: true })).toContain('| streaming (stalled) |');
-    expect(view({ isStalled: true, isNameShared: true })).toContain(
-      '| streaming (stalled, shared name) |',
-    );
-  });
-
-  test('a policy, the one that holds the horizon, and alarms have a line each', () => {
-    const sync = sampleSync({
-      synchronousStandbyNames: 'ANY 2 (a, b, c)',
-      method: 'quorum',
-      requiredStandbys: 2,
-      eligibleStandbys: 2,
-      alarms: ['the slot of walcast falls behind'],
-    });
-    const standbys = [sampleStandby({ syncState: 'quorum', syncPriority: 1 })];
-    const feedback = sampleFeedback({ xmin: 7001n, heldBy: 'standby_a' });
-    const view = statusView(statusJson(sampleStatus({ sync, standbys, feedback })), NOW_MS);
-    expect(view).toContain(
-      `sync      ANY 2 (a, b, c): 2 of 2 needed, satisfied since 2023-11-14T22:13:20.000Z
-          confirmed  write 0/3000060  flush 0/3000000  replay -
-feedback  xmin 7001, held by standby_a
-alarm     the slot of walcast falls behind
-`,
-    );
-    expect(view).toContain('| streaming | quorum 1 |');
-    const clash = 'our application_name is that of a member';
-    const leftOut = sampleFeedback({ leftOut: 2 });
-    expect(
-      statusView(statusJson(sampleStatus({ sync: { ...sync, clash }, feedback: leftOut })), NOW_MS),
-    ).toContain(
-      `feedback  2 left out: further behind than max_feedback_xmin_age allows
-clash     our application_name is that of a member
-alarm     the slot of walcast falls behind
-`,
-    );
-    const few = { ...sync, isSatisfied: false, eligibleStandbys: 1 };
-    expect(statusView(statusJson(sampleStatus({ sync: few })), NOW_MS)).toContain(
-      '1 of 2 needed, NOT satisfied: no flush position is reported since',
-    );
-  });
-
-  test('--json prints the answer as it is', async () => {
-    const { url, close } = await serving();
-    const { out } = await type(['status', '--json', '--url', `${url}/`]);
-    await close();
-    expect(JSON.parse(out)).toEqual({
-      ...JSON.parse(JSON.stringify(statusJson(sampleStatus()))),
-      // They say how long ago things were.
-      findings: expect.any(Array),
-    });
-    expect(out.endsWith('}\n')).toBe(true);
-  });
-
-  test('--watch goes on until a signal', async () => {
-    const { url, close } = await serving();
-    let pictures = 0;
-    let interrupt: () => void = () => {};
-    const { code } = await type(['status', '--watch', '--url', url], {
-      clock: {
-        ...systemClock,
-        setTimer: (ms, callback) => systemClock.setTimer(ms === STATUS_WATCH_MS ? 0 : ms, callback),
-      },
-      onSignal: (listener) => {
-        interrupt = () => listener('SIGINT');
-        return () => {};
-      },
-      print: () => {
-        pictures++;
-        if (pictures === 3) interrupt();
-      },
-    });
-    await close();
-    expect([code, pictures]).toEqual([0, 3]);
-  });
-
-  test('nothing known and nobody connected is shown as such', () => {
-    const view = statusView(statusJson(unknownStatus()), NOW_MS);
-    expect(view).toContain('upstream  none yet, slot walcast: disconnected');
-    expect(view).toContain('no standbys are connected');
-    expect(view).not.toContain('not back');
-    expect(view).not.toMatch(/null|undefined|NaN/);
-  });
-
-  test('a terminal is not given control characters that a client chose', () => {
-    const standbys = [sampleStandby({ applicationName: '\u001b[2Jx\n' })];
-    expect(statusView(statusJson(sampleStatus({ standbys })), NOW_MS)).toContain('?[2Jx?');
-  });
-
-  test('nobody there, something else there, or no address at all', async () => {
-    const { url, close } = await serving();
-    await close();
-    const nobody = await type(['status', '--url', url]);
-    expect(nobody.code).toBe(1);
-    expect(nobody.err).toMatch(
-      /^walcast status: no walcast answers at http:\/\/127\.0\.0\.1:\d+: .*ECONNREFUSED.*\. Is it running/,
-    );
-    const bad = await Promise.all(
-      ['nonsense', 'ftp://x/', 'http://x/?a', 'http://x/#a', 'http://me:secret@x/'].map((text) =>
-        type(['status', '--url', text]),
-      ),
-    );
-    expect(bad.map(({ code }) => code)).toEqual([2, 2, 2, 2, 2]);
-    expect(bad.map(({ err }) => err).join('')).not.toContain('secret');
-  });
-
-  test('options before the command are told apart from unknown commands', async () => {
-    const { code, err } = await type(['--json', 'status']);
-    expect([code, err]).toEqual([
-      2,
-      'walcast: options stand behind the command: walcast COMMAND --json. "walcast --help" lists the commands.\n',
-    ]);
-  });
-
-  test('an answer that is no status is refused', async () => {
-    const { url, close } = await serving();
-    const { code, err } = await type(['status', '--url', `${url}/nothing`]);
-    await close();
-    expect(code).toBe(1);
-    expect(err).toContain('is not a walcast: it answered 404');
-  });
+test('options before the command are told apart from unknown commands', async () => {
+  const { code, err } = await type(['--json', 'status']);
+  expect([code, err]).toEqual([
+    2,
+    'walcast: options stand behind the command: walcast COMMAND --json. "walcast --help" lists the commands.\n',
+  ]);
 });
 
 test('a token that is missing or wrong is told as such, not as somebody else', async () => {

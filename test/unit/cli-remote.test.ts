@@ -6,15 +6,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import type { HandledSignal } from '../../src/cli/command.ts';
-import { healthOf } from '../../src/cli/health.ts';
 import type { HttpServer, HttpSources } from '../../src/http/server.ts';
-import { statusJson } from '../support/status-json.ts';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
-import type { RelayState, RelayStatus } from '../../src/status/status.ts';
 import { walcast } from '../support/cli.ts';
 import type { CliOutcome } from '../support/cli.ts';
 import { openTestPort, RecordingActions, sampleFile } from '../support/http-port.ts';
-import { sampleStandby, sampleStatus, sampleSync } from '../support/relay-status.ts';
+import { sampleStatus } from '../support/relay-status.ts';
 import { WalFixture } from '../support/wal-fixture.ts';
 
 const TOKEN = 'a-token-of-some-length';
@@ -163,135 +160,6 @@ describe('slots', () => {
     expect((await walcast(['slots', 'crate'])).err).toBe(
       'walcast slots: unknown command "crate"; did you mean "create"? "walcast help slots" shows what there is.\n',
     );
-  });
-});
-
-describe('health', () => {
-  const request = {
-    lag: { warning: null, critical: null },
-    standbyLag: { warning: null, critical: null },
-    standbys: 0,
-    wallMs: 1_700_000_100_000,
-  };
-
-  /** Nobody is missing. */
-  const whole = (overrides: Partial<RelayStatus> = {}): RelayStatus =>
-    sampleStatus({ absentStandbys: [], ...overrides });
-  const source = { status: () => whole() };
-
-  test('is one line with performance data, and 0', async () => {
-    const { url } = await serve({ source });
-    expect(await type(url, 'health', '--lag', '1GB', '--lag', '64MB', '--standbys', '1')).toEqual({
-      code: 0,
-      out:
-        'WALCAST OK - streaming from pg-a:5432, lag 256 B, furthest behind is standby_a by 4.3 kB, 1 standby ' +
-        '| lag=256B;67108864;1073741824 standby_lag=4352B;; standbys=1;1: store=50331648B\n',
-      err: '',
-    });
-  });
-
-  test.each<[RelayState, number]>([
-    ['starting', 1],
-    ['connecting', 1],
-    ['catchup', 0],
-    ['streaming', 0],
-    ['waiting', 1],
-    ['paused', 1],
-    ['full', 2],
-    ['gap', 2],
-    ['diverged', 2],
-    ['corrupt', 2],
-    ['draining', 1],
-    ['failed', 2],
-  ])('state %s gives %d', (state, expected) => {
-    const { health, line } = healthOf(
-      { ...statusJson(whole()), state, detail: 'why | and\nwhat' },
-      request,
-    );
-    expect(health).toBe(expected);
-    expect(line.split('|')).toHaveLength(2);
-    expect(line).not.toContain('\n');
-    expect(line).toContain(state);
-  });
-
-  test.each([
-    [['--lag', '256'], 1],
-    [['--lag', '257'], 0],
-    [['--lag', '100', '--lag', '200'], 2],
-    [['--standby-lag', '4kB'], 1],
-    [['--standby-lag', '4kB', '--standby-lag', '1kB'], 2],
-    [['--standbys', '2'], 1],
-    [['--standbys', '1'], 0],
-    [['--lag', 'much'], 2],
-    [['--lag', '-1'], 2],
-    [['--lag', '1', '--lag', '2', '--lag', '3'], 2],
-    [['--standbys', 'many'], 2],
-    [['extra'], 2],
-  ])('%j gives %d', async (words, code) => {
-    const { url } = await serve({ source });
-    expect((await type(url, 'health', ...words)).code).toBe(code);
-  });
-
-  test.each<[string, Partial<RelayStatus>, string]>([
-    [
-      'a policy that too few satisfy',
-      { sync: sampleSync({ isSatisfied: false, requiredStandbys: 2, eligibleStandbys: 1 }) },
-      'synchronous_standby_names needs 2 standbys, 1 are there',
-    ],
-    [
-      'standbys that stand still',
-      {
-        standbys: Array.from({ length: 7 }, (_, index) =>
-          sampleStandby({ applicationName: `s${index}`, isStalled: true }),
-        ),
-      },
-      'stalled: s0 s1 s2 s3 s4 and 2 more',
-    ],
-    [
-      'one that may wait for a restart by hand',
-      { absentStandbys: sampleStatus().absentStandbys },
-      'wedged?: standby_b',
-    ],
-    [
-      'a store that is nearly full',
-      { retention: { ...sampleStatus().retention, isNearLimit: true } },
-      'the store is near its limit',
-    ],
-    ['an alarm', { sync: sampleSync({ alarms: ['look here'] }) }, 'look here'],
-  ])('%s is a warning', (_what, overrides, words) => {
-    const { health, line } = healthOf(statusJson(whole(overrides)), request);
-    expect(health).toBe(1);
-    expect(line).toContain(words);
-  });
-
-  test('nobody there, or somebody else, is critical, and told on standard output', async () => {
-    const { url, server } = await serve();
-    expect((await type(`${url}/elsewhere`, 'health')).code).toBe(2);
-    await server.close();
-    const { code, out } = await type(url, 'health');
-    expect(code).toBe(2);
-    expect(out).toMatch(/^WALCAST CRITICAL - no walcast answers at .*\n$/);
-  });
-
-  test('a token that cannot be read is critical as well: a warning wakes nobody up', async () => {
-    const { url } = await serve({ source });
-    const { code, out } = await walcast(
-      ['health', '--url', url, '--token-file', '/nowhere/token'],
-      { workingDirectory: directory },
-    );
-    expect([code, out]).toEqual([2, expect.stringMatching(/^WALCAST CRITICAL - the token file /)]);
-  });
-
-  test('what is not known is U, and no standby is no lag', () => {
-    const upstream = { ...sampleStatus().upstream, serverLsn: INVALID_LSN };
-    const status = statusJson(sampleStatus({ upstream, standbys: [] }));
-    expect(healthOf(status, request).line).toMatch(/\| lag=U;; standby_lag=U;; standbys=0; /);
-  });
-
-  test('a name that a client chose cannot forge the line', () => {
-    const standbys = [sampleStandby({ applicationName: '\u001b[2J|x\n' })];
-    const { line } = healthOf(statusJson(sampleStatus({ standbys })), request);
-    expect(line).toContain('?[2J/x?');
   });
 });
 
