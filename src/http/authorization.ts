@@ -99,6 +99,12 @@ export class Authorization {
     }
   }
 
+  /** Whether a request that was let in would be let in now: for answers that go on for hours while the token is changed. */
+  isStillAllowed(access: Access, request: FastifyRequest): boolean {
+    if (access === 'open' || !this.#needsToken(access)) return true;
+    return this.#guard.isRight(request.headers.authorization, this.#tokensFor(access));
+  }
+
   /** WAL is the whole database: being on the same machine is no permission to read it. */
   #needsToken(access: Access): boolean {
     if (access !== 'read') return true;

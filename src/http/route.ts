@@ -64,6 +64,11 @@ export function pathValue(request: FastifyRequest, name: string): string {
   return typeof value === 'string' ? value : '';
 }
 
+/** The names in the query. */
+export function queryNames({ query }: FastifyRequest): readonly string[] {
+  return typeof query === 'object' && query !== null ? Object.keys(query) : [];
+}
+
 /** The values of that name in the query, decoded, in their order. */
 export function queryValues(request: FastifyRequest, name: string): readonly string[] {
   const query = request.query;

@@ -5,9 +5,11 @@ import type { Log } from '../base/log.ts';
 import { readBuildInfo } from '../config/build-info.ts';
 import type { Metrics } from '../metrics/registry.ts';
 import type { RelayActions } from '../status/actions.ts';
-import type { StatusSource } from '../status/status.ts';
 import type { HttpAudit } from './audit.ts';
+import { eventRoute } from './event-routes.ts';
+import type { EventSources } from './event-routes.ts';
 import { openApiDocument } from './openapi.ts';
+import type { Pictures } from './pictures.ts';
 import { metricsRoute, probeRoutes } from './probe-routes.ts';
 import { readRoutes } from './read-routes.ts';
 import { answersOf } from './route.ts';
@@ -17,7 +19,8 @@ import { writeRoutes } from './write-routes.ts';
 
 /** What the answers are made from. */
 export interface RouteSources {
-  readonly source: StatusSource;
+  readonly pictures: Pictures;
+  readonly events: EventSources;
   readonly metrics: Metrics;
   readonly actions: RelayActions;
   readonly clock: Clock;
@@ -35,9 +38,10 @@ export type CheckAccess = (
 /** Every route, `/openapi.json` included. */
 export function allRoutes(sources: RouteSources): Route[] {
   const routes = [
-    ...probeRoutes(sources.source),
+    ...probeRoutes(sources.pictures),
     metricsRoute(sources.metrics),
     ...readRoutes({ ...sources, build: readBuildInfo() }),
+    eventRoute(sources.events),
     ...writeRoutes(sources),
     walRoute(sources),
   ];

@@ -32,9 +32,13 @@ import { HttpAudit } from './audit.ts';
 import { Authorization } from './authorization.ts';
 import { ConnectionCaps } from './connection-caps.ts';
 import { addErrorAnswers, nonRequestAnswer, sendInvalid } from './error-answers.ts';
+import { EventHub } from './event-hub.ts';
+import { EVENTS_PATH } from './event-routes.ts';
+import type { EventSources } from './event-routes.ts';
 import { isLoopbackHeader, isLoopbackHost } from './host-check.ts';
 import { readJsonOnly } from './json-body.ts';
 import { OneAtATime } from './one-at-a-time.ts';
+import { Pictures } from './pictures.ts';
 import { sendProblem } from './problems.ts';
 import { addRoutes, allRoutes } from './routes.ts';
 import { followCertificate, isHandshakeFailure, secureServerOptions } from './secure-port.ts';
@@ -96,7 +100,8 @@ export async function openHttp(options: HttpOptions, sources: HttpSources): Prom
   const connections = limitConnections(server, isLoopback);
   refuseEarlyRequests(server, oneAtATime);
   if (isLoopback) server.addHook('onRequest', refuseForeignHost);
-  addMeasuring(server, sources.metrics);
+  const pictures = new Pictures({ source: sources.source, clock });
+  addMeasuring(server, sources.metrics, pictures);
   readJsonOnly(server);
   const needsCertificate = tls?.hasClientAuthorities === true;
   const audit = new HttpAudit({ log, clock });
@@ -107,7 +112,12 @@ export async function openHttp(options: HttpOptions, sources: HttpSources): Prom
     needsCertificate,
     onGoodToken: ({ socket }) => connections.trust(socket),
   });
-  const routes = allRoutes({ ...sources, clock, log, audit });
+  const hub = new EventHub({ pictures, clock, log, isLoopback });
+  const events: EventSources = {
+    hub,
+    maySeeMore: (request) => authorization.isStillAllowed('read', request),
+  };
+  const routes = allRoutes({ ...sources, pictures, events, clock, log, audit });
   addRoutes(server, routes, (access, request, reply) =>
     authorization.check(access, request, reply),
   );
@@ -124,6 +134,7 @@ export async function openHttp(options: HttpOptions, sources: HttpSources): Prom
     port,
     close: async () => {
       stopFollowing?.();
+      hub.close();
       await closeServer(server, clock, connections);
     },
   };
@@ -218,16 +229,21 @@ async function refuseForeignHost(request: FastifyRequest, reply: FastifyReply): 
   });
 }
 
-function addMeasuring(server: FastifyInstance, metrics: Metrics): void {
-  server.addHook('onSend', async (_request, reply) => {
+function addMeasuring(server: FastifyInstance, metrics: Metrics, pictures: Pictures): void {
+  /** When streams of events began, milliseconds after they were asked for: their length is no time that anybody waited. */
+  const begun = new WeakMap<FastifyReply, number>();
+  server.addHook('onSend', async (request, reply) => {
     void reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
+    if (request.method !== 'GET' && request.method !== 'HEAD') pictures.forget();
+    if (request.routeOptions.url === EVENTS_PATH) begun.set(reply, reply.elapsedTime);
   });
   server.addHook('onResponse', async (request, reply) => {
+    const elapsedMs = begun.get(reply) ?? reply.elapsedTime;
     metrics.observeRequest({
       method: request.method,
       route: request.is404 ? 'none' : (request.routeOptions.url ?? 'none'),
       statusCode: reply.statusCode,
-      seconds: reply.elapsedTime / 1000,
+      seconds: elapsedMs / 1000,
     });
   });
 }

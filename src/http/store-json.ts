@@ -61,7 +61,7 @@ export function deadWalJson({ files, bytes, acknowledged }: DeadWalStatus): Dead
 }
 
 /** The answer of `/api/v1/slots`, by name. */
-export function slotsJson({ slots, store }: RelayStatus): SlotJson[] {
+export function slotsJson({ slots, store }: Pick<RelayStatus, 'slots' | 'store'>): SlotJson[] {
   return slots.map((slot) => ({
     slot_name: slot.name,
     slot_type: 'physical',

@@ -36,10 +36,8 @@ export class TokenGuard {
    */
   check(header: string | undefined, address: string, tokens: readonly string[]): TokenVerdict {
     if (tokens.length === 0) return 'unset';
-    const shown = /^Bearer +([!-~]{1,1024}) *$/i.exec(header ?? '')?.[1];
-    if (shown === undefined) return 'missing';
-    const digest = this.#digest(shown);
-    const right = tokens.filter((token) => timingSafeEqual(digest, this.#digest(token)));
+    const right = this.#right(header, tokens);
+    if (right === null) return 'missing';
     if (right.some((token) => token.length >= HTTP_TOKEN_LENGTH_GOOD)) return 'good';
     const key = this.#keyOf(address);
     const failures = this.#remaining(key);
@@ -47,6 +45,20 @@ export class TokenGuard {
     if (right.length > 0) return 'good';
     this.#failures.set(key, { count: failures + 1, atMs: this.#clock.nowMs() });
     return 'wrong';
+  }
+
+  /** Whether it shows one of the tokens. Nothing is counted: whoever asks was let in before. */
+  isRight(header: string | undefined, tokens: readonly string[]): boolean {
+    const right = this.#right(header, tokens);
+    return right !== null && right.length > 0;
+  }
+
+  /** Those of the tokens that are shown; null when none is shown at all. */
+  #right(header: string | undefined, tokens: readonly string[]): readonly string[] | null {
+    const shown = /^Bearer +([!-~]{1,1024}) *$/i.exec(header ?? '')?.[1];
+    if (shown === undefined) return null;
+    const digest = this.#digest(shown);
+    return tokens.filter((token) => timingSafeEqual(digest, this.#digest(token)));
   }
 
   #digest(text: string): Buffer {

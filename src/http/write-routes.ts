@@ -3,8 +3,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { Log } from '../base/log.ts';
 import type { ActionRefusal, RelayActions } from '../status/actions.ts';
-import type { StatusSource } from '../status/status.ts';
 import type { ReloadJson } from './api-types.ts';
+import type { Pictures } from './pictures.ts';
 import { sendProblem } from './problems.ts';
 import type { ProblemFacts } from './problems.ts';
 import { actionRefused, refuse } from './refusals.ts';
@@ -15,7 +15,7 @@ import { deadWalJson, slotsJson } from './status-json.ts';
 
 /** What they act on. */
 export interface WriteSources {
-  readonly source: StatusSource;
+  readonly pictures: Pictures;
   readonly actions: RelayActions;
   readonly log: Log;
 }
@@ -41,7 +41,7 @@ export function writeRoutes(sources: WriteSources): Route[] {
   ];
 }
 
-function reloadRoute({ actions, source, log }: WriteSources): Route {
+function reloadRoute({ actions, pictures, log }: WriteSources): Route {
   return {
     method: 'POST',
     path: '/api/v1/reload',
@@ -55,7 +55,7 @@ function reloadRoute({ actions, source, log }: WriteSources): Route {
     },
     handle: async (request, reply) => {
       logAction(log, request, 'reload');
-      if (source.status().isDraining) return sendProblem(reply, 'not-now', ENDING);
+      if (pictures.fresh().status.isDraining) return sendProblem(reply, 'not-now', ENDING);
       const { problems, changed, pendingRestart } = await actions.reload();
       const done: ReloadJson = { changed, pending_restart: pendingRestart };
       if (problems.length === 0) return done;
@@ -109,7 +109,7 @@ function pauseRoute({ actions, log }: WriteSources, isToPause: boolean): Route {
   };
 }
 
-function createSlotRoute({ actions, source, log }: WriteSources): Route {
+function createSlotRoute({ actions, pictures, log }: WriteSources): Route {
   return {
     method: 'POST',
     path: '/api/v1/slots',
@@ -129,7 +129,7 @@ function createSlotRoute({ actions, source, log }: WriteSources): Route {
       logAction(log, request, 'create slot', { slot: name });
       const refused = await actions.createSlot(name, { reserveWal });
       if (refused !== null) return refuse(reply, actionRefused(refused));
-      const slot = slotsJson(source.status()).find(({ slot_name }) => slot_name === name);
+      const slot = slotsJson(pictures.fresh().status).find(({ slot_name }) => slot_name === name);
       return reply.code(201).header('location', `/api/v1/slots/${name}`).send(slot);
     },
   };

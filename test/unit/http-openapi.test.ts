@@ -5,8 +5,10 @@ import { Compile } from 'typebox/schema';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
+import { EventHub } from '../../src/http/event-hub.ts';
 import { HttpAudit } from '../../src/http/audit.ts';
 import { openApiDocument } from '../../src/http/openapi.ts';
+import { Pictures } from '../../src/http/pictures.ts';
 import { allRoutes } from '../../src/http/routes.ts';
 import type { HttpServer } from '../../src/http/server.ts';
 import { toLsn } from '../../src/pg/lsn.ts';
@@ -17,6 +19,7 @@ import {
   RecordingMetrics,
   sampleFile,
 } from '../support/http-port.ts';
+import { readEvents } from '../support/event-client.ts';
 import { sampleStatus, unknownStatus } from '../support/relay-status.ts';
 
 const GOLDEN = fileURLToPath(new URL('golden/openapi.json', import.meta.url));
@@ -37,8 +40,16 @@ interface Document {
   readonly components: { readonly schemas: Readonly<Record<string, object>> };
 }
 
-const routes = allRoutes({
+const pictures = new Pictures({
   source: { status: () => sampleStatus() },
+  clock: systemClock,
+});
+const routes = allRoutes({
+  pictures,
+  events: {
+    hub: new EventHub({ pictures, clock: systemClock, log: silentLog, isLoopback: true }),
+    maySeeMore: () => true,
+  },
   metrics: new RecordingMetrics(),
   actions: new RecordingActions(),
   clock: systemClock,
@@ -72,6 +83,8 @@ describe('the document', () => {
         ...['status', 'upstream', 'standbys', 'slots', 'store', 'sync', 'version', 'config'].map(
           (name) => `GET /api/v1/${name}`,
         ),
+        'GET /standbys',
+        'GET /api/v1/events',
         'POST /api/v1/reload',
         'POST /api/v1/drain',
         'POST /api/v1/pause',
@@ -151,10 +164,22 @@ describe('every route answers as documented', () => {
     const [type, content] = Object.entries(documented?.content ?? {})[0] ?? [null, null];
     if (type === null) expect(await response.text()).toBe('');
     else expect(response.headers.get('content-type')).toContain(type);
+    if (type === 'text/event-stream') {
+      await expectSnapshot(response);
+      return response.status;
+    }
     const schema = content?.schema;
     if (schema !== undefined) expectToFit(schema, await response.json());
     else await response.text();
     return response.status;
+  }
+
+  /** The stream has no end: what comes first is looked at. */
+  async function expectSnapshot(response: Response): Promise<void> {
+    const { nextOf, close } = readEvents(response);
+    const { data } = await nextOf('snapshot');
+    expectToFit({ $ref: '#/components/schemas/SnapshotEvent' }, data);
+    await close();
   }
 
   function expectToFit(schema: Record<string, unknown>, answer: unknown): void {

@@ -1,0 +1,70 @@
+// A subscriber of /api/v1/events, as a page is one: fetch, and the stream read by the rules of text/event-stream.
+
+/** One event. `event` is `comment` for a line that only says that somebody is there. */
+export interface ReceivedEvent {
+  readonly event: string;
+  readonly id: string | null;
+  readonly data: unknown;
+}
+
+/** An open stream. */
+export interface EventClient {
+  readonly response: Response;
+  /** The next event or comment; null at the end of the stream. */
+  next(): Promise<ReceivedEvent | null>;
+  /** The next one of that name; those before it are left out. */
+  nextOf(event: string): Promise<ReceivedEvent>;
+  /** Goes away. */
+  close(): Promise<void>;
+}
+
+/** Asks for the stream; `token` goes into the header. */
+export async function openEvents(url: string, token?: string): Promise<EventClient> {
+  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  return readEvents(await fetch(`${url}/api/v1/events`, { headers }));
+}
+
+/** Reads the answer to such a question. */
+export function readEvents(response: Response): EventClient {
+  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  const next = async (): Promise<ReceivedEvent | null> => {
+    for (;;) {
+      const end = text.indexOf('\n\n');
+      if (end >= 0) {
+        const block = text.slice(0, end);
+        text = text.slice(end + 2);
+        const event = eventOf(block);
+        if (event !== null) return event;
+        continue;
+      }
+      const piece = await reader?.read();
+      if (piece === undefined || piece.done) return null;
+      text += piece.value;
+    }
+  };
+  return {
+    response,
+    next,
+    nextOf: async (wanted) => {
+      for (;;) {
+        const event = await next();
+        if (event === null) throw new Error(`the stream ended before ${wanted}`);
+        if (event.event === wanted) return event;
+      }
+    },
+    close: async () => await reader?.cancel(),
+  };
+}
+
+function eventOf(block: string): ReceivedEvent | null {
+  const fields = new Map<string, string>();
+  for (const line of block.split('\n')) {
+    const colon = line.indexOf(': ');
+    fields.set(line.slice(0, colon), line.slice(colon + 2));
+  }
+  const [event, data, comment] = [fields.get('event'), fields.get('data'), fields.get('')];
+  if (comment !== undefined) return { event: 'comment', id: null, data: comment };
+  if (event === undefined || data === undefined) return null;
+  return { event, id: fields.get('id') ?? null, data: JSON.parse(data) };
+}
