@@ -28,6 +28,7 @@ import type { ConsoleClient } from './client.ts';
 import { describeColumn } from './columns.ts';
 import { ConsoleError } from './console-error.ts';
 import { encodeRows, ExtendedQueries } from './extended-queries.ts';
+import type { ParameterValues } from './parameters.ts';
 import { planOf } from './plan.ts';
 import type { Plan, PlanContext, PlanResult, TransactionStatus } from './plan.ts';
 import { ConsoleSettings } from './settings.ts';
@@ -72,7 +73,7 @@ export class ConsoleSession {
     this.#extended = new ExtendedQueries({
       write: (frames) => client.write(frames),
       plan: (sql) => this.#planOne(sql),
-      run: (plan) => this.#run(plan),
+      run: (plan, values) => this.#run(plan, values),
       isFailed: () => this.#transaction === 'E',
       budget: this.#budget,
     });
@@ -213,9 +214,9 @@ export class ConsoleSession {
     });
   }
 
-  #run(plan: Plan): PlanResult | Promise<PlanResult> {
+  #run(plan: Plan, values?: ParameterValues): PlanResult | Promise<PlanResult> {
     this.#mayRun(plan);
-    return andThen(plan.run(this.#transaction), (result) => this.#take(result));
+    return andThen(plan.run(this.#transaction, values), (result) => this.#take(result));
   }
 
   /** Notices and changes of parameters go out at once. */

@@ -21,6 +21,8 @@ import type { AnswerBudget } from './answer-budget.ts';
 import { describeColumn } from './columns.ts';
 import type { ResultColumn, Row } from './columns.ts';
 import { ConsoleError } from './console-error.ts';
+import { parameterTypes, readParameters } from './parameters.ts';
+import type { ParameterValues } from './parameters.ts';
 import type { Plan, PlanResult } from './plan.ts';
 import { andThen } from './soon.ts';
 
@@ -29,7 +31,7 @@ export interface ExtendedHost {
   write(frames: readonly Uint8Array[]): void;
   /** Null for a statement of blanks. */
   plan(sql: string): Plan | null;
-  run(plan: Plan): PlanResult | Promise<PlanResult>;
+  run(plan: Plan, values: ParameterValues): PlanResult | Promise<PlanResult>;
   /** The transaction failed: only its end is taken. */
   isFailed(): boolean;
   readonly budget: AnswerBudget;
@@ -42,6 +44,7 @@ interface PreparedStatement {
 
 interface Portal {
   readonly plan: Plan | null;
+  readonly values: ParameterValues;
   readonly formats: readonly FormatCode[];
   /** Rows that its run gave and that were not taken yet, as messages; null until it has run. */
   rest: { readonly rows: readonly Uint8Array[]; readonly tag: string } | null;
@@ -120,7 +123,11 @@ export class ExtendedQueries {
     this.#portals.clear();
   }
 
-  #parse({ statement, sql, parameterTypes }: Extract<ExtendedMessage, { type: 'Parse' }>): void {
+  #parse({
+    statement,
+    sql,
+    parameterTypes: given,
+  }: Extract<ExtendedMessage, { type: 'Parse' }>): void {
     if (statement === '') this.#statements.delete('');
     if (this.#statements.has(statement)) {
       throw refusal(
@@ -131,13 +138,15 @@ export class ExtendedQueries {
     if (this.#statements.size >= CONSOLE_STATEMENTS_MAX) {
       throw refusal(SQLSTATE.programLimitExceeded, 'too many prepared statements in this session');
     }
-    this.#statements.set(statement, { plan: this.#host.plan(sql), parameterTypes });
+    const plan = this.#host.plan(sql);
+    const types = parameterTypes(given, plan?.parameterTypes ?? []);
+    this.#statements.set(statement, { plan, parameterTypes: types });
     this.#host.write([encodeParseComplete()]);
   }
 
   #bind(message: Extract<ExtendedMessage, { type: 'Bind' }>): void {
     const { portal, statement, parameters, parameterFormats, resultFormats } = message;
-    const { plan, parameterTypes } = this.#statement(statement);
+    const { plan, parameterTypes: types } = this.#statement(statement);
     const given = parameters.length;
     if (parameterFormats.length > 1 && parameterFormats.length !== given) {
       throw refusal(
@@ -145,10 +154,10 @@ export class ExtendedQueries {
         `bind message has ${parameterFormats.length} parameter formats but ${given} parameters`,
       );
     }
-    if (given !== parameterTypes.length) {
+    if (given !== types.length) {
       throw refusal(
         SQLSTATE.protocolViolation,
-        `bind message supplies ${given} parameters, but prepared statement "${statement}" requires ${parameterTypes.length}`,
+        `bind message supplies ${given} parameters, but prepared statement "${statement}" requires ${types.length}`,
       );
     }
     checkResultFormats(resultFormats, plan?.columns?.length ?? null);
@@ -159,16 +168,14 @@ export class ExtendedQueries {
     if (this.#portals.size >= CONSOLE_PORTALS_MAX) {
       throw refusal(SQLSTATE.programLimitExceeded, 'too many portals in this session');
     }
-    this.#portals.set(portal, { plan, formats: resultFormats, rest: null });
+    const values = readParameters(parameters, types, parameterFormats);
+    this.#portals.set(portal, { plan, values, formats: resultFormats, rest: null });
     this.#host.write([encodeBindComplete()]);
   }
 
   #describeStatement(name: string): void {
-    const { plan, parameterTypes } = this.#statement(name);
-    this.#host.write([
-      encodeParameterDescription(parameterTypes),
-      describeRows(plan?.columns ?? null, []),
-    ]);
+    const { plan, parameterTypes: types } = this.#statement(name);
+    this.#host.write([encodeParameterDescription(types), describeRows(plan?.columns ?? null, [])]);
   }
 
   #describePortal(name: string): void {
@@ -178,14 +185,14 @@ export class ExtendedQueries {
 
   #execute(name: string, rowsMax: number): void | Promise<void> {
     const portal = this.#portal(name);
-    const { plan, formats } = portal;
+    const { plan } = portal;
     if (plan === null) {
       return this.#host.write([encodeEmptyQueryResponse()]);
     }
     if (portal.rest !== null && plan.columns === null) {
       throw refusal(SQLSTATE.objectNotInPrerequisiteState, `portal "${name}" cannot be run`);
     }
-    return andThen(portal.rest ?? this.#runEncoded(plan, formats), (rest) =>
+    return andThen(portal.rest ?? this.#runEncoded(plan, portal), (rest) =>
       this.#give(portal, rest, rowsMax),
     );
   }
@@ -203,9 +210,9 @@ export class ExtendedQueries {
   /** What a portal keeps is small as messages, and large as values. */
   #runEncoded(
     plan: Plan,
-    formats: readonly FormatCode[],
+    { values, formats }: Pick<Portal, 'values' | 'formats'>,
   ): NonNullable<Portal['rest']> | Promise<NonNullable<Portal['rest']>> {
-    return andThen(this.#host.run(plan), ({ rows, tag }) => ({
+    return andThen(this.#host.run(plan, values), ({ rows, tag }) => ({
       rows: encodeRows(rows, formats, this.#host.budget),
       tag,
     }));

@@ -5,6 +5,7 @@ import type { AdminDone } from './admin-access.ts';
 import { adminTag } from './admin-syntax.ts';
 import type { AdminStatement } from './admin-syntax.ts';
 import type { ResultColumn, Row } from './columns.ts';
+import type { ParameterValues } from './parameters.ts';
 import { prepareSelect } from './select.ts';
 import type { SelectContext } from './select.ts';
 import type { ConsoleSettings } from './settings.ts';
@@ -29,10 +30,12 @@ export interface PlanResult {
 export interface Plan {
   /** Null: it gives no rows. */
   readonly columns: readonly ResultColumn[] | null;
+  /** OIDs of the types of its parameters, from `$1` on; 0 where one is not used, absent where there are none. */
+  readonly parameterTypes?: readonly number[];
   /** It ends a transaction, also one that failed. */
   readonly endsTransaction: boolean;
   /** A promise where what it changes has to be waited for. Throws ConsoleError, or rejects with it. */
-  run(transaction: TransactionStatus): PlanResult | Promise<PlanResult>;
+  run(transaction: TransactionStatus, values?: ParameterValues): PlanResult | Promise<PlanResult>;
 }
 
 /** What plans work with. */
@@ -50,7 +53,11 @@ export function planOf(statement: Statement, context: PlanContext): Plan {
   switch (statement.kind) {
     case 'select': {
       const select = prepareSelect(statement, context.select);
-      return rowsPlan(select.columns, () => select.run(), 'SELECT');
+      return {
+        ...rowsPlan(select.columns, () => [], 'SELECT'),
+        parameterTypes: select.parameterTypes,
+        run: (_status, values = []) => ({ rows: select.run(values), tag: 'SELECT' }),
+      };
     }
     case 'show': {
       const show = prepareShow(statement.name, context);

@@ -4,9 +4,9 @@ import type { CatalogSelect } from './catalog-syntax.ts';
 import { notSupported } from './console-error.ts';
 import type { TokenReader } from './token-reader.ts';
 
-/** A value written in a statement. */
+/** A value written in a statement; of a parameter its number, from 1 on. */
 export interface Literal {
-  readonly kind: 'string' | 'number';
+  readonly kind: 'string' | 'number' | 'parameter';
   readonly text: string;
 }
 
@@ -32,7 +32,9 @@ export type Condition =
       readonly values: readonly Literal[];
       readonly isNegated: boolean;
     }
-  | { readonly kind: 'null'; readonly column: string; readonly isNegated: boolean };
+  | { readonly kind: 'null'; readonly column: string; readonly isNegated: boolean }
+  /** A column that is a condition by itself. */
+  | { readonly kind: 'true'; readonly column: string; readonly isNegated: boolean };
 
 /** `by`: a column or label, or its number in the result, from 1 on. */
 export interface Ordering {
@@ -148,7 +150,10 @@ function parseWhere(reader: TokenReader): Condition[] {
 }
 
 function parseCondition(reader: TokenReader): Condition {
+  if (reader.accept('not'))
+    return { kind: 'true', column: parseQualified(reader), isNegated: true };
   const column = parseQualified(reader);
+  if (isConditionOver(reader)) return { kind: 'true', column, isNegated: false };
   if (reader.accept('is')) {
     const isNegated = reader.accept('not');
     reader.expect('null');
@@ -165,6 +170,11 @@ function parseCondition(reader: TokenReader): Condition {
   const operator = reader.acceptOne('=', '<>', '!=');
   if (operator === null) throw reader.unexpected();
   return { kind: 'equals', column, values: [parseLiteral(reader)], isNegated: operator !== '=' };
+}
+
+function isConditionOver(reader: TokenReader): boolean {
+  const next = reader.peek();
+  return next === null || (next.kind === 'word' && ['and', 'order', 'limit'].includes(next.text));
 }
 
 function parseOrder(reader: TokenReader): Ordering[] {
@@ -190,9 +200,19 @@ function parseLimit(reader: TokenReader): number | null {
 }
 
 function parseLiteral(reader: TokenReader): Literal {
+  const truth = reader.acceptOne('true', 'false');
+  if (truth !== null) return { kind: 'string', text: truth };
+  if (reader.peek()?.kind === 'parameter') return parseParameter(reader);
   const literal = acceptLiteral(reader);
   if (literal === null) throw reader.unexpected();
   return literal;
+}
+
+/** The type of a parameter is that of the column beside it, unless the client says otherwise. */
+function parseParameter(reader: TokenReader): Literal {
+  const { text } = reader.take();
+  if (reader.accept('::')) reader.expect('text');
+  return { kind: 'parameter', text };
 }
 
 /** A cast to text changes nothing. */

@@ -8,13 +8,10 @@ import { CONSOLE_DATABASE } from './client.ts';
 import { INT4, INT8, int4Cell, int8Cell, NAME, TEXT, textCell } from './columns.ts';
 import type { Cell, ResultColumn, Row } from './columns.ts';
 import { ConsoleError, notSupported } from './console-error.ts';
-import type {
-  Condition,
-  Literal,
-  SelectItem,
-  SelectStatement,
-  ViewSelect,
-} from './select-syntax.ts';
+import type { ParameterValues } from './parameters.ts';
+import type { Literal, SelectItem, SelectStatement, ViewSelect } from './select-syntax.ts';
+import { columnIndex, prepareWhere } from './select-where.ts';
+import type { Filter } from './select-where.ts';
 import type { View, ViewRow, ViewSource } from './view.ts';
 import { viewNamed } from './views.ts';
 
@@ -28,19 +25,19 @@ export interface SelectContext extends CatalogContext {
   readonly source: () => ViewSource;
 }
 
-/** A SELECT that can be run. */
+/** A SELECT that can be run, where it has parameters with a value for each. */
 export interface PreparedSelect {
   readonly columns: readonly ResultColumn[];
-  run(): Row[];
+  /** OIDs of what each parameter is compared with, from `$1` on; 0 where one is not used. */
+  readonly parameterTypes: readonly number[];
+  /** Throws ConsoleError. */
+  run(values: ParameterValues): Row[];
 }
 
 /** A column of the result, made of a row of the view. */
 interface Output extends ResultColumn {
   readonly value: (row: ViewRow) => Cell | null;
 }
-
-/** True for a row that is kept. */
-type Filter = (row: ViewRow) => boolean;
 
 /** What rows are sorted by. */
 interface SortKey {
@@ -58,6 +55,7 @@ export function prepareSelect(statement: SelectStatement, context: SelectContext
     const width = checkedWidth(catalog.columns.length);
     return {
       columns: catalog.columns,
+      parameterTypes: [],
       run: () => {
         const rows = catalog.rows();
         context.budget.look(rows.length, width);
@@ -69,14 +67,16 @@ export function prepareSelect(statement: SelectStatement, context: SelectContext
   if (statement.items.some(({ kind }) => kind === 'count'))
     return prepareCount(statement, context, view);
   const outputs = statement.items.flatMap((item) => outputsOf(item, view, context));
-  const filters = statement.where.map((condition) => filterOf(condition, view));
+  const where = prepareWhere(statement.where, view);
   const keys = statement.orderBy.map(({ by, isDescending }) => {
     return { value: sortValueOf(by, outputs, view), isDescending };
   });
-  const width = checkedWidth(outputs.length + filters.length + keys.length);
+  const width = checkedWidth(outputs.length + statement.where.length + keys.length);
   return {
     columns: outputs.map(({ name, type }) => ({ name, type })),
-    run: () => {
+    parameterTypes: where.parameterTypes,
+    run: (values) => {
+      const filters = where.bind(values);
       const rows = sorted(keptRows(view, { filters, width }, context), keys);
       const limited = statement.limit === null ? rows : rows.slice(0, statement.limit);
       return limited.map((row) => outputs.map(({ value }) => value(row)));
@@ -89,12 +89,14 @@ function prepareCount(statement: ViewSelect, context: SelectContext, view: View)
   if (item?.kind !== 'count' || statement.items.length > 1 || statement.orderBy.length > 0) {
     throw notSupported('count(*) stands alone.');
   }
-  const filters = statement.where.map((condition) => filterOf(condition, view));
-  const width = checkedWidth(1 + filters.length);
+  const where = prepareWhere(statement.where, view);
+  const width = checkedWidth(1 + statement.where.length);
   const rowsMax = statement.limit ?? 1;
   return {
     columns: [{ name: item.label ?? 'count', type: INT8 }],
-    run: () => {
+    parameterTypes: where.parameterTypes,
+    run: (values) => {
+      const filters = where.bind(values);
       const count = keptRows(view, { filters, width }, context).length;
       return [[int8Cell(BigInt(count))]].slice(0, rowsMax);
     },
@@ -197,43 +199,6 @@ function literalOutput(literal: Literal, label: string | null): Output {
     throw notSupported('Numbers are integers of 32 bits here.');
   }
   return { name, type: INT4, value: () => int4Cell(value) };
-}
-
-function columnIndex(name: string, view: View): number {
-  const index = view.columns.findIndex((column) => column.name === name);
-  if (index >= 0) return index;
-  throw new ConsoleError({
-    sqlstate: SQLSTATE.undefinedColumn,
-    message: `column "${name}" does not exist`,
-  });
-}
-
-/** Text is compared letter by letter, numbers by value; what has other spellings of one value is not compared. */
-function filterOf(condition: Condition, view: View): Filter {
-  const index = columnIndex(condition.column, view);
-  if (condition.kind === 'null') {
-    return (row) => (row(index) === null) !== condition.isNegated;
-  }
-  const type = view.columns[index]?.type ?? TEXT;
-  const isNumber = type === INT4;
-  if (!isNumber && type !== TEXT && type !== NAME) {
-    throw notSupported(`Column "${condition.column}" cannot be compared with a value here.`);
-  }
-  if (
-    condition.values.some(({ kind, text }) =>
-      isNumber ? Number.isNaN(Number(text)) : kind === 'number',
-    )
-  ) {
-    throw notSupported(`Column "${condition.column}" cannot be compared with that value.`);
-  }
-  const wanted = new Set(
-    condition.values.map(({ text }) => (isNumber ? String(Number(text)) : text)),
-  );
-  return (row) => {
-    const cell = row(index);
-    // As in SQL, NULL is neither equal nor unequal to anything.
-    return cell !== null && wanted.has(cell.text) !== condition.isNegated;
-  };
 }
 
 function sortValueOf(

@@ -184,9 +184,14 @@ describe.each(CUTS)('the console, bytes fed %s', (cut) => {
       'E|ERROR|22023|unsupported format code: 2',
     ],
     [
-      'a parameter',
-      [parse('SELECT * FROM pg_stat_replication WHERE application_name = $1')],
+      'a parameter in the place of a column',
+      [parse('SELECT $1 FROM pg_stat_replication')],
       `${NOT_SUPPORTED}|What is not understood begins at "1".|${HINT}`,
+    ],
+    [
+      'a parameter without a value',
+      [parse('SELECT * FROM pg_stat_replication WHERE application_name = $1'), bind()],
+      'E|ERROR|08P01|bind message supplies 0 parameters, but prepared statement "" requires 1',
     ],
     ['half a message', [message('B', cstr(''))], 'E|ERROR|08P01|invalid string in message'],
     [
@@ -266,7 +271,8 @@ describe.each(CUTS)('the console, bytes fed %s', (cut) => {
     ['SELECT now()', 'There is no function "now" of these arguments here.'],
     ['UPDATE pg_stat_replication SET pid = 1', 'There is nothing here that begins with "update".'],
     ['START_REPLICATION 0/1000000', 'There is nothing here that begins with "start_replication".'],
-    ["SELECT E'a'", "Strings with a prefix, as E'...', are not understood."],
+    ["SELECT B'1'", "Strings with a prefix, as B'...', are not understood."],
+    ["SELECT E'\\n'", "Strings with a prefix, as B'...', are not understood."],
     [
       "SELECT * FROM pg_stat_replication WHERE sent_lsn = '0/0'",
       'Column "sent_lsn" cannot be compared with a value here.',
