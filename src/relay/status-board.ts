@@ -20,7 +20,7 @@ import type {
   UpstreamStatus,
 } from '../status/status.ts';
 import type { ServerIdentity } from '../walsender/ports.ts';
-import type { WalSenderStatus } from '../walsender/wal-senders.ts';
+import type { StandbyDraft } from '../walsender/session-status.ts';
 import type { SyncPicture } from './sync-picture.ts';
 
 /** The parts as they come to life; null before. */
@@ -28,7 +28,8 @@ export interface BoardParts {
   readonly upstream: () => UpstreamStatus | null;
   readonly upstreamDelay: () => UpstreamDelay;
   readonly store: () => StoreStatus | null;
-  readonly standbys: () => readonly WalSenderStatus[];
+  /** Made anew, the board's own. */
+  readonly standbys: () => readonly StandbyDraft[];
   readonly sync: () => SyncPicture;
   readonly feedback: () => FeedbackStatus;
   readonly absentStandbys: () => readonly AbsentStandbyStatus[];
@@ -122,7 +123,7 @@ export class StatusBoard implements StatusSource {
       upstream,
       upstreamDelay: parts.upstreamDelay(),
       store,
-      standbys: parts.standbys().map((standby) => withSync(standby, sync)),
+      standbys: withSync(parts.standbys(), sync),
       absentStandbys: parts.absentStandbys(),
       standbyTotals: parts.standbyTotals(),
       slots: parts.slots(),
@@ -157,9 +158,13 @@ export class StatusBoard implements StatusSource {
   }
 }
 
-function withSync(standby: WalSenderStatus, sync: SyncPicture): StandbyStatus {
-  const { state, priority } = sync.stateOf(standby.pid);
-  return { ...standby, syncState: state, syncPriority: priority };
+function withSync(standbys: readonly StandbyDraft[], sync: SyncPicture): readonly StandbyStatus[] {
+  for (const standby of standbys) {
+    const { state, priority } = sync.stateOf(standby.pid);
+    standby.syncState = state;
+    standby.syncPriority = priority;
+  }
+  return standbys;
 }
 
 function hasTried({ connectsSucceeded, connectsFailed }: UpstreamStatus): boolean {

@@ -18,6 +18,14 @@ export type SessionStatus = Omit<
   'isStalled' | 'isNameShared' | 'syncState' | 'syncPriority'
 >;
 
+/**
+ * A status made for whoever asked, with what only those know who look at all sessions together as it is for one alone: they
+ * set it in place. With a crowd, a copy of each would cost several times what all the rest does.
+ */
+export type StandbyDraft = {
+  -readonly [Name in keyof StandbyStatus]: StandbyStatus[Name];
+};
+
 /** Puts a session's status together. */
 export function sessionStatus(parts: {
   readonly pid: number;
@@ -27,7 +35,7 @@ export function sessionStatus(parts: {
   readonly slot: string | null;
   readonly stream: WalStream | null;
   readonly isBackup: boolean;
-}): SessionStatus {
+}): StandbyDraft {
   const { admitted, connection, stream } = parts;
   const positions = stream?.positions;
   return {
@@ -57,6 +65,10 @@ export function sessionStatus(parts: {
     sendBlockedSeconds: stream?.blockedSeconds() ?? 0,
     clampedReplies: stream?.report.clampedReplies ?? 0,
     feedback: stream?.report.feedback() ?? null,
+    isStalled: false,
+    isNameShared: false,
+    syncState: 'async',
+    syncPriority: 0,
   };
 }
 

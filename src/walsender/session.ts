@@ -37,7 +37,7 @@ import type { SessionPhase } from './session-messages.ts';
 import { SessionStartup } from './session-startup.ts';
 import type { StartupDoor } from './session-startup.ts';
 import { departureOf, sessionStatus } from './session-status.ts';
-import type { SessionStatus } from './session-status.ts';
+import type { StandbyDraft } from './session-status.ts';
 import { SessionStream } from './session-stream.ts';
 import type { StreamingHost, StreamOutcome } from './session-stream.ts';
 import type { TakeoverParty } from './slot-takeover.ts';
@@ -191,7 +191,7 @@ export class WalSenderSession
   }
 
   /** Null before the session was admitted and after it ended. */
-  status(): SessionStatus | null {
+  status(): StandbyDraft | null {
     return this.#phase === 'closed' ? null : this.snapshot();
   }
 
@@ -315,7 +315,7 @@ export class WalSenderSession
     return partyOf(this.#admitted, this.#connection);
   }
 
-  snapshot(): SessionStatus | null {
+  snapshot(): StandbyDraft | null {
     if (this.#admitted === null || this.#connection === null || this.isConsole) return null;
     return sessionStatus({
       pid: this.pid,

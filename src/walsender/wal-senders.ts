@@ -41,7 +41,7 @@ import type {
 import { ReservedPlaces, tooManyStandbys } from './reserved-places.ts';
 import { SessionCounts } from './session-counts.ts';
 import type { SessionHost, WalSenderSettings } from './session-host.ts';
-import type { SessionStatus } from './session-status.ts';
+import type { SessionStatus, StandbyDraft } from './session-status.ts';
 import { WalSenderSession } from './session.ts';
 import { SharedFrames } from './shared-frames.ts';
 import { SlotTakeovers } from './slot-takeovers.ts';
@@ -171,15 +171,15 @@ export class WalSenders {
     if (!isTaken) session.close();
   }
 
-  /** One entry per session that was let in, streaming or not. */
-  statuses(): WalSenderStatus[] {
-    const statuses: WalSenderStatus[] = [];
+  /** One entry per session that was let in, streaming or not: the caller's own, who sets what it counts for in a synchronous policy. */
+  statuses(): StandbyDraft[] {
+    const statuses: StandbyDraft[] = [];
     for (const session of this.#admitted.values()) {
       const status = session.status();
       if (status === null) continue;
-      const isStalled = this.#watch.isStalled(session.presence);
-      const isNameShared = this.#watch.isNameShared(session.presence);
-      statuses.push({ ...status, isStalled, isNameShared });
+      status.isStalled = this.#watch.isStalled(session.presence);
+      status.isNameShared = this.#watch.isNameShared(session.presence);
+      statuses.push(status);
     }
     return statuses;
   }
