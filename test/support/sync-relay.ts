@@ -115,6 +115,11 @@ export class SyncRelay implements AsyncDisposable {
     return new PlayedUpstream(session, this.wal, startLsn);
   }
 
+  /** Closes the next connection of the relay without a word. */
+  async refuse(): Promise<void> {
+    (await this.#listening().accept()).end();
+  }
+
   /** As it stands, on timeline 1 unless told otherwise. */
   server(overrides: Partial<PlayedServer> = {}): PlayedServer {
     const { settings } = playedServer();
