@@ -1,8 +1,9 @@
-// Compiles src to dist, and bundles the program from it. Used by the bootstrap, `npm run build` and `npm pack`. The new tree is made beside the old one
+// Compiles src to dist, bundles the program from it, and the status page from page/. Used by the bootstrap, `npm run build` and `npm pack`. The new tree is made beside the old one
 // and takes its place whole, so that a walcast that runs from it finds every module until the moment of the swap.
 import { renameSync, rmSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { bundlePage } from './bundle-page.mjs';
 import { bundleProgram } from './bundle-program.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -19,6 +20,7 @@ if (result.status !== 0) {
   process.exit(1);
 }
 await bundleProgram(fresh);
+await bundlePage(fresh);
 try {
   renameSync(`${root}dist`, stale);
 } catch (error) {

@@ -9,6 +9,7 @@ import type { HttpAudit } from './audit.ts';
 import { eventRoute } from './event-routes.ts';
 import type { EventSources } from './event-routes.ts';
 import { openApiDocument } from './openapi.ts';
+import { pageRoute, readStatusPage } from './page-route.ts';
 import type { Pictures } from './pictures.ts';
 import { metricsRoute, probeRoutes } from './probe-routes.ts';
 import { readRoutes } from './read-routes.ts';
@@ -44,6 +45,7 @@ export function allRoutes(sources: RouteSources): Route[] {
     eventRoute(sources.events),
     ...writeRoutes(sources),
     walRoute(sources),
+    pageRoute(readStatusPage()),
   ];
   let document: unknown = null;
   routes.push({

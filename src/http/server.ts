@@ -233,7 +233,9 @@ function addMeasuring(server: FastifyInstance, metrics: Metrics, pictures: Pictu
   /** When streams of events began, milliseconds after they were asked for: their length is no time that anybody waited. */
   const begun = new WeakMap<FastifyReply, number>();
   server.addHook('onSend', async (request, reply) => {
-    void reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
+    void reply.header('x-content-type-options', 'nosniff');
+    // The status page is the same for a long time, and says so.
+    if (!reply.hasHeader('cache-control')) void reply.header('cache-control', 'no-store');
     if (request.method !== 'GET' && request.method !== 'HEAD') pictures.forget();
     if (request.routeOptions.url === EVENTS_PATH) begun.set(reply, reply.elapsedTime);
   });

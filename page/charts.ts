@@ -1,0 +1,270 @@
+// Draws lag and throughput of the last minutes. What is drawn is said in words beside it: a canvas says nothing to who
+// cannot see it.
+import uPlot from 'uplot';
+import { KeyedList, make, setAttribute, setShown, setText } from './dom.ts';
+import { HISTORY_SAMPLES } from './history.ts';
+import type { History } from './history.ts';
+import { lagWord, rateWord } from './words.ts';
+
+/** Lines of the lag chart: more cannot be told apart. */
+const LAG_LINES = 5;
+
+const CHART_HEIGHT = 180;
+
+interface Line {
+  readonly label: string;
+  readonly values: readonly (number | null)[];
+}
+
+interface ChartParts {
+  readonly title: string;
+  readonly note: string;
+  readonly lines: number;
+  readonly word: (value: number | null) => string;
+  /** Steps between which the axis chooses. */
+  readonly steps: number[];
+  /** The axis reaches at least so far. */
+  readonly least: number;
+}
+
+/** Both charts. */
+export class Charts {
+  readonly element: HTMLDivElement;
+  readonly #lag: Chart = new Chart({
+    title: 'Replay lag',
+    note: 'From the upstream’s sending to the standby’s confirmation; the five standbys that are furthest behind.',
+    lines: LAG_LINES,
+    word: lagWord,
+    steps: TIME_STEPS,
+    least: 0.01,
+  });
+  readonly #flow: Chart = new Chart({
+    title: 'Throughput',
+    note: 'WAL from the upstream, and to all standbys together.',
+    lines: 2,
+    word: rateWord,
+    steps: BYTE_STEPS,
+    least: 1024,
+  });
+
+  constructor() {
+    this.element = make('div', {
+      class: 'pair',
+      children: [this.#lag.element, this.#flow.element],
+    });
+  }
+
+  /** Draws what there is; `nowMs` is the right edge, milliseconds since the Unix epoch. */
+  show(history: History, nowMs: number): void {
+    const times = history.times();
+    const { received, sent } = history.rates();
+    const lines = history.worst(LAG_LINES).map(({ name, values }) => ({ label: name, values }));
+    this.#lag.show(times, lines, nowMs);
+    this.#flow.show(
+      times,
+      [
+        { label: 'from the upstream', values: received },
+        { label: 'to all standbys', values: sent },
+      ],
+      nowMs,
+    );
+  }
+
+  /** The colours have changed. */
+  recolour(): void {
+    this.#lag.redraw();
+    this.#flow.redraw();
+  }
+}
+
+class Chart {
+  readonly element: HTMLElement;
+  readonly #parts: ChartParts;
+  readonly #frame: HTMLDivElement;
+  readonly #legend: KeyedList<LegendEntry, HTMLLIElement>;
+  readonly #plot: uPlot;
+  #lines: readonly Line[] = [];
+  /** Sample under the pointer; null: the last one. */
+  #pointed: number | null = null;
+
+  constructor(parts: ChartParts) {
+    this.#parts = parts;
+    const { title, note } = parts;
+    this.#frame = make('div', { class: 'plot', attributes: { role: 'img' } });
+    const legend = make('ul', { class: 'legend' });
+    this.element = make('figure', {
+      children: [
+        make('figcaption', {
+          children: [
+            make('h3', { children: [title] }),
+            make('p', { class: 'note', children: [note] }),
+          ],
+        }),
+        this.#frame,
+        legend,
+      ],
+    });
+    this.#legend = new KeyedList(legend, {
+      key: ({ index }) => String(index),
+      make: makeLegendEntry,
+      update: updateLegendEntry,
+    });
+    this.#plot = new uPlot(this.#options(), [[]], this.#frame);
+    new ResizeObserver(() => this.#fit()).observe(this.#frame);
+  }
+
+  show(times: number[], lines: readonly Line[], nowMs: number): void {
+    this.#lines = lines;
+    const values = Array.from({ length: this.#parts.lines }, (_, index) => [
+      ...(lines[index]?.values ?? times.map(() => null)),
+    ]);
+    const max = nowMs / 1_000;
+    this.#plot.batch(() => {
+      this.#plot.setData([times, ...values], false);
+      this.#plot.setScale('x', { min: max - HISTORY_SAMPLES, max });
+      this.#plot.setScale('y', { min: 0, max: ceilingOf(values, this.#parts) });
+    });
+    this.#say();
+  }
+
+  redraw(): void {
+    this.#plot.redraw(false, true);
+  }
+
+  #fit(): void {
+    const width = this.#frame.clientWidth;
+    if (width > 0) this.#plot.setSize({ width, height: CHART_HEIGHT });
+  }
+
+  #say(): void {
+    const { title, word } = this.#parts;
+    const entries = this.#lines.map(({ label, values }, index) => {
+      const value = values[this.#pointed ?? values.length - 1] ?? null;
+      return { index, label, text: word(value) };
+    });
+    this.#legend.show(entries);
+    const said = this.#lines.map(({ label, values }) => `${label} ${word(values.at(-1) ?? null)}`);
+    const now = said.length === 0 ? 'nothing yet' : `now ${said.join(', ')}`;
+    setAttribute(this.#frame, 'aria-label', `${title} over the last five minutes; ${now}`);
+  }
+
+  #options(): uPlot.Options {
+    const { lines, word, steps } = this.#parts;
+    const axis = {
+      stroke: () => colour('--muted'),
+      grid: { stroke: () => colour('--line'), width: 1 },
+      ticks: { show: false },
+      font: '11px system-ui, sans-serif',
+    };
+    return {
+      width: 400,
+      height: CHART_HEIGHT,
+      legend: { show: false },
+      cursor: { y: false, drag: { x: false, y: false }, points: { size: 5 } },
+      scales: { x: { time: true, auto: false }, y: { auto: false } },
+      axes: [
+        { ...axis, values: (_, splits) => splits.map(clockText), space: 60, size: 28 },
+        {
+          ...axis,
+          values: (_, splits) => splits.map((value) => (value === 0 ? '0' : word(value))),
+          incrs: steps,
+          size: 68,
+        },
+      ],
+      series: [
+        {},
+        ...Array.from({ length: lines }, (_, index) => ({
+          stroke: () => colour(`--series-${index + 1}`),
+          width: 1.5,
+          dash: DASHES[index] ?? [],
+          points: { show: false },
+        })),
+      ],
+      hooks: {
+        setCursor: [
+          (plot) => {
+            this.#pointed = plot.cursor.idx ?? null;
+            this.#say();
+          },
+        ],
+      },
+    };
+  }
+}
+
+/** Lines differ by more than their colour. */
+const DASHES: readonly (readonly number[] & number[])[] = [
+  [],
+  [7, 3],
+  [2, 2],
+  [9, 3, 2, 3],
+  [4, 5],
+];
+
+const TIME_STEPS = [
+  0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600,
+  1_200, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400, 172_800, 604_800,
+];
+
+const BYTE_STEPS = Array.from({ length: 45 }, (_, power) => 2 ** power).filter(
+  (step) => step >= 256,
+);
+
+/** Only upward in steps, so that the axis does not move all the time. */
+function ceilingOf(
+  values: readonly (readonly (number | null)[])[],
+  { least, steps }: ChartParts,
+): number {
+  let most = least;
+  for (const line of values) for (const value of line) most = Math.max(most, value ?? 0);
+  const step = steps.find((one) => one * 4 >= most) ?? most / 4;
+  return Math.ceil((most * 1.02) / step) * step;
+}
+
+function clockText(seconds: number): string {
+  return new Date(seconds * 1_000).toLocaleTimeString('en-GB');
+}
+
+function colour(property: string): string {
+  return getComputedStyle(document.documentElement).getPropertyValue(property).trim();
+}
+
+interface LegendEntry {
+  readonly index: number;
+  readonly label: string;
+  readonly text: string;
+}
+
+function makeLegendEntry({ index }: LegendEntry): HTMLLIElement {
+  const sample = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
+  sample.setAttribute('class', `sample series-${index + 1}`);
+  sample.setAttribute('viewBox', '0 0 28 8');
+  sample.setAttribute('aria-hidden', 'true');
+  const line = document.createElementNS('http://www.w3.org/2000/svg', 'path');
+  line.setAttribute('d', 'M0 4h28');
+  const dash = DASHES[index] ?? [];
+  if (dash.length > 0) line.setAttribute('stroke-dasharray', dash.join(' '));
+  sample.append(line);
+  const label = make('span', { class: 'label' });
+  const value = make('span', { class: 'value' });
+  const item = make('li', { children: [label, value] });
+  item.prepend(sample);
+  return item;
+}
+
+function updateLegendEntry(item: HTMLLIElement, { label, text }: LegendEntry): void {
+  const [, name, value] = item.children;
+  if (name !== undefined) setText(name, label === '' ? '(no name)' : label);
+  if (value !== undefined) setText(value, text);
+}
+
+/** Says how much of the time that is drawn has been seen. */
+export function historyNote(element: HTMLElement, samples: number): void {
+  const isFull = samples >= HISTORY_SAMPLES;
+  setShown(element, !isFull);
+  if (isFull) return;
+  setText(
+    element,
+    `The history begins when this page is opened: ${samples} ${samples === 1 ? 'second' : 'seconds'} so far.`,
+  );
+}

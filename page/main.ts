@@ -1,0 +1,188 @@
+// Joins the parts of the page: the feed says what is known, once for each event it is put into the document.
+import { Charts, historyNote } from './charts.ts';
+import { byId, setAttribute, setShown, setText } from './dom.ts';
+import { EventFeed } from './feed.ts';
+import type { TokenPlace } from './feed.ts';
+import { History } from './history.ts';
+import { FindingsList, Panel } from './panels.ts';
+import type { Picture } from './picture.ts';
+import { slotTable } from './slot-table.ts';
+import { rowsOf } from './standby-order.ts';
+import { standbyTable } from './standby-table.ts';
+import { shortVersion, upstreamName } from './summary.ts';
+import { Topology } from './topology.ts';
+import { freshness, headline } from './words.ts';
+import { ageText } from '../src/base/human-text.ts';
+
+const TOKEN_KEY = 'walcast-token';
+
+/** Storage may be forbidden; then the token is kept as long as the page is open. */
+function tokenPlace(): TokenPlace {
+  let kept: string | null = null;
+  try {
+    kept = sessionStorage.getItem(TOKEN_KEY);
+  } catch {
+    // Forbidden.
+  }
+  return {
+    get: () => kept,
+    set: (token) => {
+      kept = token;
+      try {
+        if (token === null) sessionStorage.removeItem(TOKEN_KEY);
+        else sessionStorage.setItem(TOKEN_KEY, token);
+      } catch {
+        // Forbidden.
+      }
+    },
+  };
+}
+
+/** How often ages are written anew and a sample of the history is taken, milliseconds. */
+const TICK_MS = 1_000;
+
+class Page {
+  readonly #history: History = new History();
+  readonly #feed: EventFeed;
+  readonly #charts: Charts = new Charts();
+  readonly #topology: Topology = new Topology();
+  readonly #findings: FindingsList = new FindingsList(byId('findings', HTMLUListElement));
+  readonly #sync: Panel = new Panel(byId('sync', HTMLElement));
+  readonly #store: Panel = new Panel(byId('store', HTMLElement));
+  readonly #standbys = standbyTable(() => this.#serverNowMs());
+  readonly #slots = slotTable({
+    standby: (pid) => this.#picture?.standbys.get(pid) ?? null,
+    serverNowMs: () => this.#serverNowMs(),
+  });
+  #isDrawing = false;
+
+  constructor() {
+    this.#feed = new EventFeed({
+      fetch: (url, init) => fetch(url, init),
+      now: () => performance.now(),
+      setTimer: (ms, run) => void setTimeout(run, ms),
+      token: tokenPlace(),
+      onChange: () => this.#drawSoon(),
+    });
+    byId('charts', HTMLElement).append(this.#charts.element);
+    byId('topology', HTMLElement).append(this.#topology.element);
+    byId('standby-table', HTMLElement).append(this.#standbys.element);
+    byId('slot-table', HTMLElement).append(this.#slots.element);
+    byId('token-form', HTMLFormElement).addEventListener('submit', (event) => {
+      event.preventDefault();
+      const field = byId('token', HTMLInputElement);
+      const token = field.value.trim();
+      field.value = '';
+      if (token !== '') this.#feed.retry(token);
+    });
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () =>
+      this.#charts.recolour(),
+    );
+  }
+
+  start(): void {
+    this.#feed.start();
+    setInterval(() => this.#tick(), TICK_MS);
+    this.#drawSoon();
+  }
+
+  get #picture(): Picture | null {
+    return this.#feed.feed.picture;
+  }
+
+  /** The picture's own time and how long it has been known: the clocks of two machines are not compared. */
+  #serverNowMs(): number {
+    const { picture, currentAtMs } = this.#feed.feed;
+    if (picture === null) return 0;
+    return picture.atMs + (performance.now() - (this.#pictureSeenMs ?? currentAtMs ?? 0));
+  }
+
+  #pictureSeenMs: number | null = null;
+  #pictureSeen: Picture | null = null;
+
+  #tick(): void {
+    const { feed } = this.#feed;
+    if (feed.picture !== null) {
+      this.#history.sample(feed.state.kind === 'live' ? feed.picture : null, Date.now());
+    }
+    this.#drawSoon();
+  }
+
+  /** A page that nobody looks at draws nothing. */
+  #drawSoon(): void {
+    const { picture } = this.#feed.feed;
+    if (picture !== this.#pictureSeen) {
+      this.#pictureSeen = picture;
+      this.#pictureSeenMs = performance.now();
+    }
+    if (this.#isDrawing) return;
+    this.#isDrawing = true;
+    requestAnimationFrame(() => {
+      this.#isDrawing = false;
+      this.#draw();
+    });
+  }
+
+  #draw(): void {
+    const { feed } = this.#feed;
+    this.#drawHead();
+    this.#drawToken();
+    const { picture, state } = feed;
+    setShown(byId('content', HTMLElement), picture !== null);
+    setShown(byId('waiting', HTMLElement), picture === null && state.kind !== 'token');
+    setAttribute(document.body, 'data-feed', state.kind);
+    if (picture !== null) this.#drawPicture(picture);
+  }
+
+  #drawHead(): void {
+    const { feed } = this.#feed;
+    const { picture } = feed;
+    const verdict = headline(feed);
+    const head = byId('headline', HTMLElement);
+    setText(head, verdict.text);
+    setAttribute(head, 'data-tone', verdict.tone);
+    const fresh = freshness(feed, performance.now());
+    setText(byId('freshness', HTMLElement), fresh);
+    setText(byId('waiting-text', HTMLElement), `${verdict.text}: ${fresh}`);
+    const name = picture === null ? '' : ` · ${upstreamName(picture)}`;
+    const title = `${verdict.text} · walcast${name}`;
+    if (document.title !== title) document.title = title;
+    setText(byId('identity', HTMLElement), picture === null ? '' : this.#identityText(picture));
+  }
+
+  #identityText({ status, upstream }: Picture): string {
+    const age = ageText(this.#serverNowMs() - Date.parse(status.started_at));
+    return [
+      status.version,
+      `system ${status.system_identifier ?? 'not known yet'}`,
+      `PostgreSQL ${shortVersion(upstream.server_version ?? status.server_version)}`,
+      `timeline ${status.timeline ?? 'not known yet'}`,
+      `running for ${age}`,
+    ].join(' · ');
+  }
+
+  #drawToken(): void {
+    const { state } = this.#feed.feed;
+    const form = byId('token-form', HTMLFormElement);
+    const isAsked = state.kind === 'token';
+    const reason = isAsked ? (state.reason ?? '') : '';
+    setText(byId('token-reason', HTMLElement), reason === '' ? '' : `Not taken: ${reason}.`);
+    if (form.hidden !== isAsked) return;
+    setShown(form, isAsked);
+    if (isAsked) byId('token', HTMLInputElement).focus();
+  }
+
+  #drawPicture(picture: Picture): void {
+    const now = this.#serverNowMs();
+    this.#findings.show(picture.status.findings);
+    this.#topology.show(picture, this.#history.flow);
+    historyNote(byId('history-note', HTMLElement), this.#history.length);
+    this.#charts.show(this.#history, Date.now());
+    this.#standbys.show(rowsOf(picture));
+    this.#slots.show(picture.slots);
+    this.#sync.showSync(picture, now);
+    this.#store.showStore(picture);
+  }
+}
+
+new Page().start();

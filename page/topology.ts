@@ -1,0 +1,150 @@
+// The way of WAL: upstream, walcast, standbys, and on each edge how it stands with it.
+import { Facts, KeyedList, make, setAttribute, setShown, setText } from './dom.ts';
+import type { Picture } from './picture.ts';
+import { lagSecondsOf, rowsOf, sortRows, stateWord, toneOf } from './standby-order.ts';
+import type { StandbyRow } from './standby-order.ts';
+import { nameOf, syncWord } from './standby-table.ts';
+import {
+  fanOut,
+  relayFacts,
+  statesWord,
+  upstreamEdge,
+  upstreamFacts,
+  upstreamName,
+} from './summary.ts';
+import type { Edge, Rates } from './summary.ts';
+import { bytesWord, countWord, lagWord, rateWord, UNKNOWN } from './words.ts';
+
+/** Standbys that are drawn: the worst; the table has all. */
+const DRAWN_MAX = 8;
+
+/** The drawing. It is a list of steps to who cannot see it. */
+export class Topology {
+  readonly element: HTMLDivElement;
+  readonly #upstream: NodeBox = new NodeBox('Upstream');
+  readonly #relay: NodeBox = new NodeBox('Relay');
+  readonly #edge: EdgeLine = new EdgeLine();
+  readonly #detail: HTMLParagraphElement = make('p', { class: 'detail' });
+  readonly #total: HTMLParagraphElement = make('p', { class: 'total' });
+  readonly #fan: HTMLUListElement = make('ul', { class: 'fan' });
+  readonly #more: HTMLParagraphElement = make('p', { class: 'more' });
+  readonly #list: KeyedList<StandbyRow, HTMLLIElement>;
+
+  constructor() {
+    const step = (name: string, ...children: HTMLElement[]): HTMLLIElement =>
+      make('li', { class: name, children });
+    const steps = make('ol', {
+      class: 'topology',
+      children: [
+        step('step', this.#upstream.element),
+        step('step-edge', this.#edge.element),
+        step('step', this.#relay.element),
+        step('step-fan', this.#total, this.#fan, this.#more),
+      ],
+    });
+    this.element = make('div', { children: [steps, this.#detail] });
+    this.#list = new KeyedList(this.#fan, {
+      key: ({ key }) => key,
+      make: makeBranch,
+      update: updateBranch,
+    });
+  }
+
+  /** Shows this. */
+  show(picture: Picture, rates: Rates): void {
+    this.#upstream.show(upstreamName(picture), upstreamFacts(picture));
+    this.#relay.show(`walcast ${picture.status.version}`, relayFacts(picture));
+    this.#edge.show(upstreamEdge(picture, rates));
+    const rows = sortRows(rowsOf(picture), 'worst', false);
+    const drawn = rows.slice(0, rows.length > DRAWN_MAX ? DRAWN_MAX - 1 : DRAWN_MAX);
+    this.#list.show(drawn);
+    setText(this.#total, totalText(picture, rates));
+    const rest = rows.slice(drawn.length);
+    setShown(this.#more, rest.length > 0);
+    setText(this.#more, rest.length > 0 ? restText(rest) : '');
+    const detail = picture.upstream.detail ?? picture.status.detail;
+    setShown(this.#detail, detail !== null);
+    setText(this.#detail, detail ?? '');
+  }
+}
+
+function totalText({ standbys }: Picture, rates: Rates): string {
+  const factor = fanOut(rates);
+  const out = rates.sentRate === null ? '' : `, ${rateWord(rates.sentRate)} to all of them`;
+  const times = factor === null ? '' : `, ${factor.toFixed(1)} times what comes in`;
+  return standbys.size === 0
+    ? 'No standby is connected'
+    : `${countWord(standbys.size, 'standby')} connected${out}${times}`;
+}
+
+function restText(rows: readonly StandbyRow[]): string {
+  const behind = Math.max(
+    ...rows.map((row) => (row.kind === 'here' ? (row.standby.lag_bytes ?? 0) : 0)),
+  );
+  return `and ${rows.length} more: ${statesWord(rows)}; none is more than ${bytesWord(behind)} behind`;
+}
+
+class NodeBox {
+  readonly element: HTMLDivElement;
+  readonly #name: HTMLParagraphElement = make('p', { class: 'name' });
+  readonly #facts: Facts = new Facts();
+
+  constructor(role: string) {
+    const title = make('h3', { children: [role] });
+    this.element = make('div', {
+      class: 'node',
+      children: [title, this.#name, this.#facts.element],
+    });
+  }
+
+  show(name: string, facts: Parameters<Facts['show']>[0]): void {
+    setText(this.#name, name);
+    this.#facts.show(facts);
+  }
+}
+
+class EdgeLine {
+  readonly element: HTMLDivElement;
+  readonly #state: HTMLElement = make('span', { class: 'state' });
+  readonly #figures: HTMLElement = make('span', { class: 'figures' });
+
+  constructor() {
+    this.element = make('div', { class: 'edge', children: [this.#state, this.#figures] });
+  }
+
+  show({ state, tone, figures }: Edge): void {
+    setText(this.#state, state);
+    setAttribute(this.element, 'data-tone', tone);
+    setText(this.#figures, figures.join(' · '));
+  }
+}
+
+function makeBranch(): HTMLLIElement {
+  const edge = new EdgeLine();
+  const name = make('span', { class: 'name' });
+  const sync = make('span', { class: 'sync' });
+  const item = make('li', { children: [edge.element, name, sync] });
+  BRANCHES.set(item, { edge, name, sync });
+  return item;
+}
+
+interface Branch {
+  readonly edge: EdgeLine;
+  readonly name: HTMLElement;
+  readonly sync: HTMLElement;
+}
+
+const BRANCHES = new WeakMap<HTMLLIElement, Branch>();
+
+function updateBranch(item: HTMLLIElement, row: StandbyRow): void {
+  const branch = BRANCHES.get(item);
+  if (branch === undefined) return;
+  const figures =
+    row.kind === 'here'
+      ? [lagWord(lagSecondsOf(row.standby)), bytesWord(row.standby.lag_bytes)]
+      : [];
+  branch.edge.show({ state: stateWord(row), tone: toneOf(row), figures });
+  setText(branch.name, nameOf(row.standby));
+  const sync = syncWord(row);
+  setText(branch.sync, sync === UNKNOWN ? '' : sync);
+}
