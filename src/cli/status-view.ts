@@ -20,9 +20,11 @@ const ANY_ROOM: StatusRoom = { columns: null, rows: null };
 /** Lines of a picture with a bound that standbys get at least, the two above them included. */
 const TABLE_ROWS_MIN = 5;
 
-/** Standbys that are away, and findings, which a picture with a bound shows at most. */
+/** Standbys that are away which a picture with a bound shows at most. */
 const ABSENT_ROWS_MAX = 3;
-const FINDINGS_SHOWN_MAX = 5;
+
+/** Share of a picture with a bound that is for what is the matter: standbys want to be seen, too. */
+const FINDINGS_SHARE = 1 / 3;
 
 /** The whole picture, lines ending in a newline; where there is a bound, no line is longer and there are no more of them. */
 export function statusView(status: StatusJson, room: StatusRoom = ANY_ROOM): string {
@@ -30,7 +32,7 @@ export function statusView(status: StatusJson, room: StatusRoom = ANY_ROOM): str
   const top = [
     `walcast ${printable(status.version)}: ${status.state}${detailText(status)}`,
     `system ${known(status.system_identifier)}, PostgreSQL ${known(status.server_version)}, timeline ${known(status.timeline)}`,
-    ...findingLines(status.findings, { ...room, most: isBound ? FINDINGS_SHOWN_MAX : null }),
+    ...findingLines(status.findings, room),
     '',
     ...upstreamLines(status),
     ...syncLines(status),
@@ -55,18 +57,22 @@ function detailText({ detail, findings }: StatusJson): string {
   return ` (${printable(detail)})`;
 }
 
-/** What is the matter, and under each what to do about it. */
-function findingLines(
-  findings: readonly FindingJson[],
-  { columns, most }: { readonly columns: number | null; readonly most: number | null },
-): string[] {
+/** What is the matter, and under each what to do about it; as many as have room, the first one in any case. */
+function findingLines(findings: readonly FindingJson[], { columns, rows }: StatusRoom): string[] {
   if (findings.length === 0) return [];
-  const shown = findings.slice(0, most ?? undefined);
-  const lines = shown.flatMap(({ severity, message, next_step: nextStep }) => [
-    ...wrapped(`${severity.toUpperCase().padEnd(8)}  ${printable(message)}`, columns),
-    ...wrapped(`${' '.repeat(8)}  ${printable(nextStep)}`, columns),
-  ]);
-  const more = findings.length - shown.length;
+  const most = rows === null ? null : Math.max(2, Math.floor(rows * FINDINGS_SHARE));
+  const lines: string[] = [];
+  let shown = 0;
+  for (const { severity, message, next_step: nextStep } of findings) {
+    const own = [
+      ...wrapped(`${severity.toUpperCase().padEnd(8)}  ${printable(message)}`, columns),
+      ...wrapped(`${' '.repeat(8)}  ${printable(nextStep)}`, columns),
+    ];
+    if (most !== null && shown > 0 && lines.length + own.length > most) break;
+    lines.push(...own.slice(0, most ?? undefined));
+    shown++;
+  }
+  const more = findings.length - shown;
   return ['', ...lines, ...(more > 0 ? [`${' '.repeat(8)}  and ${more} more`] : [])];
 }
 

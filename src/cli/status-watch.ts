@@ -50,9 +50,11 @@ export async function watch(
       }),
     );
   }
+  let isDrawn = false;
   try {
     let last: Last = { draw: await ask(), atMs: context.clock.nowMs() };
     show(context, { isScreen, isFirst: true }, last.draw(roomOf(context, isScreen)));
+    isDrawn = isScreen;
     for (;;) {
       const next = await Promise.race([stopped, delay(context.clock, STATUS_WATCH_MS)]);
       if (next === 'stopped') return EXIT.ok;
@@ -62,6 +64,8 @@ export async function watch(
     }
   } finally {
     for (const release of releases) release();
+    // What comes next begins a line of its own.
+    if (isDrawn) context.print('\n');
   }
 }
 

@@ -308,6 +308,8 @@ describe('--watch', () => {
       },
       print: (text: string) => {
         out += text;
+        // What leaves the picture is none.
+        if (text === '\n') return;
         shown(text, { press, interrupt: () => signal('SIGINT'), count: ++count });
       },
       ...world,
@@ -339,6 +341,7 @@ describe('--watch', () => {
       );
       expect([code, released]).toEqual([0, ['signals', 'keys']]);
       expect(out.split('\u001b[H')).toHaveLength(4);
+      expect(out.endsWith('\n')).toBe(true);
     },
   );
 
