@@ -32,12 +32,12 @@ export function changeData(before: PictureTexts, after: PictureTexts): string | 
   for (const name of ['upstream', 'store', 'slots', 'sync'] as const) {
     if (after[name] !== before[name]) parts.push(`"${name}":${after[name]}`);
   }
-  const changed: string[] = [];
-  for (const [pid, text] of after.standbys) {
-    if (before.standbys.get(pid) !== text) changed.push(text);
-  }
-  const gone = [...before.standbys.keys()].filter((pid) => !after.standbys.has(pid));
+  const known = new Map(before.standbys.map(({ pid, text }) => [pid, text]));
+  const changed = after.standbys.filter(({ pid, text }) => known.get(pid) !== text);
+  for (const { pid } of after.standbys) known.delete(pid);
+  const gone = [...known.keys()];
   if (parts.length + changed.length + gone.length === 0) return null;
-  const standbys = `"standbys":{"changed":[${changed.join(',')}],"gone":[${gone.join(',')}]}`;
+  const texts = changed.map(({ text }) => text);
+  const standbys = `"standbys":{"changed":[${texts.join(',')}],"gone":[${gone.join(',')}]}`;
   return `{${[`"at":${JSON.stringify(after.at)}`, ...parts, standbys].join(',')}}`;
 }

@@ -25,8 +25,14 @@ export interface PictureTexts {
   readonly store: string;
   readonly slots: string;
   readonly sync: string;
-  /** By pid, in the order of the sessions. */
-  readonly standbys: ReadonlyMap<number, string>;
+  /** In the order of the sessions. */
+  readonly standbys: readonly StandbyText[];
+}
+
+/** One standby as JSON. */
+export interface StandbyText {
+  readonly pid: number;
+  readonly text: string;
 }
 
 /** What an answer is made of. */
@@ -39,7 +45,7 @@ export class Picture {
   readonly atMs: number;
   readonly #slices: TurnSlices;
   readonly #answers = new Map<PicturePart, Promise<Buffer>>();
-  #standbys: Promise<ReadonlyMap<number, string>> | null = null;
+  #standbys: Promise<readonly StandbyText[]> | null = null;
   #slots: Promise<string> | null = null;
 
   constructor(
@@ -94,17 +100,15 @@ export class Picture {
     }
   }
 
-  #standbyTexts(): Promise<ReadonlyMap<number, string>> {
+  #standbyTexts(): Promise<readonly StandbyText[]> {
     const { standbys } = this.status;
     const ends = walEnds(this.status);
     this.#standbys ??= inSlices(this.#slices, standbys.length, (from, to) =>
-      standbys
-        .slice(from, to)
-        .map((standby): [number, string] => [
-          standby.pid,
-          JSON.stringify(standbyJson(standby, ends)),
-        ]),
-    ).then((entries) => new Map(entries));
+      standbys.slice(from, to).map((standby) => ({
+        pid: standby.pid,
+        text: JSON.stringify(standbyJson(standby, ends)),
+      })),
+    );
     return this.#standbys;
   }
 
@@ -118,12 +122,12 @@ export class Picture {
 }
 
 /** `status` as its route answers it. */
-export function statusText(relay: string, standbys: ReadonlyMap<number, string>): string {
+export function statusText(relay: string, standbys: readonly StandbyText[]): string {
   return `${relay.slice(0, -1)},"standbys":${listText(standbys)}}`;
 }
 
-function listText(rows: ReadonlyMap<number, string>): string {
-  return `[${[...rows.values()].join(',')}]`;
+function listText(rows: readonly StandbyText[]): string {
+  return `[${rows.map(({ text }) => text).join(',')}]`;
 }
 
 /** Calls `write` for all rows, a bounded number of them at a time. Rejects with what it throws. */

@@ -28,18 +28,22 @@ export async function openEvents(url: string, token?: string): Promise<EventClie
 export function readEvents(response: Response): EventClient {
   const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
   let text = '';
+  /** Up to here there is no end of an event. */
+  let searched = 0;
   const next = async (): Promise<ReceivedEvent | null> => {
     for (;;) {
-      const end = text.indexOf('\n\n');
+      const end = text.indexOf('\n\n', searched);
       if (end >= 0) {
         const block = text.slice(0, end);
         text = text.slice(end + 2);
+        searched = 0;
         const event = eventOf(block);
         if (event !== null) return event;
         continue;
       }
       const piece = await reader?.read();
       if (piece === undefined || piece.done) return null;
+      searched = Math.max(0, text.length - 1);
       text += piece.value;
     }
   };

@@ -106,6 +106,39 @@ describe('the document', () => {
     expect(new Set(ids).size).toBe(ids.length);
   });
 
+  test('describes every field, every parameter and every answer', () => {
+    const bare: string[] = [];
+    const look = (schema: unknown, path: string): void => {
+      if (typeof schema !== 'object' || schema === null || '$ref' in schema) return;
+      if (!('description' in schema)) bare.push(path);
+      const { properties = {}, items } = Object(schema);
+      for (const [name, field] of Object.entries(properties)) look(field, `${path}.${name}`);
+      look(items, `${path}[]`);
+    };
+    for (const [name, schema] of Object.entries(document.components.schemas)) look(schema, name);
+    expect(bare).toEqual([]);
+    for (const { operation } of operations) {
+      for (const part of [...(operation.parameters ?? []), ...Object.values(operation.responses)])
+        expect(part).toMatchObject({ description: expect.stringMatching(/\S/) });
+    }
+  });
+
+  test('says of everything that is refused what to do next', () => {
+    for (const { operation } of operations) {
+      for (const [code, { content }] of Object.entries(operation.responses)) {
+        const [type, { schema }] = Object.entries(content ?? {})[0] ?? ['', {}];
+        if (Number(code) < 400 || schema?.['$ref'] === '#/components/schemas/Probe') continue;
+        if (schema?.['$ref'] === '#/components/schemas/StandbyCheck') continue;
+        expect([type, schema]).toEqual([
+          'application/problem+json',
+          { $ref: '#/components/schemas/Problem' },
+        ]);
+      }
+    }
+    const { required } = Object(document.components.schemas['Problem']);
+    expect(required).toEqual(['type', 'title', 'status', 'detail', 'hint']);
+  });
+
   test.each(operations)(
     '$method $path declares the names in its path, and whoever changes something needs a token',
     ({ method, path, operation }) => {
@@ -176,10 +209,10 @@ describe('every route answers as documented', () => {
 
   /** The stream has no end: what comes first is looked at. */
   async function expectSnapshot(response: Response): Promise<void> {
-    const { nextOf, close } = readEvents(response);
-    const { data } = await nextOf('snapshot');
+    const client = readEvents(response);
+    const { data } = await client.nextOf('snapshot');
     expectToFit({ $ref: '#/components/schemas/SnapshotEvent' }, data);
-    await close();
+    await client.close();
   }
 
   function expectToFit(schema: Record<string, unknown>, answer: unknown): void {
