@@ -1,10 +1,11 @@
 // Makes a fresh clone runnable: installs what the lock file names when node_modules is missing or older
 // than the lock file, and compiles the sources when a source is newer than the compiled tree.
 // It uses nothing but Node.js and npm, because nothing else is there yet.
-import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, lstatSync, statSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
+import { buildIfStale } from './compiled-program.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -15,7 +16,7 @@ if (major < 20 || (major === 20 && minor < 19)) {
 }
 
 installIfStale();
-buildIfStale();
+buildIfStale(root);
 
 function installIfStale() {
   const lock = join(root, 'package-lock.json');
@@ -46,24 +47,6 @@ function refuseLink(modules) {
   process.exit(1);
 }
 
-function buildIfStale() {
-  const compiled = join(root, 'dist/program/main.js');
-  if (existsSync(compiled) && mtime(compiled) >= newest(join(root, 'src'))) return;
-  const result = spawnSync(process.execPath, [join(root, 'scripts/build.mjs')], {
-    stdio: 'inherit',
-  });
-  if (result.status !== 0) process.exit(1);
-}
-
 function mtime(path) {
   return statSync(path).mtimeMs;
-}
-
-function newest(folder) {
-  let latest = 0;
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
-    const path = join(folder, entry.name);
-    latest = Math.max(latest, entry.isDirectory() ? newest(path) : mtime(path));
-  }
-  return latest;
 }

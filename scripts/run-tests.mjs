@@ -1,14 +1,15 @@
 // What `npm test` runs after the bootstrap: all suites (unit, session, real servers), or what the arguments choose.
 // Arguments go to vitest as they are: `npm test -- --project 'unit*'`, `npm test -- test/pg/harness-cluster.test.ts`.
 // Environment: WALCAST_TEST_MAJORS=13,15,18 chooses servers; WALCAST_TEST_REQUIRE=all turns skips into failures.
-import { existsSync, readdirSync, statSync } from 'node:fs';
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { buildIfStale } from './compiled-program.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-buildIfStale();
+// Tests that start walcast run the compiled program: one that is older than its sources would test yesterday's.
+buildIfStale(root);
 
 const vitest = join(root, 'node_modules/vitest/vitest.mjs');
 const child = spawn(process.execPath, [vitest, 'run', ...process.argv.slice(2)], {
@@ -24,23 +25,3 @@ child.on('error', (error) => {
   process.exit(1);
 });
 child.on('exit', (code) => process.exit(code ?? 1));
-
-// Tests that start walcast run the compiled program: one that is older than its sources would test yesterday's.
-function buildIfStale() {
-  const compiled = join(root, 'dist/program/main.js');
-  if (existsSync(compiled) && statSync(compiled).mtimeMs >= newest(join(root, 'src'))) return;
-  const result = spawnSync(process.execPath, [join(root, 'scripts/build.mjs')], {
-    cwd: root,
-    stdio: 'inherit',
-  });
-  if (result.status !== 0) process.exit(1);
-}
-
-function newest(folder) {
-  let latest = 0;
-  for (const entry of readdirSync(folder, { withFileTypes: true })) {
-    const path = join(folder, entry.name);
-    latest = Math.max(latest, entry.isDirectory() ? newest(path) : statSync(path).mtimeMs);
-  }
-  return latest;
-}

@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 
-const BOOTSTRAP = join(import.meta.dirname, '../../scripts/bootstrap.mjs');
+const SCRIPTS = join(import.meta.dirname, '../../scripts');
 
 test('a node_modules that is a link to another folder is refused, and that folder stays full', () => {
   const directory = mkdtempSync(join(tmpdir(), 'walcast-bootstrap-'));
@@ -22,7 +22,9 @@ test('a node_modules that is a link to another folder is refused, and that folde
   const clone = join(directory, 'clone');
   mkdirSync(join(others, 'precious'), { recursive: true });
   mkdirSync(join(clone, 'scripts'), { recursive: true });
-  copyFileSync(BOOTSTRAP, join(clone, 'scripts/bootstrap.mjs'));
+  for (const name of ['bootstrap.mjs', 'compiled-program.mjs']) {
+    copyFileSync(join(SCRIPTS, name), join(clone, 'scripts', name));
+  }
   writeFileSync(join(clone, 'package-lock.json'), '{}');
   writeFileSync(join(clone, 'package.json'), '{}');
   symlinkSync(others, join(clone, 'node_modules'));
