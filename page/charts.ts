@@ -32,7 +32,7 @@ export class Charts {
   readonly element: HTMLDivElement;
   readonly #lag: Chart = new Chart({
     title: 'Replay lag',
-    note: 'From the upstream’s sending to the standby’s confirmation; the five standbys that are furthest behind.',
+    note: 'From the upstream’s sending to the confirmation; the five furthest behind.',
     lines: LAG_LINES,
     word: lagWord,
     steps: TIME_STEPS,
@@ -163,10 +163,11 @@ class Chart {
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 5 } },
       scales: { x: { time: true, auto: false }, y: { auto: false } },
       axes: [
-        { ...axis, values: (_, splits) => splits.map(clockText), space: 60, size: 28 },
+        { ...axis, values: (_, splits) => splits.map(clockText), space: 44, size: 28 },
         {
           ...axis,
-          values: (_, splits) => splits.map((value) => (value === 0 ? '0' : word(value))),
+          values: (_, splits) =>
+            splits.map((value) => (value === 0 ? '0' : word(value).replace('.0 ', ' '))),
           incrs: steps,
           size: 68,
         },
@@ -221,8 +222,10 @@ function ceilingOf(
   return Math.ceil((most * 1.02) / step) * step;
 }
 
+const CLOCK = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
+
 function clockText(seconds: number): string {
-  return new Date(seconds * 1_000).toLocaleTimeString('en-GB');
+  return CLOCK.format(new Date(seconds * 1_000));
 }
 
 function colour(property: string): string {

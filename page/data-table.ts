@@ -1,9 +1,9 @@
-// A table of many rows that stays usable: sorted, filtered, fifty at a time, each row with details behind a button.
+// A table of many rows that stays usable: sorted, filtered, twenty-five at a time, each row with details behind a button.
 import { Facts, KeyedList, make, setAttribute, setShown, setText } from './dom.ts';
 import type { Fact } from './dom.ts';
 
 /** Rows at a time. */
-const ROWS_A_PAGE = 50;
+const ROWS_A_PAGE = 25;
 
 /** One column. */
 export interface Column<R> {
@@ -39,6 +39,8 @@ export interface TableParts<R> {
   readonly sort: (rows: readonly R[], key: string, isReversed: boolean) => readonly R[];
   readonly filter: (rows: readonly R[], text: string) => readonly R[];
   readonly details: (row: R) => readonly Fact[];
+  /** What one may filter by. */
+  readonly placeholder: string;
   /** What is said where there are none at all. */
   readonly empty: string;
 }
@@ -211,14 +213,15 @@ interface TableControls {
   readonly next: HTMLButtonElement;
 }
 
-function makeControls<R>({ orders, noun, caption }: TableParts<R>, prefix: string): TableControls {
+function makeControls<R>(parts: TableParts<R>, prefix: string): TableControls {
+  const { orders, noun, caption, placeholder } = parts;
   const filter = make('input', {
     attributes: {
       id: `${prefix}-filter`,
       type: 'search',
       autocomplete: 'off',
       spellcheck: 'false',
-      placeholder: 'name, address, state …',
+      placeholder,
     },
   });
   const order = make('select', {

@@ -12,7 +12,7 @@ export function walStatusWord({
   wal_status: status,
   invalidation_reason: reason,
 }: SlotJson): string {
-  if (reason !== null) return `lost, ${reason.replaceAll('_', ' ')}`;
+  if (reason !== null) return `lost, ${reason}`;
   return status ?? 'reserves nothing';
 }
 

@@ -58,6 +58,7 @@ export function slotTable({ standby, serverNowMs }: SlotSources): DataTable<Slot
       sortSlots(rows, SLOT_SORT_KEYS.find((one) => one === key) ?? 'worst', isReversed),
     filter: filterSlots,
     details: (slot) => slotFacts(slot, userOf(slot)),
+    placeholder: 'name or state',
     empty: 'There are no replication slots: standbys without one depend on what the store keeps.',
   });
 }

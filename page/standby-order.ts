@@ -31,7 +31,7 @@ export function lagSecondsOf(standby: StandbyJson): number | null {
 
 /** What is said of its state, in words: those of pg_stat_replication, and what they do not tell. */
 export function stateWord(row: StandbyRow): string {
-  if (row.kind === 'gone') return row.standby.state === 'wedged?' ? 'gone, wedged?' : 'gone';
+  if (row.kind === 'gone') return row.standby.state;
   return row.standby.stalled ? 'stalled' : row.standby.state;
 }
 
@@ -73,7 +73,8 @@ function searchText(row: StandbyRow): string {
 }
 
 const COMPARE: Readonly<Record<SortKey, (a: StandbyRow, b: StandbyRow) => number>> = {
-  worst: (a, b) => badness(b) - badness(a) || lagStep(b) - lagStep(a),
+  worst: (a, b) =>
+    badness(b) - badness(a) || timeStep(b) - timeStep(a) || byteStep(b) - byteStep(a),
   name: compareNames,
   state: (a, b) => compareText(stateWord(a), stateWord(b)),
   sync: (a, b) => syncRank(a) - syncRank(b) || priority(a) - priority(b),
@@ -86,8 +87,14 @@ function badness(row: StandbyRow): number {
   return { bad: 3, notice: row.kind === 'gone' ? 2 : 1, good: 0 }[toneOf(row)];
 }
 
-/** In steps of a factor of four from a megabyte on: rows should not change places because one is a page ahead of another. */
-function lagStep(row: StandbyRow): number {
+/** In steps of a factor of two from a second on: rows should not change places for a few milliseconds. */
+function timeStep(row: StandbyRow): number {
+  const seconds = lagTime(row);
+  return seconds < 1 ? 0 : Math.floor(Math.log2(seconds)) + 1;
+}
+
+/** In steps of a factor of four from a megabyte on, for the same reason. */
+function byteStep(row: StandbyRow): number {
   const bytes = lagBytes(row);
   return bytes < 1024 * 1024 ? 0 : Math.floor(Math.log2(bytes / 1024 / 1024) / 2) + 1;
 }

@@ -35,6 +35,7 @@ export function standbyTable(serverNowMs: () => number): DataTable<StandbyRow> {
       row.kind === 'here'
         ? standbyFacts(row.standby, serverNowMs())
         : absentFacts(row.standby, serverNowMs()),
+    placeholder: 'name, address, state, slot',
     empty: 'No standby is connected, and none has been.',
   });
 }

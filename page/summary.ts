@@ -55,9 +55,9 @@ export function upstreamEdge({ upstream }: Picture, { receivedRate }: Rates): Ed
     tone: isStreaming ? 'good' : 'bad',
     figures: isStreaming
       ? [
-          `${bytesWord(upstream.lag_bytes)} behind`,
-          `lag ${lagWord(upstream.lag_seconds)}`,
           rateWord(receivedRate),
+          `lag ${lagWord(upstream.lag_seconds)}`,
+          `${bytesWord(upstream.lag_bytes)} behind`,
         ]
       : [`${bytesWord(upstream.lag_bytes)} behind`],
   };
@@ -86,12 +86,10 @@ export function syncFacts({ sync, upstream }: Picture, nowMs: number): Fact[] {
     const method = sync.method === 'priority' ? 'FIRST: by their order' : 'ANY: whichever is there';
     facts.unshift(
       ['Kind', method],
-      ['Needed', countWord(sync.required_standbys, 'standby')],
-      ['There', countWord(sync.eligible_standbys, 'standby')],
-      [sync.satisfied ? 'Satisfied' : 'Not satisfied', `since ${agoWord(sync.since, nowMs)}`],
+      [sync.satisfied ? 'Satisfied since' : 'Not satisfied since', agoWord(sync.since, nowMs)],
       ['Confirmed by standbys', reportedText(sync.confirmed)],
     );
-    facts.push(['Not satisfied, all in all', lagWord(sync.unsatisfied_seconds)]);
+    facts.push(['Not satisfied in all', lagWord(sync.unsatisfied_seconds)]);
   }
   if (sync.upstream !== null) {
     const { synchronous_standby_names: names, membership } = sync.upstream;
@@ -106,8 +104,8 @@ export function syncFacts({ sync, upstream }: Picture, nowMs: number): Fact[] {
 
 function reportedText({ write, flush, apply }: Picture['sync']['reported']): string {
   if (write === null && flush === null && apply === null) return 'nothing';
-  if (write === flush && (apply === flush || apply === null)) return flush ?? UNKNOWN;
-  return `write ${write ?? UNKNOWN}, flush ${flush ?? UNKNOWN}, apply ${apply ?? UNKNOWN}`;
+  const word = (lsn: string | null): string => lsn ?? 'not offered';
+  return `write ${word(write)}, flush ${word(flush)}, apply ${word(apply)}`;
 }
 
 /** What is kept. */

@@ -62,10 +62,18 @@ export class Topology {
     const rest = rows.slice(drawn.length);
     setShown(this.#more, rest.length > 0);
     setText(this.#more, rest.length > 0 ? restText(rest) : '');
-    const detail = picture.upstream.detail ?? picture.status.detail;
+    const detail = untoldDetail(picture);
     setShown(this.#detail, detail !== null);
     setText(this.#detail, detail ?? '');
   }
+}
+
+/** Why it is as it is, unless a finding says so already. */
+function untoldDetail({ upstream, status }: Picture): string | null {
+  const detail = upstream.detail ?? status.detail;
+  if (detail === null) return null;
+  const isTold = status.findings.some(({ message }) => message.includes(detail.replace(/\.$/, '')));
+  return isTold ? null : detail;
 }
 
 function totalText({ standbys }: Picture, rates: Rates): string {
@@ -103,19 +111,30 @@ class NodeBox {
   }
 }
 
+interface Figure {
+  readonly index: number;
+  readonly text: string;
+}
+
 class EdgeLine {
   readonly element: HTMLDivElement;
   readonly #state: HTMLElement = make('span', { class: 'state' });
-  readonly #figures: HTMLElement = make('span', { class: 'figures' });
+  readonly #list: KeyedList<Figure, HTMLSpanElement>;
 
   constructor() {
-    this.element = make('div', { class: 'edge', children: [this.#state, this.#figures] });
+    const figures = make('span', { class: 'figures' });
+    this.element = make('div', { class: 'edge', children: [this.#state, figures] });
+    this.#list = new KeyedList(figures, {
+      key: ({ index }) => String(index),
+      make: () => make('span'),
+      update: (element, { text }) => setText(element, text),
+    });
   }
 
   show({ state, tone, figures }: Edge): void {
     setText(this.#state, state);
     setAttribute(this.element, 'data-tone', tone);
-    setText(this.#figures, figures.join(' · '));
+    this.#list.show(figures.map((text, index) => ({ text, index })));
   }
 }
 
