@@ -427,7 +427,7 @@ export const FILE_SYSTEM_FREE_RATIO: number = 0.1;
 // --- http: what is shown
 
 /** Streams of events that are open at a time, and those of one client network where others reach the port: well below all connections. */
-export const HTTP_EVENT_STREAMS_MAX: number = 64;
+export const HTTP_EVENT_STREAMS_MAX: number = 32;
 export const HTTP_EVENT_STREAMS_PER_CLIENT_MAX: number = 16;
 
 /** From the end of one telling to the next look at what has changed. */
