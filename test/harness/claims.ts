@@ -4,6 +4,7 @@ import type { Lsn } from '../../src/pg/lsn.ts';
 import { parseLsn } from '../../src/pg/lsn.ts';
 import type { Exposition } from './exposition.ts';
 import { seriesOf } from './exposition.ts';
+import { standbyIn } from './looks.ts';
 import type { Look, PrimaryWitness, RelayViews, StandbyWitness } from './looks.ts';
 import { STANDBYS, STATUS_INTERVAL_MS } from './values-rig.ts';
 
@@ -11,7 +12,8 @@ import { STANDBYS, STATUS_INTERVAL_MS } from './values-rig.ts';
 export interface Claim {
   /** Which figure, of whom, where. */
   readonly what: string;
-  readonly value: number;
+  /** Null: walcast does not say, which is untrue where others know it. */
+  readonly value: number | null;
   readonly least: number | null;
   readonly most: number | null;
   readonly atMs: number;
@@ -21,6 +23,8 @@ export interface Claim {
 export interface ClaimOptions {
   /** From when on a standby could not report any more, Unix milliseconds. */
   readonly silentSinceMs?: ReadonlyMap<string, number>;
+  /** When a standby was killed, Unix milliseconds: it has no WAL from later. */
+  readonly goneAtMs?: ReadonlyMap<string, number>;
 }
 
 /** How old a report may be: the interval, and what a machine that is busy with several files may lose. */
@@ -29,8 +33,14 @@ export const REPORT_AGE_MS: number = STATUS_INTERVAL_MS + 1_500;
 /** A rendering of /metrics is used this long. */
 const METRICS_AGE_MS = 1_000;
 
+/** What making one may take. */
+const RENDERING_MS = 300;
+
 /** Lags begin when word of the WAL came: on a busy machine this much later or earlier than it was looked for. */
 const LAG_SLACK_SECONDS = 1;
+
+/** From the moment before which a standby is to be stopped until it certainly is. */
+const PAUSE_TO_STOP_MS = 500;
 
 /** What those who know said, by time. */
 export class Testimony {
@@ -60,32 +70,65 @@ export class Testimony {
     return null;
   }
 
-  /** From when on a standby's present walreceiver is known to run, as seen at a moment; null while there is none. */
+  /** The highest value that was seen until one was certainly taken after a moment; null while none was. */
+  highestAfter(atMs: number, select: (look: Look) => number | null): number | null {
+    let highest: number | null = null;
+    for (const look of this.#looks) {
+      const value = select(look);
+      if (value === null) continue;
+      highest = Math.max(highest ?? value, value);
+      if (look.witnessFromMs >= atMs) return highest;
+    }
+    return null;
+  }
+
+  /** From when on a standby's present stream is known to run, as seen at a moment; null while there is none. */
   receiverSinceMs(name: string, atMs: number): number | null {
-    const pidOf = (look: Look): number | null => look.standbys.get(name)?.receiver?.pid ?? null;
-    const pid = this.before(atMs, pidOf);
-    if (pid === null) return null;
-    return this.#looks.find((look) => pidOf(look) === pid)?.witnessUntilMs ?? null;
+    const streamOf = (look: Look): string | null => {
+      const said = look.standbys.get(name);
+      if (said === undefined) return null;
+      return said.receiver === null
+        ? ''
+        : `${said.receiver.pid} on timeline ${said.receiver.timeline}`;
+    };
+    const stream = this.before(atMs, streamOf);
+    if (stream === null || stream === '') return null;
+    return this.#looks.find((look) => streamOf(look) === stream)?.witnessUntilMs ?? null;
   }
 }
 
 /** Everything that walcast said in these looks, with its bounds. The last look is a witness only. */
 export function claimsOf(looks: readonly Look[], options: ClaimOptions = {}): Claim[] {
   const testimony = new Testimony(looks);
-  return looks.flatMap((look) => {
+  return looks.flatMap((look, index) => {
     const { views } = look;
     if (views === null) return [];
     const parts = { testimony, look, views, options };
-    return [...upstreamClaims(parts), ...STANDBYS.flatMap((name) => standbyClaims(parts, name))];
+    // Who is not connected is not known, and a rendering of metrics may be from when it was not.
+    const recent = [...looks.slice(0, index + 1)].filter(
+      ({ answeredMs }) => answeredMs > look.askedMs - METRICS_AGE_MS - RENDERING_MS,
+    );
+    const isConnected = recent.every((each) => each.views?.upstream.state === 'streaming');
+    const upstream = upstreamClaims(parts).filter(({ value }) => value !== null || isConnected);
+    const standbys = STANDBYS.flatMap((name) => {
+      const { pid } = standbyIn(views, name) ?? {};
+      const isThere = recent.every((each) => {
+        const then = each.views === null ? null : standbyIn(each.views, name);
+        return then?.state === 'streaming' && then.pid === pid;
+      });
+      return standbyClaims(parts, name).filter(({ value }) => value !== null || isThere);
+    });
+    return [...upstream, ...standbys];
   });
 }
 
 /** Those that are not true, as sentences. */
 export function untrue(claims: readonly Claim[]): string[] {
   return claims
-    .filter(
-      ({ value, least, most }) =>
-        (least !== null && value < least) || (most !== null && value > most),
+    .filter(({ value, least, most }) =>
+      value === null
+        ? least !== null && most !== null
+        : (least !== null && value < least) || (most !== null && value > most),
     )
     .map(
       ({ what, value, least, most, atMs }) =>
@@ -141,6 +184,11 @@ function upstreamClaims({ testimony, look, views }: Parts): Claim[] {
   const claim = claimsAt(answeredMs);
   const metric = (name: string, labels = {}): number | null =>
     sampleOf(metrics, name, { ...label, ...labels });
+  // Nothing is offered while too few standbys confirm, and before the first report of a connection.
+  const reported = (stage: 'write' | 'flush', bounds: Bounds): readonly Claim[] => {
+    const value = lsn(upstream.reported[stage]);
+    return value === null ? [] : claim(`upstream reported.${stage} in JSON`, value, bounds);
+  };
   const serverEnd = testimony.before(askedMs - REPORT_AGE_MS, end);
   const staleEnd = testimony.before(askedMs - REPORT_AGE_MS - METRICS_AGE_MS, end);
   return [
@@ -177,14 +225,8 @@ function upstreamClaims({ testimony, look, views }: Parts): Claim[] {
       least: told('writeLsn', 0),
       most,
     }),
-    claim('upstream reported.write in JSON', lsn(upstream.reported.write), {
-      least: told('writeLsn', 0),
-      most: arrives('writeLsn'),
-    }),
-    claim('upstream reported.flush in JSON', lsn(upstream.reported.flush), {
-      least: told('flushLsn', 0),
-      most: arrives('flushLsn'),
-    }),
+    reported('write', { least: told('writeLsn', 0), most: arrives('writeLsn') }),
+    reported('flush', { least: told('flushLsn', 0), most: arrives('flushLsn') }),
     claim('upstream lag_bytes in JSON', upstream.lag_bytes, {
       least: 0,
       most: distance(told('flushLsn', 0), most),
@@ -220,6 +262,15 @@ function standbyClaims(parts: Parts, name: string): Claim[] {
       most: distance(least, testimony.after(answeredMs, end)),
     };
   };
+  // What is held here, which may be less than there is: walcast has at least what it said it has.
+  const retained = (ageMs: number): Bounds => {
+    const { most: confirmed } = figures('flush', ageMs);
+    const held = testimony.before(look.askedMs - ageMs, ({ primary }) =>
+      asNumber(primary?.sender?.flushLsn ?? null),
+    );
+    const { most } = lagBounds('flush', ageMs);
+    return { least: held === null || confirmed === null ? null : held - confirmed, most };
+  };
   return [
     ...positions,
     ...claim(`${name} lag_bytes in JSON`, standby?.lag_bytes ?? null, lagBounds('replay', 0)),
@@ -231,7 +282,8 @@ function standbyClaims(parts: Parts, name: string): Claim[] {
       ),
     ),
     ...secondsClaims(parts, name),
-    ...slotClaims(parts, name, { figures, lagBounds }),
+    ...replyClaims(parts, name),
+    ...slotClaims(parts, name, { figures, retained }),
   ];
 }
 
@@ -243,7 +295,7 @@ function boundsFor(
   name: string,
 ): (stage: Stage, ageMs: number) => Bounds {
   const { askedMs, answeredMs } = look;
-  const silentMs = options.silentSinceMs?.get(name) ?? Infinity;
+  const silentMs = awayMs(options, name);
   const sinceMs = testimony.receiverSinceMs(name, askedMs);
   const of =
     (select: (said: StandbyWitness) => Lsn | null) =>
@@ -258,6 +310,11 @@ function boundsFor(
     replay: of(({ replayLsn }) => replayLsn),
   };
   const end = ({ primary }: Look): number | null => asNumber(primary?.endLsn ?? null);
+  const goneMs = options.goneAtMs?.get(name) ?? null;
+  // A stream begins again at the start of a segment, what was there before is there still.
+  const atMost = (stage: Stage): number | null =>
+    testimony.highestAfter(answeredMs, stage === 'sent' ? end : select[stage]) ??
+    (goneMs === null ? null : testimony.after(goneMs, end));
   return (stage, ageMs) => {
     // What it has written had been sent; the other positions come with its next report.
     const reportMs = stage === 'sent' ? ageMs : ageMs + REPORT_AGE_MS;
@@ -266,7 +323,7 @@ function boundsFor(
     const isSettled = sinceMs !== null && fromMs >= sinceMs + (stage === 'sent' ? 2_000 : 0);
     return {
       least: isSettled ? testimony.before(fromMs, select[stage]) : null,
-      most: testimony.after(answeredMs, stage === 'sent' ? end : select[stage]),
+      most: atMost(stage),
     };
   };
 }
@@ -283,12 +340,34 @@ function secondsClaims({ testimony, look, views }: Parts, name: string): readonl
   const reached = testimony.before(look.askedMs, ({ primary, witnessFromMs }) =>
     primary !== null && Number(primary.endLsn) < replay ? witnessFromMs : null,
   );
+  // What was there before walcast began is as old as that.
+  const startedMs = Date.parse(views.status.started_at);
   const least =
     passed === null || passed > look.askedMs
       ? 0
-      : Math.max(0, (look.askedMs - passed) / 1_000 - LAG_SLACK_SECONDS);
+      : Math.max(0, (look.askedMs - Math.max(passed, startedMs)) / 1_000 - LAG_SLACK_SECONDS);
   const most = reached === null ? null : (look.answeredMs - reached) / 1_000 + LAG_SLACK_SECONDS;
   return claim(`${name} replay_lag in JSON`, standby.replay_lag, { least, most });
+}
+
+/** From when on it could not report any more; Infinity for one that can. */
+function awayMs({ silentSinceMs, goneAtMs }: ClaimOptions, name: string): number {
+  return Math.min(silentSinceMs?.get(name) ?? Infinity, goneAtMs?.get(name) ?? Infinity);
+}
+
+/** When a standby replied last, by its own clock. */
+function replyClaims({ look, views, testimony, options }: Parts, name: string): readonly Claim[] {
+  const standby = views.status.standbys.find((one) => one.application_name === name);
+  const text = standby?.reply_time ?? null;
+  if (text === null) return [];
+  const silentMs = awayMs(options, name);
+  const sinceMs = testimony.receiverSinceMs(name, look.askedMs);
+  const least = Math.min(look.askedMs, silentMs) - REPORT_AGE_MS;
+  return claimsAt(look.answeredMs)(`${name} reply_time in JSON`, Date.parse(text), {
+    least: sinceMs === null || least < sinceMs ? null : least,
+    // Rounded to a millisecond.
+    most: Math.min(look.answeredMs, silentMs + PAUSE_TO_STOP_MS) + 1,
+  });
 }
 
 function slotClaims(
@@ -296,7 +375,7 @@ function slotClaims(
   name: string,
   bounds: {
     readonly figures: (stage: Stage, ageMs: number) => Bounds;
-    readonly lagBounds: (stage: 'flush' | 'replay', ageMs: number) => Bounds;
+    readonly retained: (ageMs: number) => Bounds;
   },
 ): Claim[] {
   const slot = views.slots.find((one) => one.slot_name === name);
@@ -315,25 +394,20 @@ function slotClaims(
       metric('walcast_slot_restart_lsn_bytes'),
       bounds.figures('flush', METRICS_AGE_MS),
     ),
-    ...claim(
-      `${name} retained_bytes in JSON`,
-      slot?.retained_bytes ?? null,
-      bounds.lagBounds('flush', 0),
-    ),
+    ...claim(`${name} retained_bytes in JSON`, slot?.retained_bytes ?? null, bounds.retained(0)),
     ...claim(
       `${name} retained_bytes in metrics`,
       metric('walcast_slot_retained_bytes'),
-      bounds.lagBounds('flush', METRICS_AGE_MS),
+      bounds.retained(METRICS_AGE_MS),
     ),
   ];
 }
 
-/** A claim, where something is claimed. */
+/** A claim of that moment. */
 function claimsAt(
   atMs: number,
 ): (what: string, value: number | null, bounds: Bounds) => readonly Claim[] {
-  return (what, value, { least, most }) =>
-    value === null ? [] : [{ what, value, least, most, atMs }];
+  return (what, value, { least, most }) => [{ what, value, least, most, atMs }];
 }
 
 function sampleOf(

@@ -123,6 +123,17 @@ export class Looker implements AsyncDisposable {
     };
   }
 
+  /** One round in which walcast is not asked: the witnesses' last word. */
+  async lookAtWitnesses(): Promise<Look> {
+    return { ...(await this.look()), views: null };
+  }
+
+  /** The rows of a command of the console, each value as text. */
+  async console(sql: string): Promise<ConsoleRows> {
+    this.#console ??= await openConsole(this.#rig);
+    return (await this.#console.query(sql)).rows as ConsoleRows;
+  }
+
   /** Looks again and again until `durationMs` have passed. */
   async watch(durationMs: number): Promise<Look[]> {
     const untilMs = systemClock.nowMs() + durationMs;
@@ -226,7 +237,7 @@ export class Looker implements AsyncDisposable {
     const client = this.#console ?? (await openConsole(this.#rig));
     this.#console = client;
     const rows = async (view: string): Promise<ConsoleRows> =>
-      (await client.query(`SELECT * FROM ${view}`).catch(() => ({ rows: [] }))).rows as ConsoleRows;
+      (await client.query(`SELECT * FROM ${view}`)).rows as ConsoleRows;
     // One connection: one question after the other.
     const replication = await rows('pg_stat_replication');
     const slotRows = await rows('pg_replication_slots');
@@ -252,6 +263,13 @@ export async function openConsole({ relay }: ValuesRig): Promise<Client> {
 /** The standby of that name in an answer; null while there is none. */
 export function standbyIn(views: RelayViews, name: string): StandbyJson | null {
   return views.status.standbys.find((one) => one.application_name === name) ?? null;
+}
+
+/** What walcast said last. Throws when it never answered. */
+export function lastViews(looks: readonly Look[]): RelayViews {
+  const views = looks.findLast((look) => look.views !== null)?.views ?? null;
+  if (views === null) throw new Error('walcast never answered');
+  return views;
 }
 
 function numberOf(text: string | undefined): number | null {

@@ -11,6 +11,8 @@ import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
 import { parseLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
+import { toSegmentSize } from '../../src/pg/segment.ts';
+import type { SegmentSize } from '../../src/pg/segment.ts';
 import { openFaultProxy } from './fault-proxy.ts';
 import type { FaultProxy } from './fault-proxy.ts';
 import { createRelay, HERE } from './walcast-process.ts';
@@ -44,6 +46,9 @@ interface Parts {
 }
 
 const SEGMENT_SIZE_MB = 1;
+/** Of the primary, and so of everybody. */
+export const SEGMENT_SIZE: SegmentSize = toSegmentSize(SEGMENT_SIZE_MB << 20);
+const PRIMARY_SETTINGS = { wal_keep_size: '256MB', checkpoint_timeout: '30min' };
 const WAIT_MS = 30_000;
 const HBA = `${HERE.hba}host walcast all 127.0.0.1/32 trust\n`;
 
@@ -152,7 +157,7 @@ export async function openValuesRig(options: ValuesRigOptions): Promise<ValuesRi
       ...options.relaySettings,
     });
     const direct =
-      options.hasDirect === true ? await startDirect(workspace, primary, options.major) : null;
+      options.hasDirect === true ? await startDirect(workspace, primary, options) : null;
     if (direct !== null) relay.configure({ upstream: { conninfo: conninfo([primary, direct]) } });
     await relay.start();
     const proxies = new Map<string, FaultProxy>();
@@ -175,7 +180,7 @@ async function startPrimary(
     major,
     name: 'primary',
     segmentSizeMb: SEGMENT_SIZE_MB,
-    settings: { wal_keep_size: '256MB', checkpoint_timeout: '30min', ...primarySettings },
+    settings: { ...PRIMARY_SETTINGS, ...primarySettings },
   });
   await primary.start();
   await primary.query('CREATE TABLE lines (id bigint, filler text)');
@@ -185,14 +190,14 @@ async function startPrimary(
 async function startDirect(
   workspace: Workspace,
   primary: PostgresCluster,
-  major: number,
+  { major, primarySettings = {} }: ValuesRigOptions,
 ): Promise<PostgresCluster> {
   const direct = await createStandby(workspace, {
     major,
     name: 'direct',
     backupFrom: primary.target(),
     upstream: primary.target(),
-    settings: { wal_keep_size: '256MB' },
+    settings: { ...PRIMARY_SETTINGS, ...primarySettings },
   });
   await direct.start();
   return direct;
