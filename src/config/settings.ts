@@ -267,7 +267,7 @@ export const SETTINGS: readonly Setting[] = [
     pattern: USER_NAME,
     defaultText: '',
     description:
-      'Who may use those commands of the console that change something (`RELOAD`, `PAUSE`, `KILL`, `SHUTDOWN`, …): names of users, as they log in. Everybody else may only look. docs/console.md.',
+      'Who may use those commands of the console that change something (`RELOAD`, `PAUSE`, `KILL`, `SHUTDOWN`, …): names of users, as they log in. Everybody else may only look.',
   }),
   setting('authentication_timeout', 'duration', {
     isReloadable: true,

@@ -1,6 +1,7 @@
 // What does a command do, and how is what came of it told? The same actions as those of the HTTP API, in the same words.
 import { CONFIG_ERRORS_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
+import { noStandbyWith, RELOAD_MISTAKEN, RELOAD_WHILE_ENDING } from '../status/action-words.ts';
 import type { ActionRefusal, RelayActions, ReloadReport } from '../status/actions.ts';
 import type { StatusSource } from '../status/status.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
@@ -66,11 +67,7 @@ function reload({ actions, source }: AdminWork): AdminOutcome | Promise<AdminOut
   if (!source.status().isDraining) return actions.reload().then(reloaded);
   return {
     kind: 'refused',
-    error: {
-      sqlstate: SQLSTATE.objectNotInPrerequisiteState,
-      message: 'the configuration is not read again, because walcast is draining',
-      hint: 'What the file says takes effect at the next start.',
-    },
+    error: { sqlstate: SQLSTATE.objectNotInPrerequisiteState, ...RELOAD_WHILE_ENDING },
   };
 }
 
@@ -80,9 +77,8 @@ function reloaded({ problems, changed, pendingRestart }: ReloadReport): AdminOut
       kind: 'failed',
       error: {
         sqlstate: SQLSTATE.configFileError,
-        message: 'the configuration was not changed, because it has mistakes',
+        ...RELOAD_MISTAKEN,
         detail: problems.slice(0, CONFIG_ERRORS_MAX).join('\n').slice(0, DETAIL_LENGTH_MAX),
-        hint: 'Correct them and reload again.',
       },
     };
   }
@@ -106,7 +102,7 @@ function noStandby(pid: number): AdminOutcome {
     kind: 'refused',
     error: {
       sqlstate: SQLSTATE.undefinedObject,
-      message: `no standby has pid ${pid}`,
+      message: noStandbyWith(String(pid)),
       hint: 'SHOW STANDBYS shows those that are connected.',
     },
   };

@@ -2,6 +2,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { Log } from '../base/log.ts';
+import { noStandbyWith, RELOAD_MISTAKEN, RELOAD_WHILE_ENDING } from '../status/action-words.ts';
 import type { ActionRefusal, RelayActions } from '../status/actions.ts';
 import type { ReloadJson } from './api-types.ts';
 import type { Pictures } from './pictures.ts';
@@ -23,8 +24,8 @@ export interface WriteSources {
 const STARTING: Answer = refusal('The store is not open yet.');
 
 const ENDING: ProblemFacts = {
-  detail: 'the configuration is not read again, because walcast is draining',
-  hint: 'What the file says takes effect at the next start.',
+  detail: RELOAD_WHILE_ENDING.message,
+  hint: RELOAD_WHILE_ENDING.hint,
 };
 
 /** Everything under /api/v1 that changes something. */
@@ -60,8 +61,8 @@ function reloadRoute({ actions, pictures, log }: WriteSources): Route {
       const done: ReloadJson = { changed, pending_restart: pendingRestart };
       if (problems.length === 0) return done;
       return sendProblem(reply, 'configuration-refused', {
-        detail: 'the configuration was not changed, because it has mistakes',
-        hint: 'Correct them and reload again.',
+        detail: RELOAD_MISTAKEN.message,
+        hint: RELOAD_MISTAKEN.hint,
         problems,
       });
     },
@@ -181,7 +182,7 @@ function disconnectRoute({ actions, log }: WriteSources): Route {
       logAction(log, request, 'disconnect standby', { pid: Number(text) });
       if (actions.disconnectStandby(Number(text))) return done(reply, null);
       const hint = 'GET /api/v1/standbys shows those that are connected.';
-      return sendProblem(reply, 'no-such-object', { detail: `no standby has pid ${text}`, hint });
+      return sendProblem(reply, 'no-such-object', { detail: noStandbyWith(text), hint });
     },
   };
 }

@@ -172,7 +172,7 @@ function hasTried({ connectsSucceeded, connectsFailed }: UpstreamStatus): boolea
 }
 
 const PAUSED =
-  'no new replication is started until it is resumed (POST /api/v1/resume); streams that run go on';
+  'no new replication is started until it is resumed (RESUME on the console, POST /api/v1/resume); streams that run go on';
 
 const NO_UPSTREAM: UpstreamStatus = {
   host: null,

@@ -15,6 +15,7 @@ const KINDS: readonly (readonly [name: string, weight: number, fault: Fault])[] 
   ['relay lost power', 4, (faults) => faults.relay().losePower()],
   ['relay drained', 2, (faults) => faults.relay().drain()],
   ['relay stopped (SIGSTOP)', 2, (faults) => faults.stopRelay()],
+  ['told to connect anew', 3, (faults) => faults.relay().reconnect()],
   ['policy changed', 3, (faults) => faults.changePolicy()],
   ['wall clock set', 1, (faults) => faults.setClock()],
   ['link cut', 5, (faults) => faults.cut()],

@@ -153,6 +153,15 @@ export class RelayHost {
     });
   }
 
+  /** RECONNECT on its console. */
+  reconnect(): void {
+    const { process, relay } = this;
+    if (process === null || relay === null) return;
+    this.#world.schedule(process.context, 0, `${this.name} RECONNECT`, () => {
+      if (relay.actions.reconnect() === null) this.#world.count('told to connect anew');
+    });
+  }
+
   /** SIGTERM, also during the start. */
   drain(): void {
     const { process, relay } = this;

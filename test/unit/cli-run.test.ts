@@ -58,6 +58,8 @@ interface Run {
   readonly code: Promise<number>;
   /** Somebody asks for a drain over HTTP. */
   readonly askDrain: () => void;
+  /** Somebody asks for the end at once on the console. */
+  readonly askShutdown: () => void;
   /** The start was told to end. */
   readonly isStartEnded: () => boolean;
   readonly signal: (signal: HandledSignal) => void;
@@ -69,9 +71,11 @@ function run(start?: StartRelay): Run {
   const started = new Gate<Config>();
   let listener: ((signal: HandledSignal) => void) | null = null;
   let askDrain: () => void = () => {};
+  let askShutdown: () => void = () => {};
   let startSignal: AbortSignal | null = null;
   const startRelay: StartRelay = (config, parts) => {
     askDrain = parts.onDrainRequested;
+    askShutdown = parts.onShutdownRequested;
     startSignal = parts.startSignal;
     started.open(config);
     return start === undefined ? Promise.resolve(relay) : start(config, parts);
@@ -110,6 +114,7 @@ function run(start?: StartRelay): Run {
     started: started.promise,
     code,
     askDrain: () => askDrain(),
+    askShutdown: () => askShutdown(),
     isStartEnded: () => startSignal?.aborted === true,
     signal(signal) {
       if (listener === null) throw new Error('nobody listens to signals');
@@ -158,10 +163,26 @@ describe('signals', () => {
     expect(await code).toBe(0);
   });
 
+  test('SHUTDOWN on the console stops at once, also in the middle of a drain', async () => {
+    for (const isDraining of [false, true]) {
+      const { relay, code, askDrain, askShutdown, started } = run();
+      await started;
+      if (isDraining) askDrain();
+      await settle();
+      askShutdown();
+      askShutdown();
+      await settle();
+      expect(relay.calls).toEqual(isDraining ? ['drain', 'stop'] : ['stop']);
+      relay.stopped.open();
+      expect(await code).toBe(0);
+    }
+  });
+
   test.each([
     ['SIGTERM', (started: Run): void => started.signal('SIGTERM')],
     ['SIGINT', (started: Run): void => started.signal('SIGINT')],
     ['a drain over HTTP', (started: Run): void => started.askDrain()],
+    ['SHUTDOWN on the console', (started: Run): void => started.askShutdown()],
   ])('%s while it starts ends the start, which nobody was served by', async (_, ask) => {
     const up = new Gate<RunningRelay>();
     const running = run(() => up.promise);

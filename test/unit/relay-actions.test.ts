@@ -74,6 +74,18 @@ test('a pause is begun and ended', () => {
   expect(paused).toEqual([true, true, false]);
 });
 
+test('the process is asked to end in the way that was asked for', () => {
+  actions.drain();
+  actions.shutdown();
+  expect(ended).toEqual([-1, -2]);
+});
+
+test('the session with the upstream is begun anew where there is one', () => {
+  expect(actions.reconnect()).toBeNull();
+  hasWal = false;
+  expect(actions.reconnect()).toMatchObject({ sqlstate: '55000', hint: expect.any(String) });
+});
+
 test('before the slots are loaded the answer is PostgreSQL’s while it starts', async () => {
   const starting = { sqlstate: '57P03', message: 'the database system is starting up' };
   expect(await actions.createSlot('a', { reserveWal: false })).toEqual(starting);
