@@ -36,6 +36,13 @@ export const RELOAD_READINGS_MAX: number = 20;
 /** Values of the label `standby`; further names are folded into `_other`. */
 export const METRICS_STANDBYS_MAX: number = 200;
 
+/** Values of the label `slot`; further ones are shown together as `_other`. As many as max_replication_slots has by default. */
+export const METRICS_SLOTS_MAX: number = 1_000;
+
+/** Rows (of the status, of the exposition) that a scrape does in one piece, and how long such pieces may take in one turn. */
+export const METRICS_ROWS_PER_PIECE: number = 250;
+export const METRICS_SLICE_MS: number = 4;
+
 /** How long the counters of a standby that left are still shown. */
 export const METRICS_FORGET_STANDBY_MS: number = 15 * 60_000;
 
