@@ -156,7 +156,9 @@ async function problemText(response: Response): Promise<string | null> {
     const detail = 'detail' in body && typeof body.detail === 'string' ? body.detail : null;
     const hint = 'hint' in body && typeof body.hint === 'string' ? body.hint : null;
     if (detail === null) return null;
-    return hint === null ? detail : `${detail}. ${hint}`.replace(/\.$/, '');
+    // How a program sends a token is of no use to who types one.
+    if (hint === null || response.status === 401) return detail;
+    return `${detail}. ${hint}`.replace(/\.$/, '');
   } catch {
     return null;
   }

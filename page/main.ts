@@ -11,7 +11,7 @@ import { rowsOf } from './standby-order.ts';
 import { standbyTable } from './standby-table.ts';
 import { shortVersion, upstreamName } from './summary.ts';
 import { Topology } from './topology.ts';
-import { freshness, headline } from './words.ts';
+import { freshness, headline, lossNote } from './words.ts';
 import { ageText } from '../src/base/human-text.ts';
 
 const TOKEN_KEY = 'walcast-token';
@@ -40,6 +40,8 @@ function tokenPlace(): TokenPlace {
 
 /** How often ages are written anew and a sample of the history is taken, milliseconds. */
 const TICK_MS = 1_000;
+
+const NO_FLOW = { receivedRate: null, sentRate: null };
 
 class Page {
   readonly #history: History = new History();
@@ -129,7 +131,7 @@ class Page {
     this.#drawToken();
     const { picture, state } = feed;
     setShown(byId('content', HTMLElement), picture !== null);
-    setShown(byId('waiting', HTMLElement), picture === null && state.kind !== 'token');
+    setShown(byId('waiting', HTMLElement), state.kind !== 'live' && state.kind !== 'token');
     setAttribute(document.body, 'data-feed', state.kind);
     if (picture !== null) this.#drawPicture(picture);
   }
@@ -141,9 +143,9 @@ class Page {
     const head = byId('headline', HTMLElement);
     setText(head, verdict.text);
     setAttribute(head, 'data-tone', verdict.tone);
-    const fresh = freshness(feed, performance.now());
-    setText(byId('freshness', HTMLElement), fresh);
-    setText(byId('waiting-text', HTMLElement), `${verdict.text}: ${fresh}`);
+    const now = performance.now();
+    setText(byId('freshness', HTMLElement), freshness(feed, now));
+    setText(byId('waiting-text', HTMLElement), lossNote(feed, now));
     const name = picture === null ? '' : ` · ${upstreamName(picture)}`;
     const title = `${verdict.text} · walcast${name}`;
     if (document.title !== title) document.title = title;
@@ -174,8 +176,9 @@ class Page {
 
   #drawPicture(picture: Picture): void {
     const now = this.#serverNowMs();
-    this.#findings.show(picture.status.findings);
-    this.#topology.show(picture, this.#history.flow);
+    const isLive = this.#feed.feed.state.kind === 'live';
+    this.#findings.show(picture.status.findings, isLive);
+    this.#topology.show(picture, isLive ? this.#history.flow : NO_FLOW);
     historyNote(byId('history-note', HTMLElement), this.#history.length);
     this.#charts.show(this.#history, Date.now());
     this.#standbys.show(rowsOf(picture));

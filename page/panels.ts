@@ -3,7 +3,7 @@ import type { FindingJson } from '../src/http/api-types.ts';
 import { Facts, KeyedList, make, setAttribute, setShown, setText } from './dom.ts';
 import type { Picture } from './picture.ts';
 import { storeFacts, syncFacts } from './summary.ts';
-import { policyState, policyWord } from './words.ts';
+import { capital, policyState, policyWord } from './words.ts';
 
 /** Findings, the worst first, each with its next step. */
 export class FindingsList {
@@ -17,7 +17,8 @@ export class FindingsList {
     });
   }
 
-  show(findings: readonly FindingJson[]): void {
+  /** `isCurrent`: they are those of now. */
+  show(findings: readonly FindingJson[], isCurrent: boolean): void {
     const seen = new Map<string, number>();
     const items = findings.map((finding) => {
       const name = JSON.stringify([finding.code, finding.subject]);
@@ -25,7 +26,8 @@ export class FindingsList {
       seen.set(name, count);
       return { key: `${name} ${count}`, finding };
     });
-    this.#list.show(items.length > 0 ? items : [NOTHING]);
+    if (items.length > 0) this.#list.show(items);
+    else this.#list.show([isCurrent ? NOTHING : NOTHING_THEN]);
   }
 }
 
@@ -35,6 +37,12 @@ interface FindingItem {
 }
 
 const NOTHING: FindingItem = { key: 'nothing', finding: null };
+const NOTHING_THEN: FindingItem = { key: 'nothing then', finding: null };
+
+const NOTHING_WORDS: Readonly<Record<string, string>> = {
+  [NOTHING.key]: 'nothing is the matter',
+  [NOTHING_THEN.key]: 'nothing was the matter when the connection was lost',
+};
 
 function makeFinding(): HTMLLIElement {
   return make('li', {
@@ -51,13 +59,13 @@ function makeFinding(): HTMLLIElement {
   });
 }
 
-function updateFinding(item: HTMLLIElement, { finding }: FindingItem): void {
+function updateFinding(item: HTMLLIElement, { key, finding }: FindingItem): void {
   const [severity, body] = item.children;
   const [message, next, runbook] = body?.children ?? [];
   if (severity === undefined || message === undefined) return;
   setAttribute(item, 'data-severity', finding?.severity ?? 'none');
   setText(severity, finding?.severity ?? 'none');
-  setText(message, sentence(finding?.message ?? 'nothing is the matter'));
+  setText(message, sentence(finding?.message ?? NOTHING_WORDS[key] ?? ''));
   if (next instanceof HTMLElement) {
     setText(next, finding?.next_step ?? '');
     setShown(next, finding !== null);
@@ -69,9 +77,8 @@ function updateFinding(item: HTMLLIElement, { finding }: FindingItem): void {
   }
 }
 
-/** With a capital and a full stop; names that people chose stay as they are. */
 function sentence(text: string): string {
-  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}.`;
+  return `${capital(text)}.`;
 }
 
 /** Policy and store. */

@@ -75,24 +75,36 @@ function findingsHeadline(findings: readonly FindingJson[], relayState: string):
     : { text: `walcast is ${relayState}`, tone: 'notice' };
 }
 
-/** How current the page is, in one line; `nowMs` by the clock of the feed. */
+/** How current the page is, in a word or two. */
 export function freshness({ state, currentAtMs }: Feed, nowMs: number): string {
+  if (state.kind === 'live') return 'live';
+  return currentAtMs === null ? 'not connected' : `not live, ${ageText(nowMs - currentAtMs)} old`;
+}
+
+/** What is known of a connection that is not there, in one sentence; `nowMs` by the clock of the feed. */
+export function lossNote({ state, currentAtMs }: Feed, nowMs: number): string {
   switch (state.kind) {
     case 'live':
-      return 'live';
-    case 'connecting':
-      return 'connecting';
     case 'token':
-      return 'waiting for a token';
+      return '';
+    case 'connecting':
+      return 'Connecting.';
     case 'lost':
     case 'refused': {
       const seconds = Math.max(0, Math.ceil((state.retryAtMs - nowMs) / 1_000));
-      const next = seconds === 0 ? 'trying again' : `next attempt in ${seconds} s`;
+      const next = seconds === 0 ? 'Trying again.' : `Next attempt in ${seconds} s.`;
       const shown =
-        currentAtMs === null ? '' : `; what is shown is ${ageText(nowMs - currentAtMs)} old`;
-      return `${state.reason}${shown}; ${next}`;
+        currentAtMs === null
+          ? ''
+          : ` What is shown here was so ${ageText(nowMs - currentAtMs)} ago.`;
+      return `${capital(state.reason)}.${shown} ${next}`;
     }
   }
+}
+
+/** With a capital in front. */
+export function capital(text: string): string {
+  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}`;
 }
 
 /** What the policy says, for people. */
