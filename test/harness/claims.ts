@@ -105,9 +105,9 @@ export function claimsOf(looks: readonly Look[], options: ClaimOptions = {}): Cl
     if (views === null) return [];
     const parts = { testimony, look, views, options };
     // Who is not connected is not known, and a rendering of metrics may be from when it was not.
-    const recent = [...looks.slice(0, index + 1)].filter(
-      ({ answeredMs }) => answeredMs > look.askedMs - METRICS_AGE_MS - RENDERING_MS,
-    );
+    const recent = looks
+      .slice(0, index + 1)
+      .filter(({ answeredMs }) => answeredMs > look.askedMs - METRICS_AGE_MS - RENDERING_MS);
     const isConnected = recent.every((each) => each.views?.upstream.state === 'streaming');
     const upstream = upstreamClaims(parts).filter(({ value }) => value !== null || isConnected);
     const standbys = STANDBYS.flatMap((name) => {

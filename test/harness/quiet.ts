@@ -264,7 +264,8 @@ async function differentRows(looker: Looker, { views }: Look): Promise<string[]>
 
 function columnText(value: unknown): string | null {
   if (value === null || value === undefined) return null;
-  return typeof value === 'boolean' ? (value ? 't' : 'f') : String(value);
+  if (typeof value === 'boolean') return value ? 't' : 'f';
+  return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 /** What the store says of its files, against the directory itself; a file that is prepared for WAL to come holds none. */
