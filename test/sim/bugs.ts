@@ -86,7 +86,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     invariant: 'I7',
     what: 'while one connection is blocked, the others are not served either',
     plant: waitForTheSlowest,
-    wishes: { writeEveryMs: 40, manner: 'lags' },
+    wishes: { writeEveryMs: 50, manner: 'lags' },
   },
   {
     invariant: 'I8',
