@@ -73,7 +73,7 @@ const ADMIN_HELP: Readonly<Record<(typeof ADMIN_COMMANDS)[number], readonly [str
   kill: [' pid', 'end the session of a standby'],
   drain: ['', 'send everything that is flushed, then end, as SIGTERM does'],
   shutdown: [' [WAIT_FOR_CLIENTS]', 'end at once, or as DRAIN does'],
-  create_slot: [' name', 'create a physical replication slot'],
+  create_slot: [' name [RESERVE_WAL]', 'create a physical replication slot'],
   drop_slot: [' name', 'drop a replication slot that nobody uses'],
 };
 

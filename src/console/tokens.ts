@@ -19,8 +19,16 @@ const WORD = /[A-Za-z_\u0080-\u{10ffff}][\w$\u0080-\u{10ffff}]*/uy;
 const NUMBER = /\d+(?:\.\d+)?/y;
 const PARAMETER = /\$(\d{1,5})/y;
 const STRING = /'((?:[^']|'')*)'/y;
-/** Backslashes before quotes, backslashes and wildcards; other escapes are not understood. */
-const ESCAPED = /[Ee]'((?:[^'\\]|''|\\['\\%_])*)'/y;
+/** Backslashes before quotes, wildcards and the letters of {@link CONTROLS}; escapes by number are not understood. */
+const ESCAPED = /[Ee]'((?:[^'\\]|''|\\['\\%_bfnrt])*)'/y;
+/** (scan.l:unescape_single_char) */
+const CONTROLS: ReadonlyMap<string, string> = new Map([
+  ['b', '\b'],
+  ['f', '\f'],
+  ['n', '\n'],
+  ['r', '\r'],
+  ['t', '\t'],
+]);
 const NAME = /"((?:[^"]|"")*)"/y;
 const OPERATOR = /[-+*/<>=~!@#%^&|`?:]+/y;
 
@@ -110,10 +118,10 @@ function tokenAt(sql: string, position: number): [token: Token, end: number] {
 }
 
 function unescaped(text: string): string {
-  return text.replaceAll(/''|\\(.)/g, (both, letter: string | undefined) => {
+  return text.replaceAll(/''|\\(.)/g, (_, letter: string | undefined) => {
     if (letter === undefined) return "'";
-    // As scan.l: what is no escape is the letter itself, so that LIKE has lost its backslash before a wildcard.
-    return both === '\\\\' ? '\\' : letter;
+    // What is no escape is the letter itself, so that LIKE has lost its backslash before a wildcard.
+    return CONTROLS.get(letter) ?? letter;
   });
 }
 

@@ -272,7 +272,7 @@ describe.each(CUTS)('the console, bytes fed %s', (cut) => {
     ['UPDATE pg_stat_replication SET pid = 1', 'There is nothing here that begins with "update".'],
     ['START_REPLICATION 0/1000000', 'There is nothing here that begins with "start_replication".'],
     ["SELECT B'1'", "Strings with a prefix, as B'...', are not understood."],
-    ["SELECT E'\\n'", "Strings with a prefix, as B'...', are not understood."],
+    ["SELECT E'\\x41'", "Strings with a prefix, as B'...', are not understood."],
     [
       "SELECT * FROM pg_stat_replication WHERE sent_lsn = '0/0'",
       'Column "sent_lsn" cannot be compared with a value here.',

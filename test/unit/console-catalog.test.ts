@@ -153,3 +153,14 @@ it.each([
   expect(letters).toBe('EZ');
   expect(error).toMatch(/^0A000 /);
 });
+
+it('lists the one database that there is to \\l, whatever letters are escaped in the question', () => {
+  const sql = `SELECT d.datname as "Name",
+       pg_catalog.pg_get_userbyid(d.datdba) as "Owner",
+       pg_catalog.pg_encoding_to_char(d.encoding) as "Encoding",
+       pg_catalog.array_to_string(d.datacl, E'\\n') AS "Access privileges"
+FROM pg_catalog.pg_database d
+ORDER BY 1;`;
+  expect(rows(sql)).toEqual([['walcast', null, 'UTF8', null]]);
+  expect(rows("SELECT E'a\\\\b\\n\\'''\\%'")).toEqual([["a\\b\n''%"]]);
+});

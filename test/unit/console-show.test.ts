@@ -179,9 +179,15 @@ it('leads with HELP to every word that it understands, and to no other', () => {
     const words = (command?.toString() ?? '')
       .replace('pid', '42')
       .replaceAll(/[[\]]/g, '')
-      .replace(/ name$/, ' n');
+      .replace(' name', ' n');
     expect(() => parseStatements(words), words).not.toThrow();
   }
+});
+
+it('is described in the documentation, every word of it', () => {
+  const page = readFileSync(new URL('../../docs/console.md', import.meta.url), 'utf8');
+  for (const name of REPORTS.keys()) expect(page).toContain(`\`${name.toUpperCase()}\``);
+  for (const name of VIEWS.keys()) expect(page).toContain(`\`${name}\``);
 });
 
 it('takes a report for no setting, and an unknown word for neither', () => {
