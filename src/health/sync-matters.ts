@@ -3,7 +3,7 @@ import { ageText } from '../base/human-text.ts';
 import { SYNC_UNSATISFIED_MS } from '../config/limits.ts';
 import type { RelayStatus, SyncStatus } from '../status/status.ts';
 import type { Finding } from './finding.ts';
-import { counted, finding, namesText, splitAdvice } from './told.ts';
+import { finding, namesText, splitAdvice } from './told.ts';
 
 /** Of synchronous_standby_names, ours and the upstream's. */
 export function syncMatters(status: RelayStatus, nowMs: number): Finding[] {
@@ -16,7 +16,7 @@ function policyMatters(status: RelayStatus, nowMs: number): Finding[] {
   if (sync.method === null || status.isDraining) return [];
   const missing = missingNames(status);
   const names = missing.length === 0 ? '' : ` (missing: ${namesText(missing)})`;
-  const asked = `synchronous_standby_names needs ${counted(sync.requiredStandbys, 'standby')}`;
+  const there = `${sync.eligibleStandbys} ${sync.eligibleStandbys === 1 ? 'is' : 'are'} there${names}`;
   if (!sync.isSatisfied) {
     const ageMs = nowMs - sync.sinceMs;
     return [
@@ -24,7 +24,7 @@ function policyMatters(status: RelayStatus, nowMs: number): Finding[] {
         code: 'sync_unsatisfied',
         severity: ageMs >= SYNC_UNSATISFIED_MS ? 'critical' : 'warning',
         subject: sync.synchronousStandbyNames,
-        message: `${asked}, ${sync.eligibleStandbys} ${sync.eligibleStandbys === 1 ? 'is' : 'are'} there${names}, for ${ageText(ageMs)} by now: commits that wait for walcast stand still`,
+        message: `too few standbys for synchronous_standby_names: ${sync.requiredStandbys} needed, ${there}, for ${ageText(ageMs)} by now; commits that wait for walcast stand still`,
         nextStep:
           'Bring a standby of the list back, or change synchronous_standby_names and reload: commits go on at once.',
         alert: 'WalcastSyncUnsatisfied',
@@ -39,7 +39,7 @@ function policyMatters(status: RelayStatus, nowMs: number): Finding[] {
       code: 'sync_no_spare',
       severity: 'info',
       subject: sync.synchronousStandbyNames,
-      message: `${asked} and ${sync.eligibleStandbys} ${sync.eligibleStandbys === 1 ? 'is' : 'are'} there${names}: with one less commits stand still`,
+      message: `no standby to spare for synchronous_standby_names: ${sync.requiredStandbys} needed, ${there}; with one less commits stand still`,
       nextStep: 'Bring those back that are missing.',
       alert: null,
     }),

@@ -137,7 +137,7 @@ describe('health', () => {
           sinceMs: SAMPLE_NOW_MS,
         }),
       },
-      'synchronous_standby_names needs 2 standbys, 1 is there',
+      'too few standbys for synchronous_standby_names: 2 needed, 1 is there,',
     ],
     [
       'standbys that stand still',

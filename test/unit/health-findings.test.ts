@@ -423,7 +423,7 @@ describe('commits that wait', () => {
     const found = of({ sync });
     expect(words(found)[0]).toBe(`sync_unsatisfied warning ${sync.synchronousStandbyNames}`);
     expect(found[0]?.message).toBe(
-      'synchronous_standby_names needs 2 standbys, 1 is there (missing: standby_b, standby_c), for 29 s by now: commits that wait for walcast stand still',
+      'too few standbys for synchronous_standby_names: 2 needed, 1 is there (missing: standby_b, standby_c), for 29 s by now; commits that wait for walcast stand still',
     );
     const later = of({ sync: { ...sync, sinceMs: NOW_MS - 30 * SECOND_MS } });
     expect(later[0]).toMatchObject({ severity: 'critical', alert: 'WalcastSyncUnsatisfied' });
