@@ -99,7 +99,9 @@ function parameterOf(parameter: Parameter): Json {
 function answerOf({ description, schema, type }: Answer): Json {
   if (schema === undefined && type === undefined) return { description };
   const content = schema === undefined ? {} : { schema: ref(schema) };
-  return { description, content: { [type ?? 'application/json']: content } };
+  // What stands behind it (a charset) is nothing to choose by.
+  const [mediaType = ''] = (type ?? 'application/json').split(';');
+  return { description, content: { [mediaType]: content } };
 }
 
 /** A schema that has a name is referred to; another is written out. */
