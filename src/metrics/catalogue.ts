@@ -1,420 +1,471 @@
-// The metric families: name, type, labels, help, in one list. A name here is a promise to dashboards and alerts.
-
-/** Upper bounds of every duration histogram, seconds; `+Inf` follows. */
-export const DURATION_BUCKETS_SECONDS: readonly number[] = [
-  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
-];
+// Every metric family there is: name, type, unit, labels, help, in one list. A name here is a promise to dashboards and alerts.
+// What values a label has, where they are fixed, is in label-values.ts.
 
 /** What every name begins with. */
 export const METRIC_PREFIX: string = 'walcast_';
 
-/** Every family, without the prefix. */
-export const CATALOGUE = [
+/**
+ * Every family, without the prefix. `unit`: the base unit its values count in, the last word of its name before `_total`;
+ * null for numbers, flags and sets of states. LSNs are bytes since the beginning of WAL, timestamps seconds since 1970.
+ */
+export const FAMILIES = {
   // --- process and configuration
-  {
-    name: 'build_info',
+  build_info: {
     type: 'gauge',
+    unit: null,
     labels: ['version', 'revision', 'node_version'],
     help: 'always 1; joins for "which version runs where"',
   },
-  {
-    name: 'ready',
+  ready: {
     type: 'gauge',
+    unit: null,
     labels: [],
     help: '1 when /readyz would answer 200 (same code path)',
   },
-  {
-    name: 'draining',
+  draining: {
     type: 'gauge',
+    unit: null,
     labels: [],
     help: '1 after SIGTERM / `SHUTDOWN WAIT_FOR_CLIENTS`',
   },
-  {
-    name: 'config_last_reload_successful',
+  config_last_reload_successful: {
     type: 'gauge',
+    unit: null,
     labels: [],
     help: 'Prometheus idiom; 0 after a rejected SIGHUP reload',
   },
-  {
-    name: 'config_last_reload_success_timestamp_seconds',
+  config_last_reload_success_timestamp_seconds: {
     type: 'gauge',
+    unit: 'seconds',
     labels: [],
     help: 'when the running config was loaded',
   },
   // --- upstream
-  {
-    name: 'upstream_info',
+  upstream_info: {
     type: 'gauge',
+    unit: null,
     labels: ['upstream', 'host', 'system_identifier', 'server_version', 'slot'],
     help: 'always 1; `host` is the host of the host list in use',
   },
-  {
-    name: 'upstream_state',
+  upstream_state: {
     type: 'gauge',
+    unit: null,
     labels: ['upstream', 'state'],
     help: 'exactly one state is 1',
   },
-  {
-    name: 'upstream_timeline',
+  upstream_timeline: {
     type: 'gauge',
+    unit: null,
     labels: ['upstream'],
     help: 'timeline being received',
   },
-  {
-    name: 'upstream_timeline_switches_total',
+  upstream_timeline_switches_total: {
     type: 'counter',
+    unit: null,
     labels: ['upstream'],
     help: 'timeline changes followed (failovers seen)',
   },
-  {
-    name: 'upstream_connects_total',
+  upstream_connects_total: {
     type: 'counter',
+    unit: null,
     labels: ['upstream', 'outcome'],
     help: 'connection attempts',
   },
-  {
-    name: 'upstream_disconnects_total',
+  upstream_disconnects_total: {
     type: 'counter',
+    unit: null,
     labels: ['upstream', 'reason'],
     help: 'stream ends by cause',
   },
-  {
-    name: 'upstream_received_bytes_total',
+  upstream_received_bytes_total: {
     type: 'counter',
+    unit: 'bytes',
     labels: ['upstream'],
     help: 'WAL payload bytes received (no framing)',
   },
-  {
-    name: 'upstream_messages_total',
+  upstream_messages_total: {
     type: 'counter',
+    unit: null,
     labels: ['upstream', 'type'],
     help: 'CopyData messages received',
   },
-  {
-    name: 'upstream_last_message_timestamp_seconds',
+  upstream_last_message_timestamp_seconds: {
     type: 'gauge',
+    unit: 'seconds',
     labels: ['upstream'],
     help: 'last byte seen; staleness = time() minus it',
   },
-  {
-    name: 'upstream_server_lsn_bytes',
+  upstream_server_lsn_bytes: {
     type: 'gauge',
+    unit: 'bytes',
     labels: ['upstream'],
     help: 'WAL end the sender last reported',
   },
-  {
-    name: 'upstream_received_lsn_bytes',
+  upstream_received_lsn_bytes: {
     type: 'gauge',
+    unit: 'bytes',
     labels: ['upstream'],
     help: 'last byte received (kept in memory)',
   },
-  {
-    name: 'upstream_flushed_lsn_bytes',
+  upstream_flushed_lsn_bytes: {
     type: 'gauge',
+    unit: 'bytes',
     labels: ['upstream'],
     help: 'last byte fsynced in the relay store',
   },
-  {
-    name: 'upstream_acknowledged_lsn_bytes',
+  upstream_acknowledged_lsn_bytes: {
     type: 'gauge',
+    unit: 'bytes',
     labels: ['upstream', 'stage'],
     help: 'positions reported in the last standby status update',
   },
-  {
-    name: 'upstream_lag_bytes',
+  upstream_lag_bytes: {
     type: 'gauge',
+    unit: 'bytes',
     labels: ['upstream'],
     help: "server_lsn minus flushed_lsn: the relay's own lag",
   },
-  {
-    name: 'upstream_lag_seconds',
+  upstream_lag_seconds: {
     type: 'gauge',
+    unit: 'seconds',
     labels: ['upstream'],
     help: 'age of the oldest WAL not yet flushed here (0 when caught up)',
   },
-  {
-    name: 'upstream_transit_seconds',
+  upstream_transit_seconds: {
     type: 'histogram',
+    unit: 'seconds',
     labels: ['upstream'],
     help: "receive time minus the sender's timestamp in the message (needs synced clocks)",
   },
-  {
-    name: 'upstream_sync_state',
+  upstream_sync_state: {
     type: 'gauge',
+    unit: null,
     labels: ['upstream', 'state'],
     help: 'how the primary classes this relay (when it can be asked)',
   },
   // --- store
-  { name: 'store_size_bytes', type: 'gauge', labels: ['upstream'], help: 'bytes on disk for WAL' },
-  {
-    name: 'store_limit_bytes',
+  store_size_bytes: {
     type: 'gauge',
+    unit: 'bytes',
+    labels: ['upstream'],
+    help: 'bytes on disk for WAL',
+  },
+  store_limit_bytes: {
+    type: 'gauge',
+    unit: 'bytes',
     labels: ['upstream'],
     help: 'configured cap (0 = none)',
   },
-  { name: 'store_segments', type: 'gauge', labels: ['upstream'], help: 'segment files held' },
-  {
-    name: 'store_oldest_lsn_bytes',
+  store_segments: {
     type: 'gauge',
+    unit: null,
+    labels: ['upstream'],
+    help: 'segment files held',
+  },
+  store_oldest_lsn_bytes: {
+    type: 'gauge',
+    unit: 'bytes',
     labels: ['upstream'],
     help: 'oldest position that can be served',
   },
-  {
-    name: 'store_filesystem_free_bytes',
+  store_filesystem_free_bytes: {
     type: 'gauge',
+    unit: 'bytes',
     labels: [],
     help: 'statfs of the data directory',
   },
-  {
-    name: 'store_filesystem_size_bytes',
+  store_filesystem_size_bytes: {
     type: 'gauge',
+    unit: 'bytes',
     labels: [],
     help: 'statfs of the data directory',
   },
-  {
-    name: 'store_flush_duration_seconds',
+  store_flush_duration_seconds: {
     type: 'histogram',
+    unit: 'seconds',
     labels: ['upstream'],
     help: 'fdatasync time',
   },
-  {
-    name: 'store_write_duration_seconds',
+  store_write_duration_seconds: {
     type: 'histogram',
+    unit: 'seconds',
     labels: ['upstream'],
     help: 'write(2) batch time',
   },
-  {
-    name: 'store_read_bytes_total',
+  store_read_bytes_total: {
     type: 'counter',
+    unit: 'bytes',
     labels: ['source'],
     help: 'where bytes sent to standbys came from (cache hit ratio)',
   },
-  {
-    name: 'store_segments_removed_total',
+  store_segments_removed_total: {
     type: 'counter',
+    unit: null,
     labels: ['upstream', 'reason'],
     help: 'recycled segments',
   },
-  { name: 'store_errors_total', type: 'counter', labels: ['operation'], help: 'I/O errors' },
-  {
-    name: 'store_crc_failures_total',
+  store_errors_total: {
     type: 'counter',
+    unit: null,
+    labels: ['operation'],
+    help: 'I/O errors',
+  },
+  store_crc_failures_total: {
+    type: 'counter',
+    unit: null,
     labels: ['source'],
     help: 'record or page checks that failed (only where checking is on)',
   },
-  {
-    name: 'buffer_size_bytes',
+  buffer_size_bytes: {
     type: 'gauge',
+    unit: 'bytes',
     labels: ['upstream'],
     help: 'shared in-memory WAL window in use',
   },
-  { name: 'buffer_limit_bytes', type: 'gauge', labels: ['upstream'], help: 'its cap' },
-  // --- standbys
-  {
-    name: 'standby_connections',
+  buffer_limit_bytes: {
     type: 'gauge',
+    unit: 'bytes',
+    labels: ['upstream'],
+    help: 'its cap',
+  },
+  // --- standbys
+  standby_connections: {
+    type: 'gauge',
+    unit: null,
     labels: ['state'],
     help: 'connected walsenders by state',
   },
-  {
-    name: 'standby_connections_limit',
+  standby_connections_limit: {
     type: 'gauge',
+    unit: null,
     labels: [],
     help: 'configured maximum (as max_wal_senders)',
   },
-  {
-    name: 'standby_info',
+  standby_info: {
     type: 'gauge',
+    unit: null,
     labels: ['standby', 'client_addr', 'user', 'slot', 'upstream', 'tls_version'],
     help: 'always 1; the only metric with the address',
   },
-  {
-    name: 'standby_state',
+  standby_state: {
     type: 'gauge',
+    unit: null,
     labels: ['standby', 'state'],
     help: 'exactly one is 1; `disconnected` only for standbys named in the config or owning a slot',
   },
-  {
-    name: 'standby_sent_lsn_bytes',
+  standby_sent_lsn_bytes: {
     type: 'gauge',
+    unit: 'bytes',
     labels: ['standby'],
     help: 'last byte handed to the socket',
   },
-  {
-    name: 'standby_write_lsn_bytes',
+  standby_write_lsn_bytes: {
     type: 'gauge',
+    unit: 'bytes',
     labels: ['standby'],
     help: 'reported write position',
   },
-  {
-    name: 'standby_flush_lsn_bytes',
+  standby_flush_lsn_bytes: {
     type: 'gauge',
+    unit: 'bytes',
     labels: ['standby'],
     help: 'reported flush position',
   },
-  {
-    name: 'standby_replay_lsn_bytes',
+  standby_replay_lsn_bytes: {
     type: 'gauge',
+    unit: 'bytes',
     labels: ['standby'],
     help: 'reported apply position',
   },
-  {
-    name: 'standby_lag_bytes',
+  standby_lag_bytes: {
     type: 'gauge',
+    unit: 'bytes',
     labels: ['standby', 'stage'],
     help: '**end to end**: upstream server_lsn minus the position',
   },
-  {
-    name: 'standby_lag_seconds',
+  standby_lag_seconds: {
     type: 'gauge',
+    unit: 'seconds',
     labels: ['standby', 'stage'],
     help: '**end to end**: sender timestamp of the WAL at that position until its confirmation (PostgreSQL LagTracker method); 0 when caught up and idle',
   },
-  {
-    name: 'standby_sent_bytes_total',
+  standby_sent_bytes_total: {
     type: 'counter',
+    unit: 'bytes',
     labels: ['standby'],
     help: 'WAL payload bytes sent',
   },
-  {
-    name: 'standby_send_queue_bytes',
+  standby_send_queue_bytes: {
     type: 'gauge',
+    unit: 'bytes',
     labels: ['standby'],
     help: 'bytes in the socket write queue',
   },
-  {
-    name: 'standby_send_blocked_seconds_total',
+  standby_send_blocked_seconds_total: {
     type: 'counter',
+    unit: 'seconds',
     labels: ['standby'],
     help: 'time the socket refused more data (slow standby)',
   },
-  {
-    name: 'standby_last_reply_timestamp_seconds',
+  standby_last_reply_timestamp_seconds: {
     type: 'gauge',
+    unit: 'seconds',
     labels: ['standby'],
     help: 'last status update',
   },
-  {
-    name: 'standby_connects_total',
+  standby_connects_total: {
     type: 'counter',
+    unit: null,
     labels: ['standby'],
     help: 'START_REPLICATION accepted',
   },
-  {
-    name: 'standby_disconnects_total',
+  standby_disconnects_total: {
     type: 'counter',
+    unit: null,
     labels: ['reason'],
     help: 'ends by cause (not per standby on purpose)',
   },
-  {
-    name: 'standby_sync_priority',
+  standby_sync_priority: {
     type: 'gauge',
+    unit: null,
     labels: ['standby'],
     help: "1..n in the relay's ack policy, 0 = async",
   },
-  {
-    name: 'standby_series_overflow',
+  standby_series_overflow: {
     type: 'gauge',
+    unit: null,
     labels: [],
     help: 'standbys folded into standby="_other" because the cap was reached',
   },
   // --- slots
-  { name: 'slot_active', type: 'gauge', labels: ['slot'], help: 'a standby is using it' },
-  {
-    name: 'slot_restart_lsn_bytes',
+  slot_active: {
     type: 'gauge',
+    unit: null,
+    labels: ['slot'],
+    help: 'a standby is using it',
+  },
+  slot_restart_lsn_bytes: {
+    type: 'gauge',
+    unit: 'bytes',
     labels: ['slot'],
     help: 'oldest position it holds',
   },
-  { name: 'slot_retained_bytes', type: 'gauge', labels: ['slot'], help: 'WAL held back by it' },
-  {
-    name: 'slot_inactive_seconds',
+  slot_retained_bytes: {
     type: 'gauge',
+    unit: 'bytes',
+    labels: ['slot'],
+    help: 'WAL held back by it',
+  },
+  slot_inactive_seconds: {
+    type: 'gauge',
+    unit: 'seconds',
     labels: ['slot'],
     help: 'time since last use, 0 when active',
   },
-  {
-    name: 'slot_wal_status',
+  slot_wal_status: {
     type: 'gauge',
+    unit: null,
     labels: ['slot', 'status'],
     help: 'same words as pg_replication_slots.wal_status',
   },
   // --- acknowledgement policy
-  {
-    name: 'sync_required_standbys',
+  sync_required_standbys: {
     type: 'gauge',
+    unit: null,
     labels: ['upstream'],
     help: "standbys that must confirm before the relay confirms upstream (0 = relay's own fsync is enough)",
   },
-  {
-    name: 'sync_eligible_standbys',
+  sync_eligible_standbys: {
     type: 'gauge',
+    unit: null,
     labels: ['upstream'],
     help: 'connected, streaming standbys that count',
   },
-  {
-    name: 'sync_satisfied',
+  sync_satisfied: {
     type: 'gauge',
+    unit: null,
     labels: ['upstream'],
     help: '1 when the quorum can be met now',
   },
-  {
-    name: 'sync_confirmed_lsn_bytes',
+  sync_confirmed_lsn_bytes: {
     type: 'gauge',
+    unit: 'bytes',
     labels: ['upstream'],
     help: 'quorum position',
   },
-  {
-    name: 'sync_confirm_duration_seconds',
+  sync_confirm_duration_seconds: {
     type: 'histogram',
+    unit: 'seconds',
     labels: ['upstream'],
     help: "WAL received to quorum-confirmed: the relay's share of COMMIT latency",
   },
-  {
-    name: 'sync_unsatisfied_seconds_total',
+  sync_unsatisfied_seconds_total: {
     type: 'counter',
+    unit: 'seconds',
     labels: ['upstream'],
     help: 'time spent without quorum',
   },
   // --- access and HTTP
-  {
-    name: 'client_authentications_total',
+  client_authentications_total: {
     type: 'counter',
+    unit: null,
     labels: ['method', 'outcome'],
     help: 'client authentications total',
   },
-  {
-    name: 'client_connections_rejected_total',
+  client_connections_rejected_total: {
     type: 'counter',
+    unit: null,
     labels: ['reason'],
     help: 'before replication starts',
   },
-  {
-    name: 'client_commands_total',
+  client_commands_total: {
     type: 'counter',
+    unit: null,
     labels: ['command'],
     help: 'replication commands served',
   },
-  {
-    name: 'tls_certificate_not_after_timestamp_seconds',
+  tls_certificate_not_after_timestamp_seconds: {
     type: 'gauge',
+    unit: 'seconds',
     labels: ['role'],
     help: 'expiry of the loaded certificates',
   },
-  {
-    name: 'http_request_duration_seconds',
+  http_request_duration_seconds: {
     type: 'histogram',
+    unit: 'seconds',
     labels: ['method', 'route', 'status_class'],
     help: 'route = the template, never the URL; /metrics itself included',
   },
-] as const;
+  admin_commands_total: {
+    type: 'counter',
+    unit: null,
+    labels: ['command'],
+    help: 'psql console',
+  },
+} as const;
 
 /** The name of a family, without prefix. */
-export type FamilyName = (typeof CATALOGUE)[number]['name'];
+export type FamilyName = keyof typeof FAMILIES;
 
-/** The unit a family counts in, which its name ends with (before `_total`); null for numbers, flags and sets of states. */
-export function unitOf(name: FamilyName): string | null {
-  if (name.endsWith('_timestamp_seconds')) return 'seconds since 1970';
-  if (name.endsWith('_lsn_bytes')) return 'bytes (LSN)';
-  return /_(seconds|bytes)(_total)?$/.exec(name)?.[1] ?? null;
+/** One family. */
+export interface Family {
+  readonly name: FamilyName;
+  readonly type: 'gauge' | 'counter' | 'histogram';
+  readonly unit: 'bytes' | 'seconds' | null;
+  readonly labels: readonly string[];
+  readonly help: string;
+}
+
+/** {@link FAMILIES} as a list, in the same order. */
+export const CATALOGUE: readonly Family[] = Object.keys(FAMILIES)
+  .filter(isFamilyName)
+  .map((name) => ({ name, ...FAMILIES[name] }));
+
+/** The unit of a family. */
+export function unitOf(name: FamilyName): Family['unit'] {
+  return FAMILIES[name].unit;
+}
+
+function isFamilyName(name: string): name is FamilyName {
+  return Object.hasOwn(FAMILIES, name);
 }

@@ -1,7 +1,7 @@
 // docs/metrics.md, as far as it is made from the catalogue.
-import { CATALOGUE, METRIC_PREFIX, unitOf } from './catalogue.ts';
-
-type Family = (typeof CATALOGUE)[number];
+import { CATALOGUE, METRIC_PREFIX } from './catalogue.ts';
+import type { Family } from './catalogue.ts';
+import { fixedValues } from './label-values.ts';
 
 /** One table a group of families, in the order of the catalogue. */
 export function describeFamilies(): string {
@@ -28,8 +28,9 @@ function groupOf(name: string): string {
     [/^(store|buffer)_/, 'WAL store'],
     [/^standby_/, 'Standbys'],
     [/^slot_/, 'Replication slots'],
+    [/^sync_/, 'Acknowledgement policy'],
     [/^(client|tls)_/, 'Access'],
-    [/^http_/, 'HTTP'],
+    [/^(http|admin)_/, 'HTTP and console'],
   ];
   return titles.find(([words]) => words.test(name))?.[1] ?? 'Process and configuration';
 }
@@ -38,10 +39,22 @@ function tableOf(families: readonly Family[]): string[] {
   return [
     '| name | type | unit | labels | meaning |',
     '|---|---|---|---|---|',
-    ...families.map(({ name, type, labels, help }) => {
-      const shown = labels.length === 0 ? '–' : labels.map((label) => `\`${label}\``).join(', ');
-      const unit = unitOf(name) ?? '–';
-      return `| \`${METRIC_PREFIX}${name}\` | ${type} | ${unit} | ${shown} | ${help.replaceAll('|', '\\|')} |`;
+    ...families.map((family) => {
+      const { name, type, help, labels } = family;
+      const shown = labels.map((label) => labelCell(family, label)).join('; ');
+      return `| \`${METRIC_PREFIX}${name}\` | ${type} | ${unitCell(family)} | ${shown === '' ? '–' : shown} | ${help.replaceAll('|', '\\|')} |`;
     }),
   ];
+}
+
+function labelCell({ name }: Family, label: string): string {
+  const values = fixedValues(name, label);
+  // The same everywhere, and said once above.
+  if (values === null || label === 'upstream') return `\`${label}\``;
+  return `\`${label}\` = ${values.join(' / ')}`;
+}
+
+function unitCell({ name, unit }: Family): string {
+  if (name.endsWith('_timestamp_seconds')) return 'seconds since 1970';
+  return name.endsWith('_lsn_bytes') ? 'bytes (LSN)' : (unit ?? '–');
 }

@@ -1,5 +1,5 @@
-// The exposition for scrapers that ask for OpenMetrics. Made from the text format: prom-client renders OpenMetrics too, but
-// renames its own counters while it does, so that the text format is wrong from then on.
+// The exposition for scrapers that ask for OpenMetrics: the same samples under heads of its own. What prom-client holds is made from
+// its text: it renders OpenMetrics too, but renames its own counters while it does, so that the text is wrong from then on.
 // (prometheus.io/docs/specs/om/open_metrics_spec: no blank lines, counters are families without `_total`, `# EOF`)
 
 /** Exactly as scrapers compare it. */
@@ -19,31 +19,47 @@ export function prefersOpenMetrics(accept: string | undefined): boolean {
   return openMetrics > 0 && openMetrics >= liking(TEXT_TYPES);
 }
 
-/** From the text format, version 0.0.4, to OpenMetrics 1.0. */
-export function toOpenMetrics(text: string): string {
-  const lines: string[] = [];
-  let help: string | null = null;
-  for (const line of text.split('\n')) {
-    if (line === '') continue;
-    if (line.startsWith('# HELP ')) {
-      help = line;
-    } else if (line.startsWith('# TYPE ')) {
-      lines.push(...headOf(help, line));
-      help = null;
-    } else lines.push(line);
-  }
-  return `${lines.join('\n')}\n# EOF\n`;
+/** What stands behind the last family, and nothing behind it. */
+export const OPENMETRICS_END: string = '# EOF\n';
+
+/** A family as both formats describe it. */
+export interface FamilyHead {
+  readonly name: string;
+  readonly type: string;
+  readonly help: string;
+  /** The last word of the name before `_total`; null for none. */
+  readonly unit: string | null;
 }
 
-function headOf(help: string | null, typeLine: string): string[] {
-  const [, , name = '', type = ''] = typeLine.split(' ');
+/** What stands before the samples of a family in the text format, version 0.0.4. `help` has no backslash and no line break. */
+export function textHead({ name, type, help }: FamilyHead): string {
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`;
+}
+
+/**
+ * The same in OpenMetrics 1.0, whose samples are those of the text format. There are no `_created` samples: they are optional, and
+ * Prometheus takes them for series of their own.
+ */
+export function openMetricsHead({ name, type, help, unit }: FamilyHead): string {
   const family = type === 'counter' ? name.replace(/_total$/, '') : name;
-  const head = [`# TYPE ${family} ${type}`];
-  if (help !== null) {
-    const text = help.slice(`# HELP ${name} `.length).replaceAll('"', '\\"');
-    head.push(`# HELP ${family} ${text}`);
+  const unitLine = unit === null ? '' : `# UNIT ${family} ${unit}\n`;
+  return `# TYPE ${family} ${type}\n${unitLine}# HELP ${family} ${help.replaceAll('"', '\\"')}\n`;
+}
+
+/** From the text format, version 0.0.4, to OpenMetrics 1.0, but for the mark of the end. */
+export function toOpenMetrics(text: string): string {
+  let result = '';
+  let help = '';
+  for (const line of text.split('\n')) {
+    if (line.startsWith('# HELP ')) {
+      help = line.slice(line.indexOf(' ', '# HELP '.length) + 1);
+    } else if (line.startsWith('# TYPE ')) {
+      const [, , name = '', type = ''] = line.split(' ');
+      result += openMetricsHead({ name, type, help, unit: null });
+      help = '';
+    } else if (line !== '') result += `${line}\n`;
   }
-  return head;
+  return result;
 }
 
 /** One part of an Accept header. (RFC 9110 section 12.5.1) */

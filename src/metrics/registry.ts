@@ -1,34 +1,19 @@
-// The only door to prom-client: opens the registry that GET /metrics renders.
-import { collectDefaultMetrics, Histogram, Registry } from 'prom-client';
+// GET /metrics: what is rendered, for whom, and how often. The only door to prom-client, which holds the process's own metrics.
+import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Clock } from '../base/clock.ts';
+import { TurnSlices } from '../base/turn-slices.ts';
 import { readBuildInfo } from '../config/build-info.ts';
-import {
-  METRICS_FORGET_STANDBY_MS,
-  METRICS_REUSE_MS,
-  METRICS_STANDBYS_MAX,
-  METRICS_STATFS_TIMEOUT_MS,
-} from '../config/limits.ts';
-import type { RelayStatus, StatusSource } from '../status/status.ts';
-import { CATALOGUE, DURATION_BUCKETS_SECONDS, METRIC_PREFIX } from './catalogue.ts';
-import type { FamilyName } from './catalogue.ts';
-import { familyText } from './family-text.ts';
+import { METRICS_REUSE_MS, METRICS_SLICE_MS, METRICS_STATFS_TIMEOUT_MS } from '../config/limits.ts';
+import type { StatusSource } from '../status/status.ts';
 import { FilesystemProbe } from './filesystem-probe.ts';
-import type { FilesystemSize, Statfs } from './filesystem-probe.ts';
-import { histogramText } from './histogram-text.ts';
-import { OPENMETRICS_CONTENT_TYPE, prefersOpenMetrics, toOpenMetrics } from './openmetrics.ts';
-import {
-  addAuthenticationSamples,
-  addCertificateSamples,
-  addClientSamples,
-  addProcessSamples,
-  addSlotSamples,
-  addStoreSamples,
-  addUpstreamSamples,
-  UPSTREAM_LABEL,
-} from './relay-samples.ts';
+import type { Statfs } from './filesystem-probe.ts';
+import { HttpDurations } from './http-durations.ts';
+import type { AnsweredRequest } from './http-durations.ts';
+import { OPENMETRICS_CONTENT_TYPE, prefersOpenMetrics } from './openmetrics.ts';
 import { Samples } from './samples.ts';
-import { StandbySampler } from './standby-samples.ts';
-import { addSyncSamples } from './sync-samples.ts';
+import { Rendering, Sampler } from './scrape.ts';
+
+export type { AnsweredRequest } from './http-durations.ts';
 
 /** A rendered exposition. `contentType` goes out exactly as it is: Prometheus 3 refuses a scrape without a valid one. */
 export interface Exposition {
@@ -36,19 +21,11 @@ export interface Exposition {
   readonly body: string;
 }
 
-/** An answered HTTP request. `route` is the template, `none` for what has no route: never the URL. */
-export interface AnsweredRequest {
-  readonly method: string;
-  readonly route: string;
-  readonly statusCode: number;
-  readonly seconds: number;
-}
-
 /** What HTTP serves at /metrics, and what it tells about itself. */
 export interface Metrics {
   /**
-   * Reads the status once and renders every family. Scrapes that overlap, or follow a rendering within
-   * {@link METRICS_REUSE_MS}, share it: rendering holds up the event loop, and anybody may ask. `accept` is the header of
+   * Reads the status once and renders every family, over several turns of the event loop. Scrapes that overlap, or follow a
+   * rendering within {@link METRICS_REUSE_MS}, share it: it costs something, and anybody may ask. `accept` is the header of
    * that name: OpenMetrics for who asks for it, else the text format.
    */
   render(accept?: string): Promise<Exposition>;
@@ -70,16 +47,8 @@ export function openMetrics(options: MetricsOptions): Metrics {
   return new RelayMetrics(options);
 }
 
-/** Methods that get a label of their own. */
-const HTTP_METHODS: readonly string[] = [
-  'GET',
-  'HEAD',
-  'POST',
-  'PUT',
-  'DELETE',
-  'OPTIONS',
-  'PATCH',
-];
+/** As the format wants it, letter for letter. */
+const TEXT_CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
 /** Gauges that are named like counters, which promtool refuses; the sums of what is shown by type anyway. */
 const MISNAMED: readonly string[] = [
@@ -90,17 +59,13 @@ const MISNAMED: readonly string[] = [
 
 class RelayMetrics implements Metrics {
   readonly #options: MetricsOptions;
-  readonly #registry = new Registry();
-  readonly #requestDuration: Histogram;
-  readonly #standbys = new StandbySampler({
-    cap: METRICS_STANDBYS_MAX,
-    forgetMs: METRICS_FORGET_STANDBY_MS,
-  });
+  readonly #process = new Registry();
+  readonly #http = new HttpDurations();
+  readonly #sampler = new Sampler();
+  readonly #slices: TurnSlices;
   readonly #build = readBuildInfo();
   readonly #filesystem: FilesystemProbe | null;
-  #rendering: Promise<string> | null = null;
-  /** The same as OpenMetrics, made of the rendering of that text. */
-  #openMetrics: { readonly from: string; readonly body: string } | null = null;
+  #rendering: Promise<Rendering> | null = null;
   #renderedAtMs = Number.POSITIVE_INFINITY;
 
   constructor(options: MetricsOptions) {
@@ -109,39 +74,32 @@ class RelayMetrics implements Metrics {
     const timeoutMs = METRICS_STATFS_TIMEOUT_MS;
     this.#filesystem =
       directory === null ? null : new FilesystemProbe({ directory, clock, timeoutMs, statfs });
-    const { name, help, labels } = familyOf('http_request_duration_seconds');
-    this.#requestDuration = new Histogram({
-      name,
-      help,
-      labelNames: [...labels],
-      buckets: [...DURATION_BUCKETS_SECONDS],
-      registers: [this.#registry],
-    });
-    collectDefaultMetrics({ register: this.#registry });
-    for (const misnamed of MISNAMED) this.#registry.removeSingleMetric(misnamed);
+    this.#slices = new TurnSlices({ clock, sliceMs: METRICS_SLICE_MS });
+    collectDefaultMetrics({ register: this.#process });
+    for (const misnamed of MISNAMED) this.#process.removeSingleMetric(misnamed);
   }
 
   async render(accept?: string): Promise<Exposition> {
-    const text = await this.#text();
-    if (!prefersOpenMetrics(accept)) {
-      return { contentType: this.#registry.contentType, body: text };
-    }
-    if (this.#openMetrics?.from !== text) {
-      this.#openMetrics = { from: text, body: toOpenMetrics(text) };
-    }
-    return { contentType: OPENMETRICS_CONTENT_TYPE, body: this.#openMetrics.body };
+    const rendering = await this.#shared();
+    return prefersOpenMetrics(accept)
+      ? { contentType: OPENMETRICS_CONTENT_TYPE, body: rendering.openMetrics() }
+      : { contentType: TEXT_CONTENT_TYPE, body: rendering.text() };
   }
 
-  #text(): Promise<string> {
+  observeRequest(request: AnsweredRequest): void {
+    this.#http.observe(request);
+  }
+
+  #shared(): Promise<Rendering> {
     const { clock } = this.#options;
     const isOld = clock.nowMs() - this.#renderedAtMs >= METRICS_REUSE_MS;
     if (this.#rendering === null || isOld) {
       // While it runs it is never old.
       this.#renderedAtMs = Number.POSITIVE_INFINITY;
       this.#rendering = this.#renderNow().then(
-        (text) => {
+        (rendering) => {
           this.#renderedAtMs = clock.nowMs();
-          return text;
+          return rendering;
         },
         (error: unknown) => {
           this.#rendering = null;
@@ -152,59 +110,34 @@ class RelayMetrics implements Metrics {
     return this.#rendering;
   }
 
-  observeRequest({ method, route, statusCode, seconds }: AnsweredRequest): void {
-    this.#requestDuration.observe(
-      {
-        method: HTTP_METHODS.includes(method) ? method : 'other',
-        route,
-        status_class: `${Math.floor(statusCode / 100)}xx`,
-      },
-      seconds,
-    );
-  }
-
-  async #renderNow(): Promise<string> {
+  async #renderNow(): Promise<Rendering> {
+    const { source, clock } = this.#options;
     const filesystem = (await this.#filesystem?.measure()) ?? null;
-    const status = this.#options.source.status();
-    const samples = this.#samplesOf(status, filesystem);
-    const { flushDuration, writeDuration } = status.store;
-    const upstream = { name: 'upstream', value: UPSTREAM_LABEL };
-    let body = '';
-    for (const { name, type, help } of CATALOGUE) {
-      if (type === 'histogram') continue;
-      body += familyText({ name: METRIC_PREFIX + name, type, help }, samples.of(name));
-    }
-    const blocks = [
-      body,
-      await this.#registry.metrics(),
-      histogramText(familyOf('store_flush_duration_seconds'), upstream, flushDuration),
-      histogramText(familyOf('store_write_duration_seconds'), upstream, writeDuration),
-      histogramText(familyOf('upstream_transit_seconds'), upstream, status.upstreamDelay.transit),
-      histogramText(
-        familyOf('sync_confirm_duration_seconds'),
-        upstream,
-        status.sync.confirmDuration,
-      ),
-    ];
-    return blocks.join('\n');
-  }
-
-  #samplesOf(status: RelayStatus, filesystem: FilesystemSize | null): Samples {
     const samples = new Samples();
-    addProcessSamples(samples, status, this.#build);
-    addUpstreamSamples(samples, status);
-    addStoreSamples(samples, status, filesystem);
-    this.#standbys.add(samples, status, this.#options.clock.nowMs());
-    addSyncSamples(samples, status);
-    addSlotSamples(samples, status, this.#options.clock.wallMs());
-    addCertificateSamples(samples, status);
-    addAuthenticationSamples(samples, status);
-    addClientSamples(samples, status);
-    return samples;
+    const steps = this.#sampler.steps(samples, {
+      source,
+      build: this.#build,
+      http: this.#http,
+      filesystem,
+      nowMs: clock.nowMs(),
+      wallMs: clock.wallMs(),
+    });
+    await inTurns(steps, this.#slices);
+    return new Rendering(samples, await this.#process.metrics());
   }
 }
 
-function familyOf(name: FamilyName): { name: string; help: string; labels: readonly string[] } {
-  const family = CATALOGUE.find((entry) => entry.name === name);
-  return { name: METRIC_PREFIX + name, help: family?.help ?? '', labels: family?.labels ?? [] };
+/** Takes every step in its turn, the first one at once where there is time. Rejects with what a step throws. */
+function inTurns(steps: Iterator<undefined, void>, slices: TurnSlices): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const piece = (): void => {
+      try {
+        if (steps.next().done === true) resolve();
+        else slices.run(piece);
+      } catch (error) {
+        reject(error);
+      }
+    };
+    slices.run(piece);
+  });
 }

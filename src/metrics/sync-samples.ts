@@ -1,22 +1,24 @@
 // The samples of the policy over the standbys, and of what the upstream makes of us.
 import type { RelayStatus, SyncState } from '../status/status.ts';
-import { isReceivingWal, SYNC_STATES } from '../status/status.ts';
-import { UPSTREAM_LABEL } from './relay-samples.ts';
+import { isReceivingWal } from '../status/status.ts';
+import { fixedValues, UPSTREAM } from './label-values.ts';
+import { labelText } from './label-text.ts';
+import type { LabelText } from './label-text.ts';
 import type { Samples } from './samples.ts';
 
-const UPSTREAM = { upstream: UPSTREAM_LABEL };
-const UPSTREAM_SYNC_STATES: readonly string[] = [...SYNC_STATES, 'unknown'];
+const UPSTREAM_ONLY: LabelText = labelText({ upstream: UPSTREAM });
 
-/** Its histogram is rendered from the status itself. */
+/** The policy in effect, and our own place in the upstream's. */
 export function addSyncSamples(samples: Samples, { sync, upstream }: RelayStatus): void {
-  samples.add('sync_required_standbys', UPSTREAM, sync.requiredStandbys);
-  samples.add('sync_eligible_standbys', UPSTREAM, sync.eligibleStandbys);
-  samples.add('sync_satisfied', UPSTREAM, sync.isSatisfied ? 1 : 0);
-  samples.addLsn('sync_confirmed_lsn_bytes', UPSTREAM, sync.confirmed.flushLsn);
-  samples.add('sync_unsatisfied_seconds_total', UPSTREAM, sync.unsatisfiedSeconds);
-  samples.addStates('upstream_sync_state', UPSTREAM, {
+  samples.add('sync_required_standbys', UPSTREAM_ONLY, sync.requiredStandbys);
+  samples.add('sync_eligible_standbys', UPSTREAM_ONLY, sync.eligibleStandbys);
+  samples.add('sync_satisfied', UPSTREAM_ONLY, sync.isSatisfied ? 1 : 0);
+  samples.addLsn('sync_confirmed_lsn_bytes', UPSTREAM_ONLY, sync.confirmed.flushLsn);
+  samples.addHistogram('sync_confirm_duration_seconds', UPSTREAM_ONLY, sync.confirmDuration);
+  samples.add('sync_unsatisfied_seconds_total', UPSTREAM_ONLY, sync.unsatisfiedSeconds);
+  samples.addStates('upstream_sync_state', UPSTREAM_ONLY, {
     label: 'state',
-    words: UPSTREAM_SYNC_STATES,
+    words: fixedValues('upstream_sync_state', 'state') ?? [],
     current: isReceivingWal(upstream) ? upstreamSyncState(sync.upstream) : 'unknown',
   });
 }

@@ -2,8 +2,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { CATALOGUE, METRIC_PREFIX, unitOf } from '../../src/metrics/catalogue.ts';
+import { CATALOGUE, METRIC_PREFIX } from '../../src/metrics/catalogue.ts';
 import { describeFamilies } from '../../src/metrics/document.ts';
+import { fixedValues } from '../../src/metrics/label-values.ts';
 
 const PAGE = fileURLToPath(new URL('../../docs/metrics.md', import.meta.url));
 const GOLDEN = fileURLToPath(new URL('golden/metrics.txt', import.meta.url));
@@ -20,26 +21,34 @@ test('the page lists every family as the catalogue has it', () => {
   for (const { name } of CATALOGUE) expect(wanted).toContain(`| \`${METRIC_PREFIX}${name}\` |`);
 });
 
-test('the names, types, units and labels are the committed ones', () => {
-  const lines = CATALOGUE.map(({ name, type, labels }) =>
-    [METRIC_PREFIX + name, type, unitOf(name) ?? '-', labels.join(',') || '-'].join(' | '),
-  );
+test('the names, types, units, labels and their fixed values are the committed ones', () => {
+  const lines = CATALOGUE.map(({ name, type, unit, labels }) => {
+    const shown = labels.map((label) => {
+      const values = fixedValues(name, label);
+      return values === null ? label : `${label}=${values.join('/')}`;
+    });
+    return [METRIC_PREFIX + name, type, unit ?? '-', shown.join(', ') || '-'].join(' | ');
+  });
   const text = `${lines.join('\n')}\n`;
   if (isUpdate) writeFileSync(GOLDEN, text);
   expect(readFileSync(GOLDEN, 'utf8')).toBe(text);
 });
 
 test('names follow the rules of Prometheus', () => {
-  for (const { name, type, labels } of CATALOGUE) {
+  for (const { name, type, unit, labels } of CATALOGUE) {
     expect(name, name).toMatch(/^[a-z][a-z0-9_]*$/);
     expect(name.endsWith('_total'), name).toBe(type === 'counter');
-    if (type === 'histogram') expect(unitOf(name), name).toBe('seconds');
-    const set: readonly string[] = labels;
+    const base = name.replace(/_total$/, '');
+    // OpenMetrics: the unit is the last word of the name, also where it is said besides.
+    expect(/_(seconds|bytes)$/.exec(base)?.[1] ?? null, name).toBe(unit);
+    if (type === 'histogram') expect(unit, name).toBe('seconds');
+    // Ends of the samples of a histogram, and what would be cut or taken for a type of its own.
+    expect(name, name).not.toMatch(/_(bucket|count|sum|created|total_total)$/);
     // Labels that the scraper sets, or that any client could fill without bound.
     for (const label of ['job', 'instance', 'namespace', 'pod', 'le', 'pid', 'port', 'lsn']) {
-      expect(set.includes(label), name).toBe(false);
+      expect(labels.includes(label), name).toBe(false);
     }
-    if (set.includes('client_addr')) expect(name).toBe('standby_info');
+    if (labels.includes('client_addr')) expect(name).toBe('standby_info');
   }
   expect(new Set(CATALOGUE.map(({ name }) => name)).size).toBe(CATALOGUE.length);
 });

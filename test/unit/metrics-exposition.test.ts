@@ -237,9 +237,9 @@ describe('values', () => {
         'store_flush_duration_seconds',
       ),
     ).toEqual({
-      'walcast_store_flush_duration_seconds_bucket{le="0.001",upstream="default"}': 3,
-      'walcast_store_flush_duration_seconds_bucket{le="0.01",upstream="default"}': 5,
-      'walcast_store_flush_duration_seconds_bucket{le="+Inf",upstream="default"}': 6,
+      'walcast_store_flush_duration_seconds_bucket{upstream="default",le="0.001"}': 3,
+      'walcast_store_flush_duration_seconds_bucket{upstream="default",le="0.01"}': 5,
+      'walcast_store_flush_duration_seconds_bucket{upstream="default",le="+Inf"}': 6,
       'walcast_store_flush_duration_seconds_sum{upstream="default"}': 0.75,
       'walcast_store_flush_duration_seconds_count{upstream="default"}': 6,
     });

@@ -77,7 +77,7 @@ describe('the format', () => {
       '# HELP d_total a gauge of that name\n# TYPE d_total gauge\nd_total 2\n\n';
     expect(toOpenMetrics(text)).toBe(
       '# TYPE a counter\n# HELP a what \\"it\\" counts\na_total{b="c"} 1\n' +
-        '# TYPE d_total gauge\n# HELP d_total a gauge of that name\nd_total 2\n# EOF\n',
+        '# TYPE d_total gauge\n# HELP d_total a gauge of that name\nd_total 2\n',
     );
   });
 
