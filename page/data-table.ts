@@ -1,6 +1,6 @@
 // A table of many rows that stays usable: sorted, filtered, twenty-five at a time, each row with details behind a button.
 import { Facts, KeyedList, make, setAttribute, setShown, setText } from './dom.ts';
-import type { Fact } from './dom.ts';
+import type { Fact } from './words.ts';
 
 /** Rows at a time. */
 const ROWS_A_PAGE = 25;

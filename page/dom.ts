@@ -1,5 +1,6 @@
 // Puts text and elements into the document, and touches only what has changed: a screen reader and a selection stay where
 // they are.
+import type { Fact } from './words.ts';
 
 /** What an element is made with: attributes, and its children. */
 export interface Parts {
@@ -116,6 +117,3 @@ export class Facts {
     this.#list.show(facts);
   }
 }
-
-/** Term, text, and how it is to be taken. */
-export type Fact = readonly [term: string, text: string, tone?: string];

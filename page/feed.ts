@@ -145,7 +145,7 @@ function lossText(error: unknown): string {
   if (error instanceof SyntaxError || error instanceof RangeError) {
     return 'what came in could not be read';
   }
-  return 'walcast cannot be reached';
+  return 'nothing answers at this address';
 }
 
 /** What and what to do, of an answer in problem details; null for another one. */

@@ -1,10 +1,10 @@
 // The table of replication slots: who uses each, how much WAL it keeps, and how near it is to being lost.
 import type { SlotJson, StandbyJson } from '../src/http/api-types.ts';
 import { DataTable } from './data-table.ts';
-import type { Fact } from './dom.ts';
 import { filterSlots, SLOT_SORT_KEYS, slotTone, sortSlots, walStatusWord } from './slot-order.ts';
-import { nameOf } from './standby-table.ts';
+import { nameOf } from './standby-order.ts';
 import { agoWord, bytesWord, UNKNOWN } from './words.ts';
+import type { Fact } from './words.ts';
 
 /** What the table needs to know beside the slots. */
 export interface SlotSources {

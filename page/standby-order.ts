@@ -35,6 +35,18 @@ export function stateWord(row: StandbyRow): string {
   return row.standby.stalled ? 'stalled' : row.standby.state;
 }
 
+/** Receivers need not have a name. */
+export function nameOf({ application_name: name }: { readonly application_name: string }): string {
+  return name === '' ? '(no name)' : name;
+}
+
+/** `sync 1`: state, and priority where it is listed; empty for one that has left. */
+export function syncWord(row: StandbyRow): string {
+  if (row.kind === 'gone') return '';
+  const { sync_state: state, sync_priority: priority } = row.standby;
+  return priority > 0 ? `${state} ${priority}` : state;
+}
+
 /** How a state is to be taken. */
 export type Tone = 'good' | 'notice' | 'bad';
 

@@ -1,9 +1,9 @@
 // What is said of upstream, walcast, policy and store: facts out of a picture, no elements.
-import type { Fact } from './dom.ts';
 import type { Picture } from './picture.ts';
 import { stateWord } from './standby-order.ts';
 import type { StandbyRow, Tone } from './standby-order.ts';
 import { agoWord, bytesWord, countWord, lagWord, rateWord, UNKNOWN } from './words.ts';
+import type { Fact } from './words.ts';
 
 /** Bytes a second, null while unknown. */
 export interface Rates {
@@ -112,8 +112,9 @@ function reportedText({ write, flush, apply }: Picture['sync']['reported']): str
 export function storeFacts({ store }: Picture): Fact[] {
   const { size_bytes: size, limit_bytes: limit } = store;
   const share = limit === null ? '' : ` of ${bytesWord(limit)} (${percent(size, limit)})`;
+  const sizeText = `${bytesWord(size)}${share}`;
   const facts: Fact[] = [
-    ['Size', `${bytesWord(size)}${share}`, store.near_limit ? 'bad' : undefined],
+    store.near_limit ? ['Size', sizeText, 'bad'] : ['Size', sizeText],
     ['Segments', store.segments.toLocaleString('en')],
     ['From', store.oldest_lsn ?? UNKNOWN],
     ['Received up to', store.received_lsn ?? UNKNOWN],
@@ -121,16 +122,12 @@ export function storeFacts({ store }: Picture): Fact[] {
     ['Sent from memory', bytesWord(store.read_bytes.memory)],
     ['Sent from disk', bytesWord(store.read_bytes.disk)],
     ['In memory', `${bytesWord(store.memory_bytes)} of ${bytesWord(store.memory_bytes_max)}`],
-  ].map(([term, text, tone]) => fact(term ?? '', text ?? '', tone));
+  ];
   const { files, bytes } = store.dead;
   if (files > 0) {
     facts.push(['Kept aside', `${countWord(files, 'file')}, ${bytesWord(bytes)}`, 'notice']);
   }
   return facts;
-}
-
-function fact(term: string, text: string, tone: string | undefined): Fact {
-  return tone === undefined ? [term, text] : [term, text, tone];
 }
 
 function percent(part: number, whole: number): string {

@@ -1,9 +1,16 @@
 // The way of WAL: upstream, walcast, standbys, and on each edge how it stands with it.
 import { Facts, KeyedList, make, setAttribute, setShown, setText } from './dom.ts';
 import type { Picture } from './picture.ts';
-import { lagSecondsOf, rowsOf, sortRows, stateWord, toneOf } from './standby-order.ts';
+import {
+  lagSecondsOf,
+  nameOf,
+  rowsOf,
+  sortRows,
+  stateWord,
+  syncWord,
+  toneOf,
+} from './standby-order.ts';
 import type { StandbyRow } from './standby-order.ts';
-import { nameOf, syncWord } from './standby-table.ts';
 import {
   fanOut,
   relayFacts,
@@ -13,7 +20,7 @@ import {
   upstreamName,
 } from './summary.ts';
 import type { Edge, Rates } from './summary.ts';
-import { bytesWord, countWord, lagWord, rateWord, UNKNOWN } from './words.ts';
+import { bytesWord, countWord, lagWord, rateWord } from './words.ts';
 
 /** Standbys that are drawn: the worst; the table has all. */
 const DRAWN_MAX = 8;
@@ -164,6 +171,5 @@ function updateBranch(item: HTMLLIElement, row: StandbyRow): void {
       : [];
   branch.edge.show({ state: stateWord(row), tone: toneOf(row), figures });
   setText(branch.name, nameOf(row.standby));
-  const sync = syncWord(row);
-  setText(branch.sync, sync === UNKNOWN ? '' : sync);
+  setText(branch.sync, syncWord(row));
 }

@@ -7,6 +7,9 @@ import type { Tone } from './standby-order.ts';
 /** What stands where nothing is known. */
 export const UNKNOWN: string = '–';
 
+/** Term, text, and how it is to be taken. */
+export type Fact = readonly [term: string, text: string, tone?: Tone];
+
 /** `1.2 MB`; a dash when unknown. */
 export function bytesWord(bytes: number | null): string {
   return bytes === null ? UNKNOWN : sizeText(bytes);

@@ -6,7 +6,7 @@ import { build } from 'esbuild';
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 /** What browsers of the last years understand. */
-const BROWSERS = ['chrome111', 'firefox115', 'safari16.4'];
+const BROWSERS = ['chrome117', 'firefox115', 'safari16.4'];
 
 /** Writes `tree/page/index.html`. The same sources make the same bytes. */
 export async function bundlePage(tree) {
