@@ -281,10 +281,48 @@ function standbyClaims(parts: Parts, name: string): Claim[] {
         lagBounds(stage, METRICS_AGE_MS),
       ),
     ),
+    ...sumClaims(parts, name),
     ...secondsClaims(parts, name),
     ...replyClaims(parts, name),
     ...slotClaims(parts, name, { figures, retained }),
   ];
+}
+
+/** What one answer says in two ways is the same: each is one picture of one instant. */
+function sumClaims({ look, views }: Parts, name: string): readonly Claim[] {
+  const { upstream } = views.status;
+  const claim = claimsAt(look.answeredMs);
+  const exactly = (value: number | null): Bounds => ({ least: value, most: value });
+  const standby = standbyIn(views, name);
+  const end = Math.max(lsn(upstream.server_lsn) ?? 0, lsn(upstream.received_lsn) ?? 0);
+  const ofUpstream = (of: string): number =>
+    sampleOf(views.metrics, `walcast_upstream_${of}_lsn_bytes`, { upstream: 'default' }) ?? 0;
+  const endInMetrics = Math.max(ofUpstream('server'), ofUpstream('received'));
+  const metric = (family: string, labels: Readonly<Record<string, string>>): number | null =>
+    sampleOf(views.metrics, family, labels);
+  const replay = lsn(standby?.replay_lsn);
+  const inJson =
+    replay === null
+      ? []
+      : claim(
+          `${name} lag_bytes beside its replay_lsn`,
+          standby?.lag_bytes ?? null,
+          exactly(Math.max(0, end - replay)),
+        );
+  const inMetrics = (['write', 'flush', 'replay'] as const).flatMap((stage) => {
+    const position = metric(`walcast_standby_${stage}_lsn_bytes`, { standby: name });
+    if (position === null) return [];
+    const lag = metric('walcast_standby_lag_bytes', { standby: name, stage });
+    const bounds = exactly(Math.max(0, endInMetrics - position));
+    return claim(`${name} lag_bytes beside its ${stage} position in metrics`, lag, bounds);
+  });
+  const restart = metric('walcast_slot_restart_lsn_bytes', { slot: name });
+  const retained = claim(
+    `${name} retained_bytes beside its restart_lsn in metrics`,
+    metric('walcast_slot_retained_bytes', { slot: name }),
+    exactly(restart === null ? null : Math.max(0, ofUpstream('received') - restart)),
+  );
+  return [...inJson, ...inMetrics, ...retained];
 }
 
 type Stage = 'sent' | 'write' | 'flush' | 'replay';

@@ -1,6 +1,6 @@
 // While nothing is written everything that walcast shows is exactly what the primary and the standbys have: what is not?
 import { readdir } from 'node:fs/promises';
-import { pollUntil } from '../../src/demo/postgres-process.ts';
+import { systemClock } from '../../src/base/clock.ts';
 import { INVALID_LSN, parseLsn } from '../../src/pg/lsn.ts';
 import { parseWalFileName, segmentStart } from '../../src/pg/segment.ts';
 import { REPORT_AGE_MS } from './claims.ts';
@@ -63,30 +63,27 @@ export async function exactFigures(
 }
 
 /**
- * Looks until everything that is shown of `names` and of the upstream is exactly what they have. Rejects after `timeoutMs` with
- * what is not.
+ * Looks until everything that is shown of `names` and of the upstream is exactly what they have. Rejects with what is not when
+ * `timeoutMs` have passed since the primary wrote last: now and then it writes something by itself.
  */
 async function untilExact(
   rig: ValuesRig,
   looker: Looker,
   { names, timeoutMs }: { readonly names: readonly string[]; readonly timeoutMs: number },
 ): Promise<Look> {
-  let last: readonly string[] = [];
-  return await pollUntil(
-    'exact figures',
-    async () => {
-      const look = await looker.look();
-      const after = await rig.primary.walPosition();
-      const shown = await differentRows(looker, look);
-      // The server may write something by itself meanwhile.
-      if (look.primary?.endLsn !== after) return null;
-      last = [...inexact(look, names), ...(await wrongStore(rig, look)), ...shown];
-      return last.length === 0 ? look : null;
-    },
-    { timeoutMs },
-  ).catch((error: unknown) => {
-    throw new Error(`${String(error)}:\n${last.join('\n')}`, { cause: error });
-  });
+  let endLsn = INVALID_LSN;
+  let sinceMs = systemClock.nowMs();
+  for (;;) {
+    const look = await looker.look();
+    const different = await differentRows(looker, look);
+    const wrong = [...inexact(look, names), ...(await wrongStore(rig, look)), ...different];
+    const after = await rig.primary.walPosition();
+    if (wrong.length === 0 && look.primary?.endLsn === after) return look;
+    if (after !== endLsn) sinceMs = systemClock.nowMs();
+    endLsn = after;
+    if (systemClock.nowMs() > sinceMs + timeoutMs)
+      throw new Error(`not exact ${timeoutMs} ms after the last write:\n${wrong.join('\n')}`);
+  }
 }
 
 /** The counters of a look at which all was exact. */
