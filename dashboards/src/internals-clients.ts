@@ -97,10 +97,26 @@ export const CLIENTS: RowSpec = {
     },
     {
       kind: 'timeseries',
+      title: 'Commands of the console',
+      description:
+        'Commands that change something, given in the console, whatever became of them: the log says who gave them and what did.',
+      unit: 'short',
+      width: 8,
+      height: 7,
+      min: 0,
+      queries: [
+        {
+          legend: '{{command}}',
+          expr: `sum by (command) (${increase('admin_commands_total')})`,
+        },
+      ],
+    },
+    {
+      kind: 'timeseries',
       title: 'HTTP requests',
       description: 'Requests a second to the HTTP port, by route and class of status.',
       unit: 'reqps',
-      width: 12,
+      width: 8,
       height: 7,
       min: 0,
       queries: [
@@ -116,7 +132,7 @@ export const CLIENTS: RowSpec = {
       description:
         'How long answers of the HTTP port take, by route. Nothing is shown for routes that nobody asks.',
       unit: 's',
-      width: 12,
+      width: 8,
       height: 7,
       min: 0,
       queries: [
