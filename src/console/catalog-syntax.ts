@@ -43,6 +43,7 @@ const SHAPES: ReadonlyMap<string, readonly string[]> = new Map([
 const FILTERED: ReadonlySet<string> = new Set([
   'attname',
   'attrelid',
+  'context',
   'datname',
   'name',
   'nspname',

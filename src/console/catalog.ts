@@ -64,7 +64,7 @@ function rowsOf(select: CatalogSelect, context: CatalogContext): CatalogRow[] {
     case 'pg_database':
       return [{ datname: CONSOLE_DATABASE, Name: CONSOLE_DATABASE, Encoding: 'UTF8' }];
     case 'pg_settings':
-      return settings(context);
+      return settings(select, context);
     case 'pg_type':
       // The one array type that columns have.
       return [{ oid: '25', typarray: '1009' }];
@@ -116,15 +116,14 @@ function attributes(): CatalogRow[] {
   );
 }
 
-/** What SHOW knows, too: a name of a report has no value of its own. */
-function settings(context: CatalogContext): CatalogRow[] {
-  const known = new Map<string, string>(context.settings());
-  const names = [...known.keys(), ...REPORTS.keys()].toSorted();
-  return names.map((name) => {
-    const value = known.get(name);
-    const row = { name, lower: name, Parameter: name };
-    return value === undefined ? row : { ...row, Value: value, current_setting: value };
+/** For completion the reports of SHOW, too, which are nothing that SET could change. */
+function settings({ items }: CatalogSelect, context: CatalogContext): CatalogRow[] {
+  const rows = context.settings().map(([name, value]): CatalogRow => {
+    return { name, lower: name, Parameter: name, Value: value, current_setting: value };
   });
+  if (items.every(({ label }) => label !== 'lower')) return rows;
+  const reports = [...REPORTS.keys()].map((name) => ({ name, lower: name, context: 'report' }));
+  return [...rows, ...reports].toSorted((one, other) => (one.lower < other.lower ? -1 : 1));
 }
 
 /** A condition on a column that the row does not have says nothing about it. */

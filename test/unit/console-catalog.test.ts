@@ -110,6 +110,19 @@ describe('completion', () => {
       ['stats'],
     ]);
     expect(rows(sql('timez'))).toEqual([['timezone']]);
+    const set = sql('').replace('WHERE', "WHERE context IN ('user', 'superuser') AND");
+    expect(rows(set).flat()).not.toContain('state');
+  });
+
+  it('of parameters has settings alone', () => {
+    const sql = `SELECT s.name AS "Parameter", pg_catalog.current_setting(s.name) AS "Value"
+FROM pg_catalog.pg_settings s
+WHERE pg_catalog.lower(s.name) OPERATOR(pg_catalog.~) '^(.*sty.*)$' COLLATE pg_catalog.default
+ORDER BY 1;`;
+    expect(rows(sql)).toEqual([
+      ['datestyle', 'ISO, MDY'],
+      ['intervalstyle', 'postgres'],
+    ]);
   });
 });
 
