@@ -20,6 +20,11 @@ export function addErrorAnswers(
   server: FastifyInstance,
   { log, routes }: { readonly log: Log; readonly routes: readonly Route[] },
 ): void {
+  // The router takes it for the path `/`.
+  server.addHook('onRequest', async (request, reply) => {
+    if (request.url === '*') return reply.callNotFound();
+    return undefined;
+  });
   server.setNotFoundHandler(async (request, reply) => {
     const methods = methodsOf(routes, request.url.split('?')[0] ?? '');
     if (methods.length === 0) {
