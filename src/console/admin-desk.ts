@@ -35,6 +35,8 @@ export class AdminDesk {
   /** Only for those who may not: who may is written down each time. */
   readonly #strangers = new KeyedLogBudget(ADMITTED_LOG_LINES);
   #underWay = 0;
+  /** To come in the next turn. */
+  #end: EndOfProcess | null = null;
 
   constructor(parts: AdminParts) {
     this.clock = parts.clock;
@@ -81,7 +83,15 @@ export class AdminDesk {
   /** Ends the process as a command said, in the next turn: what was written by then is on its way. */
   end(how: EndOfProcess): void {
     const { actions, clock } = this.#parts;
-    clock.setTimer(0, () => actions[how]());
+    const isPending = this.#end !== null;
+    // The end at once overtakes the other.
+    if (this.#end !== 'shutdown') this.#end = how;
+    if (isPending) return;
+    clock.setTimer(0, () => {
+      const end = this.#end ?? how;
+      this.#end = null;
+      actions[end]();
+    });
   }
 
   #refusal(statement: AdminStatement, isInTransaction: boolean): CommandError | null {

@@ -213,6 +213,22 @@ describe('the end of walcast', () => {
     expect(fixture.actions.done).toEqual(['drain']);
   });
 
+  it('comes once, however many sessions ask for it in one turn', async () => {
+    const clients = [
+      client,
+      ...(await Promise.all([openConsole(fixture), openConsole(fixture)])).map(
+        (opened) => opened.client,
+      ),
+    ];
+    for (const each of clients) expect(await each.ask('DRAIN')).toEqual(['C DRAIN', 'Z I']);
+    expect(await client.ask('SHUTDOWN')).toEqual(['C SHUTDOWN', 'Z I']);
+    clock.advance(0);
+    expect(fixture.actions.done).toEqual(['shutdown']);
+    expect(await client.ask('DRAIN')).toEqual(['C DRAIN', 'Z I']);
+    clock.advance(0);
+    expect(fixture.actions.done).toEqual(['shutdown', 'drain']);
+  });
+
   it('comes once, and at once where both were asked for', async () => {
     for (const sql of ['DRAIN', 'SHUTDOWN', 'SHUTDOWN WAIT_FOR_CLIENTS', 'DRAIN']) {
       client.send(parse(sql), bind(), execute());

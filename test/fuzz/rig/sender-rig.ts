@@ -2,6 +2,7 @@
 // has it say. Afterwards nothing of the client is left, and the standby has every byte.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { silentLog } from '../../../src/base/log.ts';
+import { AdminDesk } from '../../../src/console/admin-desk.ts';
 import { ConsoleOpener } from '../../../src/console/opener.ts';
 import type { ConnectionEvents } from '../../../src/net/connection.ts';
 import { SUPPORTED_MAJORS } from '../../../src/pg/server-version.ts';
@@ -9,6 +10,7 @@ import type { RelayStatus } from '../../../src/status/status.ts';
 import type { ServerIdentity } from '../../../src/walsender/ports.ts';
 import { WalSenders } from '../../../src/walsender/wal-senders.ts';
 import type { WalSenderSettings, WalSendersOptions } from '../../../src/walsender/wal-senders.ts';
+import { AdminActions } from '../../support/admin-actions.ts';
 import { sampleConsole } from '../../support/console-source.ts';
 import { MemoryFeed, MemorySlots } from '../../support/memory-wal.ts';
 import { cstr, message } from '../../support/naive-writer.ts';
@@ -272,7 +274,10 @@ export class SenderRig {
       feed: this.feed,
       slots: this.slots,
       tunnels: this.tunnels,
-      consoles: new ConsoleOpener(sampleConsole(() => this.#status())),
+      consoles: new ConsoleOpener(
+        sampleConsole(() => this.#status()),
+        this.#desk(),
+      ),
       identity: () => this.#identity,
       hba: rulesOnce(this.#options.hba ?? 'host replication,walcast all all trust'),
       // The standby beside, one client, and one that may be on its way out.
@@ -284,6 +289,17 @@ export class SenderRig {
       localAddresses: () => LOCAL_ADDRESSES,
       ...this.#options.options,
     };
+  }
+
+  /** Anybody may change anything, which takes a while and does nothing. */
+  #desk(): AdminDesk {
+    const { clock } = this;
+    const actions = new AdminActions();
+    Object.defineProperty(actions, 'gate', {
+      get: nextTurn,
+    });
+    const source = { status: (): RelayStatus => this.#status() };
+    return new AdminDesk({ actions, source, isAdmin: () => true, clock, log: silentLog });
   }
 
   #status(): RelayStatus {

@@ -57,7 +57,8 @@ const COMMAND_WORDS: readonly string[] = (
 const CONSOLE_WORDS: readonly string[] = (
   'SELECT * FROM pg_stat_replication pg_replication_slots pg_catalog . WHERE AND OR = <> < > pid state application_name ' +
   "sent_lsn count(*) AS ORDER BY DESC LIMIT OFFSET IN NOT IS NULL SHOW all SET TO version() BEGIN COMMIT ROLLBACK 'a' $1 " +
-  "DEALLOCATE DISCARD ALL pg_is_in_recovery() standbys slots upstream status HELP ; , ( ) :: text int4 /* */ -- U& E'\\ null"
+  "DEALLOCATE DISCARD ALL pg_is_in_recovery() standbys slots upstream status HELP ; , ( ) :: text int4 /* */ -- U& E'\\ null " +
+  'RELOAD PAUSE RESUME RECONNECT upstream KILL 42 DRAIN SHUTDOWN WAIT_FOR_CLIENTS CREATE DROP SLOT RESERVE_WAL'
 ).split(' ');
 
 /** What is asked of one session after the other: a login costs more than a question. */
@@ -188,6 +189,11 @@ export const CONSOLE_TARGET: FuzzTarget = {
       'SELECT 1',
       'SHOW TimeZone',
       'HELP',
+      'RELOAD; SELECT 1; PAUSE; RESUME',
+      'CREATE SLOT a RESERVE_WAL; DROP SLOT "a"',
+      'BEGIN; RECONNECT upstream',
+      'KILL 42',
+      'DRAIN; SHUTDOWN WAIT_FOR_CLIENTS',
       "SELECT setting FROM pg_settings WHERE name = 'wal_segment_size'",
     ]),
     ...EXTENDED,
