@@ -10,7 +10,7 @@ import {
 import { formatLsn, INVALID_LSN, lsnDistance, maxLsn } from '../pg/lsn.ts';
 import type { AbsentStandbyStatus, RelayStatus, StandbyStatus } from '../status/status.ts';
 import type { Finding } from './finding.ts';
-import { finding, namesText, told } from './told.ts';
+import { finding, told } from './told.ts';
 
 /** Of standbys, one finding a standby and matter. */
 export function standbyMatters(status: RelayStatus, nowMs: number): Finding[] {
@@ -242,15 +242,14 @@ function crowdMatters({ standbys, standbyTotals }: RelayStatus): Finding[] {
   }
   // The names are only needed where there may be too many of them.
   if (standbys.length <= METRICS_STANDBYS_MAX) return found;
-  const names = [...new Set(standbys.map(nameOf))];
-  if (names.length <= METRICS_STANDBYS_MAX) return found;
-  const folded = names.slice(METRICS_STANDBYS_MAX);
+  const names = new Set(standbys.map(nameOf)).size;
+  if (names <= METRICS_STANDBYS_MAX) return found;
   found.push(
     finding({
       code: 'metrics_folded',
       severity: 'info',
       subject: null,
-      message: `metrics name ${METRICS_STANDBYS_MAX} standbys; ${folded.length} more (${namesText(folded)}) are folded into standby="_other"`,
+      message: `the metrics name ${METRICS_STANDBYS_MAX} standbys; ${names - METRICS_STANDBYS_MAX} more are folded into standby="_other"`,
       nextStep: 'Take their figures from /api/v1/standbys or from the console, which name all.',
       alert: 'WalcastSeriesCapReached',
     }),

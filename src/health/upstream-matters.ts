@@ -26,7 +26,9 @@ function processMatters(status: RelayStatus): Finding[] {
     add({
       code: 'failed',
       severity: 'critical',
-      message: withoutStop(status.detail ?? 'walcast has failed and acknowledges nothing more'),
+      message: withoutStop(
+        status.detail ?? 'something failed for good, and nothing more is acknowledged',
+      ),
       nextStep:
         'Read its log, put right what it names, and start it again: what was acknowledged is on the disk.',
       alert: 'WalcastStoreErrors',
@@ -37,7 +39,7 @@ function processMatters(status: RelayStatus): Finding[] {
       code: 'draining',
       severity: 'warning',
       message:
-        'walcast is draining: it takes no new sessions and ends when its standbys have everything',
+        'a drain is under way: no new sessions are taken, and walcast ends when its standbys have everything',
       nextStep:
         'Nothing, if you asked for it; standbys go on with the next host of their primary_conninfo.',
       alert: null,
@@ -47,7 +49,7 @@ function processMatters(status: RelayStatus): Finding[] {
     add({
       code: 'paused',
       severity: 'warning',
-      message: 'walcast is paused: no new replication is started; streams that run go on',
+      message: 'a pause is on: no new replication is started; streams that run go on',
       nextStep:
         'Resume it with RESUME in the console or POST /api/v1/resume when standbys may come back.',
       alert: null,
@@ -131,13 +133,13 @@ function notStreaming(
   const isWaiting = upstream.heldState === 'waiting';
   const why = upstream.detail === null ? '' : `: ${withoutStop(upstream.detail)}`;
   const what = isWaiting
-    ? 'waits for the upstream to have the WAL that comes next'
-    : 'is not connected to its upstream';
+    ? 'the upstream does not have the WAL that comes next'
+    : 'there is no connection to the upstream';
   return finding({
     code: isWaiting ? 'upstream_waiting' : 'upstream_disconnected',
     severity: isLong ? 'critical' : 'warning',
     subject: hostOf(status),
-    message: `walcast ${what}, for ${ageText(silentMs)} by now${why}`,
+    message: `${what}, for ${ageText(silentMs)} by now${why}`,
     nextStep: isWaiting
       ? 'Look whether the upstream is the right server and goes on receiving; if it lost WAL for good, see "walcast store reset".'
       : 'Look whether the server runs and can be reached: "walcast check --deep" tells which step fails.',
@@ -155,7 +157,7 @@ function behind(status: RelayStatus): Finding[] {
       code: 'upstream_behind',
       severity: 'warning',
       subject: hostOf(status),
-      message: `walcast is ${sizeText(bytes)} behind its upstream, and so is every standby`,
+      message: `what is stored is ${sizeText(bytes)} behind the upstream, and so is every standby`,
       nextStep:
         'Wait if it catches up; else compare the WAL that is written with what the network and the disk of walcast take.',
       alert: 'WalcastFallingBehind',
@@ -192,7 +194,7 @@ function leftSlotMatters({ upstream }: RelayStatus): Finding[] {
       of: upstream.leftSlots.filter((left) => left.isOurs === isOurs),
       subject: ({ host, port }) => `${host}:${port}`,
       message: ({ host, port, slot }) =>
-        `slot "${slot}" on ${host}:${port}, which is not followed any more, keeps all WAL there`,
+        `a server that is not followed any more, ${host}:${port}, keeps all WAL for slot "${slot}"`,
       others: 'servers keep WAL for a slot that walcast left',
       ...parts,
     });

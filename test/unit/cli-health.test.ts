@@ -175,7 +175,7 @@ describe('health', () => {
     const { health, line } = healthOf(statusJson(status), request);
     expect(health).toBe(2);
     expect(line).toMatch(
-      /^WALCAST CRITICAL - slot slot_a is lost: .*, walcast is paused: .*, standby s\d .*, 3 more matters, streaming from .* warnings=5 criticals=1$/,
+      /^WALCAST CRITICAL - slot slot_a is lost: .*, a pause is on: .*, standby s\d .*, 3 more matters, streaming from .* warnings=5 criticals=1$/,
     );
   });
 

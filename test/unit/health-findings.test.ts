@@ -90,7 +90,9 @@ describe('the upstream', () => {
     });
     expect(words(found)).toEqual([`upstream_disconnected ${severity} pg-a:5432`]);
     const { message, nextStep, alert } = only(found, 'upstream_disconnected');
-    expect(message).toMatch(/^walcast is not connected .* by now: connection refused$/);
+    expect(message).toMatch(
+      /^there is no connection to the upstream, for .* by now: connection refused$/,
+    );
     expect([nextStep, alert]).toEqual([
       expect.stringContaining('walcast check --deep'),
       'WalcastUpstreamDisconnected',
