@@ -6,6 +6,7 @@ import type { Exposition } from './exposition.ts';
 import { seriesOf } from './exposition.ts';
 import { standbyIn } from './looks.ts';
 import type { Look, PrimaryWitness, RelayViews, StandbyWitness } from './looks.ts';
+import { Testimony } from './testimony.ts';
 import { STANDBYS, STATUS_INTERVAL_MS } from './values-rig.ts';
 
 /** One figure that walcast shows, and between what it has to be; null: nobody knows. */
@@ -33,6 +34,9 @@ export const REPORT_AGE_MS: number = STATUS_INTERVAL_MS + 1_500;
 /** A rendering of /metrics is used this long. */
 const METRICS_AGE_MS = 1_000;
 
+/** Something that changed is told after a second at most, and on a busy machine a moment later. */
+const EVENT_AGE_MS = 1_500;
+
 /** What making one may take. */
 const RENDERING_MS = 300;
 
@@ -41,61 +45,6 @@ const LAG_SLACK_SECONDS = 1;
 
 /** From the moment before which a standby is to be stopped until it certainly is. */
 const PAUSE_TO_STOP_MS = 500;
-
-/** What those who know said, by time. */
-export class Testimony {
-  readonly #looks: readonly Look[];
-
-  constructor(looks: readonly Look[]) {
-    this.#looks = looks;
-  }
-
-  /** The last value that was certainly taken before a moment. */
-  before<T>(atMs: number, select: (look: Look) => T | null): T | null {
-    for (const look of this.#looks.toReversed()) {
-      if (look.witnessUntilMs > atMs) continue;
-      const value = select(look);
-      if (value !== null) return value;
-    }
-    return null;
-  }
-
-  /** The first value that was certainly taken after a moment. */
-  after<T>(atMs: number, select: (look: Look) => T | null): T | null {
-    for (const look of this.#looks) {
-      if (look.witnessFromMs < atMs) continue;
-      const value = select(look);
-      if (value !== null) return value;
-    }
-    return null;
-  }
-
-  /** The highest value that was seen until one was certainly taken after a moment; null while none was. */
-  highestAfter(atMs: number, select: (look: Look) => number | null): number | null {
-    let highest: number | null = null;
-    for (const look of this.#looks) {
-      const value = select(look);
-      if (value === null) continue;
-      highest = Math.max(highest ?? value, value);
-      if (look.witnessFromMs >= atMs) return highest;
-    }
-    return null;
-  }
-
-  /** From when on a standby's present stream is known to run, as seen at a moment; null while there is none. */
-  receiverSinceMs(name: string, atMs: number): number | null {
-    const streamOf = (look: Look): string | null => {
-      const said = look.standbys.get(name);
-      if (said === undefined) return null;
-      return said.receiver === null
-        ? ''
-        : `${said.receiver.pid} on timeline ${said.receiver.timeline}`;
-    };
-    const stream = this.before(atMs, streamOf);
-    if (stream === null || stream === '') return null;
-    return this.#looks.find((look) => streamOf(look) === stream)?.witnessUntilMs ?? null;
-  }
-}
 
 /** Everything that walcast said in these looks, with its bounds. The last look is a witness only. */
 export function claimsOf(looks: readonly Look[], options: ClaimOptions = {}): Claim[] {
@@ -240,6 +189,7 @@ function standbyClaims(parts: Parts, name: string): Claim[] {
   const row = views.replication.find((one) => one['application_name'] === name);
   const { answeredMs } = look;
   const claim = claimsAt(answeredMs);
+  const inEvents = views.events?.status.standbys.find((one) => one.application_name === name);
   const figures = boundsFor(parts, name);
   const metric = (family: string, labels = {}): number | null =>
     sampleOf(views.metrics, family, { standby: name, ...labels });
@@ -247,6 +197,14 @@ function standbyClaims(parts: Parts, name: string): Claim[] {
   const positions = stages.flatMap((stage) => [
     ...claim(`${name} ${stage}_lsn in JSON`, lsn(standby?.[`${stage}_lsn`]), figures(stage, 0)),
     ...claim(`${name} ${stage}_lsn in console`, lsn(row?.[`${stage}_lsn`]), figures(stage, 0)),
+    // Events come once a second.
+    ...(inEvents === undefined
+      ? []
+      : claim(
+          `${name} ${stage}_lsn in events`,
+          lsn(inEvents[`${stage}_lsn`]),
+          figures(stage, EVENT_AGE_MS),
+        )),
     ...claim(
       `${name} ${stage}_lsn in metrics`,
       metric(`walcast_standby_${stage}_lsn_bytes`),
@@ -283,6 +241,7 @@ function standbyClaims(parts: Parts, name: string): Claim[] {
     ),
     ...sumClaims(parts, name),
     ...secondsClaims(parts, name),
+    ...commitClaims(parts, name),
     ...replyClaims(parts, name),
     ...slotClaims(parts, name, { figures, retained }),
   ];
@@ -386,6 +345,28 @@ function secondsClaims({ testimony, look, views }: Parts, name: string): readonl
       : Math.max(0, (look.askedMs - Math.max(passed, startedMs)) / 1_000 - LAG_SLACK_SECONDS);
   const most = reached === null ? null : (look.answeredMs - reached) / 1_000 + LAG_SLACK_SECONDS;
   return claim(`${name} replay_lag in JSON`, standby.replay_lag, { least, most });
+}
+
+/** How long ago the last transaction was committed that a standby has replayed, by its own word. */
+function commitClaims({ look, views, testimony, options }: Parts, name: string): readonly Claim[] {
+  const age = standbyIn(views, name)?.replayed_commit_age ?? null;
+  if (age === null) return [];
+  const committedMs = ({ standbys }: Look): number | null =>
+    standbys.get(name)?.replayedCommitMs ?? null;
+  const fromMs = Math.min(look.askedMs, awayMs(options, name)) - REPORT_AGE_MS;
+  const [before, after] = [
+    testimony.before(fromMs, committedMs),
+    testimony.after(look.answeredMs, committedMs),
+  ];
+  const seconds = (fromTo: number): number => fromTo / 1_000;
+  return claimsAt(look.answeredMs)(`${name} replayed_commit_age in JSON`, age, {
+    // It is 0 for one that has replayed all there are.
+    least: 0,
+    most:
+      before === null || after === null
+        ? null
+        : seconds(look.answeredMs - before) + LAG_SLACK_SECONDS,
+  });
 }
 
 /** From when on it could not report any more; Infinity for one that can. */

@@ -11,6 +11,8 @@ import type {
   UpstreamDetailJson,
 } from '../../src/http/api-types.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
+import type { SnapshotJson } from '../../src/http/event-types.ts';
+import { EventPicture } from './event-picture.ts';
 import { parseExposition } from './exposition.ts';
 import type { Exposition } from './exposition.ts';
 import { lsnOf } from './values-rig.ts';
@@ -62,6 +64,8 @@ export interface RelayViews {
   readonly replication: ConsoleRows;
   readonly slotRows: ConsoleRows;
   readonly receiverRows: ConsoleRows;
+  /** What a listener to the events has; null before the first of them. */
+  readonly events: SnapshotJson | null;
 }
 
 /** One round. Times are Unix milliseconds by the machine's clock, which all of them share. */
@@ -92,10 +96,12 @@ const STANDBY_SQL = `
 export class Looker implements AsyncDisposable {
   readonly #rig: ValuesRig;
   readonly #sessions = new Map<string, SqlSession>();
+  readonly #events: EventPicture;
   #console: Client | null = null;
 
   constructor(rig: ValuesRig) {
     this.#rig = rig;
+    this.#events = new EventPicture(rig.relay.url);
   }
 
   /** One round. */
@@ -145,6 +151,7 @@ export class Looker implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const session of this.#sessions.values()) session.close();
     await this.#console?.end().catch(() => {});
+    await this.#events[Symbol.asyncDispose]();
   }
 
   async #primary(): Promise<PrimaryWitness | null> {
@@ -225,6 +232,7 @@ export class Looker implements AsyncDisposable {
         slots: slots as readonly SlotJson[],
         metrics: parseExposition(text),
         ...consoleRows,
+        events: this.#events.picture,
       };
     } catch (error) {
       this.#console = null;

@@ -76,7 +76,12 @@ async function untilExact(
   for (;;) {
     const look = await looker.look();
     const different = await differentRows(looker, look);
-    const wrong = [...inexact(look, names), ...(await wrongStore(rig, look)), ...different];
+    const wrong = [
+      ...inexact(look, names),
+      ...(await wrongStore(rig, look)),
+      ...differentEvents(look),
+      ...different,
+    ];
     const after = await rig.primary.walPosition();
     if (wrong.length === 0 && look.primary?.endLsn === after) return look;
     if (after !== endLsn) sinceMs = systemClock.nowMs();
@@ -166,6 +171,8 @@ function upstreamExact(views: RelayViews, { at, is, metric, end }: Judge): void 
   at('store.flushed_lsn', store.flushed_lsn);
   at('sync.confirmed.flush', status.sync.confirmed.flush);
   is('upstream.lag_bytes', upstream.lag_bytes, 0);
+  const streaming = status.standbys.filter(({ state }) => state === 'streaming').length;
+  is('connections', metric('walcast_standby_connections', { state: 'streaming' }), streaming);
   is('upstream.lag_seconds', upstream.lag_seconds, 0);
   const label = { upstream: 'default' };
   for (const name of ['server', 'received', 'flushed'])
@@ -263,6 +270,23 @@ function columnText(value: unknown): string | null {
   if (value === null || value === undefined) return null;
   if (typeof value === 'boolean') return value ? 't' : 'f';
   return typeof value === 'string' ? value : JSON.stringify(value);
+}
+
+/** Times that go on while all else stands still. */
+const TICKING: ReadonlySet<string> = new Set(['reply_time', 'last_message_at', 'at']);
+
+/** Where a listener to the events has another picture than the API. */
+function differentEvents({ views }: Look): string[] {
+  if (views === null) return [];
+  const text = (value: unknown): string =>
+    JSON.stringify(value, (key, part: unknown) => (TICKING.has(key) ? undefined : part));
+  const { events, status, upstream, store, slots } = views;
+  const routes = { status, upstream, store, slots, sync: status.sync };
+  return Object.entries(routes)
+    .filter(
+      ([name, value]) => text(value) !== text(new Map(Object.entries(events ?? {})).get(name)),
+    )
+    .map(([name]) => `another ${name} in events`);
 }
 
 /** What the store says of its files, against the directory itself; a file that is prepared for WAL to come holds none. */
