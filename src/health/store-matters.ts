@@ -149,7 +149,7 @@ function diskMatters({ store, readThrough }: RelayStatus): Finding[] {
         subject: null,
         message: `stored WAL was found damaged since the start: ${counted(repairedSegments, 'segment')} fetched again, ${counted(failedRepairs, 'attempt')} failed`,
         nextStep: 'Run "walcast wal verify" on the data directory, and check the disk.',
-        alert: null,
+        alert: 'WalcastWalDamaged',
       }),
     );
   }
