@@ -1,10 +1,11 @@
 // Does a standby that has nothing but a restore_command on walcast's HTTP port get all of the primary's WAL, byte for
-// byte? And do the actions of the API do to real clients what they say?
+// byte? Do the actions of the API do to real clients what they say, and do its events tell of them?
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createStandby } from '../../src/demo/postgres-cluster.ts';
+import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
 import type { UpstreamDetailJson } from '../../src/http/api-types.ts';
 import { INVALID_LSN, parseLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
@@ -14,6 +15,7 @@ import { freePort } from '../harness/free-port.ts';
 import { startTool } from '../harness/pg-tools.ts';
 import { connectArguments, openClientsRig, writeWal } from '../support/clients-rig.ts';
 import type { ClientsRig } from '../support/clients-rig.ts';
+import { followUntil, openEvents } from '../support/event-client.ts';
 import { eventually } from '../support/eventually.ts';
 import { clientMajor, newestMajors, itWhen } from '../support/requirements.ts';
 
@@ -34,6 +36,7 @@ await rename(path + '.part', path);
 describe.each(newestMajors())('the HTTP port, with PostgreSQL %i', (major) => {
   let rig: ClientsRig;
   let secrets: string;
+  let standby: PostgresCluster;
 
   beforeAll(async () => {
     secrets = await mkdtemp(join(tmpdir(), 'walcast-token-'));
@@ -111,7 +114,7 @@ describe.each(newestMajors())('the HTTP port, with PostgreSQL %i', (major) => {
     await writeFile(script, RESTORE_SCRIPT, { mode: 0o644 });
     const tokenFile = await rig.relay.walTokenFileForServers();
     const command = `"${process.execPath}" "${script}" ${rig.relay.url}/wal/%f "%p" "${tokenFile}"`;
-    const standby = await createStandby(rig.workspace, {
+    standby = await createStandby(rig.workspace, {
       major,
       name: 'restoring',
       backupFrom: rig.primary.target(),
@@ -127,6 +130,54 @@ describe.each(newestMajors())('the HTTP port, with PostgreSQL %i', (major) => {
     expect(await standby.value('SELECT sum(n) FROM restored')).toBe('500500');
     expect(await standby.value('SELECT count(*) FROM pg_stat_wal_receiver')).toBe('0');
     await standby.stop('immediate');
+  });
+
+  it('tells who listens, and load balancers, of a standby that comes, receives and goes', async () => {
+    const check = async (query = ''): Promise<number> =>
+      (await fetch(`${rig.relay.url}/standbys${query}`)).status;
+    const client = await openEvents(rig.relay.url);
+    let known = await followUntil(client, ({ status }) => status.standbys.length === 0);
+    expect(await check()).toBe(503);
+    await standby.followUpstream(rig.relay.target());
+    await standby.start();
+    known = await followUntil(
+      client,
+      ({ status }) => status.standbys[0]?.state === 'streaming',
+      known,
+    );
+    const lsn = await rig.primary.walPosition();
+    await standby.waitForReplay(lsn);
+    known = await followUntil(
+      client,
+      ({ status }) => (parseLsn(status.standbys[0]?.replay_lsn ?? '') ?? INVALID_LSN) >= lsn,
+      known,
+    );
+    expect(await check('?lag=16MB')).toBe(200);
+    expect(await check(`?lag=16MB&name=${known.status.standbys[0]?.application_name}`)).toBe(200);
+    expect(await check('?lag=16MB&min=2')).toBe(503);
+    expect(await check('?name=nobody')).toBe(503);
+    // A replay that stands still is a lag, however much was received.
+    await standby.query('SELECT pg_wal_replay_pause()');
+    await standby.waitForValue('SELECT pg_is_wal_replay_paused()', 't');
+    await writeWal(rig.primary, 2);
+    known = await followUntil(
+      client,
+      ({ status }) => (status.standbys[0]?.lag_bytes ?? 0) > 1024 * 1024,
+      known,
+    );
+    expect([await check('?lag=1MB'), await check()]).toEqual([503, 200]);
+    const replayed = await standby.value('SELECT pg_last_wal_replay_lsn()');
+    known = await followUntil(
+      client,
+      ({ status }) => status.standbys[0]?.replay_lsn === replayed,
+      known,
+    );
+    await standby.query('SELECT pg_wal_replay_resume()');
+    await standby.stop('fast');
+    known = await followUntil(client, ({ status }) => status.standbys.length === 0, known);
+    expect(known.status.absent_standbys).toMatchObject([{ how: 'terminated' }]);
+    expect(await check()).toBe(503);
+    await client.close();
   });
 
   it('tells of the upstream what the primary tells of itself', async () => {
@@ -207,8 +258,12 @@ describe.each(newestMajors())('the HTTP port, with PostgreSQL %i', (major) => {
 
   // What follows stops walcast.
   it('drains when it is asked to', async () => {
+    const client = await openEvents(rig.relay.url);
+    await client.nextOf('snapshot');
     const answer = await ask('POST', '/api/v1/drain');
     expect([answer.status, await answer.json()]).toEqual([202, { state: 'draining' }]);
+    expect(await client.nextOf('end')).toMatchObject({ data: { reason: 'walcast ends' } });
+    expect(await client.next()).toBeNull();
     expect(await rig.relay.process.ended).toMatchObject({ exitCode: 0 });
     expect(rig.relay.problems()).toEqual([]);
   });

@@ -1,4 +1,5 @@
 // A subscriber of /api/v1/events, as a page is one: fetch, and the stream read by the rules of text/event-stream.
+import type { ChangeJson, SnapshotJson } from '../../src/http/event-types.ts';
 
 /** One event. `event` is `comment` for a line that only says that somebody is there. */
 export interface ReceivedEvent {
@@ -71,4 +72,32 @@ function eventOf(block: string): ReceivedEvent | null {
   if (comment !== undefined) return { event: 'comment', id: null, data: comment };
   if (event === undefined || data === undefined) return null;
   return { event, id: fields.get('id') ?? null, data: JSON.parse(data) };
+}
+
+/** What is known after a change, as a page takes it: throws where one has gone that was never there. */
+export function applied(known: SnapshotJson, change: ChangeJson): SnapshotJson {
+  const { standbys, status = known.status, ...parts } = change;
+  const all = new Map(known.status.standbys.map((standby) => [standby.pid, standby]));
+  for (const standby of standbys.changed) all.set(standby.pid, standby);
+  for (const pid of standbys.gone) {
+    if (!all.delete(pid)) throw new Error(`standby ${pid} has gone without having been there`);
+  }
+  return { ...known, ...parts, status: { ...status, standbys: [...all.values()] } };
+}
+
+/** Reads until what is known is as wanted, and gives it. */
+export async function followUntil(
+  client: EventClient,
+  isWanted: (known: SnapshotJson) => boolean,
+  from: SnapshotJson | null = null,
+): Promise<SnapshotJson> {
+  let known = from;
+  while (known === null || !isWanted(known)) {
+    const event = await client.next();
+    if (event === null) throw new Error('the stream ended before that');
+    if (event.event === 'snapshot') known = event.data as SnapshotJson;
+    else if (event.event === 'change' && known !== null)
+      known = applied(known, event.data as ChangeJson);
+  }
+  return known;
 }

@@ -13,12 +13,13 @@ import {
 } from '../../src/config/limits.ts';
 import { changeData, snapshotData } from '../../src/http/event-frames.ts';
 import { EventStream } from '../../src/http/event-stream.ts';
+import type { SnapshotJson } from '../../src/http/event-types.ts';
 import { Pictures } from '../../src/http/pictures.ts';
 import type { PictureTexts } from '../../src/http/pictures.ts';
 import type { HttpOptions, HttpServer } from '../../src/http/server.ts';
 import { toLsn } from '../../src/pg/lsn.ts';
 import type { RelayStatus, StandbyStatus } from '../../src/status/status.ts';
-import { openEvents } from '../support/event-client.ts';
+import { applied, openEvents } from '../support/event-client.ts';
 import type { EventClient } from '../support/event-client.ts';
 import { eventually } from '../support/eventually.ts';
 import { openTestPort, problemOf, RecordingMetrics } from '../support/http-port.ts';
@@ -405,43 +406,22 @@ describe('a change', () => {
       fc.asyncProperty(statusOf, statusOf, async (first, second) => {
         const [before, after] = await Promise.all([textsOf(first), textsOf(second)]);
         const change = changeData(before, after);
-        const known = JSON.parse(snapshotData(before));
-        const wanted = JSON.parse(snapshotData(after));
-        const known2 = change === null ? known : applied(known, JSON.parse(change));
-        expect(byPid(known2)).toEqual(byPid(wanted));
+        const known: SnapshotJson = JSON.parse(snapshotData(before));
+        const wanted: SnapshotJson = JSON.parse(snapshotData(after));
+        const learnt = change === null ? known : applied(known, JSON.parse(change));
+        expect(byPid(learnt)).toEqual(byPid(wanted));
       }),
       { numRuns: 200 },
     );
   });
-
-  interface Seen {
-    readonly status: { readonly standbys: readonly { readonly pid: number }[] };
-  }
 
   function textsOf(status: RelayStatus): Promise<PictureTexts> {
     const clock = new ManualClock();
     return new Pictures({ source: { status: () => status }, clock }).current().texts();
   }
 
-  /** As a page does it. */
-  function applied(known: Seen, change: Partial<Seen> & { readonly standbys: Changes }): object {
-    const { standbys, status = known.status, ...parts } = change;
-    const all = new Map(known.status.standbys.map((one) => [one.pid, one]));
-    for (const one of standbys.changed) all.set(one.pid, one);
-    for (const pid of standbys.gone) expect(all.delete(pid)).toBe(true);
-    return { ...known, ...parts, status: { ...status, standbys: [...all.values()] } };
-  }
-
-  interface Changes {
-    readonly changed: readonly { readonly pid: number }[];
-    readonly gone: readonly number[];
-  }
-
-  function byPid(seen: object): unknown {
-    const { status, ...rest } = Object(seen);
-    const standbys = status.standbys.toSorted(
-      (a: StandbyStatus, b: StandbyStatus) => a.pid - b.pid,
-    );
+  function byPid({ status, ...rest }: SnapshotJson): unknown {
+    const standbys = status.standbys.toSorted((a, b) => a.pid - b.pid);
     return { ...rest, status: { ...status, standbys } };
   }
 });
