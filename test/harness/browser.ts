@@ -47,6 +47,12 @@ export class WatchedPage implements AsyncDisposable {
     page.on('request', (request) => this.requests.push(request.url()));
   }
 
+  /** The person sets it up in another way while the page is open. */
+  async change({ colorScheme, width = 1280, height = 900 }: Viewer): Promise<void> {
+    if (colorScheme !== undefined) await this.page.emulateMedia({ colorScheme });
+    await this.page.setViewportSize({ width, height });
+  }
+
   /** Errors and warnings of the console, and what was thrown, since this was asked last; without those that `expected` fits. */
   takeComplaints(expected?: RegExp): string[] {
     const all = this.#complaints;
