@@ -31,6 +31,7 @@ export const SLOT_STATES: readonly string[] = ['reserved', 'extended', 'unreserv
 /** What the upstream makes of the relay, in the same way. */
 export const SYNC_STATES: readonly string[] = ['unknown', 'async', 'potential', 'quorum', 'sync'];
 
+/** How the codes of {@link UPSTREAM_STATES} are shown. */
 export const UPSTREAM_WORDS: readonly WordSpec[] = wordsOf(UPSTREAM_STATES, {
   disconnected: BAD,
   connecting: BUSY,
@@ -39,6 +40,7 @@ export const UPSTREAM_WORDS: readonly WordSpec[] = wordsOf(UPSTREAM_STATES, {
   streaming: GOOD,
 });
 
+/** How those of {@link STANDBY_STATES} are. */
 export const STANDBY_WORDS: readonly WordSpec[] = wordsOf(STANDBY_STATES, {
   disconnected: BAD,
   startup: BUSY,
@@ -48,6 +50,7 @@ export const STANDBY_WORDS: readonly WordSpec[] = wordsOf(STANDBY_STATES, {
   stopping: BUSY,
 });
 
+/** How those of {@link SLOT_STATES} are. */
 export const SLOT_WORDS: readonly WordSpec[] = wordsOf(SLOT_STATES, {
   reserved: GOOD,
   extended: BUSY,
@@ -55,6 +58,7 @@ export const SLOT_WORDS: readonly WordSpec[] = wordsOf(SLOT_STATES, {
   lost: BAD,
 });
 
+/** How those of {@link SYNC_STATES} are. */
 export const SYNC_WORDS: readonly WordSpec[] = wordsOf(SYNC_STATES, {
   unknown: QUIET,
   async: 'blue',
@@ -63,16 +67,19 @@ export const SYNC_WORDS: readonly WordSpec[] = wordsOf(SYNC_STATES, {
   sync: GOOD,
 });
 
+/** Of a synchronous policy. */
 export const SATISFIED_WORDS: readonly WordSpec[] = [
   { value: 0, text: 'not satisfied', color: BAD },
   { value: 1, text: 'satisfied', color: GOOD },
 ];
 
+/** Of a slot: whether a standby uses it. */
 export const ACTIVE_WORDS: readonly WordSpec[] = [
   { value: 0, text: 'unused', color: BUSY },
   { value: 1, text: 'in use', color: GOOD },
 ];
 
+/** Of the last reload of the configuration. */
 export const GOOD_WORDS: readonly WordSpec[] = [
   { value: 0, text: 'refused', color: BAD },
   { value: 1, text: 'in effect', color: GOOD },

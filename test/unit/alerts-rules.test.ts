@@ -172,17 +172,16 @@ describe.each(alerts)('%s', (name, rule) => {
 });
 
 describe('the tests of the rules', () => {
+  const files = [...NAMES.map((name) => `${name}.yml`), 'recording-rules.yml'];
+
   always('are one file an alert, and one for what is recorded', () => {
-    const expected = [...NAMES.map((name) => `${name}.yml`), 'recording-rules.yml'];
-    expect(readdirSync(join(ROOT, TESTS)).toSorted()).toEqual(expected.toSorted());
+    expect(readdirSync(join(ROOT, TESTS)).toSorted()).toEqual(files.toSorted());
   });
 
-  it('pass: every alert fires where it should, and nowhere else', { timeout: 120_000 }, () => {
-    const files = readdirSync(join(ROOT, TESTS));
-    const { isGood, output } = promtool(['test', 'rules', ...files], join(ROOT, TESTS));
-    expect(output.match(/FAILED[\s\S]*?(?=\n\n)/g) ?? []).toEqual([]);
-    expect(output.match(/SUCCESS/g)).toHaveLength(files.length);
-    expect(isGood).toBe(true);
+  it.each(files)('%s: what should fire does, and nothing else', (file) => {
+    const { isGood, output } = promtool(['test', 'rules', file], join(ROOT, TESTS));
+    expect(output).toContain('SUCCESS');
+    expect(isGood, output).toBe(true);
   });
 });
 
