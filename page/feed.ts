@@ -93,7 +93,6 @@ export class EventFeed {
     const response = await fetch(EVENTS_URL, {
       headers,
       signal: attempt.signal,
-      cache: 'no-store',
       credentials: 'same-origin',
     });
     if (!response.ok || response.body === null) {

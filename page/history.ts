@@ -89,7 +89,8 @@ export class History {
 
   /** The flow now; null when it is not known, which it is from the second event on. */
   get flow(): { readonly receivedRate: number | null; readonly sentRate: number | null } {
-    return this.#flow ?? { receivedRate: null, sentRate: null };
+    const { receivedRate = null, sentRate = null } = this.#flow ?? {};
+    return { receivedRate, sentRate };
   }
 
   /**
@@ -140,6 +141,8 @@ interface StandbyLags {
 /** Counters as of an event, and the rates that follow from the one before. Bytes a second. */
 interface Flow {
   readonly atMs: number;
+  /** Which run of walcast the counters are of. */
+  readonly startedAt: string;
   readonly receivedBytes: number;
   readonly sentBytes: ReadonlyMap<number, number>;
   readonly receivedRate: number | null;
@@ -149,19 +152,20 @@ interface Flow {
 }
 
 function nextFlow(before: Flow | null, picture: Picture, nowMs: number): Flow {
-  const { atMs, upstream, standbys } = picture;
+  const { atMs, status, upstream, standbys } = picture;
   if (before !== null && before.atMs === atMs) {
     return nowMs - before.seenMs < QUIET_MS ? before : { ...before, receivedRate: 0, sentRate: 0 };
   }
   const counters = {
     atMs,
+    startedAt: status.started_at,
     seenMs: nowMs,
     receivedBytes: upstream.received_bytes,
     sentBytes: new Map([...standbys].map(([pid, { sent_bytes: bytes }]) => [pid, bytes])),
   };
   const seconds = before === null ? 0 : (atMs - before.atMs) / 1_000;
-  // After a restart the counters begin at 0, and its clock may have been set back.
-  if (before === null || seconds <= 0 || counters.receivedBytes < before.receivedBytes) {
+  // After a restart the counters begin at 0; a clock may have been set back.
+  if (before === null || seconds <= 0 || counters.startedAt !== before.startedAt) {
     return { ...counters, receivedRate: null, sentRate: null };
   }
   return {

@@ -9,7 +9,8 @@ import type { HttpAudit } from './audit.ts';
 import { eventRoute } from './event-routes.ts';
 import type { EventSources } from './event-routes.ts';
 import { openApiDocument } from './openapi.ts';
-import { pageRoute, readStatusPage } from './page-route.ts';
+import { pageRoute } from './page-route.ts';
+import type { StatusPage } from './page-route.ts';
 import type { Pictures } from './pictures.ts';
 import { metricsRoute, probeRoutes } from './probe-routes.ts';
 import { readRoutes } from './read-routes.ts';
@@ -27,6 +28,7 @@ export interface RouteSources {
   readonly clock: Clock;
   readonly log: Log;
   readonly audit: HttpAudit;
+  readonly page: StatusPage | null;
 }
 
 /** Sends the answer to a request that may not go on. */
@@ -45,7 +47,7 @@ export function allRoutes(sources: RouteSources): Route[] {
     eventRoute(sources.events),
     ...writeRoutes(sources),
     walRoute(sources),
-    pageRoute(readStatusPage()),
+    pageRoute(sources.page),
   ];
   let document: unknown = null;
   routes.push({
@@ -79,8 +81,8 @@ export function addRoutes(
 
 function optionsOf(route: Route, check: CheckAccess): RouteOptions {
   const response: Record<string, unknown> = {};
-  for (const [code, { schema }] of Object.entries(answersOf(route))) {
-    if (schema !== undefined) response[code] = schema;
+  for (const [code, { schema, isWritten }] of Object.entries(answersOf(route))) {
+    if (schema !== undefined && isWritten !== true) response[code] = schema;
   }
   return {
     method: route.method,

@@ -40,6 +40,8 @@ import { readJsonOnly } from './json-body.ts';
 import { OneAtATime } from './one-at-a-time.ts';
 import { Pictures } from './pictures.ts';
 import { sendProblem } from './problems.ts';
+import { readStatusPage } from './page-route.ts';
+import type { StatusPage } from './page-route.ts';
 import { addRoutes, allRoutes } from './routes.ts';
 import { followCertificate, isHandshakeFailure, secureServerOptions } from './secure-port.ts';
 import type { PortTls } from './secure-port.ts';
@@ -55,6 +57,8 @@ export interface HttpOptions {
   readonly walToken: () => string | null;
   /** Null: plain HTTP. */
   readonly tls: PortTls | null;
+  /** What is given at `/`, null for nothing; without it what was built. */
+  readonly page?: StatusPage | null;
   /** What is other than {@link DEFAULT_TIMES}. */
   readonly times?: Partial<HttpTimes>;
 }
@@ -117,7 +121,8 @@ export async function openHttp(options: HttpOptions, sources: HttpSources): Prom
     hub,
     maySeeMore: (request) => authorization.isStillAllowed('read', request),
   };
-  const routes = allRoutes({ ...sources, pictures, events, clock, log, audit });
+  const page = options.page === undefined ? readStatusPage() : options.page;
+  const routes = allRoutes({ ...sources, pictures, events, clock, log, audit, page });
   addRoutes(server, routes, (access, request, reply) =>
     authorization.check(access, request, reply),
   );

@@ -55,6 +55,7 @@ const routes = allRoutes({
   clock: systemClock,
   log: silentLog,
   audit: new HttpAudit({ log: silentLog, clock: systemClock }),
+  page: null,
 });
 const document = JSON.parse(JSON.stringify(openApiDocument(routes))) as Document;
 const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
