@@ -3,7 +3,8 @@
 import { matchName, readNamePattern } from '../pg/name-pattern.ts';
 import { CONSOLE_DATABASE } from './client.ts';
 import type { CatalogCondition, CatalogItem, CatalogSelect } from './catalog-syntax.ts';
-import { int4Cell, OID, TEXT, textCell, TYPE_NAMES } from './columns.ts';
+import { int4Cell, textCell } from './cells.ts';
+import { OID, TEXT, TYPE_NAMES } from './columns.ts';
 import type { ResultColumn, Row } from './columns.ts';
 import { REPORTS } from './show-reports.ts';
 import { VIEWS } from './views.ts';

@@ -1,5 +1,6 @@
 // How is SHOW answered?
-import { TEXT, textCell } from './columns.ts';
+import { textCell } from './cells.ts';
+import { TEXT } from './columns.ts';
 import type { ResultColumn, Row } from './columns.ts';
 import type { SelectContext } from './select.ts';
 import type { ConsoleSettings } from './settings.ts';

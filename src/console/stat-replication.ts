@@ -1,7 +1,8 @@
 // pg_stat_replication, with walcast's standbys: names, order, types and NULLs as in PostgreSQL; they are the same in all
 // majors from 13 on. (system_views.sql, walsender.c:pg_stat_get_wal_senders)
 import type { StandbyStatus } from '../status/status.ts';
-import { INET, inetCell, OID, TEXT } from './columns.ts';
+import { inetCell } from './cells.ts';
+import { INET, OID, TEXT } from './columns.ts';
 import { identifier, int4, lsn, nothing, seconds, text, time, xid } from './view-columns.ts';
 import { viewOf } from './view.ts';
 import type { View, ViewColumn } from './view.ts';

@@ -2,25 +2,27 @@
 import { INVALID_LSN } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import {
-  BOOL,
   boolCell,
-  INT4,
   int4Cell,
-  INT8,
   int8Cell,
-  INTERVAL,
   intervalCell,
   lsnCell,
+  textArrayCell,
+  textCell,
+  timestamptzCell,
+  xidCell,
+} from './cells.ts';
+import {
+  BOOL,
+  INT4,
+  INT8,
+  INTERVAL,
   NAME,
   PG_LSN,
   TEXT,
   TEXT_ARRAY,
-  textArrayCell,
-  textCell,
   TIMESTAMPTZ,
-  timestamptzCell,
   XID,
-  xidCell,
 } from './columns.ts';
 import type { Cell, ValueType } from './columns.ts';
 import type { ViewColumn } from './view.ts';
@@ -58,7 +60,7 @@ export function int4<Entry>(name: string, of: ValueOf<Entry, number>): ViewColum
 
 /** int8, of whole numbers. */
 export function int8<Entry>(name: string, of: ValueOf<Entry, number>): ViewColumn<Entry> {
-  return column(name, INT8, of, (value) => int8Cell(BigInt(Math.round(value))));
+  return column(name, INT8, of, (value) => int8Cell(Math.round(value)));
 }
 
 /** xid: the low half of a full transaction id. */

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ConsoleError } from '../../src/console/console-error.ts';
-import { intervalCell, inetCell, timestamptzCell, xidCell } from '../../src/console/columns.ts';
+import { intervalCell, inetCell, timestamptzCell, xidCell } from '../../src/console/cells.ts';
 import { ConsoleOpener } from '../../src/console/opener.ts';
 import { parseStatements } from '../../src/console/statement.ts';
 import { versionFacts } from '../../src/pg/server-version.ts';
