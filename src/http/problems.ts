@@ -69,5 +69,8 @@ export function sendProblem(
 ): FastifyReply {
   const { status } = PROBLEMS[code];
   if (status === 503) void reply.header('retry-after', '1');
-  return reply.code(status).type(PROBLEM_TYPE).send(problemJson(code, facts));
+  return reply
+    .code(status)
+    .type(PROBLEM_TYPE)
+    .send(JSON.stringify(problemJson(code, facts)));
 }

@@ -4,7 +4,7 @@ import type { BuildInfo } from '../config/build-info.ts';
 import type { RelayActions } from '../status/actions.ts';
 import type { VersionJson } from './api-types.ts';
 import type { PicturePart, Pictures } from './pictures.ts';
-import type { Route } from './route.ts';
+import type { Answer, Route } from './route.ts';
 import { SCHEMAS } from './schemas.ts';
 import { configJson } from './status-json.ts';
 
@@ -23,33 +23,36 @@ export function readRoutes({ pictures, actions, build }: ReadSources): Route[] {
     node_version: build.nodeVersion,
     postgresql_majors: build.postgresqlMajors,
   };
-  const part = (name: PicturePart): Route['handle'] => {
-    return async (_request, reply) => sendJson(reply, await pictures.current().answer(name));
-  };
+  const part = (
+    name: PicturePart,
+  ): Pick<Route, 'handle'> & { readonly answer: Partial<Answer> } => ({
+    handle: async (_request, reply) => sendJson(reply, await pictures.current().answer(name)),
+    answer: { isWritten: true },
+  });
   return [
     showing('status', 'status', {
       summary: 'State of the whole relay.',
-      handle: part('status'),
+      ...part('status'),
     }),
     showing('upstream', 'upstreamDetail', {
       summary: 'The session to the upstream server.',
-      handle: part('upstream'),
+      ...part('upstream'),
     }),
     showing('standbys', 'standbys', {
       summary: 'Connected standbys, as in pg_stat_replication.',
-      handle: part('standbys'),
+      ...part('standbys'),
     }),
     showing('slots', 'slots', {
       summary: 'Replication slots kept here, as in pg_replication_slots.',
-      handle: part('slots'),
+      ...part('slots'),
     }),
     showing('store', 'storeDetail', {
       summary: 'The WAL that is stored.',
-      handle: part('store'),
+      ...part('store'),
     }),
     showing('sync', 'sync', {
       summary: 'Which standbys have to confirm before walcast does, and whether they can.',
-      handle: part('sync'),
+      ...part('sync'),
     }),
     showing('version', 'version', {
       summary: 'Which walcast this is, and the PostgreSQL majors it speaks.',
@@ -69,7 +72,11 @@ function sendJson(reply: FastifyReply, json: Buffer): FastifyReply {
 function showing(
   name: string,
   schema: keyof typeof SCHEMAS,
-  route: { readonly summary: string; readonly handle: Route['handle'] },
+  route: {
+    readonly summary: string;
+    readonly handle: Route['handle'];
+    readonly answer?: Partial<Answer>;
+  },
 ): Route {
   return {
     method: 'GET',
@@ -77,7 +84,7 @@ function showing(
     operation: `get${name.charAt(0).toUpperCase()}${name.slice(1)}`,
     summary: route.summary,
     access: 'read',
-    answers: { 200: { description: 'As it is now.', schema: SCHEMAS[schema] } },
+    answers: { 200: { description: 'As it is now.', schema: SCHEMAS[schema], ...route.answer } },
     handle: route.handle,
   };
 }

@@ -15,6 +15,8 @@ export interface Answer {
   readonly description: string;
   readonly schema?: TSchema;
   readonly type?: string;
+  /** It is sent as it was written, not put into JSON by the schema: a serializer for it would be compiled for nothing. */
+  readonly isWritten?: true;
 }
 
 /** A value in the path or the query. */
@@ -43,7 +45,12 @@ export interface Route {
 
 /** An answer that tells what went wrong. */
 export function refusal(description: string): Answer {
-  return { description, schema: SCHEMAS.problem, type: 'application/problem+json' };
+  return {
+    description,
+    schema: SCHEMAS.problem,
+    type: 'application/problem+json',
+    isWritten: true,
+  };
 }
 
 /** What a route answers, together with what any route of its kind may answer. */

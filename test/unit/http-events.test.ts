@@ -273,6 +273,17 @@ describe('bounds', () => {
     expect((await fetch(`${relay.url}/api/v1/events`)).status).toBe(503);
   });
 
+  test('a thousand who want to listen, and read nothing, keep no probe out and cost one look', async () => {
+    const relay = await rig();
+    const crowd = await Promise.all(Array.from({ length: 1_000 }, () => deaf(relay.port)));
+    expect(await relay.get('/livez')).toMatchObject({ status: 'ok' });
+    // One for the probe, and one each time that somebody listens after nobody did.
+    expect(relay.looks).toBeLessThan(crowd.length / 10);
+    for (const socket of crowd) socket.destroy();
+    await eventually(() => relay.clock.nextTimerMs()).toBeNull();
+    await (await relay.listen()).nextOf('snapshot');
+  });
+
   test('a client that went away without a word to us gives its place back', async () => {
     const relay = await rig();
     const sockets = await Promise.all(
