@@ -428,9 +428,6 @@ export const PLACES_TAKEN_RATIO: number = 0.9;
 /** How long synchronous_standby_names may be unsatisfied: a standby that restarts is back by then. */
 export const SYNC_UNSATISFIED_MS: number = 30_000;
 
-/** Share of the file system that has to be free. */
-export const FILE_SYSTEM_FREE_RATIO: number = 0.1;
-
 // --- http: what is shown
 
 /** Streams of events that are open at a time, and those of one client network where others reach the port: well below all connections. */
