@@ -225,6 +225,69 @@ it('tries again at once when something may have been mended', async () => {
   await (await upstream.accept()).stream();
 });
 
+it('is not told to connect anew before it has begun, nor once it takes nothing in', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  following = new UpstreamFollowing({
+    settings: settingsOf(at(upstream)),
+    clock: systemClock,
+    log: silentLog,
+    policy: () => null,
+    standbys: () => [],
+    onFatal: () => {},
+  });
+  expect(following.reconnect()).toBe(false);
+  following.start(store);
+  const session = await upstream.accept();
+  await session.stream();
+  await following.quiesce();
+  expect(following.reconnect()).toBe(false);
+  expect(upstream.accepted).toBe(1);
+});
+
+it('connects anew to the first of its servers', async () => {
+  await using first = await ScriptedUpstream.listen();
+  await using second = await ScriptedUpstream.listen();
+  const hosts = `host=127.0.0.1,127.0.0.1 port=${first.port},${second.port}`;
+  follow(settingsOf(`${hosts} user=replicator sslmode=disable`));
+  const away = await first.accept();
+  await away.startup();
+  away.send(errorResponse('57P03', 'the database system is starting up', 'FATAL'));
+  away.end();
+  const session = await second.accept();
+  const begun = await session.stream();
+  expect(following.reconnect()).toBe(true);
+  expect(await session.status()).toMatchObject({ flush: begun.flush });
+  expect((await session.next()).type).toBe('c');
+  session.reset();
+  const again = await (await first.accept()).stream();
+  expect(again.flush).toBe(begun.flush);
+  expect(following.status()).toMatchObject({ port: first.port, disconnects: { reload: 1 } });
+});
+
+it('gives up for a new session whatever is under way, and does not wait for ever for a server that is silent', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  const clock = new ManualClock();
+  follow(settingsOf(at(upstream)), clock);
+  const silent = await upstream.accept();
+  await silent.startup();
+  expect(following.reconnect()).toBe(true);
+  await silent.closed;
+  const asked = await upstream.accept();
+  await asked.login();
+  await asked.command();
+  expect(following.reconnect()).toBe(true);
+  await asked.closed;
+  const streaming = await upstream.accept();
+  await streaming.stream();
+  expect(following.reconnect()).toBe(true);
+  await streaming.status();
+  expect((await streaming.next()).type).toBe('c');
+  // It has nothing to say to that.
+  clock.advance(UPSTREAM_FINISH_MS_MAX);
+  await (await upstream.accept()).stream();
+  expect(upstream.accepted).toBe(4);
+});
+
 it('ends with a drain that comes while it is on its way', async () => {
   await using old = await ScriptedUpstream.listen();
   await using next = await ScriptedUpstream.listen();
