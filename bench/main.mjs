@@ -15,23 +15,26 @@ Measures on this machine, over the loopback interface only, and removes what it 
   fanout      CPU seconds per GB delivered: walcast beside the primary's own walsenders in the same run
   tls         CPU seconds per GB sent to receivers with and without TLS, by bytes per call (a bare loop)
   handoff     CPU seconds per GB to get WAL into a sender process: over a Unix socket, or from the segment files
+  scrape      longest turn of walcast's event loop while it answers /metrics, the JSON API and events with many standbys
   walk        CPU seconds per GB of WAL checked: headers alone, every checksum, and checksums in each way there is
   fdatasync   latency of write + fdatasync from an own thread and through libuv's pool, pool idle and busy
 
 Options:
   --receivers LIST    fanout, tls: numbers of receivers, one after the other (default 1,8; each 1 to 64)
   --gigabytes N       fanout: WAL to generate (default 1); tls, handoff, walk: bytes in total (default 2); at most 20
-  --runs N            repetitions; medians are printed (default 1 for fanout, 10 for commit, 3 otherwise; at most 20)
+  --runs N            repetitions; medians are printed (default 1 for fanout, 10 for commit and scrape, 3 otherwise; at most 20)
   --workloads LIST    fanout: of message, insert, catchup (default all three)
   --levels LIST       commit: of local, remote_write, on, remote_apply (default all four)
   --clients LIST      commit: sessions that commit at the same time (default 1; each 1 to 64)
   --verify LIST       fanout, commit: of page, record: how walcast checks what it receives (default record)
-  --postgres MAJOR    commit, fanout, walk: server to use (default 18)
-  --node-options=STR  commit, fanout: options of Node.js for walcast, for example "--cpu-prof --cpu-prof-dir=/tmp/prof"
+  --standbys N        scrape: standbys that stream (default 1000; at most 5000)
+  --slots N           scrape: slots besides (default 200; at most 5000)
+  --postgres MAJOR    commit, fanout, scrape, walk: server to use (default 18)
+  --node-options=STR  commit, fanout, scrape: options of Node.js for walcast, for example "--cpu-prof --cpu-prof-dir=/tmp/prof"
   --rate MB           fanout: megabytes of WAL a second (default 0: as fast as the primary makes it)
   --warm N            fanout: gigabytes sent before each figure, so that code is compiled (default 0.25)
   --keep MB           fanout: wal_keep_size of walcast (default 0: enough for everything)
-  --dist DIR          commit, fanout, walk: the compiled walcast to measure (default dist)
+  --dist DIR          commit, fanout, scrape, walk: the compiled walcast to measure (default dist)
   --ciphers NAME      tls: TLS 1.3 suite (default TLS_AES_256_GCM_SHA384, which Node.js prefers)
   --count N           fdatasync: syncs per figure; commit: commits per session, figure and run (default 200; at most 10000)
   --directory DIR     fdatasync: where to put the file; commit: where walcast keeps its WAL (default: the temporary directory)
@@ -43,7 +46,10 @@ Options:
 const COMMIT_LEVELS = ['local', 'remote_write', 'on', 'remote_apply'];
 
 const FRACTIONS = ['--gigabytes', '--warm', '--rate'];
-const COMMANDS = ['commit', 'fanout', 'tls', 'handoff', 'walk', 'fdatasync'];
+const COMMANDS = ['commit', 'fanout', 'tls', 'handoff', 'scrape', 'walk', 'fdatasync'];
+
+/** Commands that start a primary and walcast. */
+const WITH_SERVERS = ['commit', 'fanout', 'scrape'];
 
 /** @typedef {{ title: string, rows: readonly Record<string, string | number | null>[] }} Section */
 
@@ -65,8 +71,8 @@ async function main(argv) {
   }
   const facts = machineFacts();
   if (!options.isJson) printFacts(facts);
-  // commit and fanout end their servers first; elsewhere an exit is enough: helpers end with us, directories are removed.
-  if (options.command !== 'fanout' && options.command !== 'commit') exitOnInterrupt();
+  // Those with servers end them first; elsewhere an exit is enough: helpers end with us, directories are removed.
+  if (!WITH_SERVERS.includes(options.command)) exitOnInterrupt();
   const sections = await measure(options, facts);
   if (options.isJson) {
     console.log(JSON.stringify({ command: argv.join(' '), machine: facts, sections }, null, 2));
@@ -128,6 +134,10 @@ async function measure(options, facts) {
       Object.assign(facts, result.facts);
       return result.sections;
     }
+    case 'scrape': {
+      const { benchScrape } = await import('./scrape.mjs');
+      return benchScrape({ ...options, runs: options.runs ?? 10, progress });
+    }
     case 'fdatasync': {
       const rows = await benchFdatasync({ ...options, progress });
       return [{ title: 'write of 64 KiB + fdatasync', rows }];
@@ -159,6 +169,8 @@ function readOptions(argv) {
       levels: { type: 'string', default: COMMIT_LEVELS.join(',') },
       clients: { type: 'string', default: '1' },
       verify: { type: 'string', default: 'record' },
+      standbys: { type: 'string', default: '1000' },
+      slots: { type: 'string', default: '200' },
       postgres: { type: 'string', default: '18' },
       'node-options': { type: 'string', default: '' },
       rate: { type: 'string', default: '0' },
@@ -186,6 +198,8 @@ function readOptions(argv) {
     levels: values.levels.split(',').map(commitLevel),
     clients: values.clients.split(',').map((text) => number('--clients', text, [1, 64])),
     verify: values.verify.split(',').map(verifyMode),
+    standbys: number('--standbys', values.standbys, [1, 5_000]),
+    slots: number('--slots', values.slots, [0, 5_000]),
     postgres: number('--postgres', values.postgres, [13, 99]),
     nodeOptions: values['node-options'],
     megabytesPerSecond: number('--rate', values.rate, [0, 100_000]),

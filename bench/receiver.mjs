@@ -3,6 +3,7 @@ import { WalStream } from './wal-stream.mjs';
 import { answerQuestions } from './child.mjs';
 
 const STATUS_INTERVAL_MS = 1_000;
+const SPREAD_PARTS = 100;
 
 /** @type {WalStream[]} */
 let streams = [];
@@ -12,11 +13,21 @@ let failure = null;
 let waiting = null;
 
 answerQuestions({ connect, waitFor, counts, reset, close });
-setInterval(() => {
-  for (const stream of streams) stream.sendStatus();
-}, STATUS_INTERVAL_MS);
+/** Every stream reports once in an interval: all together, or spread over it as standbys that know nothing of each other. */
+let parts = 1;
+let part = 0;
+setTimeout(report, STATUS_INTERVAL_MS);
 
-/** @param {Omit<import('./wal-stream.mjs').StreamTarget, 'applicationName'> & { count: number, name: string }} options */
+function report() {
+  for (let index = part; index < streams.length; index += parts) streams[index]?.sendStatus();
+  part = (part + 1) % parts;
+  setTimeout(report, STATUS_INTERVAL_MS / parts);
+}
+
+/**
+ * @param {Omit<import('./wal-stream.mjs').StreamTarget, 'applicationName'>
+ *   & { count: number, name: string, isSpread?: boolean }} options
+ */
 async function connect(options) {
   const opened = Array.from({ length: options.count }, () => new WalStream(options.port));
   for (const [index, stream] of opened.entries()) {
@@ -25,6 +36,7 @@ async function connect(options) {
     stream.onProgress = lookWhetherReached;
   }
   streams = opened;
+  parts = options.isSpread === true ? SPREAD_PARTS : 1;
 }
 
 /** Resolves once every receiver has everything before that position. @param {number} lsn */
