@@ -163,7 +163,13 @@ class Chart {
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 5 } },
       scales: { x: { time: true, auto: false }, y: { auto: false } },
       axes: [
-        { ...axis, values: (_, splits) => splits.map(clockText), space: 44, size: 28 },
+        {
+          ...axis,
+          values: (_, splits) => splits.map(clockText),
+          incrs: [60, 120, 300],
+          space: 40,
+          size: 28,
+        },
         {
           ...axis,
           values: (_, splits) =>

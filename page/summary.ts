@@ -93,14 +93,20 @@ export function syncFacts({ sync, upstream }: Picture, nowMs: number): Fact[] {
   }
   if (sync.upstream !== null) {
     const { synchronous_standby_names: names, membership } = sync.upstream;
-    facts.push(
-      ['Upstream’s own policy', names === '' ? 'none' : names],
-      ['walcast is listed there', membership.replaceAll('_', ' ')],
-    );
+    facts.push(['Upstream’s own policy', names === '' ? 'none' : names]);
+    if (names !== '') facts.push(['walcast is listed there', MEMBERSHIP_WORDS[membership]]);
   }
   if (upstream.slot !== null) facts.push(['Slot on the upstream', upstream.slot]);
   return facts;
 }
+
+type Membership = NonNullable<Picture['sync']['upstream']>['membership'];
+
+const MEMBERSHIP_WORDS: Readonly<Record<Membership, string>> = {
+  named: 'by its name',
+  any: 'by *, as everybody',
+  none: 'no: commits there do not wait for it',
+};
 
 function reportedText({ write, flush, apply }: Picture['sync']['reported']): string {
   if (write === null && flush === null && apply === null) return 'nothing';

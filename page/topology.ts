@@ -79,7 +79,9 @@ export class Topology {
 function untoldDetail({ upstream, status }: Picture): string | null {
   const detail = upstream.detail ?? status.detail;
   if (detail === null) return null;
-  const isTold = status.findings.some(({ message }) => message.includes(detail.replace(/\.$/, '')));
+  const isTold = status.findings.some(({ message }) =>
+    message.includes(detail.replace(/[.?!]$/, '')),
+  );
   return isTold ? null : detail;
 }
 
@@ -167,7 +169,7 @@ function updateBranch(item: HTMLLIElement, row: StandbyRow): void {
   if (branch === undefined) return;
   const figures =
     row.kind === 'here'
-      ? [lagWord(lagSecondsOf(row.standby)), bytesWord(row.standby.lag_bytes)]
+      ? [lagWord(lagSecondsOf(row.standby)), `${bytesWord(row.standby.lag_bytes)} behind`]
       : [];
   branch.edge.show({ state: stateWord(row), tone: toneOf(row), figures });
   setText(branch.name, nameOf(row.standby));

@@ -95,7 +95,7 @@ async function setTheStage(
   if (signal.aborted) return null;
   screen.progress('walcast: starting');
   const relay = await startDemoRelay(workspace, primary);
-  screen.say(`walcast    port ${relay.target.port}, status ${relay.url}/api/v1/status`);
+  screen.say(`walcast    port ${relay.target.port}, status page ${relay.url}/`);
   const writer = new DemoWriter();
   writer.start(primary);
   const standbys: PostgresCluster[] = [];
