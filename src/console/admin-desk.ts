@@ -2,7 +2,7 @@
 import type { Clock } from '../base/clock.ts';
 import { KeyedLogBudget } from '../base/keyed-log-budget.ts';
 import type { Log } from '../base/log.ts';
-import { ADMITTED_LOG_LINES, CONSOLE_COMMANDS_MAX } from '../config/limits.ts';
+import { ADMITTED_LOG_LINES, CONSOLE_COMMANDS_MAX, REFUSAL_TEXT_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { RelayActions } from '../status/actions.ts';
 import { NO_ADMIN_COMMANDS } from '../status/status.ts';
@@ -134,7 +134,8 @@ export class AdminDesk {
     if (outcome.kind === 'done') log.info(text, fields);
     else {
       const { sqlstate, message, detail = null } = outcome.error;
-      log.warn(text, { ...fields, sqlstate, reason: message, detail });
+      const shown = detail?.slice(0, REFUSAL_TEXT_MAX) ?? null;
+      log.warn(text, { ...fields, sqlstate, reason: message, detail: shown });
     }
   }
 }
