@@ -23,9 +23,12 @@ export class AnswerBudget {
     this.#rows = 0;
   }
 
-  /** `rows` rows are about to be looked at, and `width` values of each. Throws ConsoleError 54000. */
-  look(rows: number, width: number): void {
-    this.#rows = Math.max(this.#rows, rows);
+  /**
+   * `rows` rows are about to be looked at, and `width` values of each; `isGrowing`: there are as many as standbys or slots.
+   * Throws ConsoleError 54000.
+   */
+  look(rows: number, width: number, isGrowing: boolean): void {
+    if (isGrowing) this.#rows = Math.max(this.#rows, rows);
     this.#values += rows * width;
     if (this.#values > Math.max(CONSOLE_VALUES_MAX, this.#rows * CONSOLE_COLUMNS_MAX)) {
       throw tooLarge('one query may not ask for so many values here');

@@ -47,7 +47,7 @@ interface SortKey {
 }
 
 /** A view without columns and with one row: what there is without FROM. */
-const NO_VIEW: View = { columns: [], rows: () => [() => null] };
+const NO_VIEW: View = { columns: [], isGrowing: false, rows: () => [() => null] };
 
 /** Throws ConsoleError for columns, functions and views that there are none of. */
 export function prepareSelect(statement: SelectStatement, context: SelectContext): PreparedSelect {
@@ -59,7 +59,7 @@ export function prepareSelect(statement: SelectStatement, context: SelectContext
       parameterTypes: [],
       run: () => {
         const rows = catalog.rows();
-        context.budget.look(rows.length, width);
+        context.budget.look(rows.length, width, false);
         return rows;
       },
     };
@@ -111,7 +111,7 @@ function keptRows(
   context: SelectContext,
 ): ViewRow[] {
   const rows = view.rows(context.source());
-  context.budget.look(rows.length, width);
+  context.budget.look(rows.length, width, view.isGrowing);
   return rows.filter((row) => filters.every((keeps) => keeps(row)));
 }
 

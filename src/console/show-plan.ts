@@ -37,7 +37,7 @@ function wholeView(view: View, { source, budget }: SelectContext): PreparedShow 
     columns: view.columns,
     rows: () => {
       const rows = view.rows(source());
-      budget.look(rows.length, view.columns.length);
+      budget.look(rows.length, view.columns.length, view.isGrowing);
       return rows.map((row) => view.columns.map((_, index) => row(index)));
     },
   };

@@ -5,7 +5,7 @@ import type { StandbyStatus } from '../status/status.ts';
 import type { ConsoleSource } from './source.ts';
 import { STAT_REPLICATION_COLUMNS } from './stat-replication.ts';
 import { bool, int8, seconds, text } from './view-columns.ts';
-import { viewOf } from './view.ts';
+import { growingView } from './view.ts';
 import type { View, ViewColumn } from './view.ts';
 
 /** A standby, and where WAL ends: as far as is known, and what is here. */
@@ -16,7 +16,7 @@ interface StandbyRow {
 }
 
 /** One row for each session of a standby, streaming or not, in the order in which they came. */
-export const SHOW_STANDBYS: View = viewOf<StandbyRow>(standbyRows, [
+export const SHOW_STANDBYS: View = growingView<StandbyRow>(standbyRows, [
   ...STAT_REPLICATION_COLUMNS.map(ofStandby),
   text('slot_name', ({ standby }) => standby.slotName),
   int8('timeline', ({ standby }) => standby.timeline),

@@ -6,7 +6,7 @@ import { lagBytes } from './show-standbys.ts';
 import type { ConsoleSource } from './source.ts';
 import { REPLICATION_SLOTS_COLUMNS } from './stat-slots.ts';
 import { bool, int8, lsn, text, time } from './view-columns.ts';
-import { viewOf } from './view.ts';
+import { growingView, viewOf } from './view.ts';
 import type { View } from './view.ts';
 
 interface SlotRow {
@@ -15,7 +15,7 @@ interface SlotRow {
 }
 
 /** pg_replication_slots, and what is known besides: one row for each slot. */
-export const SHOW_SLOTS: View = viewOf<SlotRow>(slotRows, [
+export const SHOW_SLOTS: View = growingView<SlotRow>(slotRows, [
   ...REPLICATION_SLOTS_COLUMNS.map((column) => ({
     ...column,
     value: ({ slot }: SlotRow, facts: Parameters<typeof column.value>[1]) =>

@@ -4,7 +4,7 @@ import type { StandbyStatus } from '../status/status.ts';
 import { inetCell } from './cells.ts';
 import { INET, OID, TEXT } from './columns.ts';
 import { identifier, int4, lsn, nothing, seconds, text, time, xid } from './view-columns.ts';
-import { viewOf } from './view.ts';
+import { growingView } from './view.ts';
 import type { View, ViewColumn } from './view.ts';
 
 /** What PostgreSQL shows as the port of a connection over a Unix socket. */
@@ -42,7 +42,7 @@ export const STAT_REPLICATION_COLUMNS: readonly ViewColumn<StandbyStatus>[] = [
 ];
 
 /** One row for each session of a standby, streaming or not, in the order in which they came. */
-export const STAT_REPLICATION: View = viewOf<StandbyStatus>(
+export const STAT_REPLICATION: View = growingView<StandbyStatus>(
   (inside) => inside.status().standbys,
   STAT_REPLICATION_COLUMNS,
 );

@@ -3,7 +3,7 @@
 import type { SlotStatus } from '../status/status.ts';
 import { NAME, OID, PG_LSN } from './columns.ts';
 import { bool, identifier, int4, int8, lsn, nothing, text, xid } from './view-columns.ts';
-import { viewOf } from './view.ts';
+import { growingView } from './view.ts';
 import type { View, ViewColumn } from './view.ts';
 
 /** Its columns, for reports that have more of them. */
@@ -27,7 +27,7 @@ export const REPLICATION_SLOTS_COLUMNS: readonly ViewColumn<SlotStatus>[] = [
 ];
 
 /** One row for each slot. */
-export const REPLICATION_SLOTS: View = viewOf<SlotStatus>(
+export const REPLICATION_SLOTS: View = growingView<SlotStatus>(
   (inside) => inside.status().slots,
   REPLICATION_SLOTS_COLUMNS,
 );

@@ -15,6 +15,8 @@ export type ViewRow = (column: number) => Cell | null;
 /** A view: fixed columns, and rows as they are when it is asked. */
 export interface View {
   readonly columns: readonly ResultColumn[];
+  /** It has as many rows as there are standbys or slots, so that what it may cost grows with them. */
+  readonly isGrowing: boolean;
   rows(source: ViewSource): ViewRow[];
 }
 
@@ -25,6 +27,14 @@ export interface ViewColumn<Entry> {
   readonly value: (entry: Entry, facts: VersionFacts) => Cell | null;
 }
 
+/** The same for standbys and slots. */
+export function growingView<Entry>(
+  entries: (inside: ConsoleSource) => readonly Entry[],
+  columns: readonly ViewColumn<Entry>[],
+): View {
+  return { ...viewOf(entries, columns), isGrowing: true };
+}
+
 /** A view with one row for each entry; `entries` is called once for each time that it is asked. */
 export function viewOf<Entry>(
   entries: (inside: ConsoleSource) => readonly Entry[],
@@ -32,6 +42,7 @@ export function viewOf<Entry>(
 ): View {
   return {
     columns: columns.map(({ name, type }) => ({ name, type })),
+    isGrowing: false,
     rows: ({ inside, facts }) =>
       entries(inside).map((entry) => (column) => columns[column]?.value(entry, facts) ?? null),
   };

@@ -7,7 +7,11 @@ import {
 } from '../../src/config/limits.ts';
 import { ConsoleOpener } from '../../src/console/opener.ts';
 import type { ConsoleSession } from '../../src/console/console-session.ts';
+import type { ConsoleSource } from '../../src/console/source.ts';
+import { parseHba } from '../../src/pg/hba.ts';
+import { toLsn } from '../../src/pg/lsn.ts';
 import { versionFacts } from '../../src/pg/server-version.ts';
+import { toTimelineId } from '../../src/pg/timeline.ts';
 import { bind, execute, parse } from '../support/console-client.ts';
 import { sampleConsole } from '../support/console-source.ts';
 import { cstr } from '../support/naive-writer.ts';
@@ -20,13 +24,13 @@ let session: ConsoleSession;
 /** What was answered since the last question. */
 let answer: Buffer;
 
-function begin(standbys: number): void {
+function begin(standbys: number, inside: Partial<ConsoleSource> = {}): void {
   const status = sampleStatus({
     standbys: Array.from({ length: standbys }, (_, index) =>
       sampleStandby({ pid: index + 1, applicationName: `s${index % 10}` }),
     ),
   });
-  session = new ConsoleOpener(sampleConsole(() => status)).open({
+  session = new ConsoleOpener(sampleConsole(() => status, inside)).open({
     pid: 10_000_001,
     user: 'ops',
     peer: { address: '10.0.0.9', port: 50_000 },
@@ -114,6 +118,32 @@ describe('a thousand standbys', () => {
     expect(rows(`${names} application_name DESC LIMIT 2`)).toEqual(['9 10', '9 20']);
     expect(rows(`${names} 1, pid DESC LIMIT 2`)).toEqual(['0 991', '0 981']);
   });
+});
+
+it('reports are bounded together like any other question', () => {
+  begin(1_000);
+  expect(ask('SHOW STANDBYS')).toBe('TDCZ');
+  expect(ask(many(8, 'SHOW STANDBYS', ';'))).toMatch(/^TDCEZ$/);
+  expect(answer.includes('C54000\0')).toBe(true);
+});
+
+it.each([
+  ['SHOW HBA', 3_000, /^TDCZ$/],
+  ['SHOW HBA', 6_000, /^EZ$/],
+  ['SHOW TIMELINES', 10_000, /^TDCZ$/],
+  ['SHOW TIMELINES', 20_000, /^EZ$/],
+])('%s of %d rows, which are no standbys, has the bound of a few', (sql, count, wanted) => {
+  const text = many(count, 'host all all all trust', '\n');
+  const rules = parseHba(text);
+  const ancestors = Array.from({ length: count }, (_, index) => ({
+    timeline: toTimelineId(index + 1),
+    endLsn: toLsn(BigInt(index + 1)),
+  }));
+  begin(1, {
+    hbaRules: () => ('rules' in rules ? rules.rules : []),
+    history: () => ({ timeline: toTimelineId(count + 1), ancestors }),
+  });
+  expect(ask(sql)).toMatch(wanted);
 });
 
 it('ten thousand standbys are shown whole, too', () => {

@@ -1,4 +1,5 @@
 // What do psql's own questions to the system catalogue come to? The questions are as psql 15 and 18 send them.
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { VIEWS } from '../../src/console/views.ts';
 import { paperSession } from '../support/console-session.ts';
@@ -176,4 +177,31 @@ FROM pg_catalog.pg_database d
 ORDER BY 1;`;
   expect(rows(sql)).toEqual([['walcast', null, 'UTF8', null]]);
   expect(rows("SELECT E'a\\\\b\\n\\'''\\%'")).toEqual([["a\\b\n''%"]]);
+});
+
+describe('a question that only begins like one of psql', () => {
+  const words = fc.constantFrom(
+    ...`WHERE AND OR NOT ( ) , ; . = <> ~ LIKE OPERATOR(pg_catalog.~) IN UNION SELECT FROM JOIN ON c.oid relname relkind attrelid nspname name context 'v' '^(a|b)*$' '[' 'pg\\_%' E'\\\\' 10001 1e9 ''`.split(
+      ' ',
+    ),
+  );
+  const beginnings = fc.constantFrom(
+    'SELECT c.relname FROM pg_catalog.pg_class c WHERE',
+    'SELECT a.attname, pg_catalog.format_type(a.atttypid) FROM pg_catalog.pg_attribute a WHERE',
+    'SELECT pg_catalog.lower(name) FROM pg_catalog.pg_settings WHERE',
+    'SELECT name AS "Column", 1 AS "Type" FROM (VALUES (',
+    'SELECT c.relchecks,',
+  );
+
+  it('is answered with rows, or with one error', () => {
+    const session = paperSession();
+    fc.assert(
+      fc.property(beginnings, fc.array(words, { maxLength: 20 }), (beginning, rest) => {
+        const sql = `${beginning} ${rest.join(' ')}`;
+        expect(session.ask(sql).letters).toMatch(/^(?:TD?C)*E?Z$/);
+        expect(session.prepare(sql, { binary: true }).letters).toMatch(/^(?:1tT2D?C|1?t?2?E)Z$/);
+      }),
+      { numRuns: 300 },
+    );
+  });
 });

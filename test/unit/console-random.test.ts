@@ -17,6 +17,8 @@ const WORDS: readonly string[] = [
   'SELECT * FROM pg_stat_replication pg_catalog . WHERE AND = <> pid state application_name sent_lsn',
   "'a' 1 ( ) , ; count AS ORDER BY DESC LIMIT IN NOT IS NULL SHOW all SET TO version BEGIN COMMIT",
   `ROLLBACK DEALLOCATE DISCARD $1 " ' /* -- \n :: text`,
+  'pg_class pg_attribute pg_settings relname "Schema" relkind oid LIKE ~ OPERATOR UNION VALUES pg_replication_slots active NOT true',
+  "STANDBYS UPSTREAM HBA CONFIG E'a\\\\' '^(a|b)*$' 'pg%' relchecks attname",
   'RELOAD PAUSE upstream KILL 42 CREATE DROP SLOT RESERVE_WAL SHUTDOWN WAIT_FOR_CLIENTS',
 ].flatMap((words) => words.split(' '));
 const statements = fc

@@ -14,7 +14,7 @@ import { sampleStandby, sampleStatus, sampleSync, unknownStatus } from '../suppo
 
 const GOLDEN = new URL('golden/console-show.txt', import.meta.url);
 
-const NOTHING = { columns: [], rows: (): [] => [] };
+const NOTHING = { columns: [], isGrowing: false, rows: (): [] => [] };
 
 const TYPES: ReadonlyMap<number, string> = new Map([
   [16, 'bool'],
