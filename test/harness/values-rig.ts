@@ -1,5 +1,7 @@
 // A primary with a standby of its own, a walcast that may follow either, and three standbys with slots behind it, each on a
 // way that can be interfered with: who may be asked whether what walcast says of them is true.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { createPrimary, createStandby } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
 import { pollUntil, signalProcess } from '../../src/demo/postgres-process.ts';
@@ -13,6 +15,7 @@ import { parseLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { toSegmentSize } from '../../src/pg/segment.ts';
 import type { SegmentSize } from '../../src/pg/segment.ts';
+import { makeCertificate } from '../support/certificates.ts';
 import { openFaultProxy } from './fault-proxy.ts';
 import type { FaultProxy } from './fault-proxy.ts';
 import { createRelay, HERE } from './walcast-process.ts';
@@ -32,6 +35,8 @@ export interface ValuesRigOptions {
   readonly major: number;
   readonly relaySettings?: WalcastSettings;
   readonly primarySettings?: ServerSettings;
+  /** Walcast's port speaks TLS to those who ask for it. */
+  readonly hasTls?: boolean;
   /** The primary has a standby of its own, which walcast may follow after a promotion. */
   readonly hasDirect?: boolean;
 }
@@ -156,6 +161,7 @@ export async function openValuesRig(options: ValuesRigOptions): Promise<ValuesRi
       slots: [...STANDBYS],
       ...options.relaySettings,
     });
+    if (options.hasTls === true) relay.configure(await tlsSettings(workspace, relay));
     const direct =
       options.hasDirect === true ? await startDirect(workspace, primary, options) : null;
     if (direct !== null) relay.configure({ upstream: { conninfo: conninfo([primary, direct]) } });
@@ -170,6 +176,17 @@ export async function openValuesRig(options: ValuesRigOptions): Promise<ValuesRi
     await workspace.close();
     throw error;
   }
+}
+
+async function tlsSettings(workspace: Workspace, relay: WalcastRelay): Promise<WalcastSettings> {
+  const { pem, key } = makeCertificate({ commonName: 'walcast', dns: ['localhost'] });
+  const files = {
+    cert: join(workspace.directory, 'relay.crt'),
+    key: join(workspace.directory, 'relay.key'),
+  };
+  await writeFile(files.cert, pem);
+  await writeFile(files.key, key, { mode: 0o600 });
+  return { listen: [{ address: `${HERE.listenHost}:${relay.port}`, tls: files }] };
 }
 
 async function startPrimary(
@@ -221,6 +238,7 @@ async function startStandbys(
       slot: name,
       settings: {
         wal_receiver_status_interval: `${STATUS_INTERVAL_MS}ms`,
+        hot_standby_feedback: 'on',
         ...(name === 'standby_c' ? { recovery_min_apply_delay: `${APPLY_DELAY_MS}ms` } : {}),
       },
     });

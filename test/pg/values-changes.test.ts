@@ -4,18 +4,19 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { SlotJson } from '../../src/http/api-types.ts';
 import { claimsOf, untrue } from '../harness/claims.ts';
 import { seriesOf } from '../harness/exposition.ts';
-import { Looker } from '../harness/looks.ts';
+import { Looker, standbyIn } from '../harness/looks.ts';
 import { exactFigures } from '../harness/quiet.ts';
 import { openValuesRig } from '../harness/values-rig.ts';
 import type { ValuesRig } from '../harness/values-rig.ts';
 import { startWriteLoad } from '../harness/write-load.ts';
 import type { WriteLoad } from '../harness/write-load.ts';
+import { eventually } from '../support/eventually.ts';
 import { newestOfEdges } from '../support/requirements.ts';
 
 /** Longer than figures get old. */
 const WATCH_MS = 5_000;
-const KEEP_SIZE = '16MB';
-const SLOT_KEEP_SIZE = '24MB';
+const KEEP_SIZE = '8MB';
+const SLOT_KEEP_SIZE = '16MB';
 
 describe.each(newestOfEdges())('what is shown of standbys of PostgreSQL %i', (major) => {
   let rig: ValuesRig;
@@ -36,6 +37,42 @@ describe.each(newestOfEdges())('what is shown of standbys of PostgreSQL %i', (ma
 
   afterAll(async () => {
     await rig[Symbol.asyncDispose]();
+  });
+
+  it('is of the horizon what a query on a standby holds, there, here and on the primary', async () => {
+    await using looker = new Looker(rig);
+    const standby = await rig.standby('standby_a').session();
+    await standby.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
+    const held = await standby.value('SELECT txid_snapshot_xmin(txid_current_snapshot())');
+    // What it holds is behind what all others do.
+    await rig.primary.query('INSERT INTO lines SELECT 1; INSERT INTO lines SELECT 2');
+    const horizons = async (): Promise<Record<string, unknown>> => {
+      const { views } = await looker.look();
+      const slot = views?.slots.find((one) => one.slot_name === 'standby_a');
+      const row = views?.slotRows.find((one) => one['slot_name'] === 'standby_a');
+      const { feedback } = views?.status ?? {};
+      const [[there] = []] = await rig.primary.query(
+        "SELECT xmin FROM pg_replication_slots WHERE slot_name = 'walcast'",
+      );
+      return {
+        ofStandby: views === null ? null : standbyIn(views, 'standby_a')?.feedback?.xmin,
+        ofSlot: slot?.xmin,
+        inConsole: row?.['xmin'],
+        ofAll: feedback?.xmin,
+        heldBy: feedback?.held_by,
+        onPrimary: there,
+      };
+    };
+    await eventually(horizons).toEqual({
+      ofStandby: held,
+      ofSlot: held,
+      inConsole: held,
+      ofAll: held,
+      heldBy: 'standby_a',
+      onPrimary: held,
+    });
+    standby.close();
+    await eventually(async () => (await horizons())['onPrimary'] !== held).toBe(true);
   });
 
   it('is true in the first seconds after a restart of walcast', async () => {
@@ -86,7 +123,7 @@ describe.each(newestOfEdges())('what is shown of standbys of PostgreSQL %i', (ma
     );
     expect(row).toBeDefined();
     const states: unknown[] = [];
-    for (const megabytes of [2, 18, 12]) {
+    for (const megabytes of [2, 10, 8]) {
       await primary.query(
         `INSERT INTO lines SELECT i, repeat('x', 1000) FROM generate_series(1, ${megabytes * 1_000}) AS i`,
       );

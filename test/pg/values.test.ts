@@ -73,6 +73,9 @@ describe.each(newestOfEdges())('what is shown of standbys of PostgreSQL %i', (ma
     const stoppedMs = systemClock.wallMs();
     const goOn = await rig.stopWalReceiver('standby_b');
     const looks = await looker.watch(WATCH_MS);
+    expect(await checked('name=standby_a')).toBe(200);
+    expect(await checked('name=standby_a&lag=16kB')).toBe(503);
+    expect(await checked('lag=64MB&min=3')).toBe(200);
     goOn();
     rig.proxy('standby_c').setDelay(0);
     await rig.standby('standby_a').query('SELECT pg_wal_replay_resume()');
@@ -111,11 +114,18 @@ describe.each(newestOfEdges())('what is shown of standbys of PostgreSQL %i', (ma
     });
     expect(untrue(claims)).toEqual([]);
     expectVanished(looks, atMs);
+    expect(await checked('name=standby_a')).toBe(503);
+    expect(await checked('name=standby_c&lag=64MB')).toBe(200);
     rig.proxy('standby_b').resume();
     await rig.standby('standby_a').start();
     await rig.streaming();
     await exactFigures(rig, looker);
   });
+
+  /** What a load balancer is told. */
+  async function checked(question: string): Promise<number> {
+    return (await fetch(`${rig.relay.url}/standbys?${question}`)).status;
+  }
 
   /** What is shown at the end of `standby_a`, which was killed at a moment, and of `standby_b`, which was cut off then. */
   function expectVanished(looks: readonly Look[], atMs: number): void {
