@@ -4,6 +4,7 @@ import { errorText } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import { PROBLEM_TYPE, problemJson, sendProblem } from './problems.ts';
 import type { ProblemCode, ProblemFacts } from './problems.ts';
+import { methodsOf } from './route.ts';
 import type { Route } from './route.ts';
 
 /** By status code; what fastify refuses with another one is `invalid-request`, too. */
@@ -26,7 +27,7 @@ export function addErrorAnswers(
     return undefined;
   });
   server.setNotFoundHandler(async (request, reply) => {
-    const methods = methodsOf(routes, request.url.split('?')[0] ?? '');
+    const methods = methodsAt(routes, request.url.split('?')[0] ?? '');
     if (methods.length === 0) {
       const hint = 'GET /openapi.json lists every path.';
       await sendProblem(reply, 'not-found', { detail: 'not found', hint });
@@ -66,11 +67,8 @@ function logFailure(log: Log, request: FastifyRequest, error: FastifyError): voi
 }
 
 /** The methods of the routes whose path this is; none when there is no such path. */
-function methodsOf(routes: readonly Route[], path: string): string[] {
-  const methods = routes
-    .filter((route) => isPathOf(route, path))
-    .flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method]));
-  return [...new Set(methods)];
+function methodsAt(routes: readonly Route[], path: string): string[] {
+  return [...new Set(routes.filter((route) => isPathOf(route, path)).flatMap(methodsOf))];
 }
 
 function isPathOf(route: Route, path: string): boolean {

@@ -33,7 +33,7 @@ export function openApiDocument(routes: readonly Route[]): Json {
       version: API_VERSION,
       description:
         'State and control of a WAL relay for PostgreSQL. LSNs are text (0/1763E00), unknown is null, times are ISO 8601 UTC. ' +
-        'GET is answered to HEAD as well. Requests for a port on loopback must name this machine, else they get 421.',
+        'GET is answered to HEAD as well, and where the answer is a probe to OPTIONS. Requests for a port on loopback must name this machine, else they get 421.',
     },
     paths,
     components: {

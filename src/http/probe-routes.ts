@@ -29,6 +29,7 @@ export function probeRoutes(source: StatusSource): Route[] {
       operation: 'getLiveness',
       summary: 'Is the process alive? Never depends on the upstream.',
       access: 'open',
+      hasOptions: true,
       answers: { 200: { description: 'It is.', schema: SCHEMAS.probe } },
       handle: (_request, reply) => answer(reply, liveness(source.status())),
     },
@@ -38,6 +39,7 @@ export function probeRoutes(source: StatusSource): Route[] {
       operation: 'getStartup',
       summary: 'Is the store open?',
       access: 'open',
+      hasOptions: true,
       answers: PROBE_ANSWERS,
       handle: (_request, reply) => answer(reply, startup(source.status())),
     },
@@ -53,6 +55,7 @@ function readyRoute(source: StatusSource): Route {
     operation: 'getReadiness',
     summary: 'Is a standby that connects now served?',
     access: 'open',
+    hasOptions: true,
     parameters: [
       {
         name: 'lag',
@@ -79,6 +82,7 @@ function standbysRoute(source: StatusSource): Route {
     operation: 'checkStandbys',
     summary: 'Do enough standbys stream, near enough to the end of the WAL? For load balancers.',
     access: 'open',
+    hasOptions: true,
     parameters: [
       {
         name: 'lag',

@@ -38,6 +38,8 @@ export interface Route {
   readonly parameters?: readonly Parameter[];
   readonly body?: TSchema;
   readonly answers: Readonly<Record<number, Answer>>;
+  /** OPTIONS is answered as GET is: what HAProxy asks with where nobody tells it otherwise. */
+  readonly hasOptions?: true;
   readonly handle: (request: FastifyRequest, reply: FastifyReply) => unknown;
   /** Where HEAD must not simply do what GET does and drop the body. */
   readonly handleHead?: (request: FastifyRequest, reply: FastifyReply) => unknown;
@@ -51,6 +53,12 @@ export function refusal(description: string): Answer {
     type: 'application/problem+json',
     isWritten: true,
   };
+}
+
+/** The methods that it takes. */
+export function methodsOf({ method, hasOptions }: Route): readonly string[] {
+  if (method !== 'GET') return [method];
+  return hasOptions === true ? ['GET', 'HEAD', 'OPTIONS'] : ['GET', 'HEAD'];
 }
 
 /** What a route answers, together with what any route of its kind may answer. */

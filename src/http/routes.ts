@@ -70,6 +70,7 @@ export function addRoutes(
 ): void {
   for (const route of routes) {
     const options = optionsOf(route, check);
+    if (route.hasOptions === true) server.route({ ...options, method: 'OPTIONS' });
     if (route.handleHead === undefined) {
       server.route(options);
       continue;

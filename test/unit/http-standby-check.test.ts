@@ -6,7 +6,7 @@ import { checkStandbys } from '../../src/http/standby-check.ts';
 import type { StandbyWish } from '../../src/http/standby-check.ts';
 import { INVALID_LSN, toLsn } from '../../src/pg/lsn.ts';
 import type { RelayStatus, StandbyStatus } from '../../src/status/status.ts';
-import { openTestPort, problemOf } from '../support/http-port.ts';
+import { exchange, openTestPort, problemOf } from '../support/http-port.ts';
 import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
 
 /** The upstream's end of WAL is at 0/3000100; ours at 0/3000060. */
@@ -157,6 +157,20 @@ describe('the route', () => {
     const head = await fetch(`${server.url}/standbys${query}`, { method: 'HEAD' });
     expect([head.status, await head.text()]).toEqual([code, '']);
   });
+
+  test.each(['/standbys?lag=16MB', '/readyz', '/livez', '/startupz'])(
+    'OPTIONS %s of HTTP/1.0, which HAProxy asks with by itself, is answered as GET is',
+    async (path) => {
+      status = sampleStatus();
+      const answer = await exchange(server.port, `OPTIONS ${path} HTTP/1.0\r\n\r\n`);
+      expect(answer).toMatch(/^HTTP\/1\.1 200 /);
+      status = unknownStatus();
+      const asked = await exchange(server.port, `OPTIONS ${path} HTTP/1.0\r\n\r\n`);
+      expect(asked).toMatch(path === '/livez' ? /^HTTP\/1\.1 200 / : /^HTTP\/1\.1 503 /);
+      const posted = await fetch(server.url + path, { method: 'POST' });
+      expect(posted.headers.get('allow')).toBe('GET, HEAD, OPTIONS');
+    },
+  );
 
   test.each([
     ['?lag=', 'lag'],
