@@ -15,10 +15,10 @@ const ROWS = readFileSync(new URL('docs/findings.md', ROOT), 'utf8')
   .filter((line) => line.startsWith('| `'))
   .map((line) => {
     const [, codes = '', severity = '', , alert = ''] = line.split('|').map((cell) => cell.trim());
-    return { codes: [...codes.matchAll(/`(\w+)`/g)].map(([, code]) => code), severity, alert };
+    return { codes: [...codes.matchAll(/`(\w+)`/g)].map(([, code = '']) => code), severity, alert };
   });
 
-const documented = ROWS.flatMap(({ codes }) => codes).toSorted();
+const documented: readonly string[] = ROWS.flatMap(({ codes }) => codes);
 
 /** Those of a state in which the upstream is held are made up of its name. */
 function codesInSource(): string[] {
@@ -28,11 +28,12 @@ function codesInSource(): string[] {
     ([, state]) => `upstream_${state}`,
   );
   expect(held.length).toBeGreaterThan(3);
-  return [...new Set([...codes, ...held])].filter((code) => code !== undefined).toSorted();
+  return [...new Set([...codes, ...held])].filter((code) => code !== undefined);
 }
 
 test('every code is in the table once, and no other', () => {
-  expect(documented).toEqual(codesInSource());
+  expect(new Set(documented)).toEqual(new Set(codesInSource()));
+  expect(new Set(documented).size).toBe(documented.length);
 });
 
 test('every severity of the table is one', () => {
