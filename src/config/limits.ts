@@ -343,9 +343,13 @@ export const CONSOLE_SLICE_MS: number = 5;
 export const CONSOLE_STATEMENT_WORDS_MAX: number = 1_000;
 export const CONSOLE_COLUMNS_MAX: number = 64;
 
-/** Conditions of a question that psql asks the catalogue, and characters of a pattern in one: each meets every column there is. */
+/** Conditions of a question that psql asks the catalogue, and characters of a value in one. */
 export const CONSOLE_CATALOG_CONDITIONS_MAX: number = 8;
 export const CONSOLE_CATALOG_PATTERN_MAX: number = 100;
+
+/** Those of them that are patterns, and steps of such a one: each may meet the name of every setting there is. */
+export const CONSOLE_CATALOG_PATTERNS_MAX: number = 2;
+export const CONSOLE_CATALOG_PATTERN_STEPS_MAX: number = 250;
 
 /** Values that one message may look at, and bytes it may be answered with; where there are many standbys, by their number. */
 export const CONSOLE_VALUES_MAX: number = 50_000;

@@ -1,6 +1,12 @@
 // Is this a question that psql or a driver asks the system catalogue by itself? Recognized by its shape: what it reads from
 // and what its columns are called. Pure. (src/bin/psql: describe.c, tab-complete.c, common.c:DescribeQuery)
-import { CONSOLE_CATALOG_CONDITIONS_MAX, CONSOLE_CATALOG_PATTERN_MAX } from '../config/limits.ts';
+import {
+  CONSOLE_CATALOG_CONDITIONS_MAX,
+  CONSOLE_CATALOG_PATTERN_MAX,
+  CONSOLE_CATALOG_PATTERN_STEPS_MAX,
+  CONSOLE_CATALOG_PATTERNS_MAX,
+} from '../config/limits.ts';
+import { readNamePattern } from '../pg/name-pattern.ts';
 import type { Token } from './tokens.ts';
 
 /** One entry of the list behind SELECT: the name it has in the result, and the column it is where it is one alone. */
@@ -71,13 +77,22 @@ export function readCatalogSelect(words: readonly Token[]): CatalogSelect | null
 
 /** No person asks for more. */
 function isBounded(conditions: readonly CatalogCondition[]): boolean {
+  const values = conditions.flatMap((condition) => condition.values);
+  const patterns = conditions.flatMap((condition) => {
+    return condition.kind === 'matches' ? condition.values : [];
+  });
   return (
     conditions.length <= CONSOLE_CATALOG_CONDITIONS_MAX &&
-    conditions.every(({ kind, values }) => {
-      const isShort = values.every((value) => value.length <= CONSOLE_CATALOG_PATTERN_MAX);
-      return isShort && (kind !== 'matches' || values.length === 1);
-    })
+    values.every(({ length }) => length <= CONSOLE_CATALOG_PATTERN_MAX) &&
+    patterns.length <= CONSOLE_CATALOG_PATTERNS_MAX &&
+    patterns.every(isSmallPattern)
   );
+}
+
+/** A wrong one is small: nothing matches it. */
+function isSmallPattern(text: string): boolean {
+  const pattern = readNamePattern(text);
+  return 'problem' in pattern || pattern.program.length <= CONSOLE_CATALOG_PATTERN_STEPS_MAX;
 }
 
 /** What `\d+` asks for a view. */

@@ -148,7 +148,13 @@ function testOf(
       return (value) => isLike(value, first);
     case 'matches': {
       const pattern = readNamePattern(first);
-      return (value) => !('problem' in pattern) && matchName(pattern, value) !== null;
+      if ('problem' in pattern) return () => false;
+      const known = new Map<string, boolean>();
+      return (value) => {
+        const isMatch = known.get(value) ?? matchName(pattern, value) !== null;
+        known.set(value, isMatch);
+        return isMatch;
+      };
     }
   }
 }

@@ -161,7 +161,9 @@ it.each([
   'SELECT datname FROM pg_stat_database',
   'SELECT pg_catalog.pg_get_userbyid(10)',
   "SELECT relname FROM pg_catalog.pg_class WHERE relname ~ 'a' AND relname ~ 'b' AND relname ~ 'c' AND relname ~ 'd' AND relname ~ 'e' AND relname ~ 'f' AND relname ~ 'g' AND relname ~ 'h' AND relname ~ 'i'",
+  "SELECT relname FROM pg_catalog.pg_class WHERE relname ~ 'a' AND relname ~ 'b' AND relname ~ 'c'",
   `SELECT relname FROM pg_catalog.pg_class WHERE relname ~ '${'a'.repeat(101)}'`,
+  "SELECT relname FROM pg_catalog.pg_class WHERE relname ~ '(([a-z_]{1,9}){1,9}){1,9}'",
 ])('is not answered with what would look like an answer: %s', (sql) => {
   const { letters, error } = paperSession().ask(sql);
   expect(letters).toBe('EZ');
