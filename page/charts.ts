@@ -1,6 +1,7 @@
 // Draws lag and throughput of the last minutes. What is drawn is said in words beside it: a canvas says nothing to who
 // cannot see it.
 import uPlot from 'uplot';
+import { ageText } from '../src/base/human-text.ts';
 import { KeyedList, make, setAttribute, setShown, setText } from './dom.ts';
 import { HISTORY_SAMPLES } from './history.ts';
 import type { History } from './history.ts';
@@ -268,12 +269,13 @@ function updateLegendEntry(item: HTMLLIElement, { label, text }: LegendEntry): v
 }
 
 /** Says how much of the time that is drawn has been seen. */
-export function historyNote(element: HTMLElement, samples: number): void {
-  const isFull = samples >= HISTORY_SAMPLES;
+export function historyNote(element: HTMLElement, history: History): void {
+  const isFull = history.seconds >= HISTORY_SAMPLES - 1;
   setShown(element, !isFull);
   if (isFull) return;
+  const seconds = Math.round(history.seconds);
   setText(
     element,
-    `The history begins when this page is opened: ${samples} ${samples === 1 ? 'second' : 'seconds'} so far.`,
+    `The history begins when this page is opened: ${ageText(seconds * 1_000)} so far.`,
   );
 }

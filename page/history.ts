@@ -36,6 +36,11 @@ export class History {
     return Math.min(this.#count, HISTORY_SAMPLES);
   }
 
+  /** From the oldest sample to the last one, that one included: seconds. */
+  get seconds(): number {
+    return this.length === 0 ? 0 : this.#timeAt(this.length - 1) - this.#timeAt(0) + 1;
+  }
+
   /**
    * Takes a sample. `picture` is null where there is no connection. `nowMs`: milliseconds since the Unix epoch, by the clock
    * of this browser; a clock that went back begins anew.

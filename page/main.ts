@@ -179,7 +179,7 @@ class Page {
     const isLive = this.#feed.feed.state.kind === 'live';
     this.#findings.show(picture.status.findings, isLive);
     this.#topology.show(picture, isLive ? this.#history.flow : NO_FLOW);
-    historyNote(byId('history-note', HTMLElement), this.#history.length);
+    historyNote(byId('history-note', HTMLElement), this.#history);
     this.#charts.show(this.#history, Date.now());
     this.#standbys.show(rowsOf(picture));
     this.#slots.show(picture.slots);

@@ -50,6 +50,7 @@ describe('the history', () => {
   test('is empty when the page is opened', () => {
     const history = new History();
     expect(history.length).toBe(0);
+    expect(history.seconds).toBe(0);
     expect(history.times()).toEqual([]);
     expect(history.rates()).toEqual({ received: [], sent: [] });
     expect(history.worst(5)).toEqual([]);
@@ -122,6 +123,7 @@ describe('the history', () => {
     );
     const times = history.times();
     expect(times).toHaveLength(HISTORY_SAMPLES);
+    expect(history.seconds).toBe(HISTORY_SAMPLES);
     expect(times).toEqual(times.toSorted((a, b) => a - b));
     expect(times.at(-1)).toBe(START_MS / 1_000 + HISTORY_SAMPLES + 19);
     expect(history.worst(1)[0]?.values[0]).toBe(20);
