@@ -410,6 +410,9 @@ export const FINDINGS_OF_A_CODE_MAX: number = 5;
 export const FINDING_TEXT_MAX: number = 1_000;
 export const FINDING_NAMES_MAX: number = 5;
 
+/** How long an upstream may say nothing before it is asked for a sign of life; less than {@link UPSTREAM_SILENT_MS}. */
+export const QUIET_PING_MS: number = 30_000;
+
 /** How long there may be no stream from the upstream, or no message on it, before that is critical. */
 export const UPSTREAM_SILENT_MS: number = 60_000;
 

@@ -1,6 +1,6 @@
 // When is a status update due while WAL is streamed, and when is the upstream taken for dead? A pure clockwork: events
 // and ticks with their time in, what to do out. (walreceiver.c:WalRcvComputeNextWakeup, WalReceiverMain)
-import { TIMEOUT_SECOND_LOOK_MS } from '../config/limits.ts';
+import { QUIET_PING_MS, TIMEOUT_SECOND_LOOK_MS } from '../config/limits.ts';
 
 /** While reading is paused the server is told this often that we live, or its wal_sender_timeout would end the session. */
 export const PAUSED_STATUS_MS = 1_000;
@@ -92,23 +92,26 @@ export class StreamTimers {
     }
     const { receiverTimeoutMs, statusIntervalMs } = this.#timeouts;
     const times: number[] = [];
-    if (receiverTimeoutMs > 0) times.push(this.#silenceDueAtMs(receiverTimeoutMs));
+    const isAnswerLate = receiverTimeoutMs === 0 && this.#pingedAtMs !== null;
+    if (!isAnswerLate) times.push(this.#silenceDueAtMs(receiverTimeoutMs));
     if (statusIntervalMs > 0) times.push(this.#statusSentAtMs + statusIntervalMs);
     return times.length === 0 ? null : Math.min(...times);
   }
 
   /**
    * Time that passed while we did not run is not the server's silence. It is never given up without having been asked and
-   * given half of the time to answer; and what lies unread in the socket by then gets a moment to be read.
+   * given half of the time to answer; and what lies unread in the socket by then gets a moment to be read. It is asked after half
+   * a minute however long it may be silent, and where it may be for ever: an idle server says nothing by itself to who
+   * sends status updates, and would look like a stopped one. (PostgreSQL asks after half of the timeout only.)
    */
   #silenceDue(nowMs: number): 'ping' | 'timeout' | null {
     const { receiverTimeoutMs } = this.#timeouts;
-    if (receiverTimeoutMs === 0) return null;
     if (this.#pingedAtMs === null) {
-      if (nowMs < this.#receivedAtMs + receiverTimeoutMs / 2) return null;
+      if (nowMs < this.#receivedAtMs + askAfterMs(receiverTimeoutMs)) return null;
       this.#pingedAtMs = nowMs;
       return 'ping';
     }
+    if (receiverTimeoutMs === 0) return null;
     if (nowMs < this.#answerDueAtMs(this.#pingedAtMs, receiverTimeoutMs)) {
       this.#overdueSinceMs = null;
       return null;
@@ -119,11 +122,15 @@ export class StreamTimers {
 
   #silenceDueAtMs(receiverTimeoutMs: number): number {
     if (this.#overdueSinceMs !== null) return this.#overdueSinceMs + TIMEOUT_SECOND_LOOK_MS;
-    if (this.#pingedAtMs === null) return this.#receivedAtMs + receiverTimeoutMs / 2;
+    if (this.#pingedAtMs === null) return this.#receivedAtMs + askAfterMs(receiverTimeoutMs);
     return this.#answerDueAtMs(this.#pingedAtMs, receiverTimeoutMs);
   }
 
   #answerDueAtMs(pingedAtMs: number, receiverTimeoutMs: number): number {
     return Math.max(this.#receivedAtMs + receiverTimeoutMs, pingedAtMs + receiverTimeoutMs / 2);
   }
+}
+
+function askAfterMs(receiverTimeoutMs: number): number {
+  return receiverTimeoutMs === 0 ? QUIET_PING_MS : Math.min(receiverTimeoutMs / 2, QUIET_PING_MS);
 }

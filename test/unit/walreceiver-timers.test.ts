@@ -1,6 +1,10 @@
 // When a status update is due, and when a silent upstream is given up: with numbers instead of clocks.
 import { describe, expect, it } from 'vitest';
-import { TIMEOUT_SECOND_LOOK_MS } from '../../src/config/limits.ts';
+import {
+  QUIET_PING_MS,
+  TIMEOUT_SECOND_LOOK_MS,
+  UPSTREAM_SILENT_MS,
+} from '../../src/config/limits.ts';
 import { StreamTimers } from '../../src/walreceiver/stream-timers.ts';
 
 const T = { receiverTimeoutMs: 60_000, statusIntervalMs: 10_000 };
@@ -64,10 +68,26 @@ describe('wal_receiver_timeout', () => {
     expect(timers.due(600_000 + TIMEOUT_SECOND_LOOK_MS)).toBe('timeout');
   });
 
-  it('0 means never', () => {
+  it('0 means never, but asks who is silent for half a minute whether it is there, once', () => {
     const timers = new StreamTimers({ receiverTimeoutMs: 0, statusIntervalMs: 0 }, 0);
+    expect(timers.nextDueAtMs()).toBe(QUIET_PING_MS);
+    expect(timers.due(QUIET_PING_MS - 1)).toBeNull();
+    expect(timers.due(QUIET_PING_MS)).toBe('ping');
     expect(timers.nextDueAtMs()).toBeNull();
     expect(timers.due(1e12)).toBeNull();
+    timers.received(1e12);
+    expect(timers.nextDueAtMs()).toBe(1e12 + QUIET_PING_MS);
+  });
+
+  it('asks an idle server every half minute however long it may be silent, so that its last word is never old', () => {
+    const timers = new StreamTimers({ receiverTimeoutMs: 600_000, statusIntervalMs: 0 }, 0);
+    expect(timers.due(QUIET_PING_MS - 1)).toBeNull();
+    expect(timers.due(QUIET_PING_MS)).toBe('ping');
+    timers.received(QUIET_PING_MS + 10);
+    expect(timers.due(2 * QUIET_PING_MS)).toBeNull();
+    expect(timers.due(2 * QUIET_PING_MS + 10)).toBe('ping');
+    expect(timers.nextDueAtMs()).toBe(QUIET_PING_MS + 10 + 600_000);
+    expect(QUIET_PING_MS).toBeLessThan(UPSTREAM_SILENT_MS);
   });
 });
 
