@@ -271,6 +271,7 @@ describe.each(spannedMajors())('the console in front of PostgreSQL %i', (major) 
     const answer = await psqlAnswers(workspace, { ...target, conninfo: 'dbname=walcast' }, [
       `\\i ${file}`,
       '\\d',
+      '\\d+ pg_stat_replication',
       'BEGIN',
       "SET application_name TO 'me'",
       'SHOW application_name',
@@ -278,9 +279,11 @@ describe.each(spannedMajors())('the console in front of PostgreSQL %i', (major) 
       '\\conninfo',
       '\\encoding',
     ]);
-    const [shown, listed, ...rest] = answer;
+    const [shown, listed, details, ...rest] = answer;
     expect(shown?.stdout).toBe('application_name|standby\nstate|streaming\nreplay_lsn|LSN\n');
     expect(listed?.stdout).toContain('pg_catalog|pg_stat_replication|view|');
+    expect(details?.stdout).toContain('\nreplay_lsn|pg_lsn|');
+    expect(details?.stderr).toBe('');
     expect(rest.map(said)).toEqual([
       'BEGIN\n',
       'SET\n',

@@ -49,14 +49,14 @@ function begin(standbys: number, inside: Partial<ConsoleSource> = {}): void {
 /** Letters of the messages it is answered with, a run of DataRows as one. */
 function ask(sql: string): string {
   answer = Buffer.alloc(0);
-  session.onMessage(0x51, cstr(sql));
+  void session.onMessage(0x51, cstr(sql));
   return letters();
 }
 
 /** A message of the extended protocol, whole. */
 function send(whole: Uint8Array): string {
   answer = Buffer.alloc(0);
-  session.onMessage(whole[0] ?? 0, whole.subarray(5));
+  void session.onMessage(whole[0] ?? 0, whole.subarray(5));
   return letters();
 }
 
