@@ -1,5 +1,6 @@
 // Is what walcast shows of standbys, slots and its upstream true? Everything that the API, the metrics and the console say is
 // compared with what those say who know: the primary, and the standbys themselves.
+import { statfs } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { claimsOf, judged, untrue } from '../harness/claims.ts';
@@ -64,6 +65,33 @@ describe.each(newestOfEdges())('what is shown of standbys of PostgreSQL %i', (ma
     expect(growth).toEqual(Object.fromEntries(Object.keys(growth).map((name) => [name, 1])));
   });
 
+  it('names servers, sessions and disks as they are', async () => {
+    await using looker = new Looker(rig);
+    const { upstream, status, metrics } = lastViews([await looker.look()]);
+    const [[systemIdentifier, version, timeline] = []] = await rig.primary.query(
+      "SELECT system_identifier, current_setting('server_version'), timeline_id FROM pg_control_system(), pg_control_checkpoint()",
+    );
+    expect(status).toMatchObject({
+      system_identifier: systemIdentifier,
+      server_version: version,
+      timeline: Number(timeline),
+    });
+    expect(upstream).toMatchObject({ host: '127.0.0.1', port: rig.primary.port, slot: 'walcast' });
+    for (const name of STANDBYS) {
+      const info = {
+        standby: name,
+        client_addr: '127.0.0.1',
+        user: 'postgres',
+        slot: name,
+        ...UPSTREAM,
+        tls_version: '',
+      };
+      expect(metrics.samples.get(seriesOf('walcast_standby_info', info))).toBe(1);
+    }
+    const { blocks, bsize } = await statfs(rig.relay.directory);
+    expect(metrics.samples.get('walcast_store_filesystem_size_bytes{}')).toBe(blocks * bsize);
+  });
+
   it('is true of one that replays nothing, one that is stopped and one that is slow', async () => {
     await using looker = new Looker(rig);
     load.start();
@@ -120,6 +148,16 @@ describe.each(newestOfEdges())('what is shown of standbys of PostgreSQL %i', (ma
     await rig.standby('standby_a').start();
     await rig.streaming();
     await exactFigures(rig, looker);
+    // Every stream has a line in the log of the standby that began it.
+    const { samples } = lastViews([await looker.look()]).metrics;
+    for (const name of STANDBYS) {
+      const begun = rig
+        .standby(name)
+        .log.textFrom(0)
+        .match(/started streaming WAL/g);
+      const connects = samples.get(seriesOf('walcast_standby_connects_total', { standby: name }));
+      expect(connects, name).toBe(begun?.length);
+    }
   });
 
   /** What a load balancer is told. */
