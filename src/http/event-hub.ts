@@ -11,7 +11,9 @@ import {
 } from '../config/limits.ts';
 import { changeData, eventFrame, KEEP_ALIVE, snapshotData } from './event-frames.ts';
 import { EventStream } from './event-stream.ts';
+import type { Telling } from './event-stream.ts';
 import type { EndJson } from './event-types.ts';
+import { inTurn } from './pictures.ts';
 import type { Pictures, PictureTexts } from './pictures.ts';
 
 /** What it is made of. */
@@ -27,6 +29,12 @@ export interface EventHubOptions {
 interface Told {
   readonly texts: PictureTexts;
   readonly snapshot: () => Buffer;
+}
+
+/** One telling, and to whom: those who come after it was made have it in their snapshot. */
+interface Round {
+  readonly telling: Telling;
+  readonly streams: readonly EventStream[];
 }
 
 /** All streams of one port. */
@@ -96,8 +104,11 @@ export class EventHub {
   async #look(): Promise<void> {
     this.#isLooking = true;
     try {
-      const texts = await this.#options.pictures.fresh().texts();
-      await this.#tell(texts);
+      const { pictures } = this.#options;
+      const picture = await inTurn(pictures.slices, () => pictures.fresh());
+      const texts = await picture.texts();
+      const round = await inTurn(pictures.slices, () => this.#prepare(texts));
+      await this.#toAll(round);
     } catch (error) {
       // As for every other request that fails: it is told, and the relay goes on.
       this.#options.log.error('the stream of events failed', { error: errorText(error) });
@@ -112,10 +123,10 @@ export class EventHub {
     }
   }
 
-  async #tell(texts: PictureTexts): Promise<void> {
+  /** Notes what is told from now on, and makes of it what those get who know what was told before. */
+  #prepare(texts: PictureTexts): Round {
     const before = this.#told?.texts ?? null;
     const data = before === null ? null : changeData(before, texts);
-    // Also a change that nobody is there to hear has a number of its own.
     const id = (this.#id += 1);
     const change = data === null ? null : eventFrame('change', id, data);
     let made: Buffer | null = null;
@@ -126,29 +137,19 @@ export class EventHub {
     const isSilent = nowMs - this.#heardAtMs >= HTTP_EVENTS_KEEP_ALIVE_MS;
     if (isSilent) this.#heardAtMs = nowMs;
     const telling = { change, snapshot, keepAlive: isSilent ? KEEP_ALIVE : null };
-    await this.#toAll((stream) => {
-      if (!stream.isAllowed()) stream.end(this.#endFrame(NOT_ALLOWED), nowMs);
-      stream.tell(telling, nowMs);
-    });
+    return { telling, streams: [...this.#streams] };
   }
 
-  /** Each of those that are here now, as many in one turn as there is time for: writing to sockets takes some, too. */
-  async #toAll(tell: (stream: EventStream) => void): Promise<void> {
-    const { slices } = this.#options.pictures;
-    const waiting = [...this.#streams].map(
-      (stream) =>
-        new Promise<void>((resolve, reject) => {
-          slices.run(() => {
-            try {
-              if (!this.#isClosed) tell(stream);
-              resolve();
-            } catch (error) {
-              reject(error);
-            }
-          }, 'events');
-        }),
-    );
-    await Promise.all(waiting);
+  /** Tells each of them, as many in one turn as there is time for: writing to sockets takes some, too. */
+  async #toAll({ telling, streams }: Round): Promise<void> {
+    const nowMs = this.#nowMs();
+    for (const stream of streams) {
+      await inTurn(this.#options.pictures.slices, () => {
+        if (this.#isClosed) return;
+        if (!stream.isAllowed()) stream.end(this.#endFrame(NOT_ALLOWED), nowMs);
+        stream.tell(telling, nowMs);
+      });
+    }
   }
 
   #endFrame(reason: string): Buffer {

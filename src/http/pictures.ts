@@ -47,6 +47,7 @@ export class Picture {
   readonly #answers = new Map<PicturePart, Promise<Buffer>>();
   #standbys: Promise<readonly StandbyText[]> | null = null;
   #slots: Promise<string> | null = null;
+  #relay: Promise<string> | null = null;
 
   constructor(
     status: RelayStatus,
@@ -68,14 +69,13 @@ export class Picture {
 
   /** All parts, for telling what is other than in another picture. */
   async texts(): Promise<PictureTexts> {
-    const { status } = this;
     return {
       at: timeText(this.atMs),
-      relay: JSON.stringify(relayJson(status, this.atMs)),
-      upstream: JSON.stringify(upstreamDetailJson(status)),
-      store: JSON.stringify(storeDetailJson(status)),
+      relay: await this.#relayText(),
+      upstream: JSON.stringify(upstreamDetailJson(this.status)),
+      store: JSON.stringify(storeDetailJson(this.status)),
       slots: await this.#slotTexts(),
-      sync: JSON.stringify(syncJson(status)),
+      sync: JSON.stringify(syncJson(this.status)),
       standbys: await this.#standbyTexts(),
     };
   }
@@ -84,8 +84,8 @@ export class Picture {
     const { status } = this;
     switch (part) {
       case 'status': {
-        const relay = JSON.stringify(relayJson(status, this.atMs));
-        return Buffer.from(statusText(relay, await this.#standbyTexts()));
+        const [relay, standbys] = [await this.#relayText(), await this.#standbyTexts()];
+        return await inTurn(this.#slices, () => Buffer.from(statusText(relay, standbys)));
       }
       case 'standbys':
         return Buffer.from(listText(await this.#standbyTexts()));
@@ -98,6 +98,12 @@ export class Picture {
       case 'sync':
         return Buffer.from(JSON.stringify(syncJson(status)));
     }
+  }
+
+  #relayText(): Promise<string> {
+    const { status, atMs } = this;
+    this.#relay ??= inTurn(this.#slices, () => JSON.stringify(relayJson(status, atMs)));
+    return this.#relay;
   }
 
   #standbyTexts(): Promise<readonly StandbyText[]> {
@@ -130,26 +136,31 @@ function listText(rows: readonly StandbyText[]): string {
   return `[${rows.map(({ text }) => text).join(',')}]`;
 }
 
+/** Does the work in this turn of the event loop when there is time left in it, else in a later one. Rejects with what it throws. */
+export function inTurn<Result>(slices: TurnSlices, work: () => Result): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    slices.run(() => {
+      try {
+        resolve(work());
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
+}
+
 /** Calls `write` for all rows, a bounded number of them at a time. Rejects with what it throws. */
-function inSlices<Row>(
+async function inSlices<Row>(
   slices: TurnSlices,
   length: number,
   write: (from: number, to: number) => readonly Row[],
 ): Promise<Row[]> {
-  return new Promise((resolve, reject) => {
-    const rows: Row[] = [];
-    const piece = (): void => {
-      try {
-        rows.push(...write(rows.length, rows.length + HTTP_ROWS_PER_PIECE));
-      } catch (error) {
-        reject(error);
-        return;
-      }
-      if (rows.length < length) slices.run(piece);
-      else resolve(rows);
-    };
-    slices.run(piece);
-  });
+  const rows: Row[] = [];
+  while (rows.length < length) {
+    const to = rows.length + HTTP_ROWS_PER_PIECE;
+    rows.push(...(await inTurn(slices, () => write(rows.length, to))));
+  }
+  return rows;
 }
 
 /** Where all who ask have their picture from. */
@@ -181,6 +192,8 @@ export class Pictures implements StatusSource {
   /** As it is now, whatever was asked a moment ago: after a change, whoever made it has to see it. */
   fresh(): Picture {
     const atMs = this.#clock.wallMs();
+    // What taking it costs is of this turn's slice, too.
+    this.slices.run(() => {});
     return new Picture(this.#source.status(), { atMs, slices: this.slices });
   }
 
