@@ -14,7 +14,7 @@ import { eventually } from '../support/eventually.ts';
 import { newestOfEdges } from '../support/requirements.ts';
 
 /** Longer than figures get old. */
-const WATCH_MS = 5_000;
+const WATCH_MS = 4_500;
 const KEEP_SIZE = '8MB';
 const SLOT_KEEP_SIZE = '16MB';
 

@@ -15,8 +15,8 @@ import type { WriteLoad } from '../harness/write-load.ts';
 import { newestOfEdges } from '../support/requirements.ts';
 
 /** Longer than figures get old, and shorter than {@link SENDER_TIMEOUT_MS}: who is stopped is not taken for gone. */
-const WATCH_MS = 4_500;
-const SENDER_TIMEOUT_MS = 5_500;
+const WATCH_MS = 4_000;
+const SENDER_TIMEOUT_MS = 6_000;
 const SLOW_MS = 150;
 const UPSTREAM = { upstream: 'default' };
 
@@ -46,7 +46,7 @@ describe.each(newestOfEdges())('what is shown of standbys of PostgreSQL %i', (ma
   it('is what they and the primary say themselves within one status interval, under load', async () => {
     await using looker = new Looker(rig);
     load.start();
-    const looks = await looker.watch(5_000);
+    const looks = await looker.watch(4_500);
     await load.stop();
     looks.push(await looker.lookAtWitnesses());
     const claims = claimsOf(looks);
@@ -133,7 +133,12 @@ describe.each(newestOfEdges())('what is shown of standbys of PostgreSQL %i', (ma
     const atMs = systemClock.wallMs();
     rig.proxy('standby_b').halfOpen();
     await rig.standby('standby_a').kill();
-    looks.push(...(await looker.watch(SENDER_TIMEOUT_MS + 1_000)));
+    looks.push(...(await looker.watch(WATCH_MS)));
+    await rig.relay.waitForStatus('standby_b gone', ({ standbys }) =>
+      standbys.every((one) => one.application_name !== 'standby_b'),
+    );
+    // Longer than a rendering of metrics is used.
+    looks.push(...(await looker.watch(1_500)));
     await load.stop();
     looks.push(await looker.lookAtWitnesses());
     const claims = claimsOf(looks, {
