@@ -10,7 +10,9 @@ import { lagWord, rateWord } from './words.ts';
 /** Lines of the lag chart: more cannot be told apart. */
 const LAG_LINES = 5;
 
-const CHART_HEIGHT = 180;
+/** Pixels; what comes in and what goes out are as far apart as there are standbys: one axis would hide one of them. */
+const LAG_HEIGHT = 200;
+const FLOW_HEIGHT = 92;
 
 interface Line {
   readonly label: string;
@@ -19,7 +21,8 @@ interface Line {
 
 interface ChartParts {
   readonly title: string;
-  readonly note: string;
+  readonly note?: string;
+  readonly height: number;
   readonly lines: number;
   readonly word: (value: number | null) => string;
   /** Steps between which the axis chooses. */
@@ -28,31 +31,24 @@ interface ChartParts {
   readonly least: number;
 }
 
-/** Both charts. */
+/** All charts. */
 export class Charts {
   readonly element: HTMLDivElement;
   readonly #lag: Chart = new Chart({
     title: 'Replay lag',
     note: 'From the upstream’s sending to the confirmation; the five furthest behind.',
+    height: LAG_HEIGHT,
     lines: LAG_LINES,
     word: lagWord,
     steps: TIME_STEPS,
     least: 0.01,
   });
-  readonly #flow: Chart = new Chart({
-    title: 'Throughput',
-    note: 'WAL from the upstream, and to all standbys together.',
-    lines: 2,
-    word: rateWord,
-    steps: BYTE_STEPS,
-    least: 1024,
-  });
+  readonly #received: Chart = new Chart({ ...FLOW, title: 'Throughput from the upstream' });
+  readonly #sent: Chart = new Chart({ ...FLOW, title: 'Throughput to all standbys together' });
 
   constructor() {
-    this.element = make('div', {
-      class: 'pair',
-      children: [this.#lag.element, this.#flow.element],
-    });
+    const flows = make('div', { children: [this.#received.element, this.#sent.element] });
+    this.element = make('div', { class: 'pair', children: [this.#lag.element, flows] });
   }
 
   /** Draws what there is; `nowMs` is the right edge, milliseconds since the Unix epoch. */
@@ -61,29 +57,24 @@ export class Charts {
     const { received, sent } = history.rates();
     const lines = history.worst(LAG_LINES).map(({ name, values }) => ({ label: name, values }));
     this.#lag.show(times, lines, nowMs);
-    this.#flow.show(
-      times,
-      [
-        { label: 'from the upstream', values: received },
-        { label: 'to all standbys', values: sent },
-      ],
-      nowMs,
-    );
+    this.#received.show(times, [{ label: 'received', values: received }], nowMs);
+    this.#sent.show(times, [{ label: 'sent', values: sent }], nowMs);
   }
 
   /** The colours have changed. */
   recolour(): void {
-    this.#lag.redraw();
-    this.#flow.redraw();
+    for (const chart of [this.#lag, this.#received, this.#sent]) chart.redraw();
   }
 }
 
 class Chart {
   readonly element: HTMLElement;
+  readonly #title: HTMLHeadingElement;
   readonly #parts: ChartParts;
   readonly #frame: HTMLDivElement;
   readonly #legend: KeyedList<LegendEntry, HTMLLIElement>;
   readonly #plot: uPlot;
+  #times: readonly number[] = [];
   #lines: readonly Line[] = [];
   /** Sample under the pointer; null: the last one. */
   #pointed: number | null = null;
@@ -92,18 +83,11 @@ class Chart {
     this.#parts = parts;
     const { title, note } = parts;
     this.#frame = make('div', { class: 'plot', attributes: { role: 'img' } });
+    this.#title = make('h3', { children: [title] });
     const legend = make('ul', { class: 'legend' });
+    const said = note === undefined ? [] : [make('p', { class: 'note', children: [note] })];
     this.element = make('figure', {
-      children: [
-        make('figcaption', {
-          children: [
-            make('h3', { children: [title] }),
-            make('p', { class: 'note', children: [note] }),
-          ],
-        }),
-        this.#frame,
-        legend,
-      ],
+      children: [make('figcaption', { children: [this.#title, ...said] }), this.#frame, legend],
     });
     this.#legend = new KeyedList(legend, {
       key: ({ index }) => String(index),
@@ -115,6 +99,7 @@ class Chart {
   }
 
   show(times: number[], lines: readonly Line[], nowMs: number): void {
+    this.#times = times;
     this.#lines = lines;
     const values = Array.from({ length: this.#parts.lines }, (_, index) => [
       ...(lines[index]?.values ?? times.map(() => null)),
@@ -134,7 +119,7 @@ class Chart {
 
   #fit(): void {
     const width = this.#frame.clientWidth;
-    if (width > 0) this.#plot.setSize({ width, height: CHART_HEIGHT });
+    if (width > 0) this.#plot.setSize({ width, height: this.#parts.height });
   }
 
   #say(): void {
@@ -144,13 +129,18 @@ class Chart {
       return { index, label, text: word(value) };
     });
     this.#legend.show(entries);
+    const at = this.#pointed === null ? undefined : this.#times[this.#pointed];
+    setText(
+      this.#title,
+      at === undefined ? title : `${title} at ${SECONDS_CLOCK.format(at * 1_000)}`,
+    );
     const said = this.#lines.map(({ label, values }) => `${label} ${word(values.at(-1) ?? null)}`);
     const now = said.length === 0 ? 'nothing yet' : `now ${said.join(', ')}`;
     setAttribute(this.#frame, 'aria-label', `${title} over the last five minutes; ${now}`);
   }
 
   #options(): uPlot.Options {
-    const { lines, word, steps } = this.#parts;
+    const { height, lines, word, steps } = this.#parts;
     const axis = {
       stroke: () => colour('--muted'),
       grid: { stroke: () => colour('--line'), width: 1 },
@@ -159,9 +149,15 @@ class Chart {
     };
     return {
       width: 400,
-      height: CHART_HEIGHT,
+      height,
       legend: { show: false },
-      cursor: { y: false, drag: { x: false, y: false }, points: { size: 5 } },
+      padding: [8, null, 0, 0],
+      cursor: {
+        sync: { key: 'walcast' },
+        y: false,
+        drag: { x: false, y: false },
+        points: { size: 5 },
+      },
       scales: { x: { time: true, auto: false }, y: { auto: false } },
       axes: [
         {
@@ -176,6 +172,7 @@ class Chart {
           values: (_, splits) =>
             splits.map((value) => (value === 0 ? '0' : word(value).replace('.0 ', ' '))),
           incrs: steps,
+          space: 20,
           size: 68,
         },
       ],
@@ -218,6 +215,14 @@ const BYTE_STEPS = Array.from({ length: 45 }, (_, power) => 2 ** power).filter(
   (step) => step >= 256,
 );
 
+const FLOW: Omit<ChartParts, 'title'> = {
+  height: FLOW_HEIGHT,
+  lines: 1,
+  word: rateWord,
+  steps: BYTE_STEPS,
+  least: 1024,
+};
+
 /** Only upward in steps, so that the axis does not move all the time. */
 function ceilingOf(
   values: readonly (readonly (number | null)[])[],
@@ -229,6 +234,7 @@ function ceilingOf(
   return Math.ceil((most * 1.02) / step) * step;
 }
 
+const SECONDS_CLOCK = new Intl.DateTimeFormat('en-GB', { timeStyle: 'medium' });
 const CLOCK = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
 
 function clockText(seconds: number): string {
