@@ -8,6 +8,7 @@ import { Client } from 'pg';
 import type { FieldDef, QueryResult } from 'pg';
 import postgres from 'postgres';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { createStandby } from '../../src/demo/postgres-cluster.ts';
 import { pollUntil } from '../../src/demo/postgres-process.ts';
 import { formatLsn, parseLsn } from '../../src/pg/lsn.ts';
 import { psqlAnswers } from '../support/clients-psql.ts';
@@ -17,7 +18,13 @@ import type { ClientsRig } from '../support/clients-rig.ts';
 import { cstr, i64, message } from '../support/naive-writer.ts';
 import { openRawSession, startup } from '../support/raw-session.ts';
 import type { RawSession } from '../support/raw-session.ts';
-import { findProgram, MUST_HAVE_ALL, requires } from '../support/requirements.ts';
+import {
+  findProgram,
+  FULL_FAULTS,
+  itWhen,
+  MUST_HAVE_ALL,
+  requires,
+} from '../support/requirements.ts';
 
 const MAJOR = 15;
 
@@ -98,8 +105,10 @@ describeWithServer('the console in front of PostgreSQL 15', () => {
     const count =
       "SELECT 1 FROM pg_stat_replication WHERE application_name = 'receiver' AND write_lsn IS NOT NULL";
     await pollUntil(
-      'walcast to have heard the receiver',
+      'walcast to have caught up, and to have heard the receiver',
       async () => {
+        const [state] = (await ours.query('SHOW STATE')).rows;
+        if (state?.state !== 'streaming') return null;
         return (await ours.query(count)).rowCount === 1 ? true : null;
       },
       WAIT,
@@ -172,6 +181,50 @@ describeWithServer('the console in front of PostgreSQL 15', () => {
     const ends = [row.flushed_lsn, row.latest_end_lsn];
     expect((await theirs.query(between, ends)).rows).toEqual([{ is_so: true }]);
   });
+
+  // A base backup takes its time.
+  itWhen(FULL_FAULTS)(
+    'says NULL, and what it says in which form, as a standby does of its own stream',
+    async () => {
+      const { workspace, primary } = rig;
+      const upstream = primary.target();
+      const options = { major: MAJOR, name: 'standby', backupFrom: upstream, upstream };
+      const standby = await createStandby(workspace, options);
+      await standby.start();
+      const server = await connect(standby.target(), 'postgres');
+      try {
+        const sql = 'SELECT * FROM pg_stat_wal_receiver';
+        const their = await pollUntil(
+          'the standby to stream',
+          async () => {
+            const [row] = (await server.query(sql)).rows;
+            // Positions and times come with the first messages.
+            const isWhole = Object.values({ ...row, slot_name: '' }).every(
+              (value) => value !== null,
+            );
+            return row !== undefined && isWhole ? row : null;
+          },
+          WAIT,
+        );
+        const [our] = (await ours.query(sql)).rows;
+        const forms = (row: Record<string, unknown>): unknown =>
+          Object.entries(row).map(([name, value]) => [name, formOf(value)]);
+        // The standby has no slot.
+        expect(forms({ ...our, slot_name: null })).toEqual(forms(their));
+        for (const name of [
+          'status',
+          'receive_start_tli',
+          'received_tli',
+          'sender_host',
+          'sender_port',
+        ])
+          expect(our[name], name).toBe(their[name]);
+      } finally {
+        await server.end();
+        await standby.stop();
+      }
+    },
+  );
 
   it('shows its rules as the server shows the same ones', async () => {
     await writeFile(join(rig.primary.dataDirectory, 'pg_hba.conf'), HBA);
@@ -315,6 +368,13 @@ describeWithServer('the console in front of PostgreSQL 15', () => {
     });
   });
 });
+
+/** What a value is, apart from which. */
+function formOf(value: unknown): string {
+  if (value instanceof Date) return 'time';
+  if (typeof value === 'string' && parseLsn(value) !== null) return 'lsn';
+  return value === null ? 'NULL' : typeof value;
+}
 
 const FAILED: PsqlAnswer = { command: '', stdout: '', stderr: 'no answer' };
 
