@@ -1,7 +1,11 @@
 // Is what a scrape does in one turn of the event loop bounded, and the number of its series, whoever connects?
 import { describe, expect, test } from 'vitest';
 import { readBuildInfo } from '../../src/config/build-info.ts';
-import { METRICS_ROWS_PER_PIECE, METRICS_SLICE_MS } from '../../src/config/limits.ts';
+import {
+  METRICS_FORGET_STANDBY_MS,
+  METRICS_ROWS_PER_PIECE,
+  METRICS_SLICE_MS,
+} from '../../src/config/limits.ts';
 import { HttpDurations } from '../../src/metrics/http-durations.ts';
 import { openMetrics } from '../../src/metrics/registry.ts';
 import { Samples } from '../../src/metrics/samples.ts';
@@ -196,6 +200,30 @@ describe('series', () => {
     expect(await isShown('slot1400')).toBe(true);
     expect(await isShown('slot0')).toBe(false);
     expect(await isShown('_other')).toBe(false);
+  });
+
+  test('of a standby that left are its counters for a while, and then none', async () => {
+    let standbys = [sampleStandby({ slotName: null })];
+    let nowMs = 0;
+    const clock = Object.assign(new ManualClock(), { nowMs: () => nowMs });
+    const { standbyTotals } = sampleStatus();
+    const source = { status: () => sampleStatus({ standbys, slots: [], standbyTotals }) };
+    const metrics = openMetrics({ source, clock, storageDirectory: null });
+    const families = async (): Promise<string[]> => {
+      const { body } = await metrics.render();
+      const lines = body.split('\n').filter((line) => line.includes('standby="standby_a"'));
+      return [...new Set(lines.map((line) => line.slice(0, line.indexOf('{'))))];
+    };
+    expect((await families()).length).toBeGreaterThan(10);
+    standbys = [];
+    nowMs += 1_000;
+    expect(await families()).toEqual([
+      'walcast_standby_sent_bytes_total',
+      'walcast_standby_send_blocked_seconds_total',
+      'walcast_standby_connects_total',
+    ]);
+    nowMs += METRICS_FORGET_STANDBY_MS + 1;
+    expect(await families()).toEqual([]);
   });
 
   test('a standby beyond the cap shows by the worst state of all of those', async () => {
