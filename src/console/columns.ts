@@ -57,12 +57,6 @@ export interface ResultColumn {
   readonly type: ValueType;
 }
 
-/** Columns and rows. */
-export interface ResultTable {
-  readonly columns: readonly ResultColumn[];
-  readonly rows: readonly Row[];
-}
-
 /** As RowDescription says it. */
 export function describeColumn(column: ResultColumn, isBinary: boolean): ColumnDescription {
   return {
