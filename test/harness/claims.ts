@@ -337,8 +337,11 @@ function secondsClaims({ testimony, look, views }: Parts, name: string): readonl
   const reached = testimony.before(look.askedMs, ({ primary, witnessFromMs }) =>
     primary !== null && Number(primary.endLsn) < replay ? witnessFromMs : null,
   );
-  // What was there before walcast began is as old as that.
-  const startedMs = Date.parse(views.status.started_at);
+  // What was there before walcast began is as old as that, and what it missed as old as its coming to it.
+  const startedMs = Math.max(
+    Date.parse(views.status.started_at),
+    testimony.streamingSinceMs(look) ?? 0,
+  );
   const least =
     passed === null || passed > look.askedMs
       ? 0

@@ -68,9 +68,10 @@ export class Prometheus {
     this.#output = output;
   }
 
-  /** The series of an instant query. Rejects with its words where the expression is wrong. */
-  async query(expression: string): Promise<PromSeries[]> {
-    const data = (await this.#get('query', { query: expression })) as {
+  /** The series of an instant query, now or at `atMs` (Unix milliseconds). Rejects with its words where the expression is wrong. */
+  async query(expression: string, atMs: number | null = null): Promise<PromSeries[]> {
+    const time = atMs === null ? {} : { time: String(atMs / 1_000) };
+    const data = (await this.#get('query', { query: expression, ...time })) as {
       resultType: string;
       result: unknown;
     };
@@ -129,7 +130,7 @@ export class Prometheus {
     ];
   }
 
-  async #get(path: string, parameters: Readonly<Record<string, string>>): Promise<unknown> {
+  async #get(path: string, parameters: Record<string, string>): Promise<unknown> {
     const answer = await fetch(`${this.#url}/api/v1/${path}`, {
       method: path === 'query' ? 'POST' : 'GET',
       ...(path === 'query' ? { body: new URLSearchParams(parameters) } : {}),

@@ -54,4 +54,17 @@ export class Testimony {
     if (stream === null || stream === '') return null;
     return this.#looks.find((look) => streamOf(look) === stream)?.witnessUntilMs ?? null;
   }
+
+  /**
+   * Since when, at the latest, this walcast has streamed from its upstream without a break, as seen at a look: what is older
+   * was sent to it then. Null where that is before the first look.
+   */
+  streamingSinceMs(look: Look): number | null {
+    const startedAt = look.views?.status.started_at;
+    const until = this.#looks.slice(0, this.#looks.indexOf(look) + 1);
+    const last = until.findLastIndex(
+      ({ views }) => views?.upstream.state !== 'streaming' || views.status.started_at !== startedAt,
+    );
+    return last < 0 ? null : (until[last + 1]?.answeredMs ?? look.answeredMs);
+  }
 }

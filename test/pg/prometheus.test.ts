@@ -3,6 +3,7 @@
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { dashboardExpressions } from '../../dashboards/src/expressions.ts';
+import { systemClock } from '../../src/base/clock.ts';
 import { CATALOGUE, METRIC_PREFIX, unitOf } from '../../src/metrics/catalogue.ts';
 import { parseExposition } from '../harness/exposition.ts';
 import {
@@ -96,6 +97,24 @@ requires('prometheus', 'promtool', `postgres-${NEWEST_MAJOR}`).describe(
         for (const selector of selectorsOf(withVariables(expr, CHOSEN)))
           await expectSeries(selector, where);
       }
+    });
+
+    it('finds that the hops of a lag add up to the lag end to end', async () => {
+      const hops = dashboardExpressions().filter(
+        ({ dashboard, panel }) => dashboard === 'walcast-standby' && panel.startsWith('Lag by hop'),
+      );
+      expect(hops).toHaveLength(5);
+      const atMs = systemClock.wallMs();
+      const valueOf = async (expression: string): Promise<number> => {
+        const text = withVariables(expression, { standby: 'standby_c', job: 'walcast' });
+        return (await prometheus.query(text, atMs))[0]?.value ?? Number.NaN;
+      };
+      const parts = await Promise.all(hops.map(({ expr }) => valueOf(expr)));
+      const lag =
+        'max(walcast_standby_lag_bytes{job="walcast",standby="standby_c",stage="replay"})';
+      const whole = await valueOf(lag);
+      expect(parts.reduce((sum, part) => sum + part, 0)).toBe(whole);
+      expect(whole).toBeGreaterThan(0);
     });
 
     it('evaluates every rule, finds the series that each looks at, and alerts of nothing while all is well', async () => {

@@ -18,6 +18,8 @@ import { newestOfEdges } from '../support/requirements.ts';
 const WATCH_MS = 4_000;
 const SENDER_TIMEOUT_MS = 6_000;
 const SLOW_MS = 150;
+const JUDGED_MIN = 3;
+const LOOKS_MORE_MAX = 40;
 const UPSTREAM = { upstream: 'default' };
 
 /** Application_name, sync_state and sync_priority of all of them, in the order of their names. */
@@ -46,12 +48,16 @@ describe.each(newestOfEdges())('what is shown of standbys of PostgreSQL %i', (ma
   it('is what they and the primary say themselves within one status interval, under load', async () => {
     await using looker = new Looker(rig);
     load.start();
-    const looks = await looker.watch(4_500);
+    const looks = await looker.watch(WATCH_MS);
+    // Each figure could be judged, however busy the machine.
+    const isJudged = (): boolean =>
+      Object.values(judged(claimsOf(looks))).every((count) => count > JUDGED_MIN);
+    for (let more = 0; more < LOOKS_MORE_MAX && !isJudged(); more += 1)
+      looks.push(...(await looker.watch(500)));
     await load.stop();
     looks.push(await looker.lookAtWitnesses());
-    const claims = claimsOf(looks);
-    expect(untrue(claims)).toEqual([]);
-    for (const count of Object.values(judged(claims))) expect(count).toBeGreaterThan(2);
+    expect(untrue(claimsOf(looks))).toEqual([]);
+    expect(isJudged()).toBe(true);
     for (const { views } of looks) if (views !== null) expectStates(views, STATES);
   });
 
