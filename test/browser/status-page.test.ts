@@ -166,7 +166,7 @@ needs.describe('the status page', { timeout: 120_000 }, () => {
     // While something is written it may be behind whenever the page looks.
     await load.stop();
     try {
-      await row('standby_b').filter({ hasText: /\b0 B/ }).waitFor({ timeout: WAIT_MS });
+      await row('standby_b').getByText('0 B', { exact: true }).waitFor({ timeout: WAIT_MS });
     } finally {
       load.start();
     }
