@@ -58,7 +58,8 @@ export function addUpstreamSamples(samples: Samples, status: RelayStatus): void 
     labelText({
       upstream: UPSTREAM,
       host: bounded(upstream.host, HOST_LENGTH_MAX),
-      system_identifier: bounded(upstream.systemIdentifier),
+      // Whose WAL is stored and served: rules tell clusters apart by it, also while no server or a wrong one is at the other end.
+      system_identifier: bounded(status.systemIdentifier ?? upstream.systemIdentifier),
       server_version: bounded(upstream.serverVersion),
       slot: upstream.slot ?? '',
     }),

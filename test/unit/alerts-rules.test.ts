@@ -84,7 +84,7 @@ describe('the rules', () => {
     const scraped = ['namespace', 'job', 'instance', 'le'];
     const others = ['up', 'process_start_time_seconds', 'nodejs_eventloop_lag_p99_seconds'];
     for (const { expr, alert, record } of rules) {
-      const bare = expr.replaceAll(/\b(?:by|on|group_left) \([^)]*\)/g, '');
+      const bare = expr.replaceAll(/\b(?:by|on|group_left) \([^)]*\)|\{[^}]*\}/g, '');
       const names = [...bare.matchAll(/\b([a-z]\w*_\w+|up)\b(?!\()/g)]
         .map(([, name = '']) => name)
         .filter((name) => !name.startsWith('group_'));
