@@ -37,8 +37,17 @@ describeWithPsql.each(newestMajors())('psql on the console, with PostgreSQL %i',
     const { host, port } = scenario.relay;
     const server = `host=${host} port=${port} user=${user} dbname=walcast sslmode=disable`;
     return runTool(scenario.workspace, 'psql', [
-      ...['-X', '-w', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-v', 'VERBOSITY=verbose'],
-      ...['-d', server],
+      '-X',
+      '-w',
+      '-q',
+      '-A',
+      '-t',
+      '-v',
+      'ON_ERROR_STOP=1',
+      '-v',
+      'VERBOSITY=verbose',
+      '-d',
+      server,
       ...commands.flatMap((command) => ['-c', command]),
     ]);
   }
