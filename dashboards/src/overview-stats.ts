@@ -1,7 +1,8 @@
 // The fleet in figures: each one is good, or says where to look.
+import { largestSlotShare, missingStandbys } from './fleet.ts';
 import { FIRING } from './overview-tables.ts';
 import type { PanelSpec } from './panel-spec.ts';
-import { rate, scrapeTargets, walcast, withCluster } from './selectors.ts';
+import { rate, scrapeTargets, walcast } from './selectors.ts';
 import { atLeast, SATISFIED_WORDS, upTo } from './words.ts';
 
 const MIB = 1024 * 1024;
@@ -65,9 +66,7 @@ export const STATS: readonly PanelSpec[] = [
       },
       {
         legend: 'missing',
-        expr:
-          `sum(min by (job, system_identifier, standby) (` +
-          `${withCluster(walcast('standby_state', 'state="disconnected"'))})) or vector(0)`,
+        expr: missingStandbys(),
       },
     ],
   },
@@ -129,7 +128,8 @@ export const STATS: readonly PanelSpec[] = [
     kind: 'stat',
     title: 'Largest share of a slot',
     description:
-      'The slot that holds back most, as a share of what its relay may keep. At 100 % it is lost. Nothing is shown without a limit or without slots.',
+      'The slot that holds back most, as a share of what its relay may keep, on the relay that its standby uses. At 100 % it is lost. Nothing is shown ' +
+      'without a limit or without slots.',
     unit: 'percentunit',
     width: 5,
     height: 4,
@@ -139,9 +139,7 @@ export const STATS: readonly PanelSpec[] = [
     queries: [
       {
         legend: 'of the limit',
-        expr:
-          `max(${walcast('slot_retained_bytes')} / on (job, instance) group_left () ` +
-          `sum by (job, instance) (${walcast('store_limit_bytes')} > 0))`,
+        expr: largestSlotShare(),
       },
     ],
   },

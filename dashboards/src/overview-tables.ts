@@ -34,7 +34,7 @@ const STANDBY_COLUMNS: readonly ColumnSpec[] = [
     title: 'Standby',
     link: {
       title: 'Look at this standby',
-      url: '/d/walcast-standby?${datasource:queryparam}&${job:queryparam}&var-instance=$__all&var-standby=${__value.raw}&${__url_time_range}',
+      url: '/d/walcast-standby?${datasource:queryparam}&${job:queryparam}&var-instance=$__all&var-standby=${__value.raw:percentencode}&${__url_time_range}',
     },
   },
   { field: 'instance', title: 'Relay' },

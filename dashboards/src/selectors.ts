@@ -91,7 +91,7 @@ export function stateCode(
 export function withCluster(expr: string): string {
   return (
     `${expr} * on (${RELAY}) group_left (system_identifier) ` +
-    `max by (${RELAY}, system_identifier) (${walcast('upstream_info')})`
+    `max by (${RELAY}, system_identifier) (${walcast('upstream_info', 'system_identifier!=""')})`
   );
 }
 

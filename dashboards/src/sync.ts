@@ -30,8 +30,14 @@ const NOW: readonly PanelSpec[] = [
     height: 4,
     noValue: 'no relay',
     queries: [
-      { legend: 'required', expr: `max(${walcast('sync_required_standbys')})` },
-      { legend: 'there', expr: `min(${walcast('sync_eligible_standbys')})` },
+      {
+        legend: 'required, {{instance}}',
+        expr: `max by (${UPSTREAM}) (${walcast('sync_required_standbys')})`,
+      },
+      {
+        legend: 'there, {{instance}}',
+        expr: `max by (${UPSTREAM}) (${walcast('sync_eligible_standbys')})`,
+      },
     ],
   },
   {
@@ -110,7 +116,8 @@ const PATH: RowSpec = {
       kind: 'timeseries',
       title: 'Received and not yet confirmed',
       description:
-        'Bytes of WAL that the relay has received and has not yet reported upstream as written, flushed and replayed; and those the policy waits for.',
+        'Bytes of WAL that the relay has received and has not yet reported upstream as written, flushed and replayed; and those the policy waits for. ' +
+        'Nothing is shown while no position is reported: the policy is not satisfied, or the relay drains.',
       unit: 'bytes',
       width: 12,
       height: 8,

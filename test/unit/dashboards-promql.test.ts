@@ -134,6 +134,41 @@ describe('the overview', () => {
     ).toContain('SUCCESS');
   });
 
+  it('counts no standby as missing that uses its slot at the other relay under another name', () => {
+    const series = {
+      [upstreamInfo(A, '7300')]: '1x8',
+      [upstreamInfo(B, '7300')]: '1x8',
+      [`walcast_standby_state{${A},standby="pg_1",state="disconnected"}`]: '0x8',
+      [`walcast_slot_active{${A},slot="slot_1"}`]: '1x8',
+      [`walcast_standby_state{${B},standby="slot_1",state="disconnected"}`]: '1x8',
+      [`walcast_slot_active{${B},slot="slot_1"}`]: '0x8',
+    };
+    const missing = query('walcast-overview', 'Standbys', 2);
+    const result = evaluate(series, [
+      { expr: missing, evalTime: '1m', samples: [{ labels: '{}', value: 0 }] },
+    ]);
+    expect(result.output).toContain('SUCCESS');
+  });
+
+  it('takes the share of a slot from the relay that its standby uses, and from none where it is lost', () => {
+    const share = query('walcast-overview', 'Largest share of a slot');
+    const slot = (relay: string, retained: number, active: number, lost: number): object => ({
+      [upstreamInfo(relay, '7300')]: '1x8',
+      [`walcast_store_limit_bytes{${relay},upstream="default"}`]: '1000x8',
+      [`walcast_slot_retained_bytes{${relay},slot="s1"}`]: `${retained}x8`,
+      [`walcast_slot_active{${relay},slot="s1"}`]: `${active}x8`,
+      [`walcast_slot_wal_status{${relay},slot="s1",status="lost"}`]: `${lost}x8`,
+    });
+    const shown = (series: object, value: number): void => {
+      const samples = [{ labels: '{}', value }];
+      const result = evaluate({ ...series }, [{ expr: share, evalTime: '1m', samples }]);
+      expect(result.output).toContain('SUCCESS');
+    };
+    shown({ ...slot(A, 250, 1, 0), ...slot(B, 900, 0, 0) }, 0.25);
+    shown({ ...slot(A, 850, 0, 0), ...slot(B, 0, 0, 1) }, 0.85);
+    shown({ ...slot(A, 850, 0, 0), ...slot(B, 500, 0, 0) }, 0.5);
+  });
+
   it('knows a relay that is down, and no other program', () => {
     const series = {
       [buildInfo(A)]: '1x80',
@@ -178,6 +213,28 @@ describe('the overview', () => {
 });
 
 describe('the dashboard of the commit path', () => {
+  it('says of each relay how many standbys it requires and has, and does not mix them up', () => {
+    const series = Object.fromEntries(
+      [
+        [A, 2, 3],
+        [B, 0, 0],
+      ].flatMap(([relay, required, there]) => [
+        [`walcast_sync_required_standbys{${relay},upstream="default"}`, `${required}x8`],
+        [`walcast_sync_eligible_standbys{${relay},upstream="default"}`, `${there}x8`],
+      ]),
+    );
+    const [required = '', there = ''] = queriesOf('walcast-sync', 'Standbys required, and there');
+    const of = (instance: string, value: number): { labels: string; value: number } => ({
+      labels: `{instance="${instance}",upstream="default"}`,
+      value,
+    });
+    const result = evaluate(series, [
+      { expr: required, evalTime: '1m', samples: [of('a:9188', 2), of('b:9188', 0)] },
+      { expr: there, evalTime: '1m', samples: [of('a:9188', 3), of('b:9188', 0)] },
+    ]);
+    expect(result.output).toContain('SUCCESS');
+  });
+
   it('shows what is received and not reported, by stage', () => {
     const stage = (word: string): string =>
       `walcast_upstream_acknowledged_lsn_bytes{${A},upstream="default",stage="${word}"}`;
