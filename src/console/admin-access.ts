@@ -25,6 +25,8 @@ export class AdminAccess {
   readonly #client: AdminClient;
   #wait: Wait | null = null;
   #end: EndOfProcess | null = null;
+  /** Runs while there is one: a client that never asks for the end of the answer does not hold it up for ever. */
+  #endTimer: Timer | null = null;
 
   /** `desk`: null where nobody may change anything. */
   constructor(desk: AdminDesk | null, client: AdminClient) {
@@ -36,7 +38,7 @@ export class AdminAccess {
   run(statement: AdminStatement, isInTransaction: boolean): AdminDone | Promise<AdminDone> {
     if (this.#desk === null) throw new ConsoleError(NO_ADMIN);
     const outcome = this.#desk.run(statement, this.#client, isInTransaction);
-    if (!(outcome instanceof Promise)) return this.#take(outcome);
+    if (!(outcome instanceof Promise)) return this.#take(outcome, this.#desk);
     return this.#waitFor(statement, this.#desk, outcome);
   }
 
@@ -49,6 +51,8 @@ export class AdminAccess {
   answered(): void {
     const end = this.#end;
     this.#end = null;
+    this.#endTimer?.cancel();
+    this.#endTimer = null;
     if (end !== null) this.#desk?.end(end);
   }
 
@@ -61,11 +65,11 @@ export class AdminAccess {
 
   #waitFor(
     statement: AdminStatement,
-    { clock }: AdminDesk,
+    desk: AdminDesk,
     outcome: Promise<AdminOutcome>,
   ): Promise<AdminDone> {
     return new Promise((resolve, reject) => {
-      const timer = clock.setTimer(CONSOLE_COMMAND_MS_MAX, () =>
+      const timer = desk.clock.setTimer(CONSOLE_COMMAND_MS_MAX, () =>
         this.#giveUp('canceling statement due to statement timeout'),
       );
       const wait: Wait = { statement, timer, reject };
@@ -76,7 +80,7 @@ export class AdminAccess {
         this.#wait = null;
         timer.cancel();
         try {
-          resolve(this.#take(settled));
+          resolve(this.#take(settled, desk));
         } catch (error) {
           reject(error);
         }
@@ -93,10 +97,12 @@ export class AdminAccess {
     wait.reject(new ConsoleError({ sqlstate: SQLSTATE.queryCanceled, message, detail }));
   }
 
-  #take(outcome: AdminOutcome): AdminDone {
+  #take(outcome: AdminOutcome, { clock }: AdminDesk): AdminDone {
     if (outcome.kind !== 'done') throw new ConsoleError(outcome.error);
+    if (outcome.end === null) return outcome;
     // The end at once overtakes the other.
-    if (outcome.end !== null && this.#end !== 'shutdown') this.#end = outcome.end;
+    if (this.#end !== 'shutdown') this.#end = outcome.end;
+    this.#endTimer ??= clock.setTimer(CONSOLE_COMMAND_MS_MAX, () => this.answered());
     return outcome;
   }
 }

@@ -10,7 +10,7 @@ import type { AdminCommand, AdminCommandCounts, StatusSource } from '../status/s
 import type { CommandError } from '../wire/replication-command.ts';
 import { adminTag, adminText } from './admin-syntax.ts';
 import type { AdminStatement } from './admin-syntax.ts';
-import { carryOut } from './admin-work.ts';
+import { carryOut, hasToWait } from './admin-work.ts';
 import type { AdminOutcome, AdminWork, EndOfProcess } from './admin-work.ts';
 import type { ConsoleClient } from './client.ts';
 
@@ -102,7 +102,8 @@ export class AdminDesk {
         hint: 'It takes effect at once and cannot be rolled back: send it outside of one (autocommit).',
       };
     }
-    if (this.#underWay < CONSOLE_COMMANDS_MAX) return null;
+    // What waits for nothing is taken always: a disk that hangs is why somebody wants to shut down.
+    if (this.#underWay < CONSOLE_COMMANDS_MAX || !hasToWait(statement)) return null;
     return {
       sqlstate: SQLSTATE.configurationLimitExceeded,
       message: 'too many commands of the console are under way',
@@ -134,10 +135,19 @@ export class AdminDesk {
     if (outcome.kind === 'done') log.info(text, fields);
     else {
       const { sqlstate, message, detail = null } = outcome.error;
-      const shown = detail?.slice(0, REFUSAL_TEXT_MAX) ?? null;
-      log.warn(text, { ...fields, sqlstate, reason: message, detail: shown });
+      log.warn(text, {
+        ...fields,
+        sqlstate,
+        reason: shortened(message),
+        detail: shortened(detail),
+      });
     }
   }
+}
+
+/** For the log: it may name what the client sent. */
+function shortened(text: string | null): string | null {
+  return text?.slice(0, REFUSAL_TEXT_MAX) ?? null;
 }
 
 /** PgBouncer's words. (pgbouncer: src/admin.c, admin_cmd_pause) */

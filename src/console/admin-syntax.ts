@@ -42,7 +42,8 @@ function ofUpstream(
 function parseKill(reader: TokenReader): AdminStatement {
   const token = reader.peek();
   const isPid = token !== null && (token.kind === 'number' || token.kind === 'string');
-  if (token !== null && !isPid) throw noPid(token.text);
+  if (token !== null && !isPid)
+    throw noPid(token.kind === 'parameter' ? `$${token.text}` : token.text);
   const { text } = reader.take();
   if (!/^[0-9]{1,10}$/.test(text)) throw noPid(text);
   return { kind: 'admin', command: 'kill', pid: Number(text) };

@@ -31,6 +31,11 @@ export interface AdminWork {
 
 const DONE: AdminOutcome = { kind: 'done', notices: [], end: null };
 
+/** True for what waits for disk or files: {@link carryOut} may give a promise for it, and for nothing else. */
+export function hasToWait({ command }: AdminStatement): boolean {
+  return command === 'reload' || command === 'create_slot' || command === 'drop_slot';
+}
+
 /** Carries it out. A promise where disk or files have to be waited for; rejects for a bug only. */
 export function carryOut(
   statement: AdminStatement,
@@ -64,23 +69,19 @@ export function carryOut(
 }
 
 function reload({ actions, source }: AdminWork): AdminOutcome | Promise<AdminOutcome> {
-  if (!source.status().isDraining) return actions.reload().then(reloaded);
-  return {
-    kind: 'refused',
-    error: { sqlstate: SQLSTATE.objectNotInPrerequisiteState, ...RELOAD_WHILE_ENDING },
-  };
+  if (source.status().isDraining) return { kind: 'refused', error: TOO_LATE };
+  return actions.reload().then((report) => reloaded(report, source));
 }
 
-function reloaded({ problems, changed, pendingRestart }: ReloadReport): AdminOutcome {
+function reloaded(
+  { problems, changed, pendingRestart }: ReloadReport,
+  source: StatusSource,
+): AdminOutcome {
   if (problems.length > 0) {
-    return {
-      kind: 'failed',
-      error: {
-        sqlstate: SQLSTATE.configFileError,
-        ...RELOAD_MISTAKEN,
-        detail: problems.slice(0, CONFIG_ERRORS_MAX).join('\n').slice(0, DETAIL_LENGTH_MAX),
-      },
-    };
+    // What was begun in time may have come too late all the same.
+    const error = source.status().isDraining ? TOO_LATE : MISTAKEN;
+    const detail = problems.slice(0, CONFIG_ERRORS_MAX).join('\n').slice(0, DETAIL_LENGTH_MAX);
+    return { kind: 'failed', error: { ...error, detail } };
   }
   const notices = [
     ...(changed.length === 0 ? [] : [notice(`changed: ${changed.join(', ')}`)]),
@@ -117,6 +118,13 @@ function outcomeOf(refusal: ActionRefusal | null): AdminOutcome {
 function isTrouble(sqlstate: string): boolean {
   return sqlstate.startsWith('58') || sqlstate.startsWith('XX');
 }
+
+const TOO_LATE: CommandError = {
+  sqlstate: SQLSTATE.objectNotInPrerequisiteState,
+  ...RELOAD_WHILE_ENDING,
+};
+
+const MISTAKEN: CommandError = { sqlstate: SQLSTATE.configFileError, ...RELOAD_MISTAKEN };
 
 /** What mistakes of a configuration may take of an answer. */
 const DETAIL_LENGTH_MAX = 16_384;

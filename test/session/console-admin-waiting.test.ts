@@ -169,8 +169,18 @@ describe.each(CUTS)('a command that has to wait, bytes fed %s', (cut) => {
     expect((await client.ask('DROP SLOT a'))[0]).toMatch(
       /^E\|ERROR\|53400\|too many commands of the console are under way\|/,
     );
+    // A disk that hangs is why somebody wants to give those that wait for nothing.
+    expect(await client.ask('PAUSE; RESUME; RECONNECT; SHUTDOWN')).toEqual([
+      'C PAUSE',
+      'C RESUME',
+      'C RECONNECT',
+      'C SHUTDOWN',
+      'Z I',
+    ]);
+    clock.advance(0);
+    expect(fixture.actions.done.at(-1)).toBe('shutdown');
     gate.resolve();
-    await expect.poll(() => told().length).toBe(CONSOLE_COMMANDS_MAX + 1);
+    await expect.poll(() => told().length).toBe(CONSOLE_COMMANDS_MAX + 5);
     expect(await client.ask('DROP SLOT a')).toEqual(['C DROP SLOT', 'Z I']);
   });
 });
@@ -210,6 +220,20 @@ describe('the end of walcast', () => {
     client.close();
     await expect.poll(() => fixture.log.lines.join()).toContain('session closed');
     clock.advance(0);
+    expect(fixture.actions.done).toEqual(['drain']);
+  });
+
+  it('comes in half a minute where the client neither sends Sync nor goes', async () => {
+    client.send(parse('DRAIN'), bind(), execute());
+    for (let left = 3; left > 0; left -= 1) await client.next();
+    clock.advance(CONSOLE_COMMAND_MS_MAX - 1);
+    expect(fixture.actions.done).toEqual([]);
+    clock.advance(1);
+    clock.advance(0);
+    expect(fixture.actions.done).toEqual(['drain']);
+    client.send(SYNC);
+    expect(await client.answer()).toEqual(['Z I']);
+    clock.advance(CONSOLE_COMMAND_MS_MAX);
     expect(fixture.actions.done).toEqual(['drain']);
   });
 

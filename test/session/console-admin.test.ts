@@ -130,10 +130,10 @@ describe.each(CUTS)('a command of an administrator, bytes fed %s', (cut) => {
       expect(answer[0]).toMatch(/^E\|ERROR\|(0A000|42601)\|/);
       expect(answer).toHaveLength(2);
     }
-    for (const sql of ['KILL standby_a', 'KILL 1.5', 'KILL 12345678901', "KILL ''"]) {
-      expect((await client.ask(sql))[0]).toMatch(
-        /^E\|ERROR\|22023\|".*" is no pid\|SHOW STANDBYS /,
-      );
+    for (const sql of ['KILL standby_a', 'KILL 1.5', 'KILL 12345678901', "KILL ''", 'KILL $1']) {
+      const shown = sql.slice('KILL '.length).replaceAll("'", '');
+      const answer = await client.ask(sql);
+      expect(answer[0]).toContain(`E|ERROR|22023|"${shown}" is no pid|SHOW STANDBYS `);
     }
     expect(fixture.actions.done).toEqual([]);
     expect([...fixture.desk.counts().values()].every((count) => count === 0)).toBe(true);
@@ -284,6 +284,29 @@ describe('a changing command', () => {
     ]);
     fixture.actions.report = { problems: ['x'.repeat(100_000)], changed: [], pendingRestart: [] };
     expect((await client.ask('RELOAD'))[0]?.length).toBeLessThan(20_000);
+  });
+
+  it('that comes when walcast ends is not said to be a mistake of the configuration', async () => {
+    fixture.actions.report = { problems: ['walcast is ending'], changed: [], pendingRestart: [] };
+    fixture.actions.onReload = () => {
+      fixture.actions.isDraining = true;
+    };
+    const refusal =
+      'the configuration is not read again, because walcast is draining|What the file says takes effect at the next start.';
+    const [message, hint] = refusal.split('|');
+    expect(await client.ask('RELOAD')).toEqual([
+      `E|ERROR|55000|${message}|walcast is ending|${hint}`,
+      'Z I',
+    ]);
+    expect(await client.ask('RELOAD')).toEqual([`E|ERROR|55000|${refusal}`, 'Z I']);
+    expect(fixture.actions.done).toEqual(['reload']);
+  });
+
+  it('is written down in a short line, whatever it names', async () => {
+    const name = 'x'.repeat(50_000);
+    fixture.actions.refusal = { sqlstate: '42704', message: `slot "${name}" does not exist` };
+    expect((await client.ask(`DROP SLOT ${name}`))[0]).toContain('|42704|');
+    expect(told(fixture)[0]?.length).toBeLessThan(2_000);
   });
 
   it('tells a pause that is one already', async () => {

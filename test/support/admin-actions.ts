@@ -10,6 +10,9 @@ export class AdminActions implements DeskActions {
   refusal: ActionRefusal | null = null;
   report: ReloadReport = { problems: [], changed: [], pendingRestart: [] };
   isPaused = false;
+  isDraining = false;
+  /** What comes in between while a configuration is read. */
+  onReload: () => void = () => {};
   /** What those wait for that have to wait. */
   gate: Promise<void> = Promise.resolve();
   disconnect: (pid: number) => boolean = () => false;
@@ -17,6 +20,7 @@ export class AdminActions implements DeskActions {
   async reload(): Promise<ReloadReport> {
     this.done.push('reload');
     await this.gate;
+    this.onReload();
     return this.report;
   }
 

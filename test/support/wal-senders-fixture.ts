@@ -181,7 +181,8 @@ export class Fixture {
     const standbys = this.senders
       .statuses()
       .map((standby) => ({ ...standby, syncState: 'async' as const, syncPriority: 0 }));
-    return sampleStatus({ standbys, isPaused: this.actions.isPaused });
+    const { isPaused, isDraining } = this.actions;
+    return sampleStatus({ standbys, isPaused, isDraining });
   }
 
   /** Opens the port. With `beside`, a standby starts to stream and is checked again at the end. */
