@@ -161,7 +161,7 @@ const UPSTREAMS: RowSpec = {
       kind: 'timeseries',
       title: 'Silence of upstreams',
       description:
-        'Time since the upstream’s last message. Even an idle server answers every half wal_receiver_timeout (30 s by default).',
+        'Time since the upstream’s last message. Even an idle server is asked for an answer after half of wal_receiver_timeout, and after 30 s at most.',
       unit: 's',
       width: 6,
       height: 7,

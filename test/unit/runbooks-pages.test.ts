@@ -100,6 +100,14 @@ describe.each(names.map((name) => [name] as const))('%s', (name) => {
     }
   });
 
+  it('says whose store it means, and looks for errors where the log has them', () => {
+    for (const line of commandsIn(text, 'walcast store')) {
+      expect(line).toMatch(/ (?:-c|--data|--url) /);
+    }
+    // Lines of a program's own have no priority for the journal.
+    for (const line of commandsIn(text, 'journalctl')) expect(line).not.toMatch(/ -p /);
+  });
+
   it('asks the HTTP port for paths that there are', () => {
     for (const line of commandsIn(text, 'curl')) {
       const path = /https?:\/\/[^/\s]+(\/[^\s|?]*)/.exec(line)?.[1] ?? '';
