@@ -6,18 +6,18 @@ import { ADMITTED_LOG_LINES, CONSOLE_COMMANDS_MAX, REFUSAL_TEXT_MAX } from '../c
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { RelayActions } from '../status/actions.ts';
 import { NO_ADMIN_COMMANDS } from '../status/status.ts';
-import type { AdminCommand, AdminCommandCounts, StatusSource } from '../status/status.ts';
+import type { AdminCommand, AdminCommandCounts } from '../status/status.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 import { adminTag, adminText } from './admin-syntax.ts';
 import type { AdminStatement } from './admin-syntax.ts';
 import { carryOut, hasToWait } from './admin-work.ts';
-import type { AdminOutcome, AdminWork, EndOfProcess } from './admin-work.ts';
+import type { AdminOutcome, AdminWork, EndOfProcess, StandingSource } from './admin-work.ts';
 import type { ConsoleClient } from './client.ts';
 
 /** What a desk needs. */
 export interface AdminParts {
   readonly actions: AdminWork['actions'] & Pick<RelayActions, 'drain' | 'shutdown'>;
-  readonly source: StatusSource;
+  readonly source: StandingSource;
   /** Asked at each command: a reload may have changed it. */
   readonly isAdmin: (user: string) => boolean;
   readonly clock: Clock;

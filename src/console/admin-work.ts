@@ -3,7 +3,7 @@ import { CONFIG_ERRORS_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { noStandbyWith, RELOAD_MISTAKEN, RELOAD_WHILE_ENDING } from '../status/action-words.ts';
 import type { ActionRefusal, RelayActions, ReloadReport } from '../status/actions.ts';
-import type { StatusSource } from '../status/status.ts';
+import type { RelayStatus } from '../status/status.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 import type { AdminStatement } from './admin-syntax.ts';
@@ -26,7 +26,12 @@ export interface AdminWork {
     RelayActions,
     'reload' | 'pause' | 'resume' | 'reconnect' | 'createSlot' | 'dropSlot' | 'disconnectStandby'
   >;
-  readonly source: StatusSource;
+  readonly source: StandingSource;
+}
+
+/** How walcast stands, asked for at each command: the picture of everything would cost too much where standbys are many. */
+export interface StandingSource {
+  status(): Pick<RelayStatus, 'isPaused' | 'isDraining'>;
 }
 
 const DONE: AdminOutcome = { kind: 'done', notices: [], end: null };
@@ -75,7 +80,7 @@ function reload({ actions, source }: AdminWork): AdminOutcome | Promise<AdminOut
 
 function reloaded(
   { problems, changed, pendingRestart }: ReloadReport,
-  source: StatusSource,
+  source: StandingSource,
 ): AdminOutcome {
   if (problems.length > 0) {
     // What was begun in time may have come too late all the same.

@@ -327,7 +327,7 @@ class RunningRelay implements Relay {
   #makeDesk(): AdminDesk {
     return new AdminDesk({
       actions: this.actions,
-      source: { status: () => this.statusSource.status() },
+      source: { status: () => this.statusSource.standing() },
       isAdmin: (user) => this.#config.auth.adminUsers.has(user),
       clock: this.#clock,
       log: this.#log.child({ component: 'console' }),

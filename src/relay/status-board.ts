@@ -102,6 +102,11 @@ export class StatusBoard implements StatusSource {
     this.#failure ??= reason;
   }
 
+  /** As much of the status as costs nothing, however many standbys there are. */
+  standing(): Pick<RelayStatus, 'isPaused' | 'isDraining'> {
+    return { isPaused: this.#isPaused, isDraining: this.#isDraining };
+  }
+
   status(): RelayStatus {
     const parts = this.#parts;
     const upstream = parts.upstream() ?? NO_UPSTREAM;

@@ -3,7 +3,9 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Lsn } from '../../src/pg/lsn.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { eventually } from '../support/eventually.ts';
-import { keepalive } from '../support/scripted-upstream.ts';
+import { message } from '../support/naive-writer.ts';
+import { COPY_BOTH, errorResponse, keepalive, READY } from '../support/scripted-upstream.ts';
+import type { ScriptedSession } from '../support/scripted-upstream.ts';
 import { SyncRelay } from '../support/sync-relay.ts';
 import type { PlayedStandby, PlayedUpstream } from '../support/sync-relay.ts';
 
@@ -102,5 +104,80 @@ describe('RECONNECT of a relay that waits', () => {
     upstream.send();
     await eventually(() => rig.status.store.receivedLsn).toBe(rig.wal.endLsn);
     expect(rig.status.upstream.connectsFailed).toBe(connectsFailed);
+  });
+});
+
+describe('RECONNECT of a relay whose upstream keeps it waiting', () => {
+  type Act = (session: ScriptedSession, rig: SyncRelay) => Promise<unknown>;
+  const start: Act = async (session, rig) => {
+    await session.login(rig.server());
+    await session.identify(rig.server());
+  };
+  const STATES: readonly (readonly [where: string, act: Act])[] = [
+    ['at the login', (session) => session.startup()],
+    [
+      'with who it is',
+      async (session, rig) => {
+        await session.login(rig.server());
+        await session.command();
+      },
+    ],
+    ['with the stream', start],
+    [
+      'with what follows on a timeline that has ended',
+      async (session, rig) => {
+        await start(session, rig);
+        session.send(COPY_BOTH, message('c'));
+        while ((await session.next()).type !== 'c');
+      },
+    ],
+    [
+      'because it has removed the WAL',
+      async (session, rig) => {
+        await start(session, rig);
+        const text = 'requested WAL segment 000000010000000000000001 has already been removed';
+        session.send(errorResponse('58P01', text), READY);
+        await eventually(() => rig.status.upstream.heldState).toBe('gap');
+      },
+    ],
+  ];
+
+  it.each(STATES)('%s: gives that up and streams', async (_where, act) => {
+    const clock = new ManualClock();
+    await using rig = await SyncRelay.start({ clock });
+    const before = await rig.accept();
+    await act(before, rig);
+    // Once more, while the first one is under way.
+    expect(rig.relay.actions.reconnect()).toBeNull();
+    expect(rig.relay.actions.reconnect()).toBeNull();
+    // What the first one began is given up for the second, before or after it has arrived.
+    const upstream = await rig.upstream().catch(() => rig.upstream());
+    upstream.send();
+    await eventually(() => rig.status.store.receivedLsn).toBe(rig.wal.endLsn);
+    expect(rig.status.upstream).toMatchObject({ heldState: null, detail: null });
+    expect(upstream.isEnded).toBe(false);
+  });
+
+  it('because it is another cluster: asks the next one, and takes nothing of the other', async () => {
+    const clock = new ManualClock();
+    await using rig = await SyncRelay.start({ clock });
+    const before = await rig.upstream();
+    before.send();
+    const end = rig.wal.endLsn;
+    await eventually(() => rig.status.store.flushedLsn).toBe(end);
+    for (let times = 0; times < 2; times += 1) {
+      expect(rig.relay.actions.reconnect()).toBeNull();
+      const other = await rig.accept();
+      const server = rig.server({ systemIdentifier: '1' });
+      await other.login(server);
+      await other.identify(server).catch(() => {});
+      await eventually(() => rig.status.upstream.heldState).not.toBeNull();
+      expect(rig.status.store.flushedLsn).toBe(end);
+    }
+    expect(rig.relay.actions.reconnect()).toBeNull();
+    const next = await rig.upstream();
+    const more = next.commit();
+    await eventually(() => rig.status.store.flushedLsn).toBe(more);
+    expect(rig.status.upstream.heldState).toBeNull();
   });
 });

@@ -115,6 +115,11 @@ export class SyncRelay implements AsyncDisposable {
     return new PlayedUpstream(session, this.wal, startLsn);
   }
 
+  /** The next connection of the relay, with nothing said yet. */
+  accept(): Promise<ScriptedSession> {
+    return this.#listening().accept();
+  }
+
   /** Closes the next connection of the relay without a word. */
   async refuse(): Promise<void> {
     (await this.#listening().accept()).end();
