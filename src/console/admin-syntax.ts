@@ -103,6 +103,8 @@ export function adminText(statement: AdminStatement): string {
   }
 }
 
+/** No name of a slot has blanks or `=`, so that nothing in it looks like a field of the line. */
 function quoted(name: string): string {
-  return `"${name.slice(0, SHOWN_LENGTH_MAX).replaceAll(CONTROLS, '?').replaceAll('"', '""')}"`;
+  const plain = name.slice(0, SHOWN_LENGTH_MAX).replaceAll(CONTROLS, '?').replaceAll(/[\s=]/g, '?');
+  return `"${plain.replaceAll('"', '""')}"`;
 }

@@ -302,6 +302,14 @@ describe('a changing command', () => {
     expect(fixture.actions.done).toEqual(['reload']);
   });
 
+  it('names nothing that looks like a field of the line', async () => {
+    fixture.admins.clear();
+    await client.ask('DROP SLOT "a"" done user=root client_addr=10.0.0.9\u2003x=1"');
+    expect(told(fixture)[0]).toMatch(
+      /^warn console command refused: DROP SLOT "a""\?done\?user\?root\?client_addr\?10\.0\.0\.9\?x\?1" \{"user":"ops",/,
+    );
+  });
+
   it('is written down in a short line, whatever it names', async () => {
     const name = 'x'.repeat(50_000);
     fixture.actions.refusal = { sqlstate: '42704', message: `slot "${name}" does not exist` };
