@@ -98,11 +98,14 @@ export class EventHub {
     if (this.#streams.size > 0) return;
     this.#timer?.cancel();
     this.#timer = null;
-    this.#told = null;
+    // Who comes before this look is over is told what it saw.
+    if (!this.#isLooking) this.#told = null;
   }
 
   async #look(): Promise<void> {
     this.#isLooking = true;
+    this.#timer?.cancel();
+    this.#timer = null;
     try {
       const { pictures } = this.#options;
       const picture = await inTurn(pictures.slices, () => pictures.fresh());
@@ -114,6 +117,8 @@ export class EventHub {
       this.#options.log.error('the stream of events failed', { error: errorText(error) });
       const end = this.#endFrame('internal error; the log of walcast says more');
       for (const stream of this.#streams) stream.end(end, this.#nowMs());
+      // What was so before is no answer for who comes next.
+      this.#told = null;
     }
     this.#isLooking = false;
     if (this.#isClosed || this.#streams.size === 0) this.#told = null;
