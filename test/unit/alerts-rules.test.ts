@@ -47,6 +47,7 @@ const NAMES: readonly string[] = [
   'WalcastWalDamaged',
   'WalcastRestarting',
   'WalcastSyncUnsatisfied',
+  'WalcastFlushStalled',
   'WalcastSlowFsync',
   'WalcastEventLoopBlocked',
   'WalcastFailover',
@@ -90,7 +91,7 @@ describe('the rules', () => {
         .filter((name) => !name.startsWith('group_'));
       expect(names.length, alert ?? record).toBeGreaterThan(0);
       const labels = names.flatMap((name) => {
-        const family = families.get(name) ?? families.get(name.replace(/_bucket$/, ''));
+        const family = families.get(name) ?? families.get(name.replace(/_(?:bucket|count)$/, ''));
         expect(family !== undefined || others.includes(name), `${name} in ${alert ?? record}`).toBe(
           true,
         );
