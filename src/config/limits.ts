@@ -453,6 +453,12 @@ export const HTTP_EVENTS_TAKE_MS: number = 30_000;
 /** How long nothing may move on a stream's connection: three times what it is silent for at most. */
 export const HTTP_EVENTS_INACTIVITY_MS: number = 45_000;
 
+/**
+ * After how long without a word either way a stream's client is asked by TCP whether it is there: one that vanished is found out
+ * before the next event is waiting for it, after which TCP asks no more and takes a quarter of an hour to give up.
+ */
+export const HTTP_EVENTS_PROBE_MS: number = 2_000;
+
 /** Rows (standbys, slots) that are written as JSON in one piece, and how long such pieces may take in one turn. */
 export const HTTP_ROWS_PER_PIECE: number = 50;
 export const HTTP_SLICE_MS: number = 4;

@@ -1,6 +1,6 @@
 // GET /api/v1/events: everything, and then whatever changes, as server-sent events.
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { HTTP_EVENTS_INACTIVITY_MS } from '../config/limits.ts';
+import { HTTP_EVENTS_INACTIVITY_MS, HTTP_EVENTS_PROBE_MS } from '../config/limits.ts';
 import { clientNetwork } from '../pg/client-network.ts';
 import type { EventHub } from './event-hub.ts';
 import { sendProblem } from './problems.ts';
@@ -42,6 +42,7 @@ export function eventRoute({ hub, maySeeMore }: EventSources): Route {
       if (stream === null) return sendProblem(reply, 'busy', TOO_MANY);
       // Nothing moves on it for longer than on others; what was given has to be taken all the same.
       request.raw.socket.setTimeout(HTTP_EVENTS_INACTIVITY_MS);
+      request.raw.socket.setKeepAlive(true, HTTP_EVENTS_PROBE_MS);
       return begin(reply).send(stream.readable);
     },
     handleHead: (_request, reply) => begin(reply).send(),
@@ -53,7 +54,11 @@ const TOO_MANY = {
   hint: 'Ask again in a moment, or read GET /api/v1/status now and then.',
 };
 
-/** No proxy may keep events back, and the connection ends with the stream. */
+/** No proxy may keep events back, or gather them to compress them; and the connection ends with the stream. */
 function begin(reply: FastifyReply): FastifyReply {
-  return reply.type(EVENT_STREAM).header('x-accel-buffering', 'no').header('connection', 'close');
+  return reply
+    .type(EVENT_STREAM)
+    .header('cache-control', 'no-store, no-transform')
+    .header('x-accel-buffering', 'no')
+    .header('connection', 'close');
 }

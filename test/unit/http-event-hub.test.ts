@@ -1,12 +1,15 @@
 // Is there one look at the relay a second, and is what it gives true, whoever comes and goes while it is told, and whatever failed?
-import { describe, expect, test } from 'vitest';
+import { existsSync, readFileSync } from 'node:fs';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { silentLog } from '../../src/base/log.ts';
 import { HTTP_EVENTS_INTERVAL_MS } from '../../src/config/limits.ts';
 import { EventHub } from '../../src/http/event-hub.ts';
 import type { EventStream } from '../../src/http/event-stream.ts';
 import { Pictures } from '../../src/http/pictures.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
+import { openEvents } from '../support/event-client.ts';
 import { eventually } from '../support/eventually.ts';
+import { openTestPort } from '../support/http-port.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { sampleStatus } from '../support/relay-status.ts';
 
@@ -108,3 +111,30 @@ test('who comes after a look that failed is told nothing that was so before it',
   await eventually(() => next.text()).toContain('event: end');
   expect(next.text()).not.toContain('event: snapshot');
 });
+
+const TCP_SOCKETS = '/proc/net/tcp';
+
+test.skipIf(!existsSync(TCP_SOCKETS))(
+  'a listener of whom nothing is heard is asked by TCP whether it is there',
+  async () => {
+    const server = await openTestPort();
+    onTestFinished(() => server.close());
+    const client = await openEvents(server.url);
+    onTestFinished(() => client.close());
+    await client.nextOf('snapshot');
+    await eventually(() => timersOf(server.port)).toEqual([TCP_KEEPALIVE]);
+  },
+);
+
+/** `timer_active` of the kernel (Linux, proc_net_tcp): another timer than that of retransmission. */
+const TCP_KEEPALIVE = '02';
+
+/** The timer of each established connection to that port, on the side of the server. */
+function timersOf(port: number): string[] {
+  const local = `0100007F:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  const rows = readFileSync(TCP_SOCKETS, 'latin1')
+    .split('\n')
+    .map((row) => row.trim().split(/\s+/));
+  const ours = rows.filter(([, address, , state]) => address === local && state === '01');
+  return ours.map(([, , , , , timer = '']) => timer.slice(0, 2));
+}

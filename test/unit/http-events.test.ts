@@ -103,7 +103,8 @@ describe('what is told', () => {
     const relay = await rig();
     const client = await relay.listen();
     expect(client.response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
-    expect(client.response.headers.get('cache-control')).toBe('no-store');
+    expect(client.response.headers.get('cache-control')).toBe('no-store, no-transform');
+    expect(client.response.headers.get('x-accel-buffering')).toBe('no');
     expect(await client.next()).toEqual({
       event: 'snapshot',
       id: '1',
