@@ -64,6 +64,8 @@ export function readCatalogSelect(words: readonly Token[]): CatalogSelect | null
   if (from < 0) return readViewDefinition(words);
   const items = itemsOf(words.slice(0, from));
   const rest = words.slice(from + 1);
+  // Values that are bound, and one condition or another, are asked for by people and their drivers alone.
+  if (words.some(({ kind }) => kind === 'parameter') || topLevel(rest, 'or') >= 0) return null;
   if (isWord(rest[0], '(') && isWord(rest[1], 'values')) return readDescribed(items, rest);
   const name = rest[isWord(rest[0], 'pg_catalog') && isWord(rest[1], '.') ? 2 : 0]?.text ?? '';
   const labels = SHAPES.get(name);
@@ -175,14 +177,18 @@ function conditionsOf(words: readonly Token[]): CatalogCondition[] {
   });
 }
 
+/** How far its first value is from an operator at most: each condition is looked for by itself. */
+const VALUE_DISTANCE_MAX = 16;
+
 function conditionAt(words: readonly Token[], index: number): CatalogCondition | null {
   let at = index + 1;
   while (isWord(words[at], ')')) at += 1;
   const kind = kindOf(words, at);
   if (kind === null) return null;
   const values: string[] = [];
+  const nearEnd = at + VALUE_DISTANCE_MAX;
   // Between the operator and its value there are parentheses, names of functions and of schemas.
-  for (at += 1; at < words.length; at += 1) {
+  for (at += 1; at < words.length && (values.length > 0 || at < nearEnd); at += 1) {
     const word = words[at];
     if (word?.kind === 'string' || word?.kind === 'number') values.push(word.text);
     else if (values.length > 0 && !isWord(word, ',')) break;

@@ -1,6 +1,7 @@
 // What is the answer to what psql and drivers ask the system catalogue for by themselves? The views of the console are all the
 // relations that there are; everything else of a catalogue is not here, and a column that is not known is NULL.
 import { matchName, readNamePattern } from '../pg/name-pattern.ts';
+import type { AnswerBudget } from './answer-budget.ts';
 import { CONSOLE_DATABASE } from './client.ts';
 import type { CatalogCondition, CatalogItem, CatalogSelect } from './catalog-syntax.ts';
 import { int4Cell, textCell } from './cells.ts';
@@ -14,6 +15,7 @@ type CatalogRow = Readonly<Record<string, string>>;
 
 /** What of a session the catalogue shows. */
 export interface CatalogContext {
+  readonly budget: AnswerBudget;
   /** Settings by name. */
   settings(): readonly (readonly [name: string, value: string])[];
 }
@@ -37,7 +39,9 @@ export function prepareCatalog(select: CatalogSelect, context: CatalogContext): 
     }),
     rows: () => {
       const filters = select.conditions.map(filterOf);
-      return rowsOf(select, context)
+      const known = rowsOf(select, context);
+      context.budget.look(known.length, patternSteps(select.conditions), false);
+      return known
         .filter((row) => filters.every((keeps) => keeps(row)))
         .map((row) => select.items.map((item) => cellOf(item, row)));
     },
@@ -134,6 +138,13 @@ function filterOf({ column, kind, values }: CatalogCondition): (row: CatalogRow)
     const value = row[column];
     return value === undefined || isWanted(value);
   };
+}
+
+/** Steps of all patterns: each row may meet every one of them. */
+function patternSteps(conditions: readonly CatalogCondition[]): number {
+  return conditions
+    .flatMap(({ kind, values }) => (kind === 'matches' ? [readNamePattern(values[0] ?? '')] : []))
+    .reduce((sum, pattern) => sum + ('problem' in pattern ? 0 : pattern.program.length), 0);
 }
 
 function testOf(

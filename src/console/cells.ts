@@ -219,8 +219,10 @@ class InetCell implements Cell {
     this.#bytes = bytes;
   }
 
+  /** Every address of IPv4 comes before those of IPv6. (network.c:network_cmp_internal) */
   get rank(): string {
-    return [...this.#bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+    const family = this.#bytes.length === 4 ? '4' : '6';
+    return family + Buffer.from(this.#bytes).toString('hex');
   }
 
   binary(): Uint8Array {

@@ -1,7 +1,6 @@
 // One console session: runs the simple and the extended protocol over statements. A message in, its answers out; only what
 // changes something may have to be waited for. (src/backend/tcop/postgres.c: PostgresMain, exec_simple_query)
 import { ProtocolViolation } from '../base/errors.ts';
-import { CONSOLE_QUERY_STATEMENTS_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import {
   encodeCommandComplete,
@@ -157,12 +156,6 @@ export class ConsoleSession {
   #query(sql: string): void | Promise<void> {
     this.#extended.dropUnnamed();
     const statements = parseStatements(sql);
-    if (statements.length > CONSOLE_QUERY_STATEMENTS_MAX) {
-      throw new ConsoleError({
-        sqlstate: SQLSTATE.programLimitExceeded,
-        message: `a query may have at most ${CONSOLE_QUERY_STATEMENTS_MAX} statements here`,
-      });
-    }
     if (statements.length === 0) this.#client.write([encodeEmptyQueryResponse()]);
     return this.#answerFrom(statements, 0);
   }

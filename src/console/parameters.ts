@@ -31,6 +31,9 @@ const INTEGERS: ReadonlyMap<number, number> = new Map([
   [TYPE_OID.xid, 4],
 ]);
 
+/** Those of 32 bits that have no sign. */
+const UNSIGNED: ReadonlySet<number> = new Set([TYPE_OID.oid, TYPE_OID.xid]);
+
 /** What the client said of a type, else what the statement says, else text; one for each parameter. */
 export function parameterTypes(given: readonly number[], inferred: readonly number[]): number[] {
   const count = Math.max(given.length, inferred.length);
@@ -77,5 +80,6 @@ function readBinary(value: Uint8Array, type: number): string {
     });
   }
   if (type === TYPE_OID.bool) return bytes[0] === 0 ? 'f' : 't';
+  if (UNSIGNED.has(type)) return String(bytes.readUInt32BE());
   return length === 8 ? String(bytes.readBigInt64BE()) : String(bytes.readIntBE(0, length));
 }

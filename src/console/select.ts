@@ -1,7 +1,6 @@
 // How is a SELECT answered? Its columns are known when it is parsed, its rows when it runs.
 import { CONSOLE_COLUMNS_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
-import type { AnswerBudget } from './answer-budget.ts';
 import { prepareCatalog } from './catalog.ts';
 import type { CatalogContext } from './catalog.ts';
 import { CONSOLE_DATABASE } from './client.ts';
@@ -22,7 +21,6 @@ export interface SelectContext extends CatalogContext {
   readonly pid: number;
   readonly versionText: string;
   readonly setting: (name: string) => string;
-  readonly budget: AnswerBudget;
   readonly source: () => ViewSource;
 }
 

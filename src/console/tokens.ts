@@ -1,6 +1,6 @@
 // What are the words of a statement? As much of PostgreSQL's lexical rules as keeps quotes and comments apart from the rest.
 // (src/backend/parser/scan.l)
-import { CONSOLE_STATEMENT_WORDS_MAX } from '../config/limits.ts';
+import { CONSOLE_QUERY_STATEMENTS_MAX, CONSOLE_STATEMENT_WORDS_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import { ConsoleError, notSupported } from './console-error.ts';
 
@@ -29,15 +29,17 @@ const CONTROLS: ReadonlyMap<string, string> = new Map([
   ['r', '\r'],
   ['t', '\t'],
 ]);
+const SEMICOLON: Token = { kind: 'symbol', text: ';' };
 const NAME = /"((?:[^"]|"")*)"/y;
 const OPERATOR = /[-+*/<>=~!@#%^&|`?:]+/y;
 
-/** Splits `sql` into statements at each `;`, without those that are empty. Throws {@link ConsoleError}. */
+/** Splits `sql` into statements at each `;`, without those that are empty; no further than to one too many. Throws {@link ConsoleError}. */
 export function tokenizeStatements(sql: string): Token[][] {
   const statements: Token[][] = [];
   let current: Token[] = [];
   for (const token of tokens(sql)) {
     if (token.kind !== 'symbol' || token.text !== ';') {
+      if (statements.length === CONSOLE_QUERY_STATEMENTS_MAX) throw tooManyStatements();
       if (current.length === CONSOLE_STATEMENT_WORDS_MAX) throw tooManyWords();
       current.push(token);
       continue;
@@ -47,6 +49,13 @@ export function tokenizeStatements(sql: string): Token[][] {
   }
   if (current.length > 0) statements.push(current);
   return statements;
+}
+
+function tooManyStatements(): ConsoleError {
+  return new ConsoleError({
+    sqlstate: SQLSTATE.programLimitExceeded,
+    message: `a query may have at most ${CONSOLE_QUERY_STATEMENTS_MAX} statements here`,
+  });
 }
 
 function tooManyWords(): ConsoleError {
@@ -92,6 +101,8 @@ function tokenAt(sql: string, position: number): [token: Token, end: number] {
     { kind, text },
     position + match[0].length,
   ];
+  // There may be as many as a message has bytes.
+  if (sql.startsWith(';', position)) return [SEMICOLON, position + 1];
   const escaped = matchAt(ESCAPED, sql, position);
   if (escaped !== null) return take('string', escaped, unescaped(escaped[1] ?? ''));
   // A string with any other prefix (B'', U&'') is no word and a string.

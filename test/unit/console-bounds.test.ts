@@ -127,6 +127,17 @@ it('reports are bounded together like any other question', () => {
   expect(answer.includes('C54000\0')).toBe(true);
 });
 
+it('a query is not read further than to one statement too many', () => {
+  begin(1);
+  expect(ask(many(8, 'SELECT 1', ';'))).toBe('TDC'.repeat(8) + 'Z');
+  expect(ask(`${many(8, 'SELECT 1', ';')};;; -- nothing more`)).toBe('TDC'.repeat(8) + 'Z');
+  // What comes behind is wrong in another way.
+  expect(ask(`${many(9, 'SELECT 1', ';')}; 'never closed`)).toBe('EZ');
+  expect(answer.includes('C54000\0')).toBe(true);
+  expect(send(parse(`${many(9, 'SELECT 1', ';')}; 'never closed`, 'p'))).toBe('E');
+  expect(answer.includes('C54000\0')).toBe(true);
+});
+
 it.each([
   ['SHOW HBA', 3_000, /^TDCZ$/],
   ['SHOW HBA', 6_000, /^EZ$/],

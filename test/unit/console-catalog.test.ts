@@ -1,6 +1,9 @@
 // What do psql's own questions to the system catalogue come to? The questions are as psql 15 and 18 send them.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { readCatalogSelect } from '../../src/console/catalog-syntax.ts';
+import { tokenizeStatements } from '../../src/console/tokens.ts';
+import type { Token } from '../../src/console/tokens.ts';
 import { VIEWS } from '../../src/console/views.ts';
 import { paperSession } from '../support/console-session.ts';
 
@@ -164,6 +167,8 @@ it.each([
   "SELECT relname FROM pg_catalog.pg_class WHERE relname ~ 'a' AND relname ~ 'b' AND relname ~ 'c'",
   `SELECT relname FROM pg_catalog.pg_class WHERE relname ~ '${'a'.repeat(101)}'`,
   "SELECT relname FROM pg_catalog.pg_class WHERE relname ~ '(([a-z_]{1,9}){1,9}){1,9}'",
+  'SELECT relname FROM pg_catalog.pg_class WHERE relname = $1',
+  "SELECT relname FROM pg_catalog.pg_class WHERE relname = 'pg_stat_replication' OR oid = '10001'",
 ])('is not answered with what would look like an answer: %s', (sql) => {
   const { letters, error } = paperSession().ask(sql);
   expect(letters).toBe('EZ');
@@ -179,6 +184,35 @@ FROM pg_catalog.pg_database d
 ORDER BY 1;`;
   expect(rows(sql)).toEqual([['walcast', null, 'UTF8', null]]);
   expect(rows("SELECT E'a\\\\b\\n\\'''\\%'")).toEqual([["a\\b\n''%"]]);
+});
+
+it('refuses to meet every setting with one pattern after the other', () => {
+  const pattern = `^(${'.*.*'.repeat(23)}x)$`;
+  const one = `SELECT lower(name) FROM pg_catalog.pg_settings WHERE name ~ '${pattern}' AND name ~ '${pattern}'`;
+  const session = paperSession();
+  expect(session.ask(one).error).toBeNull();
+  const { letters, error } = session.ask(Array(8).fill(one).join(';'));
+  expect(letters).toMatch(/^(?:TC){1,7}EZ$/);
+  expect(error).toMatch(/^54000 /);
+});
+
+it('looks at each word of a long question a bounded number of times', () => {
+  let looks = 0;
+  const counted = (token: Token): Token => ({
+    kind: token.kind,
+    get text() {
+      looks += 1;
+      return token.text;
+    },
+  });
+  for (const operator of ['=', 'IN (', '~', 'LIKE', 'OPERATOR(pg_catalog.~)', ') =']) {
+    const condition = `oid ${operator} `;
+    const sql = `a.relname FROM pg_catalog.pg_class WHERE ${condition.repeat(140)}`;
+    const [words = []] = tokenizeStatements(sql);
+    looks = 0;
+    readCatalogSelect(words.map(counted));
+    expect(looks / words.length, operator).toBeLessThan(150);
+  }
 });
 
 describe('a question that only begins like one of psql', () => {

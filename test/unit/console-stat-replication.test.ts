@@ -4,6 +4,7 @@ import { STAT_REPLICATION } from '../../src/console/stat-replication.ts';
 import { INVALID_LSN } from '../../src/pg/lsn.ts';
 import { versionFacts } from '../../src/pg/server-version.ts';
 import type { StandbyStatus } from '../../src/status/status.ts';
+import { paperSession } from '../support/console-session.ts';
 import { sampleConsole } from '../support/console-source.ts';
 import { sampleStandby, sampleStatus } from '../support/relay-status.ts';
 
@@ -90,4 +91,13 @@ it('has the xmin of a standby whose slot does not have it, without its epoch', (
 it('writes positions as the server of its major does', () => {
   expect(row({}, 18)['replay_lsn']).toBe('0/2FFF000');
   expect(row({}, 19)['replay_lsn']).toBe('0/02FFF000');
+});
+
+it('is sorted by address as PostgreSQL sorts them: all of IPv4 before those of IPv6', () => {
+  const addresses = ['2001:db8::7', '192.0.2.7', '::1', null, '10.0.0.7'];
+  const standbys = addresses.map((clientAddr, pid) => sampleStandby({ pid, clientAddr }));
+  const session = paperSession(sampleConsole(() => sampleStatus({ standbys })));
+  const { rows } = session.ask('SELECT client_addr FROM pg_stat_replication ORDER BY 1');
+  const wanted = ['10.0.0.7', '192.0.2.7', '::1', '2001:db8::7', undefined];
+  expect(rows.map(([address]) => address?.toString())).toEqual(wanted);
 });

@@ -99,6 +99,8 @@ describe('a parameter', () => {
     expect(read(i32(-7), 23)).toBe('-7');
     expect(read(i64(1n << 40n), 20)).toBe('1099511627776');
     expect(read(Uint8Array.of(0xff, 0xfe), 21)).toBe('-2');
+    // oid and xid have no sign.
+    for (const type of [26, 28]) expect(read(i32(-2), type)).toBe('4294967294');
     expect(read(Uint8Array.of(1), 16)).toBe('t');
     expect(() => read(Uint8Array.of(1, 2), 23)).toThrow('incorrect binary data format');
     expect(() => read(Uint8Array.of(1, 2), 1700)).toThrow('parameters of type 1700');
