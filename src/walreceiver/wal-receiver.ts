@@ -241,7 +241,7 @@ export class WalReceiver {
         this.#journal.hostLeft(action, this.#options.clock.nowMs());
         return;
       case 'disconnect':
-        this.#endStream('error');
+        this.#endStream(action.isOrderly ? (this.#closing?.reason ?? 'reload') : 'error');
         this.#endSession(
           action.dropsCreatedSlot ? 'drop-slot' : action.isOrderly ? 'orderly' : 'abrupt',
         );
