@@ -18,7 +18,7 @@ export class CappedLabels {
 
   /** The label of `name`, which is in use at `nowMs` (monotonic). */
   labelOf(name: string, nowMs: number): string {
-    const label = sanitize(name);
+    const label = labelFor(name);
     if (!this.#seenAtMs.has(label) && this.#seenAtMs.size >= this.#cap) return OTHERS;
     this.#seenAtMs.set(label, nowMs);
     return label;
@@ -26,7 +26,7 @@ export class CappedLabels {
 
   /** The label `name` has now; takes no place. */
   peek(name: string): string {
-    const label = sanitize(name);
+    const label = labelFor(name);
     return this.#seenAtMs.has(label) ? label : OTHERS;
   }
 
@@ -43,7 +43,8 @@ export class CappedLabels {
   }
 }
 
-function sanitize(name: string): string {
+/** How a name is shown where it is: never as the label of those beyond the cap. */
+export function labelFor(name: string): string {
   // As PostgreSQL does to an application_name. (guc.c:check_application_name, pg_clean_ascii)
   const label = bounded(name).replaceAll(/[^\x20-\x7e]/g, '?');
   if (label === '') return '_unnamed';

@@ -140,15 +140,11 @@ export function addStoreSamples(
   filesystem: FilesystemSize | null,
 ): void {
   const { store } = status;
-  const { limitBytes, segmentsRemovedByLimit, segmentsRemovedUnneeded } = status.retention;
-  samples.add('store_size_bytes', UPSTREAM_ONLY, store.sizeBytes + store.dead.bytes);
-  samples.add('store_limit_bytes', UPSTREAM_ONLY, limitBytes);
-  samples.add('store_segments', UPSTREAM_ONLY, store.segments);
+  const { segmentsRemovedByLimit, segmentsRemovedUnneeded } = status.retention;
+  addStoreSizes(samples, status);
   samples.addLsn('store_oldest_lsn_bytes', UPSTREAM_ONLY, store.oldestLsn);
   samples.addIfKnown('store_filesystem_free_bytes', NO_LABELS, filesystem?.freeBytes ?? null);
   samples.addIfKnown('store_filesystem_size_bytes', NO_LABELS, filesystem?.sizeBytes ?? null);
-  samples.addHistogram('store_flush_duration_seconds', UPSTREAM_ONLY, store.flushDuration);
-  samples.addHistogram('store_write_duration_seconds', UPSTREAM_ONLY, store.writeDuration);
   samples.add(
     'store_read_bytes_total',
     withLabel(NO_LABELS, 'source', 'memory'),
@@ -181,6 +177,16 @@ export function addStoreSamples(
     withLabel(NO_LABELS, 'source', 'disk'),
     store.rejectedFromDisk,
   );
+}
+
+/** What is known of a store that is open: it has a buffer then. While it is opened nobody knows how much it holds. */
+function addStoreSizes(samples: Samples, { store, retention }: RelayStatus): void {
+  if (store.tailBytesMax === 0) return;
+  samples.add('store_size_bytes', UPSTREAM_ONLY, store.sizeBytes + store.dead.bytes);
+  samples.add('store_limit_bytes', UPSTREAM_ONLY, retention.limitBytes);
+  samples.add('store_segments', UPSTREAM_ONLY, store.segments);
+  samples.addHistogram('store_flush_duration_seconds', UPSTREAM_ONLY, store.flushDuration);
+  samples.addHistogram('store_write_duration_seconds', UPSTREAM_ONLY, store.writeDuration);
   samples.add('buffer_size_bytes', UPSTREAM_ONLY, store.tailBytes);
   samples.add('buffer_limit_bytes', UPSTREAM_ONLY, store.tailBytesMax);
 }

@@ -71,7 +71,7 @@ function worse(one: SlotFigures, other: SlotFigures): SlotFigures {
     isActive: one.isActive && other.isActive,
     inactiveSeconds: Math.max(one.inactiveSeconds, other.inactiveSeconds),
     restartLsn: lowest(one.restartLsn, other.restartLsn),
-    retainedBytes: Math.max(one.retainedBytes ?? 0, other.retainedBytes ?? 0),
+    retainedBytes: greatest(one.retainedBytes, other.retainedBytes),
     badness: Math.max(one.badness, other.badness),
   };
 }
@@ -95,4 +95,9 @@ function addFigures(samples: Samples, slot: string, figures: SlotFigures): void 
 function lowest(one: Lsn, other: Lsn): Lsn {
   if (one === INVALID_LSN) return other;
   return other === INVALID_LSN ? one : minLsn(one, other);
+}
+
+function greatest(one: number | null, other: number | null): number | null {
+  if (one === null) return other;
+  return other === null ? one : Math.max(one, other);
 }

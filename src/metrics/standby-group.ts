@@ -35,7 +35,7 @@ export class StandbyGroup {
 
   add(standby: StandbyStatus): void {
     this.#first ??= standby;
-    if (standby.slotName !== null && this.#label !== OTHERS) this.slots.push(standby.slotName);
+    if (standby.slotName !== null) this.slots.push(standby.slotName);
     this.#badness = Math.max(this.#badness, BADNESS.indexOf(standby.state));
     // They share the name, and so the place; one that has reported no flush position has none yet.
     this.#priority = Math.max(this.#priority, standby.syncPriority);

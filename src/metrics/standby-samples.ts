@@ -1,7 +1,7 @@
 // The samples of the standbys: one series a name, however many sessions share it, and never more names than the cap.
 import { WALSENDER_STATES } from '../status/status.ts';
 import type { RelayStatus, StandbyStatus } from '../status/status.ts';
-import { CappedLabels, OTHERS } from './capped-labels.ts';
+import { CappedLabels, labelFor, OTHERS } from './capped-labels.ts';
 import { CounterBook } from './counter-book.ts';
 import { labelText, NO_LABELS, withLabel } from './label-text.ts';
 import type { Pace } from './pace.ts';
@@ -20,7 +20,7 @@ interface Scrape {
   readonly pace: Pace;
   /** By label. */
   readonly groups: Map<string, StandbyGroup>;
-  /** Names that share the label of those beyond the cap. */
+  /** Names that share the label of those beyond the cap, whether they are there or not. */
   readonly folded: Set<string>;
 }
 
@@ -111,8 +111,10 @@ export class StandbySampler {
       // A standby that comes and goes between two scrapes is the one this counter is for.
       const isNews = name !== OTHERS && this.#connects.hasGrown(name, count);
       const label = isNews ? this.#labels.labelOf(name, nowMs) : this.#labels.peek(name);
-      this.#connects.advance(name, label, count);
       if (pace.isEnough(1)) yield;
+      // One that was forgotten is nobody, and nothing new of those beyond the cap.
+      if (label === OTHERS && !this.#connects.hasGrown(name, count)) continue;
+      this.#connects.advance(name, label, count);
     }
   }
 
@@ -122,16 +124,22 @@ export class StandbySampler {
    */
   *#readAway({ status, pace, groups, folded }: Scrape): Generator<undefined, ReadonlySet<string>> {
     for (const [label, { slots }] of groups) {
-      for (const slot of slots) this.#slotOwners.set(slot, label);
+      for (const slot of slots) {
+        // Of those beyond the cap nobody is told apart: their slots stand for themselves.
+        if (label === OTHERS) this.#slotOwners.delete(slot);
+        else this.#slotOwners.set(slot, label);
+      }
     }
     const away = new Set<string>();
     const slots = new Set<string>();
     for (const { name, temporary, activePid } of status.slots) {
       slots.add(name);
       if (pace.isEnough(1)) yield;
-      const owner = this.#slotOwners.get(name) ?? name;
-      if (temporary || activePid !== null || groups.has(owner)) continue;
-      away.add(away.size < this.#cap ? owner : OTHERS);
+      const owner = this.#slotOwners.get(name) ?? labelFor(name);
+      if (temporary || activePid !== null || groups.has(owner) || away.has(owner)) continue;
+      const isShown = away.size < this.#cap;
+      if (!isShown) folded.add(owner);
+      away.add(isShown ? owner : OTHERS);
     }
     for (const slot of this.#slotOwners.keys()) if (!slots.has(slot)) this.#slotOwners.delete(slot);
     // Names of the list are compared without regard to case.
@@ -142,6 +150,7 @@ export class StandbySampler {
       const isKnown =
         label === OTHERS ? knownFolded.has(name.toLowerCase()) : known.has(label.toLowerCase());
       if (isKnown) continue;
+      if (label === OTHERS) folded.add(name);
       known.add(label.toLowerCase());
       away.add(label);
     }

@@ -39,6 +39,7 @@ export interface BoardParts {
   readonly identity: () => ServerIdentity | null;
   readonly readThrough: () => ReadThroughStatus;
   readonly certificates: () => readonly CertificateStatus[];
+  /** They go on counting. */
   readonly adminCommands: () => AdminCommandCounts;
 }
 
@@ -137,7 +138,7 @@ export class StatusBoard implements StatusSource {
       sync: sync.status,
       feedback: parts.feedback(),
       configuration: this.#configuration,
-      adminCommands: parts.adminCommands(),
+      adminCommands: new Map(parts.adminCommands()),
       certificates: [...parts.certificates(), ...upstreamClientCertificate(upstream)],
     };
   }
@@ -195,6 +196,7 @@ const NO_UPSTREAM: UpstreamStatus = {
   reported: { writeLsn: INVALID_LSN, flushLsn: INVALID_LSN, applyLsn: INVALID_LSN },
   stream: null,
   lastMessageAtMs: null,
+  lastStreamedAtMs: null,
   connectsSucceeded: 0,
   connectsFailed: 0,
   disconnects: { eof: 0, timeout: 0, error: 0, reload: 0, shutdown: 0, timeline_end: 0 },

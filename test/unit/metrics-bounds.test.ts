@@ -277,7 +277,7 @@ describe('series', () => {
     expect(linesOf(body, 'upstream_info')[0]).toContain(
       `host="${'h'.repeat(255)}",system_identifier="7301234567890123456",server_version="\\n\\"18"`,
     );
-    expect(linesOf(body, 'standby_info')[0]).toContain(`user="müller\\\\${'x'.repeat(56)}"`);
+    expect(linesOf(body, 'standby_info')[0]).toContain(`user="müller\\\\${'x'.repeat(55)}"`);
   });
 
   test('of HTTP are as many as there are routes, whatever is asked', () => {
