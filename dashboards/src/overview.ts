@@ -3,7 +3,7 @@ import { lagHops } from './lag-hops.ts';
 import { STATS } from './overview-stats.ts';
 import { TABLES } from './overview-tables.ts';
 import type { DashboardSpec, RowSpec } from './panel-spec.ts';
-import { rate, stateCode, walcast } from './selectors.ts';
+import { ageAtScrape, rate, stateCode, walcast } from './selectors.ts';
 import { UPSTREAM_STATES, UPSTREAM_WORDS } from './words.ts';
 
 const SENT_BY_RELAY = `sum by (job, instance) (${rate('standby_sent_bytes_total')})`;
@@ -169,7 +169,7 @@ const UPSTREAMS: RowSpec = {
       queries: [
         {
           legend: '{{instance}}',
-          expr: `max by (instance, upstream) (time() - ${walcast('upstream_last_message_timestamp_seconds')})`,
+          expr: `max by (instance, upstream) (${ageAtScrape('upstream_last_message_timestamp_seconds')})`,
         },
       ],
     },

@@ -29,6 +29,12 @@ export function walcast(name: SeriesName, ...matchers: readonly string[]): strin
   return select(`walcast_${name}`, matchers);
 }
 
+/** Seconds from the moment that a gauge names until it was scraped: what came after that is not known yet, and would look like silence. */
+export function ageAtScrape(name: SeriesName, ...matchers: readonly string[]): string {
+  const selector = walcast(name, ...matchers);
+  return `timestamp(${selector}) - ${selector}`;
+}
+
 /** The rate a second of a counter of walcast, over the window that Grafana finds right for scrape interval and resolution. */
 export function rate(name: SeriesName, ...matchers: readonly string[]): string {
   return `rate(${select(`walcast_${name}`, matchers)}[$__rate_interval])`;

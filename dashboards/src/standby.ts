@@ -1,7 +1,7 @@
 // One standby: does it stream, and where on its way is the WAL that it has not got yet?
 import { lagHops } from './lag-hops.ts';
 import type { DashboardSpec, PanelSpec, RowSpec } from './panel-spec.ts';
-import { increase, rate, stateCode, walcast } from './selectors.ts';
+import { ageAtScrape, increase, rate, stateCode, walcast } from './selectors.ts';
 import type { SeriesName } from './selectors.ts';
 import { STANDBY_STATES, STANDBY_WORDS, upTo } from './words.ts';
 
@@ -59,7 +59,7 @@ const NOW: readonly PanelSpec[] = [
     queries: [
       {
         legend: '{{standby}}',
-        expr: `time() - min by (${BY}) (${walcast('standby_last_reply_timestamp_seconds', STANDBY)})`,
+        expr: `max by (${BY}) (${ageAtScrape('standby_last_reply_timestamp_seconds', STANDBY)})`,
       },
     ],
   },
@@ -239,7 +239,7 @@ const CONNECTION: RowSpec = {
       queries: [
         {
           legend: '{{standby}} at {{instance}}',
-          expr: `time() - min by (${BY}) (${walcast('standby_last_reply_timestamp_seconds', STANDBY)})`,
+          expr: `max by (${BY}) (${ageAtScrape('standby_last_reply_timestamp_seconds', STANDBY)})`,
         },
       ],
     },

@@ -185,6 +185,29 @@ describe('the overview', () => {
     expect(result.output).toContain('SUCCESS');
   });
 
+  it('takes no time that passed since the last scrape for silence', () => {
+    const upstream = query('walcast-overview', 'Silence of upstreams');
+    const standby = query('walcast-standby', 'Last reply');
+    const series = {
+      [`walcast_upstream_last_message_timestamp_seconds{${A},upstream="default"}`]: '-1+15x4',
+      [`walcast_standby_last_reply_timestamp_seconds{${A},standby="s1"}`]: '-4+15x4',
+    };
+    // The last scrape was after a minute.
+    const result = evaluate(series, [
+      {
+        expr: upstream,
+        evalTime: '74s',
+        samples: [{ labels: '{instance="a:9188",upstream="default"}', value: 1 }],
+      },
+      {
+        expr: standby,
+        evalTime: '74s',
+        samples: [{ labels: '{instance="a:9188",standby="s1"}', value: 4 }],
+      },
+    ]);
+    expect(result.output).toContain('SUCCESS');
+  });
+
   it('says by which state a standby is in', () => {
     const state = (word: string): string =>
       `walcast_standby_state{${A},standby="s1",state="${word}"}`;
