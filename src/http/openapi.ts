@@ -1,6 +1,6 @@
 // The API as an OpenAPI 3.1 document, made from the routes as they are served. (spec.openapis.org/oas/v3.1.0; its schemas
 // are JSON Schema as TypeBox writes it, so they are taken as they are.)
-import { answersOf } from './route.ts';
+import { answersOf, refusal } from './route.ts';
 import type { Access, Answer, Parameter, Route } from './route.ts';
 import { SCHEMAS } from './schemas.ts';
 
@@ -70,6 +70,11 @@ function componentName(name: string): string {
   return name.charAt(0).toUpperCase() + name.slice(1);
 }
 
+/** What has to do with no route in particular. */
+const REFUSED: Answer = refusal(
+  'Refused as any path may be: no request that is understood (400, 408, 431), another host (421), a mistake of walcast (500), shutting down (503).',
+);
+
 function operationOf(route: Route): Json {
   const { operation, summary, access, parameters = [], body } = route;
   const answers = Object.entries(answersOf(route)).map(([code, answer]) => [
@@ -85,7 +90,7 @@ function operationOf(route: Route): Json {
       : {
           requestBody: { required: true, content: { 'application/json': { schema: ref(body) } } },
         }),
-    responses: Object.fromEntries(answers),
+    responses: { ...Object.fromEntries(answers), default: answerOf(REFUSED) },
     security: SECURITY[access],
   };
 }
@@ -96,12 +101,12 @@ function parameterOf(parameter: Parameter): Json {
   return { name, in: parameter.in, description, required: isRequired, schema: ref(schema) };
 }
 
-function answerOf({ description, schema, type }: Answer): Json {
+function answerOf({ description, schema, type, otherTypes = [] }: Answer): Json {
   if (schema === undefined && type === undefined) return { description };
   const content = schema === undefined ? {} : { schema: ref(schema) };
   // What stands behind it (a charset) is nothing to choose by.
-  const [mediaType = ''] = (type ?? 'application/json').split(';');
-  return { description, content: { [mediaType]: content } };
+  const types = [type ?? 'application/json', ...otherTypes].map((each) => each.split(';')[0] ?? '');
+  return { description, content: Object.fromEntries(types.map((each) => [each, content])) };
 }
 
 /** A schema that has a name is referred to; another is written out. */

@@ -126,7 +126,13 @@ export function metricsRoute(metrics: Metrics): Route {
     operation: 'getMetrics',
     summary: 'Figures for Prometheus: text, or OpenMetrics where the Accept header asks for it.',
     access: 'open',
-    answers: { 200: { description: 'The exposition.', type: 'text/plain' } },
+    answers: {
+      200: {
+        description: 'The exposition.',
+        type: 'text/plain',
+        otherTypes: ['application/openmetrics-text'],
+      },
+    },
     handle: async (request, reply) => {
       const { contentType, body } = await metrics.render(request.headers.accept);
       return reply.header('content-type', contentType).send(body);

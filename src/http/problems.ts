@@ -37,6 +37,7 @@ export const PROBLEMS = {
   'wal-damaged': { status: 500, title: 'The WAL file is damaged' },
   'not-supported': { status: 501, title: 'walcast does not do this' },
   'starting-up': { status: 503, title: 'walcast is starting up' },
+  'shutting-down': { status: 503, title: 'walcast is shutting down' },
   busy: { status: 503, title: 'Too many ask for this' },
   failed: { status: 500, title: 'It failed' },
   'internal-error': { status: 500, title: 'walcast made a mistake' },

@@ -15,6 +15,8 @@ export interface Answer {
   readonly description: string;
   readonly schema?: TSchema;
   readonly type?: string;
+  /** Where the client chooses, by Accept: those it may have besides. */
+  readonly otherTypes?: readonly string[];
   /** It is sent as it was written, not put into JSON by the schema: a serializer for it would be compiled for nothing. */
   readonly isWritten?: true;
 }

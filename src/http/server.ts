@@ -106,6 +106,7 @@ export async function openHttp(options: HttpOptions, sources: HttpSources): Prom
   if (isLoopback) server.addHook('onRequest', refuseForeignHost);
   const pictures = new Pictures({ source: sources.source, clock });
   addMeasuring(server, sources.metrics, pictures);
+  const refuseFromNowOn = refuseWhileClosing(server);
   readJsonOnly(server);
   const needsCertificate = tls?.hasClientAuthorities === true;
   const audit = new HttpAudit({ log, clock });
@@ -139,6 +140,7 @@ export async function openHttp(options: HttpOptions, sources: HttpSources): Prom
     port,
     close: async () => {
       stopFollowing?.();
+      refuseFromNowOn();
       hub.close();
       await closeServer(server, clock, connections);
     },
@@ -192,7 +194,8 @@ function createServer(
     requestTimeout: times.request,
     keepAliveTimeout: HTTP_KEEP_ALIVE_MS,
     forceCloseConnections: 'idle',
-    return503OnClosing: true,
+    // What it would say by itself is no problem JSON.
+    return503OnClosing: false,
     frameworkErrors: (error, _request, reply) => {
       void sendInvalid(reply as FastifyReply, error);
     },
@@ -232,6 +235,22 @@ async function refuseForeignHost(request: FastifyRequest, reply: FastifyReply): 
     detail: 'this port answers requests to localhost only',
     hint: 'Ask under the name localhost, or set http.listen to an address that others can reach.',
   });
+}
+
+/** What is returned begins it: from then on every request that still comes is refused, and its connection ends. */
+function refuseWhileClosing(server: FastifyInstance): () => void {
+  let isClosing = false;
+  server.addHook('onRequest', async (_request, reply) => {
+    if (!isClosing) return;
+    void reply.header('connection', 'close');
+    await sendProblem(reply, 'shutting-down', {
+      detail: 'walcast is shutting down',
+      hint: 'Ask again when it has been started anew.',
+    });
+  });
+  return () => {
+    isClosing = true;
+  };
 }
 
 function addMeasuring(server: FastifyInstance, metrics: Metrics, pictures: Pictures): void {

@@ -87,7 +87,7 @@ const OPENAPI = {
         responses: {
           type: 'object',
           minProperties: 1,
-          propertyNames: { pattern: '^[1-5][0-9][0-9]$' },
+          propertyNames: { pattern: '^(?:default|[1-5][0-9][0-9])$' },
           additionalProperties: {
             type: 'object',
             required: ['description'],

@@ -1,4 +1,6 @@
 // Does the HTTP port answer what it should, refuse what it should not, and give up on who wastes its time?
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import type { Log } from '../../src/base/log.ts';
@@ -322,6 +324,28 @@ describe('lifetime', () => {
     await server.close();
     expect(systemClock.nowMs() - started).toBeLessThan(900);
     await expect(fetch(`${url}/livez`)).rejects.toThrow();
+  });
+
+  test('a request that comes while it closes is told so, and its connection ends', async () => {
+    const server = await open();
+    const { port } = server;
+    const late = connect(port, '127.0.0.1');
+    late.on('error', () => {});
+    let answer = '';
+    late.setEncoding('latin1').on('data', (text: string) => (answer += text));
+    late.write('GET /livez HTTP/1.1\r\nHost: localhost\r\n');
+    // Its beginning is there when another one has been answered.
+    await once(late, 'connect');
+    await get(port, '/livez');
+    const closing = server.close();
+    late.write('\r\n');
+    await once(late, 'close');
+    await closing;
+    const [head = '', body = ''] = answer.split('\r\n\r\n');
+    expect(head).toMatch(/^HTTP\/1\.1 503 /);
+    expect(head).toMatch(/^content-type: application\/problem\+json; charset=utf-8$/im);
+    expect(head).toMatch(/^connection: close$/im);
+    expect(JSON.parse(body)).toMatchObject({ type: 'urn:walcast:problem:shutting-down' });
   });
 
   test('closing gives up on a request that hangs', { timeout: 10_000 }, async () => {
