@@ -14,7 +14,8 @@ export function accessMatters(status: RelayStatus, nowMs: number): Finding[] {
     ...told({
       code: 'secret_unusable',
       severity: 'warning',
-      alert: null,
+      // Its metric counts a file with a secret, too.
+      alert: 'WalcastConfigReloadFailed',
       of: configuration.secretProblems,
       subject: () => 'secrets',
       message: withoutStop,

@@ -8,6 +8,7 @@ import {
   STANDBY_MISSING_MS,
 } from '../config/limits.ts';
 import { formatLsn, INVALID_LSN, lsnDistance, maxLsn } from '../pg/lsn.ts';
+import type { Lsn } from '../pg/lsn.ts';
 import type { AbsentStandbyStatus, RelayStatus, StandbyStatus } from '../status/status.ts';
 import type { Finding } from './finding.ts';
 import { finding, told } from './told.ts';
@@ -28,9 +29,12 @@ const nameOf = ({ applicationName }: { readonly applicationName: string }): stri
 
 function laggingMatters(status: RelayStatus): Finding[] {
   const endLsn = maxLsn(status.upstream.serverLsn, status.store.receivedLsn);
-  const bytesOf = ({ applyLsn }: StandbyStatus): number =>
-    applyLsn === INVALID_LSN || applyLsn >= endLsn ? 0 : lsnDistance(applyLsn, endLsn);
-  const secondsOf = ({ endToEndLag }: StandbyStatus): number => endToEndLag.applySeconds ?? 0;
+  const bytesOf = (standby: StandbyStatus): number => {
+    const position = positionOf(standby);
+    return position === INVALID_LSN || position >= endLsn ? 0 : lsnDistance(position, endLsn);
+  };
+  const secondsOf = ({ endToEndLag: lag }: StandbyStatus): number =>
+    lag.applySeconds ?? lag.flushSeconds ?? lag.writeSeconds ?? 0;
   const stalled = status.standbys.filter(({ isStalled }) => isStalled);
   const lagging = status.standbys.filter(
     (standby) =>
@@ -47,7 +51,7 @@ function laggingMatters(status: RelayStatus): Finding[] {
       of: stalled.toSorted(worstFirst),
       subject: nameOf,
       message: (one) =>
-        `standby ${one.applicationName} has confirmed nothing more for a minute although there is WAL for it: it is at ${positionText(one)}, ${sizeText(bytesOf(one))} behind`,
+        `standby ${one.applicationName} has confirmed nothing more for a minute although there is WAL for it: it is ${positionText(one, bytesOf(one))}`,
       nextStep: ({ applicationName }) =>
         `Look at ${applicationName}: a stopped process, a full disk, a paused or conflicting replay; its log says which.`,
       others: 'standbys are stalled',
@@ -59,7 +63,7 @@ function laggingMatters(status: RelayStatus): Finding[] {
       of: lagging.toSorted(worstFirst),
       subject: nameOf,
       message: (one) =>
-        `standby ${one.applicationName} is at ${positionText(one)}, ${sizeText(bytesOf(one))} and ${secondsText(secondsOf(one))} behind the upstream`,
+        `standby ${one.applicationName} is at ${formatLsn(positionOf(one))}, ${sizeText(bytesOf(one))} and ${secondsText(secondsOf(one))} behind the upstream`,
       nextStep: ({ applicationName }) =>
         `Compare its sent, flush and replay positions to see which step is slow; a long query on ${applicationName} or recovery_min_apply_delay holds replay back.`,
       others: 'standbys lag',
@@ -67,9 +71,15 @@ function laggingMatters(status: RelayStatus): Finding[] {
   ];
 }
 
-function positionText({ applyLsn, flushLsn }: StandbyStatus): string {
-  const position = applyLsn === INVALID_LSN ? flushLsn : applyLsn;
-  return position === INVALID_LSN ? 'no known position' : formatLsn(position);
+/** What a receiver that never replays has flushed counts, and what one has written that does not say that either. */
+function positionOf({ applyLsn, flushLsn, writeLsn }: StandbyStatus): Lsn {
+  return [applyLsn, flushLsn, writeLsn].find((lsn) => lsn !== INVALID_LSN) ?? INVALID_LSN;
+}
+
+function positionText(standby: StandbyStatus, bytes: number): string {
+  const position = positionOf(standby);
+  if (position === INVALID_LSN) return 'at no known position';
+  return `at ${formatLsn(position)}, ${sizeText(bytes)} behind`;
 }
 
 /** A standby that is expected, by its slot or by name, and away. */
@@ -81,6 +91,8 @@ interface Missing {
   /** Bytes of WAL that its slot keeps. */
   readonly keptBytes: number;
   readonly isExpected: boolean;
+  /** Its name is connected: only the slot is not used. */
+  readonly isThere: boolean;
 }
 
 function missingMatters(status: RelayStatus, nowMs: number): Finding[] {
@@ -123,13 +135,20 @@ function missingMatters(status: RelayStatus, nowMs: number): Finding[] {
       alert: null,
       of: missing.filter((one) => !isLong(one)),
       ...parts,
-      nextStep: () => 'Nothing, if it is being restarted or was taken away on purpose.',
+      nextStep: ({ isThere, slot }) =>
+        isThere && slot !== null
+          ? `Set primary_slot_name = '${slot}' there, or drop the slot with "walcast slots drop ${slot}" so that no WAL is kept for it.`
+          : 'Nothing, if it is being restarted or was taken away on purpose.',
       others: 'standbys are away',
     }),
   ];
 }
 
-function missingText({ name, sinceMs, slot, keptBytes }: Missing, nowMs: number): string {
+function missingText(missing: Missing, nowMs: number): string {
+  const { name, sinceMs, slot, keptBytes, isThere } = missing;
+  if (isThere && slot !== null) {
+    return `slot ${slot} has not been used for ${ageText(nowMs - sinceMs)}, although a standby ${name} is connected; it keeps ${sizeText(keptBytes)}`;
+  }
   const kept = slot === null ? '' : `; slot ${slot} keeps ${sizeText(keptBytes)} for it`;
   return `standby ${name} has not been connected for ${ageText(nowMs - sinceMs)}${kept}`;
 }
@@ -138,8 +157,12 @@ function missingText({ name, sinceMs, slot, keptBytes }: Missing, nowMs: number)
 function missingStandbys(status: RelayStatus): Missing[] {
   const { slots, absentStandbys, store, sync } = status;
   const listed = new Set(sync.names.map((name) => name.toLowerCase()));
-  const ownerOf = new Map(absentStandbys.map((absent) => [absent.slotName, absent]));
-  const known = new Set(status.standbys.map((one) => one.applicationName.toLowerCase()));
+  // Who left last comes first there, and counts.
+  const ownerOf = new Map(
+    absentStandbys.toReversed().map((absent) => [absent.slotName, absent] as const),
+  );
+  const connected = new Set(status.standbys.map((one) => one.applicationName.toLowerCase()));
+  const known = new Set(connected);
   const missing: Missing[] = [];
   for (const { name: slot, temporary, activePid, ...rest } of slots) {
     // What is to be done about a lost one is another matter.
@@ -151,13 +174,14 @@ function missingStandbys(status: RelayStatus): Missing[] {
     const sinceMs = owner?.leftAtMs ?? rest.inactiveSinceMs ?? status.startedAtMs;
     const isKept = rest.restartLsn !== INVALID_LSN && rest.restartLsn < store.receivedLsn;
     const keptBytes = isKept ? lsnDistance(rest.restartLsn, store.receivedLsn) : 0;
-    missing.push({ name, sinceMs, slot, keptBytes, isExpected: true });
+    const isThere = connected.has(name.toLowerCase());
+    missing.push({ name, sinceMs, slot, keptBytes, isExpected: !isThere, isThere });
   }
   const add = (name: string, sinceMs: number): void => {
     if (known.has(name.toLowerCase())) return;
     known.add(name.toLowerCase());
     const isExpected = listed.has(name.toLowerCase());
-    missing.push({ name, sinceMs, slot: null, keptBytes: 0, isExpected });
+    missing.push({ name, sinceMs, slot: null, keptBytes: 0, isExpected, isThere: false });
   };
   for (const { applicationName, leftAtMs, isMaybeWedged } of absentStandbys) {
     if (isMaybeWedged) known.add(applicationName.toLowerCase());

@@ -107,11 +107,10 @@ function streamMatters(status: RelayStatus, nowMs: number): Finding[] {
     const code = `upstream_${upstream.heldState}`;
     return [finding({ ...held, code, severity: 'critical', subject: hostOf(status), message })];
   }
+  if (!isReceivingWal(upstream)) return [notStreaming(status, nowMs)];
   const silentMs = nowMs - (upstream.lastMessageAtMs ?? status.startedAtMs);
-  const isLong = silentMs >= UPSTREAM_SILENT_MS;
-  if (!isReceivingWal(upstream)) return [notStreaming(status, { silentMs, isLong })];
   const found = behind(status);
-  if (!isLong) return found;
+  if (silentMs < UPSTREAM_SILENT_MS) return found;
   return [
     finding({
       code: 'upstream_silent',
@@ -125,26 +124,35 @@ function streamMatters(status: RelayStatus, nowMs: number): Finding[] {
   ];
 }
 
-function notStreaming(
-  status: RelayStatus,
-  { silentMs, isLong }: { readonly silentMs: number; readonly isLong: boolean },
-): Finding {
+/** Who refuses us again and again says something each time: what counts is since when nothing has streamed. */
+function notStreaming(status: RelayStatus, nowMs: number): Finding {
   const { upstream } = status;
+  const awayMs = nowMs - (upstream.lastStreamedAtMs ?? status.startedAtMs);
   const isWaiting = upstream.heldState === 'waiting';
   const why = upstream.detail === null ? '' : `: ${withoutStop(upstream.detail)}`;
-  const what = isWaiting
-    ? 'the upstream does not have the WAL that comes next'
-    : 'there is no connection to the upstream';
   return finding({
     code: isWaiting ? 'upstream_waiting' : 'upstream_disconnected',
-    severity: isLong ? 'critical' : 'warning',
+    severity: awayMs >= UPSTREAM_SILENT_MS ? 'critical' : 'warning',
     subject: hostOf(status),
-    message: `${what}, for ${ageText(silentMs)} by now${why}`,
-    nextStep: isWaiting
-      ? 'Look whether the upstream is the right server and goes on receiving; if it lost WAL for good, see "walcast store reset".'
-      : 'Look whether the server runs and can be reached: "walcast check --deep" tells which step fails.',
+    message: `${notStreamingText(status)}, and nothing has streamed for ${ageText(awayMs)}${why}`,
+    nextStep: notStreamingStep(status),
     alert: 'WalcastUpstreamDisconnected',
   });
+}
+
+function notStreamingText({ state, upstream }: RelayStatus): string {
+  if (upstream.heldState === 'waiting') return 'the upstream does not have the WAL that comes next';
+  if (state === 'starting') return 'walcast is starting and has not called its upstream yet';
+  return 'there is no connection to the upstream';
+}
+
+function notStreamingStep({ state, upstream }: RelayStatus): string {
+  if (upstream.heldState === 'waiting') {
+    return 'Look whether the upstream is the right server and goes on receiving; if it lost WAL for good, see "walcast store reset".';
+  }
+  return state === 'starting'
+    ? 'Wait a moment; if it lasts, read its log for what it waits for.'
+    : 'Look whether the server runs and can be reached: "walcast check --deep" tells which step fails.';
 }
 
 function behind(status: RelayStatus): Finding[] {

@@ -51,6 +51,8 @@ export interface UpstreamStatus {
   readonly stream: UpstreamStreamStatus | null;
   /** Milliseconds since the Unix epoch of the last message; null before the first. */
   readonly lastMessageAtMs: number | null;
+  /** The same of the last message of a stream: who refuses us at each attempt says something, too. Null before the first. */
+  readonly lastStreamedAtMs: number | null;
   readonly connectsSucceeded: number;
   readonly connectsFailed: number;
   readonly disconnects: Readonly<Record<UpstreamDisconnectReason, number>>;

@@ -22,8 +22,9 @@ export class StreamTimers {
   readonly #timeouts: StreamTimeouts;
   #receivedAtMs: number;
   #statusSentAtMs: number;
-  /** When an answer was asked for since the last bytes. */
+  /** When an answer was asked for since the last bytes, for the first time and for the last. */
   #pingedAtMs: number | null = null;
+  #pingedAgainAtMs = 0;
   /** When the time for that answer was first seen to be over. */
   #overdueSinceMs: number | null = null;
   #pausedSinceMs: number | null = null;
@@ -85,36 +86,37 @@ export class StreamTimers {
     return isStatusDue ? 'status' : null;
   }
 
-  /** When something can be due next; null when nothing ever is. */
-  nextDueAtMs(): number | null {
+  /** When something can be due next, unless bytes arrive before. */
+  nextDueAtMs(): number {
     if (this.#pausedSinceMs !== null) {
       return Math.min(this.#statusSentAtMs + PAUSED_STATUS_MS, this.#pausedSinceMs + PAUSED_MS_MAX);
     }
     const { receiverTimeoutMs, statusIntervalMs } = this.#timeouts;
-    const times: number[] = [];
-    const isAnswerLate = receiverTimeoutMs === 0 && this.#pingedAtMs !== null;
-    if (!isAnswerLate) times.push(this.#silenceDueAtMs(receiverTimeoutMs));
+    const times = [this.#silenceDueAtMs(receiverTimeoutMs)];
     if (statusIntervalMs > 0) times.push(this.#statusSentAtMs + statusIntervalMs);
-    return times.length === 0 ? null : Math.min(...times);
+    return Math.min(...times);
   }
 
   /**
    * Time that passed while we did not run is not the server's silence. It is never given up without having been asked and
    * given half of the time to answer; and what lies unread in the socket by then gets a moment to be read. It is asked after half
    * a minute however long it may be silent, and where it may be for ever: an idle server says nothing by itself to who
-   * sends status updates, and would look like a stopped one. (PostgreSQL asks after half of the timeout only.)
+   * sends status updates, and would look like a stopped one. (PostgreSQL asks after half of the timeout only.) Who does not
+   * answer is asked again as often: it is the moment, too, at which an answer that has come meanwhile is seen.
    */
   #silenceDue(nowMs: number): 'ping' | 'timeout' | null {
     const { receiverTimeoutMs } = this.#timeouts;
     if (this.#pingedAtMs === null) {
       if (nowMs < this.#receivedAtMs + askAfterMs(receiverTimeoutMs)) return null;
       this.#pingedAtMs = nowMs;
+      this.#pingedAgainAtMs = nowMs;
       return 'ping';
     }
-    if (receiverTimeoutMs === 0) return null;
     if (nowMs < this.#answerDueAtMs(this.#pingedAtMs, receiverTimeoutMs)) {
       this.#overdueSinceMs = null;
-      return null;
+      if (nowMs < this.#pingedAgainAtMs + QUIET_PING_MS) return null;
+      this.#pingedAgainAtMs = nowMs;
+      return 'ping';
     }
     this.#overdueSinceMs ??= nowMs;
     return nowMs >= this.#overdueSinceMs + TIMEOUT_SECOND_LOOK_MS ? 'timeout' : null;
@@ -123,10 +125,12 @@ export class StreamTimers {
   #silenceDueAtMs(receiverTimeoutMs: number): number {
     if (this.#overdueSinceMs !== null) return this.#overdueSinceMs + TIMEOUT_SECOND_LOOK_MS;
     if (this.#pingedAtMs === null) return this.#receivedAtMs + askAfterMs(receiverTimeoutMs);
-    return this.#answerDueAtMs(this.#pingedAtMs, receiverTimeoutMs);
+    const answerDueAtMs = this.#answerDueAtMs(this.#pingedAtMs, receiverTimeoutMs);
+    return Math.min(answerDueAtMs, this.#pingedAgainAtMs + QUIET_PING_MS);
   }
 
   #answerDueAtMs(pingedAtMs: number, receiverTimeoutMs: number): number {
+    if (receiverTimeoutMs === 0) return Number.POSITIVE_INFINITY;
     return Math.max(this.#receivedAtMs + receiverTimeoutMs, pingedAtMs + receiverTimeoutMs / 2);
   }
 }

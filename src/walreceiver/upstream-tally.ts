@@ -52,6 +52,7 @@ export class UpstreamTally {
     timeline_end: 0,
   };
   #serverLsn: Lsn = INVALID_LSN;
+  #lastStreamedAtMs: number | null = null;
   #receivedBytes = 0;
   #walMessages = 0;
   #keepaliveMessages = 0;
@@ -60,6 +61,7 @@ export class UpstreamTally {
   streamEnded(stream: WalStream, reason: UpstreamDisconnectReason): void {
     this.#disconnects[reason] += 1;
     this.#serverLsn = stream.serverLsn;
+    this.#lastStreamedAtMs = this.lastMessageAtMs;
     this.#receivedBytes += stream.receivedBytes;
     this.#walMessages += stream.walMessages;
     this.#keepaliveMessages += stream.keepaliveMessages;
@@ -86,6 +88,7 @@ export class UpstreamTally {
       reported: parts.reported,
       stream: streamStatus(stream, parts.asked),
       lastMessageAtMs: this.lastMessageAtMs,
+      lastStreamedAtMs: stream === null ? this.#lastStreamedAtMs : this.lastMessageAtMs,
       connectsSucceeded: this.connectsSucceeded,
       connectsFailed: this.connectsFailed,
       disconnects: { ...this.#disconnects },

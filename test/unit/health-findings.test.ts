@@ -82,16 +82,17 @@ describe('the upstream', () => {
     ['is away for a minute', NOW_MS - MINUTE_MS, 0, 'critical'],
     ['was never there, and we just began', null, NOW_MS - SECOND_MS, 'warning'],
     ['was never there', null, NOW_MS - MINUTE_MS, 'critical'],
-  ])('that %s', (_what, lastMessageAtMs, startedAtMs, severity) => {
+  ])('that %s', (_what, lastStreamedAtMs, startedAtMs, severity) => {
     const found = of({
       state: 'connecting',
       startedAtMs,
-      upstream: { ...gone, lastMessageAtMs },
+      // It refuses us at each attempt, and says so.
+      upstream: { ...gone, lastStreamedAtMs, lastMessageAtMs: NOW_MS },
     });
     expect(words(found)).toEqual([`upstream_disconnected ${severity} pg-a:5432`]);
     const { message, nextStep, alert } = only(found, 'upstream_disconnected');
     expect(message).toMatch(
-      /^there is no connection to the upstream, for .* by now: connection refused$/,
+      /^there is no connection to the upstream, and nothing has streamed for \d+ s: connection refused$/,
     );
     expect([nextStep, alert]).toEqual([
       expect.stringContaining('walcast check --deep'),
@@ -111,6 +112,15 @@ describe('the upstream', () => {
       );
     },
   );
+
+  test('that was not called yet is not said to be gone', () => {
+    const upstream = { ...gone, host: null, lastStreamedAtMs: null, detail: null };
+    const [found] = of({ state: 'starting', startedAtMs: NOW_MS - 3 * SECOND_MS, upstream });
+    expect(found?.message).toBe(
+      'walcast is starting and has not called its upstream yet, and nothing has streamed for 3 s',
+    );
+    expect(found?.nextStep).toMatch(/^Wait a moment/);
+  });
 
   test('that has not got our WAL yet is waited for', () => {
     const upstream = { ...gone, state: 'waiting_for_wal' as const, heldState: 'waiting' as const };
@@ -274,6 +284,11 @@ describe('standbys', () => {
     const slot = { ...SLOT, name: 'slot_b', activePid: null, inactiveSinceMs: NOW_MS - 1 };
     const sync = sampleSync({ method: 'quorum', names: ['Standby_B'] });
     const absentStandbys = [absentSince(11 * MINUTE_MS)];
+    const elder = absentSince(DAY_MS, { applicationName: 'named_before' });
+    expect(words(of({ slots: [slot], absentStandbys: [...absentStandbys, elder] }))).toEqual([
+      'standby_missing warning standby_b',
+      'standby_away info named_before',
+    ]);
     expect(words(of({ slots: [slot], absentStandbys, sync }))).toContain(
       'standby_missing warning standby_b',
     );

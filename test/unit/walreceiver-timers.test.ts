@@ -62,18 +62,23 @@ describe('wal_receiver_timeout', () => {
     expect(timers.due(30_000)).toBe('ping');
     expect(timers.due(60_000)).toBeNull();
     timeouts.receiverTimeoutMs = 600_000;
+    expect(timers.due(60_010)).toBe('ping');
     expect(timers.due(60_010)).toBeNull();
+    expect(timers.nextDueAtMs()).toBe(60_010 + QUIET_PING_MS);
+    expect(timers.due(599_999)).toBe('ping');
     expect(timers.nextDueAtMs()).toBe(600_000);
     expect(timers.due(600_000)).toBeNull();
     expect(timers.due(600_000 + TIMEOUT_SECOND_LOOK_MS)).toBe('timeout');
   });
 
-  it('0 means never, but asks who is silent for half a minute whether it is there, once', () => {
+  it('0 means never, but asks who is silent whether it is there, every half minute', () => {
     const timers = new StreamTimers({ receiverTimeoutMs: 0, statusIntervalMs: 0 }, 0);
     expect(timers.nextDueAtMs()).toBe(QUIET_PING_MS);
     expect(timers.due(QUIET_PING_MS - 1)).toBeNull();
     expect(timers.due(QUIET_PING_MS)).toBe('ping');
-    expect(timers.nextDueAtMs()).toBeNull();
+    expect(timers.due(QUIET_PING_MS)).toBeNull();
+    expect(timers.nextDueAtMs()).toBe(2 * QUIET_PING_MS);
+    expect(timers.due(1e12)).toBe('ping');
     expect(timers.due(1e12)).toBeNull();
     timers.received(1e12);
     expect(timers.nextDueAtMs()).toBe(1e12 + QUIET_PING_MS);
@@ -86,9 +91,32 @@ describe('wal_receiver_timeout', () => {
     timers.received(QUIET_PING_MS + 10);
     expect(timers.due(2 * QUIET_PING_MS)).toBeNull();
     expect(timers.due(2 * QUIET_PING_MS + 10)).toBe('ping');
-    expect(timers.nextDueAtMs()).toBe(QUIET_PING_MS + 10 + 600_000);
+    expect(timers.nextDueAtMs()).toBe(3 * QUIET_PING_MS + 10);
     expect(QUIET_PING_MS).toBeLessThan(UPSTREAM_SILENT_MS);
   });
+
+  it.each([0, 86_400_000])(
+    'asks an idle server again and again where nothing else wakes us, with a timeout of %i ms',
+    (receiverTimeoutMs) => {
+      const timers = new StreamTimers({ receiverTimeoutMs, statusIntervalMs: 0 }, 0);
+      let asked = 0;
+      let heardAtMs = 0;
+      let dueAtMs = timers.nextDueAtMs();
+      // Bytes that arrive set no timer: the next look is the one that was planned.
+      for (let looks = 0; looks < 20; looks++) {
+        const nowMs = dueAtMs;
+        expect(nowMs - heardAtMs).toBeLessThan(UPSTREAM_SILENT_MS);
+        const isAsked = timers.due(nowMs) === 'ping';
+        dueAtMs = timers.nextDueAtMs();
+        expect(dueAtMs).toBeGreaterThan(nowMs);
+        if (!isAsked) continue;
+        asked++;
+        heardAtMs = nowMs + 1;
+        timers.received(heardAtMs);
+      }
+      expect(asked).toBeGreaterThanOrEqual(10);
+    },
+  );
 });
 
 describe('wal_receiver_status_interval', () => {
