@@ -177,7 +177,7 @@ const PROCESS: RowSpec = {
       kind: 'timeseries',
       title: 'Standbys without a series',
       description:
-        'Standbys beyond the 200 that have series of their own: they are added up under standby="_other".',
+        'Standbys beyond the 200 that have series of their own: the worst of them is shown under standby="_other".',
       unit: 'short',
       width: 4,
       height: 7,
