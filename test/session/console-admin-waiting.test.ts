@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CONSOLE_COMMAND_MS_MAX, CONSOLE_COMMANDS_MAX } from '../../src/config/limits.ts';
 import { bind, execute, openConsole, parse, SYNC } from '../support/console-client.ts';
 import { deferred } from '../support/deferred.ts';
+import { eventually } from '../support/eventually.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 import { i32, message } from '../support/naive-writer.ts';
 import { query } from '../support/raw-client.ts';
@@ -41,7 +42,7 @@ describe.each(CUTS)('a command that has to wait, bytes fed %s', (cut) => {
 
   /** Until that many commands have been begun. */
   async function begun(count = 1): Promise<void> {
-    await expect.poll(() => fixture.actions.done.length, { interval: 2 }).toBe(count);
+    await eventually(() => fixture.actions.done.length).toBe(count);
   }
 
   async function cancel(): Promise<void> {
@@ -87,7 +88,7 @@ describe.each(CUTS)('a command that has to wait, bytes fed %s', (cut) => {
     expect(await client.ask('SELECT 1')).toContain('D 1');
     expect(told()).toEqual([]);
     gate.resolve();
-    await expect.poll(told).toEqual(['info console command done: CREATE SLOT "a"']);
+    await eventually(told).toEqual(['info console command done: CREATE SLOT "a"']);
     // What came behind it was not begun, and an idle session has nothing to cancel.
     await cancel();
     expect(await client.ask('SELECT 1')).toContain('D 1');
@@ -112,7 +113,7 @@ describe.each(CUTS)('a command that has to wait, bytes fed %s', (cut) => {
     expect(await client.answer()).toEqual([givenUp('statement timeout', 'DROP SLOT'), 'Z I']);
     fixture.actions.refusal = { sqlstate: '58030', message: 'too late' };
     gate.resolve();
-    await expect.poll(told).toEqual(['warn console command failed: DROP SLOT "a"']);
+    await eventually(told).toEqual(['warn console command failed: DROP SLOT "a"']);
     // No timer is left of it.
     clock.advance(CONSOLE_COMMAND_MS_MAX);
     expect(await client.ask('SELECT 1')).toContain('D 1');
@@ -122,9 +123,9 @@ describe.each(CUTS)('a command that has to wait, bytes fed %s', (cut) => {
     client.send(query('CREATE SLOT a; CREATE SLOT b'), query('CREATE SLOT c'));
     await begun();
     client.socket.resetAndDestroy();
-    await expect.poll(() => fixture.log.lines.join()).toContain('session closed');
+    await eventually(() => fixture.log.lines.join()).toContain('session closed');
     gate.resolve();
-    await expect.poll(told).toEqual(['info console command done: CREATE SLOT "a"']);
+    await eventually(told).toEqual(['info console command done: CREATE SLOT "a"']);
     const { client: other } = await openConsole(fixture);
     expect(await other.ask('SELECT 1')).toContain('D 1');
     expect(fixture.actions.done).toEqual(['create a']);
@@ -154,7 +155,7 @@ describe.each(CUTS)('a command that has to wait, bytes fed %s', (cut) => {
     ]);
     await drained;
     gate.resolve();
-    await expect.poll(told).toEqual(['info console command done: RELOAD']);
+    await eventually(told).toEqual(['info console command done: RELOAD']);
     clock.advance(0);
     expect(fixture.actions.done).toEqual(['reload']);
   });
@@ -180,7 +181,7 @@ describe.each(CUTS)('a command that has to wait, bytes fed %s', (cut) => {
     clock.advance(0);
     expect(fixture.actions.done.at(-1)).toBe('shutdown');
     gate.resolve();
-    await expect.poll(() => told().length).toBe(CONSOLE_COMMANDS_MAX + 5);
+    await eventually(() => told().length).toBe(CONSOLE_COMMANDS_MAX + 5);
     expect(await client.ask('DROP SLOT a')).toEqual(['C DROP SLOT', 'Z I']);
   });
 });
@@ -218,7 +219,7 @@ describe('the end of walcast', () => {
     clock.advance(0);
     expect(fixture.actions.done).toEqual([]);
     client.close();
-    await expect.poll(() => fixture.log.lines.join()).toContain('session closed');
+    await eventually(() => fixture.log.lines.join()).toContain('session closed');
     clock.advance(0);
     expect(fixture.actions.done).toEqual(['drain']);
   });

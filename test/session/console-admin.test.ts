@@ -9,6 +9,7 @@ import {
   parse,
   SYNC,
 } from '../support/console-client.ts';
+import { eventually } from '../support/eventually.ts';
 import { query } from '../support/raw-client.ts';
 import type { RawClient } from '../support/raw-client.ts';
 import type { RawMessage } from '../support/raw-session.ts';
@@ -60,18 +61,18 @@ describe.each(CUTS)('a command of an administrator, bytes fed %s', (cut) => {
 
   it.each(COMMANDS)('is carried out by the simple protocol: %s', async (sql, tag, done) => {
     expect(await client.ask(sql)).toEqual([`C ${tag}`, 'Z I']);
-    await expect.poll(() => fixture.actions.done).toEqual([done]);
+    await eventually(() => fixture.actions.done).toEqual([done]);
     expect(await client.ask('SELECT 1')).toEqual(['T', 'D 1', 'C SELECT 1', 'Z I']);
   });
 
   it.each(COMMANDS)('is carried out by the extended protocol: %s', async (sql, tag, done) => {
     client.send(parse(sql), bind(), describePortal(), execute(), SYNC);
     expect(await client.answer()).toEqual(['1', '2', 'n', `C ${tag}`, 'Z I']);
-    await expect.poll(() => fixture.actions.done).toEqual([done]);
+    await eventually(() => fixture.actions.done).toEqual([done]);
     client.send(bind(), execute(), SYNC);
     const again = await client.answer();
     expect(again.filter((line) => !line.startsWith('N|'))).toEqual(['2', `C ${tag}`, 'Z I']);
-    await expect.poll(() => fixture.actions.done).toEqual([done, done]);
+    await eventually(() => fixture.actions.done).toEqual([done, done]);
   });
 
   it('is answered in order with what came before and behind it', async () => {

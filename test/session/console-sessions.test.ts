@@ -96,7 +96,7 @@ describe('who is let in to the console', () => {
     expect((await third.rest()).join()).toContain('exceeds max_wal_senders (currently 2)');
     clients[0]?.send(message('X'));
     await clients[0]?.closed();
-    await expect.poll(() => refusal()).toMatch(/Z I$/);
+    await expect.poll(() => refusal(), { timeout: 10_000 }).toMatch(/Z I$/);
     expect(fixture.senders.totals().disconnects.client).toBe(0);
   });
 
@@ -166,7 +166,9 @@ describe('many console sessions that ask without a pause', () => {
     for (const client of everybody)
       for (let index = 0; index < 200; index += 1) client.send(question);
     // Each of them has a question in the queue.
-    await expect.poll(() => answers, { interval: 5 }).toBeGreaterThan(2 * CONSOLE_SESSIONS_MAX);
+    await expect
+      .poll(() => answers, { timeout: 10_000, interval: 5 })
+      .toBeGreaterThan(2 * CONSOLE_SESSIONS_MAX);
     const { identity, hba } = fixture;
     const arrivals: number[] = [];
     const admissions: number[] = [];

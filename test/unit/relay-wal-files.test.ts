@@ -307,7 +307,7 @@ describe('what downloads hold on to', () => {
     const name = nameAt(startOf(0));
     const held = [await get(name), await get(name)];
     const late = [refusal(name), refusal(name)];
-    await expect.poll(() => clock.nextTimerMs()).not.toBeNull();
+    await expect.poll(() => clock.nextTimerMs(), { timeout: 10_000 }).not.toBeNull();
     clock.advance(LIMITS.waitMs);
     expect(await Promise.all(late)).toEqual([{ kind: 'busy' }, { kind: 'busy' }]);
     for (const file of held) file.close();
