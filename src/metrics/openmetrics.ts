@@ -46,6 +46,19 @@ export function openMetricsHead({ name, type, help, unit }: FamilyHead): string 
   return `# TYPE ${family} ${type}\n${unitLine}# HELP ${family} ${help.replaceAll('"', '\\"')}\n`;
 }
 
+/**
+ * A bound of a bucket as OpenMetrics wants it, `1.0` and not `1`: it is a label, and would name another series. So it is in the text
+ * format, too, where any spelling will do. (open_metrics_spec, Considerations: Canonical Numbers)
+ */
+export function floatBound(bound: number): string {
+  return Number.isInteger(bound) ? bound.toFixed(1) : String(bound);
+}
+
+/** The same for all buckets of a text. */
+export function withFloatBounds(text: string): string {
+  return text.replaceAll(/(?<=[{,]le=")\d+(?=")/g, '$&.0');
+}
+
 /** From the text format, version 0.0.4, to OpenMetrics 1.0, but for the mark of the end. */
 export function toOpenMetrics(text: string): string {
   let result = '';
@@ -62,10 +75,18 @@ export function toOpenMetrics(text: string): string {
   return result;
 }
 
+/** Of OpenMetrics: those whose readers take what we write. */
+const VERSIONS: readonly string[] = ['0.0.1', '1.0.0'];
+
 /** One part of an Accept header. (RFC 9110 section 12.5.1) */
 function rangeOf(part: string): { type: string; quality: number } {
   const [type = '', ...parameters] = part.split(';').map((piece) => piece.trim().toLowerCase());
-  const weight = parameters.find((parameter) => parameter.startsWith('q='))?.slice(2);
+  const valueOf = (name: string): string | undefined =>
+    parameters.find((parameter) => parameter.startsWith(`${name}=`))?.slice(name.length + 1);
+  const version = valueOf('version')?.replaceAll('"', '');
+  if (type === OPENMETRICS && version !== undefined && !VERSIONS.includes(version))
+    return { type, quality: 0 };
+  const weight = valueOf('q');
   const quality = weight === undefined ? 1 : Number(weight);
   return { type, quality: Number.isFinite(quality) ? quality : 0 };
 }

@@ -9,7 +9,7 @@ import { FilesystemProbe } from './filesystem-probe.ts';
 import type { Statfs } from './filesystem-probe.ts';
 import { HttpDurations } from './http-durations.ts';
 import type { AnsweredRequest } from './http-durations.ts';
-import { OPENMETRICS_CONTENT_TYPE, prefersOpenMetrics } from './openmetrics.ts';
+import { OPENMETRICS_CONTENT_TYPE, prefersOpenMetrics, withFloatBounds } from './openmetrics.ts';
 import { Samples } from './samples.ts';
 import { Rendering, Sampler } from './scrape.ts';
 
@@ -67,6 +67,8 @@ class RelayMetrics implements Metrics {
   readonly #filesystem: FilesystemProbe | null;
   #rendering: Promise<Rendering> | null = null;
   #renderedAtMs = Number.POSITIVE_INFINITY;
+  /** Of the answer that was promised last. */
+  #lastTurn: Promise<void> = Promise.resolve();
 
   constructor(options: MetricsOptions) {
     this.#options = options;
@@ -81,8 +83,7 @@ class RelayMetrics implements Metrics {
 
   async render(accept?: string): Promise<Exposition> {
     const rendering = await this.#shared();
-    // The last piece has had its time of this turn; what is one text now is made and sent in the next one.
-    await nextTurn();
+    await this.#ownTurn();
     return prefersOpenMetrics(accept)
       ? { contentType: OPENMETRICS_CONTENT_TYPE, body: rendering.openMetrics() }
       : { contentType: TEXT_CONTENT_TYPE, body: rendering.text() };
@@ -90,6 +91,15 @@ class RelayMetrics implements Metrics {
 
   observeRequest(request: AnsweredRequest): void {
     this.#http.observe(request);
+  }
+
+  /**
+   * The last piece has had its time of this turn; what is one text now is made and sent in the next one. Of those who waited
+   * for the same rendering each has a turn: to send it to a hundred at once takes longer than to make it.
+   */
+  #ownTurn(): Promise<void> {
+    this.#lastTurn = this.#lastTurn.then(nextTurn);
+    return this.#lastTurn;
   }
 
   #shared(): Promise<Rendering> {
@@ -116,7 +126,7 @@ class RelayMetrics implements Metrics {
     const { source, clock } = this.#options;
     const measuring = this.#filesystem?.measure() ?? null;
     // In a turn before those of the crowd: asking the kernel for a thousand open files takes a while by itself.
-    const processText = await this.#process.metrics();
+    const processText = withFloatBounds(await this.#process.metrics());
     const filesystem = await measuring;
     const samples = new Samples();
     const steps = this.#sampler.steps(samples, {

@@ -7,6 +7,7 @@ import { METRIC_PREFIX } from './catalogue.ts';
 import type { FamilyName } from './catalogue.ts';
 import { withLabel } from './label-text.ts';
 import type { LabelText } from './label-text.ts';
+import { floatBound } from './openmetrics.ts';
 
 /** A set of states: the label, its words, and the one that is. */
 export interface StateSet {
@@ -52,7 +53,7 @@ export class Samples {
     for (const [index, bucket] of histogram.counts.entries()) {
       count += bucket;
       const bound = histogram.boundsSeconds[index];
-      const le = withLabel(labels, 'le', bound === undefined ? '+Inf' : String(bound));
+      const le = withLabel(labels, 'le', bound === undefined ? '+Inf' : floatBound(bound));
       this.#line(family, { suffix: '_bucket', labels: le, value: count });
     }
     this.#line(family, { suffix: '_sum', labels, value: histogram.sumSeconds });

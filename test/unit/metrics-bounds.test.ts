@@ -120,6 +120,26 @@ describe('work', () => {
     expect(inTurn.filter((count) => count > 0).length).toBeGreaterThan((STANDBYS + SLOTS) / most);
   });
 
+  test('of scrapers that wait for one rendering each is answered in a turn of its own', async () => {
+    const metrics = openMetrics({
+      source: { status: () => sampleStatus() },
+      clock: new ManualClock(),
+      storageDirectory: null,
+    });
+    let answered = 0;
+    const scrapes = Array.from({ length: 100 }, async (_, index) => {
+      const accept = index % 2 === 0 ? undefined : 'application/openmetrics-text';
+      await metrics.render(accept);
+      answered += 1;
+    });
+    const inTurn: number[] = [];
+    for (let last = 0; answered < scrapes.length; last = answered) {
+      await new Promise(setImmediate);
+      inTurn.push(answered - last);
+    }
+    expect(Math.max(...inTurn)).toBe(1);
+  });
+
   test('figures of one scrape are of one moment, whatever happens between its turns', async () => {
     const clock = Object.assign(new ManualClock(), {
       nowMs: (

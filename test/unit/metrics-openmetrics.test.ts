@@ -9,6 +9,7 @@ import {
   OPENMETRICS_CONTENT_TYPE,
   prefersOpenMetrics,
   toOpenMetrics,
+  withFloatBounds,
 } from '../../src/metrics/openmetrics.ts';
 import { openMetrics } from '../../src/metrics/registry.ts';
 import type { Metrics } from '../../src/metrics/registry.ts';
@@ -45,6 +46,13 @@ describe('who gets OpenMetrics', () => {
     ['application/openmetrics-text;q=0', false],
     ['application/openmetrics-text;q=0.2, text/plain;q=0.9', false],
     ['application/openmetrics-text;q=nonsense', false],
+    ['application/openmetrics-text;version=2.0.0,text/plain;q=0.5', false],
+    ['application/openmetrics-text;version=2.0.0,application/openmetrics-text;q=0.9', true],
+    ['application/openmetrics-text;version="1.0.0"', true],
+    ['application/openmetrics-text;q=1.0000,text/plain;q=0.9', true],
+    ['application/openmetrics-text;q=', false],
+    ['application/openmetrics-text;q=-1', false],
+    ['application/openmetrics-text;q=0.5;charset=utf-8,*/*;q=0.1', true],
     ['text/plain', false],
     ['*/*', false],
     ['', false],
@@ -71,6 +79,20 @@ describe('who gets OpenMetrics', () => {
 });
 
 describe('the format', () => {
+  test('a bound of a bucket is a float in both formats: a label of another spelling is another series', async () => {
+    const metrics = open();
+    for (const accept of [undefined, PROMETHEUS_2]) {
+      const { body } = await metrics.render(accept);
+      const bounds = new Set([...body.matchAll(/[{,]le="([^"]*)"/g)].map(([, le]) => le));
+      expect(bounds).toContain('1.0');
+      expect(bounds).toContain('0.0001');
+      expect([...bounds].filter((le) => !/^(\d+\.\d+|\+Inf)$/.test(le ?? ''))).toEqual([]);
+    }
+    expect(
+      withFloatBounds('a_bucket{le="5",kind="x"} 1\nb{kind="x",le="10"} 2\nc{file="5"} 1'),
+    ).toBe('a_bucket{le="5.0",kind="x"} 1\nb{kind="x",le="10.0"} 2\nc{file="5"} 1');
+  });
+
   test('counters are families without _total, help is escaped, and the end is marked', () => {
     const text =
       '# HELP a_total what "it" counts\n# TYPE a_total counter\na_total{b="c"} 1\n\n' +
