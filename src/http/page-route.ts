@@ -71,8 +71,11 @@ export function pageRoute(page: StatusPage | null): Route {
         .header('etag', page.etag)
         .header('content-security-policy', page.policy)
         .header('referrer-policy', 'no-referrer')
-        .header('cross-origin-opener-policy', 'same-origin')
         .header('cross-origin-resource-policy', 'same-origin');
+      // Without TLS a browser ignores it, and calls that an error in its console.
+      if (request.protocol === 'https') {
+        void reply.header('cross-origin-opener-policy', 'same-origin');
+      }
       if (isNamed(request.headers['if-none-match'], page.etag)) return reply.code(304).send();
       return reply.type('text/html; charset=utf-8').send(page.html);
     },

@@ -260,7 +260,7 @@ function addMeasuring(server: FastifyInstance, metrics: Metrics, pictures: Pictu
     void reply.header('x-content-type-options', 'nosniff');
     // The status page is the same for a long time, and says so.
     if (!reply.hasHeader('cache-control')) void reply.header('cache-control', 'no-store');
-    if (request.method !== 'GET' && request.method !== 'HEAD') pictures.forget();
+    if (mayHaveChanged(request, reply)) pictures.forget();
     if (request.routeOptions.url === EVENTS_PATH) begun.set(reply, reply.elapsedTime);
   });
   server.addHook('onResponse', async (request, reply) => {
@@ -272,6 +272,13 @@ function addMeasuring(server: FastifyInstance, metrics: Metrics, pictures: Pictu
       seconds: elapsedMs / 1000,
     });
   });
+}
+
+/** Who was not let in has changed nothing: whoever reaches the port could have everything looked at anew. */
+function mayHaveChanged({ method, is404 }: FastifyRequest, { statusCode }: FastifyReply): boolean {
+  return (
+    (method === 'POST' || method === 'DELETE') && !is404 && ![401, 403, 429].includes(statusCode)
+  );
 }
 
 async function listenOn(server: FastifyInstance, listen: TcpAddress): Promise<number> {

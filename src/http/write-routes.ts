@@ -69,7 +69,7 @@ function reloadRoute({ actions, pictures, log }: WriteSources): Route {
   };
 }
 
-function drainRoute({ actions, log }: WriteSources): Route {
+function drainRoute({ actions, pictures, log }: WriteSources): Route {
   return {
     method: 'POST',
     path: '/api/v1/drain',
@@ -80,7 +80,10 @@ function drainRoute({ actions, log }: WriteSources): Route {
     handle: (request, reply) => {
       logAction(log, request, 'drain');
       // The answer is on its way before the ports begin to close; a client that is gone by then asked all the same.
-      reply.raw.once('close', () => actions.drain());
+      reply.raw.once('close', () => {
+        actions.drain();
+        pictures.forget();
+      });
       return reply.code(202).send({ state: 'draining' });
     },
   };

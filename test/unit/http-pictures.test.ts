@@ -142,4 +142,22 @@ describe('who asks', () => {
     await get('/api/v1/status');
     expect(source.looks).toBe(before + 1);
   });
+
+  test.each([
+    ['OPTIONS', '/readyz', 200],
+    ['POST', '/api/v1/pause', 401],
+    ['POST', '/nothing', 404],
+    ['POST', '/readyz', 405],
+  ])('%s %s changes nothing: a crowd is not looked at again for it', async (method, path, code) => {
+    const source = new Counted(1000);
+    const token = 'a-token-of-more-than-sixteen-characters';
+    const server = await openTestPort({ source, clock: new ManualClock(), token: () => token });
+    onTestFinished(() => server.close());
+    await (await fetch(`${server.url}/readyz`)).arrayBuffer();
+    const asked = await fetch(server.url + path, { method });
+    await asked.arrayBuffer();
+    expect(asked.status).toBe(code);
+    await (await fetch(`${server.url}/readyz`)).arrayBuffer();
+    expect(source.looks).toBe(1);
+  });
 });
