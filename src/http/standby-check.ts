@@ -17,17 +17,19 @@ export interface StandbyWish {
 
 /**
  * Counts the standbys in state `streaming`. Their lag is counted to the end of the WAL that is known to exist, also while the
- * upstream is away: then reading goes on. One that never said what it has replayed has no lag that could be small enough.
+ * upstream is away: then reading goes on. One that never said what it has replayed has no lag that could be small enough; nobody
+ * has one before the upstream said for the first time how far it is: what is stored may be days old.
  */
 export function checkStandbys(status: RelayStatus, wish: StandbyWish): StandbyCheckJson {
-  const { endLsn } = walEnds(status);
   const { name, lagBytesMax, min } = wish;
+  const isEndKnown = status.upstream.serverLsn !== INVALID_LSN;
+  const { endLsn } = walEnds(status);
   const streaming = status.standbys
     .filter((standby) => standby.state === 'streaming')
     .filter((standby) => name === null || standby.applicationName === name)
     .map(({ applicationName, applyLsn }) => ({
       name: applicationName,
-      lag: endLsn === INVALID_LSN ? null : lagBytes(applyLsn, endLsn),
+      lag: isEndKnown ? lagBytes(applyLsn, endLsn) : null,
     }));
   const near = streaming
     .filter(({ lag }) => lagBytesMax === null || (lag !== null && lag <= lagBytesMax))
@@ -36,7 +38,9 @@ export function checkStandbys(status: RelayStatus, wish: StandbyWish): StandbyCh
   return {
     status: isEnough ? 'ok' : 'unavailable',
     state: status.state,
-    reason: isEnough ? null : reasonOf(wish, { streaming: streaming.length, near: near.length }),
+    reason: isEnough
+      ? null
+      : reasonOf(wish, { streaming: streaming.length, near: near.length, isEndKnown }),
     min,
     qualifying: near.length,
     standbys: near.slice(0, HTTP_CHECK_NAMES_MAX).map((standby) => standby.name),
@@ -45,10 +49,16 @@ export function checkStandbys(status: RelayStatus, wish: StandbyWish): StandbyCh
 
 function reasonOf(
   { name, lagBytesMax, min }: StandbyWish,
-  { streaming, near }: { readonly streaming: number; readonly near: number },
+  {
+    streaming,
+    near,
+    isEndKnown,
+  }: { readonly streaming: number; readonly near: number; readonly isEndKnown: boolean },
 ): string {
   const whose = name === null ? '' : ` of application_name "${name}"`;
   const found = `${streaming} of ${min} needed standbys${whose} stream`;
   if (lagBytesMax === null || streaming < min) return found;
+  if (!isEndKnown)
+    return `${found}, but the upstream has not said since the start how far it is, so what they lack is not known`;
   return `${near} of ${min} needed standbys${whose} stream and lack ${lagBytesMax} bytes at most; ${streaming} stream`;
 }

@@ -78,6 +78,22 @@ describe('who qualifies', () => {
     });
   });
 
+  test('while the upstream has not said since the start how far it is, nobody as soon as there is a bound', () => {
+    const { upstream } = sampleStatus();
+    const status = sampleStatus({
+      standbys: [standby('a', 0n)],
+      state: 'connecting',
+      upstream: { ...upstream, state: 'disconnected', serverLsn: INVALID_LSN },
+    });
+    const wish = { name: null, min: 1 };
+    expect(checkStandbys(status, { ...wish, lagBytesMax: 2 ** 50 })).toMatchObject({
+      status: 'unavailable',
+      reason: expect.stringContaining('has not said'),
+      standbys: [],
+    });
+    expect(checkStandbys(status, { ...wish, lagBytesMax: null }).status).toBe('ok');
+  });
+
   test.each(['startup', 'backup', 'catchup', 'stopping'] as const)(
     'none in state %s, however near',
     (state) => {
