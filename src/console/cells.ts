@@ -157,6 +157,25 @@ class LsnCell implements Cell {
   }
 }
 
+const MS_PER_DAY = 86_400_000;
+
+/** The day that was written last: nearly all times of an answer are of one. */
+let lastDay: { readonly day: number; readonly text: string } = { day: 0, text: '1970-01-01' };
+
+/** `day`: days since 1970-01-01. */
+function dateText(day: number): string {
+  if (lastDay.day !== day) {
+    lastDay = { day, text: new Date(day * MS_PER_DAY).toISOString().slice(0, 10) };
+  }
+  return lastDay.text;
+}
+
+/** `00:01:40`, of whole seconds; hours may have more than two digits. */
+function clockText(seconds: number): string {
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  return `${twoDigits(hours)}:${twoDigits(minutes)}:${twoDigits(seconds % 60)}`;
+}
+
 class TimestamptzCell implements Cell {
   /** Milliseconds since the Unix epoch. */
   readonly rank: number;
@@ -170,9 +189,10 @@ class TimestamptzCell implements Cell {
     const ms = Math.floor(this.rank);
     // Whole milliseconds first: far from 1970 a number has no room for microseconds.
     const micros = Math.min(999, Math.round((this.rank - ms) * 1000));
-    const iso = new Date(ms).toISOString();
-    const inSecond = Number(iso.slice(20, 23)) * 1000 + micros;
-    return `${iso.slice(0, 10)} ${iso.slice(11, 19)}${fraction(inSecond)}+00`;
+    const day = Math.floor(ms / MS_PER_DAY);
+    const inDay = ms - day * MS_PER_DAY;
+    const clock = clockText(Math.floor(inDay / 1000));
+    return `${dateText(day)} ${clock}${fraction((inDay % 1000) * 1000 + micros)}+00`;
   }
 
   binary(): Uint8Array {
@@ -195,9 +215,7 @@ class IntervalCell implements Cell {
     const size = Math.abs(this.rank);
     const micros = size % MICROS_PER_SECOND;
     const seconds = (size - micros) / MICROS_PER_SECOND;
-    const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
-    const clock = `${twoDigits(hours)}:${twoDigits(minutes)}:${twoDigits(seconds % 60)}`;
-    return `${this.rank < 0 ? '-' : ''}${clock}${fraction(micros)}`;
+    return `${this.rank < 0 ? '-' : ''}${clockText(seconds)}${fraction(micros)}`;
   }
 
   binary(): Uint8Array {

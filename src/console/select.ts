@@ -76,7 +76,7 @@ export function prepareSelect(statement: SelectStatement, context: SelectContext
     parameterTypes: where.parameterTypes,
     run: (values) => {
       const filters = where.bind(values);
-      const rows = sorted(keptRows(view, { filters, width }, context), keys);
+      const rows = sorted(keptRows(view, { filters, width }, context), withoutRepeated(keys));
       const limited = statement.limit === null ? rows : rows.slice(0, statement.limit);
       return limited.map((row) => outputs.map(({ value }) => value(row)));
     },
@@ -127,12 +127,12 @@ function outputsOf(item: SelectItem, view: View, context: SelectContext): Output
       if (view.columns.length === 0) throw syntaxOfAll();
       return view.columns.map((column, index) => ({
         ...column,
-        value: (row) => row(index),
+        value: valueAt(index),
       }));
     case 'column': {
       const index = columnIndex(item.name, view);
       const type = view.columns[index]?.type ?? TEXT;
-      return [{ name: item.label ?? item.name, type, value: (row) => row(index) }];
+      return [{ name: item.label ?? item.name, type, value: valueAt(index) }];
     }
     case 'function':
       return [functionOutput(item, context)];
@@ -213,17 +213,33 @@ function sortValueOf(
       message: `ORDER BY position ${by} is not in select list`,
     });
   }
-  const index = columnIndex(by, view);
-  return (row) => row(index);
+  return valueAt(columnIndex(by, view));
 }
 
-/** The values of each row are made once, not for each comparison. */
+/** One for each place, whichever view it is of, so that keys that are the same can be told. */
+const VALUES_AT: SortKey['value'][] = [];
+
+function valueAt(index: number): SortKey['value'] {
+  const value = VALUES_AT[index] ?? ((row) => row(index));
+  VALUES_AT[index] = value;
+  return value;
+}
+
+/** What was sorted by once leaves nothing to sort to who names it again. (pathkeys.c:pathkey_is_redundant) */
+function withoutRepeated(keys: readonly SortKey[]): SortKey[] {
+  return keys.filter(({ value }, index) => keys.findIndex((key) => key.value === value) === index);
+}
+
+/** What each row is ordered by is made once, not for each comparison. */
 function sorted(rows: ViewRow[], keys: readonly SortKey[]): ViewRow[] {
   if (keys.length === 0) return rows;
-  const keyed = rows.map((row) => ({ row, cells: keys.map(({ value }) => value(row)) }));
+  const keyed = rows.map((row) => ({
+    row,
+    ranks: keys.map(({ value }) => value(row)?.rank ?? null),
+  }));
   keyed.sort((one, other) => {
     for (const [index, { isDescending }] of keys.entries()) {
-      const difference = compareCells(one.cells[index] ?? null, other.cells[index] ?? null);
+      const difference = compareRanks(one.ranks[index] ?? null, other.ranks[index] ?? null);
       if (difference !== 0) return isDescending ? -difference : difference;
     }
     return 0;
@@ -232,8 +248,8 @@ function sorted(rows: ViewRow[], keys: readonly SortKey[]): ViewRow[] {
 }
 
 /** NULL counts as larger than everything. */
-function compareCells(one: Cell | null, other: Cell | null): number {
+function compareRanks(one: Cell['rank'] | null, other: Cell['rank'] | null): number {
   if (one === null || other === null) return Number(one === null) - Number(other === null);
-  if (one.rank === other.rank) return 0;
-  return one.rank < other.rank ? -1 : 1;
+  if (one === other) return 0;
+  return one < other ? -1 : 1;
 }

@@ -117,6 +117,10 @@ describe('a thousand standbys', () => {
     const names = `SELECT application_name, pid ${VIEW} ORDER BY`;
     expect(rows(`${names} application_name DESC LIMIT 2`)).toEqual(['9 10', '9 20']);
     expect(rows(`${names} 1, pid DESC LIMIT 2`)).toEqual(['0 991', '0 981']);
+    expect(rows(`${names} 1, 1 DESC, application_name DESC, 2 DESC LIMIT 2`)).toEqual([
+      '0 991',
+      '0 981',
+    ]);
   });
 });
 
@@ -155,6 +159,21 @@ it.each([
     history: () => ({ timeline: toTimelineId(count + 1), ancestors }),
   });
   expect(ask(sql)).toMatch(wanted);
+});
+
+it('what is sorted by is looked at once, however often it is named and compared', () => {
+  let looks = 0;
+  const standbys = Array.from({ length: 50 }, (_, pid) => ({
+    ...sampleStandby({ pid }),
+    get clientAddr() {
+      looks += 1;
+      return '10.0.0.7';
+    },
+  }));
+  const status = sampleStatus();
+  begin(1, { status: () => ({ ...status, standbys }) });
+  expect(ask(`SELECT pid ${VIEW} ORDER BY ${many(60, 'client_addr', ',')}`)).toBe('TDCZ');
+  expect(looks).toBe(standbys.length);
 });
 
 it('ten thousand standbys are shown whole, too', () => {
