@@ -36,6 +36,11 @@ export class ManualClock implements Clock {
     return Math.min(...this.#pending.map((pending) => pending.atMs)) - this.#nowMs;
   }
 
+  /** The same of each timer that is set. */
+  timersMs(): number[] {
+    return this.#pending.map((pending) => pending.atMs - this.#nowMs);
+  }
+
   /** The process did not run for `ms`: what was due meanwhile fires now, late. */
   jump(ms: number): void {
     this.#nowMs += ms;
