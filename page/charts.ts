@@ -270,7 +270,7 @@ function makeLegendEntry({ index }: LegendEntry): HTMLLIElement {
 
 function updateLegendEntry(item: HTMLLIElement, { label, text }: LegendEntry): void {
   const [, name, value] = item.children;
-  if (name !== undefined) setText(name, label === '' ? '(no name)' : label);
+  if (name !== undefined) setText(name, label.trim() === '' ? '(no name)' : label);
   if (value !== undefined) setText(value, text);
 }
 

@@ -92,7 +92,10 @@ export class DataTable<R> {
   }
 
   #listen(): void {
-    const { filter, order, previous, next } = this.#controls;
+    const { element, count, filter, order, previous, next } = this.#controls;
+    // Said to who changes what is shown; standbys that come and go would never let a reader finish.
+    element.addEventListener('focusin', () => setAttribute(count, 'aria-live', 'polite'));
+    element.addEventListener('focusout', () => setAttribute(count, 'aria-live', 'off'));
     filter.addEventListener('input', () => this.#turnTo(0));
     order.addEventListener('change', () => this.#sortBy(order.value, false));
     previous.addEventListener('click', () => this.#turnTo(this.#page - 1));
@@ -200,8 +203,9 @@ function classOf<R>({ kind, room }: Column<R>): string {
   return [kind ?? '', room === undefined ? '' : `room-${room}`].filter(Boolean).join(' ');
 }
 
+/** It keeps the focus: what is pressed until the last page does not throw its user out of the table. */
 function setDisabled(button: HTMLButtonElement, isDisabled: boolean): void {
-  if (button.disabled !== isDisabled) button.disabled = isDisabled;
+  setAttribute(button, 'aria-disabled', isDisabled ? 'true' : null);
 }
 
 interface TableControls {
@@ -230,7 +234,7 @@ function makeControls<R>(parts: TableParts<R>, prefix: string): TableControls {
       make('option', { attributes: { value: key }, children: [title] }),
     ),
   });
-  const count = make('p', { class: 'count', attributes: { role: 'status' } });
+  const count = make('p', { class: 'count', attributes: { role: 'status', 'aria-live': 'off' } });
   const previous = make('button', { attributes: { type: 'button' }, children: ['Previous'] });
   const next = make('button', { attributes: { type: 'button' }, children: ['Next'] });
   const element = make('div', {

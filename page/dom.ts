@@ -1,5 +1,6 @@
 // Puts text and elements into the document, and touches only what has changed: a screen reader and a selection stay where
 // they are.
+import { visible } from './words.ts';
 import type { Fact } from './words.ts';
 
 /** What an element is made with: attributes, and its children. */
@@ -30,16 +31,18 @@ export function byId<T extends HTMLElement>(id: string, kind: new () => T): T {
   return element;
 }
 
-/** Says it, unless it is said already. */
+/** Says it, unless it is said already. Nothing in it can hide, or turn round what stands beside it. */
 export function setText(element: Element, text: string): void {
-  if (element.textContent !== text) element.textContent = text;
+  const shown = visible(text);
+  if (element.textContent !== shown) element.textContent = shown;
 }
 
 /** Sets an attribute, unless it is so already; null takes it away. */
 export function setAttribute(element: Element, name: string, value: string | null): void {
-  if (element.getAttribute(name) === value) return;
-  if (value === null) element.removeAttribute(name);
-  else element.setAttribute(name, value);
+  const shown = value === null ? null : visible(value);
+  if (element.getAttribute(name) === shown) return;
+  if (shown === null) element.removeAttribute(name);
+  else element.setAttribute(name, shown);
 }
 
 /** Shows or hides. */
@@ -84,13 +87,17 @@ export class KeyedList<T, E extends Element> {
     this.#order([...elements.values()]);
   }
 
-  /** Moves only what is not in its place: moving an element takes the focus from it. */
+  /** Moves only what is not in its place: moving an element takes the focus from it, so it gets it back. */
   #order(wanted: readonly E[]): void {
     const { behind } = this.#listing;
+    const { activeElement: focused } = document;
     let next = behind === undefined ? this.#parent.firstChild : behind.nextSibling;
     for (const element of wanted) {
       if (next === element) next = next.nextSibling;
       else this.#parent.insertBefore(element, next);
+    }
+    if (focused instanceof HTMLElement && focused !== document.activeElement) {
+      focused.focus({ preventScroll: true });
     }
   }
 }

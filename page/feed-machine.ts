@@ -36,6 +36,9 @@ export const RETRY_MS_MAX: number = 10_000;
 /** A stream that says nothing for so long is dead, milliseconds: walcast says something every 15 seconds. */
 export const SILENCE_MS_MAX: number = 35_000;
 
+/** Longer than any silence of a stream that is well: from then on what is shown may be of the past, milliseconds. */
+export const QUIET_MS_MAX: number = 20_000;
+
 /** Before anything is asked. */
 export const NEW_FEED: Feed = {
   state: { kind: 'connecting' },
@@ -103,6 +106,11 @@ export function afterRefusal(
   const retryAtMs = nowMs + retryDelayMs(feed.failures);
   const kind = status >= 500 ? 'lost' : 'refused';
   return { ...feed, state: { kind, reason, retryAtMs }, failures: feed.failures + 1 };
+}
+
+/** True when what is shown is what walcast says now, as far as can be known. */
+export function isCurrent({ state, heardAtMs }: Feed, nowMs: number): boolean {
+  return state.kind === 'live' && heardAtMs !== null && nowMs - heardAtMs <= QUIET_MS_MAX;
 }
 
 /** True when a stream that is open has been silent for too long. */

@@ -10,6 +10,7 @@ import {
 } from './feed-machine.ts';
 import type { Feed } from './feed-machine.ts';
 import { EventStreamParser } from './sse.ts';
+import type { StreamEvent } from './sse.ts';
 
 /** Where the token is kept: in this tab, until it is closed. */
 export interface TokenPlace {
@@ -115,14 +116,24 @@ export class EventFeed {
       const { done, value } = await reader.read();
       if (done || this.#attempt !== attempt) return;
       const now = this.#parts.now();
-      let feed = heard(this.#feed, now);
-      const events = parser.push(decoder.decode(value, { stream: true }));
-      for (const event of events) feed = afterEvent(feed, event, now);
-      this.#set(feed);
+      const events = this.#take(() => parser.push(decoder.decode(value, { stream: true })), now);
       if (events.some(({ name }) => name === 'end')) {
         await reader.cancel();
         return;
       }
+    }
+  }
+
+  /** Throws {@link SyntaxError} for what is not what walcast sends, whatever is wrong with it. */
+  #take(parse: () => StreamEvent[], now: number): StreamEvent[] {
+    let feed = heard(this.#feed, now);
+    try {
+      const events = parse();
+      for (const event of events) feed = afterEvent(feed, event, now);
+      this.#set(feed);
+      return events;
+    } catch (cause) {
+      throw new SyntaxError('what came in could not be read', { cause });
     }
   }
 
@@ -141,10 +152,7 @@ export class EventFeed {
 
 /** What a browser says of a connection that failed differs from one to the next, and says little. */
 function lossText(error: unknown): string {
-  if (error instanceof SyntaxError || error instanceof RangeError) {
-    return 'what came in could not be read';
-  }
-  return 'nothing answers at this address';
+  return error instanceof SyntaxError ? error.message : 'nothing answers at this address';
 }
 
 /** What and what to do, of an answer in problem details; null for another one. */

@@ -2,10 +2,16 @@
 // there was no connection there is a gap.
 import type { StandbyJson } from '../src/http/api-types.ts';
 import type { Picture } from './picture.ts';
-import { lagSecondsOf } from './standby-order.ts';
+import { lagSecondsOf, standbyKey } from './standby-order.ts';
 
 /** How far back it goes: samples, one a second. */
 export const HISTORY_SAMPLES: number = 300;
+
+/** Samples are further apart than this only where nobody took any: what was then is not known. Seconds. */
+const GAP_SECONDS = 20;
+
+/** Series that are kept; more only for standbys that are there now: those that come and go all the time have a new pid each time. */
+export const LAG_SERIES_MAX: number = 2_000;
 
 /** Without an event for longer than this nothing has changed, milliseconds: what flowed before flows no more. */
 const QUIET_MS = 1_700;
@@ -27,9 +33,14 @@ export class History {
   readonly #times: Float64Array = new Float64Array(HISTORY_SAMPLES);
   readonly #received: Float64Array = new Float64Array(HISTORY_SAMPLES);
   readonly #sent: Float64Array = new Float64Array(HISTORY_SAMPLES);
-  readonly #lags: Map<number, StandbyLags> = new Map();
+  readonly #lags: Map<string, StandbyLags> = new Map();
   #count = 0;
   #flow: Flow | null = null;
+
+  /** Standbys of which there are samples. */
+  get seriesCount(): number {
+    return this.#lags.size;
+  }
 
   /** Samples that there are. */
   get length(): number {
@@ -51,9 +62,15 @@ export class History {
       this.#count = 0;
       this.#lags.clear();
     }
+    const lastSeconds = this.length === 0 ? seconds : this.#timeAt(this.length - 1);
+    if (seconds - lastSeconds > GAP_SECONDS) this.#push(null, (lastSeconds + 1) * 1_000);
+    this.#push(picture, nowMs);
+  }
+
+  #push(picture: Picture | null, nowMs: number): void {
     const slot = this.#count % HISTORY_SAMPLES;
     this.#count += 1;
-    this.#times[slot] = seconds;
+    this.#times[slot] = nowMs / 1_000;
     this.#flow = picture === null ? null : nextFlow(this.#flow, picture, nowMs);
     this.#received[slot] = this.#flow?.receivedRate ?? NONE;
     this.#sent[slot] = this.#flow?.sentRate ?? NONE;
@@ -65,17 +82,20 @@ export class History {
     for (const standby of picture?.standbys.values() ?? []) {
       const lag = lagSecondsOf(standby);
       if (lag === null) continue;
-      let lags = this.#lags.get(standby.pid);
+      const key = standbyKey(standby);
+      let lags = this.#lags.get(key);
       if (lags === undefined) {
         const values = new Float64Array(HISTORY_SAMPLES).fill(NONE);
-        lags = { name: standby.application_name, values, lastSeen: 0 };
-        this.#lags.set(standby.pid, lags);
+        lags = { pid: standby.pid, name: standby.application_name, values, lastSeen: 0 };
+        this.#lags.set(key, lags);
       }
       lags.values[slot] = lag;
       lags.lastSeen = this.#count;
     }
-    for (const [pid, { lastSeen }] of this.#lags) {
-      if (this.#count - lastSeen >= HISTORY_SAMPLES) this.#lags.delete(pid);
+    for (const [key, { lastSeen }] of this.#lags) {
+      const age = this.#count - lastSeen;
+      const isTooMany = age > 0 && this.#lags.size > LAG_SERIES_MAX;
+      if (age >= HISTORY_SAMPLES || isTooMany) this.#lags.delete(key);
     }
   }
 
@@ -103,11 +123,13 @@ export class History {
    * order of their names decides, so that lines do not change places for nothing.
    */
   worst(count: number): LagSeries[] {
-    return [...this.#lags]
-      .map(([pid, lags]) => ({ pid, lags, weight: this.#weight(lags) }))
+    return [...this.#lags.values()]
+      .map((lags) => ({ lags, weight: this.#weight(lags) }))
       .toSorted((a, b) => b.weight - a.weight || compareText(a.lags.name, b.lags.name))
       .slice(0, count)
-      .map(({ pid, lags }) => ({ pid, name: lags.name, values: this.#unrolled(lags.values) }));
+      .map(({ lags }) => {
+        return { pid: lags.pid, name: lags.name, values: this.#unrolled(lags.values) };
+      });
   }
 
   /** The mean of the last minute, in steps of a factor of two. */
@@ -137,6 +159,7 @@ export class History {
 }
 
 interface StandbyLags {
+  readonly pid: number;
   readonly name: string;
   readonly values: Float64Array;
   /** What the count of samples was. */

@@ -3,7 +3,7 @@ import type { FindingJson } from '../src/http/api-types.ts';
 import { Facts, KeyedList, make, setAttribute, setShown, setText } from './dom.ts';
 import type { Picture } from './picture.ts';
 import { storeFacts, syncFacts } from './summary.ts';
-import { capital, policyState, policyWord } from './words.ts';
+import { policyState, policyWord, sentence } from './words.ts';
 
 /** Findings, the worst first, each with its next step. */
 export class FindingsList {
@@ -77,10 +77,6 @@ function updateFinding(item: HTMLLIElement, { key, finding }: FindingItem): void
   }
 }
 
-function sentence(text: string): string {
-  return `${capital(text)}.`;
-}
-
 /** Policy and store. */
 export class Panel {
   readonly #lead: HTMLParagraphElement = make('p', { class: 'lead' });
@@ -93,8 +89,8 @@ export class Panel {
   constructor(parent: HTMLElement) {
     this.#alarmList = new KeyedList(this.#alarms, {
       key: (text) => text,
-      make: (text) => make('li', { children: [text] }),
-      update: () => {},
+      make: () => make('li'),
+      update: setText,
     });
     parent.append(this.#lead, this.#policy, this.#alarms, this.#facts.element);
   }

@@ -1,6 +1,7 @@
 // Which replication slots are worse than which, and what is said of one?
 import type { SlotJson } from '../src/http/api-types.ts';
 import type { Tone } from './standby-order.ts';
+import { bytesWord, UNKNOWN } from './words.ts';
 
 /** What the table of slots can be sorted by. */
 export const SLOT_SORT_KEYS = ['worst', 'name', 'retained'] as const;
@@ -21,6 +22,17 @@ export function slotTone({ wal_status: status, invalidation_reason: reason }: Sl
   if (reason !== null || status === 'lost') return 'bad';
   if (status === 'unreserved') return 'bad';
   return status === 'extended' ? 'notice' : 'good';
+}
+
+/** How much may be written before it is lost. Without a bound nothing is, and the disk may fill. */
+export function roomText(slot: SlotJson): string {
+  const { safe_wal_size: size, restart_lsn: restart } = slot;
+  // A slot that was lost, or never used, keeps nothing that could be lost.
+  if (slot.invalidation_reason !== null || slot.wal_status === 'lost' || restart === null) {
+    return UNKNOWN;
+  }
+  if (size === null) return 'no limit';
+  return size < 0 ? 'none' : bytesWord(size);
 }
 
 /** Sorts; slots that are alike are in the order of their names. */

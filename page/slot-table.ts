@@ -1,7 +1,14 @@
 // The table of replication slots: who uses each, how much WAL it keeps, and how near it is to being lost.
 import type { SlotJson, StandbyJson } from '../src/http/api-types.ts';
 import { DataTable } from './data-table.ts';
-import { filterSlots, SLOT_SORT_KEYS, slotTone, sortSlots, walStatusWord } from './slot-order.ts';
+import {
+  filterSlots,
+  roomText,
+  SLOT_SORT_KEYS,
+  slotTone,
+  sortSlots,
+  walStatusWord,
+} from './slot-order.ts';
 import { nameOf } from './standby-order.ts';
 import { agoWord, bytesWord, UNKNOWN } from './words.ts';
 import type { Fact } from './words.ts';
@@ -65,13 +72,6 @@ export function slotTable({ standby, serverNowMs }: SlotSources): DataTable<Slot
 
 function sinceText({ inactive_since: since }: SlotJson, nowMs: number): string {
   return since === null ? 'an unknown time' : agoWord(since, nowMs).replace(/ ago$/, '');
-}
-
-/** Without a bound nothing is lost, and the disk may fill. */
-function roomText({ safe_wal_size: size, invalidation_reason: reason }: SlotJson): string {
-  if (reason !== null) return UNKNOWN;
-  if (size === null) return 'no limit';
-  return size < 0 ? 'none' : bytesWord(size);
 }
 
 function slotFacts(slot: SlotJson, user: string): Fact[] {

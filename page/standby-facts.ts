@@ -19,7 +19,7 @@ export function standbyFacts(standby: StandbyJson, nowMs: number): Fact[] {
     ['Slot', standby.slot_name ?? 'none'],
     ['Timeline', String(standby.timeline ?? UNKNOWN)],
     ['Sent in this session', bytesWord(standby.sent_bytes)],
-    ['Last reply', agoWord(standby.reply_time, nowMs)],
+    ['Last reply, by its clock', replyTimeText(standby.reply_time)],
     ['Connected', agoWord(standby.connected_at, nowMs)],
     ['User', standby.user],
     ['Address', addressText(standby)],
@@ -42,6 +42,11 @@ function warnings(standby: StandbyJson): Fact[] {
     facts.push(['Claims', `${standby.clamped_replies} beyond what it had been sent`, 'notice']);
   }
   return facts;
+}
+
+/** Two clocks are not compared: how long ago that was would be made up. */
+function replyTimeText(time: string | null): string {
+  return time === null ? UNKNOWN : time.replace('T', ' ').replace(/(\.\d+)?Z$/, ' UTC');
 }
 
 function positionAndLag(lsn: string | null, lag: number | null): string {

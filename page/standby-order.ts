@@ -12,14 +12,24 @@ export const SORT_KEYS = ['worst', 'name', 'state', 'sync', 'lag_time', 'lag_byt
 /** One of them. */
 export type SortKey = (typeof SORT_KEYS)[number];
 
+/** One standby on one connection: after a restart of walcast the same pid is another one's. */
+export function standbyKey({ pid, application_name: name }: StandbyJson): string {
+  return `pid-${pid} ${name}`;
+}
+
 /** All rows of a picture. */
 export function rowsOf(picture: Picture): StandbyRow[] {
   const here = [...picture.standbys.values()].map((standby) => {
-    return { key: `pid-${standby.pid}`, kind: 'here' as const, standby };
+    return { key: standbyKey(standby), kind: 'here' as const, standby };
   });
+  const seen = new Map<string, number>();
   const gone = picture.status.absent_standbys.map((standby) => {
-    const { application_name: name, user, slot_name: slot } = standby;
-    return { key: `gone-${JSON.stringify([name, user, slot])}`, kind: 'gone' as const, standby };
+    const { application_name: name, user, slot_name: slot, client_addr: address } = standby;
+    const identity = JSON.stringify([name, user, slot, address]);
+    // Receivers without a slot may be alike in all of that.
+    const count = (seen.get(identity) ?? 0) + 1;
+    seen.set(identity, count);
+    return { key: `gone-${identity}-${count}`, kind: 'gone' as const, standby };
   });
   return [...here, ...gone];
 }
@@ -37,7 +47,7 @@ export function stateWord(row: StandbyRow): string {
 
 /** Receivers need not have a name. */
 export function nameOf({ application_name: name }: { readonly application_name: string }): string {
-  return name === '' ? '(no name)' : name;
+  return name.trim() === '' ? '(no name)' : name;
 }
 
 /** `sync 1`: state, and priority where it is listed; empty for one that has left. */

@@ -47,19 +47,33 @@ export interface Edge {
   readonly figures: readonly string[];
 }
 
-/** The way from the upstream. */
-export function upstreamEdge({ upstream }: Picture, { receivedRate }: Rates): Edge {
-  const isStreaming = upstream.state === 'streaming';
+/** WAL comes in, so that what the upstream has is known. */
+function isFollowed({ upstream: { state } }: Picture): boolean {
+  return state === 'streaming' || state === 'catchup';
+}
+
+/** Since when the end of the upstream's WAL is not known any more; null while it is. */
+export function endAsOf(picture: Picture, nowMs: number): string | null {
+  const { last_message_at: heardAt } = picture.upstream;
+  if (isFollowed(picture) || heardAt === null) return null;
+  return `as of ${agoWord(heardAt, nowMs)}`;
+}
+
+/** Of other states nothing comes in. */
+const EDGE_TONES: Readonly<Record<string, Tone>> = { streaming: 'good', catchup: 'notice' };
+
+/** The way from the upstream; `nowMs` by the clock of walcast. */
+export function upstreamEdge(picture: Picture, { receivedRate }: Rates, nowMs: number): Edge {
+  const { upstream } = picture;
+  const behind = upstream.lag_bytes === null ? null : `${bytesWord(upstream.lag_bytes)} behind`;
+  const asOf = endAsOf(picture, nowMs);
+  const last = behind === null || asOf === null ? [] : [behind, asOf];
   return {
-    state: upstream.state,
-    tone: isStreaming ? 'good' : 'bad',
-    figures: isStreaming
-      ? [
-          rateWord(receivedRate),
-          `lag ${lagWord(upstream.lag_seconds)}`,
-          `${bytesWord(upstream.lag_bytes)} behind`,
-        ]
-      : [`${bytesWord(upstream.lag_bytes)} behind`],
+    state: upstream.state.replaceAll('_', ' '),
+    tone: EDGE_TONES[upstream.state] ?? 'bad',
+    figures: isFollowed(picture)
+      ? [rateWord(receivedRate), `lag ${lagWord(upstream.lag_seconds)}`, behind ?? UNKNOWN]
+      : last,
   };
 }
 
@@ -71,6 +85,17 @@ export function statesWord(rows: readonly StandbyRow[]): string {
     .toSorted((a, b) => b[1] - a[1])
     .map(([word, count]) => `${count} ${word}`)
     .join(', ');
+}
+
+/** Of standbys that are not drawn: how many of each state, and how far behind they are, as far as that is known. */
+export function restWord(rows: readonly StandbyRow[]): string {
+  const known = rows.flatMap((row) =>
+    row.kind === 'here' && row.standby.lag_bytes !== null ? [row.standby.lag_bytes] : [],
+  );
+  const most = bytesWord(Math.max(0, ...known));
+  const all = known.length === rows.length ? 'none is' : `of ${known.length} it is known: none is`;
+  const behind = known.length === 0 ? '' : `; ${all} more than ${most} behind`;
+  return `and ${rows.length} more: ${statesWord(rows)}${behind}`;
 }
 
 /** How much goes out for each byte that comes in; null while nothing does. */

@@ -12,9 +12,10 @@ import {
 } from './standby-order.ts';
 import type { StandbyRow } from './standby-order.ts';
 import {
+  endAsOf,
   fanOut,
   relayFacts,
-  statesWord,
+  restWord,
   upstreamEdge,
   upstreamFacts,
   upstreamName,
@@ -57,18 +58,18 @@ export class Topology {
     });
   }
 
-  /** Shows this. */
-  show(picture: Picture, rates: Rates): void {
+  /** Shows this; `nowMs` by the clock of walcast. */
+  show(picture: Picture, rates: Rates, nowMs: number): void {
     this.#upstream.show(upstreamName(picture), upstreamFacts(picture));
     this.#relay.show(`walcast ${picture.status.version}`, relayFacts(picture));
-    this.#edge.show(upstreamEdge(picture, rates));
+    this.#edge.show(upstreamEdge(picture, rates, nowMs));
     const rows = sortRows(rowsOf(picture), 'worst', false);
     const drawn = rows.slice(0, rows.length > DRAWN_MAX ? DRAWN_MAX - 1 : DRAWN_MAX);
     this.#list.show(drawn);
-    setText(this.#total, totalText(picture, rates));
+    setText(this.#total, totalText(picture, rates, endAsOf(picture, nowMs)));
     const rest = rows.slice(drawn.length);
     setShown(this.#more, rest.length > 0);
-    setText(this.#more, rest.length > 0 ? restText(rest) : '');
+    setText(this.#more, rest.length > 0 ? restWord(rest) : '');
     const detail = untoldDetail(picture);
     setShown(this.#detail, detail !== null);
     setText(this.#detail, detail ?? '');
@@ -85,20 +86,14 @@ function untoldDetail({ upstream, status }: Picture): string | null {
   return isTold ? null : detail;
 }
 
-function totalText({ standbys }: Picture, rates: Rates): string {
+function totalText({ standbys }: Picture, rates: Rates, asOf: string | null): string {
   const factor = fanOut(rates);
   const out = rates.sentRate === null ? '' : `, ${rateWord(rates.sentRate)} to all of them`;
   const times = factor === null ? '' : `, ${factor.toFixed(1)} times what comes in`;
+  const end = asOf === null ? '' : `; behind the end of the upstream’s WAL ${asOf}`;
   return standbys.size === 0
     ? 'No standby is connected'
-    : `${countWord(standbys.size, 'standby')} connected${out}${times}`;
-}
-
-function restText(rows: readonly StandbyRow[]): string {
-  const behind = Math.max(
-    ...rows.map((row) => (row.kind === 'here' ? (row.standby.lag_bytes ?? 0) : 0)),
-  );
-  return `and ${rows.length} more: ${statesWord(rows)}; none is more than ${bytesWord(behind)} behind`;
+    : `${countWord(standbys.size, 'standby')} connected${out}${times}${end}`;
 }
 
 class NodeBox {

@@ -1,6 +1,7 @@
 // How figures and states are said on the page. Sizes and times are written as everywhere in walcast.
 import { ageText, secondsText, sizeText } from '../src/base/human-text.ts';
 import type { FindingJson, SyncJson } from '../src/http/api-types.ts';
+import { isCurrent, QUIET_MS_MAX } from './feed-machine.ts';
 import type { Feed } from './feed-machine.ts';
 import type { Tone } from './standby-order.ts';
 
@@ -43,8 +44,8 @@ export interface Headline {
   readonly tone: Tone;
 }
 
-/** Of what is the matter, and of whether that is known at all. */
-export function headline(feed: Feed): Headline {
+/** Of what is the matter, and of whether that is known at all; `nowMs` by the clock of the feed. */
+export function headline(feed: Feed, nowMs: number): Headline {
   const { state, picture } = feed;
   if (picture === null) {
     switch (state.kind) {
@@ -61,6 +62,7 @@ export function headline(feed: Feed): Headline {
   }
   if (state.kind === 'token') return { text: 'A token is needed', tone: 'notice' };
   if (state.kind !== 'live') return { text: 'Connection lost', tone: 'bad' };
+  if (!isCurrent(feed, nowMs)) return { text: 'Nothing heard of walcast', tone: 'notice' };
   return findingsHeadline(picture.status.findings, picture.status.state);
 }
 
@@ -79,8 +81,11 @@ function findingsHeadline(findings: readonly FindingJson[], relayState: string):
 }
 
 /** How current the page is, in a word or two. */
-export function freshness({ state, currentAtMs }: Feed, nowMs: number): string {
-  if (state.kind === 'live') return 'live';
+export function freshness({ state, currentAtMs, heardAtMs }: Feed, nowMs: number): string {
+  if (state.kind === 'live') {
+    const silentMs = heardAtMs === null ? 0 : nowMs - heardAtMs;
+    return silentMs > QUIET_MS_MAX ? `nothing heard for ${ageText(silentMs)}` : 'live';
+  }
   return currentAtMs === null ? 'not connected' : `not live, ${ageText(nowMs - currentAtMs)} old`;
 }
 
@@ -100,10 +105,33 @@ export function lossNote({ state, currentAtMs }: Feed, nowMs: number): string {
         currentAtMs === null
           ? ''
           : ` What is shown here was so ${ageText(nowMs - currentAtMs)} ago.`;
-      return `${capital(state.reason)}.${shown} ${next}`;
+      return `${sentence(state.reason)}${shown} ${next}`;
     }
   }
 }
+
+/** As a sentence of its own: a question mark is an end, too. */
+export function sentence(text: string): string {
+  return /[.?!…]$/.test(text) ? capital(text) : `${capital(text)}.`;
+}
+
+/**
+ * Text that others chose, with what cannot be seen of it written out: control characters, and those that turn the direction
+ * of what stands around them.
+ */
+export function visible(text: string): string {
+  return text.replace(UNSEEN, (character) => {
+    const code = character.charCodeAt(0);
+    return code < 256
+      ? `\\x${code.toString(16).padStart(2, '0')}`
+      : `\\u${code.toString(16).padStart(4, '0')}`;
+  });
+}
+
+/** Cc but tabs and line ends, which a browser shows as a space; marks, embeddings, overrides and isolates of direction; ZWSP. */
+const UNSEEN =
+  // eslint-disable-next-line no-control-regex
+  /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]/g;
 
 /** With a capital in front. */
 export function capital(text: string): string {
@@ -117,12 +145,19 @@ export function policyWord(sync: SyncJson): string {
   return names;
 }
 
+/** What may be said of commits while the policy does not hold: they wait only where the upstream asks walcast. */
+function waitingText({ upstream }: SyncJson): string {
+  if (upstream === null) return '; commits that wait for walcast stand still';
+  const isAsked = upstream.synchronous_standby_names !== '' && upstream.membership !== 'none';
+  return isAsked ? '; commits that wait for walcast stand still' : '; no commit waits for walcast';
+}
+
 /** Whether it holds. */
 export function policyState(sync: SyncJson): Headline {
   if (sync.method === null) return { text: 'not in use', tone: 'good' };
   const { required_standbys: required, eligible_standbys: eligible } = sync;
-  const figures = `${countWord(eligible, 'standby')} of ${required} needed`;
+  const figures = `${required} needed, ${eligible} there`;
   return sync.satisfied
     ? { text: `satisfied: ${figures}`, tone: 'good' }
-    : { text: `not satisfied: ${figures}; commits wait`, tone: 'bad' };
+    : { text: `not satisfied: ${figures}${waitingText(sync)}`, tone: 'bad' };
 }

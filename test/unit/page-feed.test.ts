@@ -12,6 +12,7 @@ import {
   SILENCE_MS_MAX,
 } from '../../page/feed-machine.ts';
 import type { Feed } from '../../page/feed-machine.ts';
+import { WakingClock } from '../../page/waking-clock.ts';
 import { freshness, headline, lossNote } from '../../page/words.ts';
 import { sampleStatus } from '../support/relay-status.ts';
 import { changeOf, pageStandby, snapshotOf } from '../support/page-picture.ts';
@@ -156,7 +157,7 @@ describe('a stream', () => {
     const rig = new Rig();
     await rig.start();
     expect(rig.state.kind).toBe('connecting');
-    expect(headline(rig.feed.feed).text).toBe('Connecting to walcast');
+    expect(headline(rig.feed.feed, rig.now).text).toBe('Connecting to walcast');
     await rig.stream.write('retry: 1000\n\n');
     expect(rig.feed.feed.picture).toBeNull();
     await rig.stream.write(SNAPSHOT);
@@ -216,7 +217,7 @@ describe('a connection that is lost', () => {
     expect(rig.state).toMatchObject({ kind: 'lost', reason: 'the connection was closed' });
     await rig.pass(500);
     expect(rig.feed.feed.picture).not.toBeNull();
-    expect(headline(rig.feed.feed)).toEqual({ text: 'Connection lost', tone: 'bad' });
+    expect(headline(rig.feed.feed, rig.now)).toEqual({ text: 'Connection lost', tone: 'bad' });
     expect(freshness(rig.feed.feed, rig.now + 6_500)).toBe('not live, 7 s old');
     await rig.pass(10_000);
     expect(rig.states).toEqual(['connecting', 'live', 'lost']);
@@ -298,7 +299,7 @@ describe('a token', () => {
     rig.answers.push(MISSING);
     await rig.start();
     expect(rig.state).toEqual({ kind: 'token', reason: null });
-    expect(headline(rig.feed.feed).text).toBe('A token is needed');
+    expect(headline(rig.feed.feed, rig.now).text).toBe('A token is needed');
     await rig.pass(60_000);
     expect(rig.asked).toHaveLength(1);
     rig.feed.retry('s3cret');
@@ -349,7 +350,7 @@ describe('another answer', () => {
     await rig.start();
     const reason = 'this needs a client certificate. Show one';
     expect(rig.state).toMatchObject({ kind: 'refused', reason });
-    expect(headline(rig.feed.feed).text).toBe('walcast refuses to answer');
+    expect(headline(rig.feed.feed, rig.now).text).toBe('walcast refuses to answer');
     await rig.pass(1_500);
     expect(rig.state).toMatchObject({ kind: 'lost', reason: 'walcast is starting up' });
     await rig.pass(2_500);
@@ -376,4 +377,30 @@ describe('the machine', () => {
     const again = afterLoss(attempting(told, 2_500), 'the connection was closed', 2_600);
     expect(again.state).toMatchObject({ kind: 'lost', reason: 'the connection was closed' });
   });
+});
+
+test('what is no event of walcast is not taken for a server that does not answer', async () => {
+  const rig = new Rig();
+  await rig.start();
+  await rig.stream.write('event: snapshot\ndata: null\n\n');
+  await settle();
+  expect(rig.state).toMatchObject({ kind: 'lost', reason: 'what came in could not be read' });
+});
+
+test('the clock of the page goes on while the machine sleeps, and is never wrong with its wall clock', () => {
+  let [steady, wall] = [1_000, 5_000_000];
+  const clock = new WakingClock(
+    () => steady,
+    () => wall,
+  );
+  const pass = (steadyMs: number, wallMs: number): number => {
+    steady += steadyMs;
+    wall += wallMs;
+    return clock.now();
+  };
+  expect(pass(1_000, 1_000)).toBe(2_000);
+  expect(pass(60_000, 60_300)).toBe(62_000);
+  expect(pass(500, 3_600_500)).toBe(3_662_500);
+  expect(pass(1_000, -3_600_000)).toBe(3_663_500);
+  expect(pass(3_600_000, 3_600_000)).toBe(7_263_500);
 });

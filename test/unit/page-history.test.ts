@@ -1,6 +1,6 @@
 // Is what the charts of the status page draw what was seen, and nothing else?
 import { describe, expect, test } from 'vitest';
-import { History, HISTORY_SAMPLES } from '../../page/history.ts';
+import { History, HISTORY_SAMPLES, LAG_SERIES_MAX } from '../../page/history.ts';
 import type { Picture } from '../../page/picture.ts';
 import { samplePicture } from '../support/page-picture.ts';
 import { sampleStandby, sampleStatus } from '../support/relay-status.ts';
@@ -161,4 +161,35 @@ describe('the worst', () => {
     history.sample(pictureAt({ second: 900, lag: { 2: 1 } }), START_MS + 900_000);
     expect(history.worst(5).map(({ pid }) => pid)).toEqual([2]);
   });
+
+  test('another standby under the pid of one before, after a restart, has a line of its own', () => {
+    const history = historyOf([{ second: 0, lag: { 1: 9 } }]);
+    const renamed = samplePicture({
+      standbys: [sampleStandby({ pid: 1, applicationName: 'other' })],
+    });
+    history.sample(renamed, START_MS + 1_000);
+    expect(history.worst(5).map(({ name }) => name)).toEqual(['standby_1', 'other']);
+  });
+
+  test('those that come and go all the time are forgotten sooner, and none that is there', () => {
+    const history = new History();
+    for (let round = 0; round < 5; round++) {
+      const lag = Object.fromEntries(
+        Array.from({ length: 600 }, (_, index) => [round * 600 + index, 1]),
+      );
+      history.sample(pictureAt({ second: round, lag }), START_MS + round * 1_000);
+      expect(history.seriesCount).toBeLessThanOrEqual(LAG_SERIES_MAX);
+    }
+    expect(history.worst(10_000).filter(({ values }) => values.at(-1) !== null)).toHaveLength(600);
+  });
+});
+
+test('while the machine slept nothing was seen, and nothing is drawn', () => {
+  const history = historyOf([
+    { second: 0, received: 0 },
+    { second: 1, received: 1_000 },
+  ]);
+  history.sample(pictureAt({ second: 100, received: 9_000 }), START_MS + 100_000);
+  history.sample(pictureAt({ second: 101, received: 9_500 }), START_MS + 101_000);
+  expect(history.rates().received).toEqual([null, 1_000, null, null, 500]);
 });

@@ -1,7 +1,13 @@
 // Does the status page show the worst first, find what is looked for, and let rows stay where they are?
 import { describe, expect, test } from 'vitest';
 import type { SlotJson } from '../../src/http/api-types.ts';
-import { filterSlots, slotTone, sortSlots, walStatusWord } from '../../page/slot-order.ts';
+import {
+  filterSlots,
+  roomText,
+  slotTone,
+  sortSlots,
+  walStatusWord,
+} from '../../page/slot-order.ts';
 import {
   filterRows,
   lagSecondsOf,
@@ -198,4 +204,26 @@ describe('slots', () => {
     expect(found('in use')).toHaveLength(5);
     expect(found('')).toHaveLength(6);
   });
+});
+
+test('standbys that left and are alike in name, user and slot are rows of their own', () => {
+  const absent = sampleAbsentStandby({ applicationName: 'walreceiver', slotName: null });
+  const rows = rowsOf(samplePicture({ standbys: [], absentStandbys: [absent, absent] }));
+  expect(new Set(rows.map(({ key }) => key)).size).toBe(2);
+});
+
+test('the row of a pid is another one after a restart that gave it to another standby', () => {
+  const keyOf = (applicationName: string): string | undefined =>
+    rowsOf(samplePicture({ standbys: [sampleStandby({ applicationName })] }))[0]?.key;
+  expect(keyOf('a')).not.toBe(keyOf('b'));
+  expect(keyOf('a')).toBe(keyOf('a'));
+});
+
+test('how much room a slot has left is said only of one that keeps something', () => {
+  const [slot] = samplePicture().slots;
+  if (slot === undefined) throw new Error('there is a slot');
+  expect(roomText({ ...slot, safe_wal_size: null })).toBe('no limit');
+  expect(roomText({ ...slot, safe_wal_size: -1 })).toBe('none');
+  expect(roomText({ ...slot, safe_wal_size: null, restart_lsn: null })).toBe('–');
+  expect(roomText({ ...slot, safe_wal_size: null, wal_status: 'lost' })).toBe('–');
 });

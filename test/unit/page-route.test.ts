@@ -108,6 +108,8 @@ describe('the route', () => {
     );
     expect(answer.headers.get('x-content-type-options')).toBe('nosniff');
     expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
+    // A browser that does not trust the address complains of it where there is no TLS.
+    expect(answer.headers.get('cross-origin-opener-policy')).toBeNull();
     expect(answer.headers.get('access-control-allow-origin')).toBeNull();
     expect(answer.headers.get('set-cookie')).toBeNull();
   });

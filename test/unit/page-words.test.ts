@@ -7,8 +7,10 @@ import type { Picture } from '../../page/picture.ts';
 import { absentFacts, standbyFacts } from '../../page/standby-facts.ts';
 import { rowsOf } from '../../page/standby-order.ts';
 import {
+  endAsOf,
   fanOut,
   relayFacts,
+  restWord,
   shortVersion,
   statesWord,
   storeFacts,
@@ -27,6 +29,8 @@ import {
   lossNote,
   policyState,
   rateWord,
+  sentence,
+  visible,
 } from '../../page/words.ts';
 import type { Fact } from '../../page/words.ts';
 import { toLsn } from '../../src/pg/lsn.ts';
@@ -35,12 +39,14 @@ import { pageStandby, rowOf, samplePicture } from '../support/page-picture.ts';
 import { sampleStatus, sampleSync, unknownStatus } from '../support/relay-status.ts';
 import { SAMPLE_NOW_MS } from '../support/status-json.ts';
 
+const NO_RATES = { receivedRate: null, sentRate: null };
+
 function finding(severity: FindingJson['severity']): FindingJson {
   return { code: 'x', severity, subject: null, message: 'm', next_step: 'n', alert: null };
 }
 
 function liveFeed(picture: Picture): Feed {
-  return { ...NEW_FEED, state: { kind: 'live' }, picture };
+  return { ...NEW_FEED, state: { kind: 'live' }, picture, heardAtMs: 0 };
 }
 
 function feedWith(findings: readonly FindingJson[], state: RelayState): Feed {
@@ -76,6 +82,20 @@ describe('figures', () => {
   });
 });
 
+describe('what others have written', () => {
+  test('becomes a sentence, whatever it ends with', () => {
+    expect(sentence('is it there (listen_addresses)?')).toBe('Is it there (listen_addresses)?');
+    expect([sentence('so it is.'), sentence('so it is')]).toEqual(['So it is.', 'So it is.']);
+  });
+
+  test('hides nothing, and turns nothing round', () => {
+    expect(visible('a\u0007b\u001b[31m\u202Edlrow\u200b\u2066')).toBe(
+      'a\\x07b\\x1b[31m\\u202edlrow\\u200b\\u2066',
+    );
+    expect(visible('Zoë – “größer” 数据库 😀 שלום')).toBe('Zoë – “größer” 数据库 😀 שלום');
+  });
+});
+
 describe('the headline', () => {
   test.each([
     [[], 'streaming', 'All is well', 'good'],
@@ -84,7 +104,7 @@ describe('the headline', () => {
     [['critical', 'warning', 'warning'], 'gap', '1 critical, 2 warnings', 'bad'],
     [[], 'starting', 'walcast is starting', 'notice'],
   ] as const)('findings %j in state %s are %j', (severities, state, text, tone) => {
-    expect(headline(feedWith(severities.map(finding), state))).toEqual({ text, tone });
+    expect(headline(feedWith(severities.map(finding), state), 0)).toEqual({ text, tone });
   });
 
   test('nothing is well while it is not known how things are', () => {
@@ -94,14 +114,18 @@ describe('the headline', () => {
       state: { kind: 'lost', reason: 'the connection was closed', retryAtMs: 3_000 },
       currentAtMs: 1_000,
     };
-    expect(headline(lost).text).toBe('Connection lost');
-    expect(headline({ ...lost, picture: null }).text).toBe('No connection to walcast');
+    const live = { ...liveFeed(picture), heardAtMs: 1_000 };
+    expect(freshness(live, 21_000)).toBe('live');
+    expect(freshness(live, 21_001)).toBe('nothing heard for 20 s');
+    expect(headline(live, 21_001)).toEqual({ text: 'Nothing heard of walcast', tone: 'notice' });
+    expect(headline(lost, 2_000).text).toBe('Connection lost');
+    expect(headline({ ...lost, picture: null }, 2_000).text).toBe('No connection to walcast');
     expect(freshness(lost, 2_000)).toBe('not live, 1 s old');
     expect(freshness({ ...lost, currentAtMs: null }, 2_000)).toBe('not connected');
     expect(lossNote(lost, 3_500)).toBe(
       'The connection was closed. What is shown here was so 2 s ago. Trying again.',
     );
-    expect(headline({ ...lost, state: { kind: 'token', reason: null } }).text).toBe(
+    expect(headline({ ...lost, state: { kind: 'token', reason: null } }, 2_000).text).toBe(
       'A token is needed',
     );
   });
@@ -122,7 +146,7 @@ describe('upstream and relay', () => {
       ['Confirmed', '0/3000000'],
     ]);
     const rates = { receivedRate: 2_048, sentRate: 6_144 };
-    expect(upstreamEdge(picture, rates)).toEqual({
+    expect(upstreamEdge(picture, rates, SAMPLE_NOW_MS)).toEqual({
       state: 'streaming',
       tone: 'good',
       figures: ['2.0 kB/s', 'lag 125 ms', '256 B behind'],
@@ -137,8 +161,39 @@ describe('upstream and relay', () => {
     expect(shortVersion(null)).toBe('–');
     const texts = [...upstreamFacts(picture), ...relayFacts(picture)].map(([, text]) => text);
     expect(texts).toEqual(['–', '–', '–', 'starting', '–', '–']);
-    const edge = upstreamEdge(picture, { receivedRate: null, sentRate: null });
-    expect(edge).toMatchObject({ state: 'disconnected', tone: 'bad', figures: ['– behind'] });
+    const edge = upstreamEdge(picture, NO_RATES, SAMPLE_NOW_MS);
+    expect(edge).toMatchObject({ state: 'disconnected', tone: 'bad', figures: [] });
+  });
+
+  test('what was known of an upstream that is gone is said to be of then', () => {
+    const { upstream } = sampleStatus();
+    const gone = samplePicture({ upstream: { ...upstream, state: 'disconnected' } });
+    const then = SAMPLE_NOW_MS + 300_000;
+    const asOf = `as of ${agoWord(gone.upstream.last_message_at, then)}`;
+    expect(asOf).toBe('as of 5 min ago');
+    const edge = upstreamEdge(gone, NO_RATES, then);
+    expect(edge).toMatchObject({ tone: 'bad', figures: ['256 B behind', asOf] });
+    expect(endAsOf(gone, then)).toBe(asOf);
+    expect(endAsOf(samplePicture(), then)).toBeNull();
+  });
+
+  test('one that is behind and catches up is shown with what comes in', () => {
+    const { upstream } = sampleStatus();
+    const picture = samplePicture({ upstream: { ...upstream, state: 'catchup' } });
+    const edge = upstreamEdge(picture, { receivedRate: 2_048, sentRate: null }, SAMPLE_NOW_MS);
+    expect(edge).toMatchObject({
+      tone: 'notice',
+      figures: ['2.0 kB/s', 'lag 125 ms', '256 B behind'],
+    });
+  });
+
+  test('of those that are not drawn no lag is said that nobody knows', () => {
+    const [known, unknown] = [rowOf('a', { lag_bytes: 2_048 }), rowOf('b', { lag_bytes: null })];
+    expect(restWord([known])).toBe('and 1 more: 1 streaming; none is more than 2.0 kB behind');
+    expect(restWord([known, unknown])).toBe(
+      'and 2 more: 2 streaming; of 1 it is known: none is more than 2.0 kB behind',
+    );
+    expect(restWord([unknown])).toBe('and 1 more: 1 streaming');
   });
 
   test('states of many are counted, the most frequent first', () => {
@@ -148,14 +203,35 @@ describe('upstream and relay', () => {
 });
 
 describe('the policy', () => {
+  test.each([
+    ['', 'none', /; no commit waits/],
+    ['other', 'none', /; no commit waits/],
+    ['walcast', 'named', /stand still$/],
+    ['*', 'any', /stand still$/],
+  ] as const)(
+    'not satisfied, with %j (%s) upstream: what that does to commits is as it is',
+    (names, membership, text) => {
+      const { sync } = samplePicture({
+        sync: sampleSync({ method: 'quorum', requiredStandbys: 1, isSatisfied: false }),
+      });
+      const upstream = { synchronous_standby_names: names, membership, as_of: null };
+      expect(policyState({ ...sync, upstream }).text).toMatch(text);
+    },
+  );
+
   test('without one it is no question of being satisfied', () => {
     const { sync } = samplePicture();
     expect(policyState(sync)).toEqual({ text: 'not in use', tone: 'good' });
   });
 
   test.each([
-    [true, 2, 'satisfied: 2 standbys of 2 needed', 'good'],
-    [false, 1, 'not satisfied: 1 standby of 2 needed; commits wait', 'bad'],
+    [true, 2, 'satisfied: 2 needed, 2 there', 'good'],
+    [
+      false,
+      1,
+      'not satisfied: 2 needed, 1 there; commits that wait for walcast stand still',
+      'bad',
+    ],
   ])('satisfied %s, %i there: it is said in words', (isSatisfied, eligible, text, tone) => {
     const picture = samplePicture({
       sync: sampleSync({
@@ -218,7 +294,15 @@ describe('one standby', () => {
     const facts = standbyFacts(pageStandby({}, fields), SAMPLE_NOW_MS);
     expect(said(facts, 'Replayed')).toBe('never reported');
     expect(said(facts, 'Address')).toBe('Unix socket');
-    expect(said(facts, 'Last reply')).toBe('–');
+    expect(said(facts, 'Last reply, by its clock')).toBe('–');
+  });
+
+  test('its clock may be another one: the time of its reply is no age', () => {
+    const facts = standbyFacts(
+      pageStandby({}, { reply_time: '2026-01-02T03:04:05.678Z' }),
+      SAMPLE_NOW_MS,
+    );
+    expect(said(facts, 'Last reply, by its clock')).toBe('2026-01-02 03:04:05 UTC');
   });
 
   test('what is odd about it is said, and only then', () => {
