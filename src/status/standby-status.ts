@@ -77,9 +77,10 @@ export interface StandbyStatus {
   /** When we received the last reply, milliseconds since the Unix epoch. */
   readonly lastReplyAtMs: number | null;
   readonly connectedAtMs: number;
-  /** Bytes of WAL given to the socket, without framing. */
+  /** Bytes of WAL given to the socket, without framing, in all streams of the connection. */
   readonly sentBytes: number;
   readonly sendQueueBytes: number;
+  /** In all streams of the connection. */
   readonly sendBlockedSeconds: number;
   readonly clampedReplies: number;
   /** Null: it has never sent any on this connection. */

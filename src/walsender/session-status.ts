@@ -26,6 +26,14 @@ export type StandbyDraft = {
   -readonly [Name in keyof StandbyStatus]: StandbyStatus[Name];
 };
 
+/** What a session has done since it began, over all of its streams. */
+export interface SentTotals {
+  /** Bytes of WAL given to the socket, without framing. */
+  readonly sentBytes: number;
+  /** How long the socket did not take what was written. */
+  readonly blockedSeconds: number;
+}
+
 /** Puts a session's status together. */
 export function sessionStatus(parts: {
   readonly pid: number;
@@ -34,6 +42,7 @@ export function sessionStatus(parts: {
   readonly connectedAtMs: number;
   readonly slot: string | null;
   readonly stream: WalStream | null;
+  readonly sent: SentTotals;
   readonly isBackup: boolean;
 }): StandbyDraft {
   const { admitted, connection, stream } = parts;
@@ -60,9 +69,9 @@ export function sessionStatus(parts: {
     replyTimeMs: stream?.report.replyTimeMs ?? null,
     lastReplyAtMs: stream?.report.lastReplyAtMs ?? null,
     connectedAtMs: parts.connectedAtMs,
-    sentBytes: stream?.sentBytes ?? 0,
+    sentBytes: parts.sent.sentBytes,
     sendQueueBytes: connection.pendingBytes(),
-    sendBlockedSeconds: stream?.blockedSeconds() ?? 0,
+    sendBlockedSeconds: parts.sent.blockedSeconds,
     clampedReplies: stream?.report.clampedReplies ?? 0,
     feedback: stream?.report.feedback() ?? null,
     isStalled: false,

@@ -16,6 +16,7 @@ import type { StandbyFeedback } from './ports.ts';
 import type { SessionHost } from './session-host.ts';
 import { LETTER_COPY_DONE, USER_CANCEL } from './session-messages.ts';
 import { lastHeard, logStreamEnd } from './session-status.ts';
+import type { SentTotals } from './session-status.ts';
 import type { SessionStatus } from './session-status.ts';
 import type { TakeoverParty } from './slot-takeover.ts';
 import type { StreamEnd, StreamHost } from './stream-host.ts';
@@ -64,6 +65,8 @@ export class SessionStream implements StreamHost {
   #slot: string | null = null;
   /** From its first stream on. */
   #feedback: StandbyFeedback | null = null;
+  /** Of the streams that have ended. */
+  readonly #before = { sentBytes: 0, blockedSeconds: 0 };
   /** As the session was when its last stream ended in which the standby said anything. */
   #lastStreamed: SessionStatus | null = null;
   #log: Log;
@@ -87,6 +90,15 @@ export class SessionStream implements StreamHost {
   /** In use by the stream. */
   get slot(): string | null {
     return this.#slot;
+  }
+
+  /** What all streams of the session have sent, and for how long it was not taken: neither goes back when one ends. */
+  sent(): SentTotals {
+    const { sentBytes, blockedSeconds } = this.#before;
+    return {
+      sentBytes: sentBytes + (this.#stream?.sentBytes ?? 0),
+      blockedSeconds: blockedSeconds + (this.#stream?.blockedSeconds() ?? 0),
+    };
   }
 
   /** As the session was at the end of its last stream in which the standby said anything; null when there was none. */
@@ -142,6 +154,7 @@ export class SessionStream implements StreamHost {
     if (stream === null) return;
     stream.stop();
     this.#lastStreamed = lastHeard(this.#lastStreamed, this.#session.snapshot());
+    Object.assign(this.#before, this.sent());
     this.#stream = null;
     if (this.#slot !== null) this.#shared.slots.release(this.#slot, this.#session.pid);
     this.#slot = null;

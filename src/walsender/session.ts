@@ -324,6 +324,7 @@ export class WalSenderSession
       connectedAtMs: this.#connectedAtMs,
       slot: this.#streaming.slot,
       stream: this.#streaming.stream,
+      sent: this.#streaming.sent(),
       isBackup: this.#phase === 'tunnel',
     });
   }

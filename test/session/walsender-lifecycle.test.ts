@@ -48,6 +48,22 @@ describe('timelines', () => {
     expect(next.wal().equals(walBytes(START_LSN, next.endLsn))).toBe(true);
   });
 
+  it('counts what a session sends over all of its streams', async () => {
+    fixture = await Fixture.start();
+    const reader = await fixture.stream(START_LSN);
+    const switchLsn = fixture.feed.append(5000);
+    await reader.readTo(switchLsn);
+    fixture.feed.switchTimeline(2, switchLsn);
+    expect((await reader.nextOther())?.type).toBe('c');
+    reader.client.send(message('c'));
+    expect(await reader.client.answer()).toContain('C START_REPLICATION');
+    expect(statusOf(reader.pid)).toMatchObject({ state: 'startup', sentBytes: 5000 });
+    reader.client.send(query(`START_REPLICATION ${lsnText(switchLsn)} TIMELINE 2`));
+    expect((await reader.client.next())?.type).toBe('W');
+    await new StreamReader(reader.client, switchLsn).readTo(fixture.feed.append(100));
+    expect(statusOf(reader.pid)?.sentBytes).toBe(5100);
+  });
+
   it('cuts what was sent and confirmed beyond the switch point', async () => {
     fixture = await Fixture.start();
     const reader = await fixture.stream();
