@@ -86,7 +86,7 @@ Examples:
       return await tellHealth(context);
     } catch (error) {
       if (!(error instanceof OperationalError)) throw error;
-      context.print(`WALCAST CRITICAL - ${printable(errorText(error))}\n`);
+      context.print(`WALCAST CRITICAL - ${oneLine(errorText(error))}\n`);
       return HEALTH.critical;
     }
   },
@@ -117,8 +117,13 @@ export function healthOf(
   const bar = `| ${performance(status, request, furthest)}`;
   return {
     health,
-    line: `WALCAST ${WORDS[health]} - ${printable(text).replaceAll('|', '/')} ${bar}`,
+    line: `WALCAST ${WORDS[health]} - ${oneLine(text)} ${bar}`,
   };
+}
+
+/** A bar is where performance data begin. */
+function oneLine(text: string): string {
+  return printable(text).replaceAll('|', '/');
 }
 
 type Told = readonly [Health, string];
@@ -130,7 +135,9 @@ function judged(findings: readonly FindingJson[]): Told[] {
     .filter(([health]) => health !== HEALTH.ok);
   const shown = all.slice(0, FINDINGS_TOLD_MAX);
   const more = all.length - shown.length;
-  return more === 0 ? shown : [...shown, [HEALTH.warning, `${more} more matters`]];
+  return more === 0
+    ? shown
+    : [...shown, [HEALTH.warning, `${more} more matter${more === 1 ? '' : 's'}`]];
 }
 
 /** The figures, which have limits of their own here. */

@@ -52,7 +52,9 @@ export async function watch(
   }
   let isDrawn = false;
   try {
-    let last: Last = { draw: await ask(), atMs: context.clock.nowMs() };
+    const first = await Promise.race([stopped, ask()]);
+    if (first === 'stopped') return EXIT.ok;
+    let last: Last = { draw: first, atMs: context.clock.nowMs() };
     show(context, { isScreen, isFirst: true }, last.draw(roomOf(context, isScreen)));
     isDrawn = isScreen;
     for (;;) {
@@ -118,10 +120,12 @@ function show(
     return;
   }
   const painted = hasColours(context) ? inColours(text) : text;
-  // Drawn over what is there: clearing the whole screen each time flickers.
-  const lines = painted.replaceAll('\n', `${CLEAR_TO_END_OF_LINE}\n`);
+  // Drawn over what is there: clearing the whole screen each time flickers. A line is cleared before it is written: behind one
+  // that reaches the edge the cursor stands on its last character still.
+  const lines = painted.replaceAll('\n', `\n${CLEAR_TO_END_OF_LINE}`);
   const footer = context.onKey === undefined ? '' : 'q: quit';
-  context.print(`${isFirst ? CLEAR_SCREEN : HOME}${lines}${footer}${CLEAR_BELOW}`);
+  const start = isFirst ? CLEAR_SCREEN : `${HOME}${CLEAR_TO_END_OF_LINE}`;
+  context.print(`${start}${lines}${footer}${CLEAR_BELOW}`);
 }
 
 /** As https://no-color.org asks, and for terminals that say they have none. */

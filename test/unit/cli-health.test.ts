@@ -179,6 +179,15 @@ describe('health', () => {
     );
   });
 
+  test('one more matter is one', () => {
+    const standbys = Array.from({ length: 4 }, (_, index) =>
+      sampleStandby({ applicationName: `s${index}`, isStalled: true }),
+    );
+    expect(healthOf(statusJson(whole({ standbys })), request).line).toContain(
+      ', 1 more matter, streaming from ',
+    );
+  });
+
   test('what is only good to know is no warning', () => {
     const status = statusJson(sampleStatus({ absentStandbys: [] }));
     expect(status.findings.length).toBeGreaterThan(0);

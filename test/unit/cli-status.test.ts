@@ -1,4 +1,6 @@
 // Does `walcast status` show what a relay says, worst first, in the room there is, once and again and again?
+import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import type { HandledSignal } from '../../src/cli/command.ts';
@@ -361,6 +363,9 @@ describe('--watch', () => {
     expect(pictures.map((picture) => picture.split('\n').length)).toEqual([24, 12]);
     expect(pictures[0]?.startsWith('\u001b[H\u001b[2J')).toBe(true);
     expect(pictures[1]).not.toContain('\u001b[2J');
+    // Behind a line as wide as the terminal that would take its last character away.
+    // oxlint-disable-next-line no-control-regex -- what steers the terminal
+    expect(pictures.join('')).not.toMatch(/[^\nH]\u001b\[K/);
     expect(pictures[1]?.endsWith('q: quit\u001b[J')).toBe(true);
     expect(pictures[0]).toContain('\u001b[33mWARNING\u001b[0m');
   });
@@ -432,6 +437,36 @@ describe('--watch', () => {
     );
     expect([code, complaints]).toEqual([0, 2]);
   });
+
+  test.each(['press', 'interrupt'] as const)(
+    'a server that takes the question and hangs keeps nobody (%s)',
+    async (how) => {
+      const server = createServer();
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const address = server.address();
+      const port = typeof address === 'object' && address !== null ? address.port : 0;
+      onTestFinished(() => {
+        server.closeAllConnections();
+        server.close();
+      });
+      let stop: () => void = () => {};
+      server.once('request', () => stop());
+      const released: string[] = [];
+      const { code, out } = await type(['status', '--watch', '--url', `http://127.0.0.1:${port}`], {
+        isTerminal: true,
+        onSignal: (listener: (name: HandledSignal) => void) => {
+          if (how === 'interrupt') stop = () => listener('SIGINT');
+          return () => void released.push('signals');
+        },
+        onKey: (listener: (key: string) => void) => {
+          if (how === 'press') stop = () => listener('q');
+          return () => void released.push('keys');
+        },
+      });
+      expect([code, out, released]).toEqual([0, '', ['signals', 'keys']]);
+    },
+  );
 
   test('nobody there at first ends it', async () => {
     const { url, close } = await serving();
