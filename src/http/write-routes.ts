@@ -60,6 +60,8 @@ function reloadRoute({ actions, pictures, log }: WriteSources): Route {
       const { problems, changed, pendingRestart } = await actions.reload();
       const done: ReloadJson = { changed, pending_restart: pendingRestart };
       if (problems.length === 0) return done;
+      // What was begun in time may have come too late all the same.
+      if (pictures.fresh().status.isDraining) return sendProblem(reply, 'not-now', ENDING);
       return sendProblem(reply, 'configuration-refused', {
         detail: RELOAD_MISTAKEN.message,
         hint: RELOAD_MISTAKEN.hint,

@@ -490,6 +490,21 @@ describe('reload and drain', () => {
     expect(actions.done).toEqual([]);
   });
 
+  test('neither is one that a drain overtakes', async () => {
+    let isDraining = false;
+    const { url, actions } = await open({ source: { status: () => sampleStatus({ isDraining }) } });
+    const reload = actions.reload.bind(actions);
+    actions.report = { problems: ['walcast is ending'], changed: [], pendingRestart: [] };
+    actions.reload = () => {
+      isDraining = true;
+      return reload();
+    };
+    expect(await ask('POST', `${url}/api/v1/reload`)).toMatchObject({
+      code: 409,
+      answer: { detail: expect.stringContaining('draining') },
+    });
+  });
+
   test('a reload says what changed and what waits for a restart', async () => {
     const { url, actions } = await open();
     actions.report = { problems: [], changed: ['log.level'], pendingRestart: ['listen'] };
