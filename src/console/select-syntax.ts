@@ -66,6 +66,32 @@ const BARE_FUNCTIONS: readonly string[] = [
   'current_schema',
 ];
 
+/** Words that begin something that is not understood here, and never name a column. (kwlist.h) */
+const RESERVED: ReadonlySet<string> = new Set([
+  'all',
+  'any',
+  'array',
+  'case',
+  'cast',
+  'current_date',
+  'current_time',
+  'current_timestamp',
+  'distinct',
+  'false',
+  'from',
+  'limit',
+  'localtime',
+  'localtimestamp',
+  'not',
+  'null',
+  'order',
+  'select',
+  'some',
+  'true',
+  'where',
+  'with',
+]);
+
 /** Words that end a list, and are no labels without AS. */
 const CLAUSES: readonly string[] = ['from', 'where', 'order', 'limit', 'offset', 'group', 'union'];
 
@@ -117,6 +143,8 @@ function parseItem(reader: TokenReader): SelectItem {
 
 /** `a`, `t.a`, `pg_catalog.f`, `t.*`: the last part alone, because there is one view at a time. */
 function parseQualified(reader: TokenReader): string {
+  const next = reader.peek();
+  if (next?.kind === 'word' && RESERVED.has(next.text)) throw reader.unexpected();
   let name = reader.name();
   while (reader.accept('.')) {
     if (reader.accept('*')) return '*';

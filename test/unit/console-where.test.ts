@@ -55,6 +55,20 @@ describe('a condition', () => {
   });
 });
 
+it.each([
+  'SELECT DISTINCT state FROM pg_stat_replication',
+  'SELECT true',
+  'SELECT NULL',
+  'SELECT current_timestamp',
+  'SELECT CASE WHEN active THEN 1 END FROM pg_replication_slots',
+  'SELECT FROM pg_stat_replication',
+  'SELECT pid FROM pg_stat_replication WHERE NOT NOT pid',
+  'SELECT pid FROM pg_stat_replication ORDER BY CASE pid WHEN 1 THEN 2 END',
+])('what is not understood is not looked for among the columns: %s', (sql) => {
+  expect(session().ask(sql).error).toMatch(/^0A000 /);
+  expect(session().ask('SELECT "distinct" FROM pg_stat_replication').error).toMatch(/^42703 /);
+});
+
 describe('a parameter', () => {
   it.each([
     ['slot_name = $1', ['free'], ['free']],
