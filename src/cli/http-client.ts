@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
 import { HTTP_ANSWER_BYTES_MAX, HTTP_CLIENT_TIMEOUT_MS } from '../config/limits.ts';
 import { openHttpsFetch } from '../net/https-fetch.ts';
+import { isRefusal, refusalOf } from './refusal.ts';
 import type { FetchAnswer, FetchRequest, HttpsFiles } from '../net/https-fetch.ts';
 
 /** What is asked. */
@@ -35,7 +36,11 @@ export async function getJson(request: HttpRequest): Promise<unknown> {
       throw refused(url, token === null ? 'wants a token' : 'refuses the token');
     // What is only shown needs no token that is not there: this is what http.tls.ca asks for.
     if (response.status === 403) throw refused(url, 'wants a client certificate');
-    if (!response.ok) throw unusable(url, `it answered ${response.status}`);
+    if (!response.ok) {
+      const { status } = response;
+      const answer = { status, body: parsed(await textOf(response, url)) ?? null };
+      throw isRefusal(answer) ? refusalOf(answer) : unusable(url, `it answered ${status}`);
+    }
     const body = parsed(await textOf(response, url));
     if (body === undefined) throw unusable(url, 'its answer is not JSON');
     return body;

@@ -15,6 +15,8 @@ import type { HttpRequest, JsonAnswer } from './http-client.ts';
 import { printable } from './plain-text.ts';
 import type { HttpsFiles } from '../net/https-fetch.ts';
 
+export { refusalOf } from './refusal.ts';
+
 /** Where a walcast is when nothing is said. */
 export const DEFAULT_URL: string = `http://${settingOf('http.listen')?.defaultText ?? ''}`;
 
@@ -134,48 +136,6 @@ export function badAnswer(url: URL, wanted: string): OperationalError {
   return new OperationalError('BAD_ANSWER', `${url.href} answered something else than ${wanted}`, {
     hint: 'Is it a walcast, and of this version?',
   });
-}
-
-/** The refusal in an answer that is no success, as one OperationalError. */
-export function refusalOf(answer: JsonAnswer): OperationalError {
-  const fields = new Map<string, unknown>(
-    typeof answer.body === 'object' && answer.body !== null ? Object.entries(answer.body) : [],
-  );
-  const text = (name: string): string | null => {
-    const value = fields.get(name);
-    return typeof value === 'string' && value !== '' ? printable(value) : null;
-  };
-  const sqlstate = text('sqlstate');
-  const message = text('detail') ?? text('title') ?? `walcast answered ${answer.status}`;
-  // How to send a token is of no use to who types a command.
-  const told = answer.status === 401 ? null : text('hint');
-  const hint = [problemsIn(fields), told ?? defaultHint(answer.status)].filter(
-    (part) => part !== null,
-  );
-  return new OperationalError(
-    'REFUSED',
-    `${message.replace(/\.$/, '')}${sqlstate === null ? '' : ` (SQLSTATE ${sqlstate})`}`,
-    hint.length === 0 ? {} : { hint: hint.join(' ') },
-  );
-}
-
-/** Mistakes of a configuration, one after the other; null where there are none. */
-function problemsIn(fields: ReadonlyMap<string, unknown>): string | null {
-  const problems: unknown = fields.get('problems');
-  const lines = Array.isArray(problems) ? problems : [];
-  return lines.length === 0 ? null : printable(lines.map(String).join('; '));
-}
-
-function defaultHint(status: number): string | null {
-  switch (status) {
-    case 401:
-    case 403:
-      return 'Give its token with --token-file: that of http.token_file, or for WAL files that of http.wal_token_file.';
-    case 404:
-      return 'Is --url the HTTP port of a walcast of this version?';
-    default:
-      return null;
-  }
 }
 
 function isStatus(value: unknown): value is StatusJson {

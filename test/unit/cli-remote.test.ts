@@ -422,3 +422,16 @@ describe('wal ls', () => {
     });
   });
 });
+
+test('a walcast that refuses to be looked at is one: what it says is shown', async () => {
+  const { server } = await serve();
+  // As it is asked through a forwarded port, under the name of another machine.
+  const url = `http://0.0.0.0:${server.port}`;
+  for (const words of [['status'], ['status', '--json'], ['health']]) {
+    const { code, out, err } = await type(url, ...words);
+    expect(out + err).toContain('this port answers requests to localhost only');
+    expect([code, err.includes('Ask under the name localhost')]).toEqual(
+      words[0] === 'health' ? [2, false] : [1, true],
+    );
+  }
+});
