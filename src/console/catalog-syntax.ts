@@ -87,8 +87,14 @@ function isBounded(conditions: readonly CatalogCondition[]): boolean {
     conditions.length <= CONSOLE_CATALOG_CONDITIONS_MAX &&
     values.every(({ length }) => length <= CONSOLE_CATALOG_PATTERN_MAX) &&
     patterns.length <= CONSOLE_CATALOG_PATTERNS_MAX &&
-    patterns.every(isSmallPattern)
+    patterns.every(isSmallPattern) &&
+    conditions.every(({ kind, values: [text = ''] }) => kind !== 'like' || isBeginning(text))
   );
+}
+
+/** Completion asks for names that begin with something: wildcards elsewhere have a backslash before them. */
+function isBeginning(pattern: string): boolean {
+  return !/[%_]/.test(pattern.replace(/%$/, '').replaceAll(/\\./gs, ''));
 }
 
 /** A wrong one is small: nothing matches it. */

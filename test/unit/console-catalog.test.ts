@@ -168,6 +168,8 @@ it.each([
   `SELECT relname FROM pg_catalog.pg_class WHERE relname ~ '${'a'.repeat(101)}'`,
   "SELECT relname FROM pg_catalog.pg_class WHERE relname ~ '(([a-z_]{1,9}){1,9}){1,9}'",
   'SELECT relname FROM pg_catalog.pg_class WHERE relname = $1',
+  "SELECT relname FROM pg_catalog.pg_class WHERE relname LIKE '%replication%'",
+  "SELECT relname FROM pg_catalog.pg_class WHERE relname LIKE 'pg_stat%'",
   "SELECT relname FROM pg_catalog.pg_class WHERE relname = 'pg_stat_replication' OR oid = '10001'",
 ])('is not answered with what would look like an answer: %s', (sql) => {
   const { letters, error } = paperSession().ask(sql);
