@@ -10,8 +10,8 @@ export interface Column<R> {
   readonly title: string;
   /** For what the title alone does not say. */
   readonly hint?: string;
-  /** `figure`: aligned at the right; `position`: an LSN. */
-  readonly kind?: 'figure' | 'position';
+  /** `figure`: aligned at the right; `position`: an LSN; `chosen`: a name of any length, broken where it has to be. */
+  readonly kind?: 'figure' | 'position' | 'chosen';
   /** Where there is room for it only: `wide`, `medium`; else always. */
   readonly room?: 'wide' | 'medium';
   /** What clicking on the title sorts by. */

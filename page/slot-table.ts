@@ -33,7 +33,7 @@ export function slotTable({ standby, serverNowMs }: SlotSources): DataTable<Slot
     columns: [
       { title: 'Slot', sort: 'name', text: ({ slot_name: name }) => name },
       { title: 'WAL', text: walStatusWord, tone: slotTone },
-      { title: 'In use by', room: 'medium', text: userOf },
+      { title: 'In use by', kind: 'chosen', room: 'medium', text: userOf },
       {
         title: 'Keeps',
         hint: 'From its restart_lsn to the end of what was received',

@@ -64,7 +64,12 @@ const COLUMNS: readonly Column<StandbyRow>[] = [
   position('Written', 'wide', ({ write_lsn: lsn }) => lsn),
   position('Flushed', 'wide', ({ flush_lsn: lsn }) => lsn),
   position('Replayed', 'medium', ({ replay_lsn: lsn }) => lsn),
-  { title: 'Slot', room: 'wide', text: ({ standby }) => standby.slot_name ?? UNKNOWN },
+  {
+    title: 'Slot',
+    kind: 'chosen',
+    room: 'wide',
+    text: ({ standby }) => standby.slot_name ?? UNKNOWN,
+  },
   { title: 'Address', room: 'medium', text: ({ standby }) => standby.client_addr ?? 'socket' },
 ];
 

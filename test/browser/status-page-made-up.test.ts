@@ -109,6 +109,54 @@ needs.describe('the status page', { timeout: 60_000 }, () => {
     expect(await watched.overflow()).toBe(0);
   });
 
+  it('the longest and widest names fit beside everything else', async () => {
+    const { slots } = sampleStatus();
+    const applicationName = 'W'.repeat(63);
+    const slotName = 'w'.repeat(63);
+    status = sampleStatus({
+      standbys: [sampleStandby({ applicationName, slotName })],
+      slots: slots.map((slot) => ({ ...slot, name: slotName })),
+    });
+    const watched = await content();
+    for (const width of [1400, 1280, 1100, 768, 360]) {
+      await watched.change({ width });
+      expect(await watched.overflow(), `${width} px`).toBe(0);
+    }
+  });
+
+  it('who uses the keyboard stays where they are when rows change places, and at the last page', async () => {
+    status = crowd(60, 0);
+    const watched = await content();
+    const { page } = watched;
+    const row = page.getByRole('button', { name: 'standby_20', exact: true });
+    await row.focus();
+    status = crowd(60, 20);
+    await page
+      .locator('#standby-table tbody tr:not(.details)')
+      .first()
+      .filter({ hasText: 'standby_20' })
+      .waitFor({ timeout: WAIT_MS });
+    expect(await watched.focused()).toBe('button standby_20');
+    const count = page.locator('#standby-table .count');
+    expect(await count.getAttribute('aria-live')).toBe('off');
+    await page.locator('#standby-table').getByRole('button', { name: 'Next' }).focus();
+    for (let press = 0; press < 4; press += 1) await page.keyboard.press('Enter');
+    await count.filter({ hasText: '51–60 of 60' }).waitFor({ timeout: WAIT_MS });
+    expect(await watched.focused()).toBe('button Next');
+    expect(await count.getAttribute('aria-live')).toBe('polite');
+  });
+
+  it('the title of a tab that nobody looks at says what is so now', async () => {
+    const watched = await content();
+    await watched.page.evaluate(`
+      window.requestAnimationFrame = () => 0;
+      Object.defineProperty(document, 'hidden', { get: () => true });`);
+    status = wrecked();
+    await expect
+      .poll(() => watched.page.title(), { timeout: WAIT_MS, interval: 100 })
+      .toMatch(/critical/);
+  });
+
   it.each([['light'], ['dark']] as const)(
     'everything wrong at once is told, for all to read, in the %s scheme',
     async (colorScheme) => {
