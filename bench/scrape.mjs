@@ -14,11 +14,13 @@ const WINDOW_MS = 300;
 const EVENT_CLIENTS = 10;
 const EVENTS_MS = 3_000;
 
-/** @type {readonly { what: string, path: string, accept?: string }[]} */
+/** @type {readonly { what: string, path: string, accept?: string, clients?: number }[]} */
 const REQUESTS = [
   { what: 'GET /metrics', path: '/metrics' },
+  { what: 'GET /metrics, 100 at once', path: '/metrics', clients: 100 },
   { what: 'GET /metrics (OpenMetrics)', path: '/metrics', accept: 'application/openmetrics-text' },
   { what: 'GET /api/v1/status', path: '/api/v1/status' },
+  { what: 'GET /api/v1/status, 100 at once', path: '/api/v1/status', clients: 100 },
   { what: 'GET /api/v1/standbys', path: '/api/v1/standbys' },
   { what: 'GET /api/v1/slots', path: '/api/v1/slots' },
   { what: 'GET /readyz', path: '/readyz' },
@@ -92,12 +94,13 @@ const TITLE =
 async function measureAll({ options, url, probe }) {
   const rows = [];
   rows.push(await measure({ what: 'nothing asked', options, probe, act: () => sleep(WINDOW_MS) }));
-  for (const { what, path, accept } of REQUESTS) {
+  for (const { what, path, accept, clients = 1 } of REQUESTS) {
     const headers = accept === undefined ? {} : { accept };
-    const act = async () => {
+    const one = async () => {
       const response = await fetch(`${url}${path}`, { headers });
       return (await response.arrayBuffer()).byteLength;
     };
+    const act = async () => Math.max(...(await Promise.all(Array.from({ length: clients }, one))));
     rows.push(await measure({ what, options, probe, act }));
   }
   const what = `GET /api/v1/events, ${EVENT_CLIENTS} clients for ${EVENTS_MS / 1000} s`;
