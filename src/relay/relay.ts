@@ -205,6 +205,8 @@ class RunningRelay implements Relay {
 
   async stop(): Promise<void> {
     this.#phase = 'stopping';
+    // The HTTP port is closed last: nobody must be sent here meanwhile.
+    this.statusSource.drain();
     this.#feedback.freeze();
     this.#ports.stopListening();
     this.#senders.terminate();
