@@ -65,7 +65,7 @@ const exitCode = await dispatch(process.argv.slice(2), COMMANDS, {
   isTerminal: process.stdout.isTTY,
   isErrorTerminal: process.stderr.isTTY,
   screenSize,
-  onKey: listenToKeys,
+  ...(process.stdin.isTTY ? { onKey: listenToKeys } : {}),
   ask: askTerminal,
   askSecret: askTerminalSecret,
   readInput: readStandardInput,
@@ -125,7 +125,6 @@ function screenSize(): { readonly columns: number; readonly rows: number } | nul
 
 function listenToKeys(listener: (key: string) => void): () => void {
   const { stdin } = process;
-  if (!stdin.isTTY) return () => {};
   const hear = (bytes: Buffer): void => {
     for (const key of bytes.toString('latin1')) listener(key);
   };

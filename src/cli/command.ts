@@ -49,7 +49,7 @@ export interface CommandContext {
   screenSize?(): { readonly columns: number; readonly rows: number } | null;
   /**
    * Until the returned function is called, each key that is pressed goes to `listener` (what a terminal sends for it) and is
-   * not shown; Control-C as well. Nothing comes where standard input is no terminal.
+   * not shown; Control-C as well. Absent where standard input is no terminal.
    */
   onKey?(listener: (key: string) => void): () => void;
   /** Asks the person at the terminal and resolves to the line typed; null when nobody can be asked. */

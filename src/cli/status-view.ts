@@ -148,7 +148,7 @@ function absentLines(absent: readonly AbsentStandbyJson[], most: number | null):
     printable(standby.application_name),
     known(standby.client_addr ?? 'local'),
     standby.state,
-    standby.left_at,
+    printable(standby.left_at),
     standby.how,
     known(standby.flush_lsn),
     known(standby.replay_lsn),

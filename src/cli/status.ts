@@ -63,7 +63,15 @@ function asking(remote: Remote): Asking {
 function askingJson(remote: Remote): Asking {
   return async () => {
     const answer = await getJson({ ...remote, url: urlOf(remote, 'api/v1/status') });
-    const line = `${JSON.stringify(answer)}\n`;
+    const line = `${jsonForTerminals(answer)}\n`;
     return () => line;
   };
+}
+
+/** One line of JSON. What is left unescaped there is as good as an escape sequence to some terminals (ECMA-48, C1). */
+function jsonForTerminals(value: unknown): string {
+  return JSON.stringify(value).replaceAll(
+    /[\x7f-\x9f]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }

@@ -48,9 +48,9 @@ function slotMatters(status: RelayStatus): Finding[] {
       of: kept.filter(isAtRisk).toSorted(mostFirst),
       subject,
       message: (slot) =>
-        `slot ${slot.name} keeps ${sizeText(retainedOf(slot))}, more than storage.max_slot_wal_keep_size, and may be lost at any moment`,
+        `slot ${slot.name} keeps ${sizeText(retainedOf(slot))}, more than storage.max_slot_wal_keep_size or storage.quota allows, and may be lost at any moment`,
       nextStep: ({ name }) =>
-        `Bring the standby of ${name} back, or raise storage.max_slot_wal_keep_size if the disk has room.`,
+        `Bring the standby of ${name} back, or raise that of the two which binds if the disk has room.`,
       others: 'slots may be lost at any moment',
     }),
     ...told({

@@ -279,6 +279,17 @@ test('nobody there, something else there, or no address at all', async () => {
   expect(bad.map(({ err }) => err).join('')).not.toContain('secret');
 });
 
+test('--json is JSON of the same meaning, and no terminal obeys what is in it', async () => {
+  const applicationName = 'a\u009b2Jb\u001b[2J\u007f';
+  const { url } = await serving(() =>
+    sampleStatus({ standbys: [sampleStandby({ applicationName })] }),
+  );
+  const { out } = await type(['status', '--json', '--url', url]);
+  // oxlint-disable-next-line no-control-regex -- the point
+  expect(out).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/);
+  expect(JSON.parse(out)).toMatchObject({ standbys: [{ application_name: applicationName }] });
+});
+
 describe('--watch', () => {
   /** Without waiting; `shown` is called with every picture and may press a key, send a signal, or take the walcast away. */
   async function watching(
