@@ -468,11 +468,10 @@ export class WalReceiver {
 
   /** Sees to it that the timer fires when something is due next; one that fires too early only looks again. */
   #armTimer(): void {
-    const times = [
-      this.#machine.view().nextAttemptAtMs,
-      this.#streaming?.nextDueAtMs() ?? null,
-      this.#deadline?.atMs ?? null,
-    ];
+    // Of a stream that is being ended nothing is due any more.
+    const streaming = this.#closing === null ? this.#streaming : null;
+    const nextAttemptAtMs = this.#machine.view().nextAttemptAtMs;
+    const times = [nextAttemptAtMs, streaming?.nextDueAtMs() ?? null, this.#deadline?.atMs ?? null];
     for (const atMs of times) if (atMs !== null) this.#wakeup.ensure(atMs);
   }
 

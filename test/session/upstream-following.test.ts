@@ -288,6 +288,26 @@ it('gives up for a new session whatever is under way, and does not wait for ever
   expect(upstream.accepted).toBe(4);
 });
 
+it('waits for a server that is silent without looking again and again', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  const clock = new ManualClock();
+  follow({ ...settingsOf(at(upstream)), walReceiverStatusIntervalMs: 1_000 }, clock);
+  const session = await upstream.accept();
+  await session.stream();
+  let timers = 0;
+  const setTimer = clock.setTimer.bind(clock);
+  clock.setTimer = (delayMs, callback) => {
+    timers += 1;
+    if (timers > 1_000) throw new Error('timers without end');
+    return setTimer(delayMs, callback);
+  };
+  expect(following.reconnect()).toBe(true);
+  // Status updates would be due, and nobody is there to have them.
+  clock.advance(UPSTREAM_FINISH_MS_MAX);
+  expect(timers).toBeLessThan(20);
+  await (await upstream.accept()).stream();
+});
+
 it('ends with a drain that comes while it is on its way', async () => {
   await using old = await ScriptedUpstream.listen();
   await using next = await ScriptedUpstream.listen();
