@@ -1,6 +1,7 @@
 // What is shown now, to all who ask at the same time? A picture of the relay is taken and written as JSON once for all of them, and
 // a large one in slices: a thousand standbys keep nobody's WAL waiting.
 import type { Clock } from '../base/clock.ts';
+import { OneATurn } from '../base/one-a-turn.ts';
 import { TurnSlices } from '../base/turn-slices.ts';
 import {
   HTTP_PICTURE_MS_PER_ROW,
@@ -163,12 +164,16 @@ async function inSlices<Row>(
   return rows;
 }
 
+/** To give a larger answer to a hundred at once takes too much of a turn. */
+const LARGE_ANSWER_BYTES = 64 * 1024;
+
 /** Where all who ask have their picture from. */
 export class Pictures implements StatusSource {
   readonly #source: StatusSource;
   readonly #clock: Clock;
   /** What all renderings of this port share, so that many of them take no more of a turn than one. */
   readonly slices: TurnSlices;
+  readonly #answers = new OneATurn();
   #newest: { readonly picture: Picture; readonly untilMs: number } | null = null;
 
   constructor({ source, clock }: { readonly source: StatusSource; readonly clock: Clock }) {
@@ -187,6 +192,13 @@ export class Pictures implements StatusSource {
     const goodMs = rows < HTTP_PICTURE_ROWS_FRESH ? 0 : rows * HTTP_PICTURE_MS_PER_ROW;
     this.#newest = { picture, untilMs: nowMs + goodMs };
     return picture;
+  }
+
+  /** The answer of the route of that name, of the {@link current} picture; a large one to one caller a turn of the event loop. */
+  async answer(part: PicturePart): Promise<Buffer> {
+    const answer = await this.current().answer(part);
+    if (answer.byteLength > LARGE_ANSWER_BYTES) await this.#answers.next();
+    return answer;
   }
 
   /** As it is now, whatever was asked a moment ago: after a change, whoever made it has to see it. */

@@ -26,7 +26,7 @@ export function readRoutes({ pictures, actions, build }: ReadSources): Route[] {
   const part = (
     name: PicturePart,
   ): Pick<Route, 'handle'> & { readonly answer: Partial<Answer> } => ({
-    handle: async (_request, reply) => sendJson(reply, await pictures.current().answer(name)),
+    handle: async (_request, reply) => sendJson(reply, await pictures.answer(name)),
     answer: { isWritten: true },
   });
   return [

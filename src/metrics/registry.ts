@@ -1,6 +1,7 @@
 // GET /metrics: what is rendered, for whom, and how often. The only door to prom-client, which holds the process's own metrics.
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import type { Clock } from '../base/clock.ts';
+import { OneATurn } from '../base/one-a-turn.ts';
 import { TurnSlices } from '../base/turn-slices.ts';
 import { readBuildInfo } from '../config/build-info.ts';
 import { METRICS_REUSE_MS, METRICS_SLICE_MS, METRICS_STATFS_TIMEOUT_MS } from '../config/limits.ts';
@@ -67,8 +68,7 @@ class RelayMetrics implements Metrics {
   readonly #filesystem: FilesystemProbe | null;
   #rendering: Promise<Rendering> | null = null;
   #renderedAtMs = Number.POSITIVE_INFINITY;
-  /** Of the answer that was promised last. */
-  #lastTurn: Promise<void> = Promise.resolve();
+  readonly #answers = new OneATurn();
 
   constructor(options: MetricsOptions) {
     this.#options = options;
@@ -83,7 +83,9 @@ class RelayMetrics implements Metrics {
 
   async render(accept?: string): Promise<Exposition> {
     const rendering = await this.#shared();
-    await this.#ownTurn();
+    // The last piece has had its time of this turn. Of those who waited for the same rendering each has a turn: to send it to a
+    // hundred at once takes longer than to make it.
+    await this.#answers.next();
     return prefersOpenMetrics(accept)
       ? { contentType: OPENMETRICS_CONTENT_TYPE, body: rendering.openMetrics() }
       : { contentType: TEXT_CONTENT_TYPE, body: rendering.text() };
@@ -91,15 +93,6 @@ class RelayMetrics implements Metrics {
 
   observeRequest(request: AnsweredRequest): void {
     this.#http.observe(request);
-  }
-
-  /**
-   * The last piece has had its time of this turn; what is one text now is made and sent in the next one. Of those who waited
-   * for the same rendering each has a turn: to send it to a hundred at once takes longer than to make it.
-   */
-  #ownTurn(): Promise<void> {
-    this.#lastTurn = this.#lastTurn.then(nextTurn);
-    return this.#lastTurn;
   }
 
   #shared(): Promise<Rendering> {
@@ -140,12 +133,6 @@ class RelayMetrics implements Metrics {
     await inTurns(steps, this.#slices);
     return new Rendering(samples, processText);
   }
-}
-
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }
 
 /** Takes every step in its turn, the first one at once where there is time. Rejects with what a step throws. */

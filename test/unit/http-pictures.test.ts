@@ -161,3 +161,19 @@ describe('who asks', () => {
     expect(source.looks).toBe(1);
   });
 });
+
+test('of those who wait for one large answer each has it in a turn of its own', async () => {
+  const source = { status: () => sampleStatus({ standbys: crowd(300) }) };
+  const pictures = new Pictures({ source, clock: new ManualClock() });
+  let answered = 0;
+  const waiting = Array.from({ length: 50 }, async () => {
+    await pictures.answer('status');
+    answered += 1;
+  });
+  const inTurn: number[] = [];
+  for (let last = 0; answered < waiting.length; last = answered) {
+    await new Promise(setImmediate);
+    inTurn.push(answered - last);
+  }
+  expect(Math.max(...inTurn)).toBe(1);
+});
