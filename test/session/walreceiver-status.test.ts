@@ -96,3 +96,23 @@ it('answers a primary as long as it asks: commits may wait for us there', async 
   session.send(keepalive(END, true));
   expect((await session.status()).flush).toBe(WHOLE);
 });
+
+it('says when a stream said something last, whatever who refuses us says since then', async () => {
+  await using upstream = await ScriptedUpstream.listen();
+  const { rig, session, clock } = await streaming(upstream, playedServer());
+  await using _ = rig;
+  await rig.until('it streams', () => rig.receiver.followedHost() !== null);
+  const { lastStreamedAtMs } = rig.receiver.status();
+  expect(lastStreamedAtMs).toBe(clock.wallMs());
+  session.end();
+  await rig.until('it is lost', () => rig.receiver.status().state !== 'streaming');
+  await rig.until('it is called again', () => {
+    if (rig.receiver.status().state === 'disconnected') clock.advance(100);
+    return upstream.accepted === 2;
+  });
+  const next = await upstream.accept();
+  clock.advance(100);
+  await next.login(playedServer());
+  await rig.until('it was heard', () => rig.receiver.status().lastMessageAtMs === clock.wallMs());
+  expect(rig.receiver.status()).toMatchObject({ lastStreamedAtMs });
+});
