@@ -99,7 +99,8 @@ export function afterRefusal(
     const reason = hasToken ? (detail ?? 'the token is wrong') : null;
     return { ...feed, state: { kind: 'token', reason }, failures: 0 };
   }
-  if (status === 429) {
+  // A token that was good is shown again by itself: others at this address may have typed the wrong ones.
+  if (status === 429 && (feed.picture === null || !hasToken)) {
     return { ...feed, state: { kind: 'token', reason: detail ?? 'too many wrong tokens' } };
   }
   const reason = detail ?? `walcast answered with HTTP status ${status}`;

@@ -38,7 +38,7 @@ export function standbyTable(serverNowMs: () => number): DataTable<StandbyRow> {
         ? standbyFacts(row.standby, serverNowMs())
         : absentFacts(row.standby, serverNowMs()),
     placeholder: 'name, address, state, slot',
-    empty: 'No standby is connected, and none has been.',
+    empty: 'No standby is connected.',
   });
 }
 

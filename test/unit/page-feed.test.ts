@@ -5,6 +5,7 @@ import type { TokenPlace } from '../../page/feed.ts';
 import {
   afterEvent,
   afterLoss,
+  afterRefusal,
   attempting,
   NEW_FEED,
   RETRY_MS_MAX,
@@ -403,4 +404,12 @@ test('the clock of the page goes on while the machine sleeps, and is never wrong
   expect(pass(500, 3_600_500)).toBe(3_662_500);
   expect(pass(1_000, -3_600_000)).toBe(3_663_500);
   expect(pass(3_600_000, 3_600_000)).toBe(7_263_500);
+});
+
+test('a token that was good is tried again while others make walcast refuse all of this address', () => {
+  const snapshot = JSON.stringify(snapshotOf(sampleStatus()));
+  const seen = afterEvent(NEW_FEED, { name: 'snapshot', data: snapshot }, 1_000);
+  const answer = { status: 429, detail: 'too many wrong tokens', hasToken: true };
+  expect(afterRefusal(seen, answer, 2_000).state).toMatchObject({ kind: 'refused' });
+  expect(afterRefusal(NEW_FEED, answer, 2_000).state).toMatchObject({ kind: 'token' });
 });
