@@ -5,6 +5,8 @@ import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/pr
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { deriveScramSecret, formatScramSecret } from '../../src/auth/scram-secret.ts';
+import { REPORTS } from '../../src/console/show-reports.ts';
+import { VIEWS } from '../../src/console/views.ts';
 import { createPrimary } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
 import { SUPERUSER } from '../../src/demo/postgres-server.ts';
@@ -16,11 +18,18 @@ import { createRelay } from '../harness/walcast-process.ts';
 import type { WalcastRelay } from '../harness/walcast-process.ts';
 import { makeCertificate } from '../support/certificates.ts';
 import { walcast } from '../support/cli.ts';
+import { readEvents } from '../support/event-client.ts';
 import { installedMajors } from '../support/requirements.ts';
 
 const HBA = `host replication,walcast md5user 127.0.0.1/32 md5
 host replication,walcast all 127.0.0.1/32 scram-sha-256
 `;
+
+/** What the console shows. */
+const CONSOLE_QUESTIONS = [
+  ...Array.from(REPORTS.keys(), (name) => `SHOW ${name}`),
+  ...Array.from(VIEWS.keys(), (name) => `SELECT * FROM ${name}`),
+];
 
 /** Something that stands nowhere else. */
 function canary(kind: string): string {
@@ -151,7 +160,7 @@ describe.each(installedMajors().slice(-1))('walcast before PostgreSQL %i', (majo
       });
       const questions = replication
         ? ['IDENTIFY_SYSTEM', 'SHOW data_directory_mode', 'SHOW primary_conninfo', 'NONSENSE']
-        : ['SELECT * FROM pg_stat_replication', 'SHOW ALL', 'SHOW primary_conninfo', 'NONSENSE'];
+        : [...CONSOLE_QUESTIONS, 'SHOW ALL', 'SHOW primary_conninfo', 'NONSENSE'];
       for (const sql of questions) {
         const answer = await session.query(sql).catch(String);
         say(`${database}`, JSON.stringify(answer));
@@ -168,7 +177,16 @@ describe.each(installedMajors().slice(-1))('walcast before PostgreSQL %i', (majo
     method = 'GET',
   ): Promise<void> {
     const response = await fetch(`${relay.url}${path}`, { headers, method });
-    say('http', `${path} ${JSON.stringify([...response.headers])} ${await response.text()}`);
+    const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true;
+    const body = isStream ? await firstEvent(response) : await response.text();
+    say('http', `${path} ${JSON.stringify([...response.headers])} ${body}`);
+  }
+
+  async function firstEvent(response: Response): Promise<string> {
+    const events = readEvents(response);
+    const snapshot = await events.nextOf('snapshot');
+    await events.close();
+    return JSON.stringify(snapshot);
   }
 
   it('is used, misused, reloaded and broken', async () => {
@@ -210,7 +228,9 @@ describe.each(installedMajors().slice(-1))('walcast before PostgreSQL %i', (majo
       /plain in[^]*scram in[^]*role in[^]*plain .*password auth[^]*plain in$/m,
     );
     expect(said.get('walcast')).toContain('nonsense');
+    expect(said.get('walcast')).toContain('upstream.conninfo_file');
     expect(said.get('http')).toContain('walcast_build_info');
+    expect(said.get('http')).toContain('"event":"snapshot"');
   });
 
   it('starts with secrets that are wrong', async () => {
