@@ -17,7 +17,7 @@ export function storeJson({ store, retention }: RelayStatus): StoreJson {
 
 /** The answer of `/api/v1/store`. */
 export function storeDetailJson(status: RelayStatus): StoreDetailJson {
-  const { store, readThrough, retention } = status;
+  const { store, readThrough, retention, standbyTotals } = status;
   return {
     ...storeJson(status),
     timeline: store.timeline,
@@ -29,8 +29,7 @@ export function storeDetailJson(status: RelayStatus): StoreDetailJson {
     memory_bytes: store.tailBytes,
     memory_bytes_max: store.tailBytesMax,
     read_bytes: {
-      memory: store.readFromMemoryBytes,
-      disk: store.readFromDiskBytes,
+      ...standbyTotals.sentBytes,
       upstream: readThrough.bytes,
     },
     rejected: { upstream: store.rejectedFromUpstream, disk: store.rejectedFromDisk },

@@ -148,12 +148,12 @@ export function addStoreSamples(
   samples.add(
     'store_read_bytes_total',
     withLabel(NO_LABELS, 'source', 'memory'),
-    store.readFromMemoryBytes,
+    status.standbyTotals.sentBytes.memory,
   );
   samples.add(
     'store_read_bytes_total',
     withLabel(NO_LABELS, 'source', 'disk'),
-    store.readFromDiskBytes,
+    status.standbyTotals.sentBytes.disk,
   );
   samples.add(
     'store_read_bytes_total',

@@ -231,8 +231,6 @@ const NO_STORE: StoreStatus = {
   segmentsRemoved: 0,
   tailBytes: 0,
   tailBytesMax: 0,
-  readFromMemoryBytes: 0,
-  readFromDiskBytes: 0,
   rejectedFromUpstream: 0,
   rejectedFromDisk: 0,
   errors: { open: 0, write: 0, fsync: 0, read: 0, remove: 0 },

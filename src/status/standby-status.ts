@@ -168,6 +168,8 @@ export interface StandbyTotals {
   readonly commands: ReadonlyMap<string, number>;
   /** Clients that had to prove who they are, or did not have to (`trust`): by `method|outcome`, success or failure. */
   readonly authentications: ReadonlyMap<string, number>;
+  /** WAL sent, by where it came from; what is read through from the upstream is counted there. */
+  readonly sentBytes: Readonly<Record<'memory' | 'disk', number>>;
   /** How often a standby stalled. */
   readonly stalls: number;
   /** How often a standby was given the slot that its own dead connection held. */

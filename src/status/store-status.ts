@@ -15,8 +15,6 @@ export interface StoreStatus {
   readonly segmentsRemoved: number;
   readonly tailBytes: number;
   readonly tailBytesMax: number;
-  readonly readFromMemoryBytes: number;
-  readonly readFromDiskBytes: number;
   readonly rejectedFromUpstream: number;
   readonly rejectedFromDisk: number;
   readonly errors: Readonly<Record<'open' | 'write' | 'fsync' | 'read' | 'remove', number>>;

@@ -203,7 +203,6 @@ export class LiveWal implements WritePipelineOwner {
     const views = isSame ? last.views : this.#tail.views(startLsn, endLsn);
     if (views === null) return null;
     if (!isSame) this.#lastViews = { startLsn, endLsn, views };
-    this.#owner.counters.readFromMemoryBytes += lsnDistance(startLsn, endLsn);
     return views;
   }
 
@@ -221,7 +220,6 @@ export class LiveWal implements WritePipelineOwner {
     if (rest === null) return this.#beyondEnd(endLsn, maxLsn(startLsn, this.#appendedLsn));
     const read = await this.#reader.read(timeline, startLsn, filesEnd);
     if (!(read instanceof Uint8Array)) return read;
-    this.#owner.counters.readFromDiskBytes += read.length;
     return rest.length === 0 ? read : Buffer.concat([read, ...rest]);
   }
 

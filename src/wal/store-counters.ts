@@ -8,8 +8,6 @@ type ErrorKind = keyof StoreStatus['errors'];
 export class StoreCounters {
   readonly flushDuration: DurationCounter = new DurationCounter();
   readonly writeDuration: DurationCounter = new DurationCounter();
-  readFromMemoryBytes = 0;
-  readFromDiskBytes = 0;
   rejectedFromUpstream = 0;
   rejectedFromDisk = 0;
   readonly #errors: Record<ErrorKind, number> = { open: 0, write: 0, fsync: 0, read: 0, remove: 0 };

@@ -57,6 +57,7 @@ export class FileCursor {
       return null;
     }
     if (!(ready.bytes instanceof Uint8Array)) return ready.bytes;
+    this.#options.reads.sentBytes += ready.bytes.length;
     return frameMessages([ready.bytes], {
       startLsn: ready.startLsn,
       endLsn: ready.endLsn,

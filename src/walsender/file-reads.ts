@@ -12,6 +12,8 @@ import {
 export class FileReads {
   #readers = 0;
   readonly #places = new Places(FILE_READS_MAX);
+  /** Bytes of WAL sent by way of these reads. */
+  sentBytes = 0;
 
   /** A session has begun to read from files. */
   enter(): void {

@@ -47,6 +47,12 @@ export interface BatchRequest {
 /** The batches made last. One for all sessions. */
 export class SharedFrames {
   #batches: CachedBatch[] = [];
+  #sentBytes = 0;
+
+  /** Bytes of WAL in all batches that were given away, each as often as it was. */
+  get sentBytes(): number {
+    return this.#sentBytes;
+  }
 
   /**
    * The messages from `startLsn` on, or null when `load` has no bytes for the range. `load` is asked only for a batch
@@ -56,8 +62,20 @@ export class SharedFrames {
     request: BatchRequest,
     load: (startLsn: Lsn, endLsn: Lsn) => readonly Uint8Array[] | null,
   ): FrameBatch | null {
-    const known = this.#find(request);
-    if (known !== null) return known;
+    const batch = this.#find(request) ?? this.#make(request, load);
+    if (batch !== null) this.#sentBytes += lsnDistance(batch.startLsn, batch.endLsn);
+    return batch;
+  }
+
+  /** Forgets everything: nobody streams, and nothing of the tail is to be held on to; or received WAL was taken back. */
+  clear(): void {
+    this.#batches = [];
+  }
+
+  #make(
+    request: BatchRequest,
+    load: (startLsn: Lsn, endLsn: Lsn) => readonly Uint8Array[] | null,
+  ): CachedBatch | null {
     const endLsn = limitedEnd(request.startLsn, request.sendableLsn, BATCH_BYTES_MAX);
     const views = load(request.startLsn, endLsn);
     if (views === null) return null;
@@ -74,12 +92,7 @@ export class SharedFrames {
     return batch;
   }
 
-  /** Forgets everything: nobody streams, and nothing of the tail is to be held on to; or received WAL was taken back. */
-  clear(): void {
-    this.#batches = [];
-  }
-
-  #find(request: BatchRequest): FrameBatch | null {
+  #find(request: BatchRequest): CachedBatch | null {
     for (const batch of this.#batches) {
       if (
         batch.startLsn === request.startLsn &&

@@ -98,6 +98,7 @@ export class WalSenders {
   readonly #host: SessionHost;
   readonly #noUsers: UserDirectory = noUsers();
   readonly #frames = new SharedFrames();
+  readonly #reads = new FileReads();
   /** All connections, those that are no sessions yet included. */
   readonly #open = new Set<WalSenderSession>();
   readonly #entrance: Entrance;
@@ -203,6 +204,7 @@ export class WalSenders {
     return {
       connectionsMax: this.#options.settings().maxWalSenders,
       ...this.#counts.totals(),
+      sentBytes: { memory: this.#frames.sentBytes, disk: this.#reads.sentBytes },
       stalls: this.#watch.stalls,
       takeovers: this.#takeovers.count,
     };
@@ -269,7 +271,7 @@ export class WalSenders {
       names: this.#options.names ?? NO_HOST_NAMES,
       settings,
       frames: this.#frames,
-      reads: new FileReads(),
+      reads: this.#reads,
       localAddresses: () => this.#localAddresses(),
       inTurn: (visitor, piece) => this.#handshakes.run(piece, this.#entrance.networkOf(visitor)),
       shakeHandsInTurn: (visitor, piece) =>

@@ -502,6 +502,8 @@ describe('many standbys', () => {
     }
     expect(fixture.feed.fileReads).toBe(0);
     expect(fixture.feed.memoryReads).toBeLessThan(20);
+    // What is shared has been sent as often as there are readers.
+    expect(fixture.senders.totals().sentBytes).toEqual({ memory: 50 * 10 * 30_000, disk: 0 });
     for (const reader of readers) {
       expect(reader.wal().equals(walBytes(START_LSN, reader.endLsn))).toBe(true);
       reader.client.close();

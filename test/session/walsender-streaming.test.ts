@@ -37,6 +37,10 @@ describe.each(CUTS)('streaming, bytes fed %s', (cut) => {
     expect(reader.messageEnds[0]).toBe(startLsn + 131_072n - 128n);
     expect(fixture.feed.fileReads).toBeGreaterThan(0);
     expect(fixture.feed.memoryReads).toBeGreaterThan(0);
+    const { memory, disk } = fixture.senders.totals().sentBytes;
+    expect(Math.min(memory, disk)).toBeGreaterThan(0);
+    const sent = fixture.senders.statuses().map(({ sentBytes }) => sentBytes);
+    expect(memory + disk).toBe(sent.reduce((sum, bytes) => sum + bytes, 0));
   });
 
   it('goes from catchup to streaming when the standby has been sent everything', async () => {

@@ -49,6 +49,7 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
       ]),
       authentications: new Map(),
       stalls: 4,
+      sentBytes: { memory: 900, disk: 100 },
       takeovers: 1,
     },
     slots: [
@@ -277,8 +278,6 @@ function sampleStore(): RelayStatus['store'] {
     segmentsRemoved: 1,
     tailBytes: 4096,
     tailBytesMax: 65_536,
-    readFromMemoryBytes: 900,
-    readFromDiskBytes: 100,
     rejectedFromUpstream: 0,
     rejectedFromDisk: 0,
     errors: { open: 0, write: 0, fsync: 0, read: 0, remove: 0 },
