@@ -28,18 +28,32 @@ function slotMatters(status: RelayStatus): Finding[] {
   const isLarge = (slot: SlotStatus): boolean =>
     retention.limitBytes > 0 && retainedOf(slot) > retention.limitBytes * RETENTION_ALARM_RATIO;
   const subject = ({ name }: SlotStatus): string => name;
+  const lost = slots.filter(({ walStatus }) => walStatus === 'lost');
   return [
     ...told({
       code: 'slot_lost',
       severity: 'critical',
       alert: 'WalcastSlotLost',
-      of: slots.filter(({ walStatus }) => walStatus === 'lost'),
+      of: lost.filter(({ invalidationReason }) => invalidationReason !== 'idle_timeout'),
       subject,
-      message: ({ name, invalidationReason }) =>
-        `slot ${name} is lost: ${lostText(invalidationReason)}`,
+      message: ({ name }) =>
+        `slot ${name} is lost: WAL that its standby needs was removed at the limit of what slots keep`,
       nextStep: ({ name }) =>
         `Drop it with "walcast slots drop ${name}"; its standby goes on from an archive, or has to be seeded again.`,
       others: 'slots are lost',
+    }),
+    // As it was configured: of two relays side by side the one that nobody uses loses its slots so.
+    ...told({
+      code: 'slot_lost_idle',
+      severity: 'info',
+      alert: null,
+      of: lost.filter(({ invalidationReason }) => invalidationReason === 'idle_timeout'),
+      subject,
+      message: ({ name }) =>
+        `slot ${name} is lost, as nobody used it for idle_replication_slot_timeout`,
+      nextStep: ({ name }) =>
+        `Nothing where its standby uses another relay and may begin anew here; else drop it with "walcast slots drop ${name}".`,
+      others: 'slots that nobody used are lost',
     }),
     ...told({
       code: 'slot_at_risk',
@@ -66,12 +80,6 @@ function slotMatters(status: RelayStatus): Finding[] {
       others: 'slots keep nearly as much as may be kept',
     }),
   ];
-}
-
-function lostText(reason: SlotStatus['invalidationReason']): string {
-  return reason === 'idle_timeout'
-    ? 'it was not used for idle_replication_slot_timeout'
-    : 'WAL that its standby needs was removed at the limit of what slots keep';
 }
 
 function safeText({ safeWalSize }: SlotStatus): string {

@@ -59,9 +59,9 @@ export function counted(count: number, word: string): string {
   return `${count} ${word}${count === 1 ? '' : 's'}`;
 }
 
-/** Without the full stop, or the question mark, at its end. */
+/** Without the full stop at its end; a question stays one. */
 export function withoutStop(text: string): string {
-  return text.trim().replace(/[.?]+$/, '');
+  return text.trim().replace(/\.+$/, '');
 }
 
 /** A text whose last sentence says what to do: what lies before it, and that sentence; `fallback` where there is only one. */

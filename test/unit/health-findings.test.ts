@@ -379,18 +379,18 @@ describe('slots and the store', () => {
     const found = of({ slots, retention: { ...RETENTION, limitBytes: 20 * MB - 1 } });
     expect(words(found)).toEqual([
       'slot_lost critical lost',
-      'slot_lost critical idle',
       'slot_at_risk critical risk',
       'slot_retention warning big',
+      'slot_lost_idle info idle',
     ]);
     expect(found.map(({ alert }) => alert)).toEqual([
       'WalcastSlotLost',
-      'WalcastSlotLost',
       'WalcastSlotRetention',
       'WalcastSlotRetention',
+      null,
     ]);
-    expect(found[1]?.message).toContain('idle_replication_slot_timeout');
-    expect(found[3]?.message).toMatch(/keeps 16.0 MB of the 20.0 MB .*, 57.2 MB until it is lost$/);
+    expect(found[3]?.message).toContain('idle_replication_slot_timeout');
+    expect(found[2]?.message).toMatch(/keeps 16.0 MB of the 20.0 MB .*, 57.2 MB until it is lost$/);
     expect(words(of({ slots, retention: { ...RETENTION, limitBytes: 0 } }))).not.toContain(
       'slot_retention warning big',
     );
