@@ -194,9 +194,10 @@ describeWithPsql.each(newestMajors())('psql on the console, with PostgreSQL %i',
 
   it('has lost nothing by any of that, and taken nothing back', async () => {
     const endLsn = await scenario.settle();
-    // The mistake in the configuration was one.
+    // The mistake in the configuration was one; the first look at the new token's file may fall into its time.
+    const ours = /configuration|a file with a secret has changed and cannot be used/;
     const violations = await scenario.violations(endLsn);
-    expect(violations.filter((line) => !/configuration/.test(line))).toEqual([]);
+    expect(violations.filter((line) => !ours.test(line))).toEqual([]);
   });
 
   it('shuts down: at once, or when everybody has everything', async () => {
