@@ -121,7 +121,7 @@ requires('strace', `postgres-${NEWEST_MAJOR}`).describe('what walcast reports as
   it.each([
     // From the n-th call on: a call for page sums, which may fail, can be one of them.
     ['the flush of WAL', 'fdatasync', '15+', /fsync failed.*EIO/],
-    ['a write of WAL', 'pwrite64', '25+', /(write|open) failed.*EIO/],
+    ['a write of WAL', 'pwrite64', '60+', /(write|open) failed.*EIO/],
     ['the first save of the control file', 'fsync', '1', /walcast\.control|control file.*EIO/],
   ] as const)('ends with the process once %s fails', async (what, call, when, says) => {
     const name = what.replaceAll(' ', '-');

@@ -16,6 +16,10 @@ import { clientMajor, requires } from '../support/requirements.ts';
 /** What Debian's pg_basebackup knows best; the rest is the same for every major. */
 const MAJOR = clientMajor('pg_basebackup');
 
+/** What pg_basebackup says of a server that is stopped. */
+const STOPPED =
+  /^pg_basebackup: error: (COPY stream ended before last file was finished|backup failed: FATAL: +terminating connection due to administrator command)$/;
+
 const { describe } = requires('pg_basebackup', 'pg_receivewal', `postgres-${MAJOR}`);
 
 describe('a pg_basebackup that is cut off', () => {
@@ -130,10 +134,10 @@ describe('a pg_basebackup that is cut off', () => {
       await beginBackup(['-X', 'stream']),
     ];
     await rig.primary.stop('fast');
-    const [theirs = '', ours = ''] = await Promise.all(tools.map((tool) => firstComplaint(tool)));
-    expect(theirs).toMatch(/^pg_basebackup: error: /);
-    expect(ours).toBe(theirs);
+    const complaints = await Promise.all(tools.map((tool) => firstComplaint(tool)));
     await rig.primary.start();
+    // Which of the two depends on whether the end comes while a file is sent: two backups may be told differently.
+    for (const complaint of complaints) expect(complaint).toMatch(STOPPED);
     await catchesUp();
   });
 
