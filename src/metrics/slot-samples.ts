@@ -1,10 +1,11 @@
 // The samples of the slots. Their number is bounded by max_replication_slots, which may be a quarter of a million: those beyond the
 // cap are shown as one, each figure the worst of all, so that an alert on it still says the truth.
-import { INVALID_LSN, lsnDistance, minLsn } from '../pg/lsn.ts';
+import { INVALID_LSN, lsnDistance } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { RelayStatus, SlotStatus } from '../status/status.ts';
 import { CappedLabels, OTHERS } from './capped-labels.ts';
 import { SLOT_WAL_STATES } from './label-values.ts';
+import { greatest, lowest } from './known-figures.ts';
 import { labelText } from './label-text.ts';
 import type { Pace } from './pace.ts';
 import type { Samples } from './samples.ts';
@@ -89,15 +90,4 @@ function addFigures(samples: Samples, slot: string, figures: SlotFigures): void 
     words: SLOT_WAL_STATES,
     current,
   });
-}
-
-/** The lower position of those that are known. */
-function lowest(one: Lsn, other: Lsn): Lsn {
-  if (one === INVALID_LSN) return other;
-  return other === INVALID_LSN ? one : minLsn(one, other);
-}
-
-function greatest(one: number | null, other: number | null): number | null {
-  if (one === null) return other;
-  return other === null ? one : Math.max(one, other);
 }

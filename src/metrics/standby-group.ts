@@ -1,8 +1,9 @@
 // The sessions that share one value of the label `standby`, shown as one: every figure is that of the one furthest behind.
-import { INVALID_LSN, lsnDistance, minLsn } from '../pg/lsn.ts';
+import { INVALID_LSN, lsnDistance } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { StandbyStatus } from '../status/status.ts';
 import { OTHERS } from './capped-labels.ts';
+import { greatest, least, lowest } from './known-figures.ts';
 import { STANDBY_STATES, UPSTREAM } from './label-values.ts';
 import { bounded, labelText, withLabel } from './label-text.ts';
 import type { LabelText } from './label-text.ts';
@@ -112,20 +113,4 @@ function identityOf(standby: string, session: StandbyStatus): LabelText {
     upstream: UPSTREAM,
     tls_version: session.tlsVersion ?? '',
   });
-}
-
-/** The lower position of those that are known. */
-function lowest(one: Lsn, other: Lsn): Lsn {
-  if (one === INVALID_LSN) return other;
-  return other === INVALID_LSN ? one : minLsn(one, other);
-}
-
-function least(one: number | null, other: number | null): number | null {
-  if (one === null) return other;
-  return other === null ? one : Math.min(one, other);
-}
-
-function greatest(one: number | null, other: number | null): number | null {
-  if (one === null) return other;
-  return other === null ? one : Math.max(one, other);
 }
