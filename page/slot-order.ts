@@ -1,5 +1,6 @@
 // Which replication slots are worse than which, and what is said of one?
 import type { SlotJson } from '../src/http/api-types.ts';
+import { filterByWords, NATURAL, sortByOrder } from './row-order.ts';
 import type { Tone } from './standby-order.ts';
 import { bytesWord, UNKNOWN } from './words.ts';
 
@@ -41,20 +42,16 @@ export function sortSlots(
   key: SlotSortKey,
   isReversed: boolean,
 ): SlotJson[] {
-  const sign = isReversed ? -1 : 1;
-  const compare = COMPARE[key];
-  return slots.toSorted((a, b) => sign * compare(a, b) || compareNames(a, b));
+  return sortByOrder(slots, { compare: COMPARE[key], names: compareNames }, isReversed);
 }
 
 /** Those that all words of `text` stand in. */
 export function filterSlots(slots: readonly SlotJson[], text: string): readonly SlotJson[] {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  if (words.length === 0) return slots;
-  return slots.filter((slot) => {
-    const use = slot.active ? 'in use' : 'idle';
-    const haystack = `${slot.slot_name}\n${walStatusWord(slot)}\n${use}`.toLowerCase();
-    return words.every((word) => haystack.includes(word));
-  });
+  return filterByWords(slots, text, searchText);
+}
+
+function searchText(slot: SlotJson): string {
+  return `${slot.slot_name}\n${walStatusWord(slot)}\n${slot.active ? 'in use' : 'idle'}`;
 }
 
 const COMPARE: Readonly<Record<SlotSortKey, (a: SlotJson, b: SlotJson) => number>> = {
@@ -76,5 +73,3 @@ function retainedStep({ retained_bytes: bytes }: SlotJson): number {
 function compareNames(a: SlotJson, b: SlotJson): number {
   return NATURAL.compare(a.slot_name, b.slot_name);
 }
-
-const NATURAL = new Intl.Collator('en', { numeric: true });

@@ -1,6 +1,7 @@
 // Which standbys are there, which is worse than which, and which does a filter mean? Also of those that have left.
 import type { AbsentStandbyJson, StandbyJson } from '../src/http/api-types.ts';
 import type { Picture } from './picture.ts';
+import { filterByWords, NATURAL, sortByOrder } from './row-order.ts';
 
 /** A line of the table: a standby that is connected, or one that was. */
 export type StandbyRow =
@@ -73,25 +74,18 @@ export function sortRows(
   key: SortKey,
   isReversed: boolean,
 ): StandbyRow[] {
-  const sign = isReversed ? -1 : 1;
-  const compare = COMPARE[key];
-  return rows.toSorted((a, b) => sign * compare(a, b) || compareNames(a, b));
+  return sortByOrder(rows, { compare: COMPARE[key], names: compareNames }, isReversed);
 }
 
 /** Those that all words of `text` stand in: in name, address, user, slot, state or sync state. */
 export function filterRows(rows: readonly StandbyRow[], text: string): readonly StandbyRow[] {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  if (words.length === 0) return rows;
-  return rows.filter((row) => {
-    const haystack = searchText(row);
-    return words.every((word) => haystack.includes(word));
-  });
+  return filterByWords(rows, text, searchText);
 }
 
 function searchText(row: StandbyRow): string {
   const { application_name: name, user, client_addr: address, slot_name: slot } = row.standby;
   const sync = row.kind === 'here' ? row.standby.sync_state : '';
-  return [name, user, address ?? '', slot ?? '', stateWord(row), sync].join('\n').toLowerCase();
+  return [name, user, address ?? '', slot ?? '', stateWord(row), sync].join('\n');
 }
 
 const COMPARE: Readonly<Record<SortKey, (a: StandbyRow, b: StandbyRow) => number>> = {
@@ -148,9 +142,6 @@ function compareNames(a: StandbyRow, b: StandbyRow): number {
   const [one, other] = [a.standby.application_name, b.standby.application_name];
   return NATURAL.compare(one, other) || compareText(a.key, b.key);
 }
-
-/** `standby_9` before `standby_10`. */
-const NATURAL = new Intl.Collator('en', { numeric: true });
 
 function compareText(a: string, b: string): number {
   if (a === b) return 0;
