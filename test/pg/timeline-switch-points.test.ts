@@ -24,10 +24,7 @@ const QUIET = { autovacuum: 'off', checkpoint_timeout: '1h', wal_writer_delay: '
 /** Every page that does not fit into the buffers is waited for: a long record takes its time. */
 const SLOW = { wal_buffers: '64kB', wal_sync_method: 'open_datasync' };
 
-/**
- * Otherwise nobody would ever have a part of a record. A standby that has one up to the end of a segment asks for the next
- * segment, on the new timeline, where there is nothing yet, and has to be told so soon.
- */
+/** Otherwise nobody would ever have a part of a record. */
 const FORWARDS_PARTS = { storage: { verify: 'page' } };
 
 let rig: PromotionRig;
@@ -132,7 +129,11 @@ async function endPage(primary: PostgresCluster): Promise<void> {
   );
 }
 
-/** Ends the life of the primary while it writes one long record. Gives the end of what walcast received of it. */
+/**
+ * Ends the life of the primary while it writes one long record. Gives the end of what walcast received of it, which is not
+ * the end of a segment: a standby that has a part of a record up to there asks any upstream for the next segment, on the
+ * new timeline, again and again, until there is WAL, and PostgreSQL 18 then ends with a PANIC, as it misses those before.
+ */
 async function killedInRecord({ primary, relay }: PromotionRig): Promise<Lsn> {
   for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt += 1) {
     const startLsn = await primary.walPosition();
@@ -151,12 +152,12 @@ async function killedInRecord({ primary, relay }: PromotionRig): Promise<Lsn> {
       'the end of the stream',
       ({ state }) => state !== 'streaming' && state !== 'catchup',
     );
-    if (!(await hasWritten(primary, toLsn(startLsn + BigInt(LONG_RECORD_BYTES))))) {
-      return lsnOf(upstream.received_lsn);
-    }
+    const receivedLsn = lsnOf(upstream.received_lsn);
+    const isWhole = await hasWritten(primary, toLsn(startLsn + BigInt(LONG_RECORD_BYTES)));
+    if (!isWhole && segmentOffset(receivedLsn, rig.segmentSize) !== 0) return receivedLsn;
     await primary.start();
   }
-  throw new Error(`the record was whole ${ATTEMPTS_MAX} times`);
+  throw new Error(`the record was whole, or cut at the end of a segment, ${ATTEMPTS_MAX} times`);
 }
 
 /** True when the page that holds `lsn` is in the WAL of a stopped server. */
