@@ -16,6 +16,13 @@ export interface KubernetesObject {
   readonly [field: string]: unknown;
 }
 
+/** Every folder that is there to be applied, from the root of the project, but for the examples. */
+export const DEPLOYMENTS: readonly string[] = [
+  'deploy/kustomize/base',
+  'deploy/kustomize/overlays/dev',
+  'deploy/kustomize/overlays/ha',
+];
+
 const ROOT = join(import.meta.dirname, '../..');
 
 const run = promisify(execFile);
