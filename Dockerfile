@@ -28,7 +28,7 @@ RUN rm -rf /usr/local/lib/node_modules /usr/local/include/node /opt/yarn-* \
  && groupadd --gid 10001 walcast \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin walcast \
  && install -d -m 0700 -o 10001 -g 10001 /var/lib/walcast
-COPY --from=build /image/ /opt/walcast/
+COPY --from=build --chown=0:0 /image/ /opt/walcast/
 ARG NODE_VERSION
 ARG NODE_DIGEST
 ARG VERSION=0.1.0
