@@ -97,9 +97,9 @@ export const CLIENTS: RowSpec = {
     },
     {
       kind: 'timeseries',
-      title: 'Commands of the console',
+      title: 'Commands and reloads',
       description:
-        'Commands that change something, given in the console, whatever became of them: the log says who gave them and what did.',
+        'Commands that change something, given in the console, whatever became of them: the log says who gave them and what did. Reloads of the configuration, by what became of them, however they were asked for.',
       unit: 'short',
       width: 8,
       height: 7,
@@ -108,6 +108,10 @@ export const CLIENTS: RowSpec = {
         {
           legend: '{{command}}',
           expr: `sum by (command) (${increase('admin_commands_total')})`,
+        },
+        {
+          legend: 'configuration read again: {{result}}',
+          expr: `sum by (result) (${increase('config_reloads_total')})`,
         },
       ],
     },

@@ -4,7 +4,7 @@ import { configFileSchema } from '../config/file-schema.ts';
 import { loadConfig } from '../config/load.ts';
 import { printConfig } from '../config/print.ts';
 import { configJson } from '../http/status-json.ts';
-import { configEntries } from '../relay/reload.ts';
+import { configEntries } from '../relay/reload-words.ts';
 import { EXIT, isSet } from './command.ts';
 import type { Command, CommandContext } from './command.ts';
 import { configSources, configurationOptions, printConfigErrors } from './config-options.ts';

@@ -7,6 +7,7 @@ import type { IdentMaps } from '../pg/ident.ts';
 import type { PasswordSecret } from '../pg/password-secret.ts';
 import type { SyncPolicy } from '../syncrep/standby-names.ts';
 import type { EffectiveValue } from './effective.ts';
+import type { FilePlace } from './file-place.ts';
 
 /** A TCP address. `host` is a name, an address without brackets, or `*` for every interface; port 0 = any free one. */
 export interface TcpAddress {
@@ -194,3 +195,5 @@ export interface Config {
   /** Absolute names of the files that were read for a key, `include`d ones too, by its path. */
   readonly namedFiles: ReadonlyMap<string, readonly string[]>;
 }
+  /** Where every name that was followed to read it led, by absolute name: the configuration file's, those that keys name, `include`d ones. */
+  readonly places: ReadonlyMap<string, FilePlace>;

@@ -32,6 +32,13 @@ export const RELOAD_SETTLE_MS: number = 50;
 export const RELOAD_READINGS_MAX: number = 20;
 
 // --- metrics
+/** How often is looked where the names of the configuration's files lead: a link may have been swapped. */
+export const CONFIG_FILES_LOOK_MS: number = 2_000;
+
+/** Mistakes of a refused reload that the status keeps, and characters of each. */
+export const RELOAD_PROBLEMS_SHOWN_MAX: number = 20;
+export const RELOAD_PROBLEM_LENGTH_MAX: number = 500;
+
 
 /** Values of the label `standby`; further names are folded into `_other`. */
 export const METRICS_STANDBYS_MAX: number = 200;

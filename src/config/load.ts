@@ -1,6 +1,8 @@
 // From flags, environment and file to one checked configuration: precedence, units, and every mistake at once.
 import { dirname, resolve } from 'node:path';
 import type { Config } from './config.ts';
+import { filePlaceSync } from './file-place.ts';
+import type { FilePlace } from './file-place.ts';
 import type { Layer } from './layer.ts';
 import { CONFIG_ERRORS_MAX, CONFIG_YAML_BYTES_MAX } from './limits.ts';
 import { readEnvironmentLayer, readFlagLayer } from './named-layers.ts';
@@ -46,6 +48,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     other: resolve(workingDirectory),
     isPlainOnly,
   });
+  for (const [name, place] of read.places) values.places.set(name, place);
   const config = new ConfigResolver(values, file ?? '--upstream').config();
   const errors = [...layers.flatMap(([, layer]) => layer.errors), ...values.errors];
   if (errors.length === 0 && config !== null) {
@@ -61,11 +64,14 @@ interface FileLayer {
   readonly layer: Layer;
   /** Why nothing secret may stand in the file. */
   readonly secretProblem: string | null;
+  /** Where its name led just before it was read. */
+  readonly places: ReadonlyMap<string, FilePlace>;
 }
 
 const NO_FILE: FileLayer = {
   layer: { values: new Map(), errors: [], isReadable: true },
   secretProblem: null,
+  places: new Map(),
 };
 
 /** Secrets are better kept in files of their own; in this one they are warned about where others can read it. */
@@ -79,16 +85,18 @@ function readFileLayer(sources: ConfigSources, file: string): FileLayer {
   const { workingDirectory, isPlainOnly, readYaml = readYamlLayer } = sources;
   if (file === '') return unreadable('-c', 'names no file');
   const path = resolve(workingDirectory, file);
+  const places = new Map([[path, filePlaceSync(path)]]);
   const content = readTextFile(path, CONFIG_YAML_BYTES_MAX, isPlainOnly);
   if ('text' in content) {
-    return { layer: readYaml(content.text, file), secretProblem: content.secretProblem };
+    return { layer: readYaml(content.text, file), secretProblem: content.secretProblem, places };
   }
   return unreadable(file, `the configuration file ${content.problem}`);
 }
 
 function unreadable(place: string, problem: string): FileLayer {
   const errors = [configError(namedPlace(place), problem)];
-  return { layer: { values: new Map(), errors, isReadable: false }, secretProblem: null };
+  const layer = { values: new Map(), errors, isReadable: false };
+  return { layer, secretProblem: null, places: new Map() };
 }
 
 function byPlace(a: ConfigError, b: ConfigError): number {

@@ -90,6 +90,7 @@ export class ConfigResolver {
       upstream,
       ...config,
       values: this.#effectiveValues(),
+      places: this.#values.places,
       warnings: this.#warnings,
       namedFiles: this.#found.namedFiles,
     };

@@ -50,6 +50,7 @@ export class KeyedRuleFiles implements RuleFiles {
   }
 
   list(path: string): ReturnType<RuleFiles['list']> {
+    this.#values.notePlace(path);
     try {
       const entries = readdirSync(path, { withFileTypes: true });
       const names = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);

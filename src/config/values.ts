@@ -3,6 +3,8 @@ import { resolve } from 'node:path';
 import { invariant } from '../base/errors.ts';
 import { ORIGINS } from './config.ts';
 import type { Origin } from './config.ts';
+import { filePlaceSync } from './file-place.ts';
+import type { FilePlace } from './file-place.ts';
 import type { Layer, RawValue } from './layer.ts';
 import { CONFIG_FILE_BYTES_MAX } from './limits.ts';
 import { configError, namedPlace } from './problem.ts';
@@ -41,6 +43,8 @@ export interface FileAccess {
 /** The values of all keys. Reading one that is wrong gives a stand-in and adds to `errors`. */
 export class ConfigValues {
   readonly errors: ConfigError[] = [];
+  /** Where each name that was read, or a directory that was listed, led just before. */
+  readonly places: Map<string, FilePlace> = new Map<string, FilePlace>();
   readonly #chosen = new Map<string, ChosenValue>();
   readonly #layers: OrderedLayers;
   readonly #access: FileAccess;
@@ -168,8 +172,14 @@ export class ConfigValues {
     return chosen;
   }
 
+  /** Notes where an absolute name leads before it is followed: what is swapped while it is read counts as swapped afterwards. */
+  notePlace(path: string): void {
+    this.places.set(path, filePlaceSync(path));
+  }
+
   /** Content of the file at an absolute path. */
   readFile(path: string): FileText {
+    this.notePlace(path);
     return readTextFile(path, CONFIG_FILE_BYTES_MAX, this.#access.isPlainOnly);
   }
 

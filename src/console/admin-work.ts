@@ -1,7 +1,12 @@
 // What does a command do, and how is what came of it told? The same actions as those of the HTTP API, in the same words.
 import { CONFIG_ERRORS_MAX } from '../config/limits.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
-import { noStandbyWith, RELOAD_MISTAKEN, RELOAD_WHILE_ENDING } from '../status/action-words.ts';
+import {
+  noStandbyWith,
+  RELOAD_MISTAKEN,
+  RELOAD_WHILE_ENDING,
+  RELOAD_WHILE_STARTING,
+} from '../status/action-words.ts';
 import type { ActionRefusal, RelayActions, ReloadReport } from '../status/actions.ts';
 import type { RelayStatus } from '../status/status.ts';
 import type { ErrorFields } from '../wire/backend-messages.ts';
@@ -79,12 +84,13 @@ function reload({ actions, source }: AdminWork): AdminOutcome | Promise<AdminOut
 }
 
 function reloaded(
-  { problems, changed, pendingRestart }: ReloadReport,
+  { problems, changed, pendingRestart, isNotNow = false }: ReloadReport,
   source: StandingSource,
 ): AdminOutcome {
   if (problems.length > 0) {
     // What was begun in time may have come too late all the same.
-    const error = source.status().isDraining ? TOO_LATE : MISTAKEN;
+    const refused = isNotNow ? TOO_EARLY : MISTAKEN;
+    const error = source.status().isDraining ? TOO_LATE : refused;
     const detail = problems.slice(0, CONFIG_ERRORS_MAX).join('\n').slice(0, DETAIL_LENGTH_MAX);
     return { kind: 'failed', error: { ...error, detail } };
   }
@@ -130,6 +136,11 @@ const TOO_LATE: CommandError = {
 };
 
 const MISTAKEN: CommandError = { sqlstate: SQLSTATE.configFileError, ...RELOAD_MISTAKEN };
+
+const TOO_EARLY: CommandError = {
+  sqlstate: SQLSTATE.objectNotInPrerequisiteState,
+  ...RELOAD_WHILE_STARTING,
+};
 
 /** What mistakes of a configuration may take of an answer. */
 const DETAIL_LENGTH_MAX = 16_384;

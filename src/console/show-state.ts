@@ -31,6 +31,8 @@ export const SHOW_STATE: View = viewOf<StateRow>(
     time('config_loaded_at', ({ status }) => status.configuration.loadedAtMs),
     texts('pending_restart', ({ status }) => status.configuration.pendingRestart),
   ],
+    time('reload_refused_at', ({ status }) => status.configuration.refusedAtMs),
+    texts('reload_problems', ({ status }) => status.configuration.problems),
 );
 
 /** One row for each thing that somebody should know, the worst first; none when all is well. */

@@ -75,6 +75,13 @@ function certificateMatters(certificates: readonly CertificateStatus[], nowMs: n
   ];
 }
 
+/** The first mistake, and how many more there are. */
+function reasonOf([first, ...others]: readonly string[]): string {
+  if (first === undefined) return '';
+  const more = others.length === 0 ? '' : ` (and ${others.length} more)`;
+  return `: ${withoutStop(first)}${more}`;
+}
+
 function configurationMatters({ configuration }: RelayStatus): Finding[] {
   const found: Finding[] = [];
   if (!configuration.isLastReloadGood) {
@@ -83,7 +90,7 @@ function configurationMatters({ configuration }: RelayStatus): Finding[] {
         code: 'reload_failed',
         severity: 'warning',
         subject: null,
-        message: 'the last reload was refused: what was loaded before is in effect',
+        message: `the last reload was refused, and what was loaded before is in effect${reasonOf(configuration.problems)}`,
         nextStep: 'Run "walcast check -c FILE", put right what it names, and reload again.',
         alert: 'WalcastConfigReloadFailed',
       }),

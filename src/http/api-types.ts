@@ -16,6 +16,7 @@ import type {
   WalSenderState,
 } from '../status/status.ts';
 import type { AccessJson } from './access-json.ts';
+import type { ConfigurationJson } from './configuration-json.ts';
 
 /** Positions as last reported to the upstream; null = not offered. */
 export interface ReportedJson {
@@ -370,6 +371,7 @@ export interface StatusJson {
   readonly standby_events: { readonly stalls: number; readonly takeovers: number };
   /** Who may come in, and who tried. */
   readonly access: AccessJson;
+  readonly configuration: ConfigurationJson;
   /** What is the matter, worst first; empty when all is well. */
   readonly findings: readonly FindingJson[];
 }

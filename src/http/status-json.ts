@@ -4,6 +4,7 @@ import type { Finding } from '../health/finding.ts';
 import type { ConfigEntry } from '../status/actions.ts';
 import type { RelayStatus } from '../status/status.ts';
 import { accessJson } from './access-json.ts';
+import { configurationJson } from './configuration-json.ts';
 import type {
   ConfigEntryJson,
   FeedbackJson,
@@ -47,6 +48,7 @@ export function relayJson(status: RelayStatus, nowMs: number): StatusChangeJson 
       takeovers: status.standbyTotals.takeovers,
     },
     access: accessJson(status, nullableTimeText),
+    configuration: configurationJson(status, nullableTimeText),
     findings: findings(status, nowMs).map(findingJson),
   };
 }

@@ -5,6 +5,7 @@ import { FINDING_SEVERITIES } from '../health/finding.ts';
 import { RELAY_STATES } from '../status/status.ts';
 import { access } from './access-json.ts';
 import type { FindingJson, StatusJson } from './api-types.ts';
+import { configuration } from './configuration-json.ts';
 import type { ChangeJson, EndJson, SnapshotJson } from './event-types.ts';
 import {
   counts,
@@ -69,6 +70,7 @@ const withoutStandbys = {
     'Since the start.',
   ),
   access,
+  configuration,
   findings: list(finding, 'What is the matter, worst first; empty when all is well.'),
 };
 

@@ -2,7 +2,12 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { Log } from '../base/log.ts';
-import { noStandbyWith, RELOAD_MISTAKEN, RELOAD_WHILE_ENDING } from '../status/action-words.ts';
+import {
+  noStandbyWith,
+  RELOAD_MISTAKEN,
+  RELOAD_WHILE_ENDING,
+  RELOAD_WHILE_STARTING,
+} from '../status/action-words.ts';
 import type { ActionRefusal, RelayActions } from '../status/actions.ts';
 import type { ReloadJson } from './api-types.ts';
 import type { Pictures } from './pictures.ts';
@@ -28,6 +33,11 @@ const ENDING: ProblemFacts = {
   hint: RELOAD_WHILE_ENDING.hint,
 };
 
+const TOO_EARLY: ProblemFacts = {
+  detail: RELOAD_WHILE_STARTING.message,
+  hint: RELOAD_WHILE_STARTING.hint,
+};
+
 /** Everything under /api/v1 that changes something. */
 export function writeRoutes(sources: WriteSources): Route[] {
   return [
@@ -51,17 +61,18 @@ function reloadRoute({ actions, pictures, log }: WriteSources): Route {
     access: 'write',
     answers: {
       200: { description: 'Read, and applied where it can be.', schema: SCHEMAS.reload },
-      409: refusal('Nothing is changed any more, because walcast is ending.'),
+      409: refusal('Nothing is changed now, because walcast is starting or ending.'),
       422: refusal('The configuration has mistakes; nothing was changed.'),
     },
     handle: async (request, reply) => {
       logAction(log, request, 'reload');
       if (pictures.fresh().status.isDraining) return sendProblem(reply, 'not-now', ENDING);
-      const { problems, changed, pendingRestart } = await actions.reload();
+      const { problems, changed, pendingRestart, isNotNow = false } = await actions.reload();
       const done: ReloadJson = { changed, pending_restart: pendingRestart };
       if (problems.length === 0) return done;
       // What was begun in time may have come too late all the same.
       if (pictures.fresh().status.isDraining) return sendProblem(reply, 'not-now', ENDING);
+      if (isNotNow) return sendProblem(reply, 'not-now', TOO_EARLY);
       return sendProblem(reply, 'configuration-refused', {
         detail: RELOAD_MISTAKEN.message,
         hint: RELOAD_MISTAKEN.hint,

@@ -40,6 +40,12 @@ export const FAMILIES = {
     labels: [],
     help: 'when the running config was loaded',
   },
+  config_reloads_total: {
+    type: 'counter',
+    unit: null,
+    labels: ['result'],
+    help: 'reloads, however they were asked for; one that a swapped file asks for again, with the same mistakes, counts once',
+  },
   // --- upstream
   upstream_info: {
     type: 'gauge',

@@ -62,6 +62,7 @@ const POSITIONS = ['write', 'flush', 'replay'] as const;
 
 /** By the names of the families. */
 const VALUES: Readonly<Partial<Record<FamilyName, Readonly<Record<string, readonly string[]>>>>> = {
+  config_reloads_total: { result: ['success', 'failure'] },
   upstream_state: { state: UPSTREAM_STATES },
   upstream_connects_total: { outcome: ['success', 'failure'] },
   upstream_disconnects_total: { reason: UPSTREAM_DISCONNECT_REASONS },

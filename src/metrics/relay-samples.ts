@@ -43,11 +43,14 @@ export function addProcessSamples(
   );
   samples.add('ready', NO_LABELS, status.isReady ? 1 : 0);
   samples.add('draining', NO_LABELS, status.isDraining ? 1 : 0);
-  const { isLastReloadGood, loadedAtMs, secretProblems } = status.configuration;
+  const { isLastReloadGood, loadedAtMs, reloads, secretProblems } = status.configuration;
   // What was last to be taken of it, a file with a secret included.
   const isGood = isLastReloadGood && secretProblems.length === 0;
   samples.add('config_last_reload_successful', NO_LABELS, isGood ? 1 : 0);
   samples.add('config_last_reload_success_timestamp_seconds', NO_LABELS, loadedAtMs / 1000);
+  for (const result of ['success', 'failure'] as const) {
+    samples.add('config_reloads_total', labelText({ result }), reloads[result]);
+  }
 }
 
 /** The upstream session. */

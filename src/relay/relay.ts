@@ -29,7 +29,6 @@ import { NOTHING_READ_THROUGH, StoreReadThrough } from './read-through.ts';
 import { LiveConfiguration } from './reload.ts';
 import type { ApplyConfig, ConfigCause } from './reload.ts';
 import { effectiveKeepSize, NOTHING_RETAINED, Retention } from './retention.ts';
-import { SECRET_FILE_KEYS, SecretFiles } from './secret-files.ts';
 import { HOLD_AHEAD_DEFAULT_MS, senderSettings } from './sender-settings.ts';
 import { openSlots } from './slots-opening.ts';
 import { StandbyFeedbackBook } from './standby-feedback.ts';
@@ -38,6 +37,7 @@ import type { Relay, RelaySurroundings } from './running-relay.ts';
 import { serverIdentity, StoreFeed } from './store-adapters.ts';
 import { UpstreamFollowing } from './upstream-following.ts';
 import { WalFiles } from './wal-files.ts';
+import { WatchedFiles } from './watched-files.ts';
 
 export type { Relay, RelaySurroundings } from './running-relay.ts';
 
@@ -72,7 +72,7 @@ class RunningRelay implements Relay {
   readonly #feedback: StandbyFeedbackBook;
   readonly #following: UpstreamFollowing;
   readonly #users: ClientUsers;
-  readonly #secretFiles: SecretFiles;
+  readonly #files: WatchedFiles;
   readonly #desk: AdminDesk;
   readonly #senders: WalSenders;
   readonly #ports: RelayPorts;
@@ -94,12 +94,12 @@ class RunningRelay implements Relay {
       prepare: (next, cause) => this.#prepareConfig(next, cause),
       board: {
         reloaded: (nowMs, pending) => this.statusSource.reloaded(nowMs, pending),
-        reloadRefused: () => this.statusSource.reloadRefused(),
+        reloadRefused: (nowMs, problems) => this.statusSource.reloadRefused(nowMs, problems),
         secretsRead: (problems) => this.statusSource.secretsRead(problems),
       },
       refusal: () => this.#reloadRefusal(),
       clock,
-      log,
+      log: log.child({ component: 'config' }),
     });
     this.#onLogSettings = surroundings.onLogSettings;
     this.#startSignal = surroundings.startSignal;
@@ -111,7 +111,7 @@ class RunningRelay implements Relay {
     this.actions = this.#makeActions(config, surroundings);
     this.#feedback = this.#makeFeedback(config);
     this.#following = this.#makeFollowing(config);
-    this.#secretFiles = this.#makeSecretFiles();
+    this.#files = new WatchedFiles(this.#live, { clock, log });
     this.#users = this.#makeUsers();
     this.#desk = this.#makeDesk();
     this.#senders = this.#makeSenders();
@@ -160,7 +160,7 @@ class RunningRelay implements Relay {
     this.#mayGoOn();
     this.#following.start(this.#openedStore());
     this.#phase = 'started';
-    this.#secretFiles.watch();
+    this.#files.watch();
   }
 
   #mayGoOn(): void {
@@ -234,7 +234,7 @@ class RunningRelay implements Relay {
   async #closeParts(flushMs: number): Promise<void> {
     this.#readThrough?.close();
     this.#users.close();
-    this.#secretFiles.stop();
+    this.#files.stop();
     this.#following.stop();
     this.#retention?.close();
     await within(this.#clock, flushMs, this.#following.saved());
@@ -305,14 +305,6 @@ class RunningRelay implements Relay {
       standbyAddresses: () => this.#senders.statuses().map(({ clientAddr }) => clientAddr),
       feedback: this.#feedback,
       onFatal: (error) => void this.#onUpstreamFatal(error),
-    });
-  }
-
-  #makeSecretFiles(): SecretFiles {
-    return new SecretFiles({
-      names: () => SECRET_FILE_KEYS.flatMap((key) => this.#config.namedFiles.get(key) ?? []),
-      onChanged: () => this.#live.refreshSecrets(),
-      clock: this.#clock,
     });
   }
 
@@ -388,7 +380,7 @@ class RunningRelay implements Relay {
       this.#readThrough?.settingsChanged();
       this.#ports.configChanged();
       this.#users.configChanged();
-      this.#secretFiles.watch();
+      this.#files.watch();
       this.#onLogSettings(next.log);
       // A smaller window is in effect at once, not with the next segment only: a full disk is why it is made smaller.
       this.#retention?.turn();

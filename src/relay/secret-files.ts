@@ -3,6 +3,7 @@
 import { stat } from 'node:fs/promises';
 import type { Clock, Timer } from '../base/clock.ts';
 import { systemErrorCode } from '../base/errors.ts';
+import type { Config } from '../config/config.ts';
 import { SECRET_FILES_LOOK_MS } from '../config/limits.ts';
 
 /** The keys whose files count as soon as they change. What they hold is all that changes then. */
@@ -15,6 +16,11 @@ export const SECRET_FILE_KEYS = [
 
 /** One of these keys. */
 export type SecretFileKey = (typeof SECRET_FILE_KEYS)[number];
+
+/** Absolute names of the files with secrets that a configuration was read from. */
+export function secretFileNames({ namedFiles }: Pick<Config, 'namedFiles'>): readonly string[] {
+  return SECRET_FILE_KEYS.flatMap((key) => namedFiles.get(key) ?? []);
+}
 
 /** What is watched, and who is told. */
 export interface SecretFilesParts {

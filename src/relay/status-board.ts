@@ -1,5 +1,6 @@
 // One picture of the whole relay, put together from what the parts say about themselves, for http, metrics and the log.
 import type { Clock } from '../base/clock.ts';
+import { RELOAD_PROBLEM_LENGTH_MAX, RELOAD_PROBLEMS_SHOWN_MAX } from '../config/limits.ts';
 import { INVALID_LSN } from '../pg/lsn.ts';
 import type { CertificateStatus } from '../status/certificate.ts';
 import type {
@@ -59,6 +60,9 @@ export class StatusBoard implements StatusSource {
     this.#startedAtMs = options.clock.wallMs();
     this.#configuration = {
       isLastReloadGood: true,
+      problems: [],
+      refusedAtMs: null,
+      reloads: { success: 0, failure: 0 },
       loadedAtMs: this.#startedAtMs,
       pendingRestart: [],
       secretProblems: [],
@@ -79,18 +83,28 @@ export class StatusBoard implements StatusSource {
 
   /** The configuration was read again at `nowMs` (Unix milliseconds) and is in effect, but for the keys that wait for a restart. */
   reloaded(nowMs: number, pendingRestart: readonly string[]): void {
-    const { secretProblems } = this.#configuration;
+    const { secretProblems, reloads } = this.#configuration;
     this.#configuration = {
       isLastReloadGood: true,
+      problems: [],
+      refusedAtMs: null,
+      reloads: { ...reloads, success: reloads.success + 1 },
       loadedAtMs: nowMs,
       pendingRestart,
       secretProblems,
     };
   }
 
-  /** The configuration was read again and refused; what is in effect stays. */
-  reloadRefused(): void {
-    this.#configuration = { ...this.#configuration, isLastReloadGood: false };
+  /** The configuration was read again at `nowMs` and refused for these reasons, one at least; what is in effect stays. */
+  reloadRefused(nowMs: number, problems: readonly string[]): void {
+    const { reloads } = this.#configuration;
+    this.#configuration = {
+      ...this.#configuration,
+      isLastReloadGood: false,
+      problems: shownProblems(problems),
+      refusedAtMs: nowMs,
+      reloads: { ...reloads, failure: reloads.failure + 1 },
+    };
   }
 
   /** Why files with secrets that have changed are not in effect; empty: they are. */
@@ -162,6 +176,15 @@ export class StatusBoard implements StatusSource {
         return isIdentified || hasTried(upstream) ? 'connecting' : 'starting';
     }
   }
+}
+
+/** The first ones; the log has them all. */
+function shownProblems(problems: readonly string[]): readonly string[] {
+  const shown = problems
+    .slice(0, RELOAD_PROBLEMS_SHOWN_MAX)
+    .map((line) => line.slice(0, RELOAD_PROBLEM_LENGTH_MAX));
+  const more = problems.length - shown.length;
+  return more === 0 ? shown : [...shown, `${more} more`];
 }
 
 function withSync(standbys: readonly StandbyDraft[], sync: SyncPicture): readonly StandbyStatus[] {

@@ -6,6 +6,12 @@ export const RELOAD_WHILE_ENDING: Words = {
   hint: 'What the file says takes effect at the next start.',
 };
 
+/** A reload that comes too early. */
+export const RELOAD_WHILE_STARTING: Words = {
+  message: 'the configuration is not read again, because walcast is still starting',
+  hint: 'Ask again when it has started.',
+};
+
 /** A reload of a configuration with mistakes; these are told beside it. */
 export const RELOAD_MISTAKEN: Words = {
   message: 'the configuration was not changed, because it has mistakes',

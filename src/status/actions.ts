@@ -19,6 +19,8 @@ export interface ReloadReport {
   /** Paths of keys whose new value takes effect at a restart. */
   readonly pendingRestart: readonly string[];
 }
+  /** True where the configuration is not to blame: walcast starts still, or ends; `problems` says which. */
+  readonly isNotNow?: boolean;
 
 /** One key of the configuration in effect. */
 export interface ConfigEntry {

@@ -60,6 +60,12 @@ export interface SyncStatus {
 export interface ConfigurationStatus {
   /** False after a reload that was refused, until one succeeds. */
   readonly isLastReloadGood: boolean;
+  /** Why the last one was refused, a line each as a start would print it, bounded; empty when it was not. Holds no secret. */
+  readonly problems: readonly string[];
+  /** When it was refused, milliseconds since the Unix epoch; null when it was not. */
+  readonly refusedAtMs: number | null;
+  /** Since the start. What is tried again with the same mistakes, unasked, is not counted again. */
+  readonly reloads: { readonly success: number; readonly failure: number };
   /** When what is in effect was loaded, milliseconds since the Unix epoch. */
   readonly loadedAtMs: number;
   /** Paths of keys whose new value takes effect at a restart. */

@@ -84,6 +84,9 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
     feedback: sampleFeedback(),
     configuration: {
       isLastReloadGood: true,
+      problems: [],
+      refusedAtMs: null,
+      reloads: { success: 4, failure: 1 },
       loadedAtMs: 1_700_000_000_000,
       pendingRestart: ['listen'],
       secretProblems: [],

@@ -12,7 +12,8 @@ import { loadConfig } from '../../src/config/load.ts';
 import { printConfig } from '../../src/config/print.ts';
 import { formatConfigError } from '../../src/config/problem.ts';
 import { SETTINGS } from '../../src/config/settings.ts';
-import { configEntries, planReload, planSecrets } from '../../src/relay/reload.ts';
+import { planReload, planSecrets } from '../../src/relay/reload-plan.ts';
+import { configEntries } from '../../src/relay/reload-words.ts';
 
 const UPSTREAM = 'upstream: { conninfo: host=a }\n';
 const SECRET = `SCRAM-SHA-256$4096:c2FsdA==$${'A'.repeat(43)}=:${'B'.repeat(43)}=`;

@@ -11,7 +11,8 @@ import { loadConfig } from '../../src/config/load.ts';
 import type { LoadedConfig } from '../../src/config/load.ts';
 import { formatConfigError } from '../../src/config/problem.ts';
 import { SETTINGS } from '../../src/config/settings.ts';
-import { LiveConfiguration, planReload } from '../../src/relay/reload.ts';
+import { planReload } from '../../src/relay/reload-plan.ts';
+import { LiveConfiguration } from '../../src/relay/reload.ts';
 import type { ReloadReport } from '../../src/status/actions.ts';
 import { ManualClock } from '../support/manual-clock.ts';
 
@@ -295,8 +296,9 @@ describe('a reload', () => {
     const rig = new Rig(BASE);
     rig.refusal = 'walcast is ending';
     write('walcast.yaml', `${BASE}drain_timeout: 5s\n`);
-    expect((await rig.reload()).problems).toEqual(['walcast is ending']);
+    expect(await rig.reload()).toMatchObject({ problems: ['walcast is ending'], isNotNow: true });
     expect(rig.applied).toEqual([]);
+    expect(rig.told).toEqual([]);
   });
 
   test('that is not ready when walcast begins to end changes nothing', async () => {
@@ -313,6 +315,7 @@ describe('a reload', () => {
     open();
     expect((await report).problems).toEqual(['walcast is ending']);
     expect(rig.applied).toEqual([]);
+    expect(rig.told).toEqual([]);
     expect(rig.live.current.drainTimeoutMs).toBe(30_000);
   });
 

@@ -501,6 +501,9 @@ describe('access and configuration', () => {
     };
     const configuration = {
       isLastReloadGood: false,
+      problems: ['walcast.yaml:3:1: unknown key `a`.', 'walcast.yaml:4:1: unknown key `b`.'],
+      refusedAtMs: 1,
+      reloads: { success: 0, failure: 1 },
       loadedAtMs: 0,
       pendingRestart: ['listen'],
       secretProblems: ['users_file "users.txt" has group or world access.'],
@@ -513,6 +516,7 @@ describe('access and configuration', () => {
       'restart_pending info -',
     ]);
     expect(found[0]?.message).toMatch(/newer files are not in use: the key does not fit$/);
+    expect(found[2]?.message).toMatch(/: walcast\.yaml:3:1: unknown key `a` \(and 1 more\)$/);
     expect(found[3]?.message).toContain('listen');
   });
 });

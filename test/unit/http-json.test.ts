@@ -144,6 +144,14 @@ describe('status', () => {
         rejected: { hba: 3, auth: 0, limit: 0, draining: 0, protocol: 1, tls: 0 },
         secret_problems: [],
       },
+      configuration: {
+        last_reload_good: true,
+        loaded_at: '2023-11-14T22:13:20.000Z',
+        refused_at: null,
+        problems: [],
+        pending_restart: ['listen'],
+        reloads: { success: 4, failure: 1 },
+      },
       findings: findings(sampleStatus(), SAMPLE_NOW_MS).map(({ nextStep, ...finding }) => ({
         ...finding,
         next_step: nextStep,
