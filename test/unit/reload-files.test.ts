@@ -1,0 +1,347 @@
+// Is a configuration read again when a link to it is swapped, and only then? And what when what is swapped in is bad?
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { openLog } from '../../src/base/log.ts';
+import type { Config } from '../../src/config/config.ts';
+import { CONFIG_FILES_LOOK_MS, RELOAD_SETTLE_MS } from '../../src/config/limits.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import type { LoadedConfig } from '../../src/config/load.ts';
+import { formatConfigError } from '../../src/config/problem.ts';
+import { ConfigFiles, watchedPlaces } from '../../src/relay/config-files.ts';
+import { LiveConfiguration } from '../../src/relay/reload.ts';
+import { ManualClock } from '../support/manual-clock.ts';
+
+const UPSTREAM = 'upstream: { conninfo: host=pg-a }\n';
+
+let directory: string;
+let running: Running | null;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'walcast-files-'));
+  running = null;
+});
+
+afterEach(() => {
+  running?.watch.stop();
+  rmSync(directory, { recursive: true });
+});
+
+type Files = Readonly<Record<string, string>>;
+
+function timeout(seconds: number): Files {
+  return { 'walcast.yaml': `${UPSTREAM}drain_timeout: ${seconds}s\n` };
+}
+
+let volumes = 0;
+
+/** Brings `files` into `mount` as the kubelet does: a directory of its own, one link that is renamed over, a link a file. */
+function mount(where: string, files: Files): void {
+  volumes += 1;
+  const root = join(directory, where);
+  const data = `..volume_${volumes}`;
+  mkdirSync(join(root, data), { recursive: true });
+  for (const [name, text] of Object.entries(files)) {
+    writeFileSync(join(root, data, name), text, { mode: 0o600 });
+    rmSync(join(root, name), { force: true });
+    symlinkSync(`..data/${name}`, join(root, name));
+  }
+  swap(join(root, '..data'), data);
+}
+
+/** A link that is there at every moment. */
+function swap(link: string, to: string): void {
+  const temporary = join(dirname(link), `${basename(link)}.tmp`);
+  symlinkSync(to, temporary);
+  renameSync(temporary, link);
+}
+
+function read(name = 'etc/walcast.yaml'): LoadedConfig {
+  const file = join(directory, name);
+  return loadConfig({ flags: [], env: {}, file, workingDirectory: directory, isPlainOnly: true });
+}
+
+/** A relay's configuration and its watch, without a relay. */
+class Running {
+  readonly clock = new ManualClock();
+  readonly lines: string[] = [];
+  readonly told: string[] = [];
+  readonly applied: Config[] = [];
+  readonly live: LiveConfiguration;
+  readonly watch: ConfigFiles;
+  refusal: string | null = null;
+  readings = 0;
+  /** What happens in the middle of a reload. */
+  onPrepare: () => void = () => {};
+
+  constructor(name?: string) {
+    const loaded = read(name);
+    if ('errors' in loaded) throw new Error(loaded.errors.map(formatConfigError).join('\n'));
+    const destination = { write: (line: string) => void this.lines.push(line) };
+    const log = openLog({ level: 'debug', format: 'text', destination });
+    this.live = new LiveConfiguration(loaded.config, {
+      read: () => {
+        this.readings += 1;
+        return read(name);
+      },
+      prepare: (next) => {
+        this.onPrepare();
+        return Promise.resolve(() => void this.applied.push(next));
+      },
+      board: {
+        reloaded: () => void this.told.push('good'),
+        reloadRefused: (_nowMs, problems) => void this.told.push(problems.join('\n')),
+        secretsRead: () => {},
+      },
+      refusal: () => this.refusal,
+      clock: this.clock,
+      log,
+    });
+    this.watch = new ConfigFiles({
+      places: () => watchedPlaces(this.live.current),
+      onSwapped: () => this.live.followFiles(),
+      clock: this.clock,
+      log,
+    });
+    this.watch.watch();
+    running = this;
+  }
+
+  get seconds(): number {
+    return this.live.current.drainTimeoutMs / 1000;
+  }
+
+  /** Lets one look happen, and what it brings about. */
+  async look(): Promise<void> {
+    expect(this.clock.nextTimerMs()).toBe(CONFIG_FILES_LOOK_MS);
+    this.clock.advance(CONFIG_FILES_LOOK_MS);
+    while (this.clock.nextTimerMs() !== CONFIG_FILES_LOOK_MS) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (this.clock.nextTimerMs() === RELOAD_SETTLE_MS) this.clock.advance(RELOAD_SETTLE_MS);
+    }
+  }
+
+  said(what: string): number {
+    return this.lines.filter((line) => line.includes(what)).length;
+  }
+}
+
+describe('a configuration behind a link', () => {
+  test('is not read again as long as the link leads where it led', async () => {
+    mount('etc', timeout(1));
+    const relay = new Running();
+    await relay.look();
+    await relay.look();
+    expect([relay.readings, relay.lines]).toEqual([0, []]);
+  });
+
+  test('is read again when the link is swapped, and again when it is swapped again', async () => {
+    mount('etc', timeout(1));
+    const relay = new Running();
+    for (const seconds of [2, 3]) {
+      mount('etc', timeout(seconds));
+      await relay.look();
+      expect(relay.seconds).toBe(seconds);
+    }
+    expect(relay.told).toEqual(['good', 'good']);
+    expect(relay.said('a file of the configuration was swapped')).toBe(2);
+    await relay.look();
+    expect(relay.told).toHaveLength(2);
+  });
+
+  test('that was swapped before the first look counts', async () => {
+    mount('etc', timeout(1));
+    const relay = new Running();
+    mount('etc', timeout(2));
+    mount('etc', timeout(3));
+    await relay.look();
+    expect([relay.seconds, relay.told]).toEqual([3, ['good']]);
+  });
+
+  test('that is swapped while it is being read again is read once more', async () => {
+    mount('etc', timeout(1));
+    const relay = new Running();
+    mount('etc', timeout(2));
+    relay.onPrepare = () => {
+      relay.onPrepare = () => {};
+      mount('etc', timeout(3));
+    };
+    await relay.look();
+    expect(relay.seconds).toBe(2);
+    await relay.look();
+    expect(relay.seconds).toBe(3);
+  });
+
+  test('that a reload has taken already is not read a second time', async () => {
+    mount('etc', timeout(1));
+    const relay = new Running();
+    mount('etc', timeout(2));
+    const report = relay.live.reload();
+    await new Promise((resolve) => setImmediate(resolve));
+    relay.clock.advance(RELOAD_SETTLE_MS);
+    expect((await report).changed).toEqual(['drain_timeout']);
+    const { readings } = relay;
+    relay.clock.advance(CONFIG_FILES_LOOK_MS - RELOAD_SETTLE_MS);
+    while (relay.clock.nextTimerMs() === null)
+      await new Promise((resolve) => setImmediate(resolve));
+    expect([relay.readings, relay.told]).toEqual([readings, ['good']]);
+  });
+
+  test('counts where a directory above it is the link', async () => {
+    for (const release of ['one', 'two']) {
+      mkdirSync(join(directory, 'releases', release), { recursive: true });
+      const text = timeout(release === 'one' ? 1 : 2)['walcast.yaml'] ?? '';
+      writeFileSync(join(directory, 'releases', release, 'walcast.yaml'), text);
+    }
+    symlinkSync('releases/one', join(directory, 'current'));
+    const relay = new Running('current/walcast.yaml');
+    swap(join(directory, 'current'), 'releases/two');
+    await relay.look();
+    expect(relay.seconds).toBe(2);
+  });
+
+  test.each([
+    [
+      'access rules',
+      { 'hba.conf': 'host all all all reject\n' },
+      'auth: { hba_file: ../rules/hba.conf }',
+    ],
+    [
+      'a file that access rules include',
+      { 'more.conf': 'host all all all reject\n' },
+      'auth: { hba: "include ../rules/more.conf" }',
+    ],
+    [
+      'a directory that access rules include',
+      { '1.conf': 'host all all all reject\n' },
+      'auth: { hba: "include_dir ../rules" }',
+    ],
+  ])('is read again when %s are swapped behind a link', async (_what, files, key) => {
+    mount('rules', files);
+    mount('etc', { 'walcast.yaml': `${UPSTREAM}${key}\n` });
+    const relay = new Running();
+    expect(relay.live.current.hba?.rules.rules[0]?.method).toBe('reject');
+    mount('rules', { [Object.keys(files)[0] ?? '']: 'host all all all trust\n' });
+    await relay.look();
+    expect(relay.live.current.hba?.rules.rules[0]?.method).toBe('trust');
+  });
+
+  test('does not follow files with secrets: those are followed by what they hold', async () => {
+    mount('secret', { users: '"a" "b"\n' });
+    mount('etc', { 'walcast.yaml': `${UPSTREAM}auth: { users_file: ../secret/users }\n` });
+    const relay = new Running();
+    mount('secret', { users: '"a" "c"\n' });
+    await relay.look();
+    expect(relay.readings).toBe(0);
+  });
+});
+
+describe('a plain file', () => {
+  test.each([
+    ['is written over', (path: string, text: string) => writeFileSync(path, text)],
+    [
+      'is replaced by another',
+      (path: string, text: string) => {
+        writeFileSync(`${path}.new`, text);
+        renameSync(`${path}.new`, path);
+      },
+    ],
+    ['is removed', (path: string) => rmSync(path)],
+  ])('that %s waits for a reload', async (_how, change) => {
+    mkdirSync(join(directory, 'etc'));
+    const path = join(directory, 'etc/walcast.yaml');
+    writeFileSync(path, timeout(1)['walcast.yaml'] ?? '');
+    const relay = new Running();
+    change(path, timeout(2)['walcast.yaml'] ?? '');
+    await relay.look();
+    await relay.look();
+    expect([relay.readings, relay.seconds]).toEqual([0, 1]);
+  });
+
+  test('that is edited where the link leads waits, too', async () => {
+    mount('etc', timeout(1));
+    const relay = new Running();
+    writeFileSync(join(directory, 'etc/walcast.yaml'), timeout(2)['walcast.yaml'] ?? '');
+    await relay.look();
+    expect([relay.readings, relay.seconds]).toEqual([0, 1]);
+  });
+});
+
+const BAD = { 'walcast.yaml': `${UPSTREAM}drain_timeut: 5s\n` };
+
+describe('a bad configuration that is swapped in', () => {
+  test('changes nothing and is told once, however often it is looked at', async () => {
+    mount('etc', timeout(1));
+    const relay = new Running();
+    mount('etc', BAD);
+    await relay.look();
+    expect(relay.told).toEqual([
+      expect.stringMatching(/walcast\.yaml:2:1: unknown key `drain_timeut`/),
+    ]);
+    const { length } = relay.lines;
+    await relay.look();
+    await relay.look();
+    expect([relay.lines.length, relay.told.length]).toEqual([length, 1]);
+    expect([relay.seconds, relay.applied]).toEqual([1, []]);
+  });
+
+  test('is told again when its mistakes are others, and taken when it is mended', async () => {
+    mount('etc', timeout(1));
+    const relay = new Running();
+    mount('etc', BAD);
+    await relay.look();
+    mount('etc', { 'walcast.yaml': `${UPSTREAM}drain_timeout: 5 parsecs\n` });
+    await relay.look();
+    expect(relay.told).toEqual([
+      expect.stringContaining('unknown'),
+      expect.stringContaining('parsec'),
+    ]);
+    mount('etc', timeout(2));
+    await relay.look();
+    expect([relay.told.at(-1), relay.seconds]).toEqual(['good', 2]);
+  });
+
+  test('is over when the link is swapped back to what is in effect', async () => {
+    mount('etc', timeout(1));
+    const good = `..volume_${volumes}`;
+    const relay = new Running();
+    mount('etc', BAD);
+    await relay.look();
+    swap(join(directory, 'etc/..data'), good);
+    await relay.look();
+    expect(relay.told).toEqual([expect.stringContaining('unknown'), 'good']);
+    await relay.look();
+    expect(relay.told).toHaveLength(2);
+  });
+
+  test('is the same as one that is gone', async () => {
+    mount('etc', timeout(1));
+    const relay = new Running();
+    rmSync(join(directory, 'etc/walcast.yaml'));
+    await relay.look();
+    expect(relay.told).toEqual([expect.stringContaining('no such file')]);
+    expect(relay.seconds).toBe(1);
+  });
+
+  test('is taken as soon as the files that it names are there, which come in a volume of their own', async () => {
+    mount('etc', timeout(1));
+    const relay = new Running();
+    mount('etc', { 'walcast.yaml': `${UPSTREAM}auth: { users_file: ../secret/users }\n` });
+    await relay.look();
+    expect(relay.told).toEqual([expect.stringContaining('no such file')]);
+    mount('secret', { users: '"a" "b"\n' });
+    await relay.look();
+    expect([...relay.live.current.auth.users.keys()]).toEqual(['a']);
+  });
+
+  test('waits for nothing any more while walcast ends', async () => {
+    mount('etc', timeout(1));
+    const relay = new Running();
+    relay.refusal = 'walcast is ending';
+    mount('etc', timeout(2));
+    await relay.look();
+    await relay.look();
+    expect([relay.seconds, relay.told, relay.readings]).toEqual([1, [], 0]);
+  });
+});
