@@ -129,4 +129,41 @@ TOOLS.describe('the operations guide', () => {
       expect(Math.max(...gaps)).toBeLessThan(GAP_SECONDS_MAX);
     },
   );
+
+  TOOLS.it('a relay a zone, a relay behind a relay, commits through both', async (context) => {
+    needs(context, guideHostsProblem());
+    const hosts = await hostsOf(['pg-a', 'relay-a', 'relay-b', 'standby-1', 'standby-2']);
+    await hosts.makePrimary('pg-a');
+    await hosts.makeStandby('standby-1', 'pg-a');
+    await hosts.makeStandby('standby-2', 'pg-a');
+    await runPage(hosts, ONE_RELAY);
+    let returned = 0;
+    await runPage(hosts, 'docs/operations/topologies.md', {
+      commit: async (run) => {
+        await run();
+        await everywhere(hosts, 'pg-a', ['standby-1', 'standby-2']);
+        await hosts.stopServer('standby-2');
+        let isBack = false;
+        const commit = run().then(() => {
+          isBack = true;
+        });
+        await pollUntil(
+          'the commit waits',
+          async () => {
+            const waiting = `SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`;
+            return (await hosts.sql('pg-a', waiting)) === '1' ? true : null;
+          },
+          { timeoutMs: MOVED_TIMEOUT_MS },
+        );
+        await everywhere(hosts, 'pg-a', ['standby-1']);
+        expect(isBack, 'the commit is not back without standby-2').toBe(false);
+        const from = performance.now();
+        await hosts.startServer('standby-2');
+        await commit;
+        returned = (performance.now() - from) / 1_000;
+      },
+    });
+    await everywhere(hosts, 'pg-a', ['standby-1', 'standby-2']);
+    process.stdout.write(`topologies: the commit returned after ${returned.toFixed(2)} s\n`);
+  });
 });
