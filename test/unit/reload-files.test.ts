@@ -105,7 +105,6 @@ class Running {
       log,
     });
     this.watch.watch();
-    running = this;
   }
 
   get seconds(): number {
@@ -127,10 +126,15 @@ class Running {
   }
 }
 
+function run(name?: string): Running {
+  running = new Running(name);
+  return running;
+}
+
 describe('a configuration behind a link', () => {
   test('is not read again as long as the link leads where it led', async () => {
     mount('etc', timeout(1));
-    const relay = new Running();
+    const relay = run();
     await relay.look();
     await relay.look();
     expect([relay.readings, relay.lines]).toEqual([0, []]);
@@ -138,7 +142,7 @@ describe('a configuration behind a link', () => {
 
   test('is read again when the link is swapped, and again when it is swapped again', async () => {
     mount('etc', timeout(1));
-    const relay = new Running();
+    const relay = run();
     for (const seconds of [2, 3]) {
       mount('etc', timeout(seconds));
       await relay.look();
@@ -152,7 +156,7 @@ describe('a configuration behind a link', () => {
 
   test('that was swapped before the first look counts', async () => {
     mount('etc', timeout(1));
-    const relay = new Running();
+    const relay = run();
     mount('etc', timeout(2));
     mount('etc', timeout(3));
     await relay.look();
@@ -161,7 +165,7 @@ describe('a configuration behind a link', () => {
 
   test('that is swapped while it is being read again is read once more', async () => {
     mount('etc', timeout(1));
-    const relay = new Running();
+    const relay = run();
     mount('etc', timeout(2));
     relay.onPrepare = () => {
       relay.onPrepare = () => {};
@@ -175,7 +179,7 @@ describe('a configuration behind a link', () => {
 
   test('that a reload has taken already is not read a second time', async () => {
     mount('etc', timeout(1));
-    const relay = new Running();
+    const relay = run();
     mount('etc', timeout(2));
     const report = relay.live.reload();
     await new Promise((resolve) => setImmediate(resolve));
@@ -195,7 +199,7 @@ describe('a configuration behind a link', () => {
       writeFileSync(join(directory, 'releases', release, 'walcast.yaml'), text);
     }
     symlinkSync('releases/one', join(directory, 'current'));
-    const relay = new Running('current/walcast.yaml');
+    const relay = run('current/walcast.yaml');
     swap(join(directory, 'current'), 'releases/two');
     await relay.look();
     expect(relay.seconds).toBe(2);
@@ -220,7 +224,7 @@ describe('a configuration behind a link', () => {
   ])('is read again when %s are swapped behind a link', async (_what, files, key) => {
     mount('rules', files);
     mount('etc', { 'walcast.yaml': `${UPSTREAM}${key}\n` });
-    const relay = new Running();
+    const relay = run();
     expect(relay.live.current.hba?.rules.rules[0]?.method).toBe('reject');
     mount('rules', { [Object.keys(files)[0] ?? '']: 'host all all all trust\n' });
     await relay.look();
@@ -230,7 +234,7 @@ describe('a configuration behind a link', () => {
   test('does not follow files with secrets: those are followed by what they hold', async () => {
     mount('secret', { users: '"a" "b"\n' });
     mount('etc', { 'walcast.yaml': `${UPSTREAM}auth: { users_file: ../secret/users }\n` });
-    const relay = new Running();
+    const relay = run();
     mount('secret', { users: '"a" "c"\n' });
     await relay.look();
     expect(relay.readings).toBe(0);
@@ -252,7 +256,7 @@ describe('a plain file', () => {
     mkdirSync(join(directory, 'etc'));
     const path = join(directory, 'etc/walcast.yaml');
     writeFileSync(path, timeout(1)['walcast.yaml'] ?? '');
-    const relay = new Running();
+    const relay = run();
     change(path, timeout(2)['walcast.yaml'] ?? '');
     await relay.look();
     await relay.look();
@@ -261,7 +265,7 @@ describe('a plain file', () => {
 
   test('that is edited where the link leads waits, too', async () => {
     mount('etc', timeout(1));
-    const relay = new Running();
+    const relay = run();
     writeFileSync(join(directory, 'etc/walcast.yaml'), timeout(2)['walcast.yaml'] ?? '');
     await relay.look();
     expect([relay.readings, relay.seconds]).toEqual([0, 1]);
@@ -273,7 +277,7 @@ const BAD = { 'walcast.yaml': `${UPSTREAM}drain_timeut: 5s\n` };
 describe('a bad configuration that is swapped in', () => {
   test('changes nothing and is told once, however often it is looked at', async () => {
     mount('etc', timeout(1));
-    const relay = new Running();
+    const relay = run();
     mount('etc', BAD);
     await relay.look();
     expect(relay.told).toEqual([
@@ -288,7 +292,7 @@ describe('a bad configuration that is swapped in', () => {
 
   test('is told again when its mistakes are others, and taken when it is mended', async () => {
     mount('etc', timeout(1));
-    const relay = new Running();
+    const relay = run();
     mount('etc', BAD);
     await relay.look();
     mount('etc', { 'walcast.yaml': `${UPSTREAM}drain_timeout: 5 parsecs\n` });
@@ -305,7 +309,7 @@ describe('a bad configuration that is swapped in', () => {
   test('is over when the link is swapped back to what is in effect', async () => {
     mount('etc', timeout(1));
     const good = `..volume_${volumes}`;
-    const relay = new Running();
+    const relay = run();
     mount('etc', BAD);
     await relay.look();
     swap(join(directory, 'etc/..data'), good);
@@ -317,7 +321,7 @@ describe('a bad configuration that is swapped in', () => {
 
   test('is the same as one that is gone', async () => {
     mount('etc', timeout(1));
-    const relay = new Running();
+    const relay = run();
     rmSync(join(directory, 'etc/walcast.yaml'));
     await relay.look();
     expect(relay.told).toEqual([expect.stringContaining('no such file')]);
@@ -326,7 +330,7 @@ describe('a bad configuration that is swapped in', () => {
 
   test('is taken as soon as the files that it names are there, which come in a volume of their own', async () => {
     mount('etc', timeout(1));
-    const relay = new Running();
+    const relay = run();
     mount('etc', { 'walcast.yaml': `${UPSTREAM}auth: { users_file: ../secret/users }\n` });
     await relay.look();
     expect(relay.told).toEqual([expect.stringContaining('no such file')]);
@@ -337,7 +341,7 @@ describe('a bad configuration that is swapped in', () => {
 
   test('waits for nothing any more while walcast ends', async () => {
     mount('etc', timeout(1));
-    const relay = new Running();
+    const relay = run();
     relay.refusal = 'walcast is ending';
     mount('etc', timeout(2));
     await relay.look();
