@@ -4,6 +4,7 @@ import { Writable } from 'node:stream';
 import type { Log } from './base/log.ts';
 import { EXIT, HANDLED_SIGNALS, SIGNAL_EXIT_CODES } from './cli/command.ts';
 import type { HandledSignal } from './cli/command.ts';
+import type { Dialogue } from './cli/dialogue.ts';
 
 /** A system call that takes longer than this while the process ends is taken for one that hangs. */
 const HANGING_CALL_MS = 1_000;
@@ -42,6 +43,7 @@ const { settleKernelWork } = await import('./base/kernel-work.ts');
 const { openLog } = await import('./base/log.ts');
 const { flushStandardError } = await import('./base/standard-error.ts');
 const { COMMANDS } = await import('./cli/commands.ts');
+const { openDialogue } = await import('./cli/dialogue.ts');
 const { dispatch } = await import('./cli/dispatch.ts');
 
 // Files are made with modes of their own, which a umask of the system must not take from the group that may read. (pg_mode_mask)
@@ -66,6 +68,7 @@ const exitCode = await dispatch(process.argv.slice(2), COMMANDS, {
   isErrorTerminal: process.stderr.isTTY,
   screenSize,
   ...(process.stdin.isTTY ? { onKey: listenToKeys } : {}),
+  ...(process.stdin.isTTY && process.stderr.isTTY ? { openDialogue: askInTurn } : {}),
   ask: askTerminal,
   askSecret: askTerminalSecret,
   readInput: readStandardInput,
@@ -166,6 +169,14 @@ async function askTerminalSecret(question: string): Promise<string | null> {
     terminal.close();
     process.stderr.write('\n');
   }
+}
+
+function askInTurn(): Dialogue {
+  return openDialogue({
+    input: process.stdin,
+    output: process.stderr,
+    onInterrupt: () => process.kill(process.pid, 'SIGINT'),
+  });
 }
 
 async function readStandardInput(bytesMax: number): Promise<string> {

@@ -67,8 +67,11 @@ export function conninfoFindings(
   return 'finding' in resolved ? [resolved.finding] : resolved.warnings;
 }
 
-/** Asks every host of the list, some at a time. */
-async function checkUpstreams(
+/**
+ * Asks every host of upstream.conninfo, or of Patroni, some at a time: the part of {@link deepCheck} about upstreams.
+ * `isRunning`: a walcast holds the data directory.
+ */
+export async function checkUpstreams(
   config: Config,
   { clock, env, isRunning }: CheckSurroundings & { readonly isRunning: boolean },
 ): Promise<DeepCheck> {

@@ -1,5 +1,5 @@
 // What does a user type on the primary and on a standby so that both work with walcast? Pure texts.
-import type { Config, ListenAddress } from '../config/config.ts';
+import type { ListenAddress } from '../config/config.ts';
 import type { HostProbe } from './host-probe.ts';
 import type { Finding, FindingCode } from './finding.ts';
 import { grantReplication, hbaLine } from './login-findings.ts';
@@ -16,6 +16,8 @@ export interface StandbyAddress {
   readonly host: string;
   readonly port: number;
   readonly user: string;
+  /** How they make sure of TLS; absent without. */
+  readonly sslmode?: string;
 }
 
 /** Name that stands for the standby in examples. */
@@ -72,24 +74,85 @@ function primaryLines(probe: HostProbe, findings: readonly Finding[]): string[] 
   ];
 }
 
-/** How standbys of other machines are let in, where no user has a secret yet. */
-export function userInstructions({ auth }: Config, user: string): Instructions[] {
-  if (auth.users.size > 0 || auth.query !== null) return [];
+/** What a standby needs to log in at walcast. */
+export type StandbyPassword =
+  /** Rules let it in without one. */
+  | { readonly kind: 'none' }
+  /** Who set walcast up knows it. */
+  | { readonly kind: 'known' }
+  /** There is no user with a secret yet. */
+  | { readonly kind: 'missing' }
+  /** It was made up, and is in a password file at this absolute path. */
+  | { readonly kind: 'file'; readonly path: string };
+
+/** How the user that standbys log in as comes by a password, and a standby to it. */
+export function passwordInstructions(
+  { host, port, user }: StandbyAddress,
+  password: StandbyPassword,
+): Instructions[] {
+  switch (password.kind) {
+    case 'none':
+      return [];
+    case 'missing':
+      return [
+        {
+          heading: 'Make a user for standbys, and name the file in the configuration:',
+          lines: [
+            `walcast scram --user ${shellWord(user)} > userlist.txt && chmod 600 userlist.txt    # auth.users_file: userlist.txt`,
+          ],
+        },
+      ];
+    case 'known': {
+      const fields = [host.startsWith('/') ? '*' : host, String(port), '*', user];
+      const escaped = fields.map((field) => field.replaceAll(/[\\:]/g, String.raw`\$&`));
+      return [
+        {
+          heading: 'On the machine of a standby, in ~/.pgpass (mode 0600) of the user it runs as:',
+          lines: [`${escaped.join(':')}:PASSWORD`],
+        },
+      ];
+    }
+    case 'file':
+      return [
+        {
+          heading: `The password of ${user} was made up, and is in a password file. On the machine of a standby, as the user it runs as:`,
+          lines: [`cat ${shellWord(password.path)} >> ~/.pgpass && chmod 600 ~/.pgpass`],
+        },
+      ];
+  }
+}
+
+/** How a standby knows that it talks to walcast. `authority`: the certificate that signed ours. */
+export function authorityInstructions(authority: string): Instructions[] {
   return [
     {
       heading:
-        'For standbys on other machines: a user with a password, and TLS; then a hostssl line in auth.hba:',
+        'The certificate of the authority that signed that of walcast, where libpq looks for it on the machine of a standby:',
+      lines: [`install -D -m 644 ${shellWord(authority)} ~/.postgresql/root.crt`],
+    },
+  ];
+}
+
+/** How other machines are let in by rules that want TLS, where walcast has none yet. `host`: what they call it. */
+export function certificateInstructions(host: string): Instructions[] {
+  const name = shellWord(`/CN=${host}`);
+  const alternative = shellWord(`subjectAltName=DNS:${host}`);
+  return [
+    {
+      heading:
+        'Other machines are let in with TLS only. A certificate to begin with; standbys verify it with sslrootcert=server.crt:',
       lines: [
-        `walcast scram --user ${shellWord(user)} > userlist.txt && chmod 600 userlist.txt    # auth.users_file: userlist.txt`,
-        'listen: [ { address: "*:5432", tls: { cert: server.crt, key: server.key } } ]',
+        `openssl req -new -x509 -days 365 -nodes -subj ${name} -addext ${alternative} -out server.crt -keyout server.key && chmod 600 server.key`,
+        'listen: [ { address: "*:5433", tls: { cert: server.crt, key: server.key } } ]    # in the configuration',
       ],
     },
   ];
 }
 
 /** How a standby that exists, and one that does not yet, follow walcast. */
-export function standbyInstructions({ host, port, user }: StandbyAddress): Instructions[] {
-  const address = `host=${conninfoValue(host)} port=${port} user=${conninfoValue(user)}`;
+export function standbyInstructions({ host, port, user, sslmode }: StandbyAddress): Instructions[] {
+  const tls = sslmode === undefined ? '' : ` sslmode=${sslmode}`;
+  const address = `host=${conninfoValue(host)} port=${port} user=${conninfoValue(user)}${tls}`;
   const named = `${address} application_name=${EXAMPLE_NAME}`;
   return [
     {
@@ -105,4 +168,34 @@ export function standbyInstructions({ host, port, user }: StandbyAddress): Instr
       ],
     },
   ];
+}
+
+/** How commits of the primary wait for walcast, and through it for a standby; nothing where the upstream is a standby. */
+export function synchronousInstructions(
+  probes: readonly HostProbe[],
+  applicationName: string,
+): Instructions[] {
+  const known = probes.filter(({ identity }) => identity !== null);
+  const primary = known.find(({ identity }) => identity?.isInRecovery === false);
+  if (known.length > 0 && primary === undefined) return [];
+  const now = primary?.settings.get('synchronous_standby_names') ?? '';
+  const note =
+    now === '' ? 'commits wait for the disk of walcast' : `it is ${settingString(now)} now`;
+  return [
+    {
+      heading:
+        'If commits are to wait (they do not by default): in postgresql.conf of the primary, and in the configuration of walcast:',
+      lines: [
+        `synchronous_standby_names = ${settingString(syncName(applicationName))}    # ${note}`,
+        `synchronous_standby_names: FIRST 1 (${EXAMPLE_NAME})    # not only for the disk of walcast, but for this standby behind it`,
+      ],
+    },
+  ];
+}
+
+/** A name of the list, quoted where its grammar asks for it. (syncrep_scanner.l) */
+function syncName(name: string): string {
+  return /^[a-z_][a-z0-9_]*$/.test(name) && !['first', 'any'].includes(name)
+    ? name
+    : `"${name.replaceAll('"', '""')}"`;
 }

@@ -1,6 +1,7 @@
 // What a command of the command line is, and what it is handed when it runs.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import type { Dialogue } from './dialogue.ts';
 
 /** One `--name`. A flag without a placeholder takes no value. */
 export interface CommandOption {
@@ -56,6 +57,8 @@ export interface CommandContext {
   ask?(question: string): Promise<string | null>;
   /** The same, without what is typed being shown. */
   askSecret?(question: string): Promise<string | null>;
+  /** Several questions in a row; whoever opens it closes it. Absent where there is no terminal to ask at. */
+  readonly openDialogue?: () => Dialogue;
   /** What comes from standard input up to its end, or as many bytes as are wanted. */
   readInput?(bytesMax: number): Promise<string>;
   /** Until the returned function is called, signals go to `listener` and no longer end the process. */

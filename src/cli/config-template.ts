@@ -1,4 +1,5 @@
 // A walcast.yaml to begin with: every key with what it is for; what was given counts, the rest is a comment with its default.
+import { levelsText } from '../config/print.ts';
 import { isWordListKind, SETTINGS } from '../config/settings.ts';
 import type { Setting } from '../config/settings.ts';
 
@@ -8,9 +9,21 @@ export type GivenValues = ReadonlyMap<string, readonly string[]>;
 const WIDTH = 110;
 const INDENT = '  ';
 
-/** The text of the file. Keys of `given` are live, all others commented out. */
-export function configTemplate(given: GivenValues): string {
-  const blocks = sections().map(([name, settings]) => sectionText(name, settings, given));
+/** Certificate and key of the TCP addresses of `listen`, as the file names them. */
+export interface TemplateTls {
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** What the file shows. */
+interface Shown {
+  readonly given: GivenValues;
+  readonly tls: TemplateTls | null;
+}
+
+/** The text of the file. Keys of `given` are live, all others commented out. TCP addresses of `listen` get `tls`. */
+export function configTemplate(given: GivenValues, tls: TemplateTls | null = null): string {
+  const blocks = sections().map(([name, settings]) => sectionText(name, settings, { given, tls }));
   return `${HEADER}\n${blocks.join('\n\n')}\n`;
 }
 
@@ -34,12 +47,12 @@ function sections(): [name: string | null, settings: Setting[]][] {
 function sectionText(
   name: string | null,
   settings: readonly Setting[],
-  given: GivenValues,
+  { given, tls }: Shown,
 ): string {
   const indent = name === null ? '' : INDENT;
   const entries = settings.map((setting, index) => {
     const before = settings[index - 1]?.path ?? '';
-    return entryText(setting, { indent, before, values: given.get(setting.path) });
+    return entryText(setting, { indent, before, values: given.get(setting.path), tls });
   });
   if (name === null) return entries.join('\n');
   const isLive = settings.some(({ path }) => given.has(path));
@@ -53,14 +66,19 @@ function entryText(
     indent,
     before,
     values,
-  }: { indent: string; before: string; values: readonly string[] | undefined },
+    tls,
+  }: Pick<Shown, 'tls'> & {
+    indent: string;
+    before: string;
+    values: readonly string[] | undefined;
+  },
 ): string {
   const [key = '', ...sections] = setting.path.split('.').toReversed();
   const lines = wrap(setting.description, WIDTH - indent.length).map(
     (line) => `${indent}# ${line}`,
   );
   const shown = values ?? exampleOf(setting);
-  const value = valueLines(setting, shown);
+  const value = valueLines(setting, shown, values === undefined ? null : tls);
   const [first = '', ...rest] = value;
   const mark = `${indent}${values === undefined ? '# ' : ''}`;
   const inner = sections.toReversed().slice(1);
@@ -84,7 +102,11 @@ function exampleOf({ path, defaultText, kind }: Setting): readonly string[] {
 }
 
 /** The value behind the key's colon; further lines belong below it. */
-function valueLines({ kind }: Setting, values: readonly string[]): string[] {
+function valueLines(
+  { kind }: Setting,
+  values: readonly string[],
+  tls: TemplateTls | null,
+): string[] {
   const text = values.at(-1) ?? '';
   if (kind === 'rules')
     return [
@@ -96,15 +118,24 @@ function valueLines({ kind }: Setting, values: readonly string[]): string[] {
     ];
   if (kind === 'addresses') {
     const addresses = values.flatMap((value) => value.split(',')).map((value) => value.trim());
-    return [`[ ${addresses.map((address) => `{ address: ${quoted(address)} }`).join(', ')} ]`];
+    return [`[ ${addresses.map((address) => addressItem(address, tls)).join(', ')} ]`];
   }
   if (kind === 'users') return ['', ...values.flatMap((value) => value.split('\n')).map(userLine)];
+  if (kind === 'levels') {
+    return [levelsText(values.flatMap((value) => value.split(',')).filter((word) => word !== ''))];
+  }
   if (isWordListKind(kind)) {
     const names = values.flatMap((value) => value.split(',')).map((value) => value.trim());
     const given = names.filter((name) => name !== '').map(quoted);
     return [given.length === 0 ? '[]' : `[ ${given.join(', ')} ]`];
   }
   return [scalar(text)];
+}
+
+function addressItem(address: string, tls: TemplateTls | null): string {
+  if (tls === null || address.startsWith('/')) return `{ address: ${quoted(address)} }`;
+  const files = `cert: ${quoted(tls.cert)}, key: ${quoted(tls.key)}`;
+  return `{ address: ${quoted(address)}, tls: { ${files} } }`;
 }
 
 /** A line of a user list, as it is written in a map. */

@@ -1,221 +1,256 @@
 // walcast init: from the address of a primary to a configuration that runs, and the lines for primary and standbys.
-import { writeFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
-import { resolve } from 'node:path';
-import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
+import { randomBytes } from 'node:crypto';
+import { dirname, join, resolve } from 'node:path';
 import { authFindings } from '../check/auth-findings.ts';
 import { deepCheck } from '../check/deep-check.ts';
 import { formatFinding } from '../check/finding.ts';
-import {
-  primaryInstructions,
-  standbyAddress,
-  standbyInstructions,
-  userInstructions,
-} from '../check/init-lines.ts';
-import type { Instructions } from '../check/init-lines.ts';
-import { shellWord } from '../check/quoting.ts';
+import type { StandbyAddress } from '../check/init-lines.ts';
 import type { Config } from '../config/config.ts';
-import { loadConfig } from '../config/load.ts';
-import type { FlagValue } from '../config/named-layers.ts';
-import { environmentName, isListKind, SETTINGS, settingOf } from '../config/settings.ts';
+import type { LoadedConfig } from '../config/load.ts';
+import type { ConfigError } from '../config/problem.ts';
 import { maskConninfo } from '../pg/conninfo-syntax.ts';
+import { formatUserListLine } from '../pg/user-list.ts';
 import { exitCodeOf, summaryLine } from './check.ts';
-import { EXIT, optionValue } from './command.ts';
+import { EXIT, isSet, optionValue } from './command.ts';
 import type { Command, CommandContext } from './command.ts';
 import { printConfigErrors, settingFlags, settingOptions } from './config-options.ts';
-import { configTemplate } from './config-template.ts';
+import { YES_OPTION } from './confirm.ts';
+import {
+  draftOf,
+  draftText,
+  fillDraft,
+  has,
+  loadDraft,
+  needsSecret,
+  setValue,
+  STANDBY_PASSWORD_FILE,
+  standbyUser,
+  UPSTREAM_PASSWORD_FILE,
+  USERS_FILE,
+} from './init-draft.ts';
+import type { InitDraft, InitPlaces } from './init-draft.ts';
+import { refuseExisting, writeNewFiles } from './init-files.ts';
+import type { NewFile } from './init-files.ts';
+import { INIT_OPTIONS, readInitOptions } from './init-options.ts';
+import { askQuestions } from './init-questions.ts';
+import { lastWords, nextSteps, passwordFileLine, standbyAccess } from './init-report.ts';
+import { makeScramSecret } from './scram.ts';
 
 /** The command. */
 export const initCommand: Command = {
   name: 'init',
   summary: 'Check the primary, write a commented walcast.yaml, print the lines for the standbys.',
-  options: [
-    ...settingOptions(),
-    {
-      name: 'output',
-      short: 'o',
-      placeholder: 'FILE',
-      description: 'Write the configuration there; "-" is standard output. Default: walcast.yaml.',
-    },
-  ],
+  options: [...settingOptions(), ...INIT_OPTIONS],
   help: `
-Looks at the servers of --upstream as "walcast check --deep" does; without it, at the one that PGHOST, PGPORT and PGUSER
-name, else at localhost. What is given as flags or WALCAST_… variables is written into the file, and every other key as a
-comment with its default. An existing file is never overwritten. A file with a password in it can be read by its owner only.
+On a terminal asks for what flags and WALCAST_… variables leave open, each question with a default, and checks each answer at
+once; elsewhere, and with --yes, defaults count: the server that PGHOST, PGPORT and PGUSER name, else localhost. Every other
+key is written as a comment with its default. No file that exists is overwritten.
 
-The file is also written when a check fails: what has to be changed on the primary is printed.
+Nobody is let in without a password, and no other machine without TLS: beside the configuration userlist.txt gets the secret
+of the user that standbys log in as, standby.pgpass the password where it was made up, upstream.pgpass the one for the
+primary where it was asked for. Only their owner may read them (and the group of the folder, where root writes them).
 
-Exit codes: 0 no errors, 1 errors (or the file exists), 2 usage, 78 a value is not valid.
+The servers are looked at as "walcast check --deep" does. The files are also written when a check fails: what has to be
+changed on the primary is printed.
+
+Exit codes: 0 no errors, 1 errors (or a file exists), 2 usage, 78 a value is not valid.
 
 Examples:
-  walcast init --upstream 'host=pg-a,pg-b user=replicator sslmode=verify-full'
-  walcast init --upstream 'host=pg-a user=replicator' --data /srv/walcast -o /etc/walcast/walcast.yaml
-  walcast init --upstream 'host=/run/postgresql user=postgres' -o -
+  walcast init
+  walcast init --upstream 'host=pg-a,pg-b user=replicator sslmode=verify-full' -o /etc/walcast/walcast.yaml
+  walcast init --yes --upstream 'host=pg-a user=replicator' --allow 10.0.0.0/8 --tls-cert relay.crt --tls-key relay.key
+  walcast init --yes --upstream 'host=/run/postgresql user=postgres' -o -
 `,
   run: init,
 };
 
 const DEFAULT_FILE = 'walcast.yaml';
 
-const LOCAL_RULE = 'local replication all trust';
-const LOOPBACK_RULES = `host replication all 127.0.0.1/32 trust
-host replication all ::1/128 trust`;
+/** Of a password that is made up: as many as a SCRAM secret has, so that it is no weaker than that. */
+const PASSWORD_BYTES = 32;
 
-/** Lets in what runs on this machine, by each kind of `addresses`; everybody else has to be let in by a line of the user's. */
-function firstRules(addresses: readonly string[]): string {
-  const isUnix = (address: string): boolean => address.trim().startsWith('/');
-  const lines = [
-    '# TYPE DATABASE USER ADDRESS METHOD, as in pg_hba.conf; the first line that matches decides',
-    ...(addresses.some((address) => isUnix(address)) ? [LOCAL_RULE] : []),
-    ...(addresses.every((address) => isUnix(address)) ? [] : [LOOPBACK_RULES]),
-    '# hostssl replication replicator 10.0.0.0/8 scram-sha-256',
-    '# host walcast all 127.0.0.1/32 scram-sha-256 # database walcast is the console',
-  ];
-  return lines.join('\n');
+/** What standbys log in with, and where it is from. */
+interface Credential {
+  readonly user: string;
+  readonly password: string;
+  readonly isMadeUp: boolean;
 }
 
 async function init(context: CommandContext): Promise<number> {
-  const flags = valuesToWrite(context);
-  const { env, workingDirectory, clock } = context;
-  // Variables are among the flags already.
-  const others = withoutSettings(env);
-  const loaded = loadConfig({ flags, env: others, file: null, workingDirectory });
-  if ('errors' in loaded) {
-    printConfigErrors(context, loaded.errors);
-    return EXIT.configuration;
+  const { input, workingDirectory } = context;
+  const output = optionValue(input, 'output') ?? DEFAULT_FILE;
+  const places = {
+    output: output === '-' ? null : resolve(workingDirectory, output),
+    workingDirectory,
+  };
+  const draft = draftOf(context, settingFlags(input));
+  const options = readInitOptions(input, draft, (path) => resolve(workingDirectory, path));
+  if ('problem' in options) {
+    context.printError(`walcast init: ${options.problem}\n`);
+    return EXIT.usage;
   }
-  const { config } = loaded;
-  const output = optionValue(context.input, 'output') ?? DEFAULT_FILE;
-  const text = configTemplate(byPath(flags, workingDirectory));
-  const isToStandardOutput = output === '-';
+  // Before anything takes long, or somebody is asked: values that cannot be, and files that exist.
+  const first = firstLook(context, draft, places);
+  if ('errors' in first) return refuse(context, first);
+  if (places.output !== null) await refuseExisting(places.output, filesBeside(places.output));
+  const typed = await askAll(context, draft, places);
+  fillDraft(draft, context, places);
+  const credential = credentialOf(draft, {
+    env: context.env,
+    places,
+    given: options.password ?? typed,
+  });
+  const users = credential === null ? null : await userLine(credential);
+  const loaded = loadDraft(draft, { ...context, users });
+  if ('errors' in loaded) return refuse(context, loaded);
+  return await finish(context, { draft, places, output, credential, users, config: loaded.config });
+}
+
+function refuse(context: CommandContext, { errors }: { errors: readonly ConfigError[] }): number {
+  printConfigErrors(context, errors);
+  return EXIT.configuration;
+}
+
+/** What flags and variables give, with defaults for the rest. */
+function firstLook(context: CommandContext, draft: InitDraft, places: InitPlaces): LoadedConfig {
+  const copy = { ...draft, values: new Map(draft.values) };
+  fillDraft(copy, context, places);
+  return loadDraft(copy, { ...context, users: null });
+}
+
+function filesBeside(output: string): string[] {
+  const names = [USERS_FILE, STANDBY_PASSWORD_FILE, UPSTREAM_PASSWORD_FILE];
+  return names.map((name) => join(dirname(output), name));
+}
+
+/** The password for standbys that was typed; null without a terminal, and where none was. */
+async function askAll(
+  context: CommandContext,
+  draft: InitDraft,
+  places: InitPlaces,
+): Promise<string | null> {
+  const { openDialogue, env, clock } = context;
+  if (openDialogue === undefined || isSet(context.input, YES_OPTION.name)) return null;
+  const dialogue = openDialogue();
+  const tell = (line: string): void => context.printError(`${line}\n`);
+  try {
+    return await askQuestions(draft, { env, clock, places, dialogue, tell });
+  } finally {
+    dialogue.close();
+  }
+}
+
+/** Null where no user is to be made. On standard output there is no place for a password that was made up. */
+function credentialOf(
+  draft: InitDraft,
+  { env, places, given }: { env: CommandContext['env']; places: InitPlaces; given: string | null },
+): Credential | null {
+  if (!needsSecret(draft)) return null;
+  const user = standbyUser(draft, env);
+  if (given !== null) return { user, password: given, isMadeUp: false };
+  if (places.output === null) return null;
+  return { user, password: randomBytes(PASSWORD_BYTES).toString('base64url'), isMadeUp: true };
+}
+
+async function userLine({ user, password }: Credential): Promise<string> {
+  return formatUserListLine(user, await makeScramSecret(password));
+}
+
+/** All that was decided. */
+interface Decided {
+  readonly draft: InitDraft;
+  readonly places: InitPlaces;
+  /** As it was typed. */
+  readonly output: string;
+  readonly credential: Credential | null;
+  /** Line of the list of users; null for none. */
+  readonly users: string | null;
+  readonly config: Config;
+}
+
+/** Writes, looks at everything once more, and says what is next. */
+async function finish(context: CommandContext, decided: Decided): Promise<number> {
+  const { draft, places, credential, config } = decided;
+  const { env, clock } = context;
   const tell = (line: string): void =>
-    isToStandardOutput ? context.printError(`${line}\n`) : context.print(`${line}\n`);
-  // Before anything takes long: a file that exists ends it.
-  if (isToStandardOutput) context.print(text);
-  else await writeNew(resolve(workingDirectory, output), text, config);
-  const { findings: found, probes } = await deepCheck(config, { clock, env });
+    places.output === null ? context.printError(`${line}\n`) : context.print(`${line}\n`);
+  const access = standbyAccess(config, {
+    user: standbyUser(draft, env),
+    passwordFile: passwordFileOf(decided),
+    hasSecret: credential !== null || !needsSecret(draft),
+    networks: draft.networks,
+  });
+  const files = filesOf(context, decided, passwordLine(access.address, credential));
+  if (places.output === null) context.print(files[0]?.text ?? '');
+  else await writeNewFiles(files);
+  const password = draft.upstreamPassword;
+  const known = password === null ? env : { ...env, PGPASSWORD: password };
+  const { findings: found, probes } = await deepCheck(config, { clock, env: known });
   const findings = [...authFindings(config), ...found];
   for (const finding of findings) tell(formatFinding(finding));
   tell(summaryLine(findings));
-  for (const part of primaryInstructions(probes, findings)) tellPart(tell, part);
-  const user = probes[0]?.user ?? 'replicator';
-  const address = standbyAddress(config.listen, { machineName: hostname(), user });
-  for (const part of userInstructions(config, user)) tellPart(tell, part);
-  if (address !== null) {
-    for (const part of standbyInstructions(address)) tellPart(tell, part);
+  const parts = nextSteps(config, { access, findings, probes, networks: draft.networks });
+  for (const { heading, lines } of parts) {
+    tell('');
+    tell(heading);
+    for (const line of lines) tell(`  ${line}`);
   }
-  if (!isToStandardOutput)
-    tellWritten(tell, { output, config, isClean: exitCodeOf(findings) === 0 });
+  const isClean = exitCodeOf(findings) === EXIT.ok;
+  if (places.output !== null) {
+    for (const line of lastWords(files, { output: decided.output, isClean })) tell(line);
+  }
   return exitCodeOf(findings);
 }
 
-function tellPart(tell: (line: string) => void, { heading, lines }: Instructions): void {
-  tell('');
-  tell(heading);
-  for (const line of lines) tell(`  ${line}`);
+function passwordFileOf({ credential, places }: Decided): string | null {
+  if (credential === null || !credential.isMadeUp || places.output === null) return null;
+  return join(dirname(places.output), STANDBY_PASSWORD_FILE);
 }
 
-function tellWritten(
-  tell: (line: string) => void,
-  { output, config, isClean }: { output: string; config: Config; isClean: boolean },
-): void {
-  tell('');
-  tell(`Wrote ${output}. Look at auth.hba in it: it says which standbys may connect.`);
-  if (holdsPassword(config)) {
-    tell(
-      'It holds a password, so its mode is 0600. Better: keep the connection string in a file of its own (upstream.conninfo_file), or the password in ~/.pgpass.',
-    );
-  }
-  const file = shellWord(output);
-  tell(isClean ? `Next: walcast run -c ${file}` : `Next: walcast check -c ${file} --deep`);
-}
-
-/** Flags, before them variables, before them what makes a first configuration work. */
-function valuesToWrite(context: CommandContext): FlagValue[] {
-  const { env } = context;
-  const variables = SETTINGS.flatMap(({ path }) => {
-    const name = environmentName(path);
-    const text = env[name];
-    return text === undefined ? [] : [{ path, text, flag: name }];
+/** The configuration, first, and what goes beside it. */
+function filesOf(context: CommandContext, decided: Decided, line: string | null): NewFile[] {
+  const { draft, places, users } = decided;
+  const output = places.output ?? '';
+  const beside = (name: string): string => join(dirname(output), name);
+  const isAlone = places.output === null;
+  if (isAlone && users !== null) setValue(draft, 'auth.users', users);
+  const upstream = isAlone ? null : draft.upstreamPassword;
+  const text = draftText(draft, {
+    ...context,
+    beside: {
+      hasUsers: !isAlone && users !== null,
+      upstreamPasswordFile: upstream === null ? null : beside(UPSTREAM_PASSWORD_FILE),
+    },
   });
-  const flags = settingFlags(context.input);
-  const overruled = new Set(flags.map(({ path }) => path));
-  const given = [...variables.filter(({ path }) => !overruled.has(path)), ...flags];
-  const has = (...paths: string[]): boolean => given.some(({ path }) => paths.includes(path));
-  const added: FlagValue[] = [];
-  if (!has('upstream.conninfo', 'upstream.conninfo_file')) {
-    added.push({ path: 'upstream.conninfo', text: addressOf(env), flag: '--upstream' });
-  }
-  for (const path of ALWAYS_WRITTEN) {
-    const text = settingOf(path)?.defaultText ?? null;
-    if (text !== null && !has(path)) added.push({ path, text, flag: '--set' });
-  }
-  if (!has('auth.hba', 'auth.hba_file')) {
-    const listens = [...added, ...given].filter(({ path }) => path === 'listen');
-    const addresses = listens.flatMap(({ text }) => text.split(','));
-    added.push({ path: 'auth.hba', text: firstRules(addresses), flag: '--set' });
-  }
-  return [...added, ...given];
-}
-
-/** What a reader looks for first. */
-const ALWAYS_WRITTEN: readonly string[] = ['upstream.slot', 'listen', 'storage.directory'];
-
-function addressOf(env: CommandContext['env']): string {
-  const parts = [
-    ['host', env['PGHOST'] ?? 'localhost'],
-    ['port', env['PGPORT']],
-    ['user', env['PGUSER']],
-  ];
-  return parts
-    .flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]))
-    .join(' ');
-}
-
-function withoutSettings(env: CommandContext['env']): CommandContext['env'] {
-  const names = new Set(SETTINGS.map(({ path }) => environmentName(path)));
-  return Object.fromEntries(Object.entries(env).filter(([name]) => !names.has(name)));
-}
-
-/** Names of files are relative to the working directory here, and to the file's own directory in the file. */
-function byPath(
-  flags: readonly FlagValue[],
-  workingDirectory: string,
-): ReadonlyMap<string, readonly string[]> {
-  const values = new Map<string, string[]>();
-  for (const { path, text } of flags) {
-    const kind = settingOf(path)?.kind ?? 'text';
-    const written = kind === 'path' ? resolve(workingDirectory, text) : text;
-    const before = isListKind(kind) ? (values.get(path) ?? []) : [];
-    values.set(path, [...before, written]);
-  }
-  return values;
-}
-
-function holdsPassword({ upstream, values }: Config): boolean {
-  if (values.get('auth.users')?.shown !== null) return true;
-  const isInline = (values.get('upstream.conninfo')?.origin ?? 'default') !== 'default';
-  return isInline && maskConninfo(upstream.conninfo) !== upstream.conninfo;
-}
-
-async function writeNew(file: string, text: string, config: Config): Promise<void> {
-  const mode = holdsPassword(config) ? 0o600 : 0o644;
-  try {
-    await writeFile(file, text, { flag: 'wx', mode });
-  } catch (cause) {
-    if (systemErrorCode(cause) === 'EEXIST') {
-      throw new OperationalError('FILE_EXISTS', `"${file}" exists, and is never overwritten`, {
-        hint: 'Choose another file with -o, or look at the new one with -o -.',
-        cause,
-      });
+  const files: NewFile[] = [{ path: output, text, isSecret: holdsPassword(draft) }];
+  const add = (name: string, content: string | null): void => {
+    if (!isAlone && content !== null) {
+      files.push({ path: beside(name), text: `${content}\n`, isSecret: true });
     }
-    throw new OperationalError(
-      'FILE_NOT_WRITTEN',
-      `"${file}" cannot be written: ${errorText(cause)}`,
-      {
-        hint: 'Choose another file with -o.',
-        cause,
-      },
-    );
-  }
+  };
+  add(USERS_FILE, users);
+  add(STANDBY_PASSWORD_FILE, line);
+  // It is for this one connection string, whose hosts may change.
+  add(
+    UPSTREAM_PASSWORD_FILE,
+    upstream === null ? null : passwordFileLine(['*', '*', '*', '*', upstream]),
+  );
+  return files;
+}
+
+function passwordLine(
+  address: StandbyAddress | null,
+  credential: Credential | null,
+): string | null {
+  if (credential === null || !credential.isMadeUp || address === null) return null;
+  const { host, port } = address;
+  const { user, password } = credential;
+  // libpq has names of its own for the directories of sockets.
+  const fields = [host.startsWith('/') ? '*' : host, String(port), '*', user, password];
+  return passwordFileLine(fields);
+}
+
+function holdsPassword(draft: InitDraft): boolean {
+  const conninfo = draft.values.get('upstream.conninfo')?.at(-1)?.text ?? '';
+  return has(draft, 'auth.users') || maskConninfo(conninfo) !== conninfo;
 }

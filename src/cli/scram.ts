@@ -69,10 +69,18 @@ async function scram(context: CommandContext): Promise<number> {
     context.printError(`walcast scram: ${password.problem}\n`);
     return EXIT.failure;
   }
-  const salt = randomBytes(SCRAM_SALT_BYTES);
-  const secret = formatScramSecret(await deriveScramSecret(password.text, { salt, iterations }));
+  const secret = await makeScramSecret(password.text, iterations);
   context.print(`${user === null ? secret : formatUserListLine(user, secret)}\n`);
   return EXIT.ok;
+}
+
+/** The secret of `password`, as `pg_authid.rolpassword` holds it, with a salt of its own. */
+export async function makeScramSecret(
+  password: string,
+  iterations: number = SCRAM_ITERATIONS_DEFAULT,
+): Promise<string> {
+  const salt = randomBytes(SCRAM_SALT_BYTES);
+  return formatScramSecret(await deriveScramSecret(password, { salt, iterations }));
 }
 
 function usage(context: CommandContext, problem: string): number {
@@ -98,10 +106,16 @@ async function readFirstLine(context: CommandContext): Promise<string> {
 }
 
 function checked(text: string): { text: string } | { problem: string } {
-  if (text === '') return { problem: 'no password was given' };
+  const problem = findPasswordProblem(text);
+  return problem === null ? { text } : { problem };
+}
+
+/** Why `text` is no password that a secret can be made of; null when it is one. Does not repeat it. */
+export function findPasswordProblem(text: string): string | null {
+  if (text === '') return 'no password was given';
   if (Buffer.byteLength(text) > PASSWORD_BYTES_MAX) {
-    return { problem: `the password has more than ${PASSWORD_BYTES_MAX} bytes` };
+    return `the password has more than ${PASSWORD_BYTES_MAX} bytes`;
   }
-  if (text.includes('\u{FFFD}')) return { problem: 'the password is not UTF-8 text' };
-  return text.includes('\0') ? { problem: 'the password holds a zero byte' } : { text };
+  if (text.includes('\u{FFFD}')) return 'the password is not UTF-8 text';
+  return text.includes('\0') ? 'the password holds a zero byte' : null;
 }
