@@ -75,7 +75,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'pg',
-          include: ['test/pg/**/*.test.ts', 'test/fault/**/*.test.ts', 'test/browser/**/*.test.ts'],
+          include: ['pg', 'cluster', 'fault', 'browser'].map((name) => `test/${name}/**/*.test.ts`),
           testTimeout: 180_000,
           hookTimeout: 120_000,
           maxWorkers: WAITING_WORKERS,

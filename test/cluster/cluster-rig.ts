@@ -1,0 +1,245 @@
+// The overlay of two relays as it stands, in the stand-in for a cluster: what its user has to add (credentials, certificates), a
+// primary outside of the cluster whose commits wait for one of the relays, and standbys behind its Services.
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createPrimary, createStandby } from '../../src/demo/postgres-cluster.ts';
+import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
+import { TRUST_HBA, renderConninfo } from '../../src/demo/postgres-settings.ts';
+import { serverUser } from '../../src/demo/postgres-user.ts';
+import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
+import type { Workspace } from '../../src/demo/postgres-workspace.ts';
+import { imageProblem, imageTree } from '../harness/image-tree.ts';
+import { openCluster } from '../harness/kubelet-cluster.ts';
+import type { StandInCluster } from '../harness/kubelet-cluster.ts';
+import { resolvConf } from '../harness/kubelet-dns.ts';
+import { namespaceProblem } from '../harness/namespaces.ts';
+import { makeCertificate } from '../support/certificates.ts';
+import type { TestCertificate } from '../support/certificates.ts';
+import { rendered } from '../support/manifests.ts';
+import type { KubernetesObject } from '../support/manifests.ts';
+import { NEWEST_MAJOR } from '../support/requirements.ts';
+
+/** The overlay under test. */
+export const OVERLAY = 'deploy/kustomize/overlays/ha';
+/** What commits wait for, as docs/two-relays.md has it. */
+export const SYNC_NAMES = 'ANY 1 (walcast_0, walcast_1)';
+/** The name of the primary in the cluster. */
+const PRIMARY_HOST = 'postgres-rw';
+const USER = 'replicator';
+const PASSWORD = 'a password of the tests';
+const TOKEN = 'the-token-of-the-tests-for-the-api';
+
+const ROOT = join(import.meta.dirname, '../..');
+
+/** Everything of one cluster. */
+export interface ClusterRig extends AsyncDisposable {
+  readonly workspace: Workspace;
+  readonly cluster: StandInCluster;
+  readonly primary: PostgresCluster;
+  /** Behind the Service, and behind the names of both pods. */
+  readonly standbys: readonly PostgresCluster[];
+  readonly ca: string;
+  /** A ConfigMap as the overlay has it, with other text under some keys. */
+  configMap(name: string, data: Readonly<Record<string, string>>): Promise<KubernetesObject>;
+}
+
+/** Why this machine cannot do it; null when it can. */
+export async function clusterProblem(): Promise<string | null> {
+  return namespaceProblem() ?? (await imageProblem());
+}
+
+/** Starts everything; resolves when both relays count for the primary and both standbys stream. */
+export async function openClusterRig(): Promise<ClusterRig> {
+  const image = await imageTree(ROOT);
+  const workspace = await openWorkspace(await serverUser());
+  const closers: (() => Promise<void>)[] = [() => workspace.close()];
+  const close = async (): Promise<void> => {
+    for (const closer of closers.toReversed()) await closer();
+  };
+  try {
+    const cluster = await openCluster(workspace, image);
+    // The servers go first: what they say of pods that vanish under them is nobody's business.
+    closers.push(() => cluster[Symbol.asyncDispose]());
+    const certificates = await makeCertificates(workspace);
+    const primary = await makePrimary(workspace, cluster);
+    closers.push(() => primary.stop('immediate'));
+    cluster.services.addHost(PRIMARY_HOST, cluster.network.gateway);
+    const objects = await rendered(OVERLAY);
+    await cluster.apply(...(await credentials(primary, certificates)), ...objects);
+    await cluster.ready();
+    const standbys = await makeStandbys(workspace, cluster, primary);
+    closers.push(async () => {
+      await Promise.all(standbys.map((standby) => standby.stop('immediate')));
+    });
+    return {
+      workspace,
+      cluster,
+      primary,
+      standbys,
+      ca: certificates.authority.pem,
+      configMap: async (name, data) => withData(await rendered(OVERLAY), name, data),
+      [Symbol.asyncDispose]: close,
+    };
+  } catch (error) {
+    await close().catch(() => {});
+    throw error;
+  }
+}
+
+interface Certificates {
+  readonly authority: TestCertificate;
+  readonly relays: TestCertificate;
+}
+
+/** One authority, and one certificate for all names that relays and primary are asked for. */
+async function makeCertificates(workspace: Workspace): Promise<Certificates> {
+  const authority = makeCertificate({
+    commonName: 'authority of the tests',
+    isAuthority: true,
+    keyUsage: 0x06,
+  });
+  const names = ['walcast', 'walcast-0.walcast-headless', 'walcast-1.walcast-headless'];
+  const relays = makeCertificate({
+    commonName: 'walcast',
+    dns: [...names, PRIMARY_HOST],
+    issuer: authority,
+  });
+  await give(workspace, 'server.crt', relays.pem);
+  await give(workspace, 'server.key', relays.key);
+  await give(workspace, 'ca.crt', authority.pem);
+  return { authority, relays };
+}
+
+async function give(workspace: Workspace, name: string, text: string): Promise<void> {
+  const path = join(workspace.directory, name);
+  await writeFile(path, text, { mode: 0o600 });
+  await workspace.giveAway(path);
+}
+
+async function makePrimary(
+  workspace: Workspace,
+  { network }: StandInCluster,
+): Promise<PostgresCluster> {
+  const hba = join(workspace.directory, 'primary.hba');
+  await writeFile(
+    hba,
+    `${TRUST_HBA}hostssl replication,postgres ${USER} ${network.cidr} scram-sha-256\n`,
+  );
+  const primary = await createPrimary(workspace, {
+    major: NEWEST_MAJOR,
+    name: 'primary',
+    segmentSizeMb: 1,
+    settings: {
+      listen_addresses: `127.0.0.1,${network.gateway}`,
+      hba_file: hba,
+      ssl: 'on',
+      ssl_cert_file: join(workspace.directory, 'server.crt'),
+      ssl_key_file: join(workspace.directory, 'server.key'),
+      password_encryption: 'scram-sha-256',
+      wal_keep_size: '1GB',
+    },
+  });
+  await primary.start();
+  await primary.query(`CREATE ROLE ${USER} REPLICATION LOGIN PASSWORD '${PASSWORD}'`);
+  return primary;
+}
+
+/** The Secrets that docs/kubernetes.md asks for. */
+async function credentials(
+  primary: PostgresCluster,
+  { authority, relays }: Certificates,
+): Promise<KubernetesObject[]> {
+  const secret = await primary.value(`SELECT rolpassword FROM pg_authid WHERE rolname = '${USER}'`);
+  const conninfo = renderConninfo({
+    host: PRIMARY_HOST,
+    port: String(primary.port),
+    user: USER,
+    password: PASSWORD,
+    sslmode: 'verify-full',
+    sslrootcert: '/etc/walcast-tls/ca.crt',
+  });
+  return [
+    secretObject('walcast-credentials', {
+      conninfo: `${conninfo}\n`,
+      'userlist.txt': `"${USER}" "${secret}"\n`,
+      token: `${TOKEN}\n`,
+      'wal-token': `${TOKEN}-wal\n`,
+    }),
+    secretObject('walcast-tls', {
+      'tls.crt': relays.pem,
+      'tls.key': relays.key,
+      'ca.crt': authority.pem,
+    }),
+  ];
+}
+
+function secretObject(name: string, data: Readonly<Record<string, string>>): KubernetesObject {
+  return { apiVersion: 'v1', kind: 'Secret', metadata: { name }, stringData: data };
+}
+
+/** From backups of the primary; one goes through the Service, one names both pods. */
+async function makeStandbys(
+  workspace: Workspace,
+  cluster: StandInCluster,
+  primary: PostgresCluster,
+): Promise<PostgresCluster[]> {
+  const wrapper = await resolving(workspace, cluster);
+  const hosts = ['walcast', 'walcast-0.walcast-headless,walcast-1.walcast-headless'];
+  return await Promise.all(
+    hosts.map(async (host, index) => {
+      const name = `standby_${index + 1}`;
+      const standby = await createStandby(workspace, {
+        major: NEWEST_MAJOR,
+        name,
+        wrapper,
+        backupFrom: primary.target(),
+        upstream: primary.target(),
+        slot: name,
+      });
+      await standby.configure({
+        listen_addresses: '127.0.0.1',
+        ssl: 'off',
+        primary_conninfo: renderConninfo({
+          host,
+          port: '5432',
+          user: USER,
+          password: PASSWORD,
+          application_name: name,
+          sslmode: 'verify-full',
+          sslrootcert: join(workspace.directory, 'ca.crt'),
+        }),
+      });
+      await standby.start();
+      await standby.waitForLog(/started streaming WAL from primary/);
+      return standby;
+    }),
+  );
+}
+
+/** Runs a server where the cluster's DNS answers, as its user. */
+async function resolving(workspace: Workspace, cluster: StandInCluster): Promise<string[]> {
+  const file = join(workspace.directory, 'resolv.conf');
+  await writeFile(file, resolvConf(cluster.network.gateway, 'default'));
+  const { user } = workspace;
+  if (user === null) throw new Error('namespaces need root');
+  const become = `exec setpriv --reuid ${user.uid} --regid ${user.gid} --clear-groups -- "$@"`;
+  const script = `mount --make-rprivate / && mount --bind '${file}' /etc/resolv.conf && ${become}`;
+  return ['unshare', '--mount', 'sh', '-c', script, 'sh'];
+}
+
+function withData(
+  objects: readonly KubernetesObject[],
+  name: string,
+  data: Readonly<Record<string, string>>,
+): KubernetesObject {
+  const found = objects.find(
+    (object) => object.kind === 'ConfigMap' && object.metadata.name === name,
+  );
+  if (found === undefined) throw new Error(`the overlay has no ConfigMap ${name}`);
+  return { ...found, data: { ...Object(found['data']), ...data } };
+}
+
+/** Text of a file of the project. */
+export function projectFile(path: string): Promise<string> {
+  return readFile(join(ROOT, path), 'utf8');
+}
