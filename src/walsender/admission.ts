@@ -166,7 +166,7 @@ export function completeAdmission(
     frames.push(encodeAuthenticationOk());
     if (mode === 'physical') checkRole(user, answer, identity.facts);
     const settings = checked(() => readSettings(message, identity.facts));
-    const own = mode === 'console' ? context.consoles.parameters : WALSENDER;
+    const own = mode === 'console' ? context.consoles.parameters : walsenderParameters(settings);
     const parameters = parametersOf(identity, { user, settings, own });
     for (const [name, value] of parameters) frames.push(encodeParameterStatus(name, value));
     const session = { mode, user, protocolMinor, settings, identity, parameters };
@@ -223,11 +223,14 @@ function checkApplication(
   return { message, mode, user, database, protocolMinor, identity };
 }
 
-/** A walsender knows no characters, so it has no encoding. */
-const WALSENDER: ReadonlyMap<string, string> = new Map([
-  ['client_encoding', 'SQL_ASCII'],
-  ['server_encoding', 'SQL_ASCII'],
-]);
+/** A walsender knows no characters, so it has no encoding; what a client calls its own it is told again. */
+function walsenderParameters({ values }: SessionSettings): ReadonlyMap<string, string> {
+  const none = 'SQL_ASCII';
+  return new Map([
+    ['client_encoding', values.get('client_encoding') ?? none],
+    ['server_encoding', none],
+  ]);
+}
 
 function sessionMode(
   replication: 'physical' | 'database' | 'off',

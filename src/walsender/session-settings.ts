@@ -1,6 +1,7 @@
 // Which settings may a client bring along in its startup packet, and what do they mean to us?
 // (src/backend/utils/init/postinit.c:process_startup_options, src/backend/utils/misc/guc.c:parse_int)
 import { sanitizeApplicationName } from '../pg/application-name.ts';
+import { encodingName } from '../pg/encoding-name.ts';
 import type { VersionFacts } from '../pg/server-version.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { CommandError } from '../wire/replication-command.ts';
@@ -10,7 +11,7 @@ export interface SessionSettings {
   readonly applicationName: string;
   /** Null: the configured one. 0: never. */
   readonly walSenderTimeoutMs: number | null;
-  /** Everything the client set, by lower-case name, as given. */
+  /** Everything the client set, by lower-case name, as the server would keep it. */
   readonly values: ReadonlyMap<string, string>;
 }
 
@@ -107,10 +108,18 @@ export function readSessionSettings(
       if (typeof timeout !== 'number') return timeout;
       walSenderTimeoutMs = timeout;
     }
-    values.set(name, name === 'application_name' ? sanitizeApplicationName(value, facts) : value);
+    const kept = keptValue(name, value, facts);
+    if (kept === null) return invalidValue(name, value);
+    values.set(name, kept);
   }
   const applicationName = values.get('application_name') ?? '';
   return { applicationName, walSenderTimeoutMs, values };
+}
+
+/** The value as the server keeps it; null for one that it does not take. */
+function keptValue(name: string, value: string, facts: VersionFacts): string | null {
+  if (name === 'application_name') return sanitizeApplicationName(value, facts);
+  return name === 'client_encoding' ? encodingName(value) : value;
 }
 
 /**

@@ -234,6 +234,30 @@ describe('startup', () => {
   });
 
   it.each([
+    ['utf-8', 'UTF8'],
+    ['LATIN1', 'LATIN1'],
+  ])(
+    'tells a client that calls its encoding %s %s, as drivers want to hear',
+    async (name, told) => {
+      fixture = await Fixture.start();
+      const { greeting } = await fixture.standby({ client_encoding: name });
+      const texts = greeting.map(({ body }) => body.toString());
+      expect(texts).toContain(`client_encoding\0${told}\0`);
+      expect(texts).toContain('server_encoding\0SQL_ASCII\0');
+    },
+  );
+
+  it('refuses a client of an encoding that is none, behind its login', async () => {
+    fixture = await Fixture.start();
+    const client = await fixture.connect();
+    client.send(startup({ ...STANDBY, client_encoding: 'bogus' }));
+    expect((await client.until('E')).map(summary)).toEqual([
+      'R',
+      'E|FATAL|22023|invalid value for parameter "client_encoding": "bogus"',
+    ]);
+  });
+
+  it.each([
     // major, minor asked, options, answer (minor, options) or null, key bytes
     [15, 0, [], null, 4],
     [15, 2, [], [0x30000, []], 4],

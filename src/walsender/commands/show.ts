@@ -47,7 +47,7 @@ function knownSettings(context: CommandContext): ReadonlyMap<string, string> {
   for (const [name, value] of identity.settings) known.set(name, value);
   for (const [name, value] of settings.values) known.set(name, value);
   known.set('application_name', settings.applicationName);
-  known.set('client_encoding', 'SQL_ASCII');
+  known.set('client_encoding', settings.values.get('client_encoding') ?? 'SQL_ASCII');
   known.set('server_encoding', 'SQL_ASCII');
   known.set('is_superuser', 'off');
   known.set('session_authorization', context.user);
