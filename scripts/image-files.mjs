@@ -34,10 +34,10 @@ setModes(target);
 
 function copy(path) {
   mkdirSync(dirname(join(target, path)), { recursive: true });
-  // Source maps are of use beside the sources only.
+  // Source maps and types are of use beside the sources only.
   cpSync(join(root, path), join(target, path), {
     recursive: true,
-    filter: (from) => !from.endsWith('.map'),
+    filter: (from) => !/\.map$|\.d\.[cm]?ts$/.test(from),
   });
 }
 

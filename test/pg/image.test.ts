@@ -1,0 +1,240 @@
+// Does the image work? It is built from the Dockerfile's own lines, and started as a cluster would start it: as its user, without
+// any right, under a root file system that cannot be written, its process being PID 1.
+import { execFileSync } from 'node:child_process';
+import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createPrimary, createStandby } from '../../src/demo/postgres-cluster.ts';
+import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
+import { serverUser } from '../../src/demo/postgres-user.ts';
+import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
+import type { Workspace } from '../../src/demo/postgres-workspace.ts';
+import { waitUntilReady } from '../../src/demo/walcast-process.ts';
+import { freePort } from '../harness/free-port.ts';
+import { imageNode } from '../harness/image-base.ts';
+import { startContainer } from '../harness/image-container.ts';
+import type { Container } from '../harness/image-container.ts';
+import { imageProblem, imageTree } from '../harness/image-tree.ts';
+import type { ImageTree } from '../harness/image-tree.ts';
+import { MUST_HAVE_ALL, needs, newestMajors } from '../support/requirements.ts';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const REVISION = '0123456789abcdef0123456789abcdef01234567';
+const PROGRAM = '/opt/walcast';
+
+const problem = await imageProblem();
+
+describe('the image', () => {
+  let workspace: Workspace;
+  let image: ImageTree;
+
+  beforeAll(async () => {
+    workspace = await openWorkspace(await serverUser());
+    if (problem === null) image = await imageTree(ROOT, { args: { REVISION } });
+  });
+
+  afterAll(async () => {
+    await workspace.close();
+  });
+
+  /** Runs words in a container and waits for its end. */
+  async function finish(
+    command: readonly string[],
+    user = image.config.user,
+  ): Promise<{ code: number | null; log: string }> {
+    const { env, workdir } = image.config;
+    const container = await startContainer({
+      ...{ image, user, env, workdir, command },
+      mounts: [],
+      isReadOnly: true,
+      directory: workspace.directory,
+    });
+    const { exitCode } = await container.ended;
+    return { code: exitCode, log: container.log.join('\n') };
+  }
+
+  it('has the program and what it loads, and nothing to build with', (context) => {
+    needs(context, problem);
+    expect(readdirSync(join(image.root, PROGRAM)).toSorted()).toEqual([
+      'THIRD-PARTY-LICENCES.txt',
+      'bin',
+      'dist',
+      'node_modules',
+      'package.json',
+    ]);
+    expect(readdirSync(join(image.root, PROGRAM, 'dist'))).toEqual(['page', 'program']);
+    expect(readdirSync(join(image.root, PROGRAM, 'node_modules'))).toEqual(['undici']);
+    const files = filesOf(image.root);
+    expect(files.filter((file) => /\.(ts|map|node)$/.test(file))).toEqual([]);
+    expect(image.removed).toContain('/usr/local/lib/node_modules');
+  });
+
+  it('lets nobody but root change a file of it', (context) => {
+    needs(context, problem);
+    for (const file of filesOf(join(image.root, 'opt'))) {
+      const { uid, gid, mode } = statSync(file);
+      expect([file, uid, gid, mode & 0o022]).toEqual([file, 0, 0, 0]);
+      expect([file, mode & 0o444]).toEqual([file, 0o444]);
+    }
+    const data = statSync(join(image.root, 'var/lib/walcast'));
+    expect([data.uid, data.gid, data.mode & 0o7777]).toEqual([10_001, 10_001, 0o700]);
+  });
+
+  it('holds the licence of every package that the bundle may have a part of', (context) => {
+    needs(context, problem);
+    const text = readFileSync(join(image.root, PROGRAM, 'THIRD-PARTY-LICENCES.txt'), 'utf8');
+    const manifest: unknown = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+    const dependencies = Object.keys(Reflect.get(Object(manifest), 'dependencies'));
+    expect(dependencies.length).toBeGreaterThan(3);
+    for (const name of dependencies) expect(text).toContain(`== ${name} `);
+  });
+
+  it('runs on the Node.js that the Dockerfile names', async (context) => {
+    needs(context, problem);
+    const file = readFileSync(join(ROOT, 'Dockerfile'), 'utf8');
+    const wanted = /^ARG NODE_VERSION=(.*)$/m.exec(file)?.[1];
+    const { version } = imageNode();
+    if (version !== wanted && !MUST_HAVE_ALL)
+      return needs(
+        context,
+        `WALCAST_TEST_IMAGE_NODE names no Node.js ${wanted}; ${version} stands in`,
+      );
+    expect((await finish(['node', '--version'])).log).toBe(`v${wanted}`);
+    const release = await finish(['node', '-p', 'process.release.lts']);
+    expect(release.log).not.toBe('undefined');
+  });
+
+  it('says which sources it was built from', async (context) => {
+    needs(context, problem);
+    const { code, log } = await finish([...image.config.entrypoint, '--version']);
+    expect({ code, log }).toEqual({ code: 0, log: expect.stringContaining(REVISION.slice(0, 12)) });
+    expect(image.config.labels['org.opencontainers.image.revision']).toBe(REVISION);
+  });
+
+  it('has no package manager and no way to become root', async (context) => {
+    needs(context, problem);
+    // Programs of this machine in /usr/bin stand in for Debian's; what the base adds is below /usr/local and /opt.
+    const { log } = await finish(['/bin/ls', '/usr/local/bin', '/usr/local/lib', '/opt']);
+    expect(log).toMatch(/^node$/m);
+    expect(log).not.toMatch(/npm|npx|yarn|corepack|node_modules/);
+    const status = await finish(['/bin/grep', '-E', '^(Uid|Cap|NoNewPrivs)', '/proc/self/status']);
+    expect(status.log).toMatch(/^Uid:\t10001\t10001/m);
+    expect(status.log).toMatch(/^CapEff:\t0+$/m);
+    expect(status.log).toMatch(/^CapBnd:\t0+$/m);
+  });
+
+  it('cannot be written to by its process', async (context) => {
+    needs(context, problem);
+    for (const path of ['/opt/walcast/x', '/var/lib/walcast/x', '/x'])
+      expect((await finish(['/bin/touch', path])).log).toMatch(/Read-only file system/);
+  });
+
+  it('loads the package that is not in the bundle', async (context) => {
+    needs(context, problem);
+    // Nobody listens there; an HTTPS address takes undici.
+    const url = `https://127.0.0.1:${await freePort()}`;
+    const { log } = await finish([...image.config.entrypoint, 'status', '--url', url]);
+    expect(log).toMatch(/ECONNREFUSED|refused/i);
+    expect(log).not.toMatch(/MODULE_NOT_FOUND|Cannot find/);
+  });
+
+  it('ends with 78 and says why when nobody mounted a configuration', async (context) => {
+    needs(context, problem);
+    const { entrypoint, cmd } = image.config;
+    const { code, log } = await finish([...entrypoint, ...cmd]);
+    expect(code).toBe(78);
+    expect(log).toContain('/etc/walcast/walcast.yaml');
+  });
+
+  describe.each(newestMajors())('between servers of PostgreSQL %i', (major) => {
+    let primary: PostgresCluster;
+    let standby: PostgresCluster;
+    let port = 0;
+    let httpPort = 0;
+
+    beforeAll(async () => {
+      if (problem !== null) return;
+      primary = await createPrimary(workspace, { name: 'primary', major });
+      await primary.start();
+      await primary.query('CREATE TABLE t (i int)');
+      [port, httpPort] = [await freePort(), await freePort()];
+      const upstream = { ...primary.target(), host: '127.0.0.1', port };
+      standby = await createStandby(workspace, {
+        ...{ name: 'standby', major, slot: 'standby' },
+        backupFrom: primary.target(),
+        upstream,
+      });
+    });
+
+    /** The image's own command as `user`, with a volume of that user's and a configuration. */
+    async function start(name: string, user: string): Promise<Container> {
+      const volume = join(workspace.directory, `${name}-data`);
+      const configuration = join(workspace.directory, `${name}-etc`);
+      // As the kubelet makes a volume for a group: root's, and everybody of the group may write.
+      mkdirSync(volume);
+      chownSync(volume, 0, Number(user.split(':')[1]));
+      chmodSync(volume, 0o2775);
+      mkdirSync(configuration);
+      writeFileSync(join(configuration, 'walcast.yaml'), settings());
+      chmodSync(join(configuration, 'walcast.yaml'), 0o644);
+      const { env, workdir, entrypoint, cmd } = image.config;
+      const container = await startContainer({
+        ...{ image, user, env, workdir },
+        command: [...entrypoint, ...cmd],
+        mounts: [
+          { source: volume, target: '/var/lib/walcast' },
+          { source: configuration, target: '/etc/walcast', isReadOnly: true },
+        ],
+        isReadOnly: true,
+        directory: workspace.directory,
+      });
+      await waitUntilReady(container, `http://127.0.0.1:${httpPort}`, { timeoutMs: 30_000 });
+      return container;
+    }
+
+    function settings(): string {
+      const target = primary.target();
+      return `
+upstream:
+  conninfo: host=${target.host} port=${target.port} user=${target.user} sslmode=disable
+listen: [ { address: "127.0.0.1:${port}" } ]
+auth:
+  hba: |
+    host replication all 127.0.0.1/32 trust
+storage: { directory: /var/lib/walcast/data }
+slots: [ standby ]
+http: { listen: "127.0.0.1:${httpPort}" }
+`;
+    }
+
+    it('feeds a standby and drains when it is told to end, as PID 1', async (context) => {
+      needs(context, problem);
+      const container = await start('fixed', image.config.user);
+      const pid = readFileSync(`/proc/${container.inner}/status`, 'utf8');
+      expect(pid).toMatch(/^NSpid:\t\d+\t1$/m);
+      await standby.start();
+      await primary.query('INSERT INTO t SELECT generate_series(1, 1000)');
+      await standby.waitForValue('SELECT count(*) FROM t', '1000');
+      expect(await container.stop('SIGTERM')).toEqual({ exitCode: 0, signal: null });
+      const lines = container.log.filter((line) => /"level":"(warn|error|fatal)"/.test(line));
+      expect(lines.filter((line) => !/trust/.test(line))).toEqual([]);
+      await standby.stop('fast');
+    });
+
+    it('runs as any user whom nobody knows by name, as OpenShift wants it', async (context) => {
+      needs(context, problem);
+      const container = await start('any', '1000680000:0');
+      await standby.start();
+      await primary.query('INSERT INTO t VALUES (1)');
+      await standby.waitForValue('SELECT count(*) FROM t', '1001');
+      expect(await container.stop('SIGTERM')).toEqual({ exitCode: 0, signal: null });
+    });
+  });
+});
+
+function filesOf(directory: string): string[] {
+  const text = execFileSync('find', [directory, '-type', 'f', '-print0'], { encoding: 'utf8' });
+  return text.split('\0').filter((path) => path !== '');
+}
