@@ -1,6 +1,6 @@
 // The overlay of two relays as it stands, in the stand-in for a cluster: what its user has to add (credentials, certificates), a
 // primary outside of the cluster whose commits wait for one of the relays, and standbys behind its Services.
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createPrimary, createStandby } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
@@ -15,19 +15,20 @@ import { resolvConf } from '../harness/kubelet-dns.ts';
 import { namespaceProblem } from '../harness/namespaces.ts';
 import { makeCertificate } from '../support/certificates.ts';
 import type { TestCertificate } from '../support/certificates.ts';
-import { rendered } from '../support/manifests.ts';
+import { rendered, theObject } from '../support/manifests.ts';
 import type { KubernetesObject } from '../support/manifests.ts';
 import { NEWEST_MAJOR } from '../support/requirements.ts';
 
 /** The overlay under test. */
-export const OVERLAY = 'deploy/kustomize/overlays/ha';
+const OVERLAY = 'deploy/kustomize/overlays/ha';
 /** What commits wait for, as docs/two-relays.md has it. */
-export const SYNC_NAMES = 'ANY 1 (walcast_0, walcast_1)';
+const SYNC_NAMES = 'ANY 1 (walcast_0, walcast_1)';
 /** The name of the primary in the cluster. */
 const PRIMARY_HOST = 'postgres-rw';
 const USER = 'replicator';
 const PASSWORD = 'a password of the tests';
-const TOKEN = 'the-token-of-the-tests-for-the-api';
+/** What the API asks for. */
+export const API_TOKEN = 'the-token-of-the-tests-for-the-api';
 
 const ROOT = join(import.meta.dirname, '../..');
 
@@ -77,7 +78,7 @@ export async function openClusterRig(): Promise<ClusterRig> {
       primary,
       standbys,
       ca: certificates.authority.pem,
-      configMap: async (name, data) => withData(await rendered(OVERLAY), name, data),
+      configMap: withData,
       [Symbol.asyncDispose]: close,
     };
   } catch (error) {
@@ -162,8 +163,8 @@ async function credentials(
     secretObject('walcast-credentials', {
       conninfo: `${conninfo}\n`,
       'userlist.txt': `"${USER}" "${secret}"\n`,
-      token: `${TOKEN}\n`,
-      'wal-token': `${TOKEN}-wal\n`,
+      token: `${API_TOKEN}\n`,
+      'wal-token': `${API_TOKEN}-wal\n`,
     }),
     secretObject('walcast-tls', {
       'tls.crt': relays.pem,
@@ -227,19 +228,33 @@ async function resolving(workspace: Workspace, cluster: StandInCluster): Promise
   return ['unshare', '--mount', 'sh', '-c', script, 'sh'];
 }
 
-function withData(
-  objects: readonly KubernetesObject[],
+async function withData(
   name: string,
   data: Readonly<Record<string, string>>,
-): KubernetesObject {
-  const found = objects.find(
-    (object) => object.kind === 'ConfigMap' && object.metadata.name === name,
-  );
-  if (found === undefined) throw new Error(`the overlay has no ConfigMap ${name}`);
+): Promise<KubernetesObject> {
+  const found = theObject(await rendered(OVERLAY), 'ConfigMap', name);
   return { ...found, data: { ...Object(found['data']), ...data } };
 }
 
-/** Text of a file of the project. */
-export function projectFile(path: string): Promise<string> {
-  return readFile(join(ROOT, path), 'utf8');
+/** Commits wait for one of the relays from now on, and both count. */
+export async function waitsForRelays({ primary }: ClusterRig): Promise<void> {
+  await primary.configure({ synchronous_standby_names: SYNC_NAMES, synchronous_commit: 'on' });
+  await primary.reload();
+  await primary.waitForValue(
+    `SELECT count(*) FROM pg_stat_replication
+     WHERE application_name LIKE 'walcast\\_%' AND state = 'streaming' AND sync_state = 'quorum' AND flush_lsn IS NOT NULL`,
+    '2',
+    30_000,
+  );
+}
+
+/** The StatefulSet as `kubectl rollout restart` leaves it. */
+export async function restarted(): Promise<KubernetesObject> {
+  const objects = await rendered(OVERLAY);
+  const set = structuredClone(theObject(objects, 'StatefulSet', 'walcast'));
+  const { template }: { template: { metadata: Record<string, unknown> } } = Object(set['spec']);
+  template.metadata['annotations'] = {
+    'kubectl.kubernetes.io/restartedAt': new Date().toISOString(),
+  };
+  return set;
 }
