@@ -2,8 +2,8 @@
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
 import type { Log } from './base/log.ts';
-import { EXIT, HANDLED_SIGNALS, SIGNAL_EXIT_CODES } from './cli/command.ts';
-import type { HandledSignal } from './cli/command.ts';
+import { COMMAND_SIGNALS, EXIT, RUN_SIGNALS, SIGNAL_EXIT_CODES } from './cli/command.ts';
+import type { CommandSignal, HandledSignal } from './cli/command.ts';
 import type { Dialogue } from './cli/dialogue.ts';
 
 /** A system call that takes longer than this while the process ends is taken for one that hangs. */
@@ -22,18 +22,15 @@ let isHangupPending = false;
 let hasBeenAskedToEnd = false;
 let isLeaving = false;
 let hasCrashed = false;
+let log: Log | null = null;
 /** What a running command does first of all at a crash. */
 let haltCommand: () => void = () => {};
-for (const signal of HANDLED_SIGNALS) {
-  process.on(signal, () => {
-    // It ends already, within a second or two, and with the code that is fixed by now.
-    if (isLeaving) return;
-    if (signalListener !== null) hearSignal(signal, signalListener);
-    else if (!isRun()) process.exit(SIGNAL_EXIT_CODES[signal]);
-    else if (signal === 'SIGHUP') isHangupPending = true;
-    // Nothing has begun that could be ended in another way.
-    else process.exit(EXIT.ok);
-  });
+if (isRun()) {
+  for (const signal of RUN_SIGNALS) process.on(signal, () => hearRunSignal(signal));
+} else {
+  for (const signal of COMMAND_SIGNALS) process.on(signal, () => hearCommandSignal(signal));
+  // Node would open a debugger's port.
+  process.on('SIGUSR1', () => {});
 }
 
 // Everything else is loaded behind the handlers: that takes most of the time of a start.
@@ -49,7 +46,6 @@ const { dispatch } = await import('./cli/dispatch.ts');
 // Files are made with modes of their own, which a umask of the system must not take from the group that may read. (pg_mode_mask)
 if (['run', 'store'].includes(process.argv[2] ?? '')) process.umask(0o027);
 
-let log: Log | null = null;
 process.on('uncaughtException', crash);
 process.on('unhandledRejection', crash);
 process.on('exit', () => flushStandardError(LOG_FLUSH_MS_MAX));
@@ -103,11 +99,36 @@ function isRun(): boolean {
   return process.argv[2] === 'run';
 }
 
+function hearCommandSignal(signal: CommandSignal): void {
+  if (isLeaving) return;
+  if (signalListener === null) process.exit(SIGNAL_EXIT_CODES[signal]);
+  signalListener(signal);
+}
+
+function hearRunSignal(signal: HandledSignal): void {
+  // It ends already, within a second or two, and with the code that is fixed by now.
+  if (isLeaving) return;
+  if (signal === 'SIGQUIT') endImmediately();
+  else if (signalListener !== null) hearSignal(signal, signalListener);
+  else if (signal === 'SIGHUP') isHangupPending = true;
+  // Nothing has begun that could be ended in another way, and there is no state to write down.
+  else if (signal === 'SIGTERM' || signal === 'SIGINT') process.exit(EXIT.ok);
+}
+
+/** As a crash, but asked for: nothing is said to anybody, and the next start recovers. (postmaster.c: immediate shutdown) */
+function endImmediately(): void {
+  if (log === null) process.exit(EXIT.ok);
+  log.warn('received SIGQUIT; walcast ends as in a crash, the next start recovers');
+  systemClock.setTimer(2 * HANGING_CALL_MS, endByForce);
+  haltCommand();
+  void leave(EXIT.ok);
+}
+
 /** Whoever asks for the end at once gets it, even when closing in order hangs. */
 function hearSignal(signal: HandledSignal, listener: (signal: HandledSignal) => void): void {
   const isUrgent = signal === 'SIGINT' || (signal === 'SIGTERM' && hasBeenAskedToEnd);
   if (signal === 'SIGTERM') hasBeenAskedToEnd = true;
-  if (isUrgent && isRun()) systemClock.setTimer(CLOSE_MS_MAX, endByForce);
+  if (isUrgent) systemClock.setTimer(CLOSE_MS_MAX, endByForce);
   listener(signal);
 }
 
@@ -197,7 +218,7 @@ function crash(error: unknown): void {
   if (hasCrashed) return;
   hasCrashed = true;
   const stack = error instanceof Error ? error.stack : undefined;
-  const crashLog = log ?? openLog({ level: 'error', format: 'text' });
+  const crashLog = log ?? openLog({ level: 'error', format: 'text', component: 'relay' });
   crashLog.error(`walcast crashed: ${errorText(error)}`, { stack });
   // Whatever becomes of leaving in order.
   systemClock.setTimer(2 * HANGING_CALL_MS, endByForce);

@@ -37,6 +37,11 @@ class SystemTimer implements Timer {
   }
 }
 
+/** CLOCK_MONOTONIC in microseconds, as other programs of this machine read it. (libuv: uv_hrtime) */
+export function monotonicUsec(): bigint {
+  return process.hrtime.bigint() / 1000n;
+}
+
 /** The clock of the running process. */
 export const systemClock: Clock = {
   nowMs: () => performance.now(),

@@ -1,10 +1,12 @@
 // The only door to pino. One line per change of state, none per message; an LSN is logged as text.
 import { pino } from 'pino';
 import type { DestinationStream, Logger } from 'pino';
-import { CONTROLS } from './controls.ts';
+import { textLine } from './log-line.ts';
+import { LOG_LEVELS, LogLevels } from './log-levels.ts';
+import type { LogLevel, LogLevelControl } from './log-levels.ts';
 import { BoundedOutput, standardError } from './standard-error.ts';
 
-/** Fields of a log line. LSNs as text, never a secret, never payload. */
+/** Fields of a log line. LSNs as text, never a secret, never payload. `component` is the part that speaks. */
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
 /** What the rooms log through. `error` means a person must look. */
@@ -13,13 +15,9 @@ export interface Log {
   info(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   error(message: string, fields?: LogFields): void;
-  /** A log whose lines carry `fields` as well. */
+  /** A log whose lines carry `fields` as well; of a field that both have, the newer counts. */
   child(fields: LogFields): Log;
 }
-
-/** Level names as the configuration takes them. */
-export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** How a line looks: one JSON object, or text for people. */
 export const LOG_FORMATS = ['json', 'text'] as const;
@@ -29,25 +27,36 @@ export type LogFormat = (typeof LOG_FORMATS)[number];
 export interface LogSettings {
   readonly level: LogLevel;
   readonly format: LogFormat;
+  /** By component. */
+  readonly levels?: ReadonlyMap<string, LogLevel>;
 }
 
 /** The log of a process. */
 export interface ProcessLog extends Log {
   /** From the next line on, also for the logs that were made of it before. */
   adjust(settings: LogSettings): void;
+  /** What each component writes. */
+  readonly levels: LogLevelControl;
+  /** For what somebody has just asked for: its lines are written whatever the levels are. */
+  unfiltered(): Log;
+}
+
+/** What a log is opened with. */
+export interface LogOptions extends LogSettings {
+  /** Of every line that says no other. */
+  readonly component?: string;
+  /** Those that can have a level of their own. */
+  readonly components?: readonly string[];
+  readonly destination?: DestinationStream;
 }
 
 /**
  * Opens the process log on `destination`. Default: standard error, which never holds the process up; whoever ends the
  * process flushes it.
  */
-export function openLog(options: {
-  level: LogLevel;
-  format: LogFormat;
-  destination?: DestinationStream;
-}): ProcessLog {
+export function openLog(options: LogOptions): ProcessLog {
   const target = options.destination ?? standardError();
-  const shared: SharedSettings = { threshold: thresholdOf(options.level), format: options.format };
+  const { level, format, levels = NO_LEVELS, components = [] } = options;
   const logger = pino(
     {
       level: LOG_LEVELS[0],
@@ -59,10 +68,18 @@ export function openLog(options: {
       write: (line) => target.write(shared.format === 'text' ? `${textLine(line)}\n` : line),
     },
   );
-  const log = new PinoLog(logger, shared);
+  const shared: SharedSettings = {
+    levels: new LogLevels({ level, levels }, components),
+    logger,
+    format,
+  };
+  const fields = options.component === undefined ? {} : { component: options.component };
+  const log = new PinoLog(shared, fields);
   if (target instanceof BoundedOutput) target.onLost((lines) => sayLost(log, lines));
   return log;
 }
+
+const NO_LEVELS: ReadonlyMap<string, LogLevel> = new Map();
 
 function sayLost(log: Log, lines: number): void {
   log.warn('lines of the log were dropped: nobody read them, or they could not be written', {
@@ -81,72 +98,62 @@ export const silentLog: Log = {
 
 /** What all logs of one process look at: a child of pino would keep the level it was born with. */
 interface SharedSettings {
-  /** Index in {@link LOG_LEVELS} of the lowest level that is written. */
-  threshold: number;
+  readonly levels: LogLevels;
+  readonly logger: Logger;
   format: LogFormat;
 }
 
-function thresholdOf(level: LogLevel): number {
-  return LOG_LEVELS.indexOf(level);
-}
-
 class PinoLog implements ProcessLog {
-  readonly #logger: Logger;
   readonly #shared: SharedSettings;
+  readonly #fields: LogFields;
+  readonly #component: string | null;
+  readonly #isFiltered: boolean;
 
-  constructor(logger: Logger, shared: SharedSettings) {
-    this.#logger = logger;
+  constructor(shared: SharedSettings, fields: LogFields, isFiltered = true) {
     this.#shared = shared;
+    this.#fields = fields;
+    this.#isFiltered = isFiltered;
+    const { component } = fields;
+    this.#component = typeof component === 'string' ? component : null;
   }
 
-  debug(message: string, fields: LogFields = {}): void {
-    if (this.#isWritten('debug')) this.#logger.debug(fields, message);
+  get levels(): LogLevelControl {
+    return this.#shared.levels;
   }
 
-  info(message: string, fields: LogFields = {}): void {
-    if (this.#isWritten('info')) this.#logger.info(fields, message);
+  debug(message: string, fields?: LogFields): void {
+    this.#write('debug', message, fields);
   }
 
-  warn(message: string, fields: LogFields = {}): void {
-    if (this.#isWritten('warn')) this.#logger.warn(fields, message);
+  info(message: string, fields?: LogFields): void {
+    this.#write('info', message, fields);
   }
 
-  error(message: string, fields: LogFields = {}): void {
-    if (this.#isWritten('error')) this.#logger.error(fields, message);
+  warn(message: string, fields?: LogFields): void {
+    this.#write('warn', message, fields);
+  }
+
+  error(message: string, fields?: LogFields): void {
+    this.#write('error', message, fields);
   }
 
   child(fields: LogFields): Log {
-    return new PinoLog(this.#logger.child(fields), this.#shared);
+    return new PinoLog(this.#shared, { ...this.#fields, ...fields }, this.#isFiltered);
   }
 
-  adjust({ level, format }: LogSettings): void {
-    this.#shared.threshold = thresholdOf(level);
+  unfiltered(): Log {
+    return new PinoLog(this.#shared, this.#fields, false);
+  }
+
+  adjust({ level, format, levels = NO_LEVELS }: LogSettings): void {
+    this.#shared.levels.adjust({ level, levels });
     this.#shared.format = format;
   }
 
-  #isWritten(level: LogLevel): boolean {
-    return thresholdOf(level) >= this.#shared.threshold;
+  /** Fields are put together here and not by a child of pino, which would write one of two logs twice. */
+  #write(level: LogLevel, message: string, fields: LogFields = {}): void {
+    const { levels, logger } = this.#shared;
+    if (this.#isFiltered && !levels.isWritten(this.#component, level)) return;
+    logger[level]({ ...this.#fields, ...fields }, message);
   }
-}
-
-function textLine(json: string): string {
-  const { ts, level, msg, ...fields } = JSON.parse(json) as Record<string, unknown>;
-  const pairs = Object.entries(fields).map(([key, value]) => `${key}=${textValue(value)}`);
-  const message = escapeControls(String(msg));
-  return [`${String(ts)} ${String(level).toUpperCase().padEnd(5)} ${message}`, ...pairs].join(' ');
-}
-
-function textValue(value: unknown): string {
-  const text = typeof value === 'string' ? value : JSON.stringify(value);
-  const isPlain = /^[^\s"=]+$/.test(text) && escapeControls(text) === text;
-  return isPlain ? text : escapeControls(JSON.stringify(text));
-}
-
-/** One call is one line: what is no visible character is written as JSON would escape it; a peer may have chosen it. */
-function escapeControls(text: string): string {
-  return text.replaceAll(CONTROLS, (character) => {
-    const escaped = JSON.stringify(character).slice(1, -1);
-    if (escaped !== character) return escaped;
-    return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
-  });
 }

@@ -28,9 +28,20 @@ export interface CommandInput {
   readonly positionals: readonly string[];
 }
 
-/** Signals that ask something of the process. */
-export const HANDLED_SIGNALS = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
-export type HandledSignal = (typeof HANDLED_SIGNALS)[number];
+/** Signals that ask something of every command. */
+export const COMMAND_SIGNALS = ['SIGHUP', 'SIGINT', 'SIGTERM'] as const;
+export type CommandSignal = (typeof COMMAND_SIGNALS)[number];
+
+/** Signals that ask something of `walcast run`. */
+export const RUN_SIGNALS = [
+  'SIGHUP',
+  'SIGINT',
+  'SIGTERM',
+  'SIGQUIT',
+  'SIGUSR1',
+  'SIGUSR2',
+] as const;
+export type HandledSignal = (typeof RUN_SIGNALS)[number];
 
 /** The world of a running command. */
 export interface CommandContext {
@@ -61,7 +72,10 @@ export interface CommandContext {
   readonly openDialogue?: () => Dialogue;
   /** What comes from standard input up to its end, or as many bytes as are wanted. */
   readInput?(bytesMax: number): Promise<string>;
-  /** Until the returned function is called, signals go to `listener` and no longer end the process. */
+  /**
+   * Until the returned function is called, signals go to `listener` and no longer end the process: of `walcast run` all of
+   * {@link RUN_SIGNALS} but SIGQUIT, of others {@link COMMAND_SIGNALS}.
+   */
   onSignal(listener: (signal: HandledSignal) => void): () => void;
   /** From now on a crash is reported through `log`. */
   useLog(log: Log): void;
@@ -93,7 +107,7 @@ export interface Command {
 export const EXIT = { ok: 0, failure: 1, usage: 2, configuration: 78 } as const;
 
 /** What the shell, and a server of its restore_command, expects of a process that a signal ended: 128 and its number. */
-export const SIGNAL_EXIT_CODES: Readonly<Record<HandledSignal, number>> = {
+export const SIGNAL_EXIT_CODES: Readonly<Record<CommandSignal, number>> = {
   SIGHUP: 129,
   SIGINT: 130,
   SIGTERM: 143,

@@ -1,9 +1,9 @@
 // walcast run: the relay itself, from its configuration to its exit code.
 import type { Clock } from '../base/clock.ts';
+import type { LogLevelControl } from '../base/log-levels.ts';
 import { StallWatch } from '../base/stall-watch.ts';
 import { within } from '../base/within.ts';
 import { errorText, OperationalError, WalcastError } from '../base/errors.ts';
-import { openLog } from '../base/log.ts';
 import type { Log, ProcessLog } from '../base/log.ts';
 import { readBuildInfo } from '../config/build-info.ts';
 import type { Config } from '../config/config.ts';
@@ -13,8 +13,14 @@ import { rememberingYamlReader } from '../config/yaml-layer.ts';
 import type { StatusSource } from '../status/status.ts';
 import { CatchupProgress } from './catchup-progress.ts';
 import { EXIT } from './command.ts';
-import type { Command, CommandContext, HandledSignal } from './command.ts';
+import type { Command, CommandContext } from './command.ts';
 import { configSources, configurationOptions, printConfigErrors } from './config-options.ts';
+import { logSettings, openRunLog } from './run-log.ts';
+import { openServiceManager } from './run-service.ts';
+import { RunRequests } from './run-signals.ts';
+import type { RelayErrands } from './run-signals.ts';
+import type { ServiceManager } from './service-manager.ts';
+import { StateDump } from './state-dump.ts';
 
 /** A running relay, as far as this command knows it. */
 export interface RunningRelay {
@@ -38,6 +44,7 @@ export type StartRelay = (
     readonly clock: Clock;
     readonly log: Log;
     readonly readConfig: () => LoadedConfig;
+    readonly logLevels: LogLevelControl;
     readonly onLogSettings: (settings: Config['log']) => void;
     readonly onDrainRequested: () => void;
     readonly onShutdownRequested: () => void;
@@ -62,7 +69,7 @@ export function runCommand(startRelay: StartRelay): Command {
         printConfigErrors(context, loaded.errors);
         return EXIT.configuration;
       }
-      const log = openLog(loaded.config.log);
+      const log = openRunLog(loaded.config.log, context);
       context.useLog(log);
       logConfiguration(log, loaded.config, sources.file);
       return serve(context, { config: loaded.config, log, sources, startRelay });
@@ -76,7 +83,8 @@ defaults. docs/configuration.md lists every key.
 
 SIGTERM sends standbys everything and waits for their confirmation, at most drain_timeout; a second SIGTERM, or SIGINT,
 stops at once. While walcast starts, nobody is served, and either ends the start. SIGHUP reads the configuration again: what is reloadable is in effect at once, without disturbing standbys;
-what is not waits for a restart; a configuration with a mistake changes nothing.
+what is not waits for a restart; a configuration with a mistake changes nothing. SIGQUIT ends walcast as a crash would; SIGUSR2
+writes its state into the log.
 
 Exit codes: 0 ok, 1 failure, 2 usage, 78 bad configuration.
 
@@ -119,7 +127,8 @@ interface Service {
 async function serve(context: CommandContext, service: Service): Promise<number> {
   const { config, log, sources, startRelay } = service;
   const { clock } = context;
-  const requests = new EndRequests(log);
+  const requests = new RunRequests(log);
+  const manager = openServiceManager(context, log);
   const release = context.onSignal((signal) => requests.take(signal));
   const readYaml = rememberingYamlReader();
   const startEnd = new AbortController();
@@ -131,7 +140,8 @@ async function serve(context: CommandContext, service: Service): Promise<number>
       clock,
       log,
       readConfig: () => loadConfig({ ...sources, isPlainOnly: true, readYaml }),
-      onLogSettings: (settings) => log.adjust(settings),
+      logLevels: log.levels,
+      onLogSettings: (settings) => log.adjust(logSettings(settings, context)),
       onDrainRequested: () => requests.drainAsked(),
       onShutdownRequested: () => requests.shutdownAsked(),
       startSignal: startEnd.signal,
@@ -139,14 +149,16 @@ async function serve(context: CommandContext, service: Service): Promise<number>
     const relay = await Promise.race([starting, requests.any]);
     if (typeof relay === 'string') {
       log.info('walcast ends before it has started');
+      manager?.stopping();
       startEnd.abort();
       await endOfStart(starting, clock);
       return EXIT.ok;
     }
     uncrash = context.onCrash?.(() => relay.halt()) ?? uncrash;
-    requests.reloadWith(() => void relay.reload());
+    manager?.ready(relay.statusSource);
+    requests.serveWith(errandsOf(relay, { log, clock, manager }));
     unwatch = watchCatchup(context, relay, log);
-    return await endOf(relay, requests, log);
+    return await endOf(relay, { requests, log, manager });
   } catch (error) {
     if (!(error instanceof WalcastError)) throw error;
     logFailure(log, error);
@@ -156,6 +168,7 @@ async function serve(context: CommandContext, service: Service): Promise<number>
     unwatch();
     uncrash();
     release();
+    manager?.close();
   }
 }
 
@@ -167,6 +180,26 @@ async function endOfStart(starting: Promise<RunningRelay>, clock: Clock): Promis
   // A start that fails has undone what it did.
   const ended = starting.then((relay) => relay.stop()).catch(() => {});
   await within(clock, START_END_MS_MAX, ended);
+}
+
+function errandsOf(
+  relay: RunningRelay,
+  parts: {
+    readonly log: ProcessLog;
+    readonly clock: Clock;
+    readonly manager: ServiceManager | null;
+  },
+): RelayErrands {
+  const { log, clock, manager } = parts;
+  const { levels } = log;
+  const dump = new StateDump({ source: relay.statusSource, log: log.unfiltered(), levels, clock });
+  return {
+    reload: () => {
+      const reload = relay.reload();
+      void (manager?.reloading(reload) ?? reload);
+    },
+    dump: () => dump.write('received SIGUSR2'),
+  };
 }
 
 /** Shows how far a catch-up is until the returned function is called. */
@@ -185,9 +218,17 @@ function watchCatchup(
   return () => progress.stop();
 }
 
-async function endOf(relay: RunningRelay, requests: EndRequests, log: Log): Promise<number> {
+/** What ends the process, and who hears of it. */
+interface Ending {
+  readonly requests: RunRequests;
+  readonly log: Log;
+  readonly manager: ServiceManager | null;
+}
+
+async function endOf(relay: RunningRelay, { requests, log, manager }: Ending): Promise<number> {
   const failed = relay.failed.then((error) => ({ error }));
   const first = await Promise.race([failed, requests.any]);
+  manager?.stopping();
   if (first === 'drain') {
     const drained = relay.drain().then(() => 'drained' as const);
     const next = await Promise.race([drained, failed, requests.immediate]);
@@ -214,61 +255,4 @@ function logFailure(log: Log, error: Error): void {
   const hint = error instanceof OperationalError ? error.hint : undefined;
   const code = error instanceof WalcastError ? error.code : undefined;
   log.error(`walcast ends: ${errorText(error)}`, { code, hint });
-}
-
-/**
- * Who asked for the end, and how urgently: SIGTERM, the HTTP port and the console ask for a drain, a second SIGTERM, a SIGINT
- * or the console for the end at once. A drain that was asked for otherwise is not hurried by the first SIGTERM. SIGHUP reloads.
- */
-class EndRequests {
-  /** The first request of either kind. */
-  readonly any: Promise<'drain' | 'immediate'>;
-  readonly immediate: Promise<'immediate'>;
-  readonly #log: Log;
-  #reload: (() => void) | null = null;
-  #isReloadWanted = false;
-  #resolveDrain: () => void = () => {};
-  #resolveImmediate: () => void = () => {};
-  #isTermSeen = false;
-
-  constructor(log: Log) {
-    this.#log = log;
-    const drain = new Promise<'drain'>((resolve) => {
-      this.#resolveDrain = () => resolve('drain');
-    });
-    this.immediate = new Promise((resolve) => {
-      this.#resolveImmediate = () => resolve('immediate');
-    });
-    this.any = Promise.race([this.immediate, drain]);
-  }
-
-  /** There is something to reload from now on; a SIGHUP that came before counts. */
-  reloadWith(reload: () => void): void {
-    this.#reload = reload;
-    if (this.#isReloadWanted) reload();
-  }
-
-  drainAsked(): void {
-    this.#resolveDrain();
-  }
-
-  shutdownAsked(): void {
-    this.#resolveImmediate();
-  }
-
-  take(signal: HandledSignal): void {
-    if (signal === 'SIGHUP') {
-      this.#log.info('received SIGHUP, reading the configuration again');
-      this.#isReloadWanted = true;
-      this.#reload?.();
-      return;
-    }
-    this.#log.info(`received ${signal}`);
-    if (signal === 'SIGTERM' && !this.#isTermSeen) {
-      this.#isTermSeen = true;
-      this.#resolveDrain();
-    } else {
-      this.#resolveImmediate();
-    }
-  }
 }

@@ -1,6 +1,6 @@
 // What the rest of the program is told by its configuration: every value resolved, in one unit a kind
 // (bytes, milliseconds), with where it came from. How it is read and checked: load.ts; the keys: settings.ts.
-import type { LogFormat, LogLevel } from '../base/log.ts';
+import type { LogLevel } from '../base/log-levels.ts';
 import type { Conninfo } from '../pg/conninfo.ts';
 import type { HbaRules } from '../pg/hba.ts';
 import type { IdentMaps } from '../pg/ident.ts';
@@ -162,6 +162,17 @@ export interface HttpConfig {
   readonly tls: HttpTls | null;
 }
 
+/** What `log.format` takes; `auto` is text on a terminal, and JSON elsewhere. */
+export const LOG_FORMAT_WORDS = ['auto', 'json', 'text'] as const;
+
+/** What is logged, and how. */
+export interface LogConfig {
+  readonly level: LogLevel;
+  readonly format: (typeof LOG_FORMAT_WORDS)[number];
+  /** Of components that have a level of their own. */
+  readonly levels: ReadonlyMap<string, LogLevel>;
+}
+
 /** A configuration that passed every check. Immutable; a reload makes a new one. */
 export interface Config {
   readonly upstream: UpstreamConfig;
@@ -174,6 +185,7 @@ export interface Config {
   readonly maxConnectionsPerAddress: number | null;
   readonly logConnections: boolean;
   readonly logDisconnections: boolean;
+  readonly logReplicationCommands: boolean;
   /** Which standbys have to confirm WAL before it is confirmed to the upstream; null: our own disk is enough. */
   readonly syncPolicy: SyncPolicy | null;
   /** 0 = never. */
@@ -187,13 +199,13 @@ export interface Config {
   readonly maxFeedbackXminAge: bigint | null;
   readonly drainTimeoutMs: number;
   readonly http: HttpConfig;
-  readonly log: { readonly level: LogLevel; readonly format: LogFormat };
+  readonly log: LogConfig;
   /** Every key as it is shown, by its path (`storage.directory`), in the order of the documentation. */
   readonly values: ReadonlyMap<string, EffectiveValue>;
   /** What is allowed but should be looked at; logged at start. */
   readonly warnings: readonly string[];
   /** Absolute names of the files that were read for a key, `include`d ones too, by its path. */
   readonly namedFiles: ReadonlyMap<string, readonly string[]>;
-}
   /** Where every name that was followed to read it led, by absolute name: the configuration file's, those that keys name, `include`d ones. */
   readonly places: ReadonlyMap<string, FilePlace>;
+}

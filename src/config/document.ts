@@ -37,6 +37,7 @@ function describeKey(setting: Setting): string {
 }
 
 function shownDefault({ kind, defaultText }: Setting): string {
+  if (kind === 'levels') return '{}';
   return isWordListKind(kind) ? '[]' : (defaultText ?? '');
 }
 
@@ -54,6 +55,8 @@ function typeText({ kind, unit, minimum, maximum, choices }: Setting): string {
       return 'list of `{ address: …, tls: { … } }`; addresses, comma-separated, outside the file';
     case 'users':
       return 'map of names to secrets; lines of a user list outside the file';
+    case 'levels':
+      return 'map of components to levels; words such as `wal=debug`, comma-separated, outside the file';
     case 'names':
       return 'list of names; comma-separated outside the file';
     case 'urls':

@@ -2,8 +2,10 @@
 // the reader takes in the end.
 import { Type } from 'typebox';
 import type { TSchema } from 'typebox';
+import { LOG_LEVELS } from '../base/log-levels.ts';
 import { CLIENT_CERT_MODES } from './config.ts';
 import { CONFIGURED_SLOTS_MAX, DISCOVERY_URLS_MAX, LISTEN_ADDRESSES_MAX } from './limits.ts';
+import { LOG_COMPONENTS } from './log-components.ts';
 import {
   environmentName,
   isWordListKind,
@@ -104,6 +106,13 @@ function valueSchema(setting: Setting): TSchema {
       });
     case 'users':
       return Type.Record(Type.String({ minLength: 1 }), Type.String({ minLength: 1 }), options);
+    case 'levels':
+      return Type.Object(
+        Object.fromEntries(
+          LOG_COMPONENTS.map((name) => [name, Type.Optional(Type.Enum([...LOG_LEVELS]))]),
+        ),
+        { ...options, additionalProperties: false },
+      );
     case 'names':
       return Type.Array(Type.String({ minLength: 1, pattern: pattern ?? SLOT_NAME }), {
         ...options,
@@ -181,6 +190,7 @@ function annotations(setting: Setting): Record<string, unknown> & { description:
 function defaultOf({ kind, defaultText }: Setting): unknown {
   if (defaultText === null) return null;
   if (kind === 'integer') return Number(defaultText);
+  if (kind === 'levels') return {};
   if (isWordListKind(kind)) return [];
   return kind === 'addresses' ? [{ address: defaultText }] : defaultText;
 }

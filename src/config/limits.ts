@@ -3,6 +3,7 @@
 import type { KeyedLogBudgetSize } from '../base/keyed-log-budget.ts';
 import type { LogBudgetSize } from '../base/log-budget.ts';
 
+export * from './limits-process.ts';
 export * from './limits-upstream.ts';
 
 // --- config
@@ -31,7 +32,6 @@ export const RELOAD_SETTLE_MS: number = 50;
 /** Readings of one reload; the last one counts as it is. */
 export const RELOAD_READINGS_MAX: number = 20;
 
-// --- metrics
 /** How often is looked where the names of the configuration's files lead: a link may have been swapped. */
 export const CONFIG_FILES_LOOK_MS: number = 2_000;
 
@@ -39,6 +39,7 @@ export const CONFIG_FILES_LOOK_MS: number = 2_000;
 export const RELOAD_PROBLEMS_SHOWN_MAX: number = 20;
 export const RELOAD_PROBLEM_LENGTH_MAX: number = 500;
 
+// --- metrics
 
 /** Values of the label `standby`; further names are folded into `_other`. */
 export const METRICS_STANDBYS_MAX: number = 200;

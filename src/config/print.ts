@@ -57,6 +57,9 @@ function linesOf(setting: Setting, value: EffectiveValue): string[] {
   if (typeof shown === 'string') {
     return [withComment(`${indent}${name}: ${scalar(setting, shown)}`, comment)];
   }
+  if (setting.kind === 'levels') {
+    return [withComment(`${indent}${name}: ${levelsText(shown)}`, comment)];
+  }
   if (isWordListKind(setting.kind)) {
     const list = shown.length === 0 ? '[]' : `[ ${shown.map(quoted).join(', ')} ]`;
     return [withComment(`${indent}${name}: ${list}`, comment)];
@@ -96,12 +99,18 @@ function blockHeader(text: string): string {
   return `|${isIndented ? '2' : ''}${ends}`;
 }
 
-function commentOf({ defaultText, isReloadable }: Setting, value: EffectiveValue): string {
+/** Words such as `wal=debug` as the map that the file has. */
+export function levelsText(words: readonly string[]): string {
+  if (words.length === 0) return '{}';
+  return `{ ${words.map((word) => word.replace(/\s*=\s*/, ': ')).join(', ')} }`;
+}
+
+function commentOf({ kind, defaultText, isReloadable }: Setting, value: EffectiveValue): string {
   const origin = value.shown === null ? 'not set' : (value.place ?? 'default');
   const isOtherDefault = value.place !== null && defaultText !== null;
   return [
     origin,
-    ...(isOtherDefault ? [`default ${defaultText === '' ? '""' : defaultText}`] : []),
+    ...(isOtherDefault ? [`default ${shownDefault(kind, defaultText)}`] : []),
     isReloadable ? 'reload' : 'restart',
   ].join(' · ');
 }
@@ -121,4 +130,9 @@ function quoted(text: string): string {
   // A text of several lines would be given several lines in quotes, too.
   if (/\p{Cc}/u.test(text)) return JSON.stringify(text);
   return stringify(text, { lineWidth: 0, blockQuote: false }).replace(/\n$/, '');
+}
+
+function shownDefault(kind: Setting['kind'], text: string): string {
+  if (text !== '') return text;
+  return kind === 'levels' ? '{}' : '""';
 }

@@ -1,5 +1,4 @@
 // From the values of the keys to the configuration: what belongs together, what contradicts itself, what needs a warning.
-import { LOG_FORMATS, LOG_LEVELS } from '../base/log.ts';
 import type { Conninfo } from '../pg/conninfo.ts';
 import { parseTcpAddress } from './address.ts';
 import { FORWARD_MODES, SWITCH_WORDS, VERIFY_MODES } from './config.ts';
@@ -11,6 +10,7 @@ import { checkConninfo, checkSyncNames } from './parsers.ts';
 import { namedPlace } from './problem.ts';
 import { resolveAuth } from './resolve-auth.ts';
 import { resolveHttpTls, resolveListen } from './resolve-listen.ts';
+import { resolveLog } from './resolve-log.ts';
 import { resolveHba, unknownMaps } from './resolve-rules.ts';
 import { APPLICATION_NAME, environmentName, SLOT_NAME } from './settings.ts';
 import { textOf, wordsOf } from './values.ts';
@@ -50,6 +50,7 @@ export class ConfigResolver {
       maxConnectionsPerAddress: this.#values.number('max_connections_per_address') || null,
       logConnections: this.#isOn('log_connections'),
       logDisconnections: this.#isOn('log_disconnections'),
+      logReplicationCommands: this.#isOn('log_replication_commands'),
       storage: {
         directory: this.#values.path('storage.directory') ?? '',
         walKeepSizeBytes: this.#values.number('storage.wal_keep_size'),
@@ -73,10 +74,7 @@ export class ConfigResolver {
         walToken: this.#httpToken('http.wal_token_file'),
         tls: resolveHttpTls(this.#values),
       },
-      log: {
-        level: this.#values.choice('log.level', LOG_LEVELS),
-        format: this.#values.choice('log.format', LOG_FORMATS),
-      },
+      log: resolveLog(this.#values),
     };
     if (config.storage.verify === 'off') {
       this.#warnings.push(
@@ -90,9 +88,9 @@ export class ConfigResolver {
       upstream,
       ...config,
       values: this.#effectiveValues(),
-      places: this.#values.places,
       warnings: this.#warnings,
       namedFiles: this.#found.namedFiles,
+      places: this.#values.places,
     };
   }
 

@@ -2,14 +2,21 @@
 // The file's schema (file-schema.ts), the environment names, the flags and docs/configuration.md are all made from it.
 import { Type } from 'typebox';
 import type { TSchema } from 'typebox';
-import { LOG_FORMATS, LOG_LEVELS } from '../base/log.ts';
-import { FORWARD_MODES, SWITCH_WORDS, UPSTREAM_PREFERENCES, VERIFY_MODES } from './config.ts';
+import { LOG_LEVELS } from '../base/log-levels.ts';
+import {
+  FORWARD_MODES,
+  LOG_FORMAT_WORDS,
+  SWITCH_WORDS,
+  UPSTREAM_PREFERENCES,
+  VERIFY_MODES,
+} from './config.ts';
 import { CONFIGURED_SLOTS_MAX, DISCOVERY_URLS_MAX, LISTEN_ADDRESSES_MAX } from './limits.ts';
 import type { BaseUnit } from './units.ts';
 
 /**
  * How a value is read. `rules` is text of several lines; `addresses` is a list of `{address: …}`, `names` and `urls` of words;
- * `users` is a map of names to secrets, outside the file lines of a user list.
+ * `users` is a map of names to secrets, outside the file lines of a user list; `levels` one of components to levels, outside
+ * the file words such as `wal=debug`.
  */
 export type SettingKind =
   | 'text'
@@ -23,6 +30,7 @@ export type SettingKind =
   | 'addresses'
   | 'names'
   | 'urls'
+  | 'levels'
   | 'users';
 
 /** One key. */
@@ -88,6 +96,7 @@ function schemaOf(kind: SettingKind, choices: readonly string[], description: st
         Type.Object({ address: Type.String({ minLength: 1 }) }, { additionalProperties: false }),
         { minItems: 1, maxItems: LISTEN_ADDRESSES_MAX, description },
       );
+    case 'levels':
     case 'users':
       return Type.Record(Type.String(), Type.String(), { description });
     case 'names':
@@ -110,7 +119,7 @@ export function isListKind(kind: SettingKind): boolean {
 
 /** True for lists of words, which may be empty. */
 export function isWordListKind(kind: SettingKind): boolean {
-  return kind === 'names' || kind === 'urls';
+  return kind === 'names' || kind === 'urls' || kind === 'levels';
 }
 
 function setting(path: string, kind: SettingKind, parts: Parts): Setting {
@@ -298,6 +307,13 @@ export const SETTINGS: readonly Setting[] = [
     defaultText: 'off',
     description: 'Whether the end of each connection is logged, with how long it lasted.',
   }),
+  setting('log_replication_commands', 'choice', {
+    isReloadable: true,
+    choices: SWITCH_WORDS,
+    defaultText: 'off',
+    description:
+      "Whether each replication command of a client is logged, in PostgreSQL's words; else only where the level of `walsender` is `debug`.",
+  }),
   setting('storage.directory', 'path', {
     defaultText: '/var/lib/walcast',
     flag: flag('data', 'DIR'),
@@ -432,12 +448,19 @@ export const SETTINGS: readonly Setting[] = [
     flag: flag('log-level', 'LEVEL'),
     description: 'Lines below this level are left out.',
   }),
+  setting('log.levels', 'levels', {
+    isReloadable: true,
+    defaultText: '',
+    description:
+      'Levels of components that have one of their own, such as `{ walsender: debug, http: warn }`; docs/logging.md names them all. `LOG LEVEL` on the console and `POST /api/v1/log` change them until the next restart.',
+  }),
   setting('log.format', 'choice', {
     isReloadable: true,
-    choices: LOG_FORMATS,
-    defaultText: 'json',
+    choices: LOG_FORMAT_WORDS,
+    defaultText: 'auto',
     flag: flag('log-format', 'FORMAT'),
-    description: 'One JSON object a line, or text for people. Goes to standard error.',
+    description:
+      'One JSON object a line, or text for people; `auto` is text where standard error, to which it goes, is a terminal.',
   }),
 ];
 

@@ -147,6 +147,8 @@ class YamlReader {
       this.#readAddresses(setting, value, position);
     } else if (setting.kind === 'users') {
       this.#readUsers(setting, value, position);
+    } else if (setting.kind === 'levels') {
+      this.#readLevels(setting, value, position);
     } else if (isWordListKind(setting.kind)) {
       this.#readWords(setting, value, position);
     } else {
@@ -259,6 +261,30 @@ class YamlReader {
       if (this.#isAbandoned) return;
     }
     if (this.#errors.length > before) return;
+    const place = this.#placeAt(position);
+    this.#values.set(setting.path, { text, place, itemPlaces, block: null });
+  }
+
+  /** Components and their levels become words such as `wal=debug`. Which there are is looked at later. */
+  #readLevels(setting: Setting, value: Node, position: number): void {
+    if (!isMap(value)) {
+      this.#report(position, wrongType(setting));
+      return;
+    }
+    const text: string[] = [];
+    const itemPlaces: Place[] = [];
+    for (const pair of value.items) {
+      const name = this.#keyOf(pair);
+      const level = this.#resolve(pair.value);
+      const at = startOf(pair.key) || position;
+      if (this.#isAbandoned) return;
+      if (name === null || name.includes('=') || !isScalar(level)) {
+        this.#report(at, `an item of \`${setting.path}\` is written COMPONENT: LEVEL`);
+        return;
+      }
+      text.push(`${name}=${String(level.value)}`);
+      itemPlaces.push(this.#placeAt(at));
+    }
     const place = this.#placeAt(position);
     this.#values.set(setting.path, { text, place, itemPlaces, block: null });
   }
@@ -403,6 +429,7 @@ function wrongType(setting: Setting): string {
     text: 'text; put a number or a word such as true in quotes',
     path: 'the name of a file or directory',
     rules: `a block of lines in the syntax of ${setting.path === 'auth.ident' ? 'pg_ident' : 'pg_hba'}.conf, after \`|\``,
+    levels: 'a map of components to levels such as { walsender: debug }',
     users: 'a map of names to secrets such as { replicator: "SCRAM-SHA-256$…" }',
     size: 'a size such as 16MB',
     duration: 'a time such as 10s',

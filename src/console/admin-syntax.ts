@@ -12,6 +12,8 @@ export type AdminStatement = { readonly kind: 'admin' } & (
   | { readonly command: 'shutdown'; readonly waitsForClients: boolean }
   | { readonly command: 'create_slot'; readonly slot: string; readonly reservesWal: boolean }
   | { readonly command: 'drop_slot'; readonly slot: string }
+  /** `level` null: as configured. */
+  | { readonly command: 'log_level'; readonly component: string; readonly level: string | null }
 );
 
 /** How each begins, and what reads the rest of it. */
@@ -28,6 +30,7 @@ export const ADMIN_PARSERS: readonly (readonly [
   ['shutdown', parseShutdown],
   ['create', parseCreate],
   ['drop', parseDrop],
+  ['log', parseLog],
 ];
 
 /** There is one upstream; it may be named, as PgBouncer's users name a database. */
@@ -78,6 +81,20 @@ function parseDrop(reader: TokenReader): AdminStatement {
   return { kind: 'admin', command: 'drop_slot', slot: reader.name() };
 }
 
+/** Names with a hyphen (`read-through`) need no quotes. */
+function parseLog(reader: TokenReader): AdminStatement {
+  reader.expect('level');
+  let component = reader.name();
+  while (reader.accept('-')) component += `-${reader.name()}`;
+  const level = reader.name();
+  return {
+    kind: 'admin',
+    command: 'log_level',
+    component,
+    level: level.toLowerCase() === 'reset' ? null : level,
+  };
+}
+
 /** Of CommandComplete: the words of a command without what it is about. */
 export function adminTag({ command }: AdminStatement): string {
   return command.toUpperCase().replaceAll('_', ' ');
@@ -98,6 +115,8 @@ export function adminText(statement: AdminStatement): string {
       return `${words} ${quoted(statement.slot)}${statement.reservesWal ? ' RESERVE_WAL' : ''}`;
     case 'drop_slot':
       return `${words} ${quoted(statement.slot)}`;
+    case 'log_level':
+      return `${words} ${quoted(statement.component)} ${quoted(statement.level ?? 'reset')}`;
     default:
       return words;
   }

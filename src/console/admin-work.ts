@@ -29,7 +29,14 @@ export type AdminOutcome =
 export interface AdminWork {
   readonly actions: Pick<
     RelayActions,
-    'reload' | 'pause' | 'resume' | 'reconnect' | 'createSlot' | 'dropSlot' | 'disconnectStandby'
+    | 'reload'
+    | 'pause'
+    | 'resume'
+    | 'reconnect'
+    | 'createSlot'
+    | 'dropSlot'
+    | 'disconnectStandby'
+    | 'setLogLevel'
   >;
   readonly source: StandingSource;
 }
@@ -73,6 +80,8 @@ export function carryOut(
     }
     case 'drop_slot':
       return actions.dropSlot(statement.slot).then(outcomeOf);
+    case 'log_level':
+      return outcomeOf(actions.setLogLevel(statement.component, statement.level));
     default:
       return statement satisfies never;
   }
@@ -135,12 +144,12 @@ const TOO_LATE: CommandError = {
   ...RELOAD_WHILE_ENDING,
 };
 
-const MISTAKEN: CommandError = { sqlstate: SQLSTATE.configFileError, ...RELOAD_MISTAKEN };
-
 const TOO_EARLY: CommandError = {
   sqlstate: SQLSTATE.objectNotInPrerequisiteState,
   ...RELOAD_WHILE_STARTING,
 };
+
+const MISTAKEN: CommandError = { sqlstate: SQLSTATE.configFileError, ...RELOAD_MISTAKEN };
 
 /** What mistakes of a configuration may take of an answer. */
 const DETAIL_LENGTH_MAX = 16_384;

@@ -1,7 +1,7 @@
 // What does SHOW answer of walcast itself?
 import { ADMIN_COMMANDS } from '../status/status.ts';
 import { SHOW_CONFIG, SHOW_HBA } from './show-config.ts';
-import { SHOW_FINDINGS, SHOW_STATE, SHOW_VERSION } from './show-state.ts';
+import { SHOW_FINDINGS, SHOW_LOG, SHOW_STATE, SHOW_VERSION } from './show-state.ts';
 import { SHOW_LISTS, SHOW_MEM, SHOW_STATS } from './show-stats.ts';
 import { SHOW_SLOTS, SHOW_STORE, SHOW_TIMELINES } from './show-storage.ts';
 import { SHOW_STANDBYS } from './show-standbys.ts';
@@ -48,6 +48,7 @@ const LIST: readonly Report[] = [
   report('mem', 'memory', SHOW_MEM),
   report('config', 'the configuration in effect, secrets masked', SHOW_CONFIG),
   report('hba', 'the access rules in effect', SHOW_HBA),
+  report('log', 'levels of the log, by component', SHOW_LOG),
   report('version', 'version of walcast and of the server behind it', SHOW_VERSION),
 ];
 
@@ -75,6 +76,10 @@ const ADMIN_HELP: Readonly<Record<(typeof ADMIN_COMMANDS)[number], readonly [str
   shutdown: [' [WAIT_FOR_CLIENTS]', 'end at once, or as DRAIN does'],
   create_slot: [' name [RESERVE_WAL]', 'create a physical replication slot'],
   drop_slot: [' name', 'drop a replication slot that nobody uses'],
+  log_level: [
+    ' component level',
+    'level of a component of the log until the next restart; level RESET: as configured',
+  ],
 };
 
 function report(name: string, about: string, view: View, ...aliases: readonly string[]): Report {

@@ -1,4 +1,5 @@
-// SHOW STATE, SHOW FINDINGS and SHOW VERSION: how it is, what is wrong, and which walcast this is.
+// SHOW STATE, SHOW FINDINGS, SHOW VERSION and SHOW LOG: how it is, what is wrong, which walcast this is, what it writes down.
+import type { ComponentLevel } from '../base/log-levels.ts';
 import { findings } from '../health/findings.ts';
 import type { Finding } from '../health/finding.ts';
 import type { RelayStatus } from '../status/status.ts';
@@ -30,9 +31,9 @@ export const SHOW_STATE: View = viewOf<StateRow>(
     bool('last_reload_good', ({ status }) => status.configuration.isLastReloadGood),
     time('config_loaded_at', ({ status }) => status.configuration.loadedAtMs),
     texts('pending_restart', ({ status }) => status.configuration.pendingRestart),
-  ],
     time('reload_refused_at', ({ status }) => status.configuration.refusedAtMs),
     texts('reload_problems', ({ status }) => status.configuration.problems),
+  ],
 );
 
 /** One row for each thing that somebody should know, the worst first; none when all is well. */
@@ -45,6 +46,16 @@ export const SHOW_FINDINGS: View = viewOf<Finding>(
     text('message', ({ message }) => message),
     text('next_step', ({ nextStep }) => nextStep),
     text('alert', ({ alert }) => alert),
+  ],
+);
+
+/** One row for each component of the log; what counts for those without a level of their own comes first. */
+export const SHOW_LOG: View = viewOf<ComponentLevel>(
+  (inside) => inside.logLevels(),
+  [
+    text('component', ({ component }) => component),
+    text('level', ({ level }) => level),
+    text('source', ({ origin }) => origin),
   ],
 );
 

@@ -1,4 +1,5 @@
 // What does the console show, and where does it come from? Read-only: nothing that is asked here changes anything.
+import type { ComponentLevel } from '../base/log-levels.ts';
 import type { HbaRule } from '../pg/hba.ts';
 import type { TimelineHistory } from '../pg/timeline.ts';
 import type { ConfigEntry } from '../status/actions.ts';
@@ -32,6 +33,8 @@ export interface ConsoleSource extends StatusSource {
   nowMs(): number;
   /** Every key of the configuration in effect, secrets masked, in the order of the documentation. */
   configuration(): readonly ConfigEntry[];
+  /** What each component of the log writes. */
+  logLevels(): readonly ComponentLevel[];
   /** The access rules in effect, in their order. */
   hbaRules(): readonly HbaRule[];
   /** The stored timeline and where its ancestors were left; null while nothing is stored. */

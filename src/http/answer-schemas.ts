@@ -1,10 +1,12 @@
 // Answers of probes and actions, and what is said when something is refused, as schemas.
 import { Type } from 'typebox';
-import type { Static, TUnsafe } from 'typebox';
+import type { Static, TSchema, TUnsafe } from 'typebox';
+import { LOG_LEVELS } from '../base/log-levels.ts';
 import { RELAY_STATES } from '../status/status.ts';
 import type {
   ConfigEntryJson,
   DrainJson,
+  LogLevelJson,
   PauseJson,
   ProbeJson,
   ProblemJson,
@@ -33,6 +35,18 @@ const reloadFields = object(
     pending_restart: list(text('Path of a key.'), 'Keys whose other value waits for a restart.'),
   },
   'What a reload came to.',
+);
+
+const levelFields = object(
+  {
+    component: text('Of the log; `default` stands for those without a level of their own.'),
+    level: oneOf(LOG_LEVELS, 'Lines below it are left out.'),
+    origin: oneOf(
+      ['runtime', 'configuration', 'default'],
+      'Set until the restart; of the component, or of all, in the configuration.',
+    ),
+  },
+  'What a component of the log writes.',
 );
 
 const drainFields = object(
@@ -97,6 +111,24 @@ export const configuration: TUnsafe<ConfigEntryJson[]> = Type.Unsafe<ConfigEntry
 /** Answer of `/api/v1/reload`. */
 export const reload: TUnsafe<ReloadJson> = Type.Unsafe<ReloadJson>(reloadFields);
 /** Answer of `/api/v1/drain`. */
+export const logLevel: TUnsafe<LogLevelJson> = Type.Unsafe<LogLevelJson>(levelFields);
+
+export const logLevels: TUnsafe<LogLevelJson[]> = Type.Unsafe<LogLevelJson[]>(
+  list(levelFields, 'Levels of the log: `default` first, then every component.'),
+);
+
+export const logLevelRequest: TSchema = Type.Object(
+  {
+    component: Type.String({
+      minLength: 1,
+      maxLength: 63,
+      description: 'Of the log; `default` stands for those without a level of their own.',
+    }),
+    level: oneOf([...LOG_LEVELS, 'reset'], 'reset: as the configuration says.'),
+  },
+  { additionalProperties: false, description: 'A level until the next restart.' },
+);
+
 export const drain: TUnsafe<DrainJson> = Type.Unsafe<DrainJson>(drainFields);
 /** Answer of `/api/v1/pause` and `/resume`. */
 export const pause: TUnsafe<PauseJson> = Type.Unsafe<PauseJson>(pauseFields);

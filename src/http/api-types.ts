@@ -389,6 +389,14 @@ export interface FindingJson {
   readonly alert: string | null;
 }
 
+/** `GET /api/v1/log`, and the answer of a change: what each component writes. */
+export interface LogLevelJson {
+  /** `default`: every component without a level of its own. */
+  readonly component: string;
+  readonly level: 'debug' | 'info' | 'warn' | 'error';
+  readonly origin: 'runtime' | 'configuration' | 'default';
+}
+
 /** `GET /api/v1/version`. */
 export interface VersionJson {
   readonly version: string;

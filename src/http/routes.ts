@@ -9,6 +9,7 @@ import type { HttpAudit } from './audit.ts';
 import { eventRoute } from './event-routes.ts';
 import type { EventSources } from './event-routes.ts';
 import { openApiDocument } from './openapi.ts';
+import { logRoutes } from './log-routes.ts';
 import { pageRoute } from './page-route.ts';
 import type { StatusPage } from './page-route.ts';
 import type { Pictures } from './pictures.ts';
@@ -46,6 +47,7 @@ export function allRoutes(sources: RouteSources): Route[] {
     ...readRoutes({ ...sources, build: readBuildInfo() }),
     eventRoute(sources.events),
     ...writeRoutes(sources),
+    ...logRoutes(sources),
     walRoute(sources),
     pageRoute(sources.page),
   ];

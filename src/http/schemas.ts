@@ -5,6 +5,9 @@ import {
   configEntry,
   configuration,
   drain,
+  logLevel,
+  logLevelRequest,
+  logLevels,
   pause,
   probeAnswer,
   problem,
@@ -45,6 +48,9 @@ export const SCHEMAS: Readonly<
     | 'configuration'
     | 'reload'
     | 'drain'
+    | 'logLevel'
+    | 'logLevels'
+    | 'logLevelRequest'
     | 'pause'
     | 'probe'
     | 'standbyCheck'
@@ -78,6 +84,9 @@ export const SCHEMAS: Readonly<
   reload,
   drain,
   pause,
+  logLevel,
+  logLevels,
+  logLevelRequest,
   probe: probeAnswer,
   standbyCheck,
   problem,

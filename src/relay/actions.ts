@@ -9,8 +9,10 @@ import type {
 } from '../status/actions.ts';
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { DeadWalStatus } from '../status/status.ts';
+import type { ComponentLevel, LogLevelControl } from '../base/log-levels.ts';
 import { checkSlotName } from '../slot/slot-name.ts';
 import type { SlotStore } from '../slot/slot-store.ts';
+import { changeLogLevel } from './log-level-change.ts';
 import type { WalFiles } from './wal-files.ts';
 
 /** The parts that act. */
@@ -36,6 +38,7 @@ export interface ActionParts {
   /** Null before the store is open. */
   readonly releaseDeadWal: () => Promise<DeadWalStatus> | null;
   readonly walFiles: WalFiles;
+  readonly logLevels: LogLevelControl;
 }
 
 /** The actions of one relay. */
@@ -96,6 +99,14 @@ export class RelayActionsOf implements RelayActions {
 
   async releaseDeadWal(): Promise<DeadWalStatus | ActionRefusal> {
     return (await this.#parts.releaseDeadWal()) ?? STARTING;
+  }
+
+  logLevels(): readonly ComponentLevel[] {
+    return this.#parts.logLevels.list();
+  }
+
+  setLogLevel(component: string, level: string | null): ActionRefusal | null {
+    return changeLogLevel(this.#parts.logLevels, component, level);
   }
 
   openWalFile(name: string): Promise<WalFile | WalFileRefusal> {

@@ -1,4 +1,5 @@
 // What does the console read of the relay?
+import type { ComponentLevel } from '../base/log-levels.ts';
 import type { Clock } from '../base/clock.ts';
 import { readBuildInfo } from '../config/build-info.ts';
 import type { ConsoleSource } from '../console/source.ts';
@@ -12,6 +13,7 @@ export interface ConsoleParts {
   readonly board: () => StatusSource;
   readonly configuration: () => readonly ConfigEntry[];
   readonly hbaRules: () => readonly HbaRule[];
+  readonly logLevels: () => readonly ComponentLevel[];
   /** Null before the store is open. */
   readonly store: () => WalStore | null;
   readonly clock: Clock;
@@ -26,6 +28,7 @@ export function consoleSource(parts: ConsoleParts): ConsoleSource {
     status: () => parts.board().status(),
     configuration: () => parts.configuration(),
     hbaRules: () => parts.hbaRules(),
+    logLevels: () => parts.logLevels(),
     history: () => {
       const store = parts.store();
       // Before there is WAL a store has no timeline of its own.

@@ -268,6 +268,7 @@ class RunningRelay implements Relay {
       slots: () => this.#slots,
       hasWal: () => this.#identity() !== null,
       disconnect: (pid) => this.#senders.kill(pid),
+      logLevels: surroundings.logLevels,
       releaseDeadWal: () => this.#store?.releaseDeadWal() ?? null,
       walFiles: new WalFiles({
         store: () => this.#store,
@@ -338,6 +339,7 @@ class RunningRelay implements Relay {
         consoleSource({
           board: () => this.statusSource,
           configuration: () => this.#live.entries(),
+          logLevels: () => this.actions.logLevels(),
           hbaRules: () => (this.#config.hba?.rules ?? NO_RULES).rules,
           store: () => this.#store,
           clock: this.#clock,

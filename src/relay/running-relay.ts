@@ -1,5 +1,6 @@
 // What is a running relay to those who run it, and what do they hand in?
 import type { Clock } from '../base/clock.ts';
+import type { LogLevelControl } from '../base/log-levels.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import type { LoadedConfig } from '../config/load.ts';
@@ -31,6 +32,8 @@ export interface RelaySurroundings {
   readonly log: Log;
   /** Reads the configuration again, from where the one at the start came from. */
   readonly readConfig: () => LoadedConfig;
+  /** Of that log. */
+  readonly logLevels: LogLevelControl;
   /** The log settings of a new configuration are in effect from now on. */
   readonly onLogSettings: (settings: Config['log']) => void;
   /** Somebody asked for a drain from outside, perhaps again; whoever runs the relay carries it out. */

@@ -1,5 +1,6 @@
 // What may be asked of a running relay from outside: the actions behind the HTTP API and the console. The relay does
 // them; http and console only name them.
+import type { ComponentLevel } from '../base/log-levels.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { DeadWalStatus } from './status.ts';
 
@@ -18,9 +19,9 @@ export interface ReloadReport {
   readonly changed: readonly string[];
   /** Paths of keys whose new value takes effect at a restart. */
   readonly pendingRestart: readonly string[];
-}
   /** True where the configuration is not to blame: walcast starts still, or ends; `problems` says which. */
   readonly isNotNow?: boolean;
+}
 
 /** One key of the configuration in effect. */
 export interface ConfigEntry {
@@ -98,6 +99,13 @@ export interface RelayActions {
   releaseDeadWal(): Promise<DeadWalStatus | ActionRefusal>;
   /** Every key, in the order of the documentation. */
   configuration(): readonly ConfigEntry[];
+  /** What each component of the log writes: first what counts for those without a level of their own (`default`). */
+  logLevels(): readonly ComponentLevel[];
+  /**
+   * Sets the level of a component, or of `default`, until the process ends; `level` null: back to the configuration. Null =
+   * done.
+   */
+  setLogLevel(component: string, level: string | null): ActionRefusal | null;
   /** Opens a whole segment or a history file for restore_command. */
   openWalFile(name: string): Promise<WalFile | WalFileRefusal>;
 }

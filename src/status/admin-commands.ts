@@ -11,6 +11,7 @@ export const ADMIN_COMMANDS = [
   'shutdown',
   'create_slot',
   'drop_slot',
+  'log_level',
 ] as const;
 
 /** One of them. */

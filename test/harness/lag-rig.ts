@@ -2,6 +2,7 @@
 // some to the relay: are they the same to both?
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { LogLevels } from '../../src/base/log-levels.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import type { Log } from '../../src/base/log.ts';
@@ -209,6 +210,7 @@ async function startHere(
     clock,
     log: SILENT,
     readConfig,
+    logLevels: new LogLevels({ level: 'info', levels: new Map() }, []),
     onLogSettings: () => {},
     onDrainRequested: () => {},
     onShutdownRequested: () => {},

@@ -1,5 +1,5 @@
 // What does `systemctl start walcast` do? Enough of it for the guide's commands, on machines without systemd: it carries out what
-// the unit file says, as its user, and waits as systemd would. Usage: systemctl.mjs start|stop|restart|reload|is-active walcast
+// the unit file says, as its user, and waits as systemd would. Usage: systemctl.mjs start|stop|restart|reload|is-active walcast, kill -s SIGNAL walcast
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -11,7 +11,8 @@ const STARTED = 'http://127.0.0.1:9188/startupz';
 const WAIT_MS = 60_000;
 const POLL_MS = 20;
 
-const [action, name] = process.argv.slice(2);
+const [action, ...rest] = process.argv.slice(2);
+const name = rest.at(-1);
 if (name !== 'walcast' && name !== 'walcast.service') fail(`Unit ${name} could not be found.`);
 const unit = readFileSync(UNIT, 'utf8').replaceAll('\\\n', ' ');
 
@@ -21,6 +22,7 @@ else if (action === 'restart') {
   await stop();
   await start();
 } else if (action === 'reload') reload();
+else if (action === 'kill') process.kill(mainPid(), rest[1]);
 else if (action === 'is-active') process.exit(isActive() ? 0 : 3);
 else fail(`Unknown command verb ${action}.`);
 

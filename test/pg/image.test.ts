@@ -46,7 +46,11 @@ describe('the image', () => {
   ): Promise<{ code: number | null; log: string }> {
     const { env, workdir } = image.config;
     const container = await startContainer({
-      ...{ image, user, env, workdir, command },
+      image,
+      user,
+      env,
+      workdir,
+      command,
       mounts: [],
       isReadOnly: true,
       directory: workspace.directory,
@@ -162,7 +166,9 @@ describe('the image', () => {
       [port, httpPort] = [await freePort(), await freePort()];
       const upstream = { ...primary.target(), host: '127.0.0.1', port };
       standby = await createStandby(workspace, {
-        ...{ name: 'standby', major, slot: 'standby' },
+        name: 'standby',
+        major,
+        slot: 'standby',
         backupFrom: primary.target(),
         upstream,
       });
@@ -181,7 +187,10 @@ describe('the image', () => {
       chmodSync(join(configuration, 'walcast.yaml'), 0o644);
       const { env, workdir, entrypoint, cmd } = image.config;
       const container = await startContainer({
-        ...{ image, user, env, workdir },
+        image,
+        user,
+        env,
+        workdir,
         command: [...entrypoint, ...cmd],
         mounts: [
           { source: volume, target: '/var/lib/walcast' },

@@ -1,4 +1,5 @@
 // A host with a relay on it: the real one, started, stopped, killed and started again, over its disk.
+import { LogLevels } from '../../src/base/log-levels.ts';
 import { OperationalError } from '../../src/base/errors.ts';
 import type { Log, LogFields } from '../../src/base/log.ts';
 import { loadConfig } from '../../src/config/load.ts';
@@ -217,6 +218,7 @@ export class RelayHost {
         clock: clockOf(this.#world, process),
         log,
         readConfig: () => this.#config(),
+        logLevels: new LogLevels({ level: 'info', levels: new Map() }, []),
         onLogSettings: () => {},
         onDrainRequested: () => this.drain(),
         onShutdownRequested: () => {},

@@ -59,6 +59,11 @@ export class AdminActions implements DeskActions {
     return this.refusal;
   }
 
+  setLogLevel(component: string, level: string | null): ActionRefusal | null {
+    this.done.push(`log level ${component} ${level ?? 'as configured'}`);
+    return this.refusal;
+  }
+
   disconnectStandby(pid: number): boolean {
     this.done.push(`disconnect ${pid}`);
     return this.disconnect(pid);

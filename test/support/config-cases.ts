@@ -160,6 +160,17 @@ export const CONFIG_CASES: readonly ConfigCase[] = [
   { name: 'a quota of nothing', yaml: `${UPSTREAM}storage: { quota: 0 }\n` },
   { name: 'a quota below the window', yaml: `${UPSTREAM}storage: { quota: 512MB }\n` },
   { name: 'sections that are no sections', yaml: `${UPSTREAM}log: info\nstorage: [ directory ]\n` },
+  {
+    name: 'levels of the log',
+    yaml: `${UPSTREAM}log: { levels: { walsneder: debug, wal: debgu, http: 3, tls: info, tls: warn } }\n`,
+  },
+  { name: 'a list for a level', yaml: `${UPSTREAM}log: { levels: { tls: [ info ] } }\n` },
+  {
+    name: 'levels of components that there are not',
+    yaml: `${UPSTREAM}log: { levels: { planner: debug, wal: loud } }\n`,
+    env: { WALCAST_LOG_LEVELS: 'planner=debug, wal=loud,wal=debug,wal=info' },
+  },
+  { name: 'levels that are no map', yaml: `${UPSTREAM}log: { levels: debug }\n` },
   { name: 'keys without a value', yaml: 'upstream: { conninfo: }\nlog: { level: }\nhttp:\n' },
   { name: 'values of the wrong kind', yaml: wrongKinds() },
   {

@@ -55,6 +55,10 @@ export function sampleConsole(
         isPendingRestart: true,
       },
     ],
+    logLevels: () => [
+      { component: 'default', level: 'info', origin: 'default' },
+      { component: 'wal', level: 'debug', origin: 'runtime' },
+    ],
     hbaRules: () => {
       const rules = parseHba(HBA, { source: 'pg_hba.conf' });
       return 'rules' in rules ? rules.rules : [];

@@ -1,6 +1,7 @@
 // An HTTP port as the tests open it: made-up status, actions that are written down, metrics of any content.
 import { connect } from 'node:net';
 import { systemClock } from '../../src/base/clock.ts';
+import type { ComponentLevel } from '../../src/base/log-levels.ts';
 import { silentLog } from '../../src/base/log.ts';
 import type { ProblemJson } from '../../src/http/api-types.ts';
 import { PROBLEMS } from '../../src/http/problems.ts';
@@ -85,6 +86,20 @@ export class RecordingActions implements RelayActions {
   async releaseDeadWal(): Promise<DeadWalStatus | ActionRefusal> {
     this.done.push('release dead WAL');
     return this.refusal ?? this.dead;
+  }
+
+  logLevels(): readonly ComponentLevel[] {
+    return [
+      { component: 'default', level: 'info', origin: 'default' },
+      { component: 'walsender', level: 'debug', origin: 'runtime' },
+    ];
+  }
+
+  setLogLevel(component: string, level: string | null): ActionRefusal | null {
+    this.done.push(`log level ${component} ${level ?? 'as configured'}`);
+    if (component !== 'nobody') return null;
+    const message = '"nobody" is no component of the log';
+    return { sqlstate: '42704', message, hint: 'Components are default, walsender.' };
   }
 
   configuration(): readonly ConfigEntry[] {

@@ -3,6 +3,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { LogLevels } from '../../src/base/log-levels.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import { loadConfig } from '../../src/config/load.ts';
@@ -79,6 +80,7 @@ export class SyncRelay implements AsyncDisposable {
       clock: this.#options.clock ?? systemClock,
       log: this.log,
       readConfig,
+      logLevels: new LogLevels({ level: 'info', levels: new Map() }, []),
       onLogSettings: () => {},
       onDrainRequested: () => {},
       onShutdownRequested: () => {},

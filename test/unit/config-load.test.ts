@@ -68,7 +68,7 @@ describe('values', () => {
       walSenderTimeoutMs: 60_000,
       drainTimeoutMs: 30_000,
       http: { listen: { host: '127.0.0.1', port: 9188 } },
-      log: { level: 'info', format: 'json' },
+      log: { level: 'info', format: 'auto' },
       warnings: [],
     });
     expect(config.upstream.server.hosts).toMatchObject([{ host: 'pg-a', port: 5432 }]);

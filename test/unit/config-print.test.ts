@@ -128,6 +128,7 @@ test('every key has its value, its origin, and whether a reload changes it', asy
     max_connections_per_address: 0  # default · reload
     log_connections: on  # default · reload
     log_disconnections: off  # default · reload
+    log_replication_commands: off  # default · reload
     storage:
       directory: /here/elsewhere  # --data · default /var/lib/walcast · restart
       wal_keep_size: 2GB  # WALCAST_STORAGE_WAL_KEEP_SIZE · default 1GB · reload
@@ -154,7 +155,8 @@ test('every key has its value, its origin, and whether a reload changes it', asy
       # ca:  # not set · restart
     log:
       level: debug  # walcast.yaml:15:15 · default info · reload
-      format: json  # WALCAST_LOG_FORMAT · default json · reload
+      levels: {}  # default · reload
+      format: json  # WALCAST_LOG_FORMAT · default auto · reload
     "
   `);
 });

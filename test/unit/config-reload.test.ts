@@ -157,6 +157,7 @@ describe('a plan', () => {
     max_connections_per_address: `${BASE}max_connections_per_address: 10`,
     log_connections: `${BASE}log_connections: off`,
     log_disconnections: `${BASE}log_disconnections: on`,
+    log_replication_commands: `${BASE}log_replication_commands: on`,
     'storage.directory': `${BASE}storage: { directory: /elsewhere }`,
     'storage.wal_keep_size': `${BASE}storage: { wal_keep_size: 2GB }`,
     'storage.max_slot_wal_keep_size': `${BASE}storage: { max_slot_wal_keep_size: -1 }`,
@@ -178,6 +179,7 @@ describe('a plan', () => {
     'http.tls.key': `${BASE}http: { tls: { cert: a, key: c } }`,
     'http.tls.ca': `${BASE}http: { tls: { cert: a, key: b, ca: c } }`,
     'log.level': `${BASE}log: { level: error }`,
+    'log.levels': `${BASE}log: { levels: { wal: debug } }`,
     'log.format': `${BASE}log: { format: text }`,
   };
 

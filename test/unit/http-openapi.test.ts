@@ -224,10 +224,15 @@ describe('every route answers as documented', () => {
   }
 
   const values = { name: 'slot_a', pid: '42', file: '00000002.history' };
-  const body = { name: 'slot_a', reserve_wal: true };
+  const slotBody = { name: 'slot_a', reserve_wal: true };
+  const levelBody = { component: 'walsender', level: 'debug' };
+
+  function bodyOf({ path }: { readonly path: string }): unknown {
+    return path === '/api/v1/log' ? levelBody : slotBody;
+  }
 
   test.each(operations)('$method $path', async (operation) => {
-    const asked = operation.operation.requestBody === undefined ? {} : { body };
+    const asked = operation.operation.requestBody === undefined ? {} : { body: bodyOf(operation) };
     const code = await ask(operation, { values, token: TOKEN, ...asked });
     expect(code).toBeLessThan(300);
   });
@@ -236,15 +241,15 @@ describe('every route answers as documented', () => {
     status = unknownStatus();
     actions.refusal = { sqlstate: '57P03', message: 'the database system is starting up' };
     actions.file = () => ({ kind: 'starting' });
-    const asked = operation.operation.requestBody === undefined ? {} : { body };
+    const asked = operation.operation.requestBody === undefined ? {} : { body: bodyOf(operation) };
     await ask(operation, { values, token: TOKEN, ...asked });
   });
 
   test.each(operations.filter(({ method }) => method !== 'GET'))(
     '$method $path without a token, and with a wrong one',
     async (operation) => {
-      expect(await ask(operation, { values, body })).toBe(401);
-      expect(await ask(operation, { values, body, token: 'wrong' })).toBe(401);
+      expect(await ask(operation, { values, body: slotBody })).toBe(401);
+      expect(await ask(operation, { values, body: slotBody, token: 'wrong' })).toBe(401);
     },
   );
 

@@ -89,7 +89,7 @@ const DOORS: readonly { readonly module: RegExp; readonly rooms: readonly string
   { module: /^node:worker_threads$/, rooms: ['wal'] },
   { module: /^node:(http|https|http2)$/, rooms: [] },
   { module: /^node:(timers|timers\/promises)$/, rooms: [] },
-  { module: /^node:child_process$/, rooms: ['demo'] },
+  { module: /^node:child_process$/, rooms: ['demo', 'base/notify-command.ts'] },
 ];
 
 /** Words that may stand in few files only. */

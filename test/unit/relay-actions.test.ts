@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { LogLevels } from '../../src/base/log-levels.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { silentLog } from '../../src/base/log.ts';
 import { toLsn } from '../../src/pg/lsn.ts';
@@ -38,6 +39,7 @@ beforeEach(async () => {
     hasWal: () => hasWal,
     releaseDeadWal: () => dead,
     disconnect: (pid) => ended.push(pid) === 1,
+    logLevels: new LogLevels({ level: 'info', levels: new Map() }, ['wal']),
     walFiles: new WalFiles({ store: () => null, dataDirectory: directory, clock: systemClock }),
   });
 });

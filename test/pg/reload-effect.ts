@@ -1,0 +1,31 @@
+// How is it shown that a key of the configuration takes effect without a restart?
+import type { Keys, ReloadRig } from './reload-rig.ts';
+
+/** What a test has made for one key: addresses it came to know, for instance. */
+export type Made = Readonly<Record<string, unknown>>;
+
+type Of<T> = T | ((rig: ReloadRig, made: Made) => T);
+
+/** One key: how walcast runs before the reload, what the reload changes, and what is seen of it from outside. */
+export interface Effect {
+  readonly before?: Of<Keys>;
+  /** Done once before {@link before} is in effect: nothing of it disturbs what is seen. */
+  readonly prepare?: (rig: ReloadRig) => Promise<Made | void>;
+  /** The same behind it. */
+  readonly arrange?: (rig: ReloadRig) => Promise<void>;
+  /** Over {@link before}: this key and no other. */
+  readonly after: Of<Keys>;
+  readonly observe: (rig: ReloadRig) => Promise<unknown>;
+  /** Seen before; left out where it would be seen after a minute only. */
+  readonly old?: Of<unknown>;
+  readonly now: Of<unknown>;
+}
+
+export type Effects = Readonly<Record<string, Effect>>;
+
+/** The value, of this rig. */
+export function of<T>(value: Of<T>, rig: ReloadRig, made: Made): T {
+  return typeof value === 'function'
+    ? (value as (rig: ReloadRig, made: Made) => T)(rig, made)
+    : value;
+}
