@@ -56,6 +56,9 @@ done
 [ "$mode" = rw ] || mount -o remount,ro /mnt/root
 exec chroot /mnt/root "$@"`;
 
+const UNSHARE = ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--'];
+const OWN_SPACES = [...UNSHARE, 'sh', '-c', START, 'start'];
+
 /** A process under the root of an image. `pid` is that of the machine. */
 export class Container extends WalcastProcess {
   #inner = 0;
@@ -102,7 +105,7 @@ export function containerCommand(options: ContainerOptions): string[] {
   const rights = ['--no-new-privs', '--bounding-set=-all', '--inh-caps=-all'];
   return [
     ...(network === undefined ? [] : ['ip', 'netns', 'exec', network]),
-    ...['unshare', '--mount', '--pid', '--fork', '--kill-child', '--', 'sh', '-c', START, 'start'],
+    ...OWN_SPACES,
     image.lowers.join(':'),
     image.machine.join(' '),
     options.isReadOnly ? 'ro' : 'rw',
@@ -112,9 +115,17 @@ export function containerCommand(options: ContainerOptions): string[] {
       target,
       isReadOnly === true ? 'ro' : 'rw',
     ]),
-    ...['/usr/bin/setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--clear-groups'],
+    '/usr/bin/setpriv',
+    `--reuid=${uid}`,
+    `--regid=${gid}`,
+    '--clear-groups',
     ...(isRoot ? [] : rights),
-    ...['--pdeathsig=KILL', '--', '/usr/bin/env', '-i', '-C', options.workdir],
+    '--pdeathsig=KILL',
+    '--',
+    '/usr/bin/env',
+    '-i',
+    '-C',
+    options.workdir,
     ...Object.entries(options.env).map(([name, value]) => `${name}=${value}`),
     ...options.command,
   ];
