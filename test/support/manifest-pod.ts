@@ -9,10 +9,14 @@ import { loadConfig } from '../../src/config/load.ts';
 import { formatConfigError } from '../../src/config/problem.ts';
 import type { KubernetesObject } from './manifests.ts';
 
+/** Of the password `sample`. */
+const SAMPLE_SECRET =
+  'SCRAM-SHA-256$4096:6gA/SszXsMFiqrwykzDqug==$QeeCtANHFBWQCZQYj5ji4dD2kBrtHLX+osCjbacnZSg=:HblqQg55a4NukIwdZHNC6OgUNU7Ce000BUrPkGqc7DY=';
+
 /** What users put into the Secret `walcast-credentials`, by name of the file. */
 export const SAMPLE_CREDENTIALS: Readonly<Record<string, string>> = {
   conninfo: 'host=pg.example user=walcast password=sample sslmode=verify-full sslrootcert=system',
-  'userlist.txt': '"replicator" "sample"\n',
+  'userlist.txt': `"replicator" "${SAMPLE_SECRET}"\n`,
   token: 'a-token-of-the-sample',
   'wal-token': 'another-token-of-the-sample',
 };

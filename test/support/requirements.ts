@@ -51,7 +51,15 @@ export function missing(need: string): string | null {
   if (major !== undefined) {
     return hasServer(Number(major)) ? null : `PostgreSQL ${major} is not installed (run npm ci)`;
   }
-  return findProgram(need) === null ? `${need} is not installed` : null;
+  if (findProgram(need) === null) return `${need} is not installed`;
+  return need === 'kubectl' ? oldKubectl() : null;
+}
+
+/** Components and `labels` came with kustomize 4.1; Debian's package of Kubernetes' client has 2. */
+function oldKubectl(): string | null {
+  const { stdout } = spawnSync('kubectl', ['version', '--client'], { encoding: 'utf8' });
+  const major = Number(/Kustomize Version: v(\d+)/.exec(stdout)?.[1] ?? 0);
+  return major >= 5 ? null : 'kubectl is older than 1.27 (its kustomize older than 5)';
 }
 
 /**
