@@ -24,6 +24,7 @@ export function senderSettings(config: Config, relayPath: () => string): WalSend
     connectionsPerNetworkMax: config.maxConnectionsPerAddress,
     logConnections: config.logConnections,
     logDisconnections: config.logDisconnections,
+    logReplicationCommands: config.logReplicationCommands,
     get ownSettings() {
       return ownSettings(storage, {
         [RELAY_PATH_SETTING]: relayPath(),

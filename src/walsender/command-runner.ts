@@ -27,7 +27,8 @@ export type TunnelCommand = Extract<CommandOutcome, { kind: 'tunnel' }>['command
 export interface CommandHost {
   commandContext(): CommandContext;
   write(chunks: readonly Uint8Array[]): void;
-  onCommand(name: string): void;
+  /** `sql`: the whole command. */
+  onCommand(name: string, sql: string): void;
   /** Runs the piece now or in one of the next turns of the event loop. */
   inTurn(piece: () => void): void;
   /** The same for what anybody may ask any number of times: nobody who begins a stream waits behind it. */
@@ -151,7 +152,7 @@ export class CommandRunner {
       return;
     }
     const { command } = parsed;
-    this.#host.onCommand(command.type);
+    this.#host.onCommand(command.type, sql);
     if (command.type === 'START_REPLICATION') this.#runInTurn(command);
     else this.#execute(command, { context, type, body });
   }

@@ -8,6 +8,7 @@ import type { IdentMaps } from '../pg/ident.ts';
 import type { StandbyDeparture, StandbyDisconnectReason } from '../status/status.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 import type { RejectReason } from './admission.ts';
+import type { CommandLog, CommandLogSettings } from './command-log.ts';
 import type { AuthenticationReport, AuthorizedSession } from './audit.ts';
 import type { Visitor } from './door.ts';
 import type { EntranceSettings } from './entrance.ts';
@@ -27,7 +28,7 @@ import type { SharedFrames } from './shared-frames.ts';
 import type { TakeoverParty } from './slot-takeover.ts';
 
 /** Settings that may be changed while sessions run; read anew where they are used. */
-export interface WalSenderSettings extends EntranceSettings {
+export interface WalSenderSettings extends EntranceSettings, CommandLogSettings {
   /** From the first byte of a connection to the end of its authentication, whatever arrives in between. */
   readonly authenticationTimeoutMs: number;
   readonly maxWalSenders: number;
@@ -100,6 +101,7 @@ export interface SessionHost {
   onTurnedAway(text: string, peer: PeerAddress, fields?: LogFields): void;
   onCancelRequest(pid: number, key: Uint8Array): void;
   onCommand(name: string): void;
+  readonly commandLog: CommandLog;
   /** A command of the session goes to the upstream from now on. */
   onTunnel(session: WalSenderSession): void;
   /** A client takes a backup through us. */

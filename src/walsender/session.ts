@@ -268,8 +268,10 @@ export class WalSenderSession
     };
   }
 
-  onCommand(name: string): void {
+  onCommand(name: string, sql: string): void {
     this.#host.onCommand(name);
+    const key = `${this.#connection?.peer.address ?? ''} ${this.#admitted?.user ?? ''}`;
+    this.#host.commandLog.received(this.#log, key, sql);
   }
 
   inTurn(piece: () => void): void {

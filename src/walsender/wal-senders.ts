@@ -28,6 +28,7 @@ import type {
 } from '../status/status.ts';
 import { AbsentStandbys } from './absent-standbys.ts';
 import type { CommandError } from '../wire/replication-command.ts';
+import { CommandLog } from './command-log.ts';
 import { Entrance } from './entrance.ts';
 import { FileReads } from './file-reads.ts';
 import type {
@@ -302,6 +303,7 @@ export class WalSenders {
       onTurnedAway: (text, peer, fields) => this.#entrance.turnedAway(text, peer, fields),
       onCancelRequest: (pid, key) => this.#onCancelRequest(pid, key),
       onCommand: (name) => this.#counts.command(name),
+      commandLog: new CommandLog(clock, settings),
       onTunnel: (session) => this.#tunnelling.add(session),
       isBackupRunning: () => this.#isBackupRunning(),
       onStreamStart: (session) => this.#onStreamStart(session),

@@ -82,6 +82,7 @@ async function serve(wal: WalFixture): Promise<Served> {
       connectionsPerNetworkMax: null,
       logConnections: false,
       logDisconnections: false,
+      logReplicationCommands: false,
       holdAheadMs: 2_000,
       drainTimeoutMs: 5_000,
       version: '0.1.0-test',

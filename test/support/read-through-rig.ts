@@ -271,6 +271,7 @@ export class ReadThroughRig implements AsyncDisposable {
         connectionsPerNetworkMax: null,
         logConnections: false,
         logDisconnections: false,
+        logReplicationCommands: false,
         holdAheadMs: 2_000,
         drainTimeoutMs: 5_000,
         version: '0.1.0-test',

@@ -318,6 +318,7 @@ const SETTINGS: WalSenderSettings = {
   walSenderTimeoutMs: 60_000,
   logConnections: true,
   logDisconnections: true,
+  logReplicationCommands: true,
 };
 
 function rulesOnce(text: string): WalSendersOptions['hba'] {
