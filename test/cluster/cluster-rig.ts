@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { createPrimary, createStandby } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
 import { TRUST_HBA, renderConninfo } from '../../src/demo/postgres-settings.ts';
+import type { ServerSettings } from '../../src/demo/postgres-settings.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
@@ -25,8 +26,17 @@ const OVERLAY = 'deploy/kustomize/overlays/ha';
 const SYNC_NAMES = 'ANY 1 (walcast_0, walcast_1)';
 /** The name of the primary in the cluster. */
 const PRIMARY_HOST = 'postgres-rw';
-const USER = 'replicator';
+/** Whom the primary knows, and whom the relays know; docs/kubernetes.md calls them so. */
+const RELAY_USER = 'walcast';
+const STANDBY_USER = 'replicator';
 const PASSWORD = 'a password of the tests';
+/** What docs/kubernetes.md wants in the certificate of the relays. */
+const RELAY_NAMES = ['walcast', 'walcast.walcast.svc', '*.walcast-headless.walcast.svc'];
+/** What docs/kubernetes.md has for standbys: one name for all relays, or theirs. */
+const STANDBY_HOSTS = [
+  'walcast.walcast.svc',
+  'walcast-0.walcast-headless.walcast.svc,walcast-1.walcast-headless.walcast.svc',
+];
 /** What the API asks for. */
 export const API_TOKEN = 'the-token-of-the-tests-for-the-api';
 
@@ -40,8 +50,13 @@ export interface ClusterRig extends AsyncDisposable {
   /** Behind the Service, and behind the names of both pods. */
   readonly standbys: readonly PostgresCluster[];
   readonly ca: string;
+  /** The Secret `walcast-tls` with a certificate that was renewed. */
+  readonly renewedTls: () => KubernetesObject;
   /** A ConfigMap as the overlay has it, with other text under some keys. */
-  configMap(name: string, data: Readonly<Record<string, string>>): Promise<KubernetesObject>;
+  readonly configMap: (
+    name: string,
+    data: Readonly<Record<string, string>>,
+  ) => Promise<KubernetesObject>;
 }
 
 /** Why this machine cannot do it; null when it can. */
@@ -49,8 +64,8 @@ export async function clusterProblem(): Promise<string | null> {
   return namespaceProblem() ?? (await imageProblem());
 }
 
-/** Starts everything; resolves when both relays count for the primary and both standbys stream. */
-export async function openClusterRig(): Promise<ClusterRig> {
+/** Starts everything, with further `settings` on all servers; resolves when both relays count for the primary and both standbys stream. */
+export async function openClusterRig(settings: ServerSettings = {}): Promise<ClusterRig> {
   const image = await imageTree(ROOT);
   const workspace = await openWorkspace(await serverUser());
   const closers: (() => Promise<void>)[] = [() => workspace.close()];
@@ -62,13 +77,13 @@ export async function openClusterRig(): Promise<ClusterRig> {
     // The servers go first: what they say of pods that vanish under them is nobody's business.
     closers.push(() => cluster[Symbol.asyncDispose]());
     const certificates = await makeCertificates(workspace);
-    const primary = await makePrimary(workspace, cluster);
+    const primary = await makePrimary(workspace, cluster, settings);
     closers.push(() => primary.stop('immediate'));
     cluster.services.addHost(PRIMARY_HOST, cluster.network.gateway);
     const objects = await rendered(OVERLAY);
     await cluster.apply(...(await credentials(primary, certificates)), ...objects);
     await cluster.ready();
-    const standbys = await makeStandbys(workspace, cluster, primary);
+    const standbys = await makeStandbys({ workspace, cluster, primary, settings });
     closers.push(async () => {
       await Promise.all(standbys.map((standby) => standby.stop('immediate')));
     });
@@ -78,6 +93,7 @@ export async function openClusterRig(): Promise<ClusterRig> {
       primary,
       standbys,
       ca: certificates.authority.pem,
+      renewedTls: () => tlsSecret(certificates.authority, relayCertificate(certificates.authority)),
       configMap: withData,
       [Symbol.asyncDispose]: close,
     };
@@ -99,16 +115,20 @@ async function makeCertificates(workspace: Workspace): Promise<Certificates> {
     isAuthority: true,
     keyUsage: 0x06,
   });
-  const names = ['walcast', 'walcast-0.walcast-headless', 'walcast-1.walcast-headless'];
-  const relays = makeCertificate({
-    commonName: 'walcast',
-    dns: [...names, PRIMARY_HOST],
-    issuer: authority,
-  });
+  const relays = relayCertificate(authority);
   await give(workspace, 'server.crt', relays.pem);
   await give(workspace, 'server.key', relays.key);
   await give(workspace, 'ca.crt', authority.pem);
   return { authority, relays };
+}
+
+function relayCertificate(issuer: TestCertificate): TestCertificate {
+  return makeCertificate({ commonName: 'walcast', dns: [...RELAY_NAMES, PRIMARY_HOST], issuer });
+}
+
+function tlsSecret(authority: TestCertificate, { pem, key }: TestCertificate): KubernetesObject {
+  const data = { 'tls.crt': pem, 'tls.key': key, 'ca.crt': authority.pem };
+  return secretObject('walcast-tls', data);
 }
 
 async function give(workspace: Workspace, name: string, text: string): Promise<void> {
@@ -120,11 +140,12 @@ async function give(workspace: Workspace, name: string, text: string): Promise<v
 async function makePrimary(
   workspace: Workspace,
   { network }: StandInCluster,
+  settings: ServerSettings,
 ): Promise<PostgresCluster> {
   const hba = join(workspace.directory, 'primary.hba');
   await writeFile(
     hba,
-    `${TRUST_HBA}hostssl replication,postgres ${USER} ${network.cidr} scram-sha-256\n`,
+    `${TRUST_HBA}hostssl replication ${RELAY_USER} ${network.cidr} scram-sha-256\n`,
   );
   const primary = await createPrimary(workspace, {
     major: NEWEST_MAJOR,
@@ -138,10 +159,12 @@ async function makePrimary(
       ssl_key_file: join(workspace.directory, 'server.key'),
       password_encryption: 'scram-sha-256',
       wal_keep_size: '1GB',
+      ...settings,
     },
   });
   await primary.start();
-  await primary.query(`CREATE ROLE ${USER} REPLICATION LOGIN PASSWORD '${PASSWORD}'`);
+  for (const user of [RELAY_USER, STANDBY_USER])
+    await primary.query(`CREATE ROLE ${user} REPLICATION LOGIN PASSWORD '${PASSWORD}'`);
   return primary;
 }
 
@@ -150,27 +173,26 @@ async function credentials(
   primary: PostgresCluster,
   { authority, relays }: Certificates,
 ): Promise<KubernetesObject[]> {
-  const secret = await primary.value(`SELECT rolpassword FROM pg_authid WHERE rolname = '${USER}'`);
+  const secret = await primary.value(
+    `SELECT rolpassword FROM pg_authid WHERE rolname = '${STANDBY_USER}'`,
+  );
   const conninfo = renderConninfo({
     host: PRIMARY_HOST,
     port: String(primary.port),
-    user: USER,
+    user: RELAY_USER,
     password: PASSWORD,
     sslmode: 'verify-full',
-    sslrootcert: '/etc/walcast-tls/ca.crt',
+    sslrootcert: '/etc/walcast-secrets/upstream-ca.crt',
   });
   return [
     secretObject('walcast-credentials', {
       conninfo: `${conninfo}\n`,
-      'userlist.txt': `"${USER}" "${secret}"\n`,
+      'userlist.txt': `"${STANDBY_USER}" "${secret}"\n`,
+      'upstream-ca.crt': authority.pem,
       token: `${API_TOKEN}\n`,
       'wal-token': `${API_TOKEN}-wal\n`,
     }),
-    secretObject('walcast-tls', {
-      'tls.crt': relays.pem,
-      'tls.key': relays.key,
-      'ca.crt': authority.pem,
-    }),
+    tlsSecret(authority, relays),
   ];
 }
 
@@ -179,15 +201,16 @@ function secretObject(name: string, data: Readonly<Record<string, string>>): Kub
 }
 
 /** From backups of the primary; one goes through the Service, one names both pods. */
-async function makeStandbys(
-  workspace: Workspace,
-  cluster: StandInCluster,
-  primary: PostgresCluster,
-): Promise<PostgresCluster[]> {
+async function makeStandbys(rig: {
+  readonly workspace: Workspace;
+  readonly cluster: StandInCluster;
+  readonly primary: PostgresCluster;
+  readonly settings: ServerSettings;
+}): Promise<PostgresCluster[]> {
+  const { workspace, cluster, primary, settings } = rig;
   const wrapper = await resolving(workspace, cluster);
-  const hosts = ['walcast', 'walcast-0.walcast-headless,walcast-1.walcast-headless'];
   return await Promise.all(
-    hosts.map(async (host, index) => {
+    STANDBY_HOSTS.map(async (host, index) => {
       const name = `standby_${index + 1}`;
       const standby = await createStandby(workspace, {
         major: NEWEST_MAJOR,
@@ -196,6 +219,7 @@ async function makeStandbys(
         backupFrom: primary.target(),
         upstream: primary.target(),
         slot: name,
+        settings,
       });
       await standby.configure({
         listen_addresses: '127.0.0.1',
@@ -203,7 +227,7 @@ async function makeStandbys(
         primary_conninfo: renderConninfo({
           host,
           port: '5432',
-          user: USER,
+          user: STANDBY_USER,
           password: PASSWORD,
           application_name: name,
           sslmode: 'verify-full',

@@ -28,7 +28,8 @@ export interface ClusterEvent {
 /** So long nobody hears of a pod that became ready, or unready: the way through the API server to every node. */
 const PUBLISH_MS = 1_000;
 const READY_TIMEOUT_MS = 90_000;
-const NAMESPACE = 'default';
+/** The only namespace; servers outside of it ask for names by `<service>.walcast.svc`. */
+const NAMESPACE = 'walcast';
 
 /** One namespace of a cluster. */
 export class StandInCluster implements AsyncDisposable {
@@ -78,11 +79,13 @@ export class StandInCluster implements AsyncDisposable {
     for (const object of objects) this.#objects.put(object);
     for (const service of this.#objects.all('Service')) await this.services.open(service);
     for (const pod of this.pods) await pod.refresh();
-    const missing = this.#objects.all('StatefulSet').flatMap((set) =>
-      Array.from({ length: set.spec.replicas ?? 1 }, (_, ordinal) => ({ set, ordinal })).filter(
-        ({ ordinal }) => !this.#pods.has(`${set.name}-${ordinal}`),
-      ),
-    );
+    const missing = this.#objects
+      .all('StatefulSet')
+      .flatMap((set) =>
+        Array.from({ length: set.spec.replicas ?? 1 }, (_, ordinal) => ({ set, ordinal })).filter(
+          ({ ordinal }) => !this.#pods.has(`${set.name}-${ordinal}`),
+        ),
+      );
     // podManagementPolicy: Parallel.
     await Promise.all(missing.map(({ set, ordinal }) => this.#create(set, ordinal)));
   }

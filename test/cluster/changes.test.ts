@@ -1,0 +1,219 @@
+// What may change around two relays while everybody is at work? Their configuration, their certificates, a process that dies, a node
+// that is lost; and what a pod cannot change about itself.
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/base/clock.ts';
+import { pollUntil } from '../../src/demo/postgres-process.ts';
+import { theObject } from '../support/manifests.ts';
+import { NEWEST_MAJOR, needs, requires } from '../support/requirements.ts';
+import { clusterProblem, openClusterRig, waitsForRelays } from './cluster-rig.ts';
+import type { ClusterRig } from './cluster-rig.ts';
+import { commitsOn, startCommits } from './commit-clients.ts';
+import type { CommitClients } from './commit-clients.ts';
+import { podCertificate, podMetric, podShell, podText } from './pod-requests.ts';
+import { watchStream } from './stream-watch.ts';
+import type { StreamWatch } from './stream-watch.ts';
+
+/** After so much silence servers give a connection up; the default is a minute. */
+const TIMEOUT_S = 4;
+const WAIT_MS = 30_000;
+const PODS = ['walcast-0', 'walcast-1'];
+const SENDERS = `SELECT string_agg(pid || ' ' || sender_host, ',') FROM pg_stat_wal_receiver WHERE status = 'streaming'`;
+
+requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('two relays of the overlay ha', () => {
+  let problem: string | null = null;
+  let opened: ClusterRig | null = null;
+
+  beforeAll(async () => {
+    problem = await clusterProblem();
+    if (problem !== null) return;
+    opened = await openClusterRig({
+      wal_receiver_timeout: `${TIMEOUT_S}s`,
+      wal_sender_timeout: `${TIMEOUT_S}s`,
+      wal_receiver_status_interval: '1s',
+    });
+    await waitsForRelays(opened);
+  });
+
+  beforeEach((context) => needs(context, problem));
+
+  afterAll(async () => {
+    await opened?.[Symbol.asyncDispose]();
+  });
+
+  it('has the rights that the manifest leaves it, and writes into its volume only', async () => {
+    const pod = theRig().cluster.pod('walcast-0');
+    const status = await podShell(pod, 'cat /proc/1/status');
+    const line = (name: string): string =>
+      new RegExp(`^${name}:\\s+(.*)$`, 'm').exec(status)?.[1]?.trim() ?? '';
+    expect([line('Uid'), line('Gid'), line('Groups')]).toEqual([
+      '10001\t10001\t10001\t10001',
+      '10001\t10001\t10001\t10001',
+      '10001',
+    ]);
+    expect([line('CapPrm'), line('CapBnd'), line('NoNewPrivs')]).toEqual([
+      '0000000000000000',
+      '0000000000000000',
+      '1',
+    ]);
+    const directories = ['/', '/tmp', '/opt/walcast', '/etc/walcast', '/etc/walcast-secrets'];
+    for (const directory of directories)
+      expect(await podShell(pod, `touch ${directory}/x`)).toMatch(/Read-only file system/);
+    expect(await podShell(pod, 'touch /var/lib/walcast/x && rm /var/lib/walcast/x')).toBe('');
+    const modes = await podShell(
+      pod,
+      'stat -L -c "%U:%g %a %n" /etc/walcast-secrets/* /etc/walcast/*',
+    );
+    expect(modes.split('\n').filter((text) => text.includes('secrets'))).toEqual(
+      ['conninfo', 'token', 'upstream-ca.crt', 'userlist.txt', 'wal-token'].map(
+        (name) => `root:10001 440 /etc/walcast-secrets/${name}`,
+      ),
+    );
+    expect(modes).toContain('root:10001 644 /etc/walcast/walcast.yaml');
+  });
+
+  it('answers the command that docs/kubernetes.md has for a look at it', async () => {
+    const pod = theRig().cluster.pod('walcast-0');
+    const told = await podShell(
+      pod,
+      'node /opt/walcast/bin/walcast.mjs status --url https://walcast-0.walcast-headless.walcast.svc:9188 --ca /etc/walcast-tls/ca.crt --token-file /etc/walcast-secrets/token',
+    );
+    expect(told).toMatch(/streaming/);
+  });
+
+  describe('while commits wait for them', () => {
+    let clients: CommitClients | null = null;
+    let watches: readonly StreamWatch[] = [];
+
+    beforeEach(async () => {
+      const { primary, standbys } = theRig();
+      await waitsForRelays(theRig());
+      clients = await startCommits(primary);
+      watches = await Promise.all(standbys.map(watchStream));
+    });
+
+    /** Ends the clients; looks at what they were told. Says what it took. */
+    async function allWell(what: string): Promise<void> {
+      const { primary, standbys } = theRig();
+      const gaps = watches.map((watch) => watch.takeLongestGap());
+      const report = await clients?.stop();
+      await Promise.all(watches.map((watch) => watch.stop()));
+      process.stderr.write(
+        `${what}: ${report?.commits} commits, the slowest took ${report?.longestMs.toFixed(0)} ms; longest time without new WAL: ${gaps.map((ms) => ms.toFixed(0)).join(', ')} ms\n`,
+      );
+      expect(report?.failures).toEqual([]);
+      for (const standby of standbys)
+        expect(await commitsOn(standby, primary)).toBe(report?.commits);
+    }
+
+    it('take a changed ConfigMap twice in a row without a restart, and none that is wrong', async () => {
+      const { cluster, configMap, standbys } = theRig();
+      const senders = await Promise.all(standbys.map((standby) => standby.value(SENDERS)));
+      const pids = cluster.pods.map((pod) => pod.container().process.pid);
+      const yaml = await configText();
+      const applyText = async (text: string): Promise<void> =>
+        cluster.apply(await configMap('walcast-config', { 'walcast.yaml': text }));
+      await applyText(yaml.replace('drain_timeout: 30s', 'drain_timeout: 29s'));
+      await applyText(yaml.replace('drain_timeout: 30s', 'drain_timeout: 28s'));
+      for (const pod of PODS) await isInEffect(pod, 'drain_timeout', '28s');
+      await applyText(`${yaml}\ndrain_timeuot: 1s\n`);
+      for (const pod of PODS) {
+        const wrong = await cluster
+          .pod(pod)
+          .container()
+          .process.waitForLog(/drain_timeuot/, { timeoutMs: WAIT_MS });
+        expect(wrong).toMatch(/walcast\.yaml:\d+:\d+/);
+        await pollUntil(
+          'a refused reload in the metrics',
+          async () =>
+            (await podMetric(theRig(), pod, 'walcast_config_last_reload_successful')) === 0 || null,
+          { timeoutMs: WAIT_MS },
+        );
+        await isInEffect(pod, 'drain_timeout', '28s');
+        expect(cluster.pod(pod).isReady).toBe(true);
+      }
+      await applyText(yaml);
+      for (const pod of PODS) await isInEffect(pod, 'drain_timeout', '30s');
+      expect(cluster.pods.map((pod) => pod.container().process.pid)).toEqual(pids);
+      expect(await Promise.all(standbys.map((standby) => standby.value(SENDERS)))).toEqual(senders);
+      await allWell('a ConfigMap that changes four times');
+    });
+
+    it('show a renewed certificate without a restart', async () => {
+      const { cluster, renewedTls, standbys } = theRig();
+      const senders = await Promise.all(standbys.map((standby) => standby.value(SENDERS)));
+      const before = await podCertificate(theRig(), 'walcast-0');
+      await cluster.apply(renewedTls());
+      for (const pod of PODS)
+        await pollUntil(
+          `a new certificate of ${pod}`,
+          async () => ((await podCertificate(theRig(), pod)) === before ? null : true),
+          { timeoutMs: WAIT_MS },
+        );
+      expect(await Promise.all(standbys.map((standby) => standby.value(SENDERS)))).toEqual(senders);
+      await allWell('a renewed certificate');
+    });
+
+    it('stand in for each other when a process is killed, which comes back in its pod', async () => {
+      const { cluster } = theRig();
+      const pod = cluster.pod('walcast-1');
+      const container = pod.container();
+      const { pid } = container.process;
+      await container.kill(false);
+      await pollUntil('a restart', () => (container.restarts === 1 && pod.isReady) || null, {
+        timeoutMs: WAIT_MS,
+      });
+      expect(container.process.pid).not.toBe(pid);
+      await waitsForRelays(theRig());
+      await allWell('a relay that is killed');
+    });
+
+    it('stand in for each other when a node is lost, whose pod comes back with its volume', async () => {
+      const { cluster, standbys } = theRig();
+      const address = cluster.pod('walcast-0').address;
+      await cluster.loseNode('walcast-0');
+      const lostAtMs = systemClock.nowMs();
+      // Through the Service as well as by name: nobody is left with the pod that is gone.
+      for (const standby of standbys)
+        await standby.waitForValue(
+          `SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming' AND latest_end_time > now() - interval '1 s' AND sender_host <> 'x'`,
+          '1',
+          WAIT_MS,
+        );
+      const pod = await cluster.comeBack('walcast', 0);
+      await cluster.ready();
+      process.stderr.write(
+        `a pod on another node is ready after ${((systemClock.nowMs() - lostAtMs) / 1000).toFixed(1)} s\n`,
+      );
+      expect(pod.address).not.toBe(address);
+      // It went on where it was.
+      expect(pod.container().log.join('\n')).not.toMatch(/the empty store begins here/);
+      expect(pod.container().log.join('\n')).toMatch(/upstream: streaming/);
+      await waitsForRelays(theRig());
+      await allWell('a node that is lost');
+    });
+  });
+
+  async function isInEffect(pod: string, key: string, value: string): Promise<void> {
+    await pollUntil(
+      `${key} = ${value} in ${pod}`,
+      async () => {
+        const entries = [...Object(JSON.parse(await podText(theRig(), pod, '/api/v1/config')))];
+        return entries.some((entry) => entry.key === key && entry.value === value) || null;
+      },
+      { timeoutMs: WAIT_MS },
+    );
+  }
+
+  async function configText(): Promise<string> {
+    const object = await theRig().configMap('walcast-config', {});
+    const text: unknown = Object(theObject([object], 'ConfigMap', 'walcast-config')['data'])[
+      'walcast.yaml'
+    ];
+    return String(text);
+  }
+
+  function theRig(): ClusterRig {
+    if (opened === null) throw new Error('there is no cluster');
+    return opened;
+  }
+});
