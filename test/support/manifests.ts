@@ -1,5 +1,6 @@
 // What does Kubernetes get of a folder of manifests? The objects that `kubectl kustomize` renders, each folder once in a process.
 import { execFile } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parseAllDocuments } from 'yaml';
@@ -16,6 +17,13 @@ export interface KubernetesObject {
   readonly [field: string]: unknown;
 }
 
+const ROOT = join(import.meta.dirname, '../..');
+
+/** The examples for one or another upstream, from the root of the project. */
+export const EXAMPLES: readonly string[] = readdirSync(join(ROOT, 'deploy/examples')).map(
+  (name) => `deploy/examples/${name}`,
+);
+
 /** Every folder that is there to be applied, from the root of the project, but for the examples. */
 export const DEPLOYMENTS: readonly string[] = [
   'deploy/kustomize/base',
@@ -23,15 +31,13 @@ export const DEPLOYMENTS: readonly string[] = [
   'deploy/kustomize/overlays/ha',
 ];
 
-const ROOT = join(import.meta.dirname, '../..');
-
 const run = promisify(execFile);
 
 const known = new Map<string, Promise<readonly KubernetesObject[]>>();
 
 /**
  * The objects of a folder, in the order of kustomize. `directory`: from the root of the project, or absolute. Needs `kubectl`. Rejects
- * with what kubectl says where it does not render.
+ * with what kubectl says where it does not render, or warns.
  */
 export function rendered(directory: string): Promise<readonly KubernetesObject[]> {
   let objects = known.get(directory);
@@ -49,7 +55,10 @@ async function render(directory: string): Promise<readonly KubernetesObject[]> {
 /** The same as the YAML that `kubectl apply -f -` would get. */
 export async function renderedText(directory: string): Promise<string> {
   const folder = join(directory.startsWith('/') ? '' : ROOT, directory);
-  const { stdout } = await run('kubectl', ['kustomize', folder], { maxBuffer: 16 * 1024 * 1024 });
+  const limit = { maxBuffer: 16 * 1024 * 1024 };
+  const { stdout, stderr } = await run('kubectl', ['kustomize', folder], limit);
+  // What it will not take any more one day.
+  if (stderr !== '') throw new Error(`kubectl kustomize ${directory}: ${stderr}`);
   return stdout;
 }
 

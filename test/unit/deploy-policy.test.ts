@@ -1,6 +1,6 @@
 // Do the manifests keep our own rules, and is each of these rules one that can be broken?
 import { describe, expect } from 'vitest';
-import { DEPLOYMENTS, rendered } from '../support/manifests.ts';
+import { DEPLOYMENTS, EXAMPLES, rendered } from '../support/manifests.ts';
 import type { KubernetesObject } from '../support/manifests.ts';
 import { policyProblems, POLICY } from '../support/manifest-policy.ts';
 import { requires } from '../support/requirements.ts';
@@ -153,7 +153,7 @@ const BREAKS: readonly Break[] = [
 ];
 
 describe('the manifests', () => {
-  it.each(DEPLOYMENTS)('of %s keep every rule', async (folder) => {
+  it.each([...DEPLOYMENTS, ...EXAMPLES])('of %s keep every rule', async (folder) => {
     expect(policyProblems(await rendered(folder))).toEqual([]);
   });
 });
