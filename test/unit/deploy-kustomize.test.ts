@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { describe, expect } from 'vitest';
 import type { IStatefulSet } from 'kubernetes-models/apps/v1';
 import { parse } from 'yaml';
@@ -22,6 +22,7 @@ import {
   statefulSets,
   theContainer,
 } from '../support/manifest-pod.ts';
+import { policyProblems } from '../support/manifest-policy.ts';
 import { DEPLOYMENTS, rendered, theObject } from '../support/manifests.ts';
 import type { KubernetesObject } from '../support/manifests.ts';
 import { requires } from '../support/requirements.ts';
@@ -153,6 +154,32 @@ describe('the overlay of two relays', () => {
     );
     expect(allowed).toEqual([53, 53, 5432]);
   });
+});
+
+describe('the components', () => {
+  const ORDER = ['monitoring', 'networkpolicy', 'tls'];
+  const sets = [0, 1, 2, 3, 4, 5, 6, 7].map((bits) =>
+    ORDER.filter((_name, index) => (bits & (1 << index)) !== 0),
+  );
+
+  it.each(sets.map((chosen) => ({ chosen, name: chosen.join(' and ') || 'none of them' })))(
+    'can be taken by choice: $name',
+    async ({ chosen }) => {
+      const folder = mkdtempSync(join(tmpdir(), 'walcast-components-'));
+      try {
+        const place = (name: string): string =>
+          relative(folder, join(ROOT, 'deploy/kustomize', name));
+        const kustomization = {
+          resources: [place('base')],
+          components: chosen.map((name) => place(`components/${name}`)),
+        };
+        writeFileSync(join(folder, 'kustomization.yaml'), JSON.stringify(kustomization));
+        expect(policyProblems(await rendered(folder))).toEqual([]);
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    },
+  );
 });
 
 describe('the overlay to look at it', () => {
