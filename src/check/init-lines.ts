@@ -16,6 +16,8 @@ export interface StandbyAddress {
   readonly host: string;
   readonly port: number;
   readonly user: string;
+  /** Where `host`, which is for the certificate then, is; absent where a name service tells. */
+  readonly hostaddr?: string;
   /** How they make sure of TLS; absent without. */
   readonly sslmode?: string;
 }
@@ -150,9 +152,11 @@ export function certificateInstructions(host: string): Instructions[] {
 }
 
 /** How a standby that exists, and one that does not yet, follow walcast. */
-export function standbyInstructions({ host, port, user, sslmode }: StandbyAddress): Instructions[] {
+export function standbyInstructions(standby: StandbyAddress): Instructions[] {
+  const { host, hostaddr, port, user, sslmode } = standby;
   const tls = sslmode === undefined ? '' : ` sslmode=${sslmode}`;
-  const address = `host=${conninfoValue(host)} port=${port} user=${conninfoValue(user)}${tls}`;
+  const where = hostaddr === undefined ? '' : ` hostaddr=${hostaddr}`;
+  const address = `host=${conninfoValue(host)}${where} port=${port} user=${conninfoValue(user)}${tls}`;
   const named = `${address} application_name=${EXAMPLE_NAME}`;
   return [
     {

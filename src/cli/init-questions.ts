@@ -1,4 +1,6 @@
 // What is still open of a first configuration? Asked on a terminal, each question with a default, each answer checked at once.
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { OperationalError } from '../base/errors.ts';
 import { certificateFindings } from '../check/certificate-findings.ts';
@@ -11,7 +13,6 @@ import { portFindings } from '../check/port-findings.ts';
 import { conninfoValue } from '../check/quoting.ts';
 import { checkStorage } from '../check/storage-check.ts';
 import type { Config } from '../config/config.ts';
-import { formatConfigError } from '../config/problem.ts';
 import { parseConninfoOptions } from '../pg/conninfo-syntax.ts';
 import { isConninfoUri } from '../pg/conninfo-uri.ts';
 import { findUserNameProblem } from '../pg/user-list.ts';
@@ -199,7 +200,9 @@ class Questions {
       fallback: '-',
       take: async (answer) => {
         cert = answer;
-        return FINE;
+        const file = resolve(this.#world.places.workingDirectory, answer);
+        const isThere = answer === '-' || existsSync(file);
+        return { ...FINE, doubts: isThere ? [] : [`there is no file ${file}`] };
       },
     });
     if (cert === '-') return;
@@ -311,7 +314,10 @@ class Questions {
   /** What the configuration as far as it goes does not allow. */
   #refusals(): Verdict {
     const loaded = this.#load();
-    return { ...FINE, refusals: 'errors' in loaded ? loaded.errors.map(formatConfigError) : [] };
+    // It was no flag that was typed.
+    const problems = 'errors' in loaded ? loaded.errors : [];
+    const refusals = problems.map(({ message, hint }) => [message, hint ?? ''].join(' ').trim());
+    return { ...FINE, refusals };
   }
 
   #doubts(findings: readonly Finding[]): Verdict {
@@ -328,7 +334,9 @@ class Questions {
   #load(): ReturnType<typeof loadDraft> {
     const { env, places } = this.#world;
     const { workingDirectory } = places;
-    return loadDraft(this.#draft, { env, workingDirectory, users: null });
+    const draft = { ...this.#draft, values: new Map(this.#draft.values) };
+    if (!has(draft, 'listen')) setValue(draft, 'listen', defaultListen(draft));
+    return loadDraft(draft, { env, workingDirectory, users: null });
   }
 
   #conninfo(): string {

@@ -16,6 +16,7 @@ import {
 import type { Instructions, StandbyAddress, StandbyPassword } from '../check/init-lines.ts';
 import { shellWord } from '../check/quoting.ts';
 import type { Config } from '../config/config.ts';
+import { parseIpAddress } from '../pg/ip-address.ts';
 import type { NewFile } from './init-files.ts';
 
 /** How a standby gets in. */
@@ -50,7 +51,11 @@ export function standbyAccess(
   const [first] = config.listen;
   const tls = first?.kind === 'tcp' ? first.tls : null;
   const name = tls === null ? null : certificateName(tls.cert);
-  const address = standbyAddress(config.listen, { machineName: name ?? hostname(), user });
+  const listened = standbyAddress(config.listen, { machineName: name ?? hostname(), user });
+  const isNumeric = listened !== null && parseIpAddress(listened.host) !== null;
+  // The name in the certificate is what is verified.
+  const address =
+    isNumeric && name !== null ? { ...listened, host: name, hostaddr: listened.host } : listened;
   // Other machines are let in no other way.
   const isSecured = tls !== null || networks.length > 0;
   const isAsked = (config.hba?.rules.rules ?? []).some(({ method }) =>

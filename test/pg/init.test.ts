@@ -1,7 +1,8 @@
 // Does `walcast init` write a configuration with which walcast runs, and print lines that make a standby?
-import { mkdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { deriveScramSecret, formatScramSecret } from '../../src/auth/scram-secret.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { createPrimary } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
@@ -10,7 +11,9 @@ import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
 import { spawnWalcast, waitUntilReady } from '../../src/demo/walcast-process.ts';
 import type { WalcastProcess } from '../../src/demo/walcast-process.ts';
+import { readScramSecret } from '../../src/pg/password-secret.ts';
 import { freePort } from '../harness/free-port.ts';
+import { makeCertificate } from '../support/certificates.ts';
 import { walcast } from '../support/cli.ts';
 import type { CliOutcome } from '../support/cli.ts';
 import { findProgram, installedMajors, itWhen, requires } from '../support/requirements.ts';
@@ -53,7 +56,7 @@ describe('init', () => {
       port = await freePort();
       const http = await freePort();
       const words = ['--listen', `127.0.0.1:${port}`, '--http', `127.0.0.1:${http}`];
-      done = await type('init', '--upstream', upstream(), '--data', 'store', ...words);
+      done = await type('init', '--trust', '--upstream', upstream(), '--data', 'store', ...words);
       const configuration = await readFile(join(directory, 'walcast.yaml'), 'utf8');
       walcast = await spawnWalcast(workspace, { name: 'relay', configuration });
       await waitUntilReady(walcast, `http://127.0.0.1:${http}`, { timeoutMs: 30_000 });
@@ -98,40 +101,148 @@ describe('init', () => {
     });
   });
 
-  it('never overwrites a file', async () => {
-    const file = join(directory, 'once.yaml');
+  /** A folder of its own: files go beside the configuration. */
+  async function newFile(name: string): Promise<string> {
+    await mkdir(join(directory, name));
+    return join(directory, name, 'walcast.yaml');
+  }
+
+  it('never overwrites a file, nor one that goes beside it', async () => {
+    const file = await newFile('once');
     await type('init', '--upstream', upstream(), '-o', file);
     const before = await readFile(file, 'utf8');
     const again = await type('init', '--upstream', upstream(' connect_timeout=5'), '-o', file);
     expect([again.code, again.out]).toEqual([1, '']);
     expect(again.err).toContain(`"${file}" exists, and is never overwritten. Choose another file`);
     expect(await readFile(file, 'utf8')).toBe(before);
+    const beside = await type('init', '--upstream', upstream(), '-o', `${file}.new`);
+    expect([beside.code, beside.out]).toEqual([1, '']);
+    expect(beside.err).toMatch(
+      /userlist\.txt" exists, and is never overwritten\. .* another folder/,
+    );
+    await expect(stat(`${file}.new`)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
   it('keeps a file with a password to its owner, and says what is better', async () => {
-    const file = join(directory, 'secret.yaml');
+    const file = await newFile('secret');
     const done = await type('init', '--upstream', upstream(' password=x'), '-o', file);
     expect((await stat(file)).mode & 0o777).toBe(0o600);
-    const key = join(directory, 'key.yaml');
+    const key = await newFile('key');
     await type('init', '--upstream', upstream(' sslpassword=x'), '-o', key);
     expect((await stat(key)).mode & 0o777).toBe(0o600);
     expect(done.out).toContain('upstream.conninfo_file');
     expect(done.out.replaceAll(/Wrote .*/g, '')).not.toContain('password=x');
   });
 
-  it('lets in this machine, in every way it listens', async () => {
-    const rules = async (...listen: string[]): Promise<string[]> => {
-      const done = await type('init', '--upstream', upstream(), '-o', '-', ...listen);
-      return done.out.split('\n').filter((line) => /^ +(local|host) replication/.test(line));
-    };
+  /** Live lines of the rules that it writes. */
+  async function rules(...words: string[]): Promise<string[]> {
+    const done = await type('init', '--upstream', upstream(), '-o', '-', ...words);
+    const lines = done.out.split('\n').map((line) => line.trim());
+    return lines.filter((line) => /^(local|host\w*) /.test(line));
+  }
+
+  it('lets in this machine alone, with a password, in every way it listens', async () => {
     const ways = {
-      local: '    local replication all trust',
-      v4: '    host replication all 127.0.0.1/32 trust',
-      v6: '    host replication all ::1/128 trust',
+      local: 'local replication postgres scram-sha-256',
+      v4: 'host replication postgres 127.0.0.1/32 scram-sha-256',
+      v6: 'host replication postgres ::1/128 scram-sha-256',
     };
+    expect(await rules()).toEqual([ways.v4, ways.v6]);
     expect(await rules('--listen', `${directory}:1`)).toEqual([ways.local]);
     expect(await rules('--listen', '127.0.0.1:0')).toEqual([ways.v4, ways.v6]);
     expect(await rules('--listen', `localhost:0,${directory}:1`)).toEqual(Object.values(ways));
+  });
+
+  it('writes trust only when it is asked to, and for this machine only', async () => {
+    const words = ['--trust', '--allow', '10.0.0.0/8', '--standby-user', 'a b'];
+    expect(await rules(...words)).toEqual([
+      'host replication all 127.0.0.1/32 trust',
+      'host replication all ::1/128 trust',
+      'hostssl replication "a b" 10.0.0.0/8 scram-sha-256',
+    ]);
+  });
+
+  it('offers TLS with the certificate that is given, and tells standbys to verify its name', async () => {
+    const file = await newFile('tls');
+    const made = makeCertificate({ commonName: 'relay', dns: ['relay.example'] });
+    await writeFile(join(dirname(file), 'relay.crt'), made.pem);
+    await writeFile(join(dirname(file), 'relay.key'), made.key, { mode: 0o600 });
+    const files = ['--tls-cert', 'tls/relay.crt', '--tls-key', 'tls/relay.key'];
+    const words = ['--allow', '10.0.0.0/8', '--listen', '127.0.0.1:0', '--http', '127.0.0.1:0'];
+    const done = await type('init', '--upstream', upstream(), '-o', file, ...words, ...files);
+    expect([done.code, done.err]).toEqual([0, '']);
+    expect(done.out).toMatch(
+      /^warning .*certificate.*\[listen\.certificate\]$|^ok .*\[listen\.certificate\]$/m,
+    );
+    expect(done.out).not.toContain('[auth.hostssl]');
+    expect(done.out).toContain("primary_conninfo = 'host=relay.example hostaddr=127.0.0.1 port=");
+    expect(done.out).toMatch(/^ {2}primary_conninfo = '.* sslmode=verify-full application_name=/m);
+    expect(done.out).toContain(`${join(dirname(file), 'relay.crt')} ~/.postgresql/root.crt`);
+    const loaded = loadConfig({ flags: [], env: {}, file, workingDirectory: '/' });
+    const tls = { cert: join(dirname(file), 'relay.crt'), key: join(dirname(file), 'relay.key') };
+    expect(loaded).toMatchObject({
+      config: { listen: [{ tls }], auth: { users: expect.any(Map) } },
+    });
+    const checked = await type('check', '-c', file, '--deep');
+    expect([checked.code, checked.out]).toEqual([0, expect.stringContaining('[auth.rules]')]);
+  });
+
+  it('says how to come by a certificate where other machines are let in and there is none', async () => {
+    const done = await type('init', '--upstream', upstream(), '-o', '-', '--allow', 'fd00::/8');
+    expect(done.err).toContain('[auth.hostssl]');
+    const line = /^ {2}(openssl req .*)$/m.exec(done.err)?.[1] ?? '';
+    const folder = await workspace.makeDirectory('certificate');
+    const made = await runCommand('sh', ['-c', line], { user: workspace.user, cwd: folder });
+    expect([made.exitCode, (await readdir(folder)).toSorted()]).toEqual([
+      0,
+      ['server.crt', 'server.key'],
+    ]);
+  });
+
+  it.each([
+    [['--allow', '10.0.0.0/33'], '"10.0.0.0/33" is no network'],
+    [['--allow', '0.0.0.0/0 trust'], '"0.0.0.0/0 trust" is no network'],
+    [['--tls-cert', 'a.crt'], '--tls-cert and --tls-key belong together'],
+    [['--standby-user', ''], 'the name of a user is empty'],
+    [['--standby-password-file', 'nowhere'], '"nowhere" cannot be read: no such file'],
+  ])('does not take %j', async (words, problem) => {
+    const done = await type('init', '-o', '-', ...words);
+    expect([done.code, done.out]).toEqual([2, '']);
+    expect(done.err).toContain(`walcast init: ${problem}`);
+  });
+
+  it('makes no user where rules or users are given', async () => {
+    const file = await newFile('given');
+    const hba = 'auth.hba=host replication all 127.0.0.1/32 scram-sha-256';
+    const words = ['--set', hba, '--listen', '127.0.0.1:0', '--http', '127.0.0.1:0'];
+    const done = await type('init', '--upstream', upstream(), '-o', file, ...words);
+    expect(done.code).toBe(0);
+    expect(await readdir(dirname(file))).toEqual(['walcast.yaml']);
+  });
+
+  it('takes the password of standbys from a file, and tells it nobody', async () => {
+    const file = await newFile('told');
+    const password = join(directory, 'told', 'password');
+    await writeFile(password, 'pen"cil\nmore\n');
+    const ports = ['--listen', `127.0.0.1:${await freePort()}`, '--http', '127.0.0.1:0'];
+    const words = ['--standby-user', 'anne', '--standby-password-file', password, ...ports];
+    const done = await type('init', '--upstream', upstream(), '-o', file, ...words);
+    expect([done.code, done.err]).toEqual([0, '']);
+    expect(done.out).toMatch(/^ {2}127\.0\.0\.1:\d+:\*:anne:PASSWORD$/m);
+    expect((await readdir(dirname(file))).toSorted()).toEqual([
+      'password',
+      'userlist.txt',
+      'walcast.yaml',
+    ]);
+    const [, secret = ''] =
+      /^"anne" "(.*)"$/m.exec(await readFile(join(directory, 'told', 'userlist.txt'), 'utf8')) ??
+      [];
+    const scram = readScramSecret(secret);
+    if (scram === null) throw new Error(`no secret: ${secret}`);
+    expect(formatScramSecret(await deriveScramSecret('pen"cil', scram))).toBe(secret);
+    const inline = await type('init', '--upstream', upstream(), '-o', '-', ...words);
+    expect(inline.out).toMatch(/^ {4}"anne": "SCRAM-SHA-256\$/m);
+    expect(done.out + inline.out + inline.err).not.toContain('pen"cil');
   });
 
   it('writes to standard output, and everything else to standard error', async () => {
@@ -142,7 +253,7 @@ describe('init', () => {
   });
 
   it('prints what is missing on the primary, and writes the file all the same', async () => {
-    const file = join(directory, 'missing.yaml');
+    const file = await newFile('missing');
     const conninfo = `host=127.0.0.1 port=${primary.port} user=nobody_yet`;
     const done = await type('init', '--upstream', conninfo, '-o', file);
     expect(done.code).toBe(1);

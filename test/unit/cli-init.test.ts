@@ -1,0 +1,291 @@
+// walcast init: what a person says is asked again until it can be, who leaves finds nothing written, and nobody gets in by accident.
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import fc from 'fast-check';
+import { expect, onTestFinished, test } from 'vitest';
+import { withPasswordFile } from '../../src/cli/init-draft.ts';
+import { refuseExisting, writeNewFiles } from '../../src/cli/init-files.ts';
+import { passwordFileLine } from '../../src/cli/init-report.ts';
+import { firstRules } from '../../src/cli/init-rules.ts';
+import { parseConninfoOptions } from '../../src/pg/conninfo-syntax.ts';
+import { parseHba } from '../../src/pg/hba.ts';
+import { findPassword } from '../../src/pg/password-file.ts';
+import { findUserNameProblem } from '../../src/pg/user-list.ts';
+import { walcast } from '../support/cli.ts';
+import { itWhen, requires } from '../support/requirements.ts';
+import { Terminal } from '../support/terminal.ts';
+
+const PROGRAM = fileURLToPath(new URL('../../bin/walcast.mjs', import.meta.url));
+
+/** Nobody listens there: port 1 of this machine. */
+const NOWHERE = 'host=127.0.0.1 port=1 user=u';
+
+function temporaryDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'walcast-init-'));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+interface Conversation {
+  readonly code: number;
+  /** Questions and lines shown, in order. */
+  readonly shown: string;
+  readonly files: readonly string[];
+  readonly directory: string;
+}
+
+/** Answers each question in turn; at the end of the answers the person leaves. */
+async function converse(
+  words: readonly string[],
+  answers: readonly string[],
+): Promise<Conversation> {
+  const directory = temporaryDirectory();
+  const left = [...answers];
+  let shown = '';
+  const answer = async (question: string): Promise<string | null> => {
+    shown += question;
+    const line = left.shift() ?? null;
+    shown += `${line ?? '<left>'}\n`;
+    return line;
+  };
+  const done = await walcast(['init', '--http', '127.0.0.1:0', ...words], {
+    workingDirectory: directory,
+    printError: (text) => (shown += text),
+    openDialogue: () => ({ ask: answer, askSecret: answer, close: () => {} }),
+  });
+  return {
+    code: done.code,
+    shown: shown + done.out,
+    files: readdirSync(directory).toSorted(),
+    directory,
+  };
+}
+
+test('nothing is written for who leaves before the last question', async () => {
+  const given = ['--upstream', NOWHERE, '--slot', 'a', '--listen', '127.0.0.1:0', '--data', 'data'];
+  for (const answers of [[], ['go'], ['go', '-'], ['go', '-', 'anne']]) {
+    const { code, shown, files } = await converse(given, answers);
+    expect([code, files]).toEqual([1, []]);
+    expect(shown).toContain(
+      'walcast init: it was left before the last question; nothing was written. With --yes nothing is asked.',
+    );
+  }
+});
+
+test('a question that flags answer is not asked, and with --yes none is', async () => {
+  const { shown, files } = await converse(
+    ['--upstream', NOWHERE, '--slot', 'a', '--listen', '127.0.0.1:0', '--data', 'data', '--trust'],
+    ['go', '-'],
+  );
+  expect(shown).not.toMatch(/Primary:|Replication slot there|Address that|Directory for|log in at/);
+  expect(files).toEqual(['walcast.yaml']);
+  const quiet = await converse(['--yes', '--upstream', NOWHERE], []);
+  expect(quiet.shown).not.toMatch(/\]: |Password|Enter/);
+  expect(quiet.files).toEqual(['standby.pgpass', 'userlist.txt', 'walcast.yaml']);
+});
+
+test('an answer that cannot be is asked for again, one in doubt may be given twice', async () => {
+  const { code, shown, directory } = await converse(
+    [],
+    [
+      'hostt=a',
+      'a b=c',
+      NOWHERE,
+      'A-B',
+      '-',
+      // A closed port: another connection string that cannot be, then the same again, then on all the same.
+      'port=1=2 host',
+      '',
+      'go',
+      '10.0.0.0 10.0.0.0/8',
+      '10.0.0.0/8, fd00::/8',
+      'none.crt',
+      '',
+      '',
+      '',
+      '127.0.0.1:0',
+      '/dev/null/x',
+      'data',
+      '\u0001',
+      'anne',
+      'pen',
+      'pencil',
+      'pencil',
+      'pencil',
+    ],
+  );
+  // The servers cannot be reached, which is said and no reason not to write.
+  expect(code).toBe(1);
+  expect(shown).toContain('invalid connection option "hostt"');
+  expect(shown).toMatch(/Replication slot there.*A-B\nreplication slot name "A-B" is not valid/);
+  expect(shown).toContain('"10.0.0.0" is no network');
+  expect(shown).toMatch(
+    /none\.crt\nthere is no file .*none\.crt\nAnother answer, or Enter to go on/,
+  );
+  expect(shown).toMatch(/none\.key\]: \nerror {4}\*:5433: .*none\.crt.*\nAnother answer, or Enter/);
+  expect(shown).toMatch(/\/dev\/null\/x\nerror .*\nAnother answer/);
+  expect(shown).toContain('the name of a user holds a control character');
+  expect(shown).toContain('the two passwords are not the same');
+  const text = readFileSync(join(directory, 'walcast.yaml'), 'utf8');
+  const live = text.split('\n').filter((line) => !/^ *(#|$)/.test(line));
+  expect(live.map((line) => line.trim())).toEqual([
+    'upstream:',
+    `conninfo: "${NOWHERE}"`,
+    'slot: ""',
+    expect.stringContaining('listen: [ { address: "127.0.0.1:0", tls: { cert:'),
+    'auth:',
+    'hba: |',
+    'host replication anne 127.0.0.1/32 scram-sha-256',
+    'host replication anne ::1/128 scram-sha-256',
+    'hostssl replication anne 10.0.0.0/8 scram-sha-256',
+    'hostssl replication anne fd00::/8 scram-sha-256',
+    'users_file: userlist.txt',
+    'storage:',
+    `directory: ${directory}/data`,
+    'http:',
+    'listen: "127.0.0.1:0"',
+  ]);
+});
+
+test('a flag that cannot be is told before anything is asked', async () => {
+  const { code, shown, files } = await converse(['--slot', 'A'], []);
+  expect([code, files]).toEqual([78, []]);
+  expect(shown).toContain('--slot: ');
+  expect(shown).not.toContain('Primary');
+});
+
+requires('python3').it(
+  'Control-C at a question ends it with 130, leaves the terminal as it was, and nothing behind',
+  { timeout: 30_000 },
+  async () => {
+    const directory = temporaryDirectory();
+    const line = `"${process.execPath}" "${PROGRAM}" init; echo "exit $?"; stty -a`;
+    const terminal = new Terminal('sh', ['-c', line], { cwd: directory });
+    onTestFinished(() => terminal.close());
+    await terminal.until('Primary: ');
+    terminal.type('\u0003');
+    await terminal.until('exit 130');
+    await terminal.end;
+    expect(terminal.shown).toMatch(/[\n ]isig icanon /);
+    expect(terminal.shown).toMatch(/ echo /);
+    expect(readdirSync(directory)).toEqual([]);
+  },
+);
+
+requires('python3').it(
+  'lines that were typed ahead answer the next questions, and Control-D leaves',
+  { timeout: 30_000 },
+  async () => {
+    const directory = temporaryDirectory();
+    const terminal = new Terminal(process.execPath, [PROGRAM, 'init'], { cwd: directory });
+    onTestFinished(() => terminal.close());
+    await terminal.until('Primary: ');
+    terminal.type('127.0.0.1\r1\ranne\rslot_a\rgo\r');
+    await terminal.until('Standbys on other machines');
+    terminal.type('\u0004');
+    expect(await terminal.end).toBe(1);
+    expect(terminal.shown).toContain('[walcast]: slot_a');
+    expect(terminal.shown).toContain('nothing was written');
+    expect(readdirSync(directory)).toEqual([]);
+  },
+);
+
+test('whatever the user is called, rules let in that user alone, with a password, from elsewhere with TLS', () => {
+  const names = fc
+    .string({ unit: 'grapheme' })
+    .filter((name) => findUserNameProblem(name) === null);
+  fc.assert(
+    fc.property(names, (user) => {
+      const networks = ['10.0.0.0/8'];
+      const addresses = ['/run/x:1', '127.0.0.1:1'];
+      const parsed = parseHba(firstRules({ addresses, user, networks, isTrusting: false }));
+      const rules = 'rules' in parsed ? parsed.rules : [];
+      expect(rules.map(({ type, method }) => [type, method])).toEqual([
+        ['local', 'scram-sha-256'],
+        ['host', 'scram-sha-256'],
+        ['host', 'scram-sha-256'],
+        ['hostssl', 'scram-sha-256'],
+      ]);
+      for (const { users, databases } of rules) {
+        expect(users.map(({ text }) => text)).toEqual([user]);
+        expect(databases.map(({ text }) => text)).toEqual(['replication']);
+      }
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test('any password comes back from the line of a password file, for that address and user only', () => {
+  fc.assert(
+    fc.property(
+      fc.string({ minLength: 1 }).filter((text) => !/[\n\r\0]/.test(text)),
+      (password) => {
+        const line = passwordFileLine(['::1', '5433', '*', 'a:b\\', password]);
+        const key = { hosts: ['::1'], port: 5433, database: 'replication', user: 'a:b\\' };
+        expect(findPassword(line, key)).toBe(password);
+        expect(findPassword(line, { ...key, user: 'a' })).toBeNull();
+        expect(findPassword(line, { ...key, port: 5432 })).toBeNull();
+      },
+    ),
+  );
+});
+
+test.each([
+  ['host=a', ''],
+  ['postgresql://u@a/db', ''],
+  ['postgres://u@a/?sslmode=require', ''],
+])('%s gets a password file, and keeps what it says', (conninfo) => {
+  const options = parseConninfoOptions(withPasswordFile(conninfo, "/a b/c'd&e"));
+  const before = parseConninfoOptions(conninfo);
+  if ('error' in options || 'error' in before) throw new Error('not read');
+  expect(options.get('passfile')).toBe("/a b/c'd&e");
+  for (const [name, value] of before) expect(options.get(name)).toBe(value);
+});
+
+test('of several files all are written or none', async () => {
+  const directory = temporaryDirectory();
+  const file = (name: string): { path: string; text: string; isSecret: boolean } => ({
+    path: join(directory, name),
+    text: 'new',
+    isSecret: true,
+  });
+  await writeFile(join(directory, 'c'), 'old');
+  const files = [file('a'), file('b'), file('c'), file('d')];
+  await expect(writeNewFiles(files)).rejects.toMatchObject({ code: 'FILE_EXISTS' });
+  expect(readdirSync(directory)).toEqual(['c']);
+  expect(readFileSync(join(directory, 'c'), 'utf8')).toBe('old');
+  await expect(writeNewFiles([file('e'), file('none/f')])).rejects.toMatchObject({
+    code: 'FILE_NOT_WRITTEN',
+  });
+  expect(readdirSync(directory)).toEqual(['c']);
+  await expect(refuseExisting(join(directory, 'x'), [join(directory, 'c')])).rejects.toMatchObject({
+    code: 'FILE_EXISTS',
+  });
+});
+
+itWhen(process.geteuid?.() === 0)(
+  'what root writes can be read by whom the folder belongs to, and secrets by nobody else',
+  async () => {
+    const directory = temporaryDirectory();
+    const inFolder = async (
+      name: string,
+      [uid, gid, mode]: [number, number, number],
+    ): Promise<unknown> => {
+      const folder = join(directory, name);
+      await mkdir(folder);
+      await chown(folder, uid, gid);
+      await chmod(folder, mode);
+      const path = join(folder, 'secret');
+      await writeNewFiles([{ path, text: '', isSecret: true }]);
+      const found = statSync(path);
+      return [found.uid, found.gid, found.mode & 0o777];
+    };
+    expect(await inFolder('user', [10_001, 10_002, 0o755])).toEqual([10_001, 10_002, 0o600]);
+    expect(await inFolder('group', [0, 10_002, 0o750])).toEqual([0, 10_002, 0o640]);
+    expect(await inFolder('root', [0, 0, 0o755])).toEqual([0, 0, 0o600]);
+    expect(await inFolder('everybody', [10_001, 10_002, 0o1777])).toEqual([0, 0, 0o600]);
+  },
+);
