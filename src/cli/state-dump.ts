@@ -50,7 +50,10 @@ export class StateDump {
     );
     const { rss, heapUsed, external } = process.memoryUsage();
     const memory = { rss_bytes: rss, heap_used_bytes: heapUsed, external_bytes: external };
-    const set = levels.list().filter(({ origin }) => origin === 'runtime');
+    const set = levels
+      .list()
+      .filter(({ origin }) => origin === 'runtime')
+      .map(({ component, level }) => ({ set_component: component, set_level: level }));
     return [
       ['relay', flat({ ...relay, ...memory })],
       ...some('finding', findings),
