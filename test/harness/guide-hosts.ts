@@ -6,7 +6,7 @@
 //                                                      installed as in the image, certificates of one authority for all
 import { execFile, spawn, spawnSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readFile, readdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { childrenOf, pollUntil } from '../../src/demo/postgres-process.ts';
 import type { CommandResult } from '../../src/demo/postgres-user.ts';
@@ -143,6 +143,25 @@ export class GuideHosts {
     if (result.exitCode !== 0) throw new Error(`${host}: ${path}: ${result.stderr}`);
   }
 
+  /** Copies the files of a directory in /var/lib whose names match to one of another host; everybody may read the copies. */
+  async copyFiles(
+    [fromHost, from]: readonly [string, string],
+    [toHost, to]: readonly [string, string],
+    names: RegExp,
+  ): Promise<void> {
+    const [source, target] = [this.#path(fromHost, from), this.#path(toHost, to)];
+    for (const name of await readdir(source)) {
+      if (!names.test(name)) continue;
+      await copyFile(join(source, name), join(target, name));
+      await chmod(join(target, name), 0o644);
+    }
+  }
+
+  /** Where a file in /var/lib of a host is, seen from here. */
+  #path(host: string, path: string): string {
+    return join(this.#workspace.directory, host, 'lib', path.slice('/var/lib'.length));
+  }
+
   /** What walcast has logged on a host. */
   async log(host: string): Promise<string> {
     const file = join(this.#workspace.directory, host, 'run/walcast.log');
@@ -172,10 +191,12 @@ CREATE TABLE entries (id bigserial PRIMARY KEY, entered timestamptz DEFAULT now(
   /** A standby of `upstream`, by `pg_basebackup -R`, with a slot there; started. */
   async makeStandby(host: string, upstream: string): Promise<void> {
     const name = host.replaceAll('-', '_');
+    // Relays of the guide have the slots that their configuration names.
+    const slot = upstream.startsWith('relay') ? '' : '-C';
     await this.must(
       host,
       `pg_basebackup -d 'host=${upstream} user=replicator application_name=${name} sslmode=verify-full' \
--D $PGDATA -R -X stream -C -S ${name} -c fast --no-sync`,
+-D $PGDATA -R -X stream ${slot} -S ${name} -c fast --no-sync`,
     );
     await this.startServer(host);
   }
@@ -201,6 +222,7 @@ wal_level = replica
 fsync = off
 shared_buffers = 16MB
 wal_receiver_status_interval = 1s
+wal_retrieve_retry_interval = 500ms
 log_replication_commands = on`;
 
 /** $1: the base; $2: the host; then what runs there. The mounts are seen by that alone. */
@@ -246,12 +268,7 @@ async function putHosts(base: string, names: readonly string[]): Promise<void> {
   await writeFile(join(base, 'etc/nsswitch.conf'), 'passwd: files\ngroup: files\nhosts: files\n');
   await copyFile(join(import.meta.dirname, 'systemctl.mjs'), join(base, 'bin/systemctl.mjs'));
   const unit = join(base, 'etc/systemd/system/walcast.service');
-  await copyFile(join(ROOT, 'deploy/systemd/walcast.service'), unit).catch(() =>
-    writeFile(
-      unit,
-      '[Service]\nUser=walcast\nExecStart=/usr/bin/env walcast run -c /etc/walcast/walcast.yaml\nExecReload=/bin/kill -HUP $MAINPID\n',
-    ),
-  );
+  await copyFile(join(ROOT, 'deploy/systemd/walcast.service'), unit);
 }
 
 /** One authority; each host has its own certificate, for the server and for walcast, and the password of the role. */

@@ -6,6 +6,9 @@ import { commandBlocks, guideBlocks } from '../support/guide-pages.ts';
 import type { GuideBlock } from '../support/guide-pages.ts';
 import type { GuideHosts } from './guide-hosts.ts';
 
+/** The page that the others begin with. */
+export const ONE_RELAY = 'docs/operations/one-relay.md';
+
 const PRINTS_TIMEOUT_MS = 60_000;
 
 /** What a test does at a command that has a name; it has to call `run` itself. */

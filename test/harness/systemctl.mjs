@@ -29,7 +29,7 @@ else fail(`Unknown command verb ${action}.`);
 async function start() {
   if (isActive()) return;
   const log = openSync(LOG_FILE, 'a');
-  const child = spawn('setpriv', [...identity(), '--', ...words(value('ExecStart'))], {
+  const child = spawn('setpriv', [...identity(), '--', ...command('ExecStart')], {
     cwd: value('WorkingDirectory') || '/',
     env: { PATH: process.env.PATH, HOME: '/var/lib/walcast', ...environment() },
     stdio: ['ignore', log, log],
@@ -85,6 +85,12 @@ function mainPid() {
   } catch {
     return null;
   }
+}
+
+/** The Node.js that runs the tests stands in for the system's. */
+function command(key) {
+  const [program, ...args] = words(value(key));
+  return [program === '/usr/bin/node' ? process.execPath : program, ...args];
 }
 
 function identity() {
