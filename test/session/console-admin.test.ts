@@ -29,6 +29,9 @@ const COMMANDS: readonly (readonly [sql: string, tag: string, done: string])[] =
   ['CREATE SLOT standby_c', 'CREATE SLOT', 'create standby_c'],
   ['create slot "standby_d" reserve_wal', 'CREATE SLOT', 'create standby_d with WAL'],
   ['DROP SLOT standby_c', 'DROP SLOT', 'drop standby_c'],
+  ['LOG LEVEL walsender debug', 'LOG LEVEL', 'log level walsender debug'],
+  ['log level read-through "warn"', 'LOG LEVEL', 'log level read-through warn'],
+  ['LOG LEVEL default RESET;', 'LOG LEVEL', 'log level default as configured'],
   ['DRAIN', 'DRAIN', 'drain'],
   ['SHUTDOWN', 'SHUTDOWN', 'shutdown'],
   ['shutdown wait_for_clients', 'SHUTDOWN', 'drain'],
@@ -126,6 +129,10 @@ describe.each(CUTS)('a command of an administrator, bytes fed %s', (cut) => {
       'CREATE SLOT a PHYSICAL',
       'DROP SLOT',
       'DROP SLOT a b',
+      'LOG walsender debug',
+      'LOG LEVEL walsender',
+      'LOG LEVEL read- debug',
+      'LOG LEVEL wal debug now',
     ]) {
       const answer = await client.ask(sql);
       expect(answer[0]).toMatch(/^E\|ERROR\|(0A000|42601)\|/);
