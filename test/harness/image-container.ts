@@ -26,8 +26,8 @@ export interface ContainerOptions {
   readonly isReadOnly: boolean;
   /** Directory of this machine that it counts as working in: who clears that away ends the container. */
   readonly directory: string;
-  /** A name that `ip netns` knows; the machine's own network when absent. */
-  readonly network?: string;
+  /** A program with its arguments that runs others in another network; the machine's own when absent. */
+  readonly enter?: readonly string[];
 }
 
 // $1: lowerdir. $2: directories of the machine. $3: ro or rw. $4: number of mounts. Then source, target and ro or rw of each, and
@@ -97,14 +97,20 @@ export async function startContainer(options: ContainerOptions): Promise<Contain
   return container;
 }
 
+/** The program and its arguments that run `command` beside what runs in a container already: as `docker exec` does. */
+export function execCommand(
+  container: Container,
+  options: Pick<ContainerOptions, 'user' | 'env' | 'workdir' | 'command'>,
+): string[] {
+  const target = ['nsenter', `--target=${container.inner}`, '--mount', '--pid', '--net', '--root'];
+  return [...target, '--', ...becoming(options)];
+}
+
 /** The program and its arguments that become a container. */
 export function containerCommand(options: ContainerOptions): string[] {
-  const { image, mounts, network } = options;
-  const [uid = '', gid = ''] = options.user.split(':');
-  const isRoot = uid === '0';
-  const rights = ['--no-new-privs', '--bounding-set=-all', '--inh-caps=-all'];
+  const { image, mounts, enter = [] } = options;
   return [
-    ...(network === undefined ? [] : ['ip', 'netns', 'exec', network]),
+    ...enter,
     ...OWN_SPACES,
     image.lowers.join(':'),
     image.machine.join(' '),
@@ -115,11 +121,22 @@ export function containerCommand(options: ContainerOptions): string[] {
       target,
       isReadOnly === true ? 'ro' : 'rw',
     ]),
+    ...becoming(options),
+  ];
+}
+
+/** The words that start a command as its user, with its environment. */
+function becoming(
+  options: Pick<ContainerOptions, 'user' | 'env' | 'workdir' | 'command'>,
+): string[] {
+  const [uid = '', gid = ''] = options.user.split(':');
+  const rights = ['--no-new-privs', '--bounding-set=-all', '--inh-caps=-all'];
+  return [
     '/usr/bin/setpriv',
     `--reuid=${uid}`,
     `--regid=${gid}`,
     '--clear-groups',
-    ...(isRoot ? [] : rights),
+    ...(uid === '0' ? [] : rights),
     '--pdeathsig=KILL',
     '--',
     '/usr/bin/env',
