@@ -4,7 +4,11 @@ import type { Keys, ReloadRig } from './reload-rig.ts';
 /** What a test has made for one key: addresses it came to know, for instance. */
 export type Made = Readonly<Record<string, unknown>>;
 
-type Of<T> = T | ((rig: ReloadRig, made: Made) => T);
+type Maker<T> = (rig: ReloadRig, made: Made) => T;
+type Of<T> = T | Maker<T>;
+
+/** What is seen, as it is compared. */
+export type Seen = string | number | boolean | null | readonly Seen[];
 
 /** One key: how walcast runs before the reload, what the reload changes, and what is seen of it from outside. */
 export interface Effect {
@@ -17,15 +21,17 @@ export interface Effect {
   readonly after: Of<Keys>;
   readonly observe: (rig: ReloadRig) => Promise<unknown>;
   /** Seen before; left out where it would be seen after a minute only. */
-  readonly old?: Of<unknown>;
-  readonly now: Of<unknown>;
+  readonly old?: Of<Seen>;
+  readonly now: Of<Seen>;
 }
 
 export type Effects = Readonly<Record<string, Effect>>;
 
 /** The value, of this rig. */
-export function of<T>(value: Of<T>, rig: ReloadRig, made: Made): T {
-  return typeof value === 'function'
-    ? (value as (rig: ReloadRig, made: Made) => T)(rig, made)
-    : value;
+export function of<T extends Seen | Keys>(value: Of<T>, rig: ReloadRig, made: Made): T {
+  return isMaker(value) ? value(rig, made) : value;
+}
+
+function isMaker<T>(value: Of<T>): value is Maker<T> {
+  return typeof value === 'function';
 }

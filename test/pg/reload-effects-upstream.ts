@@ -55,7 +55,7 @@ async function holdingStandby(rig: ReloadRig): Promise<void> {
   await burnXids(rig, 20);
   await rig.primary.query('CHECKPOINT');
   const { client } = await RawClient.standby(rig.ports.pg, { user: 'postgres' });
-  rig.workspace.onClose(async () => client.close());
+  rig.clients.push(client);
   client.send(query(`START_REPLICATION ${(await rig.status()).store.flushed_lsn}`));
   await client.until('W');
   client.send(message('d', 'h', i64(0n), i32(xid), i32(0), i32(0), i32(0)));
@@ -134,8 +134,8 @@ export const UPSTREAM_EFFECTS: Effects = {
     before: (_rig, { first }) => ({ upstream: { discovery: { patroni: [String(first)] } } }),
     after: (_rig, { second }) => ({ upstream: { discovery: { patroni: [String(second)] } } }),
     observe: async (rig) => (await discovery(rig))?.last_answer_from ?? null,
-    old: (_rig, { first }) => `${String(first)}/cluster`,
-    now: (_rig, { second }) => `${String(second)}/cluster`,
+    old: (_rig, { first }) => String(first),
+    now: (_rig, { second }) => String(second),
   },
   'upstream.prefer': {
     prepare: patroni,

@@ -51,6 +51,8 @@ export class ReloadRig implements AsyncDisposable {
   readonly workspace: Workspace;
   readonly primary: PostgresCluster;
   readonly ports: { readonly pg: number; readonly tls: number; readonly http: number };
+  /** Those that stay for longer than one look; gone with the next {@link reset}. */
+  readonly clients: RawSession[] = [];
   #process: WalcastProcess | null = null;
 
   private constructor(parts: Pick<ReloadRig, 'workspace' | 'primary' | 'ports'>) {
@@ -227,10 +229,15 @@ export class ReloadRig implements AsyncDisposable {
     return slots.find(({ slot_name: name }) => name === slot)?.wal_status;
   }
 
-  async dropSlots(): Promise<void> {
+  /** The rig's own configuration, nobody connected but the upstream, no slots. */
+  async reset(): Promise<Answer> {
+    for (const client of this.clients.splice(0)) client.close();
+    const answer = await this.become();
     for (const name of await this.slotNames()) {
       await this.request('DELETE', `/api/v1/slots/${name}`, TOKEN);
     }
+    await this.see('nobody is there', async () => (await this.status()).standbys.length, 0);
+    return answer;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
