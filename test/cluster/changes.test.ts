@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { pollUntil } from '../../src/demo/postgres-process.ts';
+import type { StatusJson } from '../../src/http/api-types.ts';
 import { theObject } from '../support/manifests.ts';
 import { NEWEST_MAJOR, needs, requires } from '../support/requirements.ts';
 import { clusterProblem, openClusterRig, waitsForRelays } from './cluster-rig.ts';
@@ -17,6 +18,8 @@ import type { StreamWatch } from './stream-watch.ts';
 const TIMEOUT_S = 4;
 const WAIT_MS = 30_000;
 const PODS = ['walcast-0', 'walcast-1'];
+/** A cluster notices a lost node after 40 s or more. */
+const NOTICED_MS = 5_000;
 const SENDERS = `SELECT string_agg(pid || ' ' || sender_host, ',') FROM pg_stat_wal_receiver WHERE status = 'streaming'`;
 
 requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('two relays of the overlay ha', () => {
@@ -155,7 +158,7 @@ requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('two relays of the over
 
     it('stand in for each other when a process is killed, which comes back in its pod', async () => {
       const { cluster } = theRig();
-      const pod = cluster.pod('walcast-1');
+      const pod = cluster.pod(await relayOf('standby_1'));
       const container = pod.container();
       const { pid } = container.process;
       await container.kill(false);
@@ -168,30 +171,48 @@ requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('two relays of the over
     });
 
     it('stand in for each other when a node is lost, whose pod comes back with its volume', async () => {
-      const { cluster, standbys } = theRig();
-      const address = cluster.pod('walcast-0').address;
-      await cluster.loseNode('walcast-0');
-      const lostAtMs = systemClock.nowMs();
-      // Through the Service as well as by name: nobody is left with the pod that is gone.
-      for (const standby of standbys)
-        await standby.waitForValue(
-          `SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming' AND latest_end_time > now() - interval '1 s' AND sender_host <> 'x'`,
-          '1',
-          WAIT_MS,
-        );
-      const pod = await cluster.comeBack('walcast', 0);
+      const { cluster, primary, standbys } = theRig();
+      const lost = await relayOf('standby_2');
+      const { address } = cluster.pod(lost);
+      const oldest = await oldestLsn(lost);
+      await cluster.loseNode(lost, NOTICED_MS);
+      const lsn = await primary.walPosition();
+      for (const standby of standbys) await standby.waitForReplay(lsn);
+      const gaps = watches.map((watch) => watch.takeLongestGap());
+      const beganMs = systemClock.nowMs();
+      const pod = await cluster.comeBack('walcast', Number(lost.at(-1)));
       await cluster.ready();
+      const seconds = (ms: number): string => (ms / 1000).toFixed(1);
       process.stderr.write(
-        `a pod on another node is ready after ${((systemClock.nowMs() - lostAtMs) / 1000).toFixed(1)} s\n`,
+        `a node that is lost, silence noticed after ${TIMEOUT_S} s: standbys without new WAL for ${gaps.map(seconds).join(' s, ')} s; its pod is ready ${seconds(systemClock.nowMs() - beganMs)} s after it is made anew\n`,
       );
+      // It was silent, and that is all that its standby could notice.
+      expect(gaps[1]).toBeGreaterThan((TIMEOUT_S * 1000) / 2);
+      expect(Math.max(...gaps)).toBeLessThan(TIMEOUT_S * 1000 + WAIT_MS / 2);
       expect(pod.address).not.toBe(address);
       // It went on where it was.
-      expect(pod.container().log.join('\n')).not.toMatch(/the empty store begins here/);
-      expect(pod.container().log.join('\n')).toMatch(/upstream: streaming/);
+      expect(await oldestLsn(lost)).toBe(oldest);
       await waitsForRelays(theRig());
       await allWell('a node that is lost');
     });
   });
+
+  async function statusOf(pod: string): Promise<StatusJson> {
+    return JSON.parse(await podText(theRig(), pod, '/api/v1/status'));
+  }
+
+  async function oldestLsn(pod: string): Promise<string | null> {
+    return (await statusOf(pod)).store.oldest_lsn;
+  }
+
+  /** The pod that a standby streams from. */
+  async function relayOf(standby: string): Promise<string> {
+    for (const pod of PODS) {
+      const { standbys } = await statusOf(pod);
+      if (standbys.some((each) => each.application_name === standby)) return pod;
+    }
+    throw new Error(`${standby} streams from no relay`);
+  }
 
   async function isInEffect(pod: string, key: string, value: string): Promise<void> {
     await pollUntil(

@@ -66,7 +66,16 @@ export async function podMetric(rig: ClusterRig, podName: string, name: string):
 export function podShell(pod: Pod, script: string): Promise<string> {
   const { pid } = pod.container().process;
   const { runAsUser, runAsGroup } = pod.options.spec.securityContext ?? {};
-  const space = [`--target=${pid}`, '--mount', '--pid', '--net', '--uts', '--ipc', '--root'];
+  const space = [
+    `--target=${pid}`,
+    '--mount',
+    '--pid',
+    '--net',
+    '--uts',
+    '--ipc',
+    '--root',
+    '--wd',
+  ];
   const become = ['setpriv', `--reuid=${runAsUser}`, `--regid=${runAsGroup}`];
   const more = ['--groups=10001', '--bounding-set=-all', '--inh-caps=-all', '--no-new-privs'];
   const args = [...space, '--', ...become, ...more, 'sh', '-c', `{ ${script}; } 2>&1`];

@@ -39,6 +39,8 @@ export class StandInCluster implements AsyncDisposable {
   readonly #image: ContainerImage;
   readonly #objects = new ObjectStore();
   readonly #pods = new Map<string, Pod>();
+  /** On nodes that are lost: everybody knows their addresses until they are made anew. */
+  readonly #lost = new Map<string, { readonly pod: Pod; readonly noticedAtMs: number }>();
   readonly #events: ClusterEvent[] = [];
   #dns: AsyncDisposable | null = null;
   #made = 0;
@@ -93,7 +95,7 @@ export class StandInCluster implements AsyncDisposable {
   /** Resolves when all pods are ready, and everybody knows it. */
   async ready(timeoutMs = READY_TIMEOUT_MS): Promise<void> {
     await this.#until('all pods ready', () => this.pods.every((pod) => pod.isReady), timeoutMs);
-    this.services.publish(this.pods);
+    this.#publish();
   }
 
   /** Replaces every pod of a StatefulSet that is out of date, one after the other, as its rolling update does. */
@@ -141,16 +143,21 @@ export class StandInCluster implements AsyncDisposable {
     return await this.#replace(this.#setOf(this.pod(podName)), Number(podName.split('-').at(-1)));
   }
 
-  /** Its node is lost at once; the pod is gone until {@link comeBack}. */
-  async loseNode(podName: string): Promise<void> {
+  /**
+   * Its node is lost at once: nothing comes from there any more. Services lead to it still until that is noticed (a cluster takes 40 s
+   * or more for it), its own name until {@link comeBack}.
+   */
+  async loseNode(podName: string, noticedAfterMs: number): Promise<void> {
     const pod = this.pod(podName);
-    await pod.lose();
     this.#pods.delete(podName);
-    this.#publishLater();
+    this.#lost.set(podName, { pod, noticedAtMs: systemClock.nowMs() + noticedAfterMs });
+    await pod.lose();
+    systemClock.setTimer(noticedAfterMs, () => this.#publishLater());
   }
 
-  /** The controller makes the pod again, on another node, with the volume that it had. */
+  /** Somebody said that the node will not be back: the controller makes the pod on another one, with the volume that it had. */
   async comeBack(setName: string, ordinal: number): Promise<Pod> {
+    this.#lost.delete(`${setName}-${ordinal}`);
     return await this.#create(this.#objects.one('StatefulSet', setName), ordinal);
   }
 
@@ -219,8 +226,18 @@ export class StandInCluster implements AsyncDisposable {
 
   #publishLater(): void {
     systemClock.setTimer(PUBLISH_MS, () => {
-      if (!this.#isClosed) this.services.publish(this.pods);
+      if (!this.#isClosed) this.#publish();
     });
+  }
+
+  #publish(): void {
+    const nowMs = systemClock.nowMs();
+    const lost = [...this.#lost.values()].map(({ pod, noticedAtMs }) => ({
+      pod,
+      isReady: nowMs < noticedAtMs,
+    }));
+    const here = this.pods.map((pod) => ({ pod, isReady: pod.isReady && !pod.isEnding }));
+    this.services.publish([...here, ...lost]);
   }
 
   #setOf(pod: Pod): Spec<IStatefulSetSpec> {

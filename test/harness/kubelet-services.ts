@@ -32,8 +32,8 @@ export class ClusterServices implements AsyncDisposable {
   }
 
   /** Who is there, and ready, from now on. */
-  publish(pods: readonly Pod[]): void {
-    this.#pods = pods.map((pod) => ({ pod, isReady: pod.isReady && !pod.isEnding }));
+  publish(pods: readonly { readonly pod: Pod; readonly isReady: boolean }[]): void {
+    this.#pods = pods;
   }
 
   /** A Service without pods: a server outside of the cluster. */
