@@ -1,8 +1,10 @@
 // Does the page on Kubernetes work as it is written? Its files are written, its commands run, with kubectl's own client where no cluster
 // has to answer.
 import { spawnSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
 import {
   chmodSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -13,10 +15,14 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
+import { hostNameProblem } from '../../src/net/tls-host-name.ts';
+import { parseConninfo } from '../../src/pg/conninfo.ts';
+import { decodeServerCertificate } from '../../src/wire/server-certificate.ts';
+import { makeCertificate } from '../support/certificates.ts';
 import { configurationOf, statefulSets, theContainer } from '../support/manifest-pod.ts';
 import { policyProblems } from '../support/manifest-policy.ts';
 import { schemaProblems, typeProblems } from '../support/manifest-types.ts';
-import { objectsOf, theObject } from '../support/manifests.ts';
+import { objectsOf, rendered, theObject } from '../support/manifests.ts';
 import type { KubernetesObject } from '../support/manifests.ts';
 import { findProgram, requires } from '../support/requirements.ts';
 
@@ -112,20 +118,61 @@ describe('the page on Kubernetes', () => {
     );
   });
 
+  it('asks for a certificate that is for every name that it has others connect to', async () => {
+    const [, sentence = ''] =
+      /certificate of `walcast-tls` is for the names ([^(]*)/.exec(PAGE) ?? [];
+    const dns = [...sentence.matchAll(/`([^`]+)`/g)].map(([, name = '']) => name);
+    const certificate = makeCertificate({ dns });
+    const conninfo = parseConninfo(/^primary_conninfo = '(.*)'$/m.exec(PAGE)?.[1] ?? '');
+    if ('error' in conninfo) throw new Error(conninfo.error);
+    const single = /`host=(\S+)` is one name/.exec(PAGE)?.[1] ?? '';
+    const hosts = [...conninfo.hosts.map(({ host }) => host ?? ''), single];
+    expect(hosts).toHaveLength(3);
+    // As libpq looks at it, …
+    const seen = decodeServerCertificate(certificate.der);
+    expect(hosts.map((host) => hostNameProblem(seen, host))).toEqual(hosts.map(() => null));
+    // … our own commands, and Prometheus.
+    const url = new URL(/--url (\S+)/.exec(PAGE)?.[1] ?? '');
+    const monitor = theObject(
+      await rendered('deploy/kustomize/overlays/ha'),
+      'PodMonitor',
+      'walcast',
+    );
+    const { serverName } = Object(monitor['spec']).podMetricsEndpoints[0].tlsConfig;
+    const own = new X509Certificate(certificate.pem);
+    for (const name of [url.hostname, serverName]) expect(own.checkHost(name), name).toBeDefined();
+    const { metadata } = theObject(
+      await rendered('deploy/kustomize/overlays/ha'),
+      'Service',
+      'walcast-headless',
+    );
+    for (const { host } of conninfo.hosts) expect(host).toContain(`.${metadata.name}.walcast.svc`);
+  });
+
   it('leaves no block out that could be run, and no link that leads nowhere', () => {
     const words = [...PAGE.matchAll(/^```(.*)\n/gm)].map(([, word = '']) => word);
     const opened = words.filter((_word, index) => index % 2 === 0);
     expect(opened.filter((word) => !/^(sh|sql|((yaml )?file=\S+)?)$/.test(word))).toEqual([]);
-    const anchors = [...PAGE.matchAll(/\]\(#([\w-]+)\)/g)].map(([, anchor = '']) => anchor);
-    const titles = [...PAGE.matchAll(/^## (.*)$/gm)].map(([, title = '']) =>
-      title
-        .toLowerCase()
-        .replaceAll(/[^\w ]/g, '')
-        .replaceAll(' ', '-'),
-    );
-    expect(anchors.filter((anchor) => !titles.includes(anchor))).toEqual([]);
+    const links = [...PAGE.matchAll(/\]\(([^)]+)\)/g)].map(([, link = '']) => link);
+    expect(links.length).toBeGreaterThan(5);
+    expect(links.filter((link) => !leadsSomewhere(link))).toEqual([]);
   });
 });
+
+/** A page below docs, and the title in it that is named. */
+function leadsSomewhere(link: string): boolean {
+  const [path = '', title] = link.split('#');
+  const file = path === '' ? 'kubernetes.md' : path;
+  if (!existsSync(join(ROOT, 'docs', file))) return false;
+  const text = readFileSync(join(ROOT, 'docs', file), 'utf8');
+  const titles = [...text.matchAll(/^#+ (.*)$/gm)].map(([, words = '']) =>
+    words
+      .toLowerCase()
+      .replaceAll(/[^\w -]/g, '')
+      .replaceAll(' ', '-'),
+  );
+  return title === undefined || titles.includes(title);
+}
 
 function run(block: string): void {
   const { status, stderr } = spawnSync('bash', ['--norc', '-euo', 'pipefail', '-c', block], {
