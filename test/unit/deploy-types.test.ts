@@ -1,6 +1,6 @@
 // Does the API server know every field that the manifests have? Asked of the published types, offline.
 import { describe, expect } from 'vitest';
-import { DEPLOYMENTS, rendered } from '../support/manifests.ts';
+import { DEPLOYMENTS, EXAMPLES, rendered } from '../support/manifests.ts';
 import type { KubernetesObject } from '../support/manifests.ts';
 import { schemaProblems, typeProblems } from '../support/manifest-types.ts';
 import { requires } from '../support/requirements.ts';
@@ -20,7 +20,7 @@ function changed(object: KubernetesObject, path: string, value: unknown): Kubern
 
 describe('the manifests', () => {
   it('have only fields that their APIs have, with values of the right type', async () => {
-    const objects = (await Promise.all(DEPLOYMENTS.map(rendered))).flat();
+    const objects = (await Promise.all([...DEPLOYMENTS, ...EXAMPLES].map(rendered))).flat();
     expect(new Set(objects.map(({ kind }) => kind))).toEqual(
       new Set([
         'ConfigMap',
