@@ -39,6 +39,7 @@ import type { ExamplePod } from './deploy-examples-rig.ts';
 
 const EXAMPLE = 'cloudnative-pg';
 const PASSWORD = 'of the replica: with a colon';
+const WAIT_MS = 60_000;
 const MAXIMUM_LAG = 16 << 20;
 
 const { describe: describeWithTools } = requires('pg_basebackup', 'psql');
@@ -119,7 +120,9 @@ describeWithTools.each(spannedMajors())('CloudNativePG with PostgreSQL %i', (maj
 
   it('a relay that knows no primary yet has the operator wait, and is answered for as soon as it does', async () => {
     await expect
-      .poll(async () => (await identify(pod.port).catch(() => null))?.error)
+      .poll(async () => (await identify(pod.port).catch(() => null))?.error ?? '', {
+        timeout: WAIT_MS,
+      })
       .toMatch(/^57P03 /);
     service.target = primary;
     await pod.streams();
@@ -262,7 +265,7 @@ describeWithTools.each(spannedMajors())('CloudNativePG with PostgreSQL %i', (maj
     const states = `SELECT application_name, sync_state FROM pg_stat_replication
       WHERE sync_state <> 'async' ORDER BY 1 DESC`;
     await expect
-      .poll(() => primary.query(states), { timeout: 30_000 })
+      .poll(() => primary.query(states), { timeout: WAIT_MS })
       .toEqual([
         ['walcast_0', 'sync'],
         ['pg-2', 'sync'],

@@ -298,3 +298,15 @@ export class ServiceName implements AsyncDisposable {
     socket.once('close', () => this.#sockets.delete(socket));
   }
 }
+
+/** RFC 7396, which `kubectl patch --type merge` and `patronictl edit-config --apply` go by. */
+export function merged(target: unknown, patch: unknown): unknown {
+  if (typeof patch !== 'object' || patch === null || Array.isArray(patch)) return patch;
+  const isObject = typeof target === 'object' && target !== null && !Array.isArray(target);
+  const result: Record<string, unknown> = isObject ? { ...target } : {};
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) delete result[key];
+    else result[key] = merged(result[key], value);
+  }
+  return result;
+}
