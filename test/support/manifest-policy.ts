@@ -290,7 +290,9 @@ function room(objects: readonly KubernetesObject[], set: IStatefulSet): string[]
 function termination(objects: readonly KubernetesObject[], set: IStatefulSet): string[] {
   const spec = podSpec(set);
   const drainSeconds = configurationOf(objects, set).drainTimeoutMs / 1000;
-  return spec.containers.flatMap(({ name, lifecycle }) => {
+  return spec.containers.flatMap(({ name, lifecycle, terminationMessagePolicy }) => {
+    if (terminationMessagePolicy !== 'FallbackToLogsOnError')
+      return [`${name} does not say why it ended`];
     const sleep = lifecycle?.preStop?.sleep?.seconds;
     if (sleep === undefined) return [`${name} ends while connections are still sent to it`];
     const needed = sleep + drainSeconds + SPARE_SECONDS;

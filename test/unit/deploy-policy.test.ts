@@ -139,6 +139,12 @@ const BREAKS: readonly Break[] = [
   ['StatefulSet', `${CONTAINER}.lifecycle`, undefined, /^termination: .* connections/],
   [
     'StatefulSet',
+    `${CONTAINER}.terminationMessagePolicy`,
+    'File',
+    /^termination: .* does not say why/,
+  ],
+  [
+    'StatefulSet',
     'spec.volumeClaimTemplates.0.metadata.labels',
     { 'app.kubernetes.io/version': '0.1.0' },
     /^immutable fields: /,
