@@ -12,7 +12,7 @@ import type { ConfigError } from './problem.ts';
 import { readTextFile } from './read-file.ts';
 import { ConfigResolver } from './resolve.ts';
 import { ConfigValues } from './values.ts';
-import type { OrderedLayers } from './values.ts';
+import type { FileAccess, OrderedLayers } from './values.ts';
 import { readYamlLayer } from './yaml-layer.ts';
 
 /** Where to look, highest precedence first. */
@@ -34,6 +34,9 @@ export type LoadedConfig =
   | { readonly config: Config }
   | { readonly errors: readonly ConfigError[] };
 
+/** How the secrets of a configuration are read again, for those that were read here. */
+const SECRETS_AGAIN = new WeakMap<Config, () => LoadedConfig>();
+
 /** Reads and checks everything. Touches nothing but the files it is told to read. Never throws for a mistake of the user. */
 export function loadConfig(sources: ConfigSources): LoadedConfig {
   const { flags, env, file, workingDirectory, isPlainOnly = false } = sources;
@@ -43,21 +46,54 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     ['environment', readEnvironmentLayer(env)],
     ['file', read.layer],
   ];
-  const values = new ConfigValues(layers, {
-    file: dirname(resolve(workingDirectory, file ?? '.')),
-    other: resolve(workingDirectory),
-    isPlainOnly,
+  return resolveLayers({
+    layers,
+    read,
+    access: {
+      file: dirname(resolve(workingDirectory, file ?? '.')),
+      other: resolve(workingDirectory),
+      isPlainOnly,
+    },
+    source: file ?? '--upstream',
   });
+}
+
+/**
+ * The same configuration with what its files of secrets hold now: whatever became meanwhile of the configuration file and the
+ * others, they are not looked at. Null for one that {@link loadConfig} did not give. Never throws for a mistake of the user.
+ */
+export function loadSecretsAgain(config: Config): LoadedConfig | null {
+  return SECRETS_AGAIN.get(config)?.() ?? null;
+}
+
+/** What the keys were found in. */
+interface FoundLayers {
+  readonly layers: OrderedLayers;
+  readonly read: FileLayer;
+  readonly access: FileAccess;
+  /** Names what a missing key is missing from. */
+  readonly source: string;
+}
+
+function resolveLayers(found: FoundLayers): LoadedConfig {
+  const { layers, read, access, source } = found;
+  const values = new ConfigValues(layers, access);
   for (const [name, place] of read.places) values.places.set(name, place);
-  const config = new ConfigResolver(values, file ?? '--upstream').config();
+  const config = new ConfigResolver(values, source).config();
   const errors = [...layers.flatMap(([, layer]) => layer.errors), ...values.errors];
-  if (errors.length === 0 && config !== null) {
-    const { secretProblem } = read;
-    if (secretProblem === null || !holdsSecret(config)) return { config };
-    const warning = `the configuration file ${secretProblem}; it holds passwords`;
-    return { config: { ...config, warnings: [...config.warnings, warning] } };
+  if (errors.length > 0 || config === null) {
+    return { errors: errors.toSorted(byPlace).slice(0, CONFIG_ERRORS_MAX) };
   }
-  return { errors: errors.toSorted(byPlace).slice(0, CONFIG_ERRORS_MAX) };
+  const warned = withFileWarning(config, read.secretProblem);
+  const again = { ...access, isPlainOnly: true, known: values.texts };
+  SECRETS_AGAIN.set(warned, () => resolveLayers({ ...found, access: again }));
+  return { config: warned };
+}
+
+function withFileWarning(config: Config, secretProblem: string | null): Config {
+  if (secretProblem === null || !holdsSecret(config)) return config;
+  const warning = `the configuration file ${secretProblem}; it holds passwords`;
+  return { ...config, warnings: [...config.warnings, warning] };
 }
 
 interface FileLayer {

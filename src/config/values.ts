@@ -38,6 +38,8 @@ export interface FileAccess {
   readonly file: string;
   readonly other: string;
   readonly isPlainOnly: boolean;
+  /** What is not read again, by absolute name; files with secrets are read in any case. */
+  readonly known?: ReadonlyMap<string, FileText>;
 }
 
 /** The values of all keys. Reading one that is wrong gives a stand-in and adds to `errors`. */
@@ -45,6 +47,8 @@ export class ConfigValues {
   readonly errors: ConfigError[] = [];
   /** Where each name that was read, or a directory that was listed, led just before. */
   readonly places: Map<string, FilePlace> = new Map<string, FilePlace>();
+  /** What each file held that was read. */
+  readonly texts: Map<string, FileText> = new Map<string, FileText>();
   readonly #chosen = new Map<string, ChosenValue>();
   readonly #layers: OrderedLayers;
   readonly #access: FileAccess;
@@ -179,6 +183,12 @@ export class ConfigValues {
 
   /** Content of the file at an absolute path. */
   readFile(path: string): FileText {
+    const text = this.#access.known?.get(path) ?? this.#readAnew(path);
+    this.texts.set(path, text);
+    return text;
+  }
+
+  #readAnew(path: string): FileText {
     this.notePlace(path);
     return readTextFile(path, CONFIG_FILE_BYTES_MAX, this.#access.isPlainOnly);
   }
@@ -194,7 +204,7 @@ export class ConfigValues {
     const name = this.path(path);
     const place = this.get(path)?.place;
     if (name === null || place === undefined) return null;
-    const content = this.readFile(name);
+    const content = this.#readAnew(name);
     if ('problem' in content) {
       this.report(place, `\`${path}\`: "${name}" ${content.problem}`);
       return null;

@@ -5,6 +5,7 @@ import { OperationalError } from '../base/errors.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import { RELOAD_READINGS_MAX, RELOAD_SETTLE_MS } from '../config/limits.ts';
+import { loadSecretsAgain } from '../config/load.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import { formatConfigError } from '../config/problem.ts';
 import type { ConfigEntry, ReloadReport } from '../status/actions.ts';
@@ -46,6 +47,8 @@ export interface LiveConfigurationParts {
 export class LiveConfiguration {
   readonly #parts: LiveConfigurationParts;
   #current: Config;
+  /** As it was read: {@link #current} keeps what only a restart can change. */
+  #lastRead: Config;
   #pendingRestart: readonly string[] = [];
   #running: Promise<ReloadReport> | null = null;
   #queued: Promise<ReloadReport> | null = null;
@@ -56,6 +59,7 @@ export class LiveConfiguration {
 
   constructor(first: Config, parts: LiveConfigurationParts) {
     this.#current = first;
+    this.#lastRead = first;
     this.#parts = parts;
   }
 
@@ -118,8 +122,10 @@ export class LiveConfiguration {
     return run;
   }
 
+  /** By the keys that are in effect: what stands in the configuration file by now is another question. */
   async #refreshSecrets(): Promise<ReloadReport> {
-    const loaded = await this.#readSettled();
+    const { read } = this.#parts;
+    const loaded = await this.#readSettled(() => loadSecretsAgain(this.#lastRead) ?? read());
     if ('errors' in loaded) return this.#secretsRefused(loaded.errors.map(formatConfigError));
     const plan = planSecrets(this.#current, loaded.config);
     const report = { problems: [], changed: plan.changed, pendingRestart: this.#pendingRestart };
@@ -164,7 +170,7 @@ export class LiveConfiguration {
 
   async #run({ isUnasked }: { isUnasked: boolean }): Promise<ReloadReport> {
     const { board, clock, log } = this.#parts;
-    const loaded = await this.#readSettled();
+    const loaded = await this.#readSettled(this.#parts.read);
     const refusal = this.#parts.refusal();
     if (refusal !== null) return this.#notNow(refusal);
     if ('errors' in loaded) return this.#refuse(loaded.errors.map(formatConfigError), isUnasked);
@@ -181,6 +187,7 @@ export class LiveConfiguration {
     if (lateRefusal !== null) return this.#notNow(lateRefusal);
     const before = this.#current;
     this.#current = plan.next;
+    this.#lastRead = loaded.config;
     this.#pendingRestart = plan.pendingRestart;
     this.#refused = null;
     apply();
@@ -194,8 +201,8 @@ export class LiveConfiguration {
    * An editor may be writing the file at this moment, and half a file can be a valid configuration: two readings a little
    * apart have to say the same.
    */
-  async #readSettled(): Promise<LoadedConfig> {
-    const { read, clock } = this.#parts;
+  async #readSettled(read: () => LoadedConfig): Promise<LoadedConfig> {
+    const { clock } = this.#parts;
     let loaded = read();
     for (let readings = 1; readings < RELOAD_READINGS_MAX; readings += 1) {
       await new Promise<void>((resolve) => clock.setTimer(RELOAD_SETTLE_MS, resolve));

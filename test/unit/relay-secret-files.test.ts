@@ -193,13 +193,37 @@ describe('a file with a secret', () => {
     expect(running.live.current.log.level).toBe('info');
   });
 
-  test('that another configuration names waits for the reload', async () => {
+  test.each([
+    ['configuration file', 'walcast.yaml', 'no: configuration\n'],
+    ['file of access rules', 'hba', 'host all\n'],
+    ['configuration file that is not there', 'walcast.yaml', null],
+  ])(
+    'counts whatever is wrong with the %s, which is no fault of its own',
+    async (_what, name, bad) => {
+      write('hba', 'host all all all reject\n');
+      write('walcast.yaml', YAML.replace('auth: {', 'auth: { hba_file: hba,'));
+      await run();
+      if (bad === null) unlinkSync(join(directory, name));
+      else write(name, bad);
+      await running.look();
+      expect(running.lines).toEqual([]);
+      write('users', '"repl" "two"\n');
+      await running.look();
+      expect(running.users).toEqual({ repl: { kind: 'plain', password: 'two' } });
+      expect(running.problems).toEqual([]);
+      write('users', 'geheim');
+      await running.look();
+      expect(running.problems).toEqual([expect.stringContaining('users')]);
+    },
+  );
+
+  test('counts while it is in effect, whatever another configuration names, which waits for the reload', async () => {
     await run();
     write('walcast.yaml', YAML.replace('users_file: users', 'users_file: others'));
     write('others', '"repl" "three"\n');
     write('users', '"repl" "two"\n');
     await running.look();
-    expect(running.users).toEqual({ repl: { kind: 'plain', password: 'one' } });
+    expect(running.users).toEqual({ repl: { kind: 'plain', password: 'two' } });
   });
 
   test('is taken when a directory of files is swapped behind its name, as Kubernetes does', async () => {
