@@ -259,6 +259,7 @@ chmod -R a+rX ${base}/opt
 ln -s '${process.execPath}' ${base}/bin/node
 printf '#!/bin/sh\\nexec node /opt/walcast/bin/walcast.mjs "$@"\\n' > ${base}/bin/walcast
 printf '#!/bin/sh\\nexec node ${base}/bin/systemctl.mjs "$@"\\n' > ${base}/bin/systemctl
+printf '#!/bin/sh\\ncat /run/walcast.log\\n' > ${base}/bin/journalctl
 chmod +x ${base}/bin/*`;
 }
 

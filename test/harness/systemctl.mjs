@@ -1,5 +1,6 @@
 // What does `systemctl start walcast` do? Enough of it for the guide's commands, on machines without systemd: it carries out what
-// the unit file says, as its user, and waits as systemd would. Usage: systemctl.mjs start|stop|restart|reload|is-active walcast, kill -s SIGNAL walcast
+// the unit file says, as its user, and waits as systemd would. Usage: systemctl.mjs start|stop|restart|reload|status|is-active walcast, kill -s SIGNAL walcast,
+// show -P MainPID walcast
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -23,6 +24,9 @@ else if (action === 'restart') {
   await start();
 } else if (action === 'reload') reload();
 else if (action === 'kill') process.kill(mainPid(), rest[1]);
+else if (action === 'show') process.stdout.write(`${mainPid() ?? 0}\n`);
+else if (action === 'status')
+  process.stdout.write(`walcast.service: ${isActive() ? 'active' : 'inactive'}, ${mainPid()}\n`);
 else if (action === 'is-active') process.exit(isActive() ? 0 : 3);
 else fail(`Unknown command verb ${action}.`);
 
