@@ -16,9 +16,16 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
 import { hostNameProblem } from '../../src/net/tls-host-name.ts';
-import { parseConninfo } from '../../src/pg/conninfo.ts';
 import { decodeServerCertificate } from '../../src/wire/server-certificate.ts';
 import { makeCertificate } from '../support/certificates.ts';
+import {
+  CERTIFICATE_NAMES,
+  KUBERNETES_PAGE,
+  pageBlocks,
+  pageFiles,
+  STANDBY_HOSTS,
+  STATUS_COMMAND,
+} from '../support/kubernetes-page.ts';
 import { configurationOf, statefulSets, theContainer } from '../support/manifest-pod.ts';
 import { policyProblems } from '../support/manifest-policy.ts';
 import { schemaProblems, typeProblems } from '../support/manifest-types.ts';
@@ -27,7 +34,6 @@ import type { KubernetesObject } from '../support/manifests.ts';
 import { findProgram, requires } from '../support/requirements.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
-const PAGE = readFileSync(join(ROOT, 'docs/kubernetes.md'), 'utf8');
 const { it } = requires('kubectl', 'openssl');
 
 /** What needs a cluster: only that it names what is there can be looked at. */
@@ -53,7 +59,7 @@ beforeAll(() => {
   // What the authorities of the user's place gave him.
   for (const name of ['upstream-ca.crt', 'tls.crt', 'tls.key', 'ca.crt'])
     writeFileSync(join(folder, name), 'a certificate of the sample\n');
-  for (const [path, text] of files()) {
+  for (const [path, text] of pageFiles()) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     writeFileSync(join(folder, path), text);
   }
@@ -65,7 +71,7 @@ afterAll(() => {
 
 describe('the page on Kubernetes', () => {
   it('has commands that make the Secrets and the objects that it speaks of', () => {
-    for (const block of blocks(/^sh$/)) run(block);
+    for (const block of pageBlocks(/^sh$/)) run(block);
     const made = objectsOf(readFileSync(join(folder, 'made.yaml'), 'utf8').replace(/---\n$/, ''));
     expect(made.map(({ kind, metadata }) => `${kind}/${metadata.name}`)).toEqual([
       'Namespace/walcast',
@@ -119,20 +125,14 @@ describe('the page on Kubernetes', () => {
   });
 
   it('asks for a certificate that is for every name that it has others connect to', async () => {
-    const [, sentence = ''] =
-      /certificate of `walcast-tls` is for the names ([^(]*)/.exec(PAGE) ?? [];
-    const dns = [...sentence.matchAll(/`([^`]+)`/g)].map(([, name = '']) => name);
-    const certificate = makeCertificate({ dns });
-    const conninfo = parseConninfo(/^primary_conninfo = '(.*)'$/m.exec(PAGE)?.[1] ?? '');
-    if ('error' in conninfo) throw new Error(conninfo.error);
-    const single = /`host=(\S+)` is one name/.exec(PAGE)?.[1] ?? '';
-    const hosts = [...conninfo.hosts.map(({ host }) => host ?? ''), single];
+    const certificate = makeCertificate({ dns: CERTIFICATE_NAMES });
+    const hosts = STANDBY_HOSTS.flatMap((list) => list.split(','));
     expect(hosts).toHaveLength(3);
     // As libpq looks at it, …
     const seen = decodeServerCertificate(certificate.der);
     expect(hosts.map((host) => hostNameProblem(seen, host))).toEqual(hosts.map(() => null));
     // … our own commands, and Prometheus.
-    const url = new URL(/--url (\S+)/.exec(PAGE)?.[1] ?? '');
+    const url = new URL(/--url (\S+)/.exec(STATUS_COMMAND)?.[1] ?? '');
     const monitor = theObject(
       await rendered('deploy/kustomize/overlays/ha'),
       'PodMonitor',
@@ -146,14 +146,14 @@ describe('the page on Kubernetes', () => {
       'Service',
       'walcast-headless',
     );
-    for (const { host } of conninfo.hosts) expect(host).toContain(`.${metadata.name}.walcast.svc`);
+    for (const host of hosts.slice(0, 2)) expect(host).toContain(`.${metadata.name}.walcast.svc`);
   });
 
   it('leaves no block out that could be run, and no link that leads nowhere', () => {
-    const words = [...PAGE.matchAll(/^```(.*)\n/gm)].map(([, word = '']) => word);
+    const words = [...KUBERNETES_PAGE.matchAll(/^```(.*)\n/gm)].map(([, word = '']) => word);
     const opened = words.filter((_word, index) => index % 2 === 0);
     expect(opened.filter((word) => !/^(sh|sql|((yaml )?file=\S+)?)$/.test(word))).toEqual([]);
-    const links = [...PAGE.matchAll(/\]\(([^)]+)\)/g)].map(([, link = '']) => link);
+    const links = [...KUBERNETES_PAGE.matchAll(/\]\(([^)]+)\)/g)].map(([, link = '']) => link);
     expect(links.length).toBeGreaterThan(5);
     expect(links.filter((link) => !leadsSomewhere(link))).toEqual([]);
   });
@@ -187,18 +187,6 @@ function run(block: string): void {
     },
   });
   expect(status, `${block}\n${stderr}`).toBe(0);
-}
-
-function blocks(word: RegExp): string[] {
-  return [...PAGE.matchAll(/^```(.*)\n([\s\S]*?)^```$/gm)]
-    .filter(([, found = '']) => word.test(found))
-    .map(([, , text = '']) => text);
-}
-
-function files(): readonly [string, string][] {
-  return [...PAGE.matchAll(/^```(?:yaml )?file=(\S+)\n([\s\S]*?)^```$/gm)].map(
-    ([, path = '', text = '']) => [path, text],
-  );
 }
 
 function filesOf({ data }: KubernetesObject): Record<string, string> {
