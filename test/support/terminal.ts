@@ -2,8 +2,12 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { systemClock } from '../../src/base/clock.ts';
 
 const TERMINAL = fileURLToPath(new URL('terminal.py', import.meta.url));
+
+/** So long nothing takes that a test waits for. */
+const PATIENCE_MS = 20_000;
 
 /** Where and as whom it runs. */
 export interface TerminalOptions {
@@ -45,6 +49,19 @@ export class Terminal {
 
   /** Waits until `words` are shown, behind those that were waited for before. */
   async until(words: string): Promise<void> {
+    let isLate = false;
+    const timer = systemClock.setTimer(PATIENCE_MS, () => {
+      isLate = true;
+      this.#wake();
+    });
+    try {
+      await this.#until(words, () => isLate);
+    } finally {
+      timer.cancel();
+    }
+  }
+
+  async #until(words: string, isLate: () => boolean): Promise<void> {
     for (;;) {
       const at = this.shown.indexOf(words, this.#seen);
       if (at >= 0) {
@@ -57,6 +74,7 @@ export class Terminal {
           this.#wake = () => resolve(false);
         }),
       ]);
+      if (isLate()) throw new Error(`nothing like "${words}" for long:\n${this.shown}`);
       if (isOver && this.shown.indexOf(words, this.#seen) < 0) {
         throw new Error(`it ended without "${words}":\n${this.shown}`);
       }
