@@ -8,6 +8,7 @@ import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
 import { ComposeProject } from '../harness/compose-rig.ts';
+import { shellLines, shellWords } from '../harness/docker-lines.ts';
 import { imageProblem } from '../harness/image-tree.ts';
 import { openClusterNetwork } from '../harness/kubelet-network.ts';
 import type { ClusterNetwork } from '../harness/kubelet-network.ts';
@@ -43,9 +44,9 @@ requires('pg_basebackup').describe('the compose file, as its README uses it', ()
 
   /** The next line of the README; it has to begin as given. Returns what it said. */
   async function line(begin: string): Promise<string> {
-    const next = linesOf(README)[executed.length] ?? '(none)';
+    const next = shellLines(README)[executed.length] ?? '(none)';
     expect(next).toMatch(new RegExp(`^${begin.replaceAll(/[$()*+.?[\]^{|}]/g, '\\$&')}`));
-    const output = await execute(project, words(next));
+    const output = await execute(project, shellWords(next));
     executed.push(next);
     return output;
   }
@@ -142,21 +143,9 @@ requires('pg_basebackup').describe('the compose file, as its README uses it', ()
     ]);
     expect(told.output).toContain('after');
     await line('docker compose down --volumes');
-    expect(executed).toEqual(linesOf(README));
+    expect(executed).toEqual(shellLines(README));
   });
 });
-
-/** The lines of its fenced `sh` blocks. */
-function linesOf(page: string): string[] {
-  const blocks = [...page.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map((match) => match[1] ?? '');
-  return blocks.flatMap((block) => block.split('\n')).filter((one) => one !== '');
-}
-
-/** Words as a shell splits them; nothing else of a shell is known. */
-function words(text: string): string[] {
-  const found = [...text.matchAll(/'([^']*)'|"([^"$`\\]*)"|([^\s'"$`\\|&;<>]+)/g)];
-  return found.map((match) => match[1] ?? match[2] ?? match[3] ?? '');
-}
 
 /** Does what `docker compose …` would. */
 async function execute(project: ComposeProject, command: readonly string[]): Promise<string> {

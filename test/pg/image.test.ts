@@ -1,7 +1,7 @@
 // Does the image work? It is built from the Dockerfile's own lines, and started as a cluster would start it: as its user, without
 // any right, under a root file system that cannot be written, its process being PID 1.
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -12,19 +12,26 @@ import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
 import { waitUntilReady } from '../../src/demo/walcast-process.ts';
+import { buildLine, runLine, shellLines, shellWords } from '../harness/docker-lines.ts';
 import { freePort } from '../harness/free-port.ts';
 import { imageNode } from '../harness/image-base.ts';
-import { startContainer } from '../harness/image-container.ts';
+import { execCommand, startContainer } from '../harness/image-container.ts';
 import type { Container } from '../harness/image-container.ts';
+import { parseImageFile } from '../harness/image-file.ts';
 import { imageProblem, imageTree } from '../harness/image-tree.ts';
 import type { ImageTree } from '../harness/image-tree.ts';
+import { openClusterNetwork } from '../harness/kubelet-network.ts';
+import type { ClusterNetwork, PodPlace } from '../harness/kubelet-network.ts';
+import { namespaceProblem } from '../harness/namespaces.ts';
 import { MUST_HAVE_ALL, needs, newestMajors } from '../support/requirements.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const REVISION = '0123456789abcdef0123456789abcdef01234567';
 const PROGRAM = '/opt/walcast';
+const PAGE = readFileSync(join(ROOT, 'docs/image.md'), 'utf8');
+const TAG = 'registry.example.com/walcast:0.1.0';
 
-const problem = await imageProblem();
+const problem = namespaceProblem() ?? (await imageProblem());
 
 describe('the image', () => {
   let workspace: Workspace;
@@ -152,95 +159,150 @@ describe('the image', () => {
     expect(log).toContain('/etc/walcast/walcast.yaml');
   });
 
-  describe.each(newestMajors())('between servers of PostgreSQL %i', (major) => {
-    let primary: PostgresCluster;
-    let standby: PostgresCluster;
-    let port = 0;
-    let httpPort = 0;
+  describe.each(newestMajors())(
+    'between servers of PostgreSQL %i, by the lines of its page',
+    (major) => {
+      const lines = shellLines(PAGE);
+      const executed: string[] = [];
+      let network: ClusterNetwork | null = null;
+      let pod: PodPlace;
+      let primary: PostgresCluster;
+      let standby: PostgresCluster;
+      let container: Container;
 
-    beforeAll(async () => {
-      if (problem !== null) return;
-      primary = await createPrimary(workspace, { name: 'primary', major });
-      await primary.start();
-      await primary.query('CREATE TABLE t (i int)');
-      [port, httpPort] = [await freePort(), await freePort()];
-      const upstream = { ...primary.target(), host: '127.0.0.1', port };
-      standby = await createStandby(workspace, {
-        name: 'standby',
-        major,
-        slot: 'standby',
-        backupFrom: primary.target(),
-        upstream,
+      beforeAll(async () => {
+        if (problem !== null) return;
+        network = await openClusterNetwork();
+        pod = await network.addPod();
+        primary = await createPrimary(workspace, { name: 'primary', major });
+        // Its socket is mounted into the container, which has a network of its own.
+        chmodSync(join(workspace.directory, 'primary'), 0o711);
+        await primary.start();
+        await primary.query('CREATE TABLE t (i int)');
+        standby = await createStandby(workspace, {
+          name: 'standby',
+          major,
+          slot: 'standby',
+          backupFrom: primary.target(),
+          upstream: { ...primary.target(), host: pod.address, port: 5432 },
+        });
       });
-    });
 
-    /** The image's own command as `user`, with a volume of that user's and a configuration. */
-    async function start(name: string, user: string): Promise<Container> {
-      const volume = join(workspace.directory, `${name}-data`);
-      const configuration = join(workspace.directory, `${name}-etc`);
-      // As the kubelet makes a volume for a group: root's, and everybody of the group may write.
-      mkdirSync(volume);
-      chownSync(volume, 0, Number(user.split(':')[1]));
-      chmodSync(volume, 0o2775);
-      mkdirSync(configuration);
-      writeFileSync(join(configuration, 'walcast.yaml'), settings());
-      chmodSync(join(configuration, 'walcast.yaml'), 0o644);
-      const { env, workdir, entrypoint, cmd } = image.config;
-      const container = await startContainer({
-        image,
-        user,
-        env,
-        workdir,
-        command: [...entrypoint, ...cmd],
-        mounts: [
-          { source: volume, target: '/var/lib/walcast' },
-          { source: configuration, target: '/etc/walcast', isReadOnly: true },
-        ],
-        isReadOnly: true,
-        directory: workspace.directory,
+      afterAll(async () => {
+        await container?.stop('SIGKILL');
+        await network?.[Symbol.asyncDispose]();
       });
-      await waitUntilReady(container, `http://127.0.0.1:${httpPort}`, { timeoutMs: 30_000 });
-      return container;
-    }
 
-    function settings(): string {
-      const target = primary.target();
-      return `
-upstream:
-  conninfo: host=${target.host} port=${target.port} user=${target.user} sslmode=disable
-listen: [ { address: "127.0.0.1:${port}" } ]
+      /** The lines of the page from the next on that begin so. */
+      function next(begin: string): string[] {
+        const line = lines[executed.length] ?? '(none)';
+        expect(line.startsWith(begin), `${line} comes before ${begin}`).toBe(true);
+        executed.push(line);
+        return shellWords(line, { 'git rev-parse HEAD': REVISION });
+      }
+
+      /** As the line says, as `user`: with a volume as the kubelet makes it for a group, and a configuration. */
+      async function start(words: readonly string[], user: string): Promise<Container> {
+        const place = mkdtempSync(join(workspace.directory, 'place-'));
+        const [volume, configuration] = [join(place, 'data'), join(place, 'etc')];
+        chmodSync(place, 0o755);
+        mkdirSync(volume);
+        chownSync(volume, 0, Number(user.split(':')[1]));
+        chmodSync(volume, 0o2775);
+        mkdirSync(configuration);
+        writeFileSync(join(configuration, 'walcast.yaml'), settings(network?.cidr ?? ''));
+        chmodSync(join(configuration, 'walcast.yaml'), 0o644);
+        const line = runLine(words, { walcast: volume, '/etc/walcast': configuration });
+        const { env, workdir, entrypoint, cmd } = image.config;
+        const started = await startContainer({
+          image,
+          user,
+          env,
+          workdir,
+          command: [...entrypoint, ...(line.command.length > 0 ? line.command : cmd)],
+          mounts: [
+            ...line.mounts,
+            { source: join(workspace.directory, 'primary'), target: '/run/primary' },
+          ],
+          isReadOnly: line.isReadOnly,
+          directory: workspace.directory,
+          enter: pod.enter,
+        });
+        if (line.name !== null)
+          await waitUntilReady(started, `http://${pod.address}:9188`, { timeoutMs: 30_000 });
+        return started;
+      }
+
+      function settings(cidr: string): string {
+        const { port, user } = primary.target();
+        return `
+upstream: { conninfo: host=/run/primary port=${port} user=${user} }
+listen: [ { address: "0.0.0.0:5432" } ]
 auth:
   hba: |
-    host replication all 127.0.0.1/32 trust
+    host replication all ${cidr} trust
 storage: { directory: /var/lib/walcast/data }
 slots: [ standby ]
-http: { listen: "127.0.0.1:${httpPort}" }
+http: { listen: "0.0.0.0:9188" }
 `;
-    }
+      }
 
-    it('feeds a standby and drains when it is told to end, as PID 1', async (context) => {
-      needs(context, problem);
-      const container = await start('fixed', image.config.user);
-      const pid = readFileSync(`/proc/${container.inner}/status`, 'utf8');
-      expect(pid).toMatch(/^NSpid:\t\d+\t1$/m);
-      await standby.start();
-      await primary.query('INSERT INTO t SELECT generate_series(1, 1000)');
-      await standby.waitForValue('SELECT count(*) FROM t', '1000');
-      expect(await container.stop('SIGTERM')).toEqual({ exitCode: 0, signal: null });
-      const lines = container.log.filter((line) => /"level":"(warn|error|fatal)"/.test(line));
-      expect(lines.filter((line) => !/trust/.test(line))).toEqual([]);
-      await standby.stop('fast');
-    });
+      it('is built, and says which it is', async (context) => {
+        needs(context, problem);
+        const { args, tag, context: place } = buildLine(next('docker build'));
+        expect([place, tag]).toEqual(['.', TAG]);
+        expect((await imageTree(ROOT, { args })).root).toBe(image.root);
+        const words = next('docker run --rm');
+        const started = await start(words, image.config.user);
+        expect(await started.ended).toMatchObject({ exitCode: 0 });
+        expect(started.log.join()).toContain(REVISION.slice(0, 12));
+        expect(next('docker push')).toContain(TAG);
+      });
 
-    it('runs as any user whom nobody knows by name, as OpenShift wants it', async (context) => {
-      needs(context, problem);
-      const container = await start('any', '1000680000:0');
-      await standby.start();
-      await primary.query('INSERT INTO t VALUES (1)');
-      await standby.waitForValue('SELECT count(*) FROM t', '1001');
-      expect(await container.stop('SIGTERM')).toEqual({ exitCode: 0, signal: null });
-    });
-  });
+      it('feeds a standby and drains when it is told to end, as PID 1', async (context) => {
+        needs(context, problem);
+        const words = next('docker run --detach');
+        const line = runLine(words, { walcast: '', '/etc/walcast': '' });
+        expect([line.image, line.name]).toEqual([TAG, 'walcast']);
+        expect(line.stopSeconds).toBeGreaterThan(30);
+        container = await start(words, image.config.user);
+        const status = readFileSync(`/proc/${container.inner}/status`, 'utf8');
+        expect(status).toMatch(/^NSpid:\t\d+\t1$/m);
+        await standby.start();
+        await primary.query('INSERT INTO t SELECT generate_series(1, 1000)');
+        await standby.waitForValue('SELECT count(*) FROM t', '1000');
+        const { env, workdir, user } = image.config;
+        const command = next('docker exec walcast').slice(3);
+        const [program = '', ...rest] = execCommand(container, { user, env, workdir, command });
+        expect(execFileSync(program, rest, { encoding: 'utf8' })).toContain('standby');
+        next('docker kill --signal SIGHUP walcast');
+        container.signal('SIGHUP');
+        await container.waitForLog(/the configuration was read again/);
+        next('docker stop walcast');
+        const end = await container.stop('SIGTERM', line.stopSeconds * 1000);
+        expect(end).toEqual({ exitCode: 0, signal: null });
+        const told = container.log.filter((text) => /"level":"(warn|error|fatal)"/.test(text));
+        expect(told.filter((text) => !/trust|the HTTP port can be reached/.test(text))).toEqual([]);
+      });
+
+      it('is built from the base that the last line names', (context) => {
+        needs(context, problem);
+        const { args } = buildLine(next('docker build'));
+        const file = parseImageFile(readFileSync(join(ROOT, 'Dockerfile'), 'utf8'));
+        expect(args).toEqual(file.args);
+        expect(executed).toEqual(lines);
+      });
+
+      it('runs as any user whom nobody knows by name, as OpenShift wants it', async (context) => {
+        needs(context, problem);
+        const line = lines.find((text) => text.startsWith('docker run --detach')) ?? '';
+        container = await start(shellWords(line), '1000680000:0');
+        await primary.query('INSERT INTO t VALUES (1)');
+        await standby.waitForValue('SELECT count(*) FROM t', '1001');
+        expect(await container.stop('SIGTERM')).toEqual({ exitCode: 0, signal: null });
+      });
+    },
+  );
 });
 
 function filesOf(directory: string): string[] {
