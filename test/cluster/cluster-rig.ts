@@ -2,9 +2,9 @@
 // primary outside of the cluster whose commits wait for one of the relays, and standbys behind its Services.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createPrimary, createStandby } from '../../src/demo/postgres-cluster.ts';
+import { createStandby } from '../../src/demo/postgres-cluster.ts';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
-import { TRUST_HBA, renderConninfo } from '../../src/demo/postgres-settings.ts';
+import { renderConninfo } from '../../src/demo/postgres-settings.ts';
 import type { ServerSettings } from '../../src/demo/postgres-settings.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
@@ -14,11 +14,16 @@ import { openCluster } from '../harness/kubelet-cluster.ts';
 import type { StandInCluster } from '../harness/kubelet-cluster.ts';
 import { resolvConf } from '../harness/kubelet-dns.ts';
 import { namespaceProblem } from '../harness/namespaces.ts';
-import { makeCertificate } from '../support/certificates.ts';
-import type { TestCertificate } from '../support/certificates.ts';
 import { rendered, theObject } from '../support/manifests.ts';
 import type { KubernetesObject } from '../support/manifests.ts';
 import { NEWEST_MAJOR } from '../support/requirements.ts';
+import {
+  credentialsSecret,
+  makeCertificates,
+  makePrimary,
+  relayCertificate,
+  tlsSecret,
+} from './cluster-parts.ts';
 
 /** The overlay under test. */
 const OVERLAY = 'deploy/kustomize/overlays/ha';
@@ -30,15 +35,11 @@ const PRIMARY_HOST = 'postgres-rw';
 const RELAY_USER = 'walcast';
 const STANDBY_USER = 'replicator';
 const PASSWORD = 'a password of the tests';
-/** What docs/kubernetes.md wants in the certificate of the relays. */
-const RELAY_NAMES = ['walcast', 'walcast.walcast.svc', '*.walcast-headless.walcast.svc'];
 /** What docs/kubernetes.md has for standbys: one name for all relays, or theirs. */
 const STANDBY_HOSTS = [
   'walcast.walcast.svc',
   'walcast-0.walcast-headless.walcast.svc,walcast-1.walcast-headless.walcast.svc',
 ];
-/** What the API asks for. */
-export const API_TOKEN = 'the-token-of-the-tests-for-the-api';
 
 const ROOT = join(import.meta.dirname, '../..');
 
@@ -77,11 +78,23 @@ export async function openClusterRig(settings: ServerSettings = {}): Promise<Clu
     // The servers go first: what they say of pods that vanish under them is nobody's business.
     closers.push(() => cluster[Symbol.asyncDispose]());
     const certificates = await makeCertificates(workspace);
-    const primary = await makePrimary(workspace, cluster, settings);
+    const primary = await makePrimary(workspace, {
+      listen: `127.0.0.1,${cluster.network.gateway}`,
+      rules: [`hostssl replication ${RELAY_USER} ${cluster.network.cidr} scram-sha-256`],
+      roles: [RELAY_USER, STANDBY_USER],
+      password: PASSWORD,
+      settings,
+    });
     closers.push(() => primary.stop('immediate'));
     cluster.services.addHost(PRIMARY_HOST, cluster.network.gateway);
-    const objects = await rendered(OVERLAY);
-    await cluster.apply(...(await credentials(primary, certificates)), ...objects);
+    const secrets = [
+      await credentialsSecret(primary, certificates, {
+        conninfo: conninfoOf(primary),
+        standbyUser: STANDBY_USER,
+      }),
+      tlsSecret(certificates.authority, certificates.relays),
+    ];
+    await cluster.apply(...secrets, ...(await rendered(OVERLAY)));
     await cluster.ready();
     const standbys = await makeStandbys({ workspace, cluster, primary, settings });
     closers.push(async () => {
@@ -103,101 +116,16 @@ export async function openClusterRig(settings: ServerSettings = {}): Promise<Clu
   }
 }
 
-interface Certificates {
-  readonly authority: TestCertificate;
-  readonly relays: TestCertificate;
-}
-
-/** One authority, and one certificate for all names that relays and primary are asked for. */
-async function makeCertificates(workspace: Workspace): Promise<Certificates> {
-  const authority = makeCertificate({
-    commonName: 'authority of the tests',
-    isAuthority: true,
-    keyUsage: 0x06,
-  });
-  const relays = relayCertificate(authority);
-  await give(workspace, 'server.crt', relays.pem);
-  await give(workspace, 'server.key', relays.key);
-  await give(workspace, 'ca.crt', authority.pem);
-  return { authority, relays };
-}
-
-function relayCertificate(issuer: TestCertificate): TestCertificate {
-  return makeCertificate({ commonName: 'walcast', dns: [...RELAY_NAMES, PRIMARY_HOST], issuer });
-}
-
-function tlsSecret(authority: TestCertificate, { pem, key }: TestCertificate): KubernetesObject {
-  const data = { 'tls.crt': pem, 'tls.key': key, 'ca.crt': authority.pem };
-  return secretObject('walcast-tls', data);
-}
-
-async function give(workspace: Workspace, name: string, text: string): Promise<void> {
-  const path = join(workspace.directory, name);
-  await writeFile(path, text, { mode: 0o600 });
-  await workspace.giveAway(path);
-}
-
-async function makePrimary(
-  workspace: Workspace,
-  { network }: StandInCluster,
-  settings: ServerSettings,
-): Promise<PostgresCluster> {
-  const hba = join(workspace.directory, 'primary.hba');
-  await writeFile(
-    hba,
-    `${TRUST_HBA}hostssl replication ${RELAY_USER} ${network.cidr} scram-sha-256\n`,
-  );
-  const primary = await createPrimary(workspace, {
-    major: NEWEST_MAJOR,
-    name: 'primary',
-    segmentSizeMb: 1,
-    settings: {
-      listen_addresses: `127.0.0.1,${network.gateway}`,
-      hba_file: hba,
-      ssl: 'on',
-      ssl_cert_file: join(workspace.directory, 'server.crt'),
-      ssl_key_file: join(workspace.directory, 'server.key'),
-      password_encryption: 'scram-sha-256',
-      wal_keep_size: '1GB',
-      ...settings,
-    },
-  });
-  await primary.start();
-  for (const user of [RELAY_USER, STANDBY_USER])
-    await primary.query(`CREATE ROLE ${user} REPLICATION LOGIN PASSWORD '${PASSWORD}'`);
-  return primary;
-}
-
-/** The Secrets that docs/kubernetes.md asks for. */
-async function credentials(
-  primary: PostgresCluster,
-  { authority, relays }: Certificates,
-): Promise<KubernetesObject[]> {
-  const secret = await primary.value(
-    `SELECT rolpassword FROM pg_authid WHERE rolname = '${STANDBY_USER}'`,
-  );
-  const conninfo = renderConninfo({
+/** How the relays reach the primary, as docs/kubernetes.md has it. */
+function conninfoOf({ port }: PostgresCluster): string {
+  return renderConninfo({
     host: PRIMARY_HOST,
-    port: String(primary.port),
+    port: String(port),
     user: RELAY_USER,
     password: PASSWORD,
     sslmode: 'verify-full',
     sslrootcert: '/etc/walcast-secrets/upstream-ca.crt',
   });
-  return [
-    secretObject('walcast-credentials', {
-      conninfo: `${conninfo}\n`,
-      'userlist.txt': `"${STANDBY_USER}" "${secret}"\n`,
-      'upstream-ca.crt': authority.pem,
-      token: `${API_TOKEN}\n`,
-      'wal-token': `${API_TOKEN}-wal\n`,
-    }),
-    tlsSecret(authority, relays),
-  ];
-}
-
-function secretObject(name: string, data: Readonly<Record<string, string>>): KubernetesObject {
-  return { apiVersion: 'v1', kind: 'Secret', metadata: { name }, stringData: data };
 }
 
 /** From backups of the primary; one goes through the Service, one names both pods. */

@@ -4,7 +4,7 @@ import { request } from 'node:https';
 import { connect } from 'node:tls';
 import type { Pod } from '../harness/kubelet-pod.ts';
 import type { ClusterRig } from './cluster-rig.ts';
-import { API_TOKEN } from './cluster-rig.ts';
+import { API_TOKEN } from './cluster-parts.ts';
 
 const HTTP_PORT = 9188;
 const TIMEOUT_MS = 10_000;

@@ -35,7 +35,7 @@ const NAMESPACE = 'walcast';
 export class StandInCluster implements AsyncDisposable {
   readonly network: ClusterNetwork;
   readonly services: ClusterServices;
-  readonly #workspace: Workspace;
+  readonly #directory: string;
   readonly #image: ContainerImage;
   readonly #objects = new ObjectStore();
   readonly #pods = new Map<string, Pod>();
@@ -47,8 +47,8 @@ export class StandInCluster implements AsyncDisposable {
   #isClosed = false;
 
   /** Use {@link openCluster}. */
-  constructor(workspace: Workspace, image: ContainerImage, network: ClusterNetwork) {
-    this.#workspace = workspace;
+  constructor(directory: string, image: ContainerImage, network: ClusterNetwork) {
+    this.#directory = directory;
     this.#image = image;
     this.network = network;
     this.services = new ClusterServices(network, NAMESPACE);
@@ -196,7 +196,7 @@ export class StandInCluster implements AsyncDisposable {
     };
     const claims = volumeClaimTemplates.map(({ metadata }): [string, string] => {
       const claim = metadata?.name ?? '';
-      return [claim, join(this.#workspace.directory, 'claims', `${claim}-${name}`)];
+      return [claim, join(this.#directory, 'claims', `${claim}-${name}`)];
     });
     const pod = new Pod({
       name,
@@ -205,7 +205,7 @@ export class StandInCluster implements AsyncDisposable {
       spec: template.spec,
       revision: revisionOf(set.spec),
       place: await this.network.addPod(),
-      directory: join(this.#workspace.directory, `${name}-${this.#made}`),
+      directory: join(this.#directory, `${name}-${this.#made}`),
       claims: Object.fromEntries(claims),
       image: this.#image,
       find: (kind, object) => this.#objects.data(kind, object),
@@ -269,7 +269,8 @@ export async function openCluster(
   image: ContainerImage,
 ): Promise<StandInCluster> {
   const network = await openClusterNetwork();
-  const cluster = new StandInCluster(workspace, image, network);
+  const directory = join(workspace.directory, `cluster-${network.number}`);
+  const cluster = new StandInCluster(directory, image, network);
   try {
     await cluster.open();
   } catch (error) {

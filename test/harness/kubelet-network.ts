@@ -28,6 +28,8 @@ export interface PodPlace {
 
 /** The pods' network. */
 export class ClusterNetwork implements AsyncDisposable {
+  /** Of this process. */
+  readonly number: number;
   readonly #subnet: string;
   readonly #bridge: string;
   readonly #prefix: string;
@@ -37,6 +39,7 @@ export class ClusterNetwork implements AsyncDisposable {
 
   /** Use {@link openClusterNetwork}. */
   constructor(subnet: string, number: number) {
+    this.number = number;
     this.#subnet = subnet;
     this.#bridge = `wk${process.pid}b${number}`;
     this.#prefix = `walcast-${process.pid}-k${number}`;
@@ -86,7 +89,9 @@ export class ClusterNetwork implements AsyncDisposable {
     return {
       address,
       enter: ['nsenter', `--net=/run/netns/${space}`, '--'],
-      cutOff: () => ip([`link set ${cable} down`]),
+      cutOff: async () => {
+        if (this.#places.has(space)) await ip([`link set ${cable} down`]);
+      },
       remove: async () => {
         if (this.#places.delete(space)) await ip([`netns del ${space}`]);
       },

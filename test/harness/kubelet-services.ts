@@ -23,6 +23,7 @@ export class ClusterServices implements AsyncDisposable {
   readonly #zone: string;
   readonly #services = new Map<string, OpenService>();
   readonly #hosts = new Map<string, string>();
+  readonly #outside: ServicePort[] = [];
   /** As everybody in the cluster knows them, which is a little later than they are. */
   #pods: readonly { readonly pod: Pod; readonly isReady: boolean }[] = [];
 
@@ -39,6 +40,17 @@ export class ClusterServices implements AsyncDisposable {
   /** A Service without pods: a server outside of the cluster. */
   addHost(name: string, address: string): void {
     this.#hosts.set(`${name}.${this.#zone}`, address);
+  }
+
+  /** A Service without pods, with ports of its own that lead to servers outside of the cluster. */
+  async addServer(name: string, ports: Readonly<Record<number, Endpoint>>): Promise<void> {
+    const address = await this.#network.serviceAddress();
+    this.addHost(name, address);
+    for (const [port, endpoint] of Object.entries(ports)) {
+      const opened = new ServicePort(() => [endpoint]);
+      this.#outside.push(opened);
+      await opened.listen(address, Number(port));
+    }
   }
 
   async open({ name, spec }: Spec<IServiceSpec>): Promise<void> {
@@ -87,8 +99,8 @@ export class ClusterServices implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const { ports } of this.#services.values())
-      for (const port of ports) await port[Symbol.asyncDispose]();
+    const inside = [...this.#services.values()].flatMap(({ ports }) => ports);
+    for (const port of [...inside, ...this.#outside]) await port[Symbol.asyncDispose]();
   }
 
   #endpoints(spec: IServiceSpec, target: number | string): Endpoint[] {
