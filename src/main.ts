@@ -25,12 +25,12 @@ let hasCrashed = false;
 let log: Log | null = null;
 /** What a running command does first of all at a crash. */
 let haltCommand: () => void = () => {};
+// Node would open a debugger's port at it; where nothing else is done, this is all that is.
+process.on('SIGUSR1', () => {});
 if (isRun()) {
   for (const signal of RUN_SIGNALS) process.on(signal, () => hearRunSignal(signal));
 } else {
   for (const signal of COMMAND_SIGNALS) process.on(signal, () => hearCommandSignal(signal));
-  // Node would open a debugger's port.
-  process.on('SIGUSR1', () => {});
 }
 
 // Everything else is loaded behind the handlers: that takes most of the time of a start.
