@@ -91,10 +91,10 @@ describeWithTools.each(spannedMajors())('CloudNativePG with PostgreSQL %i', (maj
     return String(at(cluster, 'spec', 'postgresql', 'parameters', 'max_slot_wal_keep_size'));
   }
 
-  /** The relay's certificate is by another authority than the cluster's; standbys are let in by the cluster's. */
+  /** The relay's certificate is by another authority than the cluster's, which standbys are let in by. */
   function relayFiles(): Record<string, string> {
     const server = certificateOf(relayAuthority, 'walcast', ['walcast', 'walcast.default.svc']);
-    return { 'tls.crt': server.pem, 'tls.key': server.key, 'ca.crt': authority.pem };
+    return { 'tls.crt': server.pem, 'tls.key': server.key, 'ca.crt': relayAuthority.pem };
   }
 
   /** The connection string of an example's source, as the operator makes it, and where its files are. */
