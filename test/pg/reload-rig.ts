@@ -147,7 +147,8 @@ export class ReloadRig implements AsyncDisposable {
     let seen: unknown = null;
     const text = JSON.stringify(wanted);
     const isSeen = async (): Promise<true | null> => {
-      seen = await look();
+      // What fails while things change is looked at again.
+      seen = await look().catch(String);
       return JSON.stringify(seen) === text ? true : null;
     };
     await pollUntil(what, isSeen, { timeoutMs: OBSERVED_MS }).catch(() => {});

@@ -1,6 +1,7 @@
 // Is it the same whichever way a reload is asked for, by signal, on the console, over HTTP or by a link that is swapped? And is a
 // bad configuration told everywhere, and nothing changed by it?
-import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openSqlSession } from '../../src/demo/sql-session.ts';
@@ -86,6 +87,7 @@ interface Outcome {
   readonly findings: readonly string[];
   readonly counted: readonly [success: number, failure: number];
   readonly metric: number;
+  readonly failures: number;
   readonly console: readonly string[];
   readonly logged: readonly string[];
 }
@@ -136,6 +138,7 @@ requires(`postgres-${NEWEST_MAJOR}`).describe('a reload that is asked for by', (
         .map(({ message }) => message),
       counted: await counts(),
       metric: await look(),
+      failures: await rig.metric('walcast_config_reloads_total{result="failure"}'),
       console: [state.at(10) ?? '', state.at(-1) ?? ''],
       logged: rig.process.log
         .slice(from)
@@ -164,6 +167,7 @@ requires(`postgres-${NEWEST_MAJOR}`).describe('a reload that is asked for by', (
         findings: [expect.stringMatching(/refused.*walcast\.yaml:\d+:1: unknown key.*and 1 more/)],
         counted: [success, failure + 1],
         metric: 0,
+        failures: failure + 1,
         console: ['f', expect.stringMatching(/unknown key.*5 parsecs/)],
         logged: [...places.map(() => LOGGED), expect.stringContaining('nothing was changed')],
       });
@@ -190,6 +194,7 @@ requires(`postgres-${NEWEST_MAJOR}`).describe('a reload that is asked for by', (
       findings: [],
       counted: [success + 1, failure],
       metric: 1,
+      failures: failure,
       console: ['t', '{}'],
       logged: ['`drain_timeout` changed', 'the configuration was read again'],
     });
@@ -205,6 +210,26 @@ requires(`postgres-${NEWEST_MAJOR}`).describe('a reload that is asked for by', (
     await rig.process.waitForLog(/"to":"14s".*`drain_timeout` changed/, { from });
     expect((await Promise.all(reloads)).map(({ status }) => status)).toEqual([200, 200, 200]);
     expect((await rig.status()).configuration).toMatchObject({ last_reload_good: true });
+  });
+
+  requires('psql', 'curl').it('the lines of the page', async () => {
+    const page = await readFile(new URL('../../docs/reload.md', import.meta.url), 'utf8');
+    const lines = (/```sh\n([^`]*)```/.exec(page)?.[1] ?? '').trim().split('\n');
+    expect(lines).toHaveLength(4);
+    const { pg, http } = rig.ports;
+    await rm(rig.file);
+    await symlink('current/walcast.yaml', rig.file);
+    await mkdir(rig.path('release-1'));
+    await symlink('release-1', rig.path('current'));
+    await writeFile(rig.path('current/walcast.yaml'), rig.text());
+    await rig.request('POST', '/api/v1/reload', TOKEN);
+    for (const line of lines) {
+      const [success, failure] = await counts();
+      const command = line.replace('5432', String(pg)).replace('9188', String(http));
+      const env = { ...process.env, WALCAST_PID: String(rig.process.pid) };
+      execFileSync('bash', ['-c', command], { cwd: rig.workspace.directory, env, stdio: 'pipe' });
+      expect(await rig.see(line, counts, [success + 1, failure])).toEqual([success + 1, failure]);
+    }
   });
 
   it('nobody disturbs the standby that was there from the beginning', async () => {
