@@ -8,6 +8,7 @@ import type { FlagValue } from '../config/named-layers.ts';
 import { environmentName, isListKind, SETTINGS, settingOf } from '../config/settings.ts';
 import { isConninfoUri } from '../pg/conninfo-uri.ts';
 import { parseConninfoOptions } from '../pg/conninfo-syntax.ts';
+import { findUserNameProblem } from '../pg/user-list.ts';
 import { parseIpAddress, prefixMask } from '../pg/ip-address.ts';
 import { conninfoValue } from '../check/quoting.ts';
 import type { CommandContext } from './command.ts';
@@ -140,7 +141,14 @@ export function standbyUser(draft: InitDraft, env: CommandContext['env']): strin
   const conninfo = draft.values.get('upstream.conninfo')?.at(-1)?.text ?? '';
   const options = parseConninfoOptions(conninfo);
   const named = 'error' in options ? undefined : options.get('user');
-  return named ?? env['PGUSER'] ?? 'replicator';
+  const found = named ?? env['PGUSER'] ?? '';
+  return findStandbyUserProblem(found) === null ? found : 'replicator';
+}
+
+/** Why `name` cannot be the user that standbys log in as; null when it can. */
+export function findStandbyUserProblem(name: string): string | null {
+  if (!name.startsWith('/')) return findUserNameProblem(name);
+  return 'the name begins with a slash, behind which an access rule has a regular expression';
 }
 
 /** True where our own rules are written, and some of them ask for a password that no user has yet. */

@@ -1,10 +1,9 @@
 // What does the command line of walcast init say besides keys of the configuration?
 import { readTextFile } from '../config/read-file.ts';
-import { findUserNameProblem } from '../pg/user-list.ts';
 import { isSet, optionValue } from './command.ts';
 import type { CommandInput, CommandOption } from './command.ts';
 import { YES_OPTION } from './confirm.ts';
-import { networkProblem } from './init-draft.ts';
+import { findStandbyUserProblem, networkProblem } from './init-draft.ts';
 import type { InitDraft } from './init-draft.ts';
 import { findPasswordProblem } from './scram.ts';
 
@@ -67,7 +66,7 @@ export function readInitOptions(
   if (cert !== null && key !== null) draft.tls = { cert, key };
   const problem =
     draft.networks.map(networkProblem).find((found) => found !== null) ??
-    (draft.user === null ? null : findUserNameProblem(draft.user));
+    (draft.user === null ? null : findStandbyUserProblem(draft.user));
   if (problem !== null) return { problem };
   const file = optionValue(input, 'standby-password-file');
   if (file === null) return { password: null };

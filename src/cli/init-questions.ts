@@ -15,13 +15,13 @@ import { checkStorage } from '../check/storage-check.ts';
 import type { Config } from '../config/config.ts';
 import { parseConninfoOptions } from '../pg/conninfo-syntax.ts';
 import { isConninfoUri } from '../pg/conninfo-uri.ts';
-import { findUserNameProblem } from '../pg/user-list.ts';
 import type { CommandContext } from './command.ts';
 import type { Dialogue } from './dialogue.ts';
 import {
   defaultConninfo,
   defaultDirectory,
   defaultListen,
+  findStandbyUserProblem,
   has,
   loadDraft,
   needsSecret,
@@ -270,7 +270,7 @@ class Questions {
       await this.#until('Standbys log in at walcast as', {
         fallback: standbyUser(draft, env),
         take: async (answer) => {
-          const problem = findUserNameProblem(answer);
+          const problem = findStandbyUserProblem(answer);
           if (problem === null) draft.user = answer;
           return { ...FINE, refusals: problem === null ? [] : [problem] };
         },

@@ -6,14 +6,14 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { expect, onTestFinished, test } from 'vitest';
-import { withPasswordFile } from '../../src/cli/init-draft.ts';
+import { parse } from 'yaml';
+import { findStandbyUserProblem, withPasswordFile } from '../../src/cli/init-draft.ts';
 import { refuseExisting, writeNewFiles } from '../../src/cli/init-files.ts';
 import { passwordFileLine } from '../../src/cli/init-report.ts';
 import { firstRules } from '../../src/cli/init-rules.ts';
 import { parseConninfoOptions } from '../../src/pg/conninfo-syntax.ts';
 import { parseHba } from '../../src/pg/hba.ts';
 import { findPassword } from '../../src/pg/password-file.ts';
-import { findUserNameProblem } from '../../src/pg/user-list.ts';
 import { walcast } from '../support/cli.ts';
 import { itWhen, requires } from '../support/requirements.ts';
 import { Terminal } from '../support/terminal.ts';
@@ -157,6 +157,36 @@ test('a flag that cannot be is told before anything is asked', async () => {
   expect(shown).not.toContain('Primary');
 });
 
+test('the command of the README writes the configuration of the README', async () => {
+  const readme = readFileSync(fileURLToPath(new URL('../../README.md', import.meta.url)), 'utf8');
+  const command = /^ *npx walcast (init --yes (?:\\\n|.)*)$/m.exec(readme)?.[1] ?? '';
+  const conninfo = /--upstream '([^']*)'/.exec(command)?.[1] ?? '';
+  const words = command
+    .replace(/'[^']*'/, 'CONNINFO')
+    .replaceAll('\\\n', ' ')
+    .trim()
+    .split(/ +/);
+  const [, yaml = ''] = /^ *```yaml\n( *# walcast\.yaml\n[\s\S]*?)^ *```$/m.exec(readme) ?? [];
+  const file = parse(yaml.replaceAll(/^ {3}/gm, ''));
+  expect(file.upstream.conninfo).toBe(conninfo);
+  const directory = temporaryDirectory();
+  // Nobody is to be asked on another machine.
+  const typed = words.map((word) => (word === 'CONNINFO' ? NOWHERE : word));
+  const options = ['--standby-user', 'replicator'];
+  const done = await walcast([...typed, ...options], { workingDirectory: directory });
+  expect([done.code, done.err]).toEqual([1, '']);
+  const written = parse(readFileSync(join(directory, 'walcast.yaml'), 'utf8'));
+  const rulesOf = (text: string): string[] =>
+    text
+      .split('\n')
+      .filter((line) => !/^ *(#|$)/.test(line))
+      .map((line) => line.trim().replaceAll(/ +/g, ' '));
+  expect(rulesOf(file.auth.hba)).toEqual(rulesOf(written.auth.hba));
+  expect({ ...written.auth, hba: '' }).toEqual({ ...file.auth, hba: '' });
+  expect(written.listen).toEqual(file.listen);
+  expect(written.upstream).toEqual({ conninfo: NOWHERE, slot: file.upstream.slot });
+});
+
 requires('python3').it(
   'Control-C at a question ends it with 130, leaves the terminal as it was, and nothing behind',
   { timeout: 30_000 },
@@ -196,7 +226,7 @@ requires('python3').it(
 test('whatever the user is called, rules let in that user alone, with a password, from elsewhere with TLS', () => {
   const names = fc
     .string({ unit: 'grapheme' })
-    .filter((name) => findUserNameProblem(name) === null);
+    .filter((name) => findStandbyUserProblem(name) === null);
   fc.assert(
     fc.property(names, (user) => {
       const networks = ['10.0.0.0/8'];
