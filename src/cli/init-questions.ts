@@ -39,6 +39,8 @@ export interface QuestionWorld {
   readonly clock: Clock;
   readonly places: InitPlaces;
   readonly dialogue: Dialogue;
+  /** The password for standbys is known. */
+  readonly isPasswordGiven: boolean;
   /** Shows a line. */
   readonly tell: (line: string) => void;
 }
@@ -264,7 +266,7 @@ class Questions {
 
   async #askStandbyUser(): Promise<string | null> {
     const draft = this.#draft;
-    const { env, places, dialogue, tell } = this.#world;
+    const { env, places, dialogue, isPasswordGiven, tell } = this.#world;
     if (!needsSecret(draft)) return null;
     if (draft.user === null) {
       await this.#until('Standbys log in at walcast as', {
@@ -276,7 +278,7 @@ class Questions {
         },
       });
     }
-    if (places.output === null) return null;
+    if (places.output === null || isPasswordGiven) return null;
     for (;;) {
       const user = standbyUser(draft, env);
       const first = present(

@@ -92,8 +92,12 @@ async function init(context: CommandContext): Promise<number> {
   // Before anything takes long, or somebody is asked: values that cannot be, and files that exist.
   const first = firstLook(context, draft, places);
   if ('errors' in first) return refuse(context, first);
-  if (places.output !== null) await refuseExisting(places.output, filesBeside(places.output));
-  const typed = await askAll(context, draft, places);
+  if (places.output !== null) {
+    const isPasswordGiven = options.password !== null;
+    const beside = filesBeside(context, draft, { output: places.output, isPasswordGiven });
+    await refuseExisting(places.output, beside);
+  }
+  const typed = await askAll(context, draft, { places, given: options.password });
   fillDraft(draft, context, places);
   const credential = credentialOf(draft, {
     env: context.env,
@@ -118,23 +122,37 @@ function firstLook(context: CommandContext, draft: InitDraft, places: InitPlaces
   return loadDraft(copy, { ...context, users: null });
 }
 
-function filesBeside(output: string): string[] {
-  const names = [USERS_FILE, STANDBY_PASSWORD_FILE, UPSTREAM_PASSWORD_FILE];
+/** What may be written beside the configuration. */
+function filesBeside(
+  context: CommandContext,
+  draft: InitDraft,
+  { output, isPasswordGiven }: { output: string; isPasswordGiven: boolean },
+): string[] {
+  const names = [
+    ...(needsSecret(draft) ? [USERS_FILE] : []),
+    ...(needsSecret(draft) && !isPasswordGiven ? [STANDBY_PASSWORD_FILE] : []),
+    ...(isAsking(context) ? [UPSTREAM_PASSWORD_FILE] : []),
+  ];
   return names.map((name) => join(dirname(output), name));
+}
+
+function isAsking({ openDialogue, input }: CommandContext): boolean {
+  return openDialogue !== undefined && !isSet(input, YES_OPTION.name);
 }
 
 /** The password for standbys that was typed; null without a terminal, and where none was. */
 async function askAll(
   context: CommandContext,
   draft: InitDraft,
-  places: InitPlaces,
+  { places, given }: { places: InitPlaces; given: string | null },
 ): Promise<string | null> {
   const { openDialogue, env, clock } = context;
-  if (openDialogue === undefined || isSet(context.input, YES_OPTION.name)) return null;
+  if (openDialogue === undefined || !isAsking(context)) return null;
   const dialogue = openDialogue();
   const tell = (line: string): void => context.printError(`${line}\n`);
   try {
-    return await askQuestions(draft, { env, clock, places, dialogue, tell });
+    const isPasswordGiven = given !== null;
+    return await askQuestions(draft, { env, clock, places, dialogue, tell, isPasswordGiven });
   } finally {
     dialogue.close();
   }

@@ -150,6 +150,27 @@ test('an answer that cannot be is asked for again, one in doubt may be given twi
   ]);
 });
 
+test('a list of users that is there already can be named, and nothing is made beside it', async () => {
+  const directory = temporaryDirectory();
+  await writeFile(join(directory, 'userlist.txt'), '"u" "pencil"\n', { mode: 0o600 });
+  const words = ['--yes', '--upstream', NOWHERE, '--set', 'auth.users_file=userlist.txt'];
+  const done = await walcast(['init', ...words], { workingDirectory: directory });
+  expect([done.code, done.err]).toEqual([1, '']);
+  expect(readdirSync(directory).toSorted()).toEqual(['userlist.txt', 'walcast.yaml']);
+  expect(done.out).toContain('[auth.rules]');
+});
+
+test('a password that a file has is not asked for', async () => {
+  const password = join(temporaryDirectory(), 'password');
+  await writeFile(password, 'pencil\n');
+  const { shown, files } = await converse(
+    ['--upstream', NOWHERE, '--standby-password-file', password],
+    ['-', 'go', '-', '127.0.0.1:0', 'data', 'anne'],
+  );
+  expect(shown).toContain('\nWrote walcast.yaml.');
+  expect(files).toEqual(['userlist.txt', 'walcast.yaml']);
+});
+
 test('a flag that cannot be is told before anything is asked', async () => {
   const { code, shown, files } = await converse(['--slot', 'A'], []);
   expect([code, files]).toEqual([78, []]);
