@@ -1,5 +1,14 @@
 // Is a configuration read again when a link to it is swapped, and only then? And what when what is swapped in is bad?
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -272,6 +281,17 @@ describe('a plain file', () => {
   });
 });
 
+function linkToPipe(link: string): void {
+  execFileSync('mkfifo', [join(directory, 'pipe')]);
+  symlinkSync('../pipe', link);
+}
+
+function linkToLargeFile(link: string): void {
+  writeFileSync(join(directory, 'large'), '');
+  truncateSync(join(directory, 'large'), 100 * 1024 * 1024);
+  symlinkSync('../large', link);
+}
+
 const BAD = { 'walcast.yaml': `${UPSTREAM}drain_timeut: 5s\n` };
 
 describe('a bad configuration that is swapped in', () => {
@@ -319,13 +339,29 @@ describe('a bad configuration that is swapped in', () => {
     expect(relay.told).toHaveLength(2);
   });
 
-  test('is the same as one that is gone', async () => {
+  test.each<[string, (link: string) => void, string]>([
+    ['gone', () => {}, 'no such file'],
+    ['a link to itself', (link) => symlinkSync(link, link), 'ELOOP'],
+    ['a link to nothing', (link) => symlinkSync('nothing', link), 'no such file'],
+    ['a directory', (link) => symlinkSync('.', link), 'is a directory'],
+    ['a device that never ends', (link) => symlinkSync('/dev/zero', link), 'is not a plain file'],
+    ['a pipe that nobody writes into', linkToPipe, 'is not a plain file'],
+    ['empty', (link) => symlinkSync('/dev/null', link), 'is not a plain file'],
+    ['too large', linkToLargeFile, 'is larger than'],
+  ])('is one that is %s', async (_what, replace, said) => {
     mount('etc', timeout(1));
     const relay = run();
-    rmSync(join(directory, 'etc/walcast.yaml'));
+    const link = join(directory, 'etc/walcast.yaml');
+    rmSync(link);
+    replace(link);
     await relay.look();
-    expect(relay.told).toEqual([expect.stringContaining('no such file')]);
+    await relay.look();
+    expect(relay.told).toEqual([expect.stringContaining(said)]);
     expect(relay.seconds).toBe(1);
+    rmSync(link, { force: true });
+    mount('etc', timeout(2));
+    await relay.look();
+    expect(relay.seconds).toBe(2);
   });
 
   test('is taken as soon as the files that it names are there, which come in a volume of their own', async () => {
