@@ -7,7 +7,7 @@ import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import { GuideHosts, guideHostsProblem } from '../harness/guide-hosts.ts';
 import { Commits, everywhere, GUIDE_TIMEOUT_MS } from '../harness/guide-rows.ts';
 import { ONE_RELAY, runPage } from '../harness/guide-run.ts';
-import { needs, requires } from '../support/requirements.ts';
+import { FULL_FAULTS, itWhen, needs, requires } from '../support/requirements.ts';
 
 /** What a page may say about the time that a move takes, in seconds. */
 const GAP_SECONDS_MAX = 10;
@@ -71,7 +71,7 @@ TOOLS.describe('the operations guide', () => {
     },
   );
 
-  TOOLS.it('each part dies while commits wait', async (context) => {
+  itWhen(FULL_FAULTS)('each part dies while commits wait', async (context) => {
     needs(context, guideHostsProblem());
     await using workspace = await openWorkspace(await serverUser());
     const hosts = await GuideHosts.open(workspace, ['pg-a', 'relay-a', 'standby-1']);

@@ -1,4 +1,4 @@
-// The operations guide, typed as it stands: the topologies.
+// The operations guide, typed as it stands: the topologies; a planned switchover and a failover, with walcast between.
 import { expect } from 'vitest';
 import { pollUntil } from '../../src/demo/postgres-process.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
@@ -6,9 +6,9 @@ import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import { GuideHosts, guideHostsProblem } from '../harness/guide-hosts.ts';
 import { everywhere, GUIDE_TIMEOUT_MS } from '../harness/guide-rows.ts';
 import { ONE_RELAY, runPage } from '../harness/guide-run.ts';
-import { needs, requires } from '../support/requirements.ts';
+import { FULL_FAULTS, itWhen, needs, requires } from '../support/requirements.ts';
 
-const TOOLS = requires('initdb', 'pg_ctl', 'pg_basebackup', 'psql');
+const TOOLS = requires('initdb', 'pg_ctl', 'pg_basebackup', 'pg_controldata', 'psql');
 
 TOOLS.describe('the operations guide', () => {
   TOOLS.it('a relay a zone, a relay behind a relay, commits through both', async (context) => {
@@ -54,4 +54,59 @@ TOOLS.describe('the operations guide', () => {
     await everywhere(hosts, 'pg-a', ['standby-1', 'standby-2']);
     process.stdout.write(`topologies: the commit returned after ${returned.toFixed(2)} s\n`);
   });
+
+  itWhen(FULL_FAULTS)(
+    'a switchover, and a failover, without a row that is missing',
+    async (context) => {
+      needs(context, guideHostsProblem());
+      await using workspace = await openWorkspace(await serverUser());
+      const hosts = await GuideHosts.open(workspace, ['pg-a', 'pg-b', 'relay-a', 'standby-1']);
+      await hosts.makePrimary('pg-a');
+      await runPage(hosts, ONE_RELAY);
+      await hosts.must('relay-a', 'walcast slots create pg_b --token-file /etc/walcast/token');
+      await hosts.makeStandby('pg-b', 'relay-a');
+      await hosts.makeStandby('standby-1', 'relay-a');
+      const times: string[] = [];
+      let rows = 0;
+      const commit = async (primary: string): Promise<void> => {
+        await hosts.sql(primary, 'INSERT INTO entries DEFAULT VALUES');
+        rows += 1;
+      };
+      let promotedAt = 0;
+      /** Until `standby` has the first row of the new primary, from its promotion on. */
+      const followed = async (primary: string, standby: string): Promise<void> => {
+        await everywhere(hosts, primary, [standby]);
+        times.push(((performance.now() - promotedAt) / 1_000).toFixed(1));
+      };
+      const promoted = async (run: () => Promise<void>, primary: string): Promise<void> => {
+        promotedAt = performance.now();
+        await run();
+        await commit(primary);
+      };
+      await runPage(hosts, 'docs/operations/switchover.md', {
+        stop: async (run) => {
+          await commit('pg-a');
+          await run();
+        },
+        promote: async (run) => {
+          await promoted(run, 'pg-b');
+          await followed('pg-b', 'standby-1');
+        },
+        die: async (run) => {
+          await commit('pg-b');
+          await everywhere(hosts, 'pg-b', ['pg-a', 'standby-1']);
+          await run();
+        },
+        failover: (run) => promoted(run, 'standby-1'),
+        known: async (run) => {
+          await run();
+          await followed('standby-1', 'pg-a');
+        },
+      });
+      await everywhere(hosts, 'standby-1', ['pg-a', 'pg-b']);
+      for (const host of hosts.names.filter((name) => name !== 'relay-a'))
+        expect(Number(await hosts.sql(host, 'SELECT count(*) FROM entries'))).toBe(rows);
+      process.stdout.write(`switchover: a standby has the first row after ${times.join(', ')} s\n`);
+    },
+  );
 });
