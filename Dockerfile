@@ -26,7 +26,7 @@ FROM node:${NODE_VERSION}-bookworm-slim@${NODE_DIGEST}
 RUN rm -rf /usr/local/lib/node_modules /usr/local/include/node /opt/yarn-* \
       /usr/local/bin/npm /usr/local/bin/npx /usr/local/bin/corepack /usr/local/bin/yarn /usr/local/bin/yarnpkg \
  && groupadd --gid 10001 walcast \
- && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin walcast \
+ && useradd --uid 10001 --gid 10001 --no-log-init --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin walcast \
  && install -d -m 0700 -o 10001 -g 10001 /var/lib/walcast
 COPY --from=build --chown=0:0 /image/ /opt/walcast/
 ARG NODE_VERSION

@@ -7,7 +7,7 @@ import { renameSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** What was not used for so long is removed by the next build. */
-const KEEP_MS = 12 * 3_600_000;
+const KEEP_MS = 2 * 3_600_000;
 const OUTPUT_MAX = 32 * 1024 * 1024;
 /** Nothing of a layer may refer to what is not in it: it is copied out as plain files. */
 const OVERLAY = 'redirect_dir=off,metacopy=off,index=off';
