@@ -122,11 +122,6 @@ export class PatroniCluster {
     return (await Promise.all(texts)).join('\n');
   }
 
-  /** Everything a node said. */
-  async logOf(name: string): Promise<string> {
-    return await readFile(`${this.#node(name).file}.log`, 'utf8');
-  }
-
   /** Runs `patronictl` with the configuration of the first node. */
   async patronictl(args: readonly string[]): Promise<CommandResult> {
     const file = this.#nodes[0]?.file ?? '';
@@ -138,6 +133,17 @@ export class PatroniCluster {
     const response = await fetch(`${this.url(leader)}/switchover`, {
       method: 'POST',
       body: JSON.stringify({ leader, candidate }),
+    });
+    if (response.status !== 200) throw new Error(`${response.status} ${await response.text()}`);
+  }
+
+  /** Changes the dynamic configuration. */
+  async configure(patch: unknown): Promise<void> {
+    const [node] = this.#nodes;
+    if (node === undefined) throw new Error('no members');
+    const response = await fetch(`${this.url(node.name)}/config`, {
+      method: 'PATCH',
+      body: JSON.stringify(patch),
     });
     if (response.status !== 200) throw new Error(`${response.status} ${await response.text()}`);
   }

@@ -144,6 +144,13 @@ describeWithPatroni('Patroni', () => {
     ]);
   });
 
+  it('a list of relays is one of which Patroni wants a primary, and a relay of a primary counts as that', async () => {
+    await remote.configure({ standby_cluster: { host: 'localhost,127.0.0.1' } });
+    const conninfo =
+      "SELECT conninfo ~ 'target_session_attrs=read-write', status FROM pg_stat_wal_receiver";
+    await remote.waitForRows('remote-a', conninfo, [['t', 'streaming']]);
+  });
+
   it('through a switchover the relay goes where the leader goes, and the standby cluster comes along', async () => {
     const [before, after] = (await leader()) === 'pg-a' ? ['pg-a', 'pg-b'] : ['pg-b', 'pg-a'];
     await main.switchover(before, after);

@@ -85,12 +85,18 @@ describeWithTools.each(spannedMajors())('plain PostgreSQL %i', (major) => {
 
   /** psql runs a file of the example at the primary; the result is what it printed. */
   async function psqlFile(name: string): Promise<string> {
-    const { port } = first;
-    const { exitCode, stdout, stderr } = await runClient(workspace, 'psql', [
-      ...['-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-v', `password=${PASSWORD}`],
-      ...['-h', '127.0.0.1', '-p', String(port), '-U', 'postgres', '-d', 'postgres'],
-      ...['-f', examplePath(EXAMPLE, name)],
-    ]);
+    const place = `host=127.0.0.1 port=${first.port} user=postgres dbname=postgres`;
+    const output = ['-X', '-A', '-t', '-v', 'ON_ERROR_STOP=1'];
+    const words = [
+      ...output,
+      '-v',
+      `password=${PASSWORD}`,
+      '-f',
+      examplePath(EXAMPLE, name),
+      '-d',
+      place,
+    ];
+    const { exitCode, stdout, stderr } = await runClient(workspace, 'psql', words);
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
     return stdout;
   }
