@@ -60,6 +60,7 @@ describe('from the start', () => {
       retention: zero(retention),
       readThrough: zero(rest.readThrough),
       sync: zero(rest.sync),
+      configuration: { ...rest.configuration, reloads: zero(rest.configuration.reloads) },
     });
     let count = 0;
     for (const family of counters) {
