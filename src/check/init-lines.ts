@@ -130,7 +130,8 @@ export function authorityInstructions(authority: string): Instructions[] {
     {
       heading:
         'The certificate of the authority that signed that of walcast, where libpq looks for it on the machine of a standby:',
-      lines: [`install -D -m 644 ${shellWord(authority)} ~/.postgresql/root.crt`],
+      // Another server's may be there already.
+      lines: [`mkdir -p ~/.postgresql && cat ${shellWord(authority)} >> ~/.postgresql/root.crt`],
     },
   ];
 }

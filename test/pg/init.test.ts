@@ -177,7 +177,7 @@ describe('init', () => {
     expect(done.out).not.toContain('[auth.hostssl]');
     expect(done.out).toContain("primary_conninfo = 'host=relay.example hostaddr=127.0.0.1 port=");
     expect(done.out).toMatch(/^ {2}primary_conninfo = '.* sslmode=verify-full application_name=/m);
-    expect(done.out).toContain(`${join(dirname(file), 'relay.crt')} ~/.postgresql/root.crt`);
+    expect(done.out).toContain(`cat ${join(dirname(file), 'relay.crt')} >> ~/.postgresql/root.crt`);
     const loaded = loadConfig({ flags: [], env: {}, file, workingDirectory: '/' });
     const tls = { cert: join(dirname(file), 'relay.crt'), key: join(dirname(file), 'relay.key') };
     expect(loaded).toMatchObject({
