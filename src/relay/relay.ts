@@ -111,7 +111,10 @@ class RunningRelay implements Relay {
     this.actions = this.#makeActions(config, surroundings);
     this.#feedback = this.#makeFeedback(config);
     this.#following = this.#makeFollowing(config);
-    this.#files = new WatchedFiles(this.#live, { clock, log });
+    this.#files = new WatchedFiles(this.#live, {
+      clock,
+      log: log.child({ component: 'config' }),
+    });
     this.#users = this.#makeUsers();
     this.#desk = this.#makeDesk();
     this.#senders = this.#makeSenders();
