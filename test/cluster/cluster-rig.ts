@@ -41,6 +41,9 @@ const STANDBY_HOSTS = [
   'walcast-0.walcast-headless.walcast.svc,walcast-1.walcast-headless.walcast.svc',
 ];
 
+/** Of standbys, as docs/kubernetes.md has it: how long they wait for a host that is silent. */
+export const USER_TIMEOUT_MS = 5_000;
+
 const ROOT = join(import.meta.dirname, '../..');
 
 /** Everything of one cluster. */
@@ -65,8 +68,10 @@ export async function clusterProblem(): Promise<string | null> {
   return namespaceProblem() ?? (await imageProblem());
 }
 
-/** Starts everything, with further `settings` on all servers; resolves when both relays count for the primary and both standbys stream. */
-export async function openClusterRig(settings: ServerSettings = {}): Promise<ClusterRig> {
+/** Starts everything, with further settings of servers; resolves when both relays count for the primary and both standbys stream. */
+export async function openClusterRig(
+  settings: { readonly primary?: ServerSettings; readonly standby?: ServerSettings } = {},
+): Promise<ClusterRig> {
   const image = await imageTree(ROOT);
   const workspace = await openWorkspace(await serverUser());
   const closers: (() => Promise<void>)[] = [() => workspace.close()];
@@ -83,7 +88,7 @@ export async function openClusterRig(settings: ServerSettings = {}): Promise<Clu
       rules: [`hostssl replication ${RELAY_USER} ${cluster.network.cidr} scram-sha-256`],
       roles: [RELAY_USER, STANDBY_USER],
       password: PASSWORD,
-      settings,
+      settings: settings.primary ?? {},
     });
     closers.push(() => primary.stop('immediate'));
     cluster.services.addHost(PRIMARY_HOST, cluster.network.gateway);
@@ -96,7 +101,12 @@ export async function openClusterRig(settings: ServerSettings = {}): Promise<Clu
     ];
     await cluster.apply(...secrets, ...(await rendered(OVERLAY)));
     await cluster.ready();
-    const standbys = await makeStandbys({ workspace, cluster, primary, settings });
+    const standbys = await makeStandbys({
+      workspace,
+      cluster,
+      primary,
+      settings: settings.standby ?? {},
+    });
     closers.push(async () => {
       await Promise.all(standbys.map((standby) => standby.stop('immediate')));
     });
@@ -158,6 +168,7 @@ async function makeStandbys(rig: {
           user: STANDBY_USER,
           password: PASSWORD,
           application_name: name,
+          tcp_user_timeout: String(USER_TIMEOUT_MS),
           sslmode: 'verify-full',
           sslrootcert: join(workspace.directory, 'ca.crt'),
         }),

@@ -11,6 +11,7 @@ const GATEWAY = 1;
 const FIRST_POD = 2;
 const FIRST_SERVICE = 200;
 const LAST_SERVICE = 254;
+const NOBODY = '02:00:00:00:00:01';
 const BRIDGE = /\bwk(\d+)b\d+\b/g;
 
 let networks = 0;
@@ -90,7 +91,12 @@ export class ClusterNetwork implements AsyncDisposable {
       address,
       enter: ['nsenter', `--net=/run/netns/${space}`, '--'],
       cutOff: async () => {
-        if (this.#places.has(space)) await ip([`link set ${cable} down`]);
+        if (!this.#places.has(space)) return;
+        // Known for good: as behind a router that has nobody to hand packets to, and says nothing. A neighbour would be "unreachable".
+        await ip([
+          `link set ${cable} down`,
+          `neigh replace ${address} lladdr ${NOBODY} dev ${this.#bridge} nud permanent`,
+        ]);
       },
       remove: async () => {
         if (this.#places.delete(space)) await ip([`netns del ${space}`]);

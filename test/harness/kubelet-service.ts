@@ -3,6 +3,13 @@
 import { randomInt } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
+import { systemClock } from '../../src/base/clock.ts';
+
+/**
+ * Where a pod does not answer. The client's own kernel would try again and again, as long as `tcp_user_timeout` or its settings have
+ * it: here its connection is open already, and is reset.
+ */
+const CONNECT_MS = 5_000;
 
 /** A pod's address and port. */
 export interface Endpoint {
@@ -49,6 +56,9 @@ export class ServicePort implements AsyncDisposable {
       return;
     }
     const pod = connect({ ...endpoint, allowHalfOpen: true, noDelay: true });
+    const timer = systemClock.setTimer(CONNECT_MS, () => pod.destroy(new Error('no answer')));
+    pod.on('connect', () => timer.cancel());
+    pod.on('close', () => timer.cancel());
     for (const [here, there] of [
       [client, pod],
       [pod, client],
