@@ -23,7 +23,7 @@ const PASSWORD = `it's "odd" \\ $HOME; --`;
 
 const problem = namespaceProblem() ?? (await imageProblem());
 
-requires('pg_basebackup').describe('the compose file, as its README uses it', () => {
+requires('pg_basebackup', 'initdb').describe('the compose file, as its README uses it', () => {
   let workspace: Workspace;
   let network: ClusterNetwork | null = null;
   let project: ComposeProject;

@@ -28,8 +28,9 @@ import { MUST_HAVE_ALL, needs, newestMajors } from '../support/requirements.ts';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const REVISION = '0123456789abcdef0123456789abcdef01234567';
 const PROGRAM = '/opt/walcast';
+const PAGE = readFileSync(join(ROOT, 'docs/image.md'), 'utf8');
 /** Of its page: they are executed one after the other. */
-const LINES = shellLines(readFileSync(join(ROOT, 'docs/image.md'), 'utf8'));
+const LINES = shellLines(PAGE);
 const OUTPUTS = { 'git rev-parse HEAD': REVISION };
 const TAG = 'registry.example.com/walcast:0.1.0';
 
@@ -236,6 +237,13 @@ describe('the image', () => {
         return started;
       }
 
+      /** As `docker exec` in the container that runs; what it prints. */
+      function beside(command: readonly string[]): string {
+        const { env, workdir, user } = image.config;
+        const [program = '', ...rest] = execCommand(container, { user, env, workdir, command });
+        return execFileSync(program, rest, { encoding: 'utf8' });
+      }
+
       function settings(cidr: string): string {
         const { port, user } = primary.target();
         return `
@@ -276,16 +284,17 @@ http: { listen: "0.0.0.0:9188" }
         await standby.start();
         await primary.query('INSERT INTO t SELECT generate_series(1, 1000)');
         await standby.waitForValue('SELECT count(*) FROM t', '1000');
-        const { env, workdir, user } = image.config;
-        const command = next('docker exec walcast').slice(3);
-        const [program = '', ...rest] = execCommand(container, { user, env, workdir, command });
-        expect(execFileSync(program, rest, { encoding: 'utf8' })).toContain('standby');
+        expect(beside(next('docker exec walcast node').slice(3))).toContain('standby');
+        const size = /^([\d.]+)M/.exec(beside(next('docker exec walcast du').slice(3)))?.[1];
+        expect(PAGE).toContain(`licences; ${Math.round(Number(size))} MB,`);
         next('docker kill --signal SIGHUP walcast');
         container.signal('SIGHUP');
         await container.waitForLog(/the configuration was read again/);
         next('docker stop walcast');
         const end = await container.stop('SIGTERM', line.stopSeconds * 1000);
         expect(end).toEqual({ exitCode: 0, signal: null });
+        // Nothing but walcast's own lines: no warning of Node.js about what it is going to take away.
+        expect(container.log.filter((text) => !text.startsWith('{"'))).toEqual([]);
         const told = container.log.filter((text) => /"level":"(warn|error|fatal)"/.test(text));
         expect(told.filter((text) => !/trust|the HTTP port can be reached/.test(text))).toEqual([]);
       });
