@@ -223,6 +223,7 @@ fsync = off
 shared_buffers = 16MB
 wal_receiver_status_interval = 1s
 wal_retrieve_retry_interval = 500ms
+hot_standby_feedback = on
 log_replication_commands = on`;
 
 /** $1: the base; $2: the host; then what runs there. The mounts are seen by that alone. */

@@ -108,6 +108,7 @@ TOOLS.describe('the operations guide', () => {
         },
       });
       await everywhere(hosts, 'pg-a', ['standby-1']);
+      for (const [name, outcome] of MISSING) await withoutIt(hosts, name, outcome);
       await runPage(hosts, 'docs/operations/upgrade.md', {
         restart: timed('restarted'),
         downgrade: async (run) => {
@@ -128,6 +129,38 @@ TOOLS.describe('the operations guide', () => {
     },
   );
 });
+
+/** What is in the state directory, and what the next start says without it. */
+const MISSING: readonly (readonly [string, 'goes on' | RegExp])[] = [
+  ['page_sums', 'goes on'],
+  ['walcast.feedback', 'goes on'],
+  ['walcast.auth-seed', 'goes on'],
+  ['pg_replslot/standby_1', 'goes on'],
+  ['pg_wal', /walcast ends: the WAL segment .* is missing/],
+  ['walcast.control', /walcast ends: .*walcast\.control/],
+];
+
+async function withoutIt(
+  hosts: GuideHosts,
+  name: string,
+  outcome: 'goes on' | RegExp,
+): Promise<void> {
+  const path = `/var/lib/walcast/${name}`;
+  await hosts.must('relay-a', `systemctl stop walcast\nmv ${path} /var/lib/aside`);
+  const { exitCode, stderr } = await hosts.run('relay-a', 'systemctl start walcast');
+  if (outcome === 'goes on') {
+    expect(exitCode, `${name}: ${stderr}`).toBe(0);
+    await hosts.must('relay-a', 'rm -rf /var/lib/aside');
+  } else {
+    expect(stderr).toMatch(outcome);
+    await hosts.must(
+      'relay-a',
+      `rm -rf ${path}\nmv /var/lib/aside ${path}\nsystemctl start walcast`,
+    );
+  }
+  await hosts.sql('pg-a', 'INSERT INTO entries DEFAULT VALUES');
+  await everywhere(hosts, 'pg-a', ['standby-1']);
+}
 
 /** The primary goes on, and keeps no WAL of what it wrote meanwhile but in an archive on the relay's host. */
 async function loseWal(hosts: GuideHosts, primary: string, relay: string): Promise<void> {
