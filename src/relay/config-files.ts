@@ -5,7 +5,7 @@ import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import { filePlace, isSwapped } from '../config/file-place.ts';
 import type { FilePlace } from '../config/file-place.ts';
-import { CONFIG_FILES_LOOK_MS } from '../config/limits.ts';
+import { CONFIG_FILES_LOOK_MS, CONFIG_FILES_RETRY_LOOKS_MAX } from '../config/limits.ts';
 import { secretFileNames } from './secret-files.ts';
 
 /** Where the files of a configuration lay when it was read, without those with secrets, which count by themselves. */
@@ -22,7 +22,7 @@ export interface ConfigFilesParts {
   /** Absolute names of the files that the configuration in effect was read from, and where they led then. */
   readonly places: () => ReadonlyMap<string, FilePlace>;
   /**
-   * Reads the configuration again. False when it was refused: then it is asked for again with each look, until it is taken. Null
+   * Reads the configuration again. False when it was refused: then it is asked for again, at intervals, until it is taken. Null
    * when it could not be read now. Never rejects for what stands in files.
    */
   readonly onSwapped: () => Promise<boolean | null>;
@@ -37,8 +37,11 @@ export class ConfigFiles {
   #isStopped = false;
   /** A swapped configuration was refused. Swapped back, it leads where it led, and is good again all the same. */
   #isOwed = false;
-  /** The swap that the log was told of last. */
-  #told = '';
+  /** What was swapped when it was looked last; empty for nothing. */
+  #swapped = '';
+  /** Looks that are let go by before what was refused is tried again, and how many it will be the next time. */
+  #waitLooks = 0;
+  #nextWaitLooks = 0;
 
   constructor(parts: ConfigFilesParts) {
     this.#parts = parts;
@@ -56,33 +59,53 @@ export class ConfigFiles {
   }
 
   async #look(): Promise<void> {
-    const swapped = await this.#firstSwapped();
+    const swapped = await this.#allSwapped();
     if (this.#isStopped) return;
-    if (swapped !== null) this.#tell(swapped);
-    if (swapped !== null || this.#isOwed) {
-      const isTaken = await this.#parts.onSwapped();
-      this.#isOwed = isTaken === null ? this.#isOwed : !isTaken;
-    }
+    const what = JSON.stringify(swapped);
+    if (what !== this.#swapped) this.#begin(swapped);
+    this.#swapped = what;
+    if (swapped.length > 0 || this.#isOwed) await this.#try();
     this.#timer = null;
     this.watch();
   }
 
-  async #firstSwapped(): Promise<{ name: string; now: FilePlace } | null> {
+  async #allSwapped(): Promise<readonly Swapped[]> {
+    const found: Swapped[] = [];
     for (const [name, before] of this.#parts.places()) {
       const now = await filePlace(name);
-      if (isSwapped(name, before, now)) return { name, now };
+      if (isSwapped(name, before, now)) found.push({ name, now });
     }
-    return null;
+    return found;
   }
 
-  /** Once a swap, however often what it brought is tried. */
-  #tell({ name, now }: { name: string; now: FilePlace }): void {
-    const told = JSON.stringify([name, now]);
-    if (told === this.#told) return;
-    this.#told = told;
+  /** Another swap than that of before, or none any more. */
+  #begin([first]: readonly Swapped[]): void {
+    this.#waitLooks = 0;
+    this.#nextWaitLooks = 0;
+    if (first === undefined) return;
+    const { name, now } = first;
     this.#parts.log.info('a file of the configuration was swapped, reading it again', {
       file: name,
       now: now.file,
     });
   }
+
+  /** What is refused is tried at longer and longer intervals: reading many users takes a while in which nothing else runs. */
+  async #try(): Promise<void> {
+    if (this.#waitLooks > 0) {
+      this.#waitLooks -= 1;
+      return;
+    }
+    const isTaken = await this.#parts.onSwapped();
+    if (isTaken === null) return;
+    this.#isOwed = !isTaken;
+    if (isTaken) return;
+    this.#waitLooks = this.#nextWaitLooks;
+    this.#nextWaitLooks = Math.min(2 * this.#waitLooks + 1, CONFIG_FILES_RETRY_LOOKS_MAX);
+  }
+}
+
+interface Swapped {
+  readonly name: string;
+  readonly now: FilePlace;
 }

@@ -310,6 +310,22 @@ describe('a bad configuration that is swapped in', () => {
     expect([relay.seconds, relay.applied]).toEqual([1, []]);
   });
 
+  test('is tried again less and less often, and at once when something is swapped', async () => {
+    mount('etc', timeout(1));
+    const relay = run();
+    mount('etc', BAD);
+    const tried: number[] = [];
+    for (let look = 1; look <= 70; look += 1) {
+      const before = relay.readings;
+      await relay.look();
+      if (relay.readings > before) tried.push(look);
+    }
+    expect(tried).toEqual([1, 2, 4, 8, 16, 32, 48, 64]);
+    mount('etc', timeout(2));
+    await relay.look();
+    expect(relay.seconds).toBe(2);
+  });
+
   test('is told again when its mistakes are others, and taken when it is mended', async () => {
     mount('etc', timeout(1));
     const relay = run();
