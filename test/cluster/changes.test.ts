@@ -4,9 +4,10 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { pollUntil } from '../../src/demo/postgres-process.ts';
 import type { StatusJson } from '../../src/http/api-types.ts';
+import { STATUS_COMMAND, USER_TIMEOUT_MS } from '../support/kubernetes-page.ts';
 import { theObject } from '../support/manifests.ts';
 import { NEWEST_MAJOR, needs, requires } from '../support/requirements.ts';
-import { USER_TIMEOUT_MS, clusterProblem, openClusterRig, waitsForRelays } from './cluster-rig.ts';
+import { clusterProblem, openClusterRig, waitsForRelays } from './cluster-rig.ts';
 import type { ClusterRig } from './cluster-rig.ts';
 import { commitsOn, startCommits } from './commit-clients.ts';
 import type { CommitClients } from './commit-clients.ts';
@@ -26,10 +27,13 @@ const PODS = ['walcast-0', 'walcast-1'];
 const NOTICED_MS = 5_000;
 const SENDERS = `SELECT string_agg(pid || ' ' || sender_host, ',') FROM pg_stat_wal_receiver WHERE status = 'streaming'`;
 
+const START_TIMEOUT_MS = 300_000;
+
 requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('two relays of the overlay ha', () => {
   let problem: string | null = null;
   let opened: ClusterRig | null = null;
 
+  // The image is built where nobody has built it yet.
   beforeAll(async () => {
     problem = await clusterProblem();
     if (problem !== null) return;
@@ -38,7 +42,7 @@ requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('two relays of the over
       standby: { wal_receiver_timeout: `${RECEIVER_TIMEOUT_S}s` },
     });
     await waitsForRelays(opened);
-  });
+  }, START_TIMEOUT_MS);
 
   beforeEach((context) => needs(context, problem));
 
@@ -79,10 +83,7 @@ requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('two relays of the over
 
   it('answers the command that docs/kubernetes.md has for a look at it', async () => {
     const pod = theRig().cluster.pod('walcast-0');
-    const told = await podShell(
-      pod,
-      'node /opt/walcast/bin/walcast.mjs status --url https://walcast-0.walcast-headless.walcast.svc:9188 --ca /etc/walcast-tls/ca.crt --token-file /etc/walcast-secrets/token',
-    );
+    const told = await podShell(pod, STATUS_COMMAND);
     expect(told).toMatch(/streaming/);
   });
 

@@ -9,11 +9,10 @@ import type { ServerSettings } from '../../src/demo/postgres-settings.ts';
 import type { Workspace } from '../../src/demo/postgres-workspace.ts';
 import { makeCertificate } from '../support/certificates.ts';
 import type { TestCertificate } from '../support/certificates.ts';
+import { CERTIFICATE_NAMES } from '../support/kubernetes-page.ts';
 import type { KubernetesObject } from '../support/manifests.ts';
 import { NEWEST_MAJOR } from '../support/requirements.ts';
 
-/** What docs/kubernetes.md wants in the certificate of the relays. */
-const RELAY_NAMES = ['walcast', 'walcast.walcast.svc', '*.walcast-headless.walcast.svc'];
 /** Names of the primary, here and in the examples. */
 const PRIMARY_NAMES = ['postgres-rw', 'pg-a', 'pg-rw'];
 /** What the API asks for. */
@@ -44,7 +43,7 @@ export async function makeCertificates(workspace: Workspace): Promise<Certificat
 export function relayCertificate(issuer: TestCertificate): TestCertificate {
   return makeCertificate({
     commonName: 'walcast',
-    dns: [...RELAY_NAMES, ...PRIMARY_NAMES],
+    dns: [...CERTIFICATE_NAMES, ...PRIMARY_NAMES],
     issuer,
   });
 }

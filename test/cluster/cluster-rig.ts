@@ -14,6 +14,13 @@ import { openCluster } from '../harness/kubelet-cluster.ts';
 import type { StandInCluster } from '../harness/kubelet-cluster.ts';
 import { resolvConf } from '../harness/kubelet-dns.ts';
 import { namespaceProblem } from '../harness/namespaces.ts';
+import {
+  relayHbaLine,
+  relayRoleSql,
+  STANDBY_HOSTS,
+  SYNC_NAMES,
+  USER_TIMEOUT_MS,
+} from '../support/kubernetes-page.ts';
 import { rendered, theObject } from '../support/manifests.ts';
 import type { KubernetesObject } from '../support/manifests.ts';
 import { NEWEST_MAJOR } from '../support/requirements.ts';
@@ -27,23 +34,12 @@ import {
 
 /** The overlay under test. */
 const OVERLAY = 'deploy/kustomize/overlays/ha';
-/** What commits wait for, as docs/two-relays.md has it. */
-const SYNC_NAMES = 'ANY 1 (walcast_0, walcast_1)';
 /** The name of the primary in the cluster. */
 const PRIMARY_HOST = 'postgres-rw';
 /** Whom the primary knows, and whom the relays know; docs/kubernetes.md calls them so. */
 const RELAY_USER = 'walcast';
 const STANDBY_USER = 'replicator';
 const PASSWORD = 'a password of the tests';
-/** What docs/kubernetes.md has for standbys: one name for all relays, or theirs. */
-const STANDBY_HOSTS = [
-  'walcast.walcast.svc',
-  'walcast-0.walcast-headless.walcast.svc,walcast-1.walcast-headless.walcast.svc',
-];
-
-/** Of standbys, as docs/kubernetes.md has it: how long they wait for a host that is silent. */
-export const USER_TIMEOUT_MS = 5_000;
-
 const ROOT = join(import.meta.dirname, '../..');
 
 /** Everything of one cluster. */
@@ -85,12 +81,13 @@ export async function openClusterRig(
     const certificates = await makeCertificates(workspace);
     const primary = await makePrimary(workspace, {
       listen: `127.0.0.1,${cluster.network.gateway}`,
-      rules: [`hostssl replication ${RELAY_USER} ${cluster.network.cidr} scram-sha-256`],
-      roles: [RELAY_USER, STANDBY_USER],
+      rules: [relayHbaLine(cluster.network.cidr)],
+      roles: [STANDBY_USER],
       password: PASSWORD,
       settings: settings.primary ?? {},
     });
     closers.push(() => primary.stop('immediate'));
+    await primary.query(relayRoleSql(PASSWORD));
     cluster.services.addHost(PRIMARY_HOST, cluster.network.gateway);
     const secrets = [
       await credentialsSecret(primary, certificates, {
@@ -148,7 +145,7 @@ async function makeStandbys(rig: {
   const { workspace, cluster, primary, settings } = rig;
   const wrapper = await resolving(workspace, cluster);
   return await Promise.all(
-    STANDBY_HOSTS.map(async (host, index) => {
+    STANDBY_HOSTS.toReversed().map(async (host, index) => {
       const name = `standby_${index + 1}`;
       const standby = await createStandby(workspace, {
         major: NEWEST_MAJOR,

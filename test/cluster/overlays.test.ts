@@ -39,6 +39,8 @@ const FOLDERS = [
   'deploy/examples/cloudnative-pg',
 ];
 
+const START_TIMEOUT_MS = 300_000;
+
 requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('a relay as it is rendered from', () => {
   let problem: string | null = null;
   let image: ImageTree | null = null;
@@ -46,6 +48,7 @@ requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('a relay as it is rende
   let patroni: PatroniApi | null = null;
   let surroundings: { primary: PostgresCluster; certificates: Certificates } | null = null;
 
+  // The image is built where nobody has built it yet.
   beforeAll(async () => {
     problem = await clusterProblem();
     if (problem !== null) return;
@@ -66,7 +69,7 @@ requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('a relay as it is rende
     patroni = await openPatroniApi();
     patroni.members = [memberAt('pg-a', 5432, { role: 'leader', host: 'pg-a', timeline: 1 })];
     surroundings = { primary, certificates };
-  });
+  }, START_TIMEOUT_MS);
 
   beforeEach((context) => needs(context, problem));
 

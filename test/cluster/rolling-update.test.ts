@@ -13,14 +13,17 @@ import { watchStream } from './stream-watch.ts';
 const COMMIT_MS_MAX = 8_000;
 const GAP_MS_MAX = 15_000;
 
+const START_TIMEOUT_MS = 300_000;
+
 requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('a rolling update of two relays', () => {
   let problem: string | null = null;
   let opened: ClusterRig | null = null;
 
+  // The image is built where nobody has built it yet.
   beforeAll(async () => {
     problem = await clusterProblem();
     if (problem === null) opened = await openClusterRig();
-  });
+  }, START_TIMEOUT_MS);
 
   afterAll(async () => {
     await opened?.[Symbol.asyncDispose]();
