@@ -5,7 +5,8 @@ import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import { filePlace, isSwapped } from '../config/file-place.ts';
 import type { FilePlace } from '../config/file-place.ts';
-import { CONFIG_FILES_LOOK_MS, CONFIG_FILES_RETRY_LOOKS_MAX } from '../config/limits.ts';
+import { CONFIG_FILES_LOOK_MS } from '../config/limits.ts';
+import { RetryLooks } from './retry-looks.ts';
 import { secretFileNames } from './secret-files.ts';
 
 /** Where the files of a configuration lay when it was read, without those with secrets, which count by themselves. */
@@ -39,9 +40,7 @@ export class ConfigFiles {
   #isOwed = false;
   /** What was swapped when it was looked last; empty for nothing. */
   #swapped = '';
-  /** Looks that are let go by before what was refused is tried again, and how many it will be the next time. */
-  #waitLooks = 0;
-  #nextWaitLooks = 0;
+  readonly #retries = new RetryLooks();
 
   constructor(parts: ConfigFilesParts) {
     this.#parts = parts;
@@ -80,8 +79,7 @@ export class ConfigFiles {
 
   /** Another swap than that of before, or none any more. */
   #begin([first]: readonly Swapped[]): void {
-    this.#waitLooks = 0;
-    this.#nextWaitLooks = 0;
+    this.#retries.reset();
     if (first === undefined) return;
     const { name, now } = first;
     this.#parts.log.info('a file of the configuration was swapped, reading it again', {
@@ -92,16 +90,11 @@ export class ConfigFiles {
 
   /** What is refused is tried at longer and longer intervals: reading many users takes a while in which nothing else runs. */
   async #try(): Promise<void> {
-    if (this.#waitLooks > 0) {
-      this.#waitLooks -= 1;
-      return;
-    }
+    if (!this.#retries.isDue()) return;
     const isTaken = await this.#parts.onSwapped();
     if (isTaken === null) return;
     this.#isOwed = !isTaken;
-    if (isTaken) return;
-    this.#waitLooks = this.#nextWaitLooks;
-    this.#nextWaitLooks = Math.min(2 * this.#waitLooks + 1, CONFIG_FILES_RETRY_LOOKS_MAX);
+    if (!isTaken) this.#retries.refused();
   }
 }
 

@@ -5,6 +5,7 @@ import type { Clock, Timer } from '../base/clock.ts';
 import { systemErrorCode } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { SECRET_FILES_LOOK_MS } from '../config/limits.ts';
+import { RetryLooks } from './retry-looks.ts';
 
 /** The keys whose files count as soon as they change. What they hold is all that changes then. */
 export const SECRET_FILE_KEYS = [
@@ -27,7 +28,7 @@ export interface SecretFilesParts {
   /** Names of the files that are in use now. */
   readonly names: () => readonly string[];
   /**
-   * Something may have changed. Resolves to false when it could not be taken: then it is asked for again with each look.
+   * Something may have changed. Resolves to false when it could not be taken: then it is asked for again, at intervals.
    * Never rejects for what stands in files.
    */
   readonly onChanged: () => Promise<boolean>;
@@ -49,6 +50,7 @@ export class SecretFiles {
   #timer: Timer | null = null;
   #isStopped = false;
   #isTaken = true;
+  readonly #retries = new RetryLooks();
 
   constructor(parts: SecretFilesParts) {
     this.#parts = parts;
@@ -71,7 +73,7 @@ export class SecretFiles {
     for (const name of this.#seen.keys()) {
       if (!names.includes(name)) this.#seen.delete(name);
     }
-    let isChanged = !this.#isTaken;
+    let isChanged = false;
     for (const name of names) {
       const seen = this.#seen.get(name);
       const { text, isPipe, changedAtMs } = await lookAt(name);
@@ -83,9 +85,15 @@ export class SecretFiles {
       const isNews = seen !== undefined || changedAtMs >= this.#sinceMs;
       isChanged ||= isNews && !isRead;
     }
-    if (isChanged) this.#isTaken = await this.#parts.onChanged();
+    if (isChanged) this.#retries.reset();
+    if (isChanged || (!this.#isTaken && this.#retries.isDue())) await this.#take();
     this.#timer = null;
     this.watch();
+  }
+
+  async #take(): Promise<void> {
+    this.#isTaken = await this.#parts.onChanged();
+    if (!this.#isTaken) this.#retries.refused();
   }
 }
 

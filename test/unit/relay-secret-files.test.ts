@@ -303,6 +303,18 @@ describe('a file that cannot be used', () => {
     expect(running.lines.at(-1)).toContain('in order again');
   });
 
+  test('is tried again less and less often, and at once when it has changed', async () => {
+    await run();
+    write('token', 'two words');
+    const { looks } = running;
+    for (let look = 1; look <= 20; look += 1) await running.look();
+    // At the first look, the second, the fourth, the eighth and the sixteenth.
+    expect(running.looks - looks).toBe(5);
+    write('token', 'a-mended-token-of-characters');
+    await running.look();
+    expect(running.tokens[0]).toBe('a-mended-token-of-characters');
+  });
+
   test('is in order again with a reload that takes it', async () => {
     await run();
     write('token', 'two words');
