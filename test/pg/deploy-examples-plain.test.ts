@@ -47,18 +47,17 @@ describeWithTools.each(spannedMajors())('plain PostgreSQL %i', (major) => {
     files = await workspace.makeDirectory('etc');
     await serverFile(workspace, join(files, 'walcast-ca.crt'), authority.pem);
     first = await createPrimary(workspace, { major, name: 'pg-a', settings: { ssl: 'on' } });
-    await dress(first);
+    await dress(first, OWN_RULES);
     await first.start();
-    await psqlFile('primary.sql');
+    await runBlock(/primary\.sql/, { cwd: examplePath(EXAMPLE), env: clientOf(first) });
     second = await follower('pg-b');
     standby = await follower('standby_a');
   }, 120_000);
 
   afterAll(() => workspace.close());
 
-  async function dress(server: PostgresCluster): Promise<void> {
+  async function dress(server: PostgresCluster, rules: string): Promise<void> {
     const certificate = certificateOf(authority, server.name, [server.name]);
-    const rules = OWN_RULES + (await exampleText(EXAMPLE, 'primary-pg_hba.conf'));
     const texts = {
       'server.crt': certificate.pem,
       'server.key': certificate.key,
@@ -78,9 +77,35 @@ describeWithTools.each(spannedMajors())('plain PostgreSQL %i', (major) => {
       backupFrom: first.target(),
       upstream: first.target(),
     });
-    await dress(server);
+    await dress(server, OWN_RULES + (await exampleText(EXAMPLE, 'primary-pg_hba.conf')));
     await server.start();
     return server;
+  }
+
+  /** Where psql goes that is told nothing. */
+  function clientOf({ port, dataDirectory }: PostgresCluster): Record<string, string> {
+    const place = { PGHOST: '127.0.0.1', PGPORT: String(port), PGUSER: 'postgres' };
+    return { ...place, PGDATABASE: 'postgres', PGDATA: dataDirectory };
+  }
+
+  /** Runs the block of the README that speaks of `what`, as the user of the servers. */
+  async function runBlock(
+    what: RegExp,
+    { cwd, env }: { cwd: string; env: Record<string, string> },
+  ): Promise<void> {
+    const readme = await exampleText(EXAMPLE, 'README.md');
+    const blocks = [...readme.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, text = '']) => text);
+    const [block = '', ...others] = blocks.filter((text) => what.test(text));
+    expect(others).toEqual([]);
+    const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+    const script = `set -eu; cd '${cwd}'\n${block}`;
+    const { exitCode, stderr } = await runClient(workspace, 'env', [
+      ...variables,
+      'bash',
+      '-c',
+      script,
+    ]);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
   }
 
   /** psql runs a file of the example at the primary; the result is what it printed. */
@@ -146,8 +171,8 @@ describeWithTools.each(spannedMajors())('plain PostgreSQL %i', (major) => {
     const before = await readFile(file, 'utf8');
     const upstreamOf = 'SELECT coalesce(max(sender_port), 0) FROM pg_stat_wal_receiver';
     await standby.waitForValue(upstreamOf, String(first.port));
-    await writeFile(file, before + (await standbyLines('standby_a')));
-    await standby.reload();
+    await serverFile(workspace, join(files, 'standby.conf'), await standbyLines('standby_a'));
+    await runBlock(/standby\.conf/, { cwd: files, env: clientOf(standby) });
     await streamsThroughTheRelay('standby_a');
     await first.query('CREATE TABLE seen AS SELECT generate_series(1, 1000) AS id');
     await standby.waitForReplay(await first.walPosition());
@@ -158,6 +183,23 @@ describeWithTools.each(spannedMajors())('plain PostgreSQL %i', (major) => {
     await standby.waitForReplay(await first.walPosition());
     await writeFile(file, before + (await standbyLines('standby_a')));
     await standby.reload();
+    await streamsThroughTheRelay('standby_a');
+  });
+
+  it('a list of relays of which a standby wants one that takes writes counts as the primary is', async () => {
+    const list = placed(await standbyLines('standby_a'), {
+      'host=walcast hostaddr=127.0.0.1': 'host=walcast,walcast hostaddr=127.0.0.1,127.0.0.1',
+      sslmode: 'target_session_attrs=read-write sslmode',
+    });
+    const file = join(standby.dataDirectory, 'postgresql.auto.conf');
+    await writeFile(file, list);
+    await standby.reload();
+    const isAsked =
+      "SELECT bool_or(conninfo ~ 'read-write') FROM pg_stat_wal_receiver WHERE status = 'streaming'";
+    await standby.waitForValue(isAsked, 't');
+    await writeFile(file, await standbyLines('standby_a'));
+    await standby.reload();
+    await standby.waitForValue(isAsked, 'f');
     await streamsThroughTheRelay('standby_a');
   });
 
