@@ -52,6 +52,11 @@ export const STANDBY_HOSTS: readonly string[] = [
   pageWords(/`host=(\S+)` is one name/),
 ];
 
+/** How long a standby tries to reach a host that is silent. */
+export const USER_TIMEOUT_MS: number = Number(
+  pageWords(/^primary_conninfo = .* tcp_user_timeout=(\d+)/m),
+);
+
 /** What commits are to wait for. */
 export const SYNC_NAMES: string = pageWords(/`synchronous_standby_names = '(.*)'`/);
 
