@@ -69,3 +69,13 @@ export async function everywhere(
     );
   }
 }
+
+/** Waits until one session of `primary` waits for a standby. */
+export async function commitWaits(hosts: GuideHosts, primary: string): Promise<void> {
+  const waiting = `SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`;
+  await pollUntil(
+    'the commit waits',
+    async () => ((await hosts.sql(primary, waiting)) === '1' ? true : null),
+    { timeoutMs: GUIDE_TIMEOUT_MS },
+  );
+}

@@ -5,7 +5,7 @@ import { pollUntil } from '../../src/demo/postgres-process.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import { GuideHosts, guideHostsProblem } from '../harness/guide-hosts.ts';
-import { Commits, everywhere, GUIDE_TIMEOUT_MS } from '../harness/guide-rows.ts';
+import { Commits, commitWaits, everywhere, GUIDE_TIMEOUT_MS } from '../harness/guide-rows.ts';
 import { ONE_RELAY, runPage } from '../harness/guide-run.ts';
 import { FULL_FAULTS, itWhen, needs, requires } from '../support/requirements.ts';
 
@@ -24,7 +24,18 @@ TOOLS.describe('the operations guide', () => {
       await hosts.makePrimary('pg-a');
       await hosts.makeStandby('standby-1', 'pg-a');
       await runPage(hosts, ONE_RELAY);
-      await runPage(hosts, 'docs/operations.md');
+      await runPage(hosts, 'docs/operations.md', {
+        release: async (run) => {
+          await hosts.sql('pg-a', `ALTER SYSTEM SET synchronous_standby_names = 'relay_a'`);
+          await hosts.sql('pg-a', 'SELECT pg_reload_conf()');
+          await hosts.must('relay-a', 'systemctl stop walcast');
+          const commit = hosts.sql('pg-a', 'INSERT INTO entries DEFAULT VALUES');
+          await commitWaits(hosts, 'pg-a');
+          await run();
+          await commit;
+          await hosts.must('relay-a', 'systemctl start walcast');
+        },
+      });
 
       const started = await hosts.sql('standby-1', 'SELECT pg_postmaster_start_time()');
       const gaps: number[] = [];

@@ -1,10 +1,9 @@
 // The operations guide, typed as it stands: the topologies; a planned switchover and a failover, with walcast between.
 import { expect } from 'vitest';
-import { pollUntil } from '../../src/demo/postgres-process.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import { GuideHosts, guideHostsProblem } from '../harness/guide-hosts.ts';
-import { everywhere, GUIDE_TIMEOUT_MS } from '../harness/guide-rows.ts';
+import { commitWaits, everywhere } from '../harness/guide-rows.ts';
 import { ONE_RELAY, runPage } from '../harness/guide-run.ts';
 import { FULL_FAULTS, itWhen, needs, requires } from '../support/requirements.ts';
 
@@ -35,14 +34,7 @@ TOOLS.describe('the operations guide', () => {
         const commit = run().then(() => {
           isBack = true;
         });
-        await pollUntil(
-          'the commit waits',
-          async () => {
-            const waiting = `SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`;
-            return (await hosts.sql('pg-a', waiting)) === '1' ? true : null;
-          },
-          { timeoutMs: GUIDE_TIMEOUT_MS },
-        );
+        await commitWaits(hosts, 'pg-a');
         await everywhere(hosts, 'pg-a', ['standby-1']);
         expect(isBack, 'the commit is not back without standby-2').toBe(false);
         const from = performance.now();
