@@ -13,6 +13,8 @@ export type FileLook =
       readonly text: string | null;
       /** Permission bits. */
       readonly mode: number;
+      /** It belongs to root. */
+      readonly isRoots?: boolean;
     };
 
 /** What a connection string is completed from. */

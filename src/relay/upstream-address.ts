@@ -42,6 +42,9 @@ const REPLICATION_DATABASE = 'replication';
 /** Group and others: nobody but its owner may have a password file. */
 const OTHERS_MODE = 0o077;
 
+/** Of root's file: reading by the group is what a mounted secret has. */
+const OTHERS_MODE_OF_ROOT = 0o037;
+
 /**
  * Completes `conninfo` from `surroundings`. Never throws. `discovered` hosts take the place of its own, in their order; a
  * null is none.
@@ -122,7 +125,7 @@ function lookAtFile(path: string): FileLook {
   try {
     const info = statSync(path);
     if (!info.isFile()) return { kind: 'other' };
-    const facts = { kind: 'file', mode: info.mode & 0o777 } as const;
+    const facts = { kind: 'file', mode: info.mode & 0o777, isRoots: info.uid === 0 } as const;
     return { ...facts, text: info.size > CONNINFO_FILE_BYTES_MAX ? null : textOf(path) };
   } catch (error) {
     if (systemErrorCode(error) === null) throw error;
@@ -198,7 +201,7 @@ class PasswordFile {
     const path = this.#given ?? (home === null ? null : `${home}/.pgpass`);
     if (path === null) return '';
     const look = this.#surroundings.readFile(path);
-    if (look.kind === 'file' && (look.mode & OTHERS_MODE) === 0 && look.text !== null) {
+    if (look.kind === 'file' && isPrivate(look) && look.text !== null) {
       return look.text;
     }
     const problem = this.#problem(look);
@@ -213,9 +216,14 @@ class PasswordFile {
       case 'other':
         return 'is not a plain file';
       case 'file':
-        return (look.mode & OTHERS_MODE) === 0
+        return isPrivate(look)
           ? 'cannot be read'
-          : 'has group or world access; permissions should be u=rw (0600) or less';
+          : 'has group or world access; permissions should be u=rw (0600) or less, or u=rw,g=r (0640) or less if owned by root';
     }
   }
+}
+
+/** As libpq has it, and where the file belongs to root, as it has it for keys. (fe-secure-openssl.c:initialize_SSL) */
+function isPrivate({ mode, isRoots = false }: Extract<FileLook, { kind: 'file' }>): boolean {
+  return (mode & (isRoots ? OTHERS_MODE_OF_ROOT : OTHERS_MODE)) === 0;
 }

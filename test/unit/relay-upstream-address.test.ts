@@ -4,6 +4,7 @@ import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { OperationalError } from '../../src/base/errors.ts';
+import type { FileLook } from '../../src/pg/conninfo-defaults.ts';
 import { CONNINFO_OPTIONS } from '../../src/pg/conninfo-options.ts';
 import { parseConninfo } from '../../src/pg/conninfo.ts';
 import type { Conninfo } from '../../src/pg/conninfo.ts';
@@ -236,7 +237,7 @@ describe('the password file', () => {
     [null, 'password file "/p" is not a plain file'],
     [
       [LINES, 0o640] as const,
-      'password file "/p" has group or world access; permissions should be u=rw (0600) or less',
+      'password file "/p" has group or world access; permissions should be u=rw (0600) or less, or u=rw,g=r (0640) or less if owned by root',
     ],
     [[null, 0o600] as const, 'password file "/p" cannot be read'],
     [undefined, 'password file "/p" does not exist'],
@@ -245,6 +246,19 @@ describe('the password file', () => {
     const result = resolved('host=a,b passfile=/p', { files });
     expect(result.target.hosts.map(({ password }) => password)).toEqual([null, null]);
     expect(result.warnings).toEqual([warning]);
+  });
+
+  it.each([
+    [0o640, true],
+    [0o440, true],
+    [0o660, false],
+    [0o644, false],
+  ])('with mode %o may belong to root: used is %j', (mode, isUsed) => {
+    const readFile = (): FileLook => ({ kind: 'file', text: LINES, mode, isRoots: true });
+    const result = resolveUpstream(parsed('host=b passfile=/p'), { ...surroundings({}), readFile });
+    if ('error' in result) throw new Error(result.error);
+    expect(result.target.hosts[0]?.password).toBe(isUsed ? 'for b' : null);
+    expect(result.warnings).toHaveLength(isUsed ? 0 : 1);
   });
 
   it('need not be there unless it is named', () => {
@@ -308,7 +322,8 @@ describe('the process', () => {
     expect(readFile(home)).toEqual({ kind: 'other' });
     expect(readFile('/dev/null')).toEqual({ kind: 'other' });
     writeFileSync(path, 'text', { mode: 0o600 });
-    expect(readFile(path)).toEqual({ kind: 'file', mode: 0o600, text: 'text' });
+    const isRoots = process.geteuid?.() === 0;
+    expect(readFile(path)).toEqual({ kind: 'file', mode: 0o600, isRoots, text: 'text' });
     chmodSync(path, 0o644);
     expect(readFile(path)).toMatchObject({ mode: 0o644 });
     writeFileSync(path, Buffer.alloc(1024 * 1024 + 1));
