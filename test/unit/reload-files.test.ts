@@ -16,6 +16,7 @@ import { openLog } from '../../src/base/log.ts';
 import type { Config } from '../../src/config/config.ts';
 import { CONFIG_FILES_LOOK_MS, RELOAD_SETTLE_MS } from '../../src/config/limits.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import { readYamlLayer } from '../../src/config/yaml-layer.ts';
 import type { LoadedConfig } from '../../src/config/load.ts';
 import { formatConfigError } from '../../src/config/problem.ts';
 import { ConfigFiles, watchedPlaces } from '../../src/relay/config-files.ts';
@@ -30,6 +31,7 @@ let running: Running | null;
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'walcast-files-'));
   running = null;
+  onTornReading = () => {};
 });
 
 afterEach(() => {
@@ -66,9 +68,16 @@ function swap(link: string, to: string): void {
   renameSync(temporary, link);
 }
 
+/** What happens between the reading of the configuration file and that of those it names. */
+let onTornReading: () => void = () => {};
+
 function read(name = 'etc/walcast.yaml'): LoadedConfig {
-  const file = join(directory, name);
-  return loadConfig({ flags: [], env: {}, file, workingDirectory: directory, isPlainOnly: true });
+  const sources = { flags: [], env: {}, file: join(directory, name), workingDirectory: directory };
+  const readYaml: typeof readYamlLayer = (...args) => {
+    onTornReading();
+    return readYamlLayer(...args);
+  };
+  return loadConfig({ ...sources, isPlainOnly: true, readYaml });
 }
 
 /** A relay's configuration and its watch, without a relay. */
@@ -199,6 +208,32 @@ describe('a configuration behind a link', () => {
     while (relay.clock.nextTimerMs() === null)
       await new Promise((resolve) => setImmediate(resolve));
     expect([relay.readings, relay.told]).toEqual([readings, ['good']]);
+  });
+
+  test('is never half of one and half of another, though a swap comes between its files', async () => {
+    const version = (number: number): Files => ({
+      'walcast.yaml': `${UPSTREAM}drain_timeout: ${number}s\nauth: { hba_file: hba.conf }\n`,
+      'hba.conf': `host all all 10.0.0.${number}/32 trust\n`,
+    });
+    mount('etc', version(1));
+    const relay = run();
+    mount('etc', version(2));
+    let swaps = 3;
+    onTornReading = () => {
+      swaps -= 1;
+      if (swaps >= 0) mount('etc', version(5 - swaps));
+      else onTornReading = () => {};
+    };
+    await relay.look();
+    await relay.look();
+    const versions = relay.applied.map(({ drainTimeoutMs, hba }) => [
+      drainTimeoutMs / 1000,
+      hba?.text.trim(),
+    ]);
+    expect(versions.at(-1)?.[0]).toBe(5);
+    for (const [seconds, rule] of versions) {
+      expect(rule).toBe(`host all all 10.0.0.${seconds}/32 trust`);
+    }
   });
 
   test('counts where a directory above it is the link', async () => {
