@@ -70,7 +70,7 @@ beforeAll(async () => {
   home = join(witness.directory, 'home');
   for (const name of ['home', 'system']) mkdirSync(join(witness.directory, name));
   for (const [name, text] of Object.entries(SOURCE_FILES)) witness.file(name, fillIn(text));
-  witness.file('wide', '*:*:*:*:too many may read this', 0o640);
+  witness.file('wide', '*:*:*:*:too many may read this', 0o644);
 });
 afterAll(async () => {
   if (typeof witness !== 'string') await witness[Symbol.asyncDispose]();
