@@ -201,10 +201,6 @@ export const DEVIATIONS: readonly Deviation[] = [
     'invalid value for parameter "search_path": "\'; DROP TABLE x; --"|List syntax is invalid.',
   ),
   unreadSetting(
-    'an encoding that is none',
-    'invalid value for parameter "client_encoding": "EBCDIC"',
-  ),
-  unreadSetting(
     'a date style that is none',
     'invalid value for parameter "DateStyle": "nonsense"|Unrecognized key word: "nonsense".',
   ),
