@@ -218,7 +218,7 @@ class PasswordFile {
       case 'file':
         return isPrivate(look)
           ? 'cannot be read'
-          : 'has group or world access; permissions should be u=rw (0600) or less, or u=rw,g=r (0640) or less if owned by root';
+          : 'has group or world access; permissions should be u=rw (0600) or less';
     }
   }
 }

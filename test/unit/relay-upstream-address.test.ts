@@ -237,7 +237,7 @@ describe('the password file', () => {
     [null, 'password file "/p" is not a plain file'],
     [
       [LINES, 0o640] as const,
-      'password file "/p" has group or world access; permissions should be u=rw (0600) or less, or u=rw,g=r (0640) or less if owned by root',
+      'password file "/p" has group or world access; permissions should be u=rw (0600) or less',
     ],
     [[null, 0o600] as const, 'password file "/p" cannot be read'],
     [undefined, 'password file "/p" does not exist'],
