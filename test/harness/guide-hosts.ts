@@ -334,9 +334,10 @@ function addressOf(index: number): string {
 }
 
 function environmentOf(isServer: boolean, base: string): Record<string, string> {
-  const clients = dirname(findProgram('pg_basebackup') ?? '/usr/bin/pg_basebackup');
+  // A server comes with clients of its own major; the newest clients alone may be of another one.
+  const programs = dirname(findProgram('initdb') ?? '/usr/bin/initdb');
   return {
-    PATH: `${base}/bin:${clients}:${SYSTEM_PATH}`,
+    PATH: `${base}/bin:${programs}:${SYSTEM_PATH}`,
     LC_ALL: 'C.UTF-8',
     TZ: 'UTC',
     HOME: isServer ? '/var/lib/postgresql' : '/root',
