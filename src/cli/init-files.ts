@@ -11,6 +11,8 @@ export interface NewFile {
   readonly text: string;
   /** Nobody but who runs walcast may read it. */
   readonly isSecret: boolean;
+  /** It is for who set walcast up, and not for walcast. */
+  readonly isPersonal?: boolean;
 }
 
 const ROOT = 0;
@@ -40,7 +42,7 @@ export async function refuseExisting(path: string, beside: readonly string[]): P
   }
 }
 
-async function writeNew({ path, text, isSecret }: NewFile): Promise<void> {
+async function writeNew({ path, text, isSecret, isPersonal = false }: NewFile): Promise<void> {
   let file: FileHandle;
   try {
     file = await open(path, 'wx', isSecret ? 0o600 : 0o644);
@@ -51,7 +53,7 @@ async function writeNew({ path, text, isSecret }: NewFile): Promise<void> {
   }
   try {
     await file.writeFile(text);
-    if (process.geteuid?.() === ROOT) await handOver(file, { path, isSecret });
+    if (process.geteuid?.() === ROOT && !isPersonal) await handOver(file, { path, isSecret });
   } catch (cause) {
     await unlink(path).catch(() => {});
     throw notWritten(path, cause);

@@ -242,9 +242,9 @@ function filesOf(context: CommandContext, decided: Decided, line: string | null)
   });
   const files: NewFile[] = [{ path: output, text, isSecret: holdsPassword(draft) }];
   const add = (name: string, content: string | null): void => {
-    if (!isAlone && content !== null) {
-      files.push({ path: beside(name), text: `${content}\n`, isSecret: true });
-    }
+    if (isAlone || content === null) return;
+    const isPersonal = name === STANDBY_PASSWORD_FILE;
+    files.push({ path: beside(name), text: `${content}\n`, isSecret: true, isPersonal });
   };
   add(USERS_FILE, users);
   add(STANDBY_PASSWORD_FILE, line);

@@ -330,7 +330,13 @@ itWhen(process.geteuid?.() === 0)(
       await chown(folder, uid, gid);
       await chmod(folder, mode);
       const path = join(folder, 'secret');
-      await writeNewFiles([{ path, text: '', isSecret: true }]);
+      const personal = join(folder, 'personal');
+      await writeNewFiles([
+        { path, text: '', isSecret: true },
+        { path: personal, text: '', isSecret: true, isPersonal: true },
+      ]);
+      const { uid: owner, mode: rights } = statSync(personal);
+      expect([owner, rights & 0o777]).toEqual([0, 0o600]);
       const found = statSync(path);
       return [found.uid, found.gid, found.mode & 0o777];
     };
