@@ -47,7 +47,7 @@ export interface ClusterRig extends AsyncDisposable {
   readonly workspace: Workspace;
   readonly cluster: StandInCluster;
   readonly primary: PostgresCluster;
-  /** Behind the Service, and behind the names of both pods. */
+  /** One for each of {@link STANDBY_HOSTS}: behind the names of both pods, and behind the Service. */
   readonly standbys: readonly PostgresCluster[];
   readonly ca: string;
   /** The Secret `walcast-tls` with a certificate that was renewed. */
@@ -135,7 +135,7 @@ function conninfoOf({ port }: PostgresCluster): string {
   });
 }
 
-/** From backups of the primary; one goes through the Service, one names both pods. */
+/** From backups of the primary. */
 async function makeStandbys(rig: {
   readonly workspace: Workspace;
   readonly cluster: StandInCluster;

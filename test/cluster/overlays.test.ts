@@ -15,7 +15,7 @@ import type { PatroniApi } from '../harness/patroni-api.ts';
 import { makeCertificate } from '../support/certificates.ts';
 import { rendered } from '../support/manifests.ts';
 import type { KubernetesObject } from '../support/manifests.ts';
-import { NEWEST_MAJOR, needs, requires } from '../support/requirements.ts';
+import { FULL_FAULTS, NEWEST_MAJOR, needs, requires } from '../support/requirements.ts';
 import {
   credentialsSecret,
   makeCertificates,
@@ -32,11 +32,11 @@ const PASSWORD = 'change-me';
 const USER = 'replicator';
 const BASE_CONNINFO = `host=pg-a port=5432 user=${USER} password=${PASSWORD} sslmode=disable`;
 const FOLDERS = [
-  'deploy/kustomize/base',
   'deploy/kustomize/overlays/dev',
-  'deploy/examples/plain',
-  'deploy/examples/patroni',
   'deploy/examples/cloudnative-pg',
+  ...(FULL_FAULTS
+    ? ['deploy/kustomize/base', 'deploy/examples/plain', 'deploy/examples/patroni']
+    : []),
 ];
 
 const START_TIMEOUT_MS = 300_000;
