@@ -23,9 +23,11 @@ import type { ExamplePod } from './deploy-examples-rig.ts';
 const EXAMPLE = 'patroni';
 const PASSWORD = 'change-me';
 
+/** Its store here is its own Raft, which comes as a package of its own. */
 const { describe: describeWithPatroni } = requires(
   'patroni',
   'patronictl',
+  'syncobj_admin',
   'pg_basebackup',
   'initdb',
 );
