@@ -162,7 +162,10 @@ export function standbyInstructions(standby: StandbyAddress): Instructions[] {
   return [
     {
       heading: `For a new standby, here called ${EXAMPLE_NAME}; this makes its slot, its settings and standby.signal, too:`,
-      lines: [`pg_basebackup -d ${shellWord(named)} -D DATA_DIRECTORY -R -C -S ${EXAMPLE_NAME}`],
+      // Else the primary takes minutes for a checkpoint, and the backup says nothing meanwhile.
+      lines: [
+        `pg_basebackup -d ${shellWord(named)} -D DATA_DIRECTORY -R -c fast -C -S ${EXAMPLE_NAME}`,
+      ],
     },
     {
       heading:
