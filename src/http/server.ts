@@ -256,20 +256,25 @@ function refuseWhileClosing(server: FastifyInstance): () => void {
 function addMeasuring(server: FastifyInstance, metrics: Metrics, pictures: Pictures): void {
   /** When streams of events began, milliseconds after they were asked for: their length is no time that anybody waited. */
   const begun = new WeakMap<FastifyReply, number>();
+  /** Those that are waited for: a reply that becomes one of an error is sent twice. */
+  const measured = new WeakSet<FastifyReply>();
   server.addHook('onSend', async (request, reply) => {
     void reply.header('x-content-type-options', 'nosniff');
     // The status page is the same for a long time, and says so.
     if (!reply.hasHeader('cache-control')) void reply.header('cache-control', 'no-store');
     if (mayHaveChanged(request, reply)) pictures.forget();
     if (request.routeOptions.url === EVENTS_PATH) begun.set(reply, reply.elapsedTime);
-  });
-  server.addHook('onResponse', async (request, reply) => {
-    const elapsedMs = begun.get(reply) ?? reply.elapsedTime;
-    metrics.observeRequest({
-      method: request.method,
-      route: request.is404 ? 'none' : (request.routeOptions.url ?? 'none'),
-      statusCode: reply.statusCode,
-      seconds: elapsedMs / 1000,
+    if (measured.has(reply)) return;
+    measured.add(reply);
+    // An answer that its client did not wait for counts, too; whether it "finishes" then differs between versions of Node.js.
+    reply.raw.once('close', () => {
+      const elapsedMs = begun.get(reply) ?? reply.elapsedTime;
+      metrics.observeRequest({
+        method: request.method,
+        route: request.is404 ? 'none' : (request.routeOptions.url ?? 'none'),
+        statusCode: reply.statusCode,
+        seconds: elapsedMs / 1000,
+      });
     });
   });
 }
