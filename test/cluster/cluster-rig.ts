@@ -145,7 +145,7 @@ async function makeStandbys(rig: {
   const { workspace, cluster, primary, settings } = rig;
   const wrapper = await resolving(workspace, cluster);
   return await Promise.all(
-    STANDBY_HOSTS.toReversed().map(async (host, index) => {
+    STANDBY_HOSTS.map(async (host, index) => {
       const name = `standby_${index + 1}`;
       const standby = await createStandby(workspace, {
         major: NEWEST_MAJOR,
