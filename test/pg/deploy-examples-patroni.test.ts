@@ -86,11 +86,14 @@ describeWithPatroni('Patroni', () => {
     await main.waitForRows(await leader(), limit, [['8GB']]);
   });
 
-  it('drops a slot that it was not told of', async () => {
+  it('drops a slot that it was not told of as soon as it looks at them again', async () => {
     const name = await leader();
     await main.query(name, "SELECT pg_create_physical_replication_slot('walcast_9', true)");
-    const slots = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'walcast_9'";
-    await main.waitForRows(name, slots, [['0']]);
+    // It looks when it has made one.
+    await main.configure({ slots: { walcast_2: { type: 'physical' } } });
+    const slots =
+      "SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE 'walcast%' ORDER BY 1";
+    await main.waitForRows(name, slots, [['walcast_0'], ['walcast_1'], ['walcast_2']]);
   });
 
   it('names the leader to the relay, which streams from it through the slot that Patroni keeps', async () => {
