@@ -31,7 +31,7 @@ host replication replicator 127.0.0.1/32 scram-sha-256
 
 /** Until `look` gives something. */
 async function pollUntil(what: string, look: () => Promise<true | null>): Promise<void> {
-  await poll(what, look, { timeoutMs: 30_000 });
+  await poll(what, look, { timeoutMs: 60_000 });
 }
 
 requires('python3', 'pg_basebackup', `postgres-${MAJOR}`).describe('on a terminal', () => {
@@ -146,7 +146,7 @@ requires('python3', 'pg_basebackup', `postgres-${MAJOR}`).describe('on a termina
     expect(shown).not.toContain('pencil');
     expect(shown).toContain('\n0 errors, ');
     expect(shown).toMatch(/\nNext: walcast run -c walcast\.yaml\n$/);
-  }, 60_000);
+  }, 180_000);
 
   it('keeps every secret in a file of its own, which its owner alone may read', async () => {
     const names = (await readdir(directory)).filter((name) => !name.startsWith('.')).toSorted();
@@ -192,7 +192,7 @@ requires('python3', 'pg_basebackup', `postgres-${MAJOR}`).describe('on a termina
     await pollUntil('the row on the standby', async () =>
       (await standbyValue('SELECT n FROM seen').catch(() => '')) === '1' ? true : null,
     );
-  }, 60_000);
+  }, 180_000);
 
   it('so do those for one that exists', async () => {
     await writeFile(join(directory, 'data', 'postgresql.auto.conf'), '');
@@ -204,7 +204,7 @@ requires('python3', 'pg_basebackup', `postgres-${MAJOR}`).describe('on a termina
     await shell(`${primary.binaries.binDirectory}/pg_ctl -D data -l log -w -m fast restart`);
     await untilStreaming();
     expect(await standbyValue('SHOW primary_conninfo')).toContain('application_name=standby_a');
-  }, 60_000);
+  }, 180_000);
 
   it('and those for commits that wait, on the primary and in the configuration', async () => {
     const [onPrimary = '', inFile = ''] = [

@@ -37,7 +37,7 @@ function answersOf(conversation: string): [question: string, answer: string][] {
 
 requires(...NEEDS).it(
   'the page can be typed as it stands, from an empty folder to a standby and back',
-  { timeout: 60_000 },
+  { timeout: 180_000 },
   async () => {
     const workspace = await openWorkspace(await serverUser());
     onTestFinished(() => workspace.close());

@@ -30,7 +30,7 @@ async function blocksOfSection(): Promise<string[]> {
 
 requires('pg_basebackup', `postgres-${MAJOR}`).it(
   'the section for an own primary can be typed as it stands',
-  { timeout: 90_000 },
+  { timeout: 180_000 },
   async () => {
     const workspace = await openWorkspace(await serverUser());
     onTestFinished(() => workspace.close());
@@ -98,7 +98,7 @@ requires('pg_basebackup', `postgres-${MAJOR}`).it(
     });
     onTestFinished(() => void walcast.kill('SIGKILL'));
     const until = async (what: string, look: () => Promise<boolean>): Promise<void> => {
-      await pollUntil(what, async () => ((await look()) ? true : null), { timeoutMs: 30_000 });
+      await pollUntil(what, async () => ((await look()) ? true : null), { timeoutMs: 60_000 });
     };
     await until('walcast being ready', async () => {
       const answer = await fetch(`http://127.0.0.1:${http}/readyz`).catch(() => null);

@@ -7,7 +7,7 @@ import { systemClock } from '../../src/base/clock.ts';
 const TERMINAL = fileURLToPath(new URL('terminal.py', import.meta.url));
 
 /** So long nothing takes that a test waits for. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 
 /** Where and as whom it runs. */
 export interface TerminalOptions {

@@ -210,7 +210,7 @@ test('the command of the README writes the configuration of the README', async (
 
 requires('python3').it(
   'Control-C at a question ends it with 130, leaves the terminal as it was, and nothing behind',
-  { timeout: 30_000 },
+  { timeout: 90_000 },
   async () => {
     const directory = temporaryDirectory();
     const line = `"${process.execPath}" "${PROGRAM}" init; echo "exit $?"; stty -a`;
@@ -228,7 +228,7 @@ requires('python3').it(
 
 requires('python3').it(
   'lines that were typed ahead answer the next questions, and Control-D leaves',
-  { timeout: 30_000 },
+  { timeout: 90_000 },
   async () => {
     const directory = temporaryDirectory();
     const terminal = new Terminal(process.execPath, [PROGRAM, 'init'], { cwd: directory });
