@@ -199,9 +199,10 @@ class RunningRelay implements Relay {
     this.#following.withdraw();
     await this.#senders.drain(endLsn, deadlineMs);
     if (this.#isStopping()) return;
+    // Standbys come back at once. Refused, libpq asks the next host of its list; cut off in the middle of a handshake, it asks nobody.
+    this.#ports.stopListening();
     await this.#following.finish();
     if (this.#isStopping()) return;
-    this.#ports.stopListening();
     this.#senders.terminate();
     await this.#close({ flushMs: DRAIN_CLOSE_MS_MAX, timeoutMs: 2 * DRAIN_CLOSE_MS_MAX });
   }
