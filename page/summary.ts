@@ -154,6 +154,10 @@ export function storeFacts({ store }: Picture): Fact[] {
     ['Sent from disk', bytesWord(store.read_bytes.disk)],
     ['In memory', `${bytesWord(store.memory_bytes)} of ${bytesWord(store.memory_bytes_max)}`],
   ];
+  const { free_bytes: free, disk_bytes: disk } = store;
+  if (free !== null && disk !== null) {
+    facts.push(['Free on the disk', `${bytesWord(free)} of ${bytesWord(disk)}`]);
+  }
   const { files, bytes } = store.dead;
   if (files > 0) {
     facts.push(['Kept aside', `${countWord(files, 'file')}, ${bytesWord(bytes)}`, 'notice']);

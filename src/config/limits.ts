@@ -60,8 +60,22 @@ export const METRICS_FORGET_STANDBY_MS: number = 15 * 60_000;
 /** How long a rendering of the metrics is given again instead of a new one. */
 export const METRICS_REUSE_MS: number = 1_000;
 
-/** How long a scrape waits for the size of the file system; the two families are left out beyond. */
-export const METRICS_STATFS_TIMEOUT_MS: number = 500;
+// --- the file system of the store
+
+/** How often it is asked how much of it is free. */
+export const FREE_SPACE_INTERVAL_MS: number = 10_000;
+
+/** How long it may take to say so; what it said before is unknown beyond. */
+export const FREE_SPACE_TIMEOUT_MS: number = 500;
+
+/** Less of it that is free is told, as the alert WalcastStoreFilling does. */
+export const FREE_SPACE_ALARM_RATIO: number = 0.1;
+
+/** Less than this share is told where the limits of the store let it take more than what is free. */
+export const FREE_SPACE_LIMITED_RATIO: number = 0.25;
+
+/** Room for fewer segments is told as critical: the one that is written, those that are prepared, and one. */
+export const FREE_SPACE_SEGMENTS_MIN: number = 4;
 
 // --- http
 

@@ -54,6 +54,8 @@ export const SHOW_STORE: View = viewOf<RelayStatus>(
     int8('dead_files', ({ store }) => store.dead.files),
     int8('dead_bytes', ({ store }) => store.dead.bytes),
     int8('dead_acknowledged_bytes', ({ store }) => store.dead.acknowledged?.bytes ?? null),
+    int8('free_bytes', ({ filesystem }) => filesystem?.freeBytes ?? null),
+    int8('disk_bytes', ({ filesystem }) => filesystem?.sizeBytes ?? null),
   ],
 );
 

@@ -1,16 +1,25 @@
 // What is wrong with the WAL that is kept: the store, its disk, the slots that keep it?
 import { sizeText } from '../base/human-text.ts';
-import { RETENTION_ALARM_RATIO } from '../config/limits.ts';
+import {
+  FREE_SPACE_ALARM_RATIO,
+  FREE_SPACE_LIMITED_RATIO,
+  FREE_SPACE_SEGMENTS_MIN,
+  RETENTION_ALARM_RATIO,
+} from '../config/limits.ts';
 import { formatLsn, INVALID_LSN, lsnDistance } from '../pg/lsn.ts';
 import type { RelayStatus, SlotStatus } from '../status/status.ts';
 import type { Finding } from './finding.ts';
 import { counted, finding, told } from './told.ts';
+
+/** initdb's default; the store tells its own when it holds a segment. */
+const SEGMENT_BYTES_DEFAULT = 16 * 1024 ** 2;
 
 /** Of slots, of the bound of the store, of the disk and what it did wrong. */
 export function storeMatters(status: RelayStatus): Finding[] {
   return [
     ...slotMatters(status),
     ...boundMatters(status),
+    ...spaceMatters(status),
     ...deadMatters(status),
     ...diskMatters(status),
   ];
@@ -99,6 +108,38 @@ function boundMatters({ store, retention }: RelayStatus): Finding[] {
       alert: 'WalcastSlotRetention',
     }),
   ];
+}
+
+/** Of a disk that is full already the state tells. */
+function spaceMatters({ state, filesystem, store, retention }: RelayStatus): Finding[] {
+  if (filesystem === null || state === 'full') return [];
+  const { freeBytes, sizeBytes } = filesystem;
+  const { limitBytes } = retention;
+  // Without a limit the store takes what there is.
+  const mayTakeBytes = limitBytes === 0 ? null : Math.max(0, limitBytes - store.sizeBytes);
+  const isTooMuch = mayTakeBytes !== null && mayTakeBytes > freeBytes;
+  const isNearEnd = freeBytes < FREE_SPACE_SEGMENTS_MIN * segmentBytes(store);
+  const isLow =
+    freeBytes < sizeBytes * FREE_SPACE_ALARM_RATIO ||
+    (isTooMuch && freeBytes < sizeBytes * FREE_SPACE_LIMITED_RATIO);
+  if (!isNearEnd && !isLow) return [];
+  const share = sizeBytes === 0 ? 0 : Math.floor((100 * freeBytes) / sizeBytes);
+  const more = isTooMuch ? `; the limits let the store take ${sizeText(mayTakeBytes)} more` : '';
+  return [
+    finding({
+      code: 'disk_filling',
+      severity: isNearEnd ? 'critical' : 'warning',
+      subject: null,
+      message: `the disk of the store is filling: ${sizeText(freeBytes)} of ${sizeText(sizeBytes)} are free (${share} %)${more}`,
+      nextStep:
+        'Make room there, bring back the standby of the slot that keeps most or drop the slot, or lower storage.quota and reload: a full disk stops receiving.',
+      alert: 'WalcastStoreFilling',
+    }),
+  ];
+}
+
+function segmentBytes({ sizeBytes, segments }: RelayStatus['store']): number {
+  return segments === 0 ? SEGMENT_BYTES_DEFAULT : sizeBytes / segments;
 }
 
 function deadMatters({ store }: RelayStatus): Finding[] {

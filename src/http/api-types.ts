@@ -155,6 +155,9 @@ export interface StoreDetailJson extends StoreJson {
   /** Segments damaged on disk: fetched again from the upstream, or not. */
   readonly repairs: { readonly repaired: number; readonly failed: number };
   readonly dead: DeadWalJson;
+  /** Of the file system of the store, as of a few seconds ago; null when it is not known. */
+  readonly free_bytes: number | null;
+  readonly disk_bytes: number | null;
 }
 
 /** One replication slot kept by walcast; columns as in pg_replication_slots. */

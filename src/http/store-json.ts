@@ -17,7 +17,7 @@ export function storeJson({ store, retention }: RelayStatus): StoreJson {
 
 /** The answer of `/api/v1/store`. */
 export function storeDetailJson(status: RelayStatus): StoreDetailJson {
-  const { store, readThrough, retention, standbyTotals } = status;
+  const { store, filesystem, readThrough, retention, standbyTotals } = status;
   return {
     ...storeJson(status),
     timeline: store.timeline,
@@ -40,6 +40,8 @@ export function storeDetailJson(status: RelayStatus): StoreDetailJson {
     },
     repairs: { repaired: readThrough.repairedSegments, failed: readThrough.failedRepairs },
     dead: deadWalJson(store.dead),
+    free_bytes: filesystem?.freeBytes ?? null,
+    disk_bytes: filesystem?.sizeBytes ?? null,
   };
 }
 

@@ -106,6 +106,10 @@ const detailFields = object(
       'Segments found damaged on the disk since the start.',
     ),
     dead: deadFields,
+    free_bytes: nullableInteger(
+      'Free on the file system of the store, as of a few seconds ago; null when it is not known.',
+    ),
+    disk_bytes: nullableInteger('How large that file system is; null when it is not known.'),
   },
   'The WAL that is stored, and what became of it since the start.',
 );

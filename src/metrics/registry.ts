@@ -4,10 +4,8 @@ import type { Clock } from '../base/clock.ts';
 import { OneATurn } from '../base/one-a-turn.ts';
 import { TurnSlices } from '../base/turn-slices.ts';
 import { readBuildInfo } from '../config/build-info.ts';
-import { METRICS_REUSE_MS, METRICS_SLICE_MS, METRICS_STATFS_TIMEOUT_MS } from '../config/limits.ts';
+import { METRICS_REUSE_MS, METRICS_SLICE_MS } from '../config/limits.ts';
 import type { StatusSource } from '../status/status.ts';
-import { FilesystemProbe } from './filesystem-probe.ts';
-import type { Statfs } from './filesystem-probe.ts';
 import { HttpDurations } from './http-durations.ts';
 import type { AnsweredRequest } from './http-durations.ts';
 import { OPENMETRICS_CONTENT_TYPE, prefersOpenMetrics, withFloatBounds } from './openmetrics.ts';
@@ -37,10 +35,6 @@ export interface Metrics {
 export interface MetricsOptions {
   readonly source: StatusSource;
   readonly clock: Clock;
-  /** Whose file system is measured; null for none. */
-  readonly storageDirectory: string | null;
-  /** How that file system is asked; default statfs(2). */
-  readonly statfs?: Statfs;
 }
 
 /** Opens the metrics of one process. Everything is filled at scrape time from the source; nothing runs in between. */
@@ -65,18 +59,13 @@ class RelayMetrics implements Metrics {
   readonly #sampler = new Sampler();
   readonly #slices: TurnSlices;
   readonly #build = readBuildInfo();
-  readonly #filesystem: FilesystemProbe | null;
   #rendering: Promise<Rendering> | null = null;
   #renderedAtMs = Number.POSITIVE_INFINITY;
   readonly #answers = new OneATurn();
 
   constructor(options: MetricsOptions) {
     this.#options = options;
-    const { storageDirectory: directory, clock, statfs } = options;
-    const timeoutMs = METRICS_STATFS_TIMEOUT_MS;
-    this.#filesystem =
-      directory === null ? null : new FilesystemProbe({ directory, clock, timeoutMs, statfs });
-    this.#slices = new TurnSlices({ clock, sliceMs: METRICS_SLICE_MS });
+    this.#slices = new TurnSlices({ clock: options.clock, sliceMs: METRICS_SLICE_MS });
     collectDefaultMetrics({ register: this.#process });
     for (const misnamed of MISNAMED) this.#process.removeSingleMetric(misnamed);
   }
@@ -117,16 +106,13 @@ class RelayMetrics implements Metrics {
 
   async #renderNow(): Promise<Rendering> {
     const { source, clock } = this.#options;
-    const measuring = this.#filesystem?.measure() ?? null;
     // In a turn before those of the crowd: asking the kernel for a thousand open files takes a while by itself.
     const processText = withFloatBounds(await this.#process.metrics());
-    const filesystem = await measuring;
     const samples = new Samples();
     const steps = this.#sampler.steps(samples, {
       source,
       build: this.#build,
       http: this.#http,
-      filesystem,
       nowMs: clock.nowMs(),
       wallMs: clock.wallMs(),
     });

@@ -3,7 +3,6 @@ import { INVALID_LSN, lsnDistance, maxLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
 import type { CertificateStatus } from '../status/certificate.ts';
 import type { RelayStatus, UpstreamStatus } from '../status/status.ts';
-import type { FilesystemSize } from './filesystem-probe.ts';
 import { AUTHENTICATION_METHODS, COMMANDS, UPSTREAM, UPSTREAM_STATES } from './label-values.ts';
 import { bounded, labelText, NO_LABELS, withLabel } from './label-text.ts';
 import type { LabelText } from './label-text.ts';
@@ -137,12 +136,8 @@ function addOutcomes(samples: Samples, upstream: UpstreamStatus): void {
 }
 
 /** The store, and the file system it is on where that is known. */
-export function addStoreSamples(
-  samples: Samples,
-  status: RelayStatus,
-  filesystem: FilesystemSize | null,
-): void {
-  const { store } = status;
+export function addStoreSamples(samples: Samples, status: RelayStatus): void {
+  const { store, filesystem } = status;
   const { segmentsRemovedByLimit, segmentsRemovedUnneeded } = status.retention;
   addStoreSizes(samples, status);
   samples.addLsn('store_oldest_lsn_bytes', UPSTREAM_ONLY, store.oldestLsn);

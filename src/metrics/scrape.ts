@@ -8,7 +8,6 @@ import {
 import type { BuildInfo } from '../config/build-info.ts';
 import type { StatusSource } from '../status/status.ts';
 import { CATALOGUE, METRIC_PREFIX } from './catalogue.ts';
-import type { FilesystemSize } from './filesystem-probe.ts';
 import type { HttpDurations } from './http-durations.ts';
 import { OPENMETRICS_END, openMetricsHead, textHead, toOpenMetrics } from './openmetrics.ts';
 import type { FamilyHead } from './openmetrics.ts';
@@ -36,7 +35,6 @@ export interface ScrapeParts {
   readonly source: StatusSource;
   readonly build: BuildInfo;
   readonly http: HttpDurations;
-  readonly filesystem: FilesystemSize | null;
   /** Monotonic, and milliseconds since the Unix epoch. */
   readonly nowMs: number;
   readonly wallMs: number;
@@ -61,7 +59,7 @@ export class Sampler {
     const pace = new Pace(METRICS_ROWS_PER_PIECE);
     addProcessSamples(samples, status, parts.build);
     addUpstreamSamples(samples, status);
-    addStoreSamples(samples, status, parts.filesystem);
+    addStoreSamples(samples, status);
     addSyncSamples(samples, status);
     addCertificateSamples(samples, status);
     addAuthenticationSamples(samples, status);

@@ -93,9 +93,9 @@ export class RelayPorts {
 
   async #openHttp(): Promise<void> {
     const { config, clock, source } = this.#parts;
-    const { http, storage } = config();
+    const { http } = config();
     if (http.listen === null) return;
-    const metrics = openMetrics({ source, clock, storageDirectory: storage.directory });
+    const metrics = openMetrics({ source, clock });
     const log = this.#parts.log.child({ component: 'http' });
     const token = (): string | null => this.#parts.config().http.token;
     const walToken = (): string | null => this.#parts.config().http.walToken;

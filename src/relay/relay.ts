@@ -23,6 +23,7 @@ import { ClientUsers } from './client-users.ts';
 import { consoleSource } from './console-source.ts';
 import { FeedbackNote } from './feedback-note.ts';
 import { flushReceived } from './final-flush.ts';
+import { FreeSpace } from './free-space.ts';
 import { LateSlotRegistry, LateWalFeed } from './late-binding.ts';
 import { RelayPorts } from './ports-opening.ts';
 import { NOTHING_READ_THROUGH, StoreReadThrough } from './read-through.ts';
@@ -75,6 +76,7 @@ class RunningRelay implements Relay {
   readonly #files: WatchedFiles;
   readonly #desk: AdminDesk;
   readonly #senders: WalSenders;
+  readonly #freeSpace: FreeSpace;
   readonly #ports: RelayPorts;
   readonly #startSignal: AbortSignal;
   #fail: (error: Error) => void = () => {};
@@ -118,6 +120,7 @@ class RunningRelay implements Relay {
     this.#users = this.#makeUsers();
     this.#desk = this.#makeDesk();
     this.#senders = this.#makeSenders();
+    this.#freeSpace = new FreeSpace({ directory: config.storage.directory, clock });
     this.statusSource = new StatusBoard({
       version: readBuildInfo().version,
       clock,
@@ -125,6 +128,7 @@ class RunningRelay implements Relay {
         upstream: () => this.#following.status(),
         upstreamDelay: () => this.#following.delay(),
         store: () => this.#store?.status() ?? null,
+        filesystem: () => this.#freeSpace.status(),
         standbys: () => this.#senders.statuses(),
         absentStandbys: () => this.#senders.absent(),
         standbyTotals: () => this.#senders.totals(),
@@ -155,6 +159,7 @@ class RunningRelay implements Relay {
     this.#mayGoOn();
     this.#lock = await DirectoryLock.acquire(directory);
     this.#mayGoOn();
+    this.#freeSpace.start();
     await this.#users.load();
     this.#mayGoOn();
     await this.#ports.open();
@@ -236,6 +241,7 @@ class RunningRelay implements Relay {
   }
 
   async #closeParts(flushMs: number): Promise<void> {
+    this.#freeSpace.close();
     this.#readThrough?.close();
     this.#users.close();
     this.#files.stop();

@@ -8,6 +8,7 @@ import type {
   AdminCommandCounts,
   ConfigurationStatus,
   FeedbackStatus,
+  FilesystemStatus,
   RelayState,
   RelayStatus,
   ReadThroughStatus,
@@ -29,6 +30,7 @@ export interface BoardParts {
   readonly upstream: () => UpstreamStatus | null;
   readonly upstreamDelay: () => UpstreamDelay;
   readonly store: () => StoreStatus | null;
+  readonly filesystem: () => FilesystemStatus | null;
   /** Made anew, the board's own. */
   readonly standbys: () => readonly StandbyDraft[];
   readonly sync: () => SyncPicture;
@@ -143,6 +145,7 @@ export class StatusBoard implements StatusSource {
       upstream,
       upstreamDelay: parts.upstreamDelay(),
       store,
+      filesystem: parts.filesystem(),
       standbys: withSync(parts.standbys(), sync),
       absentStandbys: parts.absentStandbys(),
       standbyTotals: parts.standbyTotals(),

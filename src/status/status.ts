@@ -11,6 +11,7 @@ import type {
   StandbyTotals,
 } from './standby-status.ts';
 import type {
+  FilesystemStatus,
   ReadThroughStatus,
   RetentionStatus,
   SlotStatus,
@@ -90,6 +91,8 @@ export interface RelayStatus {
   readonly upstream: UpstreamStatus;
   readonly upstreamDelay: UpstreamDelay;
   readonly store: StoreStatus;
+  /** As of a few seconds ago; null when it is not known, as where the file system does not answer. */
+  readonly filesystem: FilesystemStatus | null;
   readonly standbys: readonly StandbyStatus[];
   /** The one that left last first. */
   readonly absentStandbys: readonly AbsentStandbyStatus[];

@@ -23,6 +23,13 @@ export interface StoreStatus {
   readonly dead: DeadWalStatus;
 }
 
+/** The file system that the store is on. */
+export interface FilesystemStatus {
+  /** For a process without privileges. */
+  readonly freeBytes: number;
+  readonly sizeBytes: number;
+}
+
 /** WAL behind a switch point, kept aside in `dead/` until a person lets go of it. */
 export interface DeadWalStatus {
   readonly files: number;

@@ -28,6 +28,7 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
     upstream: sampleUpstream(),
     upstreamDelay: { lagSeconds: 0.125, transit: histogram() },
     store: sampleStore(),
+    filesystem: { freeBytes: 300 * 1024 ** 3, sizeBytes: 400 * 1024 ** 3 },
     standbys: [sampleStandby()],
     absentStandbys: [sampleAbsentStandby()],
     standbyTotals: {
@@ -107,6 +108,7 @@ export function unknownStatus(): RelayStatus {
     systemIdentifier: null,
     serverVersion: null,
     timeline: null,
+    filesystem: null,
     upstream: {
       ...upstream,
       host: null,

@@ -12,7 +12,6 @@ async function seriesOf(status: RelayStatus, family: string): Promise<Record<str
   const metrics = openMetrics({
     source: { status: () => status },
     clock: new ManualClock(),
-    storageDirectory: null,
   });
   const { body } = await metrics.render();
   const lines = body.split('\n').filter((line) => line.startsWith(`walcast_${family}{`));

@@ -52,7 +52,6 @@ function stepsOf(status: () => RelayStatus, samples: Samples): Generator<undefin
     source: { status },
     build: readBuildInfo(),
     http,
-    filesystem: null,
     nowMs: 0,
     wallMs: 1_700_000_000_000,
   });
@@ -65,7 +64,7 @@ function linesOf(body: string, family: string): string[] {
 
 async function render(status: RelayStatus): Promise<string> {
   const source = { status: () => status };
-  const metrics = openMetrics({ source, clock: new ManualClock(), storageDirectory: null });
+  const metrics = openMetrics({ source, clock: new ManualClock() });
   return (await metrics.render()).body;
 }
 
@@ -105,7 +104,6 @@ describe('work', () => {
     const metrics = openMetrics({
       source: { status: () => status },
       clock,
-      storageDirectory: null,
     });
     const inTurn: number[] = [];
     let isOver = false;
@@ -124,7 +122,6 @@ describe('work', () => {
     const metrics = openMetrics({
       source: { status: () => sampleStatus() },
       clock: new ManualClock(),
-      storageDirectory: null,
     });
     let answered = 0;
     const scrapes = Array.from({ length: 100 }, async (_, index) => {
@@ -159,7 +156,6 @@ describe('work', () => {
         },
       },
       clock,
-      storageDirectory: null,
     });
     const before = moment;
     const { body } = await metrics.render();
@@ -208,7 +204,7 @@ describe('series', () => {
     let nowMs = 0;
     const clock = Object.assign(new ManualClock(), { nowMs: () => nowMs });
     const source = { status: (): RelayStatus => status };
-    const metrics = openMetrics({ source, clock, storageDirectory: null });
+    const metrics = openMetrics({ source, clock });
     const isShown = async (slot: string): Promise<boolean> => {
       nowMs += 1_000;
       return (await metrics.render()).body.includes(`slot_active{slot="${slot}"}`);
@@ -228,7 +224,7 @@ describe('series', () => {
     const clock = Object.assign(new ManualClock(), { nowMs: () => nowMs });
     const { standbyTotals } = sampleStatus();
     const source = { status: () => sampleStatus({ standbys, slots: [], standbyTotals }) };
-    const metrics = openMetrics({ source, clock, storageDirectory: null });
+    const metrics = openMetrics({ source, clock });
     const families = async (): Promise<string[]> => {
       const { body } = await metrics.render();
       const lines = body.split('\n').filter((line) => line.includes('standby="standby_a"'));
@@ -311,7 +307,6 @@ describe('series', () => {
       source: { status: () => status },
       build: readBuildInfo(),
       http,
-      filesystem: null,
       nowMs: 0,
       wallMs: 0,
     });

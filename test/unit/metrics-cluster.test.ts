@@ -22,7 +22,7 @@ test.each([
 
 async function upstreamInfo(parts: Partial<RelayStatus>): Promise<string | undefined> {
   const source = { status: () => sampleStatus(parts) };
-  const metrics = openMetrics({ source, clock: systemClock, storageDirectory: null });
+  const metrics = openMetrics({ source, clock: systemClock });
   const { body } = await metrics.render();
   return body.split('\n').find((line) => line.startsWith('walcast_upstream_info{'));
 }

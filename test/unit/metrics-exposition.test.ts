@@ -1,11 +1,8 @@
 // Does /metrics say what the status says, under the names that dashboards and alerts use?
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
 import type { Clock } from '../../src/base/clock.ts';
-import { systemClock } from '../../src/base/clock.ts';
 import { CATALOGUE } from '../../src/metrics/catalogue.ts';
 import { openMetrics } from '../../src/metrics/registry.ts';
 import type { Metrics } from '../../src/metrics/registry.ts';
@@ -13,7 +10,6 @@ import { toLsn } from '../../src/pg/lsn.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import type { RelayStatus } from '../../src/status/status.ts';
 import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-status.ts';
-import { ManualClock } from '../support/manual-clock.ts';
 import { requires } from '../support/requirements.ts';
 
 interface Family {
@@ -24,7 +20,7 @@ interface Family {
 }
 
 function open(status: () => RelayStatus, clock: Clock = new LeapingClock()): Metrics {
-  return openMetrics({ source: { status }, clock, storageDirectory: null });
+  return openMetrics({ source: { status }, clock });
 }
 
 /** Families by name; series by their label text, as `name{…}` has it. */
@@ -90,11 +86,7 @@ describe('names', () => {
     const metrics = open(() => sampleStatus());
     metrics.observeRequest({ method: 'GET', route: '/metrics', statusCode: 200, seconds: 0.002 });
     const families = await scrape(metrics);
-    const unknown = [
-      'store_filesystem_free_bytes',
-      'store_filesystem_size_bytes',
-      'tls_certificate_not_after_timestamp_seconds',
-    ];
+    const unknown = ['tls_certificate_not_after_timestamp_seconds'];
     for (const { name, type, labels } of CATALOGUE) {
       const family = families.get(`walcast_${name}`);
       expect(family?.type, name).toBe(type);
@@ -290,54 +282,15 @@ describe('values', () => {
     expect(errors?.series.get('walcast_store_errors_total{operation="fsync"}')).toBe(0);
   });
 
-  test('the file system of the store is measured, and left out while there is none', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'walcast-metrics-'));
-    onTestFinished(() => rmSync(directory, { recursive: true }));
-    const source = { status: () => sampleStatus() };
-    const here = openMetrics({ source, clock: systemClock, storageDirectory: directory });
-    const gone = openMetrics({
-      source,
-      clock: systemClock,
-      storageDirectory: join(directory, 'none'),
+  test('the file system of the store is shown as the status has it', async () => {
+    const filesystem = { freeBytes: 4_096, sizeBytes: 8_192 };
+    const metrics = open(() => sampleStatus({ filesystem }));
+    expect(await seriesOf(metrics, 'store_filesystem_free_bytes')).toEqual({
+      walcast_store_filesystem_free_bytes: 4_096,
     });
-    const { walcast_store_filesystem_size_bytes: size = 0, ...others } = await seriesOf(
-      here,
-      'store_filesystem_size_bytes',
-    );
-    expect(size).toBeGreaterThan(1024 * 1024);
-    expect(others).toEqual({});
-    expect(await seriesOf(gone, 'store_filesystem_size_bytes')).toEqual({});
-  });
-
-  test('a file system that does not answer is left out, and asked once only', async () => {
-    const clock = new ManualClock();
-    let asked = 0;
-    let answer: (size: { bavail: number; blocks: number; bsize: number }) => void = () => {};
-    const metrics = openMetrics({
-      source: { status: () => sampleStatus() },
-      clock,
-      storageDirectory: '/nowhere',
-      statfs: () => {
-        asked++;
-        return new Promise((resolve) => (answer = resolve));
-      },
+    expect(await seriesOf(metrics, 'store_filesystem_size_bytes')).toEqual({
+      walcast_store_filesystem_size_bytes: 8_192,
     });
-    const scrapeAfter = async (ms: number): Promise<Record<string, number>> => {
-      const series = seriesOf(metrics, 'store_filesystem_free_bytes');
-      clock.advance(ms);
-      return series;
-    };
-    expect(await scrapeAfter(500)).toEqual({});
-    clock.advance(1_000);
-    expect(await scrapeAfter(0)).toEqual({});
-    expect(asked).toBe(1);
-    answer({ bavail: 1, blocks: 2, bsize: 4096 });
-    await new Promise(setImmediate);
-    clock.advance(1_000);
-    const measured = scrapeAfter(0);
-    answer({ bavail: 3, blocks: 4, bsize: 4096 });
-    expect(await measured).toEqual({ walcast_store_filesystem_free_bytes: 3 * 4096 });
-    expect([asked, clock.nextTimerMs()]).toEqual([2, null]);
   });
 
   test('requests are counted by template and class', async () => {

@@ -11,7 +11,7 @@ import { sampleStandby, sampleStatus, unknownStatus } from '../support/relay-sta
 
 async function render(status: RelayStatus, accept?: string): Promise<string> {
   const source = { status: () => status };
-  const metrics = openMetrics({ source, clock: new ManualClock(), storageDirectory: null });
+  const metrics = openMetrics({ source, clock: new ManualClock() });
   metrics.observeRequest({ method: 'GET', route: '/metrics', statusCode: 200, seconds: 0.002 });
   return (await metrics.render(accept)).body;
 }

@@ -31,7 +31,6 @@ function open(): Metrics {
   const metrics = openMetrics({
     source: { status: () => sampleStatus({ standbys }) },
     clock: new ManualClock(),
-    storageDirectory: null,
   });
   metrics.observeRequest({ method: 'GET', route: '/metrics', statusCode: 200, seconds: 0.002 });
   return metrics;

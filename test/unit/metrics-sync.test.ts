@@ -13,7 +13,7 @@ async function lines(
   rest: Partial<RelayStatus> = {},
 ): Promise<string[]> {
   const source = { status: () => sampleStatus({ sync, ...rest }) };
-  const metrics = openMetrics({ source, clock: systemClock, storageDirectory: null });
+  const metrics = openMetrics({ source, clock: systemClock });
   const { body } = await metrics.render();
   return body.split('\n').filter((line) => pattern.test(line));
 }

@@ -20,7 +20,6 @@ class Scrapes {
     this.#metrics = openMetrics({
       source: { status: () => this.status },
       clock: Object.assign(new ManualClock(), { nowMs: () => this.#nowMs }),
-      storageDirectory: null,
     });
   }
 
@@ -55,6 +54,7 @@ function emptyBoard(adminCommands: BoardParts['adminCommands']): StatusBoard {
       upstream: () => null,
       upstreamDelay: () => upstreamDelay,
       store: () => null,
+      filesystem: () => null,
       standbys: () => [],
       sync: () => ({ status: sync, stateOf: () => ({ state: 'async', priority: 0 }) }),
       feedback: () => feedback,

@@ -22,6 +22,7 @@ function openBoard(): StatusBoard {
     parts: {
       upstream: () => null,
       store: () => null,
+      filesystem: () => null,
       identity: () => null,
       standbys: () => [],
       absentStandbys: () => [],
