@@ -16,6 +16,7 @@ Measures on this machine, over the loopback interface only, and removes what it 
   tls         CPU seconds per GB sent to receivers with and without TLS, by bytes per call (a bare loop)
   handoff     CPU seconds per GB to get WAL into a sender process: over a Unix socket, or from the segment files
   scrape      longest turn of walcast's event loop while it answers /metrics, the JSON API and events with many standbys
+  sizing      memory, descriptors, room on disk and bytes on the network, by what walcast has to do
   walk        CPU seconds per GB of WAL checked: headers alone, every checksum, and checksums in each way there is
   fdatasync   latency of write + fdatasync from an own thread and through libuv's pool, pool idle and busy
 
@@ -29,12 +30,12 @@ Options:
   --verify LIST       fanout, commit: of page, record: how walcast checks what it receives (default record)
   --standbys N        scrape: standbys that stream (default 1000; at most 5000)
   --slots N           scrape: slots besides (default 200; at most 5000)
-  --postgres MAJOR    commit, fanout, scrape, walk: server to use (default 18)
-  --node-options=STR  commit, fanout, scrape: options of Node.js for walcast, for example "--cpu-prof --cpu-prof-dir=/tmp/prof"
+  --postgres MAJOR    commit, fanout, scrape, sizing, walk: server to use (default 18)
+  --node-options=STR  commit, fanout, scrape, sizing: options of Node.js for walcast, for example "--cpu-prof --cpu-prof-dir=/tmp/prof"
   --rate MB           fanout: megabytes of WAL a second (default 0: as fast as the primary makes it)
   --warm N            fanout: gigabytes sent before each figure, so that code is compiled (default 0.25)
   --keep MB           fanout: wal_keep_size of walcast (default 0: enough for everything)
-  --dist DIR          commit, fanout, scrape, walk: the compiled walcast to measure (default dist)
+  --dist DIR          commit, fanout, scrape, sizing, walk: the compiled walcast to measure (default dist)
   --ciphers NAME      tls: TLS 1.3 suite (default TLS_AES_256_GCM_SHA384, which Node.js prefers)
   --count N           fdatasync: syncs per figure; commit: commits per session, figure and run (default 200; at most 10000)
   --directory DIR     fdatasync: where to put the file; commit: where walcast keeps its WAL (default: the temporary directory)
@@ -46,10 +47,10 @@ Options:
 const COMMIT_LEVELS = ['local', 'remote_write', 'on', 'remote_apply'];
 
 const FRACTIONS = ['--gigabytes', '--warm', '--rate'];
-const COMMANDS = ['commit', 'fanout', 'tls', 'handoff', 'scrape', 'walk', 'fdatasync'];
+const COMMANDS = ['commit', 'fanout', 'tls', 'handoff', 'scrape', 'sizing', 'walk', 'fdatasync'];
 
 /** Commands that start a primary and walcast. */
-const WITH_SERVERS = ['commit', 'fanout', 'scrape'];
+const WITH_SERVERS = ['commit', 'fanout', 'scrape', 'sizing'];
 
 /** @typedef {{ title: string, rows: readonly Record<string, string | number | null>[] }} Section */
 
@@ -137,6 +138,10 @@ async function measure(options, facts) {
     case 'scrape': {
       const { benchScrape } = await import('./scrape.mjs');
       return benchScrape({ ...options, runs: options.runs ?? 10, progress });
+    }
+    case 'sizing': {
+      const { benchSizing } = await import('./sizing.mjs');
+      return benchSizing({ ...options, progress });
     }
     case 'fdatasync': {
       const rows = await benchFdatasync({ ...options, progress });

@@ -1,9 +1,11 @@
 // One receiver of the bench: a physical replication session over raw TCP that skips WAL by its length, so that the
 // receiving side costs as little as it can. Answers keepalives; says what it has when asked to.
 import { connect } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 
 const READ_BUFFER_BYTES = 256 << 10;
 const PROTOCOL_3_0 = 196608;
+const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
 const POSTGRES_EPOCH_MS = 946_684_800_000;
 
 // How many bytes of a frame are looked at; the rest is skipped.
@@ -17,6 +19,7 @@ const LETTER = {
   copyBoth: 0x57,
   error: 0x45,
   ready: 0x5a,
+  yes: 0x53,
   wal: 0x77,
   keepalive: 0x6b,
 };
@@ -28,6 +31,7 @@ const LETTER = {
  * @property {string} applicationName
  * @property {string} startLsn as PostgreSQL prints it
  * @property {number} timeline
+ * @property {boolean} [hasTls] inside TLS; the certificate is not looked at
  */
 
 /** A streaming session. `endLsn` is a number: exact below 2^53. */
@@ -43,6 +47,7 @@ export class WalStream {
   /** @type {(error: Error) => void} */
   onFailure = () => {};
 
+  /** @type {import('node:net').Socket} */
   #socket;
   #head = Buffer.alloc(64);
   #headBytes = 0;
@@ -53,6 +58,8 @@ export class WalStream {
   #isStreaming = false;
   /** @type {((message: { type: number, body: Buffer }) => void) | null} */
   #onControl = null;
+  /** @type {((answer: number) => void) | null} */
+  #onPlainAnswer = null;
 
   /** @param {number} port */
   constructor(port) {
@@ -77,6 +84,7 @@ export class WalStream {
    * @param {StreamTarget} target
    */
   async start(target) {
+    if (target.hasTls === true) await this.#startTls();
     this.#socket.write(startupMessage(target));
     await this.#until(LETTER.ready);
     this.#query('IDENTIFY_SYSTEM');
@@ -85,6 +93,24 @@ export class WalStream {
     this.endLsn = end;
     this.#query(`START_REPLICATION PHYSICAL ${target.startLsn} TIMELINE ${target.timeline}`);
     await this.#until(LETTER.copyBoth);
+  }
+
+  /** Asks for TLS, and goes on inside of it. @returns {Promise<void>} */
+  #startTls() {
+    const plain = this.#socket;
+    plain.write(SSL_REQUEST);
+    return new Promise((resolve, reject) => {
+      this.onFailure = reject;
+      this.#onPlainAnswer = (answer) => {
+        this.#onPlainAnswer = null;
+        if (answer !== LETTER.yes) return reject(new Error('the server does not speak TLS'));
+        const socket = connectTls({ socket: plain, rejectUnauthorized: false }, resolve);
+        socket.on('data', (chunk) => this.#take(chunk));
+        socket.on('error', (error) => this.onFailure(error));
+        this.#socket = socket;
+        return undefined;
+      };
+    });
   }
 
   /** Tells the server that everything received is written, flushed and replayed. */
@@ -130,7 +156,8 @@ export class WalStream {
 
   /** @param {Buffer} chunk */
   #take(chunk) {
-    if (this.#isStreaming) this.#stream(chunk);
+    if (this.#onPlainAnswer !== null) this.#onPlainAnswer(chunk[0] ?? 0);
+    else if (this.#isStreaming) this.#stream(chunk);
     else this.#readControl(chunk);
   }
 
