@@ -22,6 +22,12 @@ const SELECTOR_LABELS: ReadonlySet<string> = new Set(
   ['name', 'instance', 'component'].map((word) => `app.kubernetes.io/${word}`),
 );
 
+/** What every object has, to be found by: `kubectl get all -l …`, and whose it is. */
+const OWN_LABELS: readonly string[] = [
+  ...SELECTOR_LABELS,
+  ...['version', 'part-of', 'managed-by'].map((word) => `app.kubernetes.io/${word}`),
+];
+
 /** Share of the limit of memory that V8's heap may have: blocks of WAL and sockets are not in it. */
 const HEAP_SHARE_MAX = 0.6;
 
@@ -37,6 +43,7 @@ export const POLICY: ReadonlyMap<string, Rule> = new Map<string, Rule>([
   ['probes', probes],
   ['memory and CPU', resources],
   ['security context', security],
+  ['labels', labelsOfAll],
   ['selectors', selectors],
   ['ports', ports],
   ['volumes and secrets', volumes],
@@ -146,6 +153,15 @@ function security(_objects: readonly KubernetesObject[], set: IStatefulSet): str
   ];
 }
 
+function labelsOfAll(objects: readonly KubernetesObject[], set: IStatefulSet): string[] {
+  const wanted = set.spec?.template.metadata?.labels ?? {};
+  return objects.flatMap(({ kind, metadata }) =>
+    OWN_LABELS.filter(
+      (name) => wanted[name] === undefined || metadata.labels?.[name] !== wanted[name],
+    ).map((name) => `${kind}/${metadata.name} has not the ${name} of the pods`),
+  );
+}
+
 function selectors(objects: readonly KubernetesObject[], set: IStatefulSet): string[] {
   const labels = set.spec?.template.metadata?.labels ?? {};
   const asked: [string, Labels | undefined][] = [
@@ -173,6 +189,11 @@ function selectors(objects: readonly KubernetesObject[], set: IStatefulSet): str
     ...['topology.kubernetes.io/zone', 'kubernetes.io/hostname']
       .filter((key) => !spread.includes(key))
       .map((key) => `pods are not spread over ${key}`),
+    ...(podSpec(set).topologySpreadConstraints ?? [])
+      .filter(({ whenUnsatisfiable }) => whenUnsatisfiable === 'DoNotSchedule')
+      // With one node left, all on it are spread as evenly as can be.
+      .filter(({ minDomains = 1 }) => minDomains < 2)
+      .map(({ topologyKey }) => `all pods may come to the only ${topologyKey}`),
     ...(objects.some(isBudget) ? [] : ['no PodDisruptionBudget']),
     ...(objects.some(
       (object) => object.metadata.name === set.spec?.serviceName && isService(object),

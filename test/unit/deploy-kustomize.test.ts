@@ -31,6 +31,9 @@ const ROOT = join(import.meta.dirname, '../..');
 const BASE = 'deploy/kustomize/base';
 const DEV = 'deploy/kustomize/overlays/dev';
 const HA = 'deploy/kustomize/overlays/ha';
+const COMPONENTS = ['monitoring', 'networkpolicy', 'tls'].map(
+  (name) => `deploy/kustomize/components/${name}`,
+);
 const { it } = requires('kubectl');
 
 /** All that the API server lets anybody change in a StatefulSet; in older versions less by the last one. */
@@ -120,10 +123,15 @@ describe('the overlay of two relays', () => {
     expect(set.spec?.replicas).toBe(2);
     const spread = podSpec(set).topologySpreadConstraints ?? [];
     expect(
-      spread.map(({ topologyKey, whenUnsatisfiable }) => [topologyKey, whenUnsatisfiable]),
+      spread.map(({ topologyKey, whenUnsatisfiable, minDomains }) => [
+        topologyKey,
+        whenUnsatisfiable,
+        minDomains,
+      ]),
     ).toEqual([
-      ['topology.kubernetes.io/zone', 'ScheduleAnyway'],
-      ['kubernetes.io/hostname', 'DoNotSchedule'],
+      ['topology.kubernetes.io/zone', 'ScheduleAnyway', undefined],
+      // Nor when one node is all that is left: without the bound one domain is as even as can be.
+      ['kubernetes.io/hostname', 'DoNotSchedule', 2],
     ]);
     expect(theContainer(set).readinessProbe?.httpGet?.path).toBe('/readyz?lag=64MB');
     expect(theContainer(await relay(BASE)).readinessProbe?.httpGet?.path).toBe('/readyz');
@@ -197,13 +205,17 @@ describe('another version', () => {
   it.each(DEPLOYMENTS)('of %s changes nothing that Kubernetes forbids', async (folder) => {
     const root = mkdtempSync(join(tmpdir(), 'walcast-version-'));
     try {
-      for (const name of ['deploy/kustomize', 'dashboards/kubernetes']) {
+      // Nothing but what the package has: it is as good a place for manifests as a clone.
+      const { files }: { files: string[] } = JSON.parse(read('package.json'));
+      for (const name of files.filter((entry) => /^(deploy|dashboards)\//.test(entry))) {
         mkdirSync(join(root, name), { recursive: true });
         cpSync(join(ROOT, name), join(root, name), { recursive: true });
       }
       const { version } = JSON.parse(read('package.json'));
-      const path = join(root, BASE, 'kustomization.yaml');
-      writeFileSync(path, readFileSync(path, 'utf8').replaceAll(version, '99.0.0'));
+      for (const part of [BASE, ...COMPONENTS]) {
+        const path = join(root, part, 'kustomization.yaml');
+        writeFileSync(path, readFileSync(path, 'utf8').replaceAll(version, '99.0.0'));
+      }
       const next = await rendered(join(root, folder));
       const [before, after] = [await relay(folder), statefulSets(next)[0]];
       if (after === undefined) throw new Error('no StatefulSet');

@@ -63,6 +63,7 @@ const BREAKS: readonly Break[] = [
   ['StatefulSet', `${POD}.hostNetwork`, true, /^security context: the pod reaches/],
   ['StatefulSet', `${POD}.automountServiceAccountToken`, undefined, /^security context: .* token/],
   ['StatefulSet', `${POD}.enableServiceLinks`, true, /^security context: services/],
+  ['PodMonitor', 'metadata.labels', {}, /^labels: PodMonitor.*version/],
   ['Service', 'spec.selector', { 'app.kubernetes.io/name': 'walcast' }, /^selectors: Service/],
   [
     'PodDisruptionBudget',
@@ -80,6 +81,12 @@ const BREAKS: readonly Break[] = [
   ],
   ['StatefulSet', 'spec.selector.matchLabels.version', '1', /^selectors: StatefulSet/],
   ['StatefulSet', `${POD}.topologySpreadConstraints`, [], /^selectors: pods are not spread/],
+  [
+    'StatefulSet',
+    `${POD}.topologySpreadConstraints.1.minDomains`,
+    undefined,
+    /^selectors: all pods may come to the only kubernetes.io\/hostname/,
+  ],
   ['StatefulSet', 'spec.serviceName', 'other', /^selectors: no Service other/],
   [
     'Service',
