@@ -1,20 +1,20 @@
 // The routes of the levels of the log: what each component writes, and a change of it until the next restart.
-import type { Log } from '../base/log.ts';
 import type { RelayActions } from '../status/actions.ts';
 import type { LogLevelJson } from './api-types.ts';
+import type { ChangeLog } from './change-log.ts';
 import { actionRefused, refuse } from './refusals.ts';
-import { addressOf, refusal } from './route.ts';
+import { refusal } from './route.ts';
 import type { Route } from './route.ts';
 import { SCHEMAS } from './schemas.ts';
 
 /** What they show and act on. */
 export interface LogSources {
   readonly actions: Pick<RelayActions, 'logLevels' | 'setLogLevel'>;
-  readonly log: Log;
+  readonly changes: ChangeLog;
 }
 
 /** `GET` and `POST /api/v1/log`. */
-export function logRoutes({ actions, log }: LogSources): Route[] {
+export function logRoutes({ actions, changes }: LogSources): Route[] {
   return [
     {
       method: 'GET',
@@ -39,15 +39,11 @@ export function logRoutes({ actions, log }: LogSources): Route[] {
       },
       handle: (request, reply) => {
         const { component, level } = requestOf(request.body);
-        const refused = actions.setLogLevel(component, level);
-        const fields = {
-          log_component: component.slice(0, 63),
-          log_level: level ?? 'as configured',
-          client_addr: addressOf(request),
-          done: refused === null,
-        };
-        log.info('HTTP request: set log level', fields);
-        return refused === null ? levelsJson(actions) : refuse(reply, actionRefused(refused));
+        const refusedBy = actions.setLogLevel(component, level);
+        const refused = refusedBy === null ? null : actionRefused(refusedBy);
+        const subject = { log_component: component, log_level: level ?? 'as configured' };
+        changes.tell(request, { action: 'set log level', subject }, refused);
+        return refused === null ? levelsJson(actions) : refuse(reply, refused);
       },
     },
   ];

@@ -6,6 +6,7 @@ import { readBuildInfo } from '../config/build-info.ts';
 import type { Metrics } from '../metrics/registry.ts';
 import type { RelayActions } from '../status/actions.ts';
 import type { HttpAudit } from './audit.ts';
+import { ChangeLog } from './change-log.ts';
 import { eventRoute } from './event-routes.ts';
 import type { EventSources } from './event-routes.ts';
 import { openApiDocument } from './openapi.ts';
@@ -41,13 +42,14 @@ export type CheckAccess = (
 
 /** Every route, `/openapi.json` included. */
 export function allRoutes(sources: RouteSources): Route[] {
+  const changes = new ChangeLog(sources.log);
   const routes = [
     ...probeRoutes(sources.pictures),
     metricsRoute(sources.metrics),
     ...readRoutes({ ...sources, build: readBuildInfo() }),
     eventRoute(sources.events),
-    ...writeRoutes(sources),
-    ...logRoutes(sources),
+    ...writeRoutes({ ...sources, changes }),
+    ...logRoutes({ ...sources, changes }),
     walRoute(sources),
     pageRoute(sources.page),
   ];

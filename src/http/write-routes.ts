@@ -1,20 +1,19 @@
-// The routes of the JSON API that change something. Each needs the token, and each is logged.
-import type { FastifyReply, FastifyRequest } from 'fastify';
+// The routes of the JSON API that change something. Each needs the token, and of each it is logged what came of it.
+import type { FastifyReply } from 'fastify';
 import { Type } from 'typebox';
-import type { Log } from '../base/log.ts';
 import {
   noStandbyWith,
   RELOAD_MISTAKEN,
   RELOAD_WHILE_ENDING,
   RELOAD_WHILE_STARTING,
 } from '../status/action-words.ts';
-import type { ActionRefusal, RelayActions } from '../status/actions.ts';
+import type { ActionRefusal, RelayActions, ReloadReport } from '../status/actions.ts';
 import type { ReloadJson } from './api-types.ts';
+import type { ChangeLog } from './change-log.ts';
 import type { Pictures } from './pictures.ts';
-import { sendProblem } from './problems.ts';
-import type { ProblemFacts } from './problems.ts';
 import { actionRefused, refuse } from './refusals.ts';
-import { addressOf, pathValue, refusal } from './route.ts';
+import type { Refusal } from './refusals.ts';
+import { pathValue, refusal } from './route.ts';
 import type { Answer, Parameter, Route } from './route.ts';
 import { SCHEMAS } from './schemas.ts';
 import { deadWalJson, slotsJson } from './status-json.ts';
@@ -23,20 +22,14 @@ import { deadWalJson, slotsJson } from './status-json.ts';
 export interface WriteSources {
   readonly pictures: Pictures;
   readonly actions: RelayActions;
-  readonly log: Log;
+  readonly changes: ChangeLog;
 }
 
 const STARTING: Answer = refusal('The store is not open yet.');
 
-const ENDING: ProblemFacts = {
-  detail: RELOAD_WHILE_ENDING.message,
-  hint: RELOAD_WHILE_ENDING.hint,
-};
+const TOO_LATE: Refusal = notNow(RELOAD_WHILE_ENDING);
 
-const TOO_EARLY: ProblemFacts = {
-  detail: RELOAD_WHILE_STARTING.message,
-  hint: RELOAD_WHILE_STARTING.hint,
-};
+const TOO_EARLY: Refusal = notNow(RELOAD_WHILE_STARTING);
 
 /** Everything under /api/v1 that changes something. */
 export function writeRoutes(sources: WriteSources): Route[] {
@@ -52,7 +45,7 @@ export function writeRoutes(sources: WriteSources): Route[] {
   ];
 }
 
-function reloadRoute({ actions, pictures, log }: WriteSources): Route {
+function reloadRoute({ actions, pictures, changes }: WriteSources): Route {
   return {
     method: 'POST',
     path: '/api/v1/reload',
@@ -65,24 +58,36 @@ function reloadRoute({ actions, pictures, log }: WriteSources): Route {
       422: refusal('The configuration has mistakes; nothing was changed.'),
     },
     handle: async (request, reply) => {
-      logAction(log, request, 'reload');
-      if (pictures.fresh().status.isDraining) return sendProblem(reply, 'not-now', ENDING);
-      const { problems, changed, pendingRestart, isNotNow = false } = await actions.reload();
-      const done: ReloadJson = { changed, pending_restart: pendingRestart };
-      if (problems.length === 0) return done;
-      // What was begun in time may have come too late all the same.
-      if (pictures.fresh().status.isDraining) return sendProblem(reply, 'not-now', ENDING);
-      if (isNotNow) return sendProblem(reply, 'not-now', TOO_EARLY);
-      return sendProblem(reply, 'configuration-refused', {
-        detail: RELOAD_MISTAKEN.message,
-        hint: RELOAD_MISTAKEN.hint,
-        problems,
+      const change = { action: 'reload' };
+      const isDraining = (): boolean => pictures.fresh().status.isDraining;
+      if (isDraining()) {
+        changes.tell(request, change, TOO_LATE);
+        return refuse(reply, TOO_LATE);
+      }
+      const { result, refusal: refused } = await changes.follow(request, change, {
+        done: actions.reload(),
+        refusalOf: (report) => reloadRefused(report, isDraining),
       });
+      if (refused !== null) return refuse(reply, refused);
+      const done: ReloadJson = { changed: result.changed, pending_restart: result.pendingRestart };
+      return done;
     },
   };
 }
 
-function drainRoute({ actions, pictures, log }: WriteSources): Route {
+/** What was begun in time may have come too late all the same. */
+function reloadRefused(
+  { problems, isNotNow = false }: ReloadReport,
+  isDraining: () => boolean,
+): Refusal | null {
+  if (problems.length === 0) return null;
+  if (isDraining()) return TOO_LATE;
+  if (isNotNow) return TOO_EARLY;
+  const { message: detail, hint } = RELOAD_MISTAKEN;
+  return { code: 'configuration-refused', facts: { detail, hint, problems } };
+}
+
+function drainRoute({ actions, pictures, changes }: WriteSources): Route {
   return {
     method: 'POST',
     path: '/api/v1/drain',
@@ -91,7 +96,7 @@ function drainRoute({ actions, pictures, log }: WriteSources): Route {
     access: 'write',
     answers: { 202: { description: 'It has begun.', schema: SCHEMAS.drain } },
     handle: (request, reply) => {
-      logAction(log, request, 'drain');
+      changes.tell(request, { action: 'drain' }, null);
       // The answer is on its way before the ports begin to close; a client that is gone by then asked all the same.
       reply.raw.once('close', () => {
         actions.drain();
@@ -102,7 +107,7 @@ function drainRoute({ actions, pictures, log }: WriteSources): Route {
   };
 }
 
-function pauseRoute({ actions, log }: WriteSources, isToPause: boolean): Route {
+function pauseRoute({ actions, changes }: WriteSources, isToPause: boolean): Route {
   const name = isToPause ? 'pause' : 'resume';
   return {
     method: 'POST',
@@ -119,14 +124,14 @@ function pauseRoute({ actions, log }: WriteSources, isToPause: boolean): Route {
       },
     },
     handle: (request) => {
-      logAction(log, request, name);
       actions[name]();
+      changes.tell(request, { action: name }, null);
       return { paused: isToPause };
     },
   };
 }
 
-function createSlotRoute({ actions, pictures, log }: WriteSources): Route {
+function createSlotRoute({ actions, pictures, changes }: WriteSources): Route {
   return {
     method: 'POST',
     path: '/api/v1/slots',
@@ -143,16 +148,19 @@ function createSlotRoute({ actions, pictures, log }: WriteSources): Route {
     },
     handle: async (request, reply) => {
       const { name, reserveWal } = slotRequestOf(request.body);
-      logAction(log, request, 'create slot', { slot: name });
-      const refused = await actions.createSlot(name, { reserveWal });
-      if (refused !== null) return refuse(reply, actionRefused(refused));
+      const { refusal: refused } = await changes.follow(
+        request,
+        { action: 'create slot', subject: { slot: name } },
+        { done: actions.createSlot(name, { reserveWal }), refusalOf },
+      );
+      if (refused !== null) return refuse(reply, refused);
       const slot = slotsJson(pictures.fresh().status).find(({ slot_name }) => slot_name === name);
       return reply.code(201).header('location', `/api/v1/slots/${name}`).send(slot);
     },
   };
 }
 
-function dropSlotRoute({ actions, log }: WriteSources): Route {
+function dropSlotRoute({ actions, changes }: WriteSources): Route {
   return {
     method: 'DELETE',
     path: '/api/v1/slots/{name}',
@@ -162,7 +170,6 @@ function dropSlotRoute({ actions, log }: WriteSources): Route {
     parameters: [inPath('name', 'Name of the slot.')],
     answers: {
       204: { description: 'Dropped.' },
-      400: refusal('No name that PostgreSQL takes.'),
       404: refusal('There is no such slot.'),
       409: refusal('A standby uses it.'),
       500: refusal('The disk failed.'),
@@ -170,13 +177,17 @@ function dropSlotRoute({ actions, log }: WriteSources): Route {
     },
     handle: async (request, reply) => {
       const name = pathValue(request, 'name');
-      logAction(log, request, 'drop slot', { slot: name });
-      return done(reply, await actions.dropSlot(name));
+      const { refusal: refused } = await changes.follow(
+        request,
+        { action: 'drop slot', subject: { slot: name } },
+        { done: actions.dropSlot(name), refusalOf },
+      );
+      return done(reply, refused);
     },
   };
 }
 
-function disconnectRoute({ actions, log }: WriteSources): Route {
+function disconnectRoute({ actions, changes }: WriteSources): Route {
   return {
     method: 'DELETE',
     path: '/api/v1/standbys/{pid}',
@@ -190,20 +201,25 @@ function disconnectRoute({ actions, log }: WriteSources): Route {
       404: refusal('There is no session of that pid.'),
     },
     handle: (request, reply) => {
-      const text = pathValue(request, 'pid');
-      if (!/^[0-9]{1,10}$/.test(text)) {
-        const hint = 'GET /api/v1/standbys shows the pid of each.';
-        return sendProblem(reply, 'invalid-name', { detail: 'this is no pid', hint });
-      }
-      logAction(log, request, 'disconnect standby', { pid: Number(text) });
-      if (actions.disconnectStandby(Number(text))) return done(reply, null);
-      const hint = 'GET /api/v1/standbys shows those that are connected.';
-      return sendProblem(reply, 'no-such-object', { detail: noStandbyWith(text), hint });
+      const pid = pathValue(request, 'pid');
+      const refused = disconnect(actions, pid);
+      changes.tell(request, { action: 'disconnect standby', subject: { pid } }, refused);
+      return done(reply, refused);
     },
   };
 }
 
-function releaseRoute({ actions, log }: WriteSources): Route {
+function disconnect(actions: RelayActions, text: string): Refusal | null {
+  if (!/^[0-9]{1,10}$/.test(text)) {
+    const hint = 'GET /api/v1/standbys shows the pid of each.';
+    return { code: 'invalid-name', facts: { detail: 'this is no pid', hint } };
+  }
+  if (actions.disconnectStandby(Number(text))) return null;
+  const hint = 'GET /api/v1/standbys shows those that are connected.';
+  return { code: 'no-such-object', facts: { detail: noStandbyWith(text), hint } };
+}
+
+function releaseRoute({ actions, changes }: WriteSources): Route {
   return {
     method: 'POST',
     path: '/api/v1/store/release',
@@ -219,16 +235,31 @@ function releaseRoute({ actions, log }: WriteSources): Route {
       503: STARTING,
     },
     handle: async (request, reply) => {
-      logAction(log, request, 'release dead WAL');
-      const gone = await actions.releaseDeadWal();
-      if ('sqlstate' in gone) return refuse(reply, actionRefused(gone));
-      return deadWalJson(gone);
+      const { result } = await changes.follow(
+        request,
+        { action: 'release dead WAL' },
+        {
+          done: actions.releaseDeadWal(),
+          refusalOf: (gone) => refusalOf('sqlstate' in gone ? gone : null),
+        },
+      );
+      if ('sqlstate' in result) return refuse(reply, actionRefused(result));
+      return deadWalJson(result);
     },
   };
 }
 
-function done(reply: FastifyReply, refused: ActionRefusal | null): FastifyReply {
-  return refused === null ? reply.code(204).send() : refuse(reply, actionRefused(refused));
+function done(reply: FastifyReply, refused: Refusal | null): FastifyReply {
+  return refused === null ? reply.code(204).send() : refuse(reply, refused);
+}
+
+function refusalOf(refused: ActionRefusal | null): Refusal | null {
+  return refused === null ? null : actionRefused(refused);
+}
+
+/** Refused for the state walcast is in. */
+function notNow({ message: detail, hint }: { message: string; hint: string }): Refusal {
+  return { code: 'not-now', facts: { detail, hint } };
 }
 
 function inPath(name: string, description: string): Parameter {
@@ -241,18 +272,4 @@ function slotRequestOf(body: unknown): { name: string; reserveWal: boolean } {
   const name = isObject && 'name' in body ? body.name : '';
   const reserve = isObject && 'reserve_wal' in body ? body.reserve_wal : false;
   return { name: String(name), reserveWal: reserve === true };
-}
-
-/** Names from a client are shortened: a line must not grow with what is sent. */
-function logAction(
-  log: Log,
-  request: FastifyRequest,
-  action: string,
-  fields: Readonly<Record<string, string | number>> = {},
-): void {
-  const shown = Object.entries(fields).map(([key, value]) => [key, String(value).slice(0, 63)]);
-  log.info(`HTTP request: ${action}`, {
-    ...Object.fromEntries(shown),
-    client_addr: addressOf(request),
-  });
 }

@@ -70,7 +70,7 @@ const ROUTES: Readonly<Record<string, Route>> = {
       const { status, body } = await rig.request('POST', '/api/v1/reload', TOKEN);
       return status === 200 ? 'done' : `${status} ${JSON.stringify(body['problems'])}`;
     },
-    announced: /HTTP request: reload/,
+    announced: /HTTP request (?:done|failed): reload/,
   },
   'a link that is swapped': {
     put: swap,

@@ -538,7 +538,9 @@ describe('reload and drain', () => {
       });
     }
     expect(actions.done).toEqual(['pause', 'pause', 'resume', 'resume']);
-    expect(lines.filter((line) => /^HTTP request: (pause|resume) /.test(line))).toHaveLength(4);
+    expect(lines.filter((line) => /^HTTP request done: (pause|resume) /.test(line))).toHaveLength(
+      4,
+    );
   });
 
   test('a drain begins once its answer is out', async () => {
@@ -551,18 +553,6 @@ describe('reload and drain', () => {
       answer: { state: 'draining' },
     });
     await begun;
-  });
-
-  test('each change is logged with who asked', async () => {
-    const { lines, log } = recordingLog();
-    const { url } = await open({ log });
-    await ask('POST', `${url}/api/v1/reload`);
-    await ask('POST', `${url}/api/v1/slots`, { body: { name: 'x'.repeat(500) } });
-    const about = lines.filter((line) => line.startsWith('HTTP request'));
-    expect(about).toEqual([
-      'HTTP request: reload {"client_addr":"127.0.0.1"}',
-      `HTTP request: create slot {"slot":"${'x'.repeat(63)}","client_addr":"127.0.0.1"}`,
-    ]);
   });
 });
 
@@ -579,62 +569,5 @@ describe('methods', () => {
     const { code, headers } = await ask(method, url + path);
     expect([code, headers.get('allow')]).toEqual([405, allow]);
     expect(actions.done).toEqual([]);
-  });
-});
-
-describe('a level of the log', () => {
-  test('is set until the next restart, and written down with who asked', async () => {
-    const { log, lines } = recordingLog();
-    const { url, actions } = await open({ log });
-    const body = { component: 'walsender', level: 'debug' };
-    const { code, answer } = await ask('POST', `${url}/api/v1/log`, { body });
-    expect([code, answer]).toEqual([
-      200,
-      [
-        { component: 'default', level: 'info', origin: 'default' },
-        { component: 'walsender', level: 'debug', origin: 'runtime' },
-      ],
-    ]);
-    await ask('POST', `${url}/api/v1/log`, { body: { component: 'walsender', level: 'reset' } });
-    expect(actions.done).toEqual([
-      'log level walsender debug',
-      'log level walsender as configured',
-    ]);
-    const told = lines.filter((line) => line.startsWith('HTTP request: set log level'));
-    expect(told).toHaveLength(2);
-    expect(told[0]).toContain(
-      '"log_component":"walsender","log_level":"debug","client_addr":"127.0.0.1"',
-    );
-  });
-
-  test('of a component that is not known is refused with those that are', async () => {
-    const { url } = await open();
-    const body = { component: 'nobody', level: 'debug' };
-    const { code, answer } = await ask('POST', `${url}/api/v1/log`, { body });
-    expect([code, answer]).toMatchObject([
-      404,
-      { type: 'urn:walcast:problem:no-such-object', hint: 'Components are default, walsender.' },
-    ]);
-  });
-
-  test.each([
-    {},
-    { component: 'wal' },
-    { component: 'wal', level: 'loud' },
-    { component: 'wal', level: null },
-    { component: 7, level: 'debug' },
-    { component: '', level: 'debug' },
-    { component: 'x'.repeat(64), level: 'debug' },
-    { component: 'wal', level: 'debug', for: 'ever' },
-  ])('is not set by %j', async (body) => {
-    const { url, actions } = await open();
-    expect((await ask('POST', `${url}/api/v1/log`, { body })).code).toBe(400);
-    expect(actions.done).toEqual([]);
-  });
-
-  test('is shown to whoever may look', async () => {
-    const { url } = await open();
-    const { code, answer } = await ask('GET', `${url}/api/v1/log`, { token: '' });
-    expect([code, answer]).toMatchObject([200, [{ component: 'default' }, { origin: 'runtime' }]]);
   });
 });
