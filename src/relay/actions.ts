@@ -10,7 +10,6 @@ import type {
 import { SQLSTATE } from '../pg/sqlstate.ts';
 import type { DeadWalStatus } from '../status/status.ts';
 import type { ComponentLevel, LogLevelControl } from '../base/log-levels.ts';
-import { checkSlotName } from '../slot/slot-name.ts';
 import type { SlotStore } from '../slot/slot-store.ts';
 import { changeLogLevel } from './log-level-change.ts';
 import type { WalFiles } from './wal-files.ts';
@@ -90,7 +89,7 @@ export class RelayActionsOf implements RelayActions {
   async dropSlot(name: string): Promise<ActionRefusal | null> {
     const slots = this.#parts.slots();
     if (slots === null) return STARTING;
-    return checkSlotName(name) ?? (await slots.drop(name, { wait: false, pid: process.pid }));
+    return await slots.drop(name, { wait: false, pid: process.pid });
   }
 
   disconnectStandby(pid: number): boolean {

@@ -118,6 +118,9 @@ describeWithPsql.each(newestMajors())('psql on the console, with PostgreSQL %i',
     const { stderr } = await psql('ops', 'CREATE SLOT kept');
     expect(stderr).toMatch(/ERROR: {2}42710: replication slot "kept" already exists/);
     expect(await ops('DROP SLOT kept')).toBe('');
+    // In the server's words; it does not mind that no slot can have such a name.
+    const { stderr: missing } = await psql('ops', 'DROP SLOT "Bad Name"');
+    expect(missing).toMatch(/ERROR: {2}42704: replication slot "Bad Name" does not exist/);
     expect(await scenario.relay.get('/api/v1/slots')).toEqual([]);
   });
 
@@ -184,7 +187,7 @@ describeWithPsql.each(newestMajors())('psql on the console, with PostgreSQL %i',
         ]
           .filter(([, , count]) => count !== '0')
           .map(([, command, count]) => `${command} ${count}`);
-        const expected = ['create_slot 2', 'drop_slot 1', 'kill 1', 'pause 1', 'reconnect 3'];
+        const expected = ['create_slot 2', 'drop_slot 2', 'kill 1', 'pause 1', 'reconnect 3'];
         expected.push('reload 3', 'resume 2', 'shutdown 1');
         return counts.toSorted().join() === expected.join() ? true : null;
       },

@@ -130,7 +130,13 @@ test('a slot is dropped unless a session uses it, or it is none', async () => {
   store.release('a', 10_000_007);
   expect(await actions.dropSlot('a')).toBeNull();
   expect(await actions.dropSlot('a')).toMatchObject({ sqlstate: '42704' });
-  expect(await actions.dropSlot('../a')).toMatchObject({ sqlstate: '42602' });
+  // A name that no slot can have is looked for like any other, as the server does. (slot.c:ReplicationSlotDrop)
+  for (const name of ['../a', 'Bad Name']) {
+    expect(await actions.dropSlot(name)).toEqual({
+      sqlstate: '42704',
+      message: `replication slot "${name}" does not exist`,
+    });
+  }
 });
 
 test('a temporary slot is its session’s own', async () => {
