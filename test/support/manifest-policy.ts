@@ -100,10 +100,14 @@ function patience(asked: IProbe | undefined): number {
 }
 
 function resources(_objects: readonly KubernetesObject[], set: IStatefulSet): string[] {
+  // Counted against the container that writes it.
+  const inMemory = (podSpec(set).volumes ?? [])
+    .filter(({ emptyDir }) => emptyDir?.medium === 'Memory')
+    .reduce((sum, { emptyDir }) => sum + bytesOfQuantity(emptyDir?.sizeLimit ?? '1Ti'), 0);
   return allContainers(set).flatMap((container) => {
     const { requests, limits } = container.resources ?? {};
     if (limits?.['memory'] === undefined) return [`${container.name} has no limit of memory`];
-    const limit = bytesOfQuantity(limits['memory']);
+    const limit = bytesOfQuantity(limits['memory']) - inMemory;
     const heap = /--max-old-space-size=(\d+)/.exec(environmentOf(container)['NODE_OPTIONS'] ?? '');
     const heapBytes = Number(heap?.[1] ?? Infinity) * 1024 * 1024;
     return [

@@ -36,7 +36,7 @@ const ROOT = join(import.meta.dirname, '../..');
 const { it } = requires('kubectl', 'openssl');
 
 /** What needs a cluster: only that it names what is there can be looked at. */
-const NEEDS_A_CLUSTER = ['label', 'rollout', 'exec'];
+const NEEDS_A_CLUSTER = ['label', 'rollout', 'exec', 'rollout'];
 
 /** In the place of kubectl: what would be made is printed into made.yaml, what needs a cluster is written down. */
 const SHIM = `#!/bin/sh
@@ -105,6 +105,17 @@ describe('the page on Kubernetes', () => {
     expect([...config.auth.users.keys()]).toEqual(['replicator']);
   });
 
+  it('has an overlay without volumes whose store has room, and which Kubernetes takes', async () => {
+    const objects = await rendered(join(folder, 'pass-through'));
+    expect(typeProblems(objects)).toEqual([]);
+    expect(schemaProblems(objects)).toEqual([]);
+    expect(policyProblems(objects)).toEqual([]);
+    const [set] = statefulSets(objects);
+    expect(set?.spec?.volumeClaimTemplates).toBeUndefined();
+    if (set === undefined) throw new Error('no StatefulSet');
+    expect(configurationOf(objects, set).storage.quotaBytes).toBe(4 * 2 ** 30);
+  });
+
   it('asks of a cluster only what is there to be asked', () => {
     const calls = readFileSync(join(folder, 'calls'), 'utf8').trim().split('\n');
     const rest = calls.filter((call) => !/^(create|apply) /.test(call));
@@ -113,6 +124,8 @@ describe('the page on Kubernetes', () => {
     expect(rest[0]).toContain('walcast-standbys=allowed');
     expect(applied).toContain('walcast-standbys: allowed');
     expect(rest[1]).toContain('statefulset/walcast -n walcast');
+    // Before an update: does not wait for ever where one is not ready.
+    expect(rest[3]).toContain(`${rest[1]} --timeout=`);
     for (const path of ['/etc/walcast-tls', '/etc/walcast-secrets']) {
       expect(rest[2]).toContain(path);
       expect(applied).toContain(`mountPath: ${path}`);

@@ -29,6 +29,12 @@ const BREAKS: readonly Break[] = [
   ['StatefulSet', `${CONTAINER}.livenessProbe.failureThreshold`, 1, /^probes: .* too soon/],
   ['StatefulSet', `${CONTAINER}.resources.limits`, undefined, /^memory and CPU: .* no limit/],
   ['StatefulSet', `${CONTAINER}.resources.limits.memory`, '300Mi', /^memory and CPU: the heap/],
+  [
+    'StatefulSet',
+    `${POD}.volumes.0.emptyDir`,
+    { medium: 'Memory', sizeLimit: '400Mi' },
+    /^memory and CPU: the heap/,
+  ],
   ['StatefulSet', `${CONTAINER}.resources.limits.cpu`, '1', /^memory and CPU: .* limit of CPU/],
   ['StatefulSet', `${CONTAINER}.resources.requests.memory`, undefined, /^memory and CPU: /],
   ['StatefulSet', `${CONTAINER}.env`, [], /^memory and CPU: the heap/],

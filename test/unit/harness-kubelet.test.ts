@@ -212,6 +212,8 @@ describe('a rolling update', () => {
     expect(rolloutStep([pod(0), pod(1, { isCurrent: true })], 2)).toEqual({ replace: 0 });
     const both = [pod(0, { isCurrent: true }), pod(1, { isCurrent: true })];
     expect(rolloutStep(both, 2)).toBe('done');
+    // What the page warns of: nobody asks whether the one that stays is any good.
+    expect(rolloutStep([pod(0, { isAvailable: false }), pod(1)], 2)).toEqual({ replace: 1 });
   });
 
   it('and a disruption budget leave one of two', () => {
