@@ -5,12 +5,28 @@ import { createHash } from 'node:crypto';
 import { existsSync, lstatSync, mkdirSync, readFileSync, readlinkSync, readdirSync } from 'node:fs';
 import { renameSync, rmSync, statSync, utimesSync } from 'node:fs';
 import { join } from 'node:path';
+import { systemErrorCode } from '../../src/base/errors.ts';
 
 /** What was not used for so long is removed by the next build. */
 const KEEP_MS = 2 * 3_600_000;
+/** So many layers are kept, those that were used last: a build has less than twenty, and a change of a source makes three anew. */
+const KEEP_LAYERS = 48;
+const KEEP_TREES = 6;
 const OUTPUT_MAX = 32 * 1024 * 1024;
 /** Nothing of a layer may refer to what is not in it: it is copied out as plain files. */
 const OVERLAY = 'redirect_dir=off,metacopy=off,index=off';
+
+// $1: the place of the layer. $2: where it is made. Then what STEP wants. Whoever comes second finds it made. The lock ends with
+// the process that holds it, whatever becomes of that.
+const ONCE = `set -e
+place="$1"; fresh="$2"; step="$3"
+shift 3
+[ ! -e "$place" ] || exit 0
+rm -rf "$fresh"
+mkdir -p "$fresh/files" "$fresh/work"
+unshare --mount --pid --fork --kill-child -- sh -c "$step" step "$@"
+rm -rf "$fresh/work"
+mv -T "$fresh" "$place"`;
 
 // $1: mount options. $2: directories of the machine, separated by spaces. $3: the script. Everything it starts ends with it, and its mounts are its own.
 const STEP = `set -e
@@ -50,28 +66,47 @@ export class LayerStore {
       touch(place);
       return files;
     }
-    const fresh = `${place}.${process.pid}.new`;
-    mkdirSync(join(fresh, 'files'), { recursive: true });
-    mkdirSync(join(fresh, 'work'));
+    const fresh = `${place}.new`;
     const options = `lowerdir=${below.lowers.join(':')},upperdir=${fresh}/files,workdir=${fresh}/work,${OVERLAY}`;
-    try {
-      await inNamespace([options, below.machine.join(' '), step.script, ...step.args]);
-      rmSync(join(fresh, 'work'), { recursive: true, force: true });
-      renameSync(fresh, place);
-    } catch (error) {
-      rmSync(fresh, { recursive: true, force: true });
-      // Another process may have made the same meanwhile.
-      if (!existsSync(place)) throw error;
-    }
+    // Without its descriptor in what it starts: what a step leaves behind must not hold the lock.
+    const locked = ['flock', '--close', join(this.directory, `lock-${key}`)];
+    const once = ['sh', '-c', ONCE, 'once', place, fresh, STEP];
+    await finish([...locked, ...once, options, below.machine.join(' '), step.script, ...step.args]);
     return files;
   }
 
   #forgetOld(): void {
-    for (const name of readdirSync(this.directory)) {
+    const old = (mtimeMs: number): boolean => Date.now() - mtimeMs > KEEP_MS;
+    const entries = readdirSync(this.directory).flatMap((name) => {
       const path = join(this.directory, name);
-      if (/^(layer|tree)-/.test(name) && Date.now() - statSync(path).mtimeMs > KEEP_MS)
-        rmSync(path, { recursive: true, force: true });
+      // Another process may be clearing up, too.
+      const mtimeMs = statSync(path, { throwIfNoEntry: false })?.mtimeMs;
+      return mtimeMs === undefined ? [] : [{ name, path, mtimeMs }];
+    });
+    const newest = entries.toSorted((a, b) => b.mtimeMs - a.mtimeMs);
+    const kept = (prefix: string): typeof entries =>
+      newest.filter(({ name }) => name.startsWith(prefix) && !name.endsWith('.new'));
+    const forgotten = [
+      ...newest.filter(
+        ({ name, mtimeMs }) => /^(layer|tree|lock|gone)-|\.new$/.test(name) && old(mtimeMs),
+      ),
+      ...kept('layer-').slice(KEEP_LAYERS),
+      ...kept('tree-').slice(KEEP_TREES),
+    ];
+    for (const { name } of forgotten) this.#forget(name);
+  }
+
+  /** Whole or not at all for whoever looks for it meanwhile. */
+  #forget(name: string): void {
+    const gone = join(this.directory, `gone-${process.pid}-${name}`);
+    try {
+      renameSync(join(this.directory, name), gone);
+    } catch (error) {
+      // Another process was faster.
+      if (systemErrorCode(error) === 'ENOENT') return;
+      throw error;
     }
+    rmSync(gone, { recursive: true, force: true });
   }
 }
 
@@ -121,10 +156,15 @@ export async function layersProblem(store: string): Promise<string | null> {
 
 async function inNamespace(args: readonly string[]): Promise<void> {
   const own = ['--mount', '--pid', '--fork', '--kill-child', '--', 'sh', '-c', STEP, 'step'];
+  await finish(['unshare', ...own, ...args]);
+}
+
+/** Runs a program to its end. Rejects with what it said when it fails. */
+async function finish([program = '', ...args]: readonly string[]): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     execFile(
-      'unshare',
-      [...own, ...args],
+      program,
+      args,
       { env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' }, maxBuffer: OUTPUT_MAX },
       (error, stdout, stderr) => {
         if (error === null) resolve();
