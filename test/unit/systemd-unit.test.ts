@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { EXIT } from '../../src/cli/command.ts';
 import { DRAIN_CLOSE_MS_MAX } from '../../src/config/limits.ts';
 import { settingOf } from '../../src/config/settings.ts';
 import { requires } from '../support/requirements.ts';
@@ -73,9 +74,17 @@ test('it waits longer than a drain takes, and does not start again what cannot r
   const drain = /^(\d+)s$/.exec(settingOf('drain_timeout')?.defaultText ?? '')?.[1];
   const stop = /^(\d+)s$/.exec(value('TimeoutStopSec'))?.[1];
   expect(Number(stop) * 1000).toBeGreaterThan(Number(drain) * 1000 + 2 * DRAIN_CLOSE_MS_MAX);
-  expect(value('RestartPreventExitStatus')).toBe('78');
+  expect(value('RestartPreventExitStatus')).toBe(`${EXIT.usage} ${EXIT.configuration}`);
   expect(value('Type')).toBe('notify');
   expect(value('NotifyAccess')).toBe('all');
+});
+
+test('a start that fails at once is tried again for as long as it fails', () => {
+  expect(value('Restart')).toBe('on-failure');
+  // systemd's own limit, five starts in ten seconds, would leave it down: RestartSec= is shorter than that.
+  expect(value('StartLimitIntervalSec')).toBe('0');
+  const [, service] = UNIT.split('[Service]');
+  expect(service).not.toContain('StartLimit');
 });
 
 test('every line of the unit and of its drop-ins that shuts something in is told on the page', () => {
