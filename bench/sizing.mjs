@@ -22,6 +22,11 @@ const MESSAGE_BYTES = 30;
 
 const SMALL_COMMITS = 500;
 
+/** What docs/sizing.md says that is enough, in the process and in the kernel together. @param {Situation} situation */
+function allowedMib({ standbys = 0, slots = 0, isStalled = false }) {
+  return 320 + 0.12 * standbys + 0.01 * slots + (isStalled ? 5 * standbys : 0);
+}
+
 /**
  * @typedef {object} Situation
  * @property {string} what
@@ -120,7 +125,7 @@ export async function benchSizing(options) {
 }
 
 const TITLE =
-  'memory (MiB: resident at the end, highest, in the kernel for sockets of standbys, V8 heap), descriptors, files of the store (MB) and bytes sent beside WAL (%)';
+  'memory (MiB: resident at the end, highest, in the kernel for sockets of standbys, what docs/sizing.md allows for the two, V8 heap), descriptors, files of the store (MB) and bytes sent beside WAL (%)';
 
 /** A walcast of its own, and its standbys. @param {Bench} bench @param {Situation} situation */
 async function measure(bench, situation) {
@@ -188,6 +193,7 @@ async function row(situation, { relay, counts, cpu, walBytes }) {
     rss_mib: round(residentBytes(pid) / 2 ** 20, 0),
     peak_mib: round(peakRssBytes(pid) / 2 ** 20, 0),
     kernel_mib: round(socketBytes(relay.port) / 2 ** 20, 0),
+    allowed_mib: round(allowedMib(situation), 0),
     heap_mib: round((await heapBytes(relay.url)) / 2 ** 20, 0),
     files: readdirSync(`/proc/${pid}/fd`).length,
     store_mb: round(diskBytes(relay.directory) / MB, 1),
