@@ -1,9 +1,10 @@
 // The operations guide, typed as it stands: the topologies; a planned switchover and a failover, with walcast between.
 import { expect } from 'vitest';
+import { pollUntil } from '../../src/demo/postgres-process.ts';
 import { serverUser } from '../../src/demo/postgres-user.ts';
 import { openWorkspace } from '../../src/demo/postgres-workspace.ts';
 import { GuideHosts, guideHostsProblem } from '../harness/guide-hosts.ts';
-import { Commits, commitWaits, everywhere } from '../harness/guide-rows.ts';
+import { Commits, commitWaits, everywhere, GUIDE_TIMEOUT_MS } from '../harness/guide-rows.ts';
 import { ONE_RELAY, runPage } from '../harness/guide-run.ts';
 import { FULL_FAULTS, itWhen, needs, requires } from '../support/requirements.ts';
 
@@ -92,6 +93,18 @@ TOOLS.describe('the operations guide', () => {
       await runPage(hosts, 'docs/operations/switchover.md', {
         stop: async (run) => {
           await commit('pg-a');
+          await run();
+        },
+        replayed: async (run) => {
+          const control = await hosts.must('pg-a', 'pg_controldata');
+          const begin = /^Latest checkpoint location: +(\S+)$/m.exec(control)?.[1] ?? '';
+          // What the page has a person look at: behind the record's begin, by no more than its length.
+          const behind = `SELECT pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '${begin}') BETWEEN 100 AND 200`;
+          await pollUntil(
+            'the shutdown checkpoint is replayed',
+            async () => ((await hosts.sql('pg-b', behind)) === 't' ? true : null),
+            { timeoutMs: GUIDE_TIMEOUT_MS },
+          );
           await run();
         },
         promote: async (run) => {

@@ -20,6 +20,34 @@ const RUN_BY_NAME: Readonly<Record<string, string>> = {
   'docs/operations/one-relay.md': 'runPage(hosts, ONE_RELAY)',
 };
 
+/** What can die, as the table of failures names it. */
+const PARTS: readonly RegExp[] = [
+  /^the primary; another is promoted/,
+  /^the primary, killed/,
+  /^walcast, killed/,
+  /^walcast, frozen/,
+  /^disk of walcast full/,
+  /^disk of walcast fails/,
+  /^disk of walcast, slow/,
+  /^disk of walcast, a call that never ends/,
+  /^the host of walcast, silent/,
+  /^the host of walcast, for ever/,
+  /^link between primary and walcast/,
+  /^link between walcast and a standby/,
+  /^a standby that the policy/,
+  /^any other standby/,
+  /^a relay before a relay/,
+  /^a relay behind a relay/,
+  /^the name service/,
+  /^Patroni/,
+  /^the clock/,
+  /^a certificate of walcast expires/,
+  /^the primary's certificate expires/,
+  /^the password/,
+  /with secrets, damaged/,
+  /^the slot of walcast/,
+];
+
 describe.each(GUIDE_FILES.map((file) => [file] as const))('%s', (file) => {
   const text = guideText(file);
   const blocks = guideBlocks(file);
@@ -109,6 +137,26 @@ describe('the tables', () => {
       return `\`${magic} ${version}\` ${read.join(', ')}`;
     });
     expect(told.toSorted(compareText)).toEqual(known.toSorted(compareText));
+  });
+
+  it('of failures has a row for each part that can die, with what commits do, and the tests that its marks name', () => {
+    const page = guideText('docs/operations/failures.md');
+    const rows = rowsBehind('docs/operations/failures.md', '## What dies');
+    for (const part of PARTS) {
+      const found = rows.filter(([dies = '']) => part.test(dies));
+      expect(found.length, `${part}`).toBeGreaterThan(0);
+    }
+    for (const row of rows) {
+      expect(row.length, row[0]).toBe(5);
+      expect(
+        row.every((cell) => cell !== ''),
+        row[0],
+      ).toBe(true);
+    }
+    const used = new Set([...page.matchAll(/ \((\w)\)/g)].map(([, mark = '']) => mark));
+    const explained = [...page.matchAll(/^\| \((\w)\) \| `/gm)].map(([, mark = '']) => mark);
+    expect([...used].filter((mark) => !explained.includes(mark))).toEqual([]);
+    expect(explained.filter((mark) => !used.has(mark))).toEqual([]);
   });
 
   it('of the directory has every name that walcast makes there', () => {
