@@ -1,5 +1,10 @@
-// How does a line of the log look to people? The same facts as in its JSON form, on one line whatever a peer put into them.
+// How does a line of the log look? As JSON, or as text for people; on one line, and nothing to a terminal, whatever a peer put into it.
 import { CONTROLS } from './controls.ts';
+
+/** The JSON form of a line, without its line end: the same value. JSON itself lets C1, DEL and marks of direction through. */
+export function jsonLine(json: string): string {
+  return escapeControls(json);
+}
 
 /** The text form of a line, without its line end. `json`: one object with `ts`, `level`, `msg` and fields. */
 export function textLine(json: string): string {

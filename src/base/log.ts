@@ -1,7 +1,7 @@
 // The only door to pino. One line per change of state, none per message; an LSN is logged as text.
 import { pino } from 'pino';
 import type { DestinationStream, Logger } from 'pino';
-import { textLine } from './log-line.ts';
+import { jsonLine, textLine } from './log-line.ts';
 import { LOG_LEVELS, LogLevels } from './log-levels.ts';
 import type { LogLevel, LogLevelControl } from './log-levels.ts';
 import { BoundedOutput, standardError } from './standard-error.ts';
@@ -65,7 +65,10 @@ export function openLog(options: LogOptions): ProcessLog {
       formatters: { level: (label) => ({ level: label }) },
     },
     {
-      write: (line) => target.write(shared.format === 'text' ? `${textLine(line)}\n` : line),
+      write: (line) => {
+        const json = line.trimEnd();
+        target.write(`${shared.format === 'text' ? textLine(json) : jsonLine(json)}\n`);
+      },
     },
   );
   const shared: SharedSettings = {

@@ -56,12 +56,19 @@ describe('the text format', () => {
   });
 });
 
-test('the JSON format escapes by itself', () => {
-  const { log, written } = open('json');
-  log.info('a\nb', { name: 'c\nd' });
-  expect(written[0]?.indexOf('\n')).toBe((written[0]?.length ?? 0) - 1);
-  expect(JSON.parse(written[0] ?? '')).toMatchObject({ msg: 'a\nb', name: 'c\nd' });
-});
+test.each(HOSTILE.map((character) => [JSON.stringify(character), character]))(
+  'the JSON format escapes %s, and says the same',
+  (_shown, character) => {
+    const { log, written } = open('json');
+    log.info(`m${character}"größer数据`, { name: `v${character}v` });
+    expect(written).toHaveLength(1);
+    expect(written[0]).toMatch(/^[^\n]*\n$/);
+    expect(written[0]?.slice(0, -1)).not.toContain(character);
+    expect(written[0]).toContain('größer数据');
+    const said: unknown = JSON.parse(written[0] ?? '');
+    expect(said).toMatchObject({ msg: `m${character}"größer数据`, name: `v${character}v` });
+  },
+);
 
 test('level and format can be changed for every log that was made before', () => {
   const written: string[] = [];
