@@ -305,6 +305,9 @@ export const SWITCH_OVERLAP_BYTES_MAX: number = 16 << 20;
 /** A drain waits this long for the disk before it fixes how far everybody is served. */
 export const DRAIN_FLUSH_MS_MAX: number = 2_000;
 
+/** Behind a drain those that are about to come in get this long to hear that they are refused: a few round trips of TLS. */
+export const DRAIN_ANSWER_MS_MAX: number = 1_000;
+
 /** Behind a drain the disk gets this long to save slots, and again for the store; a crash loses no more than that does. */
 export const DRAIN_CLOSE_MS_MAX: number = 2_000;
 

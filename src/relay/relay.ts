@@ -5,7 +5,12 @@ import type { Log } from '../base/log.ts';
 import { within } from '../base/within.ts';
 import { readBuildInfo } from '../config/build-info.ts';
 import type { Config } from '../config/config.ts';
-import { DRAIN_CLOSE_MS_MAX, STOP_CLOSE_MS_MAX, STOP_FLUSH_MS_MAX } from '../config/limits.ts';
+import {
+  DRAIN_ANSWER_MS_MAX,
+  DRAIN_CLOSE_MS_MAX,
+  STOP_CLOSE_MS_MAX,
+  STOP_FLUSH_MS_MAX,
+} from '../config/limits.ts';
 import { AdminDesk } from '../console/admin-desk.ts';
 import { ConsoleOpener } from '../console/opener.ts';
 import { DirectoryLock } from '../net/directory-lock.ts';
@@ -206,7 +211,8 @@ class RunningRelay implements Relay {
     if (this.#isStopping()) return;
     // Standbys come back at once. Refused, libpq asks the next host of its list; cut off in the middle of a handshake, it asks nobody.
     this.#ports.stopListening();
-    await this.#following.finish();
+    const answered = within(this.#clock, DRAIN_ANSWER_MS_MAX, this.#senders.empty());
+    await Promise.all([this.#following.finish(), answered]);
     if (this.#isStopping()) return;
     this.#senders.terminate();
     await this.#close({ flushMs: DRAIN_CLOSE_MS_MAX, timeoutMs: 2 * DRAIN_CLOSE_MS_MAX });

@@ -170,6 +170,11 @@ export class WalSenderSession
     else this.#commands.cancel();
   }
 
+  /** Encryption, its first words, authentication: it has no session yet. */
+  get isComingIn(): boolean {
+    return this.#phase === 'startup';
+  }
+
   /** Serves the standby up to `endLsn`, at most until `deadlineMs` (monotonic), and ends the session. */
   drain(endLsn: Lsn, deadlineMs: number): void {
     if (!this.#streaming.drain(endLsn, deadlineMs)) this.terminate('drain');
@@ -466,6 +471,7 @@ export class WalSenderSession
     this.#phase = 'closed';
     this.#startup?.stop();
     this.#streaming.close();
+    this.#host.onSent(this.applicationName, this.#streaming.sent());
     this.#tunnel?.close();
     this.#commands.close();
     this.#consolePart?.close();

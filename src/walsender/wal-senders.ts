@@ -123,6 +123,7 @@ export class WalSenders {
   readonly #drained = new Set<WalSenderSession>();
   #stopListening: (() => void) | null = null;
   #onDrained: (() => void)[] = [];
+  #onEmpty: (() => void)[] = [];
   readonly #watch: StandbyWatch;
   readonly #absent = new AbsentStandbys();
   readonly #takeovers: SlotTakeovers;
@@ -232,7 +233,8 @@ export class WalSenders {
   /**
    * Every streaming standby is served up to `endLsn` and asked to confirm it, at most until `deadlineMs` (monotonic; default
    * in `drainTimeoutMs`), then its stream ends as that of a server shutting down; other sessions end at once, and new
-   * clients get 57P03. Resolves when all that are here now are gone: who comes later is not waited for.
+   * clients get 57P03, as do those that are about to come in. Resolves when all sessions of this moment are gone: who comes
+   * later is not waited for.
    */
   async drain(endLsn: Lsn, deadlineMs?: number): Promise<void> {
     const { clock, settings } = this.#options;
@@ -240,7 +242,8 @@ export class WalSenders {
     const untilMs = deadlineMs ?? nowMs + settings().drainTimeoutMs;
     this.refuseNew();
     this.#drainEndLsn = endLsn;
-    for (const session of this.#open) this.#drained.add(session);
+    // Who is about to come in is no session yet: it is told so as soon as it has said who it is.
+    for (const session of this.#open) if (!session.isComingIn) this.#drained.add(session);
     for (const session of this.#drained) session.drain(endLsn, untilMs);
     if (this.#drained.size === 0) return;
     const graceMs = Math.max(0, untilMs - nowMs) + 2 * CLOSE_GRACE_MS;
@@ -249,6 +252,14 @@ export class WalSenders {
       this.#onDrained.push(resolve);
     });
     timer.cancel();
+  }
+
+  /** Resolves when no connection is open, whatever it is. After a drain: all those that came meanwhile have had their answer. */
+  async empty(): Promise<void> {
+    if (this.#open.size === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#onEmpty.push(resolve);
+    });
   }
 
   /** Closes every connection at once and without a word. */
@@ -310,6 +321,7 @@ export class WalSenders {
       onStreamStop: (session) => this.#onStreamStop(session),
       onStandbyMoved: this.#options.onReply,
       takeOver: (slot, newcomer, signal) => this.#takeovers.ask(slot, newcomer, signal),
+      onSent: (name, sent) => this.#counts.ended(name, sent),
       onLeft: (reason, standby, how) => this.#onLeft(reason, standby, how),
       onClosed: (session) => this.#onClosed(session),
     };
@@ -423,6 +435,7 @@ export class WalSenders {
     const place = this.#placeOf.get(session);
     if (place !== undefined) this.#places.release(place);
     this.#placeOf.delete(session);
+    if (this.#open.size === 0) for (const resolve of this.#onEmpty.splice(0)) resolve();
     if (!this.#drained.delete(session) || this.#drained.size > 0) return;
     for (const resolve of this.#onDrained.splice(0)) resolve();
   }

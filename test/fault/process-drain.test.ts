@@ -12,7 +12,7 @@ import { RawClient, query, startup, statusUpdate, STANDBY } from '../support/raw
 import { summary } from '../support/raw-client.ts';
 import type { StreamReader } from '../support/raw-client.ts';
 import { errorResponse } from '../support/scripted-upstream.ts';
-import { i16, message } from '../support/naive-writer.ts';
+import { i16, message, packet } from '../support/naive-writer.ts';
 import { FULL_FAULTS, needs, requires } from '../support/requirements.ts';
 import { injected } from './disk-rig.ts';
 import { mountTmpfs } from './fault-support.ts';
@@ -26,6 +26,7 @@ const AT_ONCE_MS = 4_000;
 const SHUTTING_DOWN = 'E|FATAL|57P03|the database system is shutting down';
 /** Where segment 000000010000000000000031 of one megabyte begins. */
 const SEGMENT_31 = 0x3100000n;
+const SSL_REQUEST = packet(80_877_103);
 const OK = { exitCode: 0, signal: null };
 
 let workspace: Workspace;
@@ -332,6 +333,79 @@ describe.concurrent('SIGTERM with a standby', () => {
     await Promise.all([early.closed(), silent.closed()]);
   });
 });
+
+/** What a standby meets that connects now and says at once who it is. */
+async function met(port: number): Promise<string> {
+  const client = await RawClient.open(port).catch((error: NodeJS.ErrnoException) => error.code);
+  if (!(client instanceof RawClient)) return client ?? 'no code';
+  client.send(startup(STANDBY));
+  return (await client.rest()).join() || 'cut off';
+}
+
+describe.concurrent('a standby that comes back in a drain', () => {
+  it('is refused in words while another one is still served, which notices nothing', async () => {
+    await using rig = await open();
+    await rig.startStreaming({ drainTimeout: '20s' });
+    const { endLsn } = rig.upstream.fixture;
+    const [first, second] = [await rig.standby(), await rig.standby()];
+    await Promise.all([first.readTo(endLsn), second.readTo(endLsn)]);
+    await rig.signal('SIGTERM');
+    await rig.started.process.waitForLog(/"msg":"draining"/);
+    confirm(first, endLsn);
+    await expectEndOfStream(first, endLsn);
+    for (let round = 0; round < 5; round += 1)
+      expect(await met(rig.started.port)).toBe(SHUTTING_DOWN);
+    confirm(second, endLsn);
+    await expectEndOfStream(second, endLsn);
+    expect((await rig.ended(BOUND_MS)).end, rig.log).toEqual(OK);
+  });
+
+  it('after the last stream finds nobody who listens, however long the upstream takes', async () => {
+    await using rig = await open();
+    rig.upstream.part.silentAt = 'copy-done';
+    await rig.startStreaming({ drainTimeout: '20s' });
+    const { endLsn } = rig.upstream.fixture;
+    const reader = await rig.standby();
+    await reader.readTo(endLsn);
+    await rig.signal('SIGTERM');
+    confirm(reader, endLsn);
+    await expectEndOfStream(reader, endLsn);
+    // The process has heard of the end, too, once it has answered others.
+    for (let round = 0; round < 3; round += 1) expect(await rig.state()).toBe('draining');
+    expect(await met(rig.started.port)).toBe('ECONNREFUSED');
+    expect(rig.started.process.end, 'the upstream is still waited for').toBeNull();
+    expect((await rig.ended(BOUND_MS)).end, rig.log).toEqual(OK);
+  });
+
+  it.each([
+    ['before it began', true],
+    ['while it lasted', false],
+  ])('and connected %s is heard out when the streams have ended', async (_, isEarly) => {
+    await using rig = await open();
+    await rig.startStreaming({ drainTimeout: '20s' });
+    const { endLsn } = rig.upstream.fixture;
+    const reader = await rig.standby();
+    await reader.readTo(endLsn);
+    const early = isEarly ? await askingForTls(rig.started.port) : null;
+    await rig.signal('SIGTERM');
+    await rig.started.process.waitForLog(/"msg":"draining"/);
+    const client = early ?? (await askingForTls(rig.started.port));
+    confirm(reader, endLsn);
+    await expectEndOfStream(reader, endLsn);
+    await rig.until('the last word to the upstream', () => rig.upstream.goodbyes === 1);
+    client.send(startup(STANDBY));
+    expect(await client.rest()).toEqual([SHUTTING_DOWN]);
+    expect((await rig.ended(BOUND_MS)).end, rig.log).toEqual(OK);
+  });
+});
+
+/** In the middle of what comes before the startup packet. */
+async function askingForTls(port: number): Promise<RawClient> {
+  const client = await RawClient.open(port);
+  client.send(SSL_REQUEST);
+  expect(String(await client.bytes(1))).toBe('N');
+  return client;
+}
 
 requires('strace').describe.concurrent('SIGTERM while the disk hangs', () => {
   const asked = [
