@@ -85,7 +85,7 @@ function resolveLayers(found: FoundLayers): LoadedConfig {
     return { errors: errors.toSorted(byPlace).slice(0, CONFIG_ERRORS_MAX) };
   }
   const warned = withFileWarning(config, read.secretProblem);
-  const again = { ...access, isPlainOnly: true, known: values.texts };
+  const again = { ...access, isPlainOnly: true, known: values };
   SECRETS_AGAIN.set(warned, () => resolveLayers({ ...found, access: again }));
   return { config: warned };
 }

@@ -4,7 +4,7 @@ import { readdirSync } from 'node:fs';
 import { dirname, isAbsolute, resolve } from 'node:path';
 import { errorText, systemErrorCode } from '../base/errors.ts';
 import type { RuleFiles } from '../pg/hba-includes.ts';
-import type { ConfigValues } from './values.ts';
+import type { ConfigValues, DirectoryListing } from './values.ts';
 
 /** Files for the rules of one key. */
 export class KeyedRuleFiles implements RuleFiles {
@@ -49,16 +49,19 @@ export class KeyedRuleFiles implements RuleFiles {
     return { problem: reason, isMissing };
   }
 
-  list(path: string): ReturnType<RuleFiles['list']> {
-    this.#values.notePlace(path);
-    try {
-      const entries = readdirSync(path, { withFileTypes: true });
-      const names = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
-      return { names };
-    } catch (error) {
-      const code = systemErrorCode(error);
-      return { problem: code === 'ENOENT' ? NO_SUCH_FILE : (code ?? errorText(error)) };
-    }
+  list(path: string): DirectoryListing {
+    return this.#values.listDirectory(path, () => listingOf(path));
+  }
+}
+
+function listingOf(path: string): DirectoryListing {
+  try {
+    const entries = readdirSync(path, { withFileTypes: true });
+    const names = entries.filter((entry) => !entry.isDirectory()).map(({ name }) => name);
+    return { names };
+  } catch (error) {
+    const code = systemErrorCode(error);
+    return { problem: code === 'ENOENT' ? NO_SUCH_FILE : (code ?? errorText(error)) };
   }
 }
 

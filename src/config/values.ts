@@ -1,6 +1,7 @@
 // The value of each key: the one of highest precedence, read in its kind and unit, with every mistake collected.
 import { resolve } from 'node:path';
 import { invariant } from '../base/errors.ts';
+import type { RuleFiles } from '../pg/hba-includes.ts';
 import { ORIGINS } from './config.ts';
 import type { Origin } from './config.ts';
 import { filePlaceSync } from './file-place.ts';
@@ -38,17 +39,28 @@ export interface FileAccess {
   readonly file: string;
   readonly other: string;
   readonly isPlainOnly: boolean;
-  /** What is not read again, by absolute name; files with secrets are read in any case. */
-  readonly known?: ReadonlyMap<string, FileText>;
+  /** What is not read again; files with secrets are read in any case. */
+  readonly known?: KnownFiles;
 }
 
+/** What was found on the disk, by absolute name. */
+export interface KnownFiles {
+  readonly texts: ReadonlyMap<string, FileText>;
+  readonly listings: ReadonlyMap<string, DirectoryListing>;
+}
+
+/** What is in a directory, or why nobody knows. */
+export type DirectoryListing = ReturnType<RuleFiles['list']>;
+
 /** The values of all keys. Reading one that is wrong gives a stand-in and adds to `errors`. */
-export class ConfigValues {
+export class ConfigValues implements KnownFiles {
   readonly errors: ConfigError[] = [];
   /** Where each name that was read, or a directory that was listed, led just before. */
   readonly places: Map<string, FilePlace> = new Map<string, FilePlace>();
   /** What each file held that was read. */
   readonly texts: Map<string, FileText> = new Map<string, FileText>();
+  /** What each directory held that was listed. */
+  readonly listings: Map<string, DirectoryListing> = new Map<string, DirectoryListing>();
   readonly #chosen = new Map<string, ChosenValue>();
   readonly #layers: OrderedLayers;
   readonly #access: FileAccess;
@@ -183,9 +195,18 @@ export class ConfigValues {
 
   /** Content of the file at an absolute path. */
   readFile(path: string): FileText {
-    const text = this.#access.known?.get(path) ?? this.#readAnew(path);
+    const text = this.#access.known?.texts.get(path) ?? this.#readAnew(path);
     this.texts.set(path, text);
     return text;
+  }
+
+  /** What is in the directory at an absolute path; `list` looks. */
+  listDirectory(path: string, list: () => DirectoryListing): DirectoryListing {
+    const known = this.#access.known?.listings.get(path);
+    if (known === undefined) this.notePlace(path);
+    const listing = known ?? list();
+    this.listings.set(path, listing);
+    return listing;
   }
 
   #readAnew(path: string): FileText {

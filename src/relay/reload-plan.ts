@@ -36,22 +36,39 @@ export function planReload(running: Config, loaded: Config): ReloadPlan {
   };
 }
 
-/** Only what files with secrets hold, and only where the same file is named as before; everything else waits for a reload. Pure. */
+/**
+ * Only what files with secrets hold, and only where the same file is named as before; everything else waits for a reload. Where
+ * their names lead by now is in `next`, too, whether anything has changed or not. Pure.
+ */
 export function planSecrets(running: Config, loaded: Config): Omit<ReloadPlan, 'pendingRestart'> {
-  const changed = SECRET_FILE_KEYS.filter(
-    (key) =>
-      isDeepStrictEqual(running.namedFiles.get(key), loaded.namedFiles.get(key)) &&
-      meaning(running, key) !== meaning(loaded, key),
+  const same = SECRET_FILE_KEYS.filter((key) =>
+    isDeepStrictEqual(running.namedFiles.get(key), loaded.namedFiles.get(key)),
   );
+  const places = new Map(running.places);
+  for (const name of same.flatMap((key) => loaded.namedFiles.get(key) ?? [])) {
+    const place = loaded.places.get(name);
+    if (place !== undefined) places.set(name, place);
+  }
+  const changed = same.filter((key) => meaning(running, key) !== meaning(loaded, key));
   const values = new Map(running.values);
-  let next: Config = { ...running, values };
+  let next: Config = { ...running, values, places };
   for (const key of changed) {
-    const value = loaded.values.get(key);
-    if (value !== undefined) values.set(key, value);
+    for (const path of [key, ...BROUGHT[key]]) {
+      const value = loaded.values.get(path);
+      if (value !== undefined) values.set(path, value);
+    }
     next = { ...next, ...secretOf(key, next, loaded) };
   }
   return { next, changed };
 }
+
+/** Keys whose value may stand in that file. */
+const BROUGHT: Readonly<Record<SecretFileKey, readonly string[]>> = {
+  'auth.users_file': [],
+  'http.token_file': [],
+  'http.wal_token_file': [],
+  'upstream.conninfo_file': ['upstream.application_name'],
+};
 
 function secretOf(key: SecretFileKey, running: Config, loaded: Config): Partial<Config> {
   switch (key) {
@@ -64,8 +81,8 @@ function secretOf(key: SecretFileKey, running: Config, loaded: Config): Partial<
     case 'http.wal_token_file':
       return { http: { ...running.http, walToken: loaded.http.walToken } };
     case 'upstream.conninfo_file': {
-      const { conninfo, server } = loaded.upstream;
-      return { upstream: { ...running.upstream, conninfo, server } };
+      const { conninfo, server, applicationName } = loaded.upstream;
+      return { upstream: { ...running.upstream, conninfo, server, applicationName } };
     }
   }
 }

@@ -129,7 +129,8 @@ export class LiveConfiguration {
     if ('errors' in loaded) return this.#secretsRefused(loaded.errors.map(formatConfigError));
     const plan = planSecrets(this.#current, loaded.config);
     const report = { problems: [], changed: plan.changed, pendingRestart: this.#pendingRestart };
-    if (plan.changed.length > 0) {
+    if (plan.changed.length === 0) this.#current = plan.next;
+    else {
       let apply: ApplyConfig;
       try {
         apply = await this.#parts.prepare(plan.next, 'secrets');

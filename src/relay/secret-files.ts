@@ -4,6 +4,8 @@ import { stat } from 'node:fs/promises';
 import type { Clock, Timer } from '../base/clock.ts';
 import { systemErrorCode } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
+import { filePlace, isSwapped } from '../config/file-place.ts';
+import type { FilePlace } from '../config/file-place.ts';
 import { SECRET_FILES_LOOK_MS } from '../config/limits.ts';
 import { RetryLooks } from './retry-looks.ts';
 
@@ -27,6 +29,8 @@ export function secretFileNames({ namedFiles }: Pick<Config, 'namedFiles'>): rea
 export interface SecretFilesParts {
   /** Names of the files that are in use now. */
   readonly names: () => readonly string[];
+  /** Where they led when what is in effect was read. */
+  readonly places: () => ReadonlyMap<string, FilePlace>;
   /**
    * Something may have changed. Resolves to false when it could not be taken: then it is asked for again, at intervals.
    * Never rejects for what stands in files.
@@ -45,6 +49,8 @@ const PIPE = 'a pipe';
 export class SecretFiles {
   readonly #parts: SecretFilesParts;
   readonly #seen = new Map<string, string>();
+  /** Links that lead elsewhere than in {@link SecretFilesParts.places}, as they were looked at last. */
+  #swapped = '';
   /** About when the configuration was read first. (Unix milliseconds) */
   readonly #sinceMs: number;
   #timer: Timer | null = null;
@@ -85,10 +91,31 @@ export class SecretFiles {
       const isNews = seen !== undefined || changedAtMs >= this.#sinceMs;
       isChanged ||= isNews && !isRead;
     }
+    if (await this.#isSwappedAnew(names)) isChanged = true;
+    if (this.#isStopped) return;
     if (isChanged) this.#retries.reset();
     if (isChanged || (!this.#isTaken && this.#retries.isDue())) await this.#take();
     this.#timer = null;
     this.watch();
+  }
+
+  /**
+   * What a link led to at the last look may not be what was read: it was swapped before the first look, or there and back with a
+   * reload in between.
+   */
+  async #isSwappedAnew(names: readonly string[]): Promise<boolean> {
+    const places = this.#parts.places();
+    const swapped: string[] = [];
+    for (const name of names) {
+      const before = places.get(name);
+      if (before === undefined || this.#seen.get(name) === PIPE) continue;
+      const now = await filePlace(name);
+      if (isSwapped(name, before, now)) swapped.push(name, String(now.file));
+    }
+    const what = swapped.join('\0');
+    const isNews = what !== '' && what !== this.#swapped;
+    this.#swapped = what;
+    return isNews;
   }
 
   async #take(): Promise<void> {

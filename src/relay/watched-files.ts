@@ -14,6 +14,7 @@ export class WatchedFiles {
   constructor(live: LiveConfiguration, { clock, log }: { clock: Clock; log: Log }) {
     this.#secrets = new SecretFiles({
       names: () => secretFileNames(live.current),
+      places: () => live.current.places,
       onChanged: () => live.refreshSecrets(),
       clock,
     });
