@@ -100,7 +100,8 @@ export function passwordInstructions(
         {
           heading: 'Make a user for standbys, and name the file in the configuration:',
           lines: [
-            `walcast scram --user ${shellWord(user)} > userlist.txt && chmod 600 userlist.txt    # auth.users_file: userlist.txt`,
+            // Never to be read by others, not for a moment, and no list that is there is lost.
+            `(umask 077 && walcast scram --user ${shellWord(user)} >> userlist.txt)    # auth.users_file: userlist.txt`,
           ],
         },
       ];
@@ -117,8 +118,10 @@ export function passwordInstructions(
     case 'file':
       return [
         {
-          heading: `The password of ${user} was made up, and is in a password file. On the machine of a standby, as the user it runs as:`,
-          lines: [`cat ${shellWord(password.path)} >> ~/.pgpass && chmod 600 ~/.pgpass`],
+          heading: `The password of ${user} was made up, and is in a password file. Bring it to the machine of a standby; there, as the user it runs as:`,
+          lines: [
+            `(umask 077 && cat ${shellWord(password.path)} >> ~/.pgpass) && chmod 600 ~/.pgpass`,
+          ],
         },
       ];
   }
@@ -136,8 +139,20 @@ export function authorityInstructions(authority: string): Instructions[] {
   ];
 }
 
-/** How other machines are let in by rules that want TLS, where walcast has none yet. `host`: what they call it. */
-export function certificateInstructions(host: string): Instructions[] {
+/** An item of `listen`, in YAML. */
+function withCertificate(address: ListenAddress): string {
+  if (address.kind === 'unix') {
+    return `{ address: ${JSON.stringify(`${address.directory}:${address.port}`)} }`;
+  }
+  const host = address.host.includes(':') ? `[${address.host}]` : address.host;
+  return `{ address: "${host}:${address.port}", tls: { cert: server.crt, key: server.key } }`;
+}
+
+/** How other machines are let in by rules that want TLS, where walcast has none yet. `host`: what they call it; `listen` as it is. */
+export function certificateInstructions(
+  host: string,
+  listen: readonly ListenAddress[],
+): Instructions[] {
   const name = shellWord(`/CN=${host}`);
   const alternative = shellWord(`subjectAltName=DNS:${host}`);
   return [
@@ -146,7 +161,7 @@ export function certificateInstructions(host: string): Instructions[] {
         'Other machines are let in with TLS only. A certificate to begin with; standbys verify it with sslrootcert=server.crt:',
       lines: [
         `openssl req -new -x509 -days 365 -nodes -subj ${name} -addext ${alternative} -out server.crt -keyout server.key && chmod 600 server.key`,
-        'listen: [ { address: "*:5433", tls: { cert: server.crt, key: server.key } } ]    # in the configuration',
+        `listen: [ ${listen.map(withCertificate).join(', ')} ]    # instead of "listen" in the configuration, which is in the same folder`,
       ],
     },
   ];

@@ -42,6 +42,8 @@ export interface InitPlaces {
 export const USERS_FILE = 'userlist.txt';
 /** Name of the password file for standbys, where the password was made up. */
 export const STANDBY_PASSWORD_FILE = 'standby.pgpass';
+/** Name of the file with the token for what changes something. */
+export const TOKEN_FILE = 'token';
 /** Name of our own password file for the upstream. */
 export const UPSTREAM_PASSWORD_FILE = 'upstream.pgpass';
 
@@ -158,6 +160,11 @@ export function needsSecret(draft: InitDraft): boolean {
   return asksForPassword({ ...draft, addresses: [], user: '' });
 }
 
+/** True where there is an HTTP port and no token yet, without which nothing can be changed by it. */
+export function needsToken(draft: InitDraft): boolean {
+  return !has(draft, 'http.token_file') && draft.values.get('http.listen')?.at(-1)?.text !== '';
+}
+
 /** What keeps `text` from being a network; null when nothing does. */
 export function networkProblem(text: string): string | null {
   const [, addressText = '', length = ''] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? [];
@@ -215,11 +222,13 @@ function rulesOf(draft: InitDraft, env: CommandContext['env']): string {
 export interface Beside {
   /** A list of users is there. */
   readonly hasUsers: boolean;
+  /** A file with a token is there. */
+  readonly hasToken: boolean;
   /** A password file of ours for the upstream: absolute; null for none. */
   readonly upstreamPasswordFile: string | null;
 }
 
-/** The text of walcast.yaml. Files are named by their whole path, the list of users by its own: it goes where the configuration goes. */
+/** The text of walcast.yaml. Files are named by their whole path, the list of users and the token by their names: they go where the configuration goes. */
 export function draftText(
   draft: InitDraft,
   {
@@ -237,6 +246,7 @@ export function draftText(
   }
   if (!has(draft, 'auth.hba', 'auth.hba_file')) shown.set('auth.hba', [rulesOf(draft, env)]);
   if (beside.hasUsers) shown.set('auth.users_file', [USERS_FILE]);
+  if (beside.hasToken) shown.set('http.token_file', [TOKEN_FILE]);
   const conninfo = shown.get('upstream.conninfo')?.[0];
   if (conninfo !== undefined && beside.upstreamPasswordFile !== null) {
     shown.set('upstream.conninfo', [withPasswordFile(conninfo, beside.upstreamPasswordFile)]);

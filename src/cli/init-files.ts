@@ -72,7 +72,9 @@ async function handOver(
   if (folder.uid !== ROOT) await file.chown(folder.uid, folder.gid);
   else if (folder.gid !== ROOT) {
     await file.chown(ROOT, folder.gid);
-    if (isSecret) await file.chmod(0o640);
+    // A strict umask of root's is no reason to keep the service from reading its own configuration.
+    const { mode } = await file.stat();
+    await file.chmod(isSecret ? 0o640 : (mode & 0o777) | 0o040);
   }
 }
 

@@ -2,6 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { basename } from 'node:path';
 import type { Finding } from '../check/finding.ts';
 import type { HostProbe } from '../check/host-probe.ts';
 import {
@@ -17,6 +18,7 @@ import type { Instructions, StandbyAddress, StandbyPassword } from '../check/ini
 import { shellWord } from '../check/quoting.ts';
 import type { Config } from '../config/config.ts';
 import { parseIpAddress } from '../pg/ip-address.ts';
+import { TOKEN_FILE } from './init-draft.ts';
 import type { NewFile } from './init-files.ts';
 
 /** How a standby gets in. */
@@ -122,7 +124,8 @@ export function nextSteps(
   if (address === null) return parts;
   const [first] = config.listen;
   const tls = first?.kind === 'tcp' ? first.tls : null;
-  if (networks.length > 0 && tls === null) parts.push(...certificateInstructions(hostname()));
+  if (networks.length > 0 && tls === null)
+    parts.push(...certificateInstructions(hostname(), config.listen));
   parts.push(...passwordInstructions(address, password));
   if (tls !== null) {
     parts.push(...authorityInstructions(isSelfSigned(tls.cert) ? tls.cert : 'AUTHORITY.crt'));
@@ -141,6 +144,7 @@ export function lastWords(
 ): string[] {
   const [configuration, ...others] = files;
   const file = shellWord(output);
+  const token = others.find(({ path }) => basename(path) === TOKEN_FILE);
   return [
     '',
     `Wrote ${output}. Look at auth.hba in it: it says which standbys may connect.`,
@@ -150,6 +154,11 @@ export function lastWords(
           'The configuration holds a password, so its mode is 0600. Better: keep the connection string in a file of its own (upstream.conninfo_file), or the password in ~/.pgpass.',
         ]
       : []),
+    ...(token === undefined
+      ? []
+      : [
+          `Commands that change a running walcast show the token: walcast drain --token-file ${shellWord(token.path)}`,
+        ]),
     isClean ? `Next: walcast run -c ${file}` : `Next: walcast check -c ${file} --deep`,
   ];
 }

@@ -22,9 +22,11 @@ import {
   has,
   loadDraft,
   needsSecret,
+  needsToken,
   setValue,
   STANDBY_PASSWORD_FILE,
   standbyUser,
+  TOKEN_FILE,
   UPSTREAM_PASSWORD_FILE,
   USERS_FILE,
 } from './init-draft.ts';
@@ -48,7 +50,8 @@ key is written as a comment with its default. No file that exists is overwritten
 
 Nobody is let in without a password, and no other machine without TLS: beside the configuration userlist.txt gets the secret
 of the user that standbys log in as, standby.pgpass the password where it was made up, upstream.pgpass the one for the
-primary where it was asked for. Only their owner may read them (and the group of the folder, where root writes them).
+primary where it was asked for, token what "slots create", "drain" and others that change something have to show. Only
+their owner may read them (and the group of the folder, where root writes them).
 
 The servers are looked at as "walcast check --deep" does. The files are also written when a check fails: what has to be
 changed on the primary is printed.
@@ -66,7 +69,7 @@ Examples:
 
 const DEFAULT_FILE = 'walcast.yaml';
 
-/** Of a password that is made up: as many as a SCRAM secret has, so that it is no weaker than that. */
+/** Of a password, or a token, that is made up: as many as a SCRAM secret has, so that it is no weaker than that. */
 const PASSWORD_BYTES = 32;
 
 /** What standbys log in with, and where it is from. */
@@ -131,6 +134,7 @@ function filesBeside(
   const names = [
     ...(needsSecret(draft) ? [USERS_FILE] : []),
     ...(needsSecret(draft) && !isPasswordGiven ? [STANDBY_PASSWORD_FILE] : []),
+    ...(needsToken(draft) ? [TOKEN_FILE] : []),
     ...(isAsking(context) ? [UPSTREAM_PASSWORD_FILE] : []),
   ];
   return names.map((name) => join(dirname(output), name));
@@ -167,7 +171,11 @@ function credentialOf(
   const user = standbyUser(draft, env);
   if (given !== null) return { user, password: given, isMadeUp: false };
   if (places.output === null) return null;
-  return { user, password: randomBytes(PASSWORD_BYTES).toString('base64url'), isMadeUp: true };
+  return { user, password: madeUp(), isMadeUp: true };
+}
+
+function madeUp(): string {
+  return randomBytes(PASSWORD_BYTES).toString('base64url');
 }
 
 async function userLine({ user, password }: Credential): Promise<string> {
@@ -233,10 +241,12 @@ function filesOf(context: CommandContext, decided: Decided, line: string | null)
   const isAlone = places.output === null;
   if (isAlone && users !== null) setValue(draft, 'auth.users', users);
   const upstream = isAlone ? null : draft.upstreamPassword;
+  const token = !isAlone && needsToken(draft) ? madeUp() : null;
   const text = draftText(draft, {
     ...context,
     beside: {
       hasUsers: !isAlone && users !== null,
+      hasToken: token !== null,
       upstreamPasswordFile: upstream === null ? null : beside(UPSTREAM_PASSWORD_FILE),
     },
   });
@@ -248,6 +258,7 @@ function filesOf(context: CommandContext, decided: Decided, line: string | null)
   };
   add(USERS_FILE, users);
   add(STANDBY_PASSWORD_FILE, line);
+  add(TOKEN_FILE, token);
   // It is for this one connection string, whose hosts may change.
   add(
     UPSTREAM_PASSWORD_FILE,

@@ -150,7 +150,13 @@ requires('python3', 'pg_basebackup', `postgres-${MAJOR}`).describe('on a termina
 
   it('keeps every secret in a file of its own, which its owner alone may read', async () => {
     const names = (await readdir(directory)).filter((name) => !name.startsWith('.')).toSorted();
-    expect(names).toEqual(['standby.pgpass', 'upstream.pgpass', 'userlist.txt', 'walcast.yaml']);
+    expect(names).toEqual([
+      'standby.pgpass',
+      'token',
+      'upstream.pgpass',
+      'userlist.txt',
+      'walcast.yaml',
+    ]);
     for (const name of names) {
       const { mode } = await stat(join(directory, name));
       expect([name, mode & 0o777]).toEqual([name, name === 'walcast.yaml' ? 0o644 : 0o600]);
@@ -177,7 +183,7 @@ requires('python3', 'pg_basebackup', `postgres-${MAJOR}`).describe('on a termina
   });
 
   it('and the lines for a new standby make one, with the password that was made up', async () => {
-    await shell(printed(/^ {2}(cat .*\.pgpass >> .*)$/m));
+    await shell(printed(/^ {2}(\(umask 077 && cat .*\.pgpass.*)$/m));
     const line = printed(/^ {2}(pg_basebackup .*)$/m);
     await shell(
       line

@@ -219,7 +219,7 @@ describe('init', () => {
     const words = ['--set', hba, '--listen', '127.0.0.1:0', '--http', '127.0.0.1:0'];
     const done = await type('init', '--upstream', upstream(), '-o', file, ...words);
     expect(done.code).toBe(0);
-    expect(await readdir(dirname(file))).toEqual(['walcast.yaml']);
+    expect((await readdir(dirname(file))).toSorted()).toEqual(['token', 'walcast.yaml']);
   });
 
   it('takes the password of standbys from a file, and tells it nobody', async () => {
@@ -233,6 +233,7 @@ describe('init', () => {
     expect(done.out).toMatch(/^ {2}127\.0\.0\.1:\d+:\*:anne:PASSWORD$/m);
     expect((await readdir(dirname(file))).toSorted()).toEqual([
       'password',
+      'token',
       'userlist.txt',
       'walcast.yaml',
     ]);

@@ -87,7 +87,7 @@ requires(...NEEDS).it(
     expect(printed).toContain(here(seeding).replace('-D standby_a', '-D DATA_DIRECTORY'));
 
     const steps = rest.map(({ text }) =>
-      text.replaceAll(/^walcast (status|health)$/gm, '$& --url http://127.0.0.1:9188'),
+      text.replaceAll(/^walcast (status|health|drain)\b/gm, '$& --url http://127.0.0.1:9188'),
     );
     const shown = await type('cd ~/walcast-try', ...steps);
     expect(shown).toContain('from the primary');

@@ -11,6 +11,7 @@ import { findStandbyUserProblem, withPasswordFile } from '../../src/cli/init-dra
 import { refuseExisting, writeNewFiles } from '../../src/cli/init-files.ts';
 import { passwordFileLine } from '../../src/cli/init-report.ts';
 import { firstRules } from '../../src/cli/init-rules.ts';
+import { loadConfig } from '../../src/config/load.ts';
 import { parseConninfoOptions } from '../../src/pg/conninfo-syntax.ts';
 import { parseHba } from '../../src/pg/hba.ts';
 import { findPassword } from '../../src/pg/password-file.ts';
@@ -81,10 +82,10 @@ test('a question that flags answer is not asked, and with --yes none is', async 
     ['go', '-'],
   );
   expect(shown).not.toMatch(/Primary:|Replication slot there|Address that|Directory for|log in at/);
-  expect(files).toEqual(['walcast.yaml']);
+  expect(files).toEqual(['token', 'walcast.yaml']);
   const quiet = await converse(['--yes', '--upstream', NOWHERE], []);
   expect(quiet.shown).not.toMatch(/\]: |Password|Enter/);
-  expect(quiet.files).toEqual(['standby.pgpass', 'userlist.txt', 'walcast.yaml']);
+  expect(quiet.files).toEqual(['standby.pgpass', 'token', 'userlist.txt', 'walcast.yaml']);
 });
 
 test('an answer that cannot be is asked for again, one in doubt may be given twice', async () => {
@@ -147,6 +148,7 @@ test('an answer that cannot be is asked for again, one in doubt may be given twi
     `directory: ${directory}/data`,
     'http:',
     'listen: "127.0.0.1:0"',
+    'token_file: token',
   ]);
 });
 
@@ -156,7 +158,7 @@ test('a list of users that is there already can be named, and nothing is made be
   const words = ['--yes', '--upstream', NOWHERE, '--set', 'auth.users_file=userlist.txt'];
   const done = await walcast(['init', ...words], { workingDirectory: directory });
   expect([done.code, done.err]).toEqual([1, '']);
-  expect(readdirSync(directory).toSorted()).toEqual(['userlist.txt', 'walcast.yaml']);
+  expect(readdirSync(directory).toSorted()).toEqual(['token', 'userlist.txt', 'walcast.yaml']);
   expect(done.out).toContain('[auth.rules]');
 });
 
@@ -168,7 +170,50 @@ test('a password that a file has is not asked for', async () => {
     ['-', 'go', '-', '127.0.0.1:0', 'data', 'anne'],
   );
   expect(shown).toContain('\nWrote walcast.yaml.');
-  expect(files).toEqual(['userlist.txt', 'walcast.yaml']);
+  expect(files).toEqual(['token', 'userlist.txt', 'walcast.yaml']);
+});
+
+test('a token is made up where something can be changed over HTTP, is told nobody, and none is made where one is given', async () => {
+  const made = await converse(['--yes', '--upstream', NOWHERE], []);
+  const path = join(made.directory, 'token');
+  const token = readFileSync(path, 'utf8');
+  expect(token).toMatch(/^[\w-]{43}\n$/);
+  expect(statSync(path).mode & 0o777).toBe(0o600);
+  expect(made.shown).not.toContain(token.trim());
+  expect(made.shown).toContain(`walcast drain --token-file ${path}\n`);
+  const file = join(made.directory, 'walcast.yaml');
+  const loaded = loadConfig({ flags: [], env: {}, file, workingDirectory: '/' });
+  expect(loaded).toMatchObject({ config: { http: { token: token.trim() } } });
+  for (const words of [
+    ['--http', ''],
+    ['--set', `http.token_file=${path}`],
+  ]) {
+    const workingDirectory = temporaryDirectory();
+    const done = await walcast(['init', '--upstream', NOWHERE, ...words], { workingDirectory });
+    expect(done.out).not.toContain('--token-file');
+    const files = readdirSync(workingDirectory).toSorted();
+    expect([words, files]).toEqual([words, ['standby.pgpass', 'userlist.txt', 'walcast.yaml']]);
+  }
+});
+
+test('what is to be typed lets nobody else read a secret for a moment, and empties no file', async () => {
+  const { shown } = await converse(['--yes', '--upstream', NOWHERE], []);
+  expect(shown).toMatch(/^ {2}\(umask 077 && cat \S+ >> ~\/\.pgpass\) && chmod 600 ~\/\.pgpass$/m);
+  const alone = await walcast(['init', '--upstream', NOWHERE, '-o', '-']);
+  expect(alone.err).toMatch(/^ {2}\(umask 077 && walcast scram --user u >> userlist\.txt\) /m);
+});
+
+test('the line for a certificate is for the addresses that were chosen', async () => {
+  const listen = ['--listen', '[::1]:0,/run/x:6000'];
+  const words = ['--upstream', NOWHERE, '-o', '-', '--allow', 'fd00::/8', ...listen];
+  const { err } = await walcast(['init', ...words]);
+  const line = /^ {2}(listen: .*?) {4}#/m.exec(err)?.[1] ?? '';
+  expect(parse(line)).toEqual({
+    listen: [
+      { address: '[::1]:0', tls: { cert: 'server.crt', key: 'server.key' } },
+      { address: '/run/x:6000' },
+    ],
+  });
 });
 
 test('a flag that cannot be is told before anything is asked', async () => {
@@ -342,6 +387,14 @@ itWhen(process.geteuid?.() === 0)(
     };
     expect(await inFolder('user', [10_001, 10_002, 0o755])).toEqual([10_001, 10_002, 0o600]);
     expect(await inFolder('group', [0, 10_002, 0o750])).toEqual([0, 10_002, 0o640]);
+    const umask = process.umask(0o077);
+    try {
+      const path = join(directory, 'group', 'plain');
+      await writeNewFiles([{ path, text: '', isSecret: false }]);
+      expect(statSync(path).mode & 0o777).toBe(0o640);
+    } finally {
+      process.umask(umask);
+    }
     expect(await inFolder('root', [0, 0, 0o755])).toEqual([0, 0, 0o600]);
     expect(await inFolder('everybody', [10_001, 10_002, 0o1777])).toEqual([0, 0, 0o600]);
   },
