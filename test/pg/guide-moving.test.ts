@@ -65,10 +65,33 @@ TOOLS.describe('the operations guide', () => {
           await moved(run, 'relay-a');
           expect((await query).exitCode, 'a query on the standby goes on').toBe(0);
         },
-        back: (run) => moved(run, 'pg-a'),
+        back: async (run) => {
+          await hosts.sql('standby-1', 'SELECT pg_wal_replay_pause()');
+          await untilTrue(hosts, `SELECT pg_get_wal_replay_pause_state() = 'paused'`);
+          await run();
+          await untilTrue(hosts, `SELECT current_setting('primary_conninfo') LIKE '%host=pg-a %'`);
+          // The old walreceiver goes on while replay is paused, with WAL that was written after the reload.
+          await hosts.sql('pg-a', 'INSERT INTO entries DEFAULT VALUES');
+          const end = await hosts.sql('pg-a', 'SELECT pg_current_wal_flush_lsn()');
+          await untilTrue(hosts, `SELECT pg_last_wal_receive_lsn() >= '${end}'`);
+          const sender = await hosts.sql(
+            'standby-1',
+            'SELECT sender_host FROM pg_stat_wal_receiver',
+          );
+          expect(sender).toBe('relay-a');
+          const resume = async (): Promise<void> => {
+            await hosts.sql('standby-1', 'SELECT pg_wal_replay_resume()');
+          };
+          await moved(resume, 'pg-a');
+        },
         synchronous: async (run) => {
           const commits = new Commits(hosts, 'pg-a');
           await moved(run, 'relay-a');
+          slowest.push((await commits.stop()).slowestMs / 1_000);
+        },
+        synchronously_back: async (run) => {
+          const commits = new Commits(hosts, 'pg-a');
+          await moved(run, 'pg-a');
           slowest.push((await commits.stop()).slowestMs / 1_000);
         },
       });
@@ -112,3 +135,12 @@ TOOLS.describe('the operations guide', () => {
     process.stdout.write(`failures: slowest commit | standby has all: ${figures.join('; ')}\n`);
   });
 });
+
+/** Waits until a query on the standby says so. */
+async function untilTrue(hosts: GuideHosts, query: string): Promise<void> {
+  await pollUntil(
+    query,
+    async () => ((await hosts.sql('standby-1', query)) === 't' ? true : null),
+    { timeoutMs: GUIDE_TIMEOUT_MS },
+  );
+}

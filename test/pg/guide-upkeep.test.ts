@@ -30,7 +30,6 @@ sed -i 's/^  users_file: .*/&\\n  admin_users: [ ops ]/' /etc/walcast/walcast.ya
 echo '${GUIDE_PASSWORD}' | walcast scram --user ops >> /etc/walcast/userlist.txt
 echo '*:*:*:ops:${GUIDE_PASSWORD}' > /etc/walcast/pgpass
 chmod 0600 /etc/walcast/pgpass
-cp -p /etc/walcast/tls.crt /etc/walcast/server.crt
 systemctl restart walcast`;
 
 /** A terminal has aliases, and a bash that reads a script has none. */

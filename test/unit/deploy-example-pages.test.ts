@@ -38,7 +38,11 @@ case "$1 $2" in
   'create secret') exec "$REAL_KUBECTL" "$@" --dry-run=client -o yaml > "$MADE/$3-$4.yaml" ;;
   'apply -k') cd "$ORIGIN" && exec "$REAL_KUBECTL" kustomize "$3" > "$MADE/applied" ;;
   'apply -f') test -s "$3" ;;
-  'patch cluster') test -s "$7" ;;
+  'patch cluster') case "$6" in
+      --patch-file) test -s "$7" ;;
+      --patch) test "$(node -p 'JSON.parse(process.argv[1]).spec.postgresql.synchronous' "$7")" = null ;;
+      *) exit 1 ;;
+    esac ;;
   *) echo "kubectl $* is not known here" >&2; exit 1 ;;
 esac
 `;

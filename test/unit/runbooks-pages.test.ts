@@ -35,6 +35,7 @@ const AFTER: Readonly<Record<string, string>> = {
 /** Words of PostgreSQL, of libpq and of the pages themselves, in the spelling of a key. */
 const OTHER_WORDS: readonly string[] = [
   'application_name',
+  'cluster_name',
   'max_standby_streaming_delay',
   'max_wal_senders',
   'pg_basebackup',
@@ -106,6 +107,13 @@ describe.each(names.map((name) => [name] as const))('%s', (name) => {
     }
     // Lines of a program's own have no priority for the journal.
     for (const line of commandsIn(text, 'journalctl')) expect(line).not.toMatch(/ -p /);
+  });
+
+  it('makes standbys that have their name again, and warns before a store is emptied', () => {
+    for (const [, line = ''] of text.matchAll(/`(pg_basebackup [^`]*-R[^`]*)`/g))
+      expect(line).toContain('application_name=');
+    if (commandsIn(text, 'walcast store reset').length > 0)
+      expect(text).toContain('](../operations/state.md#begin-anew)');
   });
 
   it('asks the HTTP port for paths that there are', () => {
