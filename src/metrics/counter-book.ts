@@ -13,14 +13,14 @@ export class CounterBook {
     this.#totals.set(label, (this.#totals.get(label) ?? 0) + growth);
   }
 
+  /** Shows `label`, at 0 when nothing was counted for it. */
+  open(label: string): void {
+    if (!this.#totals.has(label)) this.#totals.set(label, 0);
+  }
+
   /** True when source `key` has counted something that was not told yet. */
   hasGrown(key: string, value: number): boolean {
     return value !== (this.#lastSeen.get(key) ?? 0);
-  }
-
-  /** Forgets sources that are gone; their share of the totals stays. */
-  keepSources(isAlive: (key: string) => boolean): void {
-    for (const key of this.#lastSeen.keys()) if (!isAlive(key)) this.#lastSeen.delete(key);
   }
 
   /** Drops labels that are no longer shown. */

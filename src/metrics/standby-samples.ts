@@ -1,6 +1,7 @@
 // The samples of the standbys: one series a name, however many sessions share it, and never more names than the cap.
+import { APPLICATION_NAMES_MAX } from '../config/limits.ts';
 import { WALSENDER_STATES } from '../status/status.ts';
-import type { RelayStatus, StandbyStatus } from '../status/status.ts';
+import type { RelayStatus, SentTotals, StandbyStatus } from '../status/status.ts';
 import { CappedLabels, labelFor, OTHERS } from './capped-labels.ts';
 import { CounterBook } from './counter-book.ts';
 import { labelText, NO_LABELS, withLabel } from './label-text.ts';
@@ -20,6 +21,8 @@ interface Scrape {
   readonly pace: Pace;
   /** By label. */
   readonly groups: Map<string, StandbyGroup>;
+  /** What the sessions that are there have sent, by name. */
+  readonly sent: Map<string, SentTotals>;
   /** Names that share the label of those beyond the cap, whether they are there or not. */
   readonly folded: Set<string>;
 }
@@ -50,12 +53,14 @@ export class StandbySampler {
       nowMs,
       pace,
       groups: new Map(),
+      sent: new Map(),
       folded: new Set(),
     };
     // Whom the policy names is always shown: commits wait for them.
     for (const name of status.sync.names) this.#labels.labelOf(name, nowMs);
     yield* this.#readSessions(scrape);
     yield* this.#readConnects(scrape);
+    yield* this.#readSent(scrape);
     this.#labels.forget(nowMs);
     const away = yield* this.#readAway(scrape);
     yield* this.#writeGroups(scrape, away);
@@ -67,7 +72,7 @@ export class StandbySampler {
     }
   }
 
-  /** Groups the sessions by label, and counts what they have done since the last scrape. */
+  /** Groups the sessions by label, and adds up what those of one name have done. */
   *#readSessions({
     samples,
     status,
@@ -75,8 +80,8 @@ export class StandbySampler {
     pace,
     groups,
     folded,
+    sent,
   }: Scrape): Generator<undefined, void> {
-    const alive = new Set<string>();
     const connections = new Map<string, number>(WALSENDER_STATES.map((state) => [state, 0]));
     for (const standby of status.standbys) {
       const { applicationName, state } = standby;
@@ -85,25 +90,15 @@ export class StandbySampler {
       const group = groups.get(label) ?? new StandbyGroup(label);
       groups.set(label, group);
       group.add(standby);
-      alive.add(this.#count(standby, label));
+      this.#sentBytes.open(label);
+      this.#blockedSeconds.open(label);
+      addSent(sent, countedName(applicationName, status), standby);
       connections.set(state, (connections.get(state) ?? 0) + 1);
       if (pace.isEnough(1)) yield;
     }
-    const isAlive = (key: string): boolean => alive.has(key);
-    this.#sentBytes.keepSources(isAlive);
-    this.#blockedSeconds.keepSources(isAlive);
     for (const [state, count] of connections) {
       samples.add('standby_connections', withLabel(NO_LABELS, 'state', state), count);
     }
-  }
-
-  /** Which session it was. */
-  #count(standby: StandbyStatus, label: string): string {
-    const { pid, connectedAtMs, sentBytes, sendBlockedSeconds } = standby;
-    const key = `${pid} ${connectedAtMs}`;
-    this.#sentBytes.advance(key, label, sentBytes);
-    this.#blockedSeconds.advance(key, label, sendBlockedSeconds);
-    return key;
   }
 
   *#readConnects({ status, nowMs, pace }: Scrape): Generator<undefined, void> {
@@ -115,6 +110,25 @@ export class StandbySampler {
       // One that was forgotten is nobody, and nothing new of those beyond the cap.
       if (label === OTHERS && !this.#connects.hasGrown(name, count)) continue;
       this.#connects.advance(name, label, count);
+    }
+  }
+
+  /**
+   * Of one name the sessions that are over and those that are there make one count, which a session's end changes by nothing:
+   * what it sent since the last scrape is not lost.
+   */
+  *#readSent({ status, sent, pace }: Scrape): Generator<undefined, void> {
+    const { sentByEnded } = status.standbyTotals;
+    for (const name of new Set([...sentByEnded.keys(), ...sent.keys()])) {
+      const [ended, there] = [sentByEnded.get(name) ?? NOTHING, sent.get(name) ?? NOTHING];
+      const label = this.#labels.peek(name);
+      const sentBytes = ended.sentBytes + there.sentBytes;
+      if (this.#sentBytes.hasGrown(name, sentBytes))
+        this.#sentBytes.advance(name, label, sentBytes);
+      const blocked = ended.blockedSeconds + there.blockedSeconds;
+      if (this.#blockedSeconds.hasGrown(name, blocked))
+        this.#blockedSeconds.advance(name, label, blocked);
+      if (pace.isEnough(1)) yield;
     }
   }
 
@@ -187,6 +201,21 @@ export class StandbySampler {
       }
     }
   }
+}
+
+const NOTHING: SentTotals = { sentBytes: 0, blockedSeconds: 0 };
+
+function addSent(sent: Map<string, SentTotals>, name: string, standby: StandbyStatus): void {
+  const before = sent.get(name) ?? NOTHING;
+  sent.set(name, {
+    sentBytes: before.sentBytes + standby.sentBytes,
+    blockedSeconds: before.blockedSeconds + standby.sendBlockedSeconds,
+  });
+}
+
+/** The name that a session is counted under, while it is there and afterwards: only so many are told apart. */
+function countedName(name: string, { standbyTotals: { connects } }: RelayStatus): string {
+  return connects.has(name) || connects.size < APPLICATION_NAMES_MAX ? name : OTHERS;
 }
 
 function lowerCase(names: Iterable<string>): Set<string> {

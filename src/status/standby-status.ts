@@ -156,6 +156,14 @@ export interface AbsentStandbyStatus {
   readonly isMaybeWedged: boolean;
 }
 
+/** What a session, or several, has done over all of its streams. */
+export interface SentTotals {
+  /** Bytes of WAL given to the socket, without framing. */
+  readonly sentBytes: number;
+  /** How long the socket did not take what was written. */
+  readonly blockedSeconds: number;
+}
+
 /** Counters of all downstream sessions since the start. */
 export interface StandbyTotals {
   readonly connectionsMax: number;
@@ -165,6 +173,8 @@ export interface StandbyTotals {
   >;
   /** START_REPLICATION accepted, per application_name. */
   readonly connects: ReadonlyMap<string, number>;
+  /** What sessions that are over have sent, under the names of `connects`; those that are there count besides. */
+  readonly sentByEnded: ReadonlyMap<string, SentTotals>;
   readonly commands: ReadonlyMap<string, number>;
   /** Clients that had to prove who they are, or did not have to (`trust`): by `method|outcome`, success or failure. */
   readonly authentications: ReadonlyMap<string, number>;

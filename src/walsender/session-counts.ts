@@ -1,13 +1,13 @@
 // What happened to all clients since the start? The counters, and nothing that decides.
 import { APPLICATION_NAMES_MAX, APPLICATION_NAMES_OTHER } from '../config/limits.ts';
 import { STANDBY_DISCONNECT_REASONS } from '../status/status.ts';
-import type { StandbyDisconnectReason, StandbyTotals } from '../status/status.ts';
+import type { SentTotals, StandbyDisconnectReason, StandbyTotals } from '../status/status.ts';
 import type { RejectReason } from './admission.ts';
 
 /** Those of {@link StandbyTotals} that are counted here. */
 export type SessionTotals = Pick<
   StandbyTotals,
-  'disconnects' | 'rejected' | 'connects' | 'commands' | 'authentications'
+  'disconnects' | 'rejected' | 'connects' | 'sentByEnded' | 'commands' | 'authentications'
 >;
 
 /** Counters of all sessions and of those that never became one. */
@@ -15,6 +15,7 @@ export class SessionCounts {
   readonly #disconnects = countersOf(STANDBY_DISCONNECT_REASONS);
   readonly #rejected = countersOf(['hba', 'auth', 'limit', 'draining', 'protocol', 'tls'] as const);
   readonly #connects = new Map<string, number>();
+  readonly #sentByEnded = new Map<string, SentTotals>();
   readonly #commands = new Map<string, number>();
   readonly #authentications = new Map<string, number>();
 
@@ -45,12 +46,24 @@ export class SessionCounts {
     count(connects, isKnown ? applicationName : APPLICATION_NAMES_OTHER);
   }
 
+  /** A session is over; it has sent so much. */
+  ended(applicationName: string, { sentBytes, blockedSeconds }: SentTotals): void {
+    if (sentBytes === 0 && blockedSeconds === 0) return;
+    const name = this.#connects.has(applicationName) ? applicationName : APPLICATION_NAMES_OTHER;
+    const before = this.#sentByEnded.get(name);
+    this.#sentByEnded.set(name, {
+      sentBytes: (before?.sentBytes ?? 0) + sentBytes,
+      blockedSeconds: (before?.blockedSeconds ?? 0) + blockedSeconds,
+    });
+  }
+
   /** As they are now: copies. */
   totals(): SessionTotals {
     return {
       disconnects: { ...this.#disconnects },
       rejected: { ...this.#rejected },
       connects: new Map(this.#connects),
+      sentByEnded: new Map(this.#sentByEnded),
       commands: new Map(this.#commands),
       authentications: new Map(this.#authentications),
     };

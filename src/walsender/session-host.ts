@@ -5,7 +5,7 @@ import type { Log, LogFields } from '../base/log.ts';
 import type { PeerAddress } from '../net/connection.ts';
 import type { HbaRules, HostNames, LocalAddress } from '../pg/hba.ts';
 import type { IdentMaps } from '../pg/ident.ts';
-import type { StandbyDeparture, StandbyDisconnectReason } from '../status/status.ts';
+import type { SentTotals, StandbyDeparture, StandbyDisconnectReason } from '../status/status.ts';
 import type { CommandError } from '../wire/replication-command.ts';
 import type { RejectReason } from './admission.ts';
 import type { CommandLog, CommandLogSettings } from './command-log.ts';
@@ -112,6 +112,8 @@ export interface SessionHost {
   onStandbyMoved(): void;
   /** See {@link SlotTakeovers.ask}. */
   takeOver(slot: string, newcomer: TakeoverParty, signal: AbortSignal): Promise<boolean> | null;
+  /** A session is over, and in no status any more: what it has sent, of all its streams. */
+  onSent(applicationName: string, sent: SentTotals): void;
   /**
    * A session that was admitted is over, and has no status any more; what is pending may still be sent. `standby`: as it
    * was when its last stream ended in which it said anything; null when it never streamed.

@@ -2,7 +2,7 @@
 import type { Log } from '../base/log.ts';
 import type { AcceptedConnection } from '../net/connection.ts';
 import { formatLsn, INVALID_LSN } from '../pg/lsn.ts';
-import type { EndToEndLag, StandbyDeparture, StandbyStatus } from '../status/status.ts';
+import type { EndToEndLag, SentTotals, StandbyDeparture, StandbyStatus } from '../status/status.ts';
 import type { AdmittedSession } from './admission.ts';
 import type { StreamEnd } from './stream-host.ts';
 import type { WalStream } from './wal-stream.ts';
@@ -25,14 +25,6 @@ export type SessionStatus = Omit<
 export type StandbyDraft = {
   -readonly [Name in keyof StandbyStatus]: StandbyStatus[Name];
 };
-
-/** What a session has done since it began, over all of its streams. */
-export interface SentTotals {
-  /** Bytes of WAL given to the socket, without framing. */
-  readonly sentBytes: number;
-  /** How long the socket did not take what was written. */
-  readonly blockedSeconds: number;
-}
 
 /** Puts a session's status together. */
 export function sessionStatus(parts: {

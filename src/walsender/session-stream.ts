@@ -2,7 +2,7 @@
 import type { Log } from '../base/log.ts';
 import { formatLsn } from '../pg/lsn.ts';
 import type { Lsn } from '../pg/lsn.ts';
-import type { StandbyDisconnectReason } from '../status/status.ts';
+import type { SentTotals, StandbyDisconnectReason } from '../status/status.ts';
 import {
   encodeCommandComplete,
   encodeCopyBothResponse,
@@ -16,7 +16,6 @@ import type { StandbyFeedback } from './ports.ts';
 import type { SessionHost } from './session-host.ts';
 import { LETTER_COPY_DONE, USER_CANCEL } from './session-messages.ts';
 import { lastHeard, logStreamEnd } from './session-status.ts';
-import type { SentTotals } from './session-status.ts';
 import type { SessionStatus } from './session-status.ts';
 import type { TakeoverParty } from './slot-takeover.ts';
 import type { StreamEnd, StreamHost } from './stream-host.ts';

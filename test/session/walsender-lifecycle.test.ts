@@ -58,10 +58,17 @@ describe('timelines', () => {
     reader.client.send(message('c'));
     expect(await reader.client.answer()).toContain('C START_REPLICATION');
     expect(statusOf(reader.pid)).toMatchObject({ state: 'startup', sentBytes: 5000 });
+    expect(fixture.senders.totals().sentByEnded.size).toBe(0);
     reader.client.send(query(`START_REPLICATION ${lsnText(switchLsn)} TIMELINE 2`));
     expect((await reader.client.next())?.type).toBe('W');
     await new StreamReader(reader.client, switchLsn).readTo(fixture.feed.append(100));
     expect(statusOf(reader.pid)?.sentBytes).toBe(5100);
+    const name = statusOf(reader.pid)?.applicationName ?? '';
+    reader.client.close();
+    await eventually(() => statusOf(reader.pid)).toBe(undefined);
+    const { connects, sentByEnded } = fixture.senders.totals();
+    expect([...sentByEnded]).toMatchObject([[name, { sentBytes: 5100 }]]);
+    expect([...connects.keys()]).toEqual([name]);
   });
 
   it('cuts what was sent and confirmed beyond the switch point', async () => {

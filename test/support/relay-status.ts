@@ -44,6 +44,7 @@ export function sampleStatus(overrides: Partial<RelayStatus> = {}): RelayStatus 
       },
       rejected: { hba: 3, auth: 0, limit: 0, draining: 0, protocol: 1, tls: 0 },
       connects: new Map([['standby_a', 3]]),
+      sentByEnded: new Map(),
       commands: new Map([
         ['IDENTIFY_SYSTEM', 4],
         ['NONSENSE', 2],

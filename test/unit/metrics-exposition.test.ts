@@ -436,16 +436,30 @@ describe('standbys', () => {
       sampleStandby({ pid: 1, sentBytes: 100 }),
       sampleStandby({ pid: 2, sentBytes: 1000 }),
     ];
-    const metrics = open(() => sampleStatus({ standbys }));
+    let endedBytes = 0;
+    const metrics = open(() => {
+      const sentByEnded = new Map([['standby_a', { sentBytes: endedBytes, blockedSeconds: 0 }]]);
+      return sampleStatus({
+        standbys,
+        standbyTotals: { ...sampleStatus().standbyTotals, sentByEnded },
+      });
+    });
     const read = async (): Promise<number | undefined> =>
       (await seriesOf(metrics, 'standby_sent_bytes_total'))[total];
     expect(await read()).toBe(1100);
+    // What a session sends between the last scrape and its end counts, too.
     standbys = [sampleStandby({ pid: 1, sentBytes: 150 })];
-    expect(await read()).toBe(1150);
+    endedBytes = 1020;
+    expect(await read()).toBe(1170);
     standbys = [sampleStandby({ pid: 3, sentBytes: 7 })];
-    expect(await read()).toBe(1157);
+    endedBytes += 150;
+    expect(await read()).toBe(1177);
     standbys = [];
-    expect(await read()).toBe(1157);
+    endedBytes += 8;
+    expect(await read()).toBe(1178);
+    // One that came and went between two scrapes.
+    endedBytes += 40;
+    expect(await read()).toBe(1218);
   });
 
   test('a standby that came and went between two scrapes is counted under its own name', async () => {
