@@ -4,6 +4,7 @@ import type { KeyedLogBudgetSize } from '../base/keyed-log-budget.ts';
 import type { LogBudgetSize } from '../base/log-budget.ts';
 
 export * from './limits-process.ts';
+export * from './limits-reload.ts';
 export * from './limits-upstream.ts';
 
 // --- config
@@ -25,22 +26,6 @@ export const CONFIG_ERRORS_MAX: number = 100;
 
 /** Addresses that may be listened on. */
 export const LISTEN_ADDRESSES_MAX: number = 64;
-
-/** A configuration is taken at a reload once two readings this far apart say the same: an editor may be writing it. */
-export const RELOAD_SETTLE_MS: number = 50;
-
-/** Readings of one reload; the last one counts as it is. */
-export const RELOAD_READINGS_MAX: number = 20;
-
-/** How often is looked where the names of the configuration's files lead: a link may have been swapped. */
-export const CONFIG_FILES_LOOK_MS: number = 2_000;
-
-/** Looks that go by at most before a swapped file that was refused is tried again. */
-export const CONFIG_FILES_RETRY_LOOKS_MAX: number = 15;
-
-/** Mistakes of a refused reload that the status keeps, and characters of each. */
-export const RELOAD_PROBLEMS_SHOWN_MAX: number = 20;
-export const RELOAD_PROBLEM_LENGTH_MAX: number = 500;
 
 // --- metrics
 

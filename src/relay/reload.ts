@@ -15,6 +15,9 @@ import { configEntries, logReload } from './reload-words.ts';
 /** Puts what was prepared in effect. Must not fail. */
 export type ApplyConfig = () => void;
 
+/** Said of files that were written, or swapped, all the time while they were read. */
+const UNSETTLED = `the files of the configuration were read ${RELOAD_READINGS_MAX} times and were never the same twice in a row. Ask again when nobody writes them any more`;
+
 /** Who is told of a reload. */
 export interface ReloadBoard {
   reloaded(nowMs: number, pendingRestart: readonly string[]): void;
@@ -126,6 +129,7 @@ export class LiveConfiguration {
   async #refreshSecrets(): Promise<ReloadReport> {
     const { read } = this.#parts;
     const loaded = await this.#readSettled(() => loadSecretsAgain(this.#lastRead) ?? read());
+    if (loaded === null) return this.#secretsRefused([UNSETTLED]);
     if ('errors' in loaded) return this.#secretsRefused(loaded.errors.map(formatConfigError));
     const plan = planSecrets(this.#current, loaded.config);
     const report = { problems: [], changed: plan.changed, pendingRestart: this.#pendingRestart };
@@ -174,6 +178,7 @@ export class LiveConfiguration {
     const loaded = await this.#readSettled(this.#parts.read);
     const refusal = this.#parts.refusal();
     if (refusal !== null) return this.#notNow(refusal);
+    if (loaded === null) return this.#refuse([UNSETTLED], isUnasked);
     if ('errors' in loaded) return this.#refuse(loaded.errors.map(formatConfigError), isUnasked);
     const plan = planReload(this.#current, loaded.config);
     let apply: ApplyConfig;
@@ -200,9 +205,9 @@ export class LiveConfiguration {
 
   /**
    * An editor may be writing the file at this moment, and half a file can be a valid configuration: two readings a little
-   * apart have to say the same.
+   * apart have to say the same. Null when none did.
    */
-  async #readSettled(read: () => LoadedConfig): Promise<LoadedConfig> {
+  async #readSettled(read: () => LoadedConfig): Promise<LoadedConfig | null> {
     const { clock } = this.#parts;
     let loaded = read();
     for (let readings = 1; readings < RELOAD_READINGS_MAX; readings += 1) {
@@ -211,7 +216,7 @@ export class LiveConfiguration {
       if (fingerprint(loaded) === fingerprint(again)) return again;
       loaded = again;
     }
-    return loaded;
+    return null;
   }
 
   #refuse(problems: readonly string[], isUnasked: boolean): ReloadReport {

@@ -110,8 +110,8 @@ export class StatusBoard implements StatusSource {
   }
 
   /** Why files with secrets that have changed are not in effect; empty: they are. */
-  secretsRead(secretProblems: readonly string[]): void {
-    this.#configuration = { ...this.#configuration, secretProblems };
+  secretsRead(problems: readonly string[]): void {
+    this.#configuration = { ...this.#configuration, secretProblems: shownProblems(problems) };
   }
 
   /** From now on the state is `failed`; `reason` is shown. */

@@ -78,6 +78,10 @@ describe('the status', () => {
     expect(Math.max(...problems.map(({ length }) => length))).toBe(RELOAD_PROBLEM_LENGTH_MAX);
     const [finding] = accessMatters(board.status(), NOW_MS);
     expect(finding).toMatchObject({ code: 'reload_failed' });
+    board.secretsRead(Array.from({ length: 100 }, () => 'x'.repeat(100_000)));
+    const { secretProblems } = told(board);
+    expect(secretProblems).toHaveLength(RELOAD_PROBLEMS_SHOWN_MAX + 1);
+    expect(Math.max(...secretProblems.map(({ length }) => length))).toBe(RELOAD_PROBLEM_LENGTH_MAX);
   });
 });
 
