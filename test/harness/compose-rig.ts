@@ -38,6 +38,7 @@ export class ComposeProject {
   readonly #network: ClusterNetwork;
   readonly #places = new Map<string, PodPlace>();
   readonly #running = new Map<string, Running>();
+  #image: ImageTree | null = null;
 
   constructor(
     file: string,
@@ -103,11 +104,6 @@ export class ComposeProject {
     return await running.container.stop(signal, stopGraceSeconds * 1000);
   }
 
-  /** `kill --signal`. */
-  signal(name: string, signal: NodeJS.Signals): void {
-    this.#running.get(name)?.container.signal(signal);
-  }
-
   /** `down`: stops all, the last first; volumes stay. */
   async down(): Promise<Map<string, ProcessEnd>> {
     const ends = new Map<string, ProcessEnd>();
@@ -139,9 +135,7 @@ export class ComposeProject {
       enter: this.#place(name).enter,
       isReadOnly: service.isReadOnly,
     };
-    const image = await imageTree(resolve(dirname(this.#file), '../..'), {
-      args: service.buildArgs,
-    });
+    const image = await this.#built();
     if (!service.isBuilt) {
       const mounts = this.#mounts(name, service, null);
       return { ...shared, ...postgresContainer(service, image), mounts };
@@ -159,6 +153,15 @@ export class ComposeProject {
       ],
       mounts: this.#mounts(name, service, image),
     };
+  }
+
+  /** By `up --build`, once: sources that change meanwhile are of no concern to what runs. */
+  async #built(): Promise<ImageTree> {
+    const built = [...this.services.values()].find(({ isBuilt }) => isBuilt);
+    this.#image ??= await imageTree(resolve(dirname(this.#file), built?.buildContext ?? '.'), {
+      args: built?.buildArgs ?? {},
+    });
+    return this.#image;
   }
 
   #mounts(name: string, service: ComposeService, image: ImageTree | null): ContainerMount[] {

@@ -55,10 +55,17 @@ requires('pg_basebackup', 'initdb').describe('the compose file, as its README us
     needs(context, problem);
     await line('cd deploy/compose');
     await line('docker compose up --build --detach --wait');
-    expect(project.logOf('standby').join('\n')).toContain('started streaming WAL from primary');
-    const sql = 'SELECT sender_host, slot_name FROM pg_stat_wal_receiver';
-    const { output } = await project.exec('standby', ['psql', '-U', 'postgres', '-At', '-c', sql]);
-    expect(output.trim()).toBe('walcast|standby_1');
+    // It is healthy once it can be asked, which may be before it streams.
+    const sql = 'SELECT status, sender_host, slot_name FROM pg_stat_wal_receiver';
+    await pollUntil(
+      'the standby to stream from walcast',
+      async () => {
+        const words = ['psql', '-U', 'postgres', '-At', '-c', sql];
+        const { output } = await project.exec('standby', words);
+        return output.trim() === 'streaming|walcast|standby_1' ? true : null;
+      },
+      { timeoutMs: 20_000 },
+    );
   });
 
   it('brings to the standby what is written at the primary', async (context) => {
@@ -108,7 +115,13 @@ requires('pg_basebackup', 'initdb').describe('the compose file, as its README us
   it('drains walcast when it is restarted, and the standby goes on', async (context) => {
     needs(context, problem);
     expect(await line('docker compose restart walcast')).toContain('"exitCode":0');
-    await line('docker compose kill --signal SIGHUP walcast');
+    await line('docker compose exec walcast sh');
+    await pollUntil(
+      'the configuration to be read again',
+      async () =>
+        /the configuration was read again/.test(project.logOf('walcast').join('\n')) ? true : null,
+      { timeoutMs: 20_000 },
+    );
     const insert = "INSERT INTO greeting VALUES ('after')";
     await project.exec('primary', ['psql', '-U', 'postgres', '-c', insert]);
     await pollUntil(
@@ -161,8 +174,7 @@ async function execute(project: ComposeProject, command: readonly string[]): Pro
     const end = await project.stop(service);
     await project.start(service);
     return JSON.stringify(end);
-  } else if (verb === 'kill') project.signal(rest[2] ?? '', 'SIGHUP');
-  else if (verb === 'down') {
+  } else if (verb === 'down') {
     const ends = [...(await project.down())].map(([name, end]) => [name, end.exitCode]);
     return JSON.stringify(Object.fromEntries(ends));
   } else throw new Error(`${command.join(' ')}: nobody knows how to do that here`);

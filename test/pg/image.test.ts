@@ -287,8 +287,7 @@ http: { listen: "0.0.0.0:9188" }
         expect(beside(next('docker exec walcast node').slice(3))).toContain('standby');
         const size = /^([\d.]+)M/.exec(beside(next('docker exec walcast du').slice(3)))?.[1];
         expect(PAGE).toContain(`licences; ${Math.round(Number(size))} MB,`);
-        next('docker kill --signal SIGHUP walcast');
-        container.signal('SIGHUP');
+        beside(next('docker exec walcast sh').slice(3));
         await container.waitForLog(/the configuration was read again/);
         next('docker stop walcast');
         const end = await container.stop('SIGTERM', line.stopSeconds * 1000);
