@@ -20,6 +20,9 @@ const FILES = [
 /** What package.json has to say of itself where nothing is installed from it. */
 const MANIFEST_KEYS = ['name', 'version', 'description', 'type', 'bin', 'engines'];
 
+/** Of the packages for development: what the status page holds a part of. */
+const OF_PAGE = ['node_modules/uplot'];
+
 const LICENCE_FILE = /^(licen[cs]e|copying)(\.|-|$)/i;
 
 const target = process.argv[2];
@@ -50,12 +53,13 @@ function ownManifest() {
   return Object.fromEntries(MANIFEST_KEYS.map((key) => [key, manifest[key]]));
 }
 
-/** The packages of the lock file that are no development ones: what the bundle may hold a part of. */
+/** The packages of the lock file that the bundle or the page may hold a part of: those of the page, and all that are no development ones. */
 function licences() {
   const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'));
   const packages = Object.entries(lock.packages).filter(
     ([path, entry]) =>
-      path.startsWith('node_modules/') && !entry.dev && !entry.optional && !entry.link,
+      OF_PAGE.includes(path) ||
+      (path.startsWith('node_modules/') && !entry.dev && !entry.optional && !entry.link),
   );
   return packages.map(([path, entry]) => licence(path, entry.version)).join('\n\n');
 }

@@ -41,6 +41,20 @@ it('the manifest in it names no package to be installed and no script to be run'
   ]);
 });
 
+it('the licences in it are those of all packages that the program and the page hold a part of', () => {
+  const text = readFileSync(join(target, '022/THIRD-PARTY-LICENCES.txt'), 'utf8');
+  const manifest: unknown = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  const page = readdirSync(join(ROOT, 'page'))
+    .filter((file) => /\.(ts|css)$/.test(file))
+    .map((file) => readFileSync(join(ROOT, 'page', file), 'utf8'))
+    .flatMap((source) => [...source.matchAll(/(?:\bfrom|\bimport|@import) ['"]([@\w][^'"]*)/g)])
+    .map((match) => /^(@[^/]+\/)?[^/]+/.exec(match[1] ?? '')?.[0] ?? '');
+  expect(page).not.toEqual([]);
+  const names = [...page, ...Object.keys(Reflect.get(Object(manifest), 'dependencies'))];
+  expect(names.filter((name) => !text.includes(`== ${name} `))).toEqual([]);
+  expect(text).not.toContain('== vitest ');
+});
+
 it('everything that the bundle asks for beside itself and Node.js is there', () => {
   const program = join(target, '022/dist/program');
   const files = readdirSync(program);
