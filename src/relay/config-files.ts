@@ -22,6 +22,8 @@ export function watchedPlaces(
 export interface ConfigFilesParts {
   /** Absolute names of the files that the configuration in effect was read from, and where they led then. */
   readonly places: () => ReadonlyMap<string, FilePlace>;
+  /** The configuration that was read last was refused. */
+  readonly isRefused: () => boolean;
   /**
    * Reads the configuration again. False when it was refused: then it is asked for again, at intervals, until it is taken. Null
    * when it could not be read now. Never rejects for what stands in files.
@@ -63,6 +65,8 @@ export class ConfigFiles {
     const what = JSON.stringify(swapped);
     if (what !== this.#swapped) this.#begin(swapped);
     this.#swapped = what;
+    // Somebody may have asked meanwhile, and had it.
+    this.#isOwed &&= this.#parts.isRefused();
     if (swapped.length > 0 || this.#isOwed) await this.#try();
     this.#timer = null;
     this.watch();

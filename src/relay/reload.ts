@@ -71,6 +71,11 @@ export class LiveConfiguration {
     return this.#current;
   }
 
+  /** What was read last, secrets aside, was refused. */
+  get isRefused(): boolean {
+    return this.#refused !== null;
+  }
+
   /**
    * Reads the configuration again and applies what can be applied. One at a time; however many calls come while one runs,
    * one more run serves them all, because it reads what was written before any of them.

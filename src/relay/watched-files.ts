@@ -20,6 +20,7 @@ export class WatchedFiles {
     });
     this.#others = new ConfigFiles({
       places: () => watchedPlaces(live.current),
+      isRefused: () => live.isRefused,
       onSwapped: () => live.followFiles(),
       clock,
       log,

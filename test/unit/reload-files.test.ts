@@ -118,6 +118,7 @@ class Running {
     });
     this.watch = new ConfigFiles({
       places: () => watchedPlaces(this.live.current),
+      isRefused: () => this.live.isRefused,
       onSwapped: () => this.live.followFiles(),
       clock: this.clock,
       log,
@@ -375,6 +376,22 @@ describe('a bad configuration that is swapped in', () => {
     mount('etc', timeout(2));
     await relay.look();
     expect([relay.told.at(-1), relay.seconds]).toEqual(['good', 2]);
+  });
+
+  test('is not read once more when a reload that was asked for has taken what came after it', async () => {
+    mount('etc', timeout(1));
+    const relay = run();
+    mount('etc', BAD);
+    await relay.look();
+    mount('etc', timeout(2));
+    const report = relay.live.reload();
+    relay.clock.advance(RELOAD_SETTLE_MS);
+    expect((await report).changed).toEqual(['drain_timeout']);
+    const { readings } = relay;
+    relay.clock.advance(CONFIG_FILES_LOOK_MS - RELOAD_SETTLE_MS);
+    while (relay.clock.nextTimerMs() === null)
+      await new Promise((resolve) => setImmediate(resolve));
+    expect([relay.readings, relay.told.slice(1)]).toEqual([readings, ['good']]);
   });
 
   test('is over when the link is swapped back to what is in effect', async () => {
