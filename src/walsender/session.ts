@@ -275,8 +275,12 @@ export class WalSenderSession
 
   onCommand(name: string, sql: string): void {
     this.#host.onCommand(name);
-    const key = `${this.#connection?.peer.address ?? ''} ${this.#admitted?.user ?? ''}`;
-    this.#host.commandLog.received(this.#log, key, sql);
+    this.#host.commandLog.received(this.#log, this.#logKey(), sql);
+  }
+
+  /** A user at an address: their lines are bounded together. */
+  #logKey(): string {
+    return `${this.#connection?.peer.address ?? ''} ${this.#admitted?.user ?? ''}`;
   }
 
   inTurn(piece: () => void): void {
@@ -290,7 +294,7 @@ export class WalSenderSession
   onStreamStart(start: StreamStart): void {
     this.#reason = 'client';
     this.#phase = 'stream';
-    this.#streaming.start(start, this.#log);
+    this.#streaming.start(start, this.#host.commandLog.ofStreams(this.#log, this.#logKey()));
   }
 
   onTunnelStart(message: Uint8Array, command: TunnelCommand): void {

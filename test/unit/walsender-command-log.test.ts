@@ -36,3 +36,30 @@ describe('a replication command', () => {
     expect(log.lines.at(-1)).toBe(IDENTIFY.replace('{}', `{"left_out":${leftOut}}`));
   });
 });
+
+describe('what streams say', () => {
+  test('is bounded for each who causes it, and troubles are not hidden by beginnings and ends', () => {
+    const log = new LogRecord();
+    const clock = new ManualClock();
+    const commands = new CommandLog(clock, () => ({ logReplicationCommands: false }));
+    const { keyLinesMax, windowMs } = ADMITTED_LOG_LINES;
+    const flood = commands.ofStreams(log, 'flood').child({ slot: 's' });
+    for (let count = 0; count < 1_000; count += 1) flood.info('starts');
+    flood.warn('trouble');
+    flood.error('bad');
+    flood.debug('more');
+    commands.ofStreams(log, 'other').info('starts');
+    clock.advance(windowMs);
+    flood.info('starts');
+    expect(log.lines.slice(0, keyLinesMax)).toEqual(
+      Array.from({ length: keyLinesMax }, () => 'info starts {"slot":"s"}'),
+    );
+    expect(log.lines.slice(keyLinesMax)).toEqual([
+      'warn trouble {"slot":"s"}',
+      'error bad {"slot":"s"}',
+      'debug more {"slot":"s"}',
+      `info starts {"left_out":${1_000 - keyLinesMax}}`,
+      'info starts {"slot":"s"}',
+    ]);
+  });
+});
