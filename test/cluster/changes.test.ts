@@ -1,12 +1,16 @@
 // What may change around two relays while everybody is at work? Their configuration, their certificates, a process that dies, a node
 // that is lost; and what a pod cannot change about itself.
+import type { IProbe } from 'kubernetes-models/v1/Probe';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { pollUntil } from '../../src/demo/postgres-process.ts';
 import type { StatusJson } from '../../src/http/api-types.ts';
+import type { Pod } from '../harness/kubelet-pod.ts';
+import { probesOver } from '../harness/kubelet-patience.ts';
+import { askHttp } from '../harness/kubelet-probes.ts';
 import { STATUS_COMMAND, USER_TIMEOUT_MS } from '../support/kubernetes-page.ts';
 import { theObject } from '../support/manifests.ts';
-import { NEWEST_MAJOR, needs, requires } from '../support/requirements.ts';
+import { FULL_FAULTS, itWhen, NEWEST_MAJOR, needs, requires } from '../support/requirements.ts';
 import { clusterProblem, openClusterRig, waitsForRelays } from './cluster-rig.ts';
 import type { ClusterRig } from './cluster-rig.ts';
 import { commitsOn, startCommits } from './commit-clients.ts';
@@ -22,6 +26,8 @@ const RECEIVER_TIMEOUT_S = 5;
 /** It may try the silent host twice then. */
 const LOST_MS_MAX = RECEIVER_TIMEOUT_S * 1000 + 2 * USER_TIMEOUT_MS + 10_000;
 const WAIT_MS = 30_000;
+/** So long the primary is away for probes. */
+const AWAY_S = 180;
 const PODS = ['walcast-0', 'walcast-1'];
 /** A cluster notices a lost node after 40 s or more. */
 const NOTICED_MS = 5_000;
@@ -174,32 +180,86 @@ requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('two relays of the over
       await allWell('a relay that is killed');
     });
 
-    it('stand in for each other when a node is lost, whose pod comes back with its volume', async () => {
-      const { cluster, primary, standbys } = theRig();
-      const lost = await relayOf('standby_2');
-      const { address } = cluster.pod(lost);
-      const oldest = await oldestLsn(lost);
-      await cluster.loseNode(lost, NOTICED_MS);
-      const lsn = await primary.walPosition();
-      for (const standby of standbys) await standby.waitForReplay(lsn);
-      const gaps = watches.map((watch) => watch.takeLongestGap());
-      const beganMs = systemClock.nowMs();
-      const pod = await cluster.comeBack('walcast', Number(lost.at(-1)));
-      await cluster.ready();
-      const seconds = (ms: number): string => (ms / 1000).toFixed(1);
-      process.stderr.write(
-        `a node that is lost, wal_receiver_timeout = ${RECEIVER_TIMEOUT_S} s, tcp_user_timeout=${USER_TIMEOUT_MS}: standbys without new WAL for ${gaps.map(seconds).join(' s, ')} s; its pod is ready ${seconds(systemClock.nowMs() - beganMs)} s after it is made anew\n`,
-      );
-      // It was silent, and that is all that its standby could notice.
-      expect(gaps[1]).toBeGreaterThan(USER_TIMEOUT_MS / 2);
-      expect(Math.max(...gaps)).toBeLessThan(LOST_MS_MAX);
-      expect(pod.address).not.toBe(address);
-      // It went on where it was.
-      expect(await oldestLsn(lost)).toBe(oldest);
-      await waitsForRelays(theRig());
-      await allWell('a node that is lost');
-    });
+    // Slow by nature: the timeouts of the standbys, one after the other.
+    itWhen(FULL_FAULTS)(
+      'stand in for each other when a node is lost, whose pod comes back with its volume',
+      async () => {
+        const { cluster, primary, standbys } = theRig();
+        const lost = await relayOf('standby_2');
+        const { address } = cluster.pod(lost);
+        const oldest = await oldestLsn(lost);
+        await cluster.loseNode(lost, NOTICED_MS);
+        const lsn = await primary.walPosition();
+        for (const standby of standbys) await standby.waitForReplay(lsn);
+        const gaps = watches.map((watch) => watch.takeLongestGap());
+        const beganMs = systemClock.nowMs();
+        const pod = await cluster.comeBack('walcast', Number(lost.at(-1)));
+        await cluster.ready();
+        const seconds = (ms: number): string => (ms / 1000).toFixed(1);
+        process.stderr.write(
+          `a node that is lost, wal_receiver_timeout = ${RECEIVER_TIMEOUT_S} s, tcp_user_timeout=${USER_TIMEOUT_MS}: standbys without new WAL for ${gaps.map(seconds).join(' s, ')} s; its pod is ready ${seconds(systemClock.nowMs() - beganMs)} s after it is made anew\n`,
+        );
+        // It was silent, and that is all that its standby could notice.
+        expect(gaps[1]).toBeGreaterThan(USER_TIMEOUT_MS / 2);
+        expect(Math.max(...gaps)).toBeLessThan(LOST_MS_MAX);
+        expect(pod.address).not.toBe(address);
+        // It went on where it was.
+        expect(await oldestLsn(lost)).toBe(oldest);
+        await waitsForRelays(theRig());
+        await allWell('a node that is lost');
+      },
+    );
   });
+
+  it('are not restarted while the primary is away, as one whose liveness probe asked about it would be', async () => {
+    const { cluster, primary } = theRig();
+    await primary.stop('immediate');
+    try {
+      for (const pod of cluster.pods) {
+        const { spec } = pod.container();
+        const asksWrongly = { ...spec, livenessProbe: { ...spec.livenessProbe, ...asked(pod) } };
+        await pollUntil(
+          `${pod.name} misses the primary`,
+          async () => (await askHttp(pod.address, spec, asked(pod))).isSuccess === false || null,
+          { timeoutMs: WAIT_MS },
+        );
+        expect(await probesOver(AWAY_S, spec, pod.address)).toEqual(['started', 'not ready']);
+        expect(await probesOver(AWAY_S, asksWrongly, pod.address)).toContain('liveness dead');
+      }
+    } finally {
+      await primary.start();
+    }
+    await waitsForRelays(theRig());
+    await cluster.ready();
+  });
+
+  // The same in the time of the manifest.
+  itWhen(FULL_FAULTS)('are not restarted while the primary is really away', async () => {
+    const { cluster, primary } = theRig();
+    const pids = cluster.pods.map((pod) => pod.container().process.pid);
+    await primary.stop('immediate');
+    try {
+      await pollUntil(
+        'no relay that is ready',
+        () => cluster.pods.every((pod) => !pod.isReady) || null,
+        { timeoutMs: 120_000 },
+      );
+      // As long again as a liveness probe would have needed.
+      await new Promise<void>((resolve) => systemClock.setTimer(30_000, resolve));
+    } finally {
+      await primary.start();
+    }
+    await waitsForRelays(theRig());
+    await cluster.ready();
+    expect(cluster.pods.map((pod) => pod.container().process.pid)).toEqual(pids);
+  });
+
+  /** How its readiness probe asks. */
+  function asked(pod: Pod): Pick<IProbe, 'httpGet'> {
+    const { httpGet } = pod.container().spec.readinessProbe ?? {};
+    if (httpGet === undefined) throw new Error('nobody asks whether it is ready');
+    return { httpGet };
+  }
 
   async function statusOf(pod: string): Promise<StatusJson> {
     return JSON.parse(await podText(theRig(), pod, '/api/v1/status'));

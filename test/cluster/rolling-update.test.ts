@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { pollUntil } from '../../src/demo/postgres-process.ts';
 import { STANDBY_HOSTS } from '../support/kubernetes-page.ts';
+import { PUBLISH_MS } from '../harness/kubelet-cluster.ts';
 import { NEWEST_MAJOR, needs, requires } from '../support/requirements.ts';
 import { clusterProblem, openClusterRig, restarted, waitsForRelays } from './cluster-rig.ts';
 import type { ClusterRig } from './cluster-rig.ts';
@@ -63,6 +64,10 @@ requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('a rolling update of tw
       expect(before.get(pod.name)).not.toBe(pod);
       expect(pod.container().restarts).toBe(0);
     }
+    for (const pod of ['walcast-1', 'walcast-0'])
+      expect(servedMs(rig, pod), 'no Service leads to who is told to end').toBeGreaterThan(
+        PUBLISH_MS,
+      );
     const ends = cluster.events.map(({ pod, what }) => `${pod}: ${what}`);
     expect(ends.filter((text) => / ended | killed| probe failed/.test(text))).toEqual(
       ['walcast-1', 'walcast-0'].map((pod) => `${pod}: walcast ended (exit code 0, signal null)`),
@@ -72,6 +77,13 @@ requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('a rolling update of tw
 
 function endingPod({ cluster }: ClusterRig): string | null {
   return cluster.pods.find((pod) => pod.isEnding)?.name ?? null;
+}
+
+/** From the moment on that a pod is no endpoint any more until its process hears of the end. */
+function servedMs({ cluster }: ClusterRig, name: string): number {
+  const atMs = (text: string): number =>
+    cluster.events.find(({ pod, what }) => pod === name && what === text)?.atMs ?? Number.NaN;
+  return atMs('walcast is told to end') - atMs('Killing');
 }
 
 function theRig(rig: ClusterRig | null): ClusterRig {

@@ -26,7 +26,7 @@ export interface ClusterEvent {
 }
 
 /** So long nobody hears of a pod that became ready, or unready: the way through the API server to every node. */
-const PUBLISH_MS = 1_000;
+export const PUBLISH_MS = 1_000;
 const READY_TIMEOUT_MS = 90_000;
 /** The only namespace; servers outside of it ask for names by `<service>.walcast.svc`. */
 const NAMESPACE = 'walcast';

@@ -32,6 +32,8 @@ export class Container {
   #process: ContainerProcess | null = null;
   #probes: ContainerProbes | null = null;
   #backoff: Timer | null = null;
+  /** Of the process of this moment. */
+  #stopping: Promise<ProcessEnd> | null = null;
   #isReady = false;
   #isEnding = false;
   #restarts = 0;
@@ -64,6 +66,7 @@ export class Container {
   async start(): Promise<void> {
     const process = await this.#host.spawn();
     this.#process = process;
+    this.#stopping = null;
     this.#logs.push(() => process.log);
     const probes = new ContainerProbes(this.spec, {
       ask: (probe) => askHttp(this.#host.address, this.spec, probe),
@@ -72,7 +75,7 @@ export class Container {
         onReady: (isReady, answer) => this.#ready(isReady, answer),
         onDead: (kind, answer) => {
           this.#host.onChange(`${kind} probe failed: ${answer}; ${this.spec.name} is restarted`);
-          void this.#end(this.#host.graceMs);
+          void this.#stop(this.#host.graceMs);
         },
       },
     });
@@ -83,13 +86,10 @@ export class Container {
 
   /** Ends it for good: hook, signal, and SIGKILL when the time is over. `graceMs` counts from now. */
   async terminate(graceMs: number): Promise<ProcessEnd> {
-    const untilMs = systemClock.nowMs() + graceMs;
     this.#isEnding = true;
     this.#backoff?.cancel();
     this.#probes?.ending();
-    const { process } = this;
-    await this.#preStop(process, graceMs);
-    return await this.#end(Math.max(GRACE_MS_MIN, untilMs - systemClock.nowMs()));
+    return await this.#stop(graceMs);
   }
 
   /** kill -9. What follows is up to the pod: `isForGood` as with a node that is lost. */
@@ -103,8 +103,21 @@ export class Container {
     await this.process.ended;
   }
 
+  /** The hook comes before the signal whatever the reason is, a liveness probe that failed included. (killContainer) */
+  #stop(graceMs: number): Promise<ProcessEnd> {
+    this.#stopping ??= this.#stopOnce(graceMs);
+    return this.#stopping;
+  }
+
+  async #stopOnce(graceMs: number): Promise<ProcessEnd> {
+    const untilMs = systemClock.nowMs() + graceMs;
+    await this.#preStop(this.process, graceMs);
+    return await this.#end(Math.max(GRACE_MS_MIN, untilMs - systemClock.nowMs()));
+  }
+
   async #end(graceMs: number): Promise<ProcessEnd> {
     const { process } = this;
+    if (process.end === null) this.#host.onChange(`${this.spec.name} is told to end`);
     process.signal(this.#host.stopSignal);
     const timer = systemClock.setTimer(graceMs, () => {
       this.#host.onChange(`${this.spec.name} did not end in time and is killed`);
