@@ -250,6 +250,7 @@ test('the command of the README writes the configuration of the README', async (
   expect(rulesOf(file.auth.hba)).toEqual(rulesOf(written.auth.hba));
   expect({ ...written.auth, hba: '' }).toEqual({ ...file.auth, hba: '' });
   expect(written.listen).toEqual(file.listen);
+  expect(written.http).toEqual(file.http);
   expect(written.upstream).toEqual({ conninfo: NOWHERE, slot: file.upstream.slot });
 });
 
