@@ -1,5 +1,5 @@
 // The rules of deploy/compose, and that the reader of it leaves no key out.
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
@@ -64,6 +64,15 @@ describe('the compose file', () => {
     const slot = /--slot=(\w+)/.exec(script)?.[1];
     expect(Reflect.get(Object(yaml), 'slots')).toContain(slot);
   });
+});
+
+it('scripts that are mounted into containers keep their line ends in a clone on Windows', () => {
+  const scripts = readdirSync(FOLDER, { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.sh'),
+  );
+  expect(scripts).toHaveLength(2);
+  const attributes = readFileSync(join(FOLDER, '../../.gitattributes'), 'utf8');
+  expect(attributes).toMatch(/^\*\.sh .*eol=lf$/m);
 });
 
 describe('the reader of compose files', () => {
