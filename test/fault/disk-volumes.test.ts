@@ -4,13 +4,15 @@ import { rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
+import { FREE_SPACE_INTERVAL_MS } from '../../src/config/limits.ts';
+import { pollUntil } from '../../src/demo/postgres-process.ts';
 import { runCommand } from '../../src/demo/postgres-user.ts';
 import { formatLsn } from '../../src/pg/lsn.ts';
 import { streamsOf } from '../harness/ledger.ts';
 import { loopVolumeProblem, openLoopVolume } from '../harness/loop-volume.ts';
 import type { LoopVolume } from '../harness/loop-volume.ts';
 import { FULL_FAULTS, needs, NEWEST_MAJOR, requires } from '../support/requirements.ts';
-import { complaints, logLines, remount, waitForState } from './fault-support.ts';
+import { complaints, httpJson, logLines, remount, waitForState } from './fault-support.ts';
 import type { Attempt } from './fault-support.ts';
 import { DiskRig, lastWord } from './disk-rig.ts';
 
@@ -106,6 +108,7 @@ requires('perl', `postgres-${NEWEST_MAJOR}`).describe('the file system under the
     await waitForState(started, 'streaming');
     await rig.checkContent(started, directory);
     const filler = await fill(volume.directory, 1_400_000);
+    await expectWarned(started);
     const streams = streamsOf(rig.recorder.ledger).length;
     await rig.burstUntilLog(started, /no space for WAL/);
     const acknowledged = rig.acknowledgedLsn();
@@ -124,6 +127,22 @@ requires('perl', `postgres-${NEWEST_MAJOR}`).describe('the file system under the
     await started.process.waitForLog(/there is space for WAL again/);
     expect(await started.process.stop('SIGTERM')).toEqual({ exitCode: 0, signal: null });
     await rig.checkRestart(directory);
+  }
+
+  /** Before it is full an operator can read that it will be, and how much is left. */
+  async function expectWarned(started: Attempt): Promise<void> {
+    await pollUntil(
+      'a finding disk_filling',
+      async () => {
+        const status = await httpJson(started.httpPort, '/api/v1/status');
+        expect(status['state']).not.toBe('full');
+        const store = await httpJson(started.httpPort, '/api/v1/store');
+        const isLow = Number(store['free_bytes']) < 2_000_000;
+        const isTold = JSON.stringify(status['findings']).includes('"disk_filling"');
+        return isLow && isTold ? true : null;
+      },
+      { timeoutMs: 2 * FREE_SPACE_INTERVAL_MS },
+    );
   }
 
   it.each([
