@@ -60,6 +60,8 @@ export class BoundedOutput {
       this.#lost += 1;
       return;
     }
+    // Not at the brink: it would be told line by line. A reader that is always behind has to hear of it, too.
+    if (this.#pendingBytes <= PENDING_BYTES_MAX / 2) this.#tellLost();
     this.#lines.push(line);
     this.#pendingBytes += bytes;
     this.#pump();
@@ -135,7 +137,11 @@ export class BoundedOutput {
     this.#chunk = EMPTY;
     this.#pendingBytes -= this.#chunkBytes;
     this.#chunkBytes = 0;
-    if (this.#lost === 0 || this.#pendingBytes > 0) return;
+    if (this.#pendingBytes === 0) this.#tellLost();
+  }
+
+  #tellLost(): void {
+    if (this.#lost === 0) return;
     const lost = this.#lost;
     this.#lost = 0;
     this.#onLost(lost);

@@ -108,6 +108,23 @@ describe('a pipe', () => {
     ]);
   });
 
+  test('that is read more slowly than is written is told what is missing before all is read', () => {
+    const clock = new ManualClock();
+    const pipe = new Pipe();
+    const output = new BoundedOutput(pipe, clock);
+    output.onLost((count) => output.write(`${count} lost\n`));
+    for (let count = 0; count < TOO_MANY; count += 1) output.write(LINE);
+    pipe.room = 600 * LINE.length;
+    clock.advance(1_000);
+    output.write('and on\n');
+    pipe.room = (KEPT - 600) * LINE.length + 1_000;
+    output.write(LINE);
+    clock.advance(1_000);
+    expect(pipe.taken.slice(KEPT * LINE.length)).toMatch(
+      new RegExp(`^${TOO_MANY - KEPT} lost\nand on\n`),
+    );
+  });
+
   test.each(['EPIPE', 'EIO', 'ENOSPC'])(
     'that fails with %s is tried again now and then',
     (code) => {
