@@ -1,5 +1,5 @@
 // How do the files of a first configuration come to the disk? All or none, never over one that exists, secrets for their reader only.
-import { lstat, open, stat, unlink } from 'node:fs/promises';
+import { access, constants, lstat, open, stat, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errorText, OperationalError, systemErrorCode } from '../base/errors.ts';
@@ -34,11 +34,19 @@ export async function writeNewFiles(files: readonly NewFile[]): Promise<void> {
   }
 }
 
-/** Rejects with OperationalError when there is something at `path` already, or at one of those `beside` it. */
+/**
+ * Rejects with OperationalError when there is something at `path` already, or at one of those `beside` it, or when nothing can be
+ * written there.
+ */
 export async function refuseExisting(path: string, beside: readonly string[]): Promise<void> {
   for (const name of [path, ...beside]) {
     const found = await lstat(name).catch(() => null);
     if (found !== null) throw exists(name, name === path ? IN_ANOTHER_FILE : IN_ANOTHER_FOLDER);
+  }
+  try {
+    await access(dirname(path), constants.W_OK | constants.X_OK);
+  } catch (cause) {
+    throw notWritten(path, cause);
   }
 }
 

@@ -196,6 +196,13 @@ test('a token is made up where something can be changed over HTTP, is told nobod
   }
 });
 
+test('a folder that cannot be written is told before anything is asked', async () => {
+  const { code, shown, files } = await converse(['-o', 'none/walcast.yaml'], []);
+  expect([code, files]).toEqual([1, []]);
+  expect(shown).toMatch(/none\/walcast\.yaml" cannot be written: .*Choose another file with -o/);
+  expect(shown).not.toContain('Primary');
+});
+
 test('what is to be typed lets nobody else read a secret for a moment, and empties no file', async () => {
   const { shown } = await converse(['--yes', '--upstream', NOWHERE], []);
   expect(shown).toMatch(/^ {2}\(umask 077 && cat \S+ >> ~\/\.pgpass\) && chmod 600 ~\/\.pgpass$/m);
