@@ -43,8 +43,8 @@ interface Typed {
   readonly line: string;
 }
 
-TOOLS.describe('the runbooks', () => {
-  TOOLS.it('have commands that find what they look for', async (context) => {
+TOOLS.describe('what is typed where a relay is looked after', () => {
+  TOOLS.it('of the runbooks finds what it looks for', async (context) => {
     needs(context, guideHostsProblem());
     await using workspace = await openWorkspace(await serverUser());
     const hosts = await GuideHosts.open(workspace, ['pg-a', 'relay-a', 'standby-1']);
@@ -75,11 +75,9 @@ TOOLS.describe('the runbooks', () => {
     expect(failed, stderr).toEqual([]);
     expect(stderr).not.toMatch(/command not found|Usage:|unknown/);
   });
-});
 
-TOOLS.describe('the operations guide', () => {
   itWhen(FULL_FAULTS)(
-    'the state directory lost, reset, copied, restored; upgrade and downgrade',
+    'of the guide: the state directory lost, reset, copied, restored; upgrade and downgrade',
     async (context) => {
       needs(context, guideHostsProblem());
       await using workspace = await openWorkspace(await serverUser());

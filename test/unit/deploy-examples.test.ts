@@ -41,6 +41,18 @@ function merged(target: unknown, patch: unknown): unknown {
   return result;
 }
 
+describeWithKubectl('the slots that Patroni is told to keep', () => {
+  it('are those of the relays that run: one without a relay would hold back WAL', async () => {
+    const [set] = statefulSets(await rendered(path('patroni')));
+    const { slots } = parse(text('patroni', 'primary.yml')) as { slots: Record<string, unknown> };
+    const relays = Array.from(
+      { length: set?.spec?.replicas ?? 1 },
+      (_, index) => `walcast_${index}`,
+    );
+    expect(Object.keys(slots)).toEqual(relays);
+  });
+});
+
 describeWithKubectl.each(EXAMPLES)('the example for %s', (example) => {
   it('renders objects that the API takes, with the files of the folder in the pod', async () => {
     const objects = await rendered(path(example));
