@@ -7,6 +7,7 @@ import { errorText, OperationalError, WalcastError } from '../base/errors.ts';
 import type { Log, ProcessLog } from '../base/log.ts';
 import { readBuildInfo } from '../config/build-info.ts';
 import type { Config } from '../config/config.ts';
+import { RELOAD_SETTLE_MS } from '../config/limits.ts';
 import { loadConfig } from '../config/load.ts';
 import type { ConfigSources, LoadedConfig } from '../config/load.ts';
 import { rememberingYamlReader } from '../config/yaml-layer.ts';
@@ -64,7 +65,7 @@ export function runCommand(startRelay: StartRelay): Command {
     help: HELP,
     async run(context): Promise<number> {
       const sources = configSources(context);
-      const loaded = loadConfig(sources);
+      const loaded = await loadAtStart(context.clock, sources);
       if ('errors' in loaded) {
         printConfigErrors(context, loaded.errors);
         return EXIT.configuration;
@@ -93,6 +94,18 @@ Examples:
   walcast run --upstream 'host=pg-a port=5432 user=replicator' --data /var/lib/walcast \\
               --listen 0.0.0.0:5432 --hba-file pg_hba.conf
 `;
+
+/**
+ * A link may be swapped between the reading of two files, and a service manager starts nothing again that ends with 78: what is
+ * wrong is read once more, a little later. A pipe can be read only once.
+ */
+async function loadAtStart(clock: Clock, sources: ConfigSources): Promise<LoadedConfig> {
+  const loaded = loadConfig(sources);
+  if (!('errors' in loaded)) return loaded;
+  await new Promise<void>((resolve) => clock.setTimer(RELOAD_SETTLE_MS, resolve));
+  const again = loadConfig({ ...sources, isPlainOnly: true });
+  return 'errors' in again ? loaded : again;
+}
 
 function logConfiguration(log: Log, config: Config, file: string | null): void {
   const { version, revision } = readBuildInfo();

@@ -1,12 +1,17 @@
 // Does a signal drain, stop or reload, and does a failure end the process with its code?
-import { describe, expect, test } from 'vitest';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
+import type { Clock } from '../../src/base/clock.ts';
 import { OperationalError } from '../../src/base/errors.ts';
 import type { HandledSignal } from '../../src/cli/command.ts';
 import { dispatch } from '../../src/cli/dispatch.ts';
 import { runCommand } from '../../src/cli/run.ts';
 import type { RunningRelay, StartRelay } from '../../src/cli/run.ts';
 import type { Config } from '../../src/config/config.ts';
+import { RELOAD_SETTLE_MS } from '../../src/config/limits.ts';
 import { sampleStatus } from '../support/relay-status.ts';
 
 /** A promise settled from outside. */
@@ -127,6 +132,56 @@ function run(start?: StartRelay): Run {
 function settle(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
+
+describe('a configuration whose link is swapped while it is read at the start', () => {
+  /** Starts with a file that names rules that are not there; `between` happens after the first reading. */
+  async function start(between: (directory: string) => void): Promise<Config | number> {
+    const directory = mkdtempSync(join(tmpdir(), 'walcast-run-'));
+    onTestFinished(() => rmSync(directory, { recursive: true }));
+    const text = 'upstream: { conninfo: host=a }\nauth: { hba_file: hba.conf }\n';
+    writeFileSync(join(directory, 'walcast.yaml'), text);
+    const relay = new FakeRelay();
+    const started = new Gate<Config>();
+    const startRelay: StartRelay = (config) => {
+      started.open(config);
+      relay.failure.open(new OperationalError('END', 'the end of the test'));
+      return Promise.resolve(relay);
+    };
+    const clock: Clock = {
+      ...systemClock,
+      setTimer: (delayMs, callback) => {
+        if (delayMs === RELOAD_SETTLE_MS) between(directory);
+        return systemClock.setTimer(delayMs, callback);
+      },
+    };
+    const code = dispatch(
+      ['run', '-c', 'walcast.yaml', '--log-level', 'error'],
+      [runCommand(startRelay)],
+      {
+        env: {},
+        workingDirectory: directory,
+        clock,
+        print: () => {},
+        printError: () => {},
+        isTerminal: false,
+        onSignal: () => () => {},
+        useLog: () => {},
+      },
+    );
+    return await Promise.race([started.promise, code]);
+  }
+
+  test('is read once more before it is called bad', async () => {
+    const config = await start((directory) =>
+      writeFileSync(join(directory, 'hba.conf'), 'host all all all reject\n'),
+    );
+    expect(config).toMatchObject({ hba: { text: 'host all all all reject\n' } });
+  });
+
+  test('is bad when it is so still', async () => {
+    expect(await start(() => {})).toBe(78);
+  });
+});
 
 describe('signals', () => {
   test('SIGTERM drains and ends with 0 once everybody is served', async () => {
