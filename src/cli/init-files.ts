@@ -70,15 +70,27 @@ async function writeNew({ path, text, isSecret, isPersonal = false }: NewFile): 
   }
 }
 
+/** Whether what we write to `path` is for somebody else than us, who then runs walcast. */
+export async function isForOthers(path: string): Promise<boolean> {
+  return process.geteuid?.() === ROOT && (await reader(path)) !== null;
+}
+
+/** Whom root writes for in the folder of `path`; null: for itself. */
+async function reader(path: string): Promise<{ uid: number; gid: number } | null> {
+  const { mode, uid, gid } = await stat(dirname(path));
+  // Anybody may write to such a folder: whose it is says nothing.
+  if ((mode & 0o002) !== 0) return null;
+  return uid === ROOT && gid === ROOT ? null : { uid, gid };
+}
+
 async function handOver(
   file: FileHandle,
   { path, isSecret }: Pick<NewFile, 'path' | 'isSecret'>,
 ): Promise<void> {
-  const folder = await stat(dirname(path));
-  // Anybody may write to such a folder: whose it is says nothing.
-  if ((folder.mode & 0o002) !== 0) return;
+  const folder = await reader(path);
+  if (folder === null) return;
   if (folder.uid !== ROOT) await file.chown(folder.uid, folder.gid);
-  else if (folder.gid !== ROOT) {
+  else {
     await file.chown(ROOT, folder.gid);
     // A strict umask of root's is no reason to keep the service from reading its own configuration.
     const { mode } = await file.stat();

@@ -140,7 +140,16 @@ export function nextSteps(
 /** Which files there are now, and the command that comes next. */
 export function lastWords(
   files: readonly NewFile[],
-  { output, isClean }: { output: string; isClean: boolean },
+  {
+    output,
+    isClean,
+    isForOthers,
+  }: {
+    output: string;
+    isClean: boolean;
+    /** Another user will run walcast, for whom the check has not spoken. */
+    isForOthers: boolean;
+  },
 ): string[] {
   const [configuration, ...others] = files;
   const file = shellWord(output);
@@ -159,6 +168,10 @@ export function lastWords(
       : [
           `Commands that change a running walcast show the token: walcast drain --token-file ${shellWord(token.path)}`,
         ]),
-    isClean ? `Next: walcast run -c ${file}` : `Next: walcast check -c ${file} --deep`,
+    ...(isForOthers
+      ? [
+          `Next, as the user that walcast will run as, who may see other files than root: walcast check -c ${file} --deep`,
+        ]
+      : [isClean ? `Next: walcast run -c ${file}` : `Next: walcast check -c ${file} --deep`]),
   ];
 }

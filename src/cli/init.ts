@@ -31,7 +31,7 @@ import {
   USERS_FILE,
 } from './init-draft.ts';
 import type { InitDraft, InitPlaces } from './init-draft.ts';
-import { refuseExisting, writeNewFiles } from './init-files.ts';
+import { isForOthers, refuseExisting, writeNewFiles } from './init-files.ts';
 import type { NewFile } from './init-files.ts';
 import { INIT_OPTIONS, readInitOptions } from './init-options.ts';
 import { askQuestions } from './init-questions.ts';
@@ -223,7 +223,9 @@ async function finish(context: CommandContext, decided: Decided): Promise<number
   }
   const isClean = exitCodeOf(findings) === EXIT.ok;
   if (places.output !== null) {
-    for (const line of lastWords(files, { output: decided.output, isClean })) tell(line);
+    const { output } = decided;
+    const isOthers = await isForOthers(places.output);
+    for (const line of lastWords(files, { output, isClean, isForOthers: isOthers })) tell(line);
   }
   return exitCodeOf(findings);
 }

@@ -8,8 +8,8 @@ import fc from 'fast-check';
 import { expect, onTestFinished, test } from 'vitest';
 import { parse } from 'yaml';
 import { findStandbyUserProblem, withPasswordFile } from '../../src/cli/init-draft.ts';
-import { refuseExisting, writeNewFiles } from '../../src/cli/init-files.ts';
-import { passwordFileLine } from '../../src/cli/init-report.ts';
+import { isForOthers, refuseExisting, writeNewFiles } from '../../src/cli/init-files.ts';
+import { lastWords, passwordFileLine } from '../../src/cli/init-report.ts';
 import { firstRules } from '../../src/cli/init-rules.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { parseConninfoOptions } from '../../src/pg/conninfo-syntax.ts';
@@ -322,6 +322,15 @@ test('whatever the user is called, rules let in that user alone, with a password
   );
 });
 
+test('who writes for a service is told to look as its user, not to run walcast as root', () => {
+  const words = { output: '/etc/walcast/walcast.yaml', isClean: true };
+  expect(lastWords([], { ...words, isForOthers: false }).at(-1)).toMatch(/^Next: walcast run -c/);
+  const last = lastWords([], { ...words, isForOthers: true }).at(-1);
+  expect(last).toMatch(
+    /^Next, as the user that walcast will run as.*: walcast check -c .* --deep$/,
+  );
+});
+
 test('any password comes back from the line of a password file, for that address and user only', () => {
   fc.assert(
     fc.property(
@@ -388,6 +397,7 @@ itWhen(process.geteuid?.() === 0)(
         { path, text: '', isSecret: true },
         { path: personal, text: '', isSecret: true, isPersonal: true },
       ]);
+      expect(await isForOthers(path)).toBe(['user', 'group'].includes(name));
       const { uid: owner, mode: rights } = statSync(personal);
       expect([owner, rights & 0o777]).toEqual([0, 0o600]);
       const found = statSync(path);
