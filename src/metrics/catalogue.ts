@@ -32,7 +32,7 @@ export const FAMILIES = {
     type: 'gauge',
     unit: null,
     labels: [],
-    help: 'Prometheus idiom; 0 after a rejected SIGHUP reload',
+    help: '0 after a reload that was refused, however it was asked for, and while a file with secrets cannot be used',
   },
   config_last_reload_success_timestamp_seconds: {
     type: 'gauge',
