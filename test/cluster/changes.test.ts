@@ -185,7 +185,8 @@ requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('two relays of the over
       'stand in for each other when a node is lost, whose pod comes back with its volume',
       async () => {
         const { cluster, primary, standbys } = theRig();
-        const lost = await relayOf('standby_2');
+        // The one with both names: what another one would measure is how our Service takes a silence, which is not how a kernel does.
+        const lost = await relayOf('standby_1');
         const { address } = cluster.pod(lost);
         const oldest = await oldestLsn(lost);
         await cluster.loseNode(lost, NOTICED_MS);
@@ -197,10 +198,10 @@ requires('kubectl', `postgres-${NEWEST_MAJOR}`).describe('two relays of the over
         await cluster.ready();
         const seconds = (ms: number): string => (ms / 1000).toFixed(1);
         process.stderr.write(
-          `a node that is lost, wal_receiver_timeout = ${RECEIVER_TIMEOUT_S} s, tcp_user_timeout=${USER_TIMEOUT_MS}: standbys without new WAL for ${gaps.map(seconds).join(' s, ')} s; its pod is ready ${seconds(systemClock.nowMs() - beganMs)} s after it is made anew\n`,
+          `a node that is lost, wal_receiver_timeout = ${RECEIVER_TIMEOUT_S} s, tcp_user_timeout=${USER_TIMEOUT_MS}: a standby with the names of both without new WAL for ${seconds(gaps[0] ?? Number.NaN)} s; its pod is ready ${seconds(systemClock.nowMs() - beganMs)} s after it is made anew\n`,
         );
         // It was silent, and that is all that its standby could notice.
-        expect(gaps[1]).toBeGreaterThan(USER_TIMEOUT_MS / 2);
+        expect(gaps[0]).toBeGreaterThan(USER_TIMEOUT_MS / 2);
         expect(Math.max(...gaps)).toBeLessThan(LOST_MS_MAX);
         expect(pod.address).not.toBe(address);
         // It went on where it was.
