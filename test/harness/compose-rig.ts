@@ -64,6 +64,15 @@ export class ComposeProject {
     return this.#running.get(name)?.container.log ?? [];
   }
 
+  /** `build`, once: sources that change meanwhile are of no concern to what runs. */
+  async build(): Promise<ImageTree> {
+    const built = [...this.services.values()].find(({ isBuilt }) => isBuilt);
+    this.#image ??= await imageTree(resolve(dirname(this.#file), built?.buildContext ?? '.'), {
+      args: built?.buildArgs ?? {},
+    });
+    return this.#image;
+  }
+
   /** `up --wait`: starts all that does not run, in order, and waits until each is healthy. */
   async up(): Promise<void> {
     for (const name of this.services.keys()) {
@@ -135,7 +144,7 @@ export class ComposeProject {
       enter: this.#place(name).enter,
       isReadOnly: service.isReadOnly,
     };
-    const image = await this.#built();
+    const image = await this.build();
     if (!service.isBuilt) {
       const mounts = this.#mounts(name, service, null);
       return { ...shared, ...postgresContainer(service, image), mounts };
@@ -153,15 +162,6 @@ export class ComposeProject {
       ],
       mounts: this.#mounts(name, service, image),
     };
-  }
-
-  /** By `up --build`, once: sources that change meanwhile are of no concern to what runs. */
-  async #built(): Promise<ImageTree> {
-    const built = [...this.services.values()].find(({ isBuilt }) => isBuilt);
-    this.#image ??= await imageTree(resolve(dirname(this.#file), built?.buildContext ?? '.'), {
-      args: built?.buildArgs ?? {},
-    });
-    return this.#image;
   }
 
   #mounts(name: string, service: ComposeService, image: ImageTree | null): ContainerMount[] {

@@ -21,6 +21,9 @@ const README = readFileSync(join(FOLDER, 'README.md'), 'utf8');
 /** With everything that a shell, a connection string or SQL might take for something else. */
 const PASSWORD = `it's "odd" \\ $HOME; --`;
 
+/** The first who builds the image asks the registry for its packages. */
+const BUILD_TIMEOUT_MS = 300_000;
+
 const problem = namespaceProblem() ?? (await imageProblem());
 
 requires('pg_basebackup', 'initdb').describe('the compose file, as its README uses it', () => {
@@ -35,7 +38,8 @@ requires('pg_basebackup', 'initdb').describe('the compose file, as its README us
     network = await openClusterNetwork();
     const env = { REPLICATION_PASSWORD: PASSWORD };
     project = new ComposeProject(join(FOLDER, 'docker-compose.yml'), { workspace, network, env });
-  });
+    await project.build();
+  }, BUILD_TIMEOUT_MS);
 
   afterAll(async () => {
     await workspace.close();

@@ -34,6 +34,9 @@ const LINES = shellLines(PAGE);
 const OUTPUTS = { 'git rev-parse HEAD': REVISION };
 const TAG = 'registry.example.com/walcast:0.1.0';
 
+/** The first who builds it asks the registry for its packages. */
+const BUILD_TIMEOUT_MS = 300_000;
+
 const problem = namespaceProblem() ?? (await imageProblem());
 
 describe('the image', () => {
@@ -45,7 +48,7 @@ describe('the image', () => {
     // By the page's own line; what it asks for besides is looked at below.
     const words = shellWords(LINES[0] ?? '', OUTPUTS);
     if (problem === null) image = await imageTree(ROOT, { args: buildLine(words).args });
-  });
+  }, BUILD_TIMEOUT_MS);
 
   afterAll(async () => {
     await workspace.close();
