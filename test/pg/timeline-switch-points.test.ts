@@ -1,13 +1,18 @@
 // Where a timeline may be left: in the middle of a record, at the end of a page, at the end of a segment; with segments of
 // any size. Does everybody follow, and does every old primary come back as it is, because what it has beyond is no record?
-import { open } from 'node:fs/promises';
+import { open, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { PostgresCluster } from '../../src/demo/postgres-cluster.ts';
 import type { StoreDetailJson } from '../../src/http/api-types.ts';
 import { PAGE_SIZE, pageStart, parseLsn, toLsn } from '../../src/pg/lsn.ts';
 import type { Lsn } from '../../src/pg/lsn.ts';
-import { segmentNumber, segmentOffset, walFileName } from '../../src/pg/segment.ts';
+import {
+  parseWalFileName,
+  segmentNumber,
+  segmentOffset,
+  walFileName,
+} from '../../src/pg/segment.ts';
 import { toTimelineId } from '../../src/pg/timeline.ts';
 import { openPromotionRig } from '../harness/promotion-rig.ts';
 import type { PromotionRig } from '../harness/promotion-rig.ts';
@@ -16,7 +21,7 @@ import { FULL_FAULTS, installedMajors, itWhen } from '../support/requirements.ts
 
 const MAJOR = Math.max(...installedMajors());
 const LONG_RECORD_BYTES = 48_000_000;
-const ATTEMPTS_MAX = 5;
+const ATTEMPTS_MAX = 10;
 
 /** Nothing writes of its own accord, as far as that can be had. */
 const QUIET = { autovacuum: 'off', checkpoint_timeout: '1h', wal_writer_delay: '10ms' };
@@ -130,11 +135,11 @@ async function endPage(primary: PostgresCluster): Promise<void> {
 }
 
 /**
- * Ends the life of the primary while it writes one long record. Gives the end of what walcast received of it, which is not
- * the end of a segment: a standby that has a part of a record up to there asks any upstream for the next segment, on the
- * new timeline, again and again, until there is WAL, and PostgreSQL 18 then ends with a PANIC, as it misses those before.
+ * Ends the life of the primary while it writes one long record. Gives the end of what walcast received of it. Nobody's WAL
+ * ends with a segment then: who has a part of a record up to there asks any upstream for the next segment, on the new
+ * timeline, again and again, until there is WAL, and PostgreSQL 18 then ends with a PANIC, as it misses those before.
  */
-async function killedInRecord({ primary, relay }: PromotionRig): Promise<Lsn> {
+async function killedInRecord({ primary, standbys, relay }: PromotionRig): Promise<Lsn> {
   for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt += 1) {
     const startLsn = await primary.walPosition();
     const session = await primary.session();
@@ -148,16 +153,38 @@ async function killedInRecord({ primary, relay }: PromotionRig): Promise<Lsn> {
     await primary.kill();
     await writing;
     session.close();
-    const { upstream } = await relay.waitForStatus(
+    await relay.waitForStatus(
       'the end of the stream',
       ({ state }) => state !== 'streaming' && state !== 'catchup',
     );
+    // A promotion now would cut the streams of those who are behind at the end of a batch, and so of a segment.
+    const { upstream } = await relay.waitForStatus(
+      'all of it at the standbys',
+      (status) =>
+        status.standbys.length === standbys.length &&
+        status.standbys.every(
+          ({ flush_lsn: lsn }) => lsnOf(lsn) >= lsnOf(status.upstream.received_lsn),
+        ),
+    );
     const receivedLsn = lsnOf(upstream.received_lsn);
     const isWhole = await hasWritten(primary, toLsn(startLsn + BigInt(LONG_RECORD_BYTES)));
-    if (!isWhole && segmentOffset(receivedLsn, rig.segmentSize) !== 0) return receivedLsn;
+    const isAtSegmentEnd = segmentOffset(receivedLsn, rig.segmentSize) === 0;
+    if (!isWhole && !isAtSegmentEnd && !(await endsWithSegment(primary))) return receivedLsn;
     await primary.start();
   }
   throw new Error(`the record was whole, or cut at the end of a segment, ${ATTEMPTS_MAX} times`);
+}
+
+/**
+ * True when a stopped server has written the last segment file that it has to the end: it was killed while it made the
+ * next one, which takes much of its time.
+ */
+async function endsWithSegment(server: PostgresCluster): Promise<boolean> {
+  const names = await readdir(server.walDirectory);
+  const segments = names.flatMap((name) => parseWalFileName(name, rig.segmentSize)?.segment ?? []);
+  const last = segments.reduce((highest, segment) => (segment > highest ? segment : highest), 0n);
+  const endLsn = (last + 1n) * BigInt(rig.segmentSize);
+  return hasWritten(server, toLsn(endLsn - BigInt(PAGE_SIZE)));
 }
 
 /** True when the page that holds `lsn` is in the WAL of a stopped server. */
