@@ -23,7 +23,7 @@ import type { ImageTree } from '../harness/image-tree.ts';
 import { openClusterNetwork } from '../harness/kubelet-network.ts';
 import type { ClusterNetwork, PodPlace } from '../harness/kubelet-network.ts';
 import { namespaceProblem } from '../harness/namespaces.ts';
-import { MUST_HAVE_ALL, needs, newestMajors } from '../support/requirements.ts';
+import { MUST_HAVE_ALL, needs, newestOfEdges } from '../support/requirements.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const REVISION = '0123456789abcdef0123456789abcdef01234567';
@@ -167,7 +167,7 @@ describe('the image', () => {
     expect(log).toContain('/etc/walcast/walcast.yaml');
   });
 
-  describe.each(newestMajors())(
+  describe.each(newestOfEdges())(
     'between servers of PostgreSQL %i, by the lines of its page',
     (major) => {
       const executed: string[] = [];
@@ -181,13 +181,13 @@ describe('the image', () => {
         if (problem !== null) return;
         network = await openClusterNetwork();
         pod = await network.addPod();
-        primary = await createPrimary(workspace, { name: 'primary', major });
+        primary = await createPrimary(workspace, { name: `primary-${major}`, major });
         // Its socket is mounted into the container, which has a network of its own.
-        chmodSync(join(workspace.directory, 'primary'), 0o711);
+        chmodSync(join(workspace.directory, `primary-${major}`), 0o711);
         await primary.start();
         await primary.query('CREATE TABLE t (i int)');
         standby = await createStandby(workspace, {
-          name: 'standby',
+          name: `standby-${major}`,
           major,
           slot: 'standby',
           backupFrom: primary.target(),
@@ -229,7 +229,7 @@ describe('the image', () => {
           command: [...entrypoint, ...(line.command.length > 0 ? line.command : cmd)],
           mounts: [
             ...line.mounts,
-            { source: join(workspace.directory, 'primary'), target: '/run/primary' },
+            { source: join(workspace.directory, `primary-${major}`), target: '/run/primary' },
           ],
           isReadOnly: line.isReadOnly,
           directory: workspace.directory,
