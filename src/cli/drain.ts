@@ -73,8 +73,9 @@ async function waitUntilGone(
   try {
     let startedAt: string | null = null;
     for (;;) {
-      const status = await statusOf(remote);
-      failures = status === null ? failures + 1 : 0;
+      const answer = await statusOf(remote);
+      failures = answer === null ? failures + 1 : 0;
+      const status = answer === 'ending' ? null : answer;
       startedAt ??= status?.started_at ?? null;
       // Whoever supervises it may have started another one already.
       const isAnother = status !== null && status.started_at !== startedAt;
@@ -98,12 +99,14 @@ async function waitUntilGone(
   }
 }
 
-/** Null when nobody answers. */
-async function statusOf(remote: Remote): Promise<StatusJson | null> {
+/** Null when nobody answers; `ending` when it answers no more questions, and is there still. */
+async function statusOf(remote: Remote): Promise<StatusJson | 'ending' | null> {
   try {
     return await remoteStatus(remote);
   } catch (error) {
-    if (error instanceof OperationalError && error.code === 'UNREACHABLE') return null;
+    const code = error instanceof OperationalError ? error.code : null;
+    if (code === 'UNREACHABLE') return null;
+    if (code === 'SHUTTING_DOWN') return 'ending';
     throw error;
   }
 }

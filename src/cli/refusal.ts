@@ -13,7 +13,10 @@ export function isRefusal({ body }: JsonAnswer): boolean {
   return type.startsWith(PROBLEM_URN) && type !== `${PROBLEM_URN}not-found`;
 }
 
-/** The refusal in an answer that is no success, as one OperationalError. */
+/**
+ * The refusal in an answer that is no success, as one OperationalError: `SHUTTING_DOWN` from a walcast that is about to be
+ * gone, else `REFUSED`.
+ */
 export function refusalOf(answer: JsonAnswer): OperationalError {
   const fields = new Map<string, unknown>(
     typeof answer.body === 'object' && answer.body !== null ? Object.entries(answer.body) : [],
@@ -30,7 +33,7 @@ export function refusalOf(answer: JsonAnswer): OperationalError {
     (part) => part !== null,
   );
   return new OperationalError(
-    'REFUSED',
+    fields.get('type') === `${PROBLEM_URN}shutting-down` ? 'SHUTTING_DOWN' : 'REFUSED',
     `${message.replace(/\.$/, '')}${sqlstate === null ? '' : ` (SQLSTATE ${sqlstate})`}`,
     hint.length === 0 ? {} : { hint: hint.join(' ') },
   );

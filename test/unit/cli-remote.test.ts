@@ -186,6 +186,40 @@ describe('drain', () => {
     expect(shown.endsWith('\r\u001b[2K')).toBe(true);
   });
 
+  test('waits on while it is told that walcast is shutting down, and says nothing of it', async () => {
+    let refused = 0;
+    const ending = createServer((request, response) => {
+      const isAsked = request.method === 'POST';
+      response.writeHead(isAsked ? 202 : 503, {
+        'content-type': 'application/problem+json',
+        connection: 'close',
+      });
+      response.end(
+        JSON.stringify(
+          isAsked
+            ? {}
+            : { type: 'urn:walcast:problem:shutting-down', detail: 'walcast is shutting down' },
+        ),
+      );
+      refused += isAsked ? 0 : 1;
+      if (refused === 3) ending.close();
+    });
+    await new Promise<void>((resolve) => ending.listen(0, '127.0.0.1', resolve));
+    const address = ending.address();
+    const port = typeof address === 'object' ? address?.port : null;
+    const outcome = await walcast(
+      ['drain', '--url', `http://127.0.0.1:${port}`, '--token-file', tokenFile],
+      {
+        clock: {
+          ...systemClock,
+          setTimer: (ms, callback) => systemClock.setTimer(ms === 500 ? 0 : ms, callback),
+        },
+      },
+    );
+    expect(outcome).toEqual({ code: 0, out: 'walcast is gone\n', err: '' });
+    expect(refused).toBeGreaterThanOrEqual(3);
+  });
+
   test('stops waiting when it is told to, or when time is up, and says so', async () => {
     const { url } = await serve();
     let interrupt: () => void = () => {};
