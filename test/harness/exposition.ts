@@ -58,6 +58,8 @@ function labelsOf(text: string, line: string): Record<string, string> {
 
 function numberOf(text: string, line: string): number {
   if (text === '+Inf') return Infinity;
+  // What Node.js says of itself is none where nothing was measured since the scrape before; Prometheus reads it in any case.
+  if (text === 'Nan' && line.startsWith('nodejs_')) return Number.NaN;
   const value = Number(text);
   return Number.isNaN(value) ? fail(line) : value;
 }
