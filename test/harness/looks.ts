@@ -101,6 +101,7 @@ export class Looker implements AsyncDisposable {
   readonly #sessions = new Map<string, SqlSession>();
   readonly #events: EventPicture;
   #console: Client | null = null;
+  #consoleStart = 0;
 
   constructor(rig: ValuesRig) {
     this.#rig = rig;
@@ -222,6 +223,10 @@ export class Looker implements AsyncDisposable {
 
   async #views(): Promise<RelayViews | null> {
     const { relay } = this.#rig;
+    const { starts } = relay;
+    // The session with a process that has been killed.
+    if (starts !== this.#consoleStart) this.#console = null;
+    this.#consoleStart = starts;
     try {
       const [status, upstream, store, slots, text, consoleRows] = await Promise.all([
         relay.status(),
@@ -242,7 +247,7 @@ export class Looker implements AsyncDisposable {
       };
     } catch (error) {
       this.#console = null;
-      if (isRefusal(error) || !relay.isRunning) return null;
+      if (isRefusal(error) || !relay.isRunning || relay.starts !== starts) return null;
       throw error;
     }
   }

@@ -114,6 +114,11 @@ export class WalcastRelay {
     return this.#process !== null && this.#process.end === null;
   }
 
+  /** How many processes there have been. */
+  get starts(): number {
+    return this.#logs.length;
+  }
+
   /** Everything all processes logged, a line an entry. */
   get log(): readonly string[] {
     return this.#logs.flatMap((lines) => lines());
