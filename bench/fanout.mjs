@@ -1,10 +1,9 @@
 // What a gigabyte delivered costs: walcast and the primary's own walsenders side by side, in the same run, over the same
 // WAL. Each side has as many receivers; walcast's figure includes receiving, checking and storing the WAL.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { pathToFileURL } from 'node:url';
+import { withPrimary } from './bench-primary.mjs';
 import { HelperProcess } from './child.mjs';
 import { walcastConfiguration } from './configuration.mjs';
-import { closeWhenInterrupted } from './interrupt.mjs';
 import {
   cpuSeconds,
   cpuSecondsByThread,
@@ -40,47 +39,20 @@ const IDLE_SECONDS = 2;
  * @property {(text: string) => void} progress
  */
 
-/**
- * @typedef {object} Bench
- * @property {FanoutOptions} options
- * @property {Workspace} workspace
- * @property {PostgresCluster} primary
- * @property {import('./workloads.mjs').Session} session
- * @property {typeof import('../src/demo/walcast-process.ts')} harness
- */
+/** @typedef {import('./bench-primary.mjs').BenchPlace & { options: FanoutOptions }} Bench */
 
 /** @param {FanoutOptions} options */
 export async function benchFanout(options) {
-  const load = (/** @type {string} */ name) =>
-    import(pathToFileURL(`${options.dist}/demo/${name}.js`).href);
-  const { openWorkspace } = await load('postgres-workspace');
-  const { serverUser } = await load('postgres-user');
-  const { createPrimary } = await load('postgres-cluster');
-  const harness = await load('walcast-process');
-  /** @type {Workspace} */
-  const workspace = await openWorkspace(await serverUser());
-  const interrupted = closeWhenInterrupted(workspace);
-  try {
-    /** @type {PostgresCluster} */
-    const primary = await createPrimary(workspace, {
-      name: 'primary',
-      major: options.postgres,
-      settings: primarySettings(options),
-    });
-    await primary.start();
-    const session = await primary.session();
-    await session.query(BENCH_TABLE);
-    const version = await session.value('SHOW server_version');
-    const rows = await measureAll({ options, workspace, primary, session, harness });
-    session.close();
+  const settings = primarySettings(options);
+  return withPrimary({ ...options, settings }, async (place) => {
+    await place.session.query(BENCH_TABLE);
+    const version = await place.session.value('SHOW server_version');
+    const rows = await measureAll({ ...place, options });
     return {
       facts: { postgres: version },
       sections: [{ title: TITLE, rows }],
     };
-  } finally {
-    await workspace.close();
-    interrupted.cancel();
-  }
+  });
 }
 
 const TITLE =

@@ -2,10 +2,9 @@
 // primary; the longest turn of the loop is taken inside of the process that is asked.
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { pathToFileURL } from 'node:url';
+import { withPrimary } from './bench-primary.mjs';
 import { HelperProcess } from './child.mjs';
 import { walcastConfiguration } from './configuration.mjs';
-import { closeWhenInterrupted } from './interrupt.mjs';
 import { median, round } from './report.mjs';
 
 /** Answers are shared by all who ask within a second. */
@@ -39,19 +38,13 @@ const REQUESTS = [
 
 /** @param {ScrapeOptions} options */
 export async function benchScrape(options) {
-  const load = (/** @type {string} */ name) =>
-    import(pathToFileURL(`${options.dist}/demo/${name}.js`).href);
-  const { openWorkspace } = await load('postgres-workspace');
-  const { serverUser } = await load('postgres-user');
-  const { createPrimary } = await load('postgres-cluster');
-  const harness = await load('walcast-process');
-  const workspace = await openWorkspace(await serverUser());
-  const interrupted = closeWhenInterrupted(workspace);
+  return withPrimary(options, (place) => measureStandbys(options, place));
+}
+
+/** @param {ScrapeOptions} options @param {import('./bench-primary.mjs').BenchPlace} place */
+async function measureStandbys(options, { workspace, primary, session, harness }) {
   const receivers = new HelperProcess('./receiver.mjs');
   try {
-    const primary = await createPrimary(workspace, { name: 'primary', major: options.postgres });
-    await primary.start();
-    const session = await primary.session();
     const probe = `${workspace.directory}/loop-probe.sock`;
     const relay = await harness.spawnWalcast(workspace, {
       name: 'walcast',
@@ -76,14 +69,11 @@ export async function benchScrape(options) {
       isSpread: true,
     });
     const rows = await measureAll({ options, url, probe });
-    session.close();
     await receivers.close();
     await relay.stop('SIGINT');
     return [{ title: `${options.standbys} standbys that stream: ${TITLE}`, rows }];
   } finally {
     await receivers.close();
-    await workspace.close();
-    interrupted.cancel();
   }
 }
 

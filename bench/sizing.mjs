@@ -3,10 +3,9 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { pathToFileURL } from 'node:url';
+import { withPrimary } from './bench-primary.mjs';
 import { HelperProcess } from './child.mjs';
 import { walcastConfiguration } from './configuration.mjs';
-import { closeWhenInterrupted } from './interrupt.mjs';
 import { cpuSeconds, peakRssBytes } from './process-cpu.mjs';
 import { round } from './report.mjs';
 import { formatLsn, parseLsn } from './wal-stream.mjs';
@@ -82,46 +81,25 @@ const SITUATIONS = [
  */
 
 /**
- * @typedef {object} Bench
- * @property {SizingOptions} options
- * @property {import('../src/demo/postgres-workspace.ts').Workspace} workspace
- * @property {import('../src/demo/postgres-server.ts').PostgresCluster} primary
- * @property {import('./workloads.mjs').Session} session
- * @property {typeof import('../src/demo/walcast-process.ts')} harness
- * @property {{ certificate: string, key: string }} tls files
+ * @typedef {import('./bench-primary.mjs').BenchPlace & {
+ *   options: SizingOptions,
+ *   tls: { certificate: string, key: string },
+ * }} Bench tls: files
  */
 
 /** @param {SizingOptions} options */
 export async function benchSizing(options) {
-  const load = (/** @type {string} */ name) =>
-    import(pathToFileURL(`${options.dist}/demo/${name}.js`).href);
-  const { openWorkspace } = await load('postgres-workspace');
-  const { serverUser } = await load('postgres-user');
-  const { createPrimary } = await load('postgres-cluster');
-  const harness = await load('walcast-process');
-  const workspace = await openWorkspace(await serverUser());
-  const interrupted = closeWhenInterrupted(workspace);
-  try {
-    const primary = await createPrimary(workspace, {
-      name: 'primary',
-      major: options.postgres,
-      settings: { max_wal_size: '16GB', wal_keep_size: '2GB', autovacuum: 'off' },
-    });
-    await primary.start();
-    const session = await primary.session();
-    await session.query(BENCH_TABLE);
-    const tls = certificate(workspace.directory);
+  const settings = { max_wal_size: '16GB', wal_keep_size: '2GB', autovacuum: 'off' };
+  return withPrimary({ ...options, settings }, async (place) => {
+    await place.session.query(BENCH_TABLE);
+    const tls = certificate(place.workspace.directory);
     const rows = [];
     for (const situation of SITUATIONS) {
       options.progress(`${situation.what}, ${situation.standbys ?? 0} standbys`);
-      rows.push(await measure({ options, workspace, primary, session, harness, tls }, situation));
+      rows.push(await measure({ ...place, options, tls }, situation));
     }
-    session.close();
     return [{ title: TITLE, rows }];
-  } finally {
-    await workspace.close();
-    interrupted.cancel();
-  }
+  });
 }
 
 const TITLE =
